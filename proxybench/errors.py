@@ -1,0 +1,118 @@
+"""Every error that proxybench raises on purpose, and the exit code it ends in.
+
+ProxybenchError
+├── UsageError            2   bad arguments, files or settings
+│   └── ExperimentError   2   problems in an experiment file, all of them at once
+├── RunError              3   the run failed or is incomplete
+│   ├── HostError             a node could not be reached or a command failed there
+│   │   ├── ConnectionLostError
+│   │   ├── CommandFailedError
+│   │   └── CommandTimeoutError
+│   ├── ApiError              the Kubernetes API refused or did not answer
+│   ├── LabError              the lab could not be built, reached or removed
+│   ├── ProxierError          a control loop did not start, sync or stop as it should
+│   └── MeasurementError      a measurement could not be taken or trusted
+├── ResultsError          2   a run folder or baseline cannot be read
+└── IncomparableError     4   two runs differ in what matters
+
+Exit codes: 0 pass, 1 regression, 2 usage, 3 run failed, 4 inconclusive or not comparable, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process ends with; scripts and CI rely on these."""
+
+    PASS = 0
+    REGRESSION = 1
+    USAGE = 2
+    RUN_FAILED = 3
+    INCONCLUSIVE = 4
+    INTERRUPTED = 130
+
+
+class ProxybenchError(Exception):
+    """Base of all errors whose text is meant for the user: one clear line."""
+
+    exit_code = ExitCode.RUN_FAILED
+
+
+class UsageError(ProxybenchError):
+    """The user's arguments, files or settings are wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong in a file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+
+
+class ExperimentError(UsageError):
+    """All problems of one experiment file, in the order of their lines."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = tuple(sorted(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class RunError(ProxybenchError):
+    """Something failed while the run was going on."""
+
+
+class HostError(RunError):
+    """A node could not be reached, or a command on it failed."""
+
+
+class ConnectionLostError(HostError):
+    """The SSH connection could not be made or broke."""
+
+
+class CommandFailedError(HostError):
+    """A command on a node ended with a code other than 0."""
+
+
+class CommandTimeoutError(HostError):
+    """A command on a node did not end within its time limit."""
+
+
+class ApiError(RunError):
+    """The Kubernetes API refused a request or did not answer."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class LabError(RunError):
+    """The embedded lab could not be built, reached or removed."""
+
+
+class ProxierError(RunError):
+    """A control loop did not start, become ready or stop as it should."""
+
+
+class MeasurementError(RunError):
+    """A measurement could not be taken, or its result cannot be trusted."""
+
+
+class ResultsError(UsageError):
+    """A run folder, a sample file or a baseline cannot be read."""
+
+
+class IncomparableError(ProxybenchError):
+    """Two runs differ in something that makes their comparison meaningless."""
+
+    exit_code = ExitCode.INCONCLUSIVE

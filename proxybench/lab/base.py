@@ -1,0 +1,33 @@
+"""The seam to the embedded lab."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from proxybench.hosts.inventory import Inventory
+    from proxybench.model import LabKind, Mode
+
+
+@dataclass(frozen=True)
+class Ability:
+    """Whether a mode can run in a lab kind here; if not, why, and the command that would mend it."""
+
+    kind: LabKind
+    mode: Mode
+    able: bool
+    reason: str = ""
+    mend: str = ""
+
+
+class Lab(Protocol):
+    """A cluster made for one run. After ``up`` nothing knows that it is not a real one."""
+
+    def up(self) -> Inventory:
+        """Build it and return how to reach it. Raises LabError, with everything already removed."""
+        ...
+
+    def down(self) -> None:
+        """Remove everything that ``up`` made; may be called twice, and after a failure."""
+        ...

@@ -1,0 +1,50 @@
+"""Units and clocks: the only place where numbers meet their meaning."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+NS_PER_US = 1_000
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+
+
+class Clock(Protocol):
+    """Time as seen by the orchestrator; injected, so that tests own it."""
+
+    def monotonic_ns(self) -> int:
+        """Return nanoseconds that never go back."""
+        ...
+
+    def utc_ns(self) -> int:
+        """Return nanoseconds since 1970-01-01 UTC."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def monotonic_ns(self) -> int:
+        """Return CLOCK_MONOTONIC in nanoseconds."""
+        return time.monotonic_ns()
+
+    def utc_ns(self) -> int:
+        """Return nanoseconds since 1970-01-01 UTC."""
+        return time.time_ns()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for that many seconds."""
+        time.sleep(seconds)
+
+
+def human_ns(value: float) -> str:
+    """Write nanoseconds with three significant digits and the unit a person would choose."""
+    for limit, unit in ((NS_PER_S, "s"), (NS_PER_MS, "ms"), (NS_PER_US, "µs")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g} {unit}" if abs(value) < 1000 * limit else f"{value / limit:.0f} {unit}"
+    return f"{value:.0f} ns"
