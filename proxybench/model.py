@@ -72,6 +72,9 @@ class Metric(StrEnum):
     CPU_AGENT = "cpu.agent"
     MEMORY_CONTROL_LOOP = "memory.control_loop"
     FORWARDING_CONNECT = "forwarding.connect"
+    FORWARDING_FIRST_BYTE = (
+        "forwarding.first_byte"  # connect() and the first answer: userspace's relay shows here
+    )
     FORWARDING_DIRECT = "forwarding.direct"
     FORWARDING_ESTABLISHED = "forwarding.established"
     FORWARDING_RTT = "forwarding.rtt"

@@ -46,5 +46,6 @@ def human_ns(value: float) -> str:
     """Write nanoseconds with three significant digits and the unit a person would choose."""
     for limit, unit in ((NS_PER_S, "s"), (NS_PER_MS, "ms"), (NS_PER_US, "µs")):
         if abs(value) >= limit:
-            return f"{value / limit:.3g} {unit}" if abs(value) < 1000 * limit else f"{value / limit:.0f} {unit}"
+            digits = ".3g" if abs(value) < 1000 * limit else ".0f"
+            return f"{value / limit:{digits}} {unit}"
     return f"{value:.0f} ns"

@@ -1,0 +1,1 @@
+"""The experiment file: its words, their checks and the matrix they span."""

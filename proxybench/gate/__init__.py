@@ -1,0 +1,1 @@
+"""Comparison of runs, verdicts and what CI reads."""

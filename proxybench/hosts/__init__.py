@@ -1,0 +1,1 @@
+"""Nodes over SSH: the only place that imports paramiko."""

@@ -1,0 +1,1 @@
+"""The embedded lab: a small cluster of real kernels on one machine."""

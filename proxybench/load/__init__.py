@@ -1,0 +1,1 @@
+"""Locust as a subprocess, and its raw records."""

@@ -1,0 +1,1 @@
+"""One module per measurement: what to command, and pure functions from output to samples."""

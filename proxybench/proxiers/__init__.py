@@ -1,0 +1,1 @@
+"""Drivers of Service proxies: one per way in which a control loop runs."""

@@ -1,0 +1,1 @@
+"""Run folders, manifests and samples on disk."""

@@ -1,0 +1,1 @@
+"""Walks the matrix of an experiment over a cluster."""

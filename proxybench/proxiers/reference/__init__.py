@@ -1,0 +1,1 @@
+"""Our own Service proxy control loop: one process on a node, four ways to program the kernel."""
