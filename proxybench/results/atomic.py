@@ -1,0 +1,85 @@
+"""Files that exist whole or not at all, also after a power cut or on a full disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from proxybench.errors import ResultsError, RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a new file for writing that takes the place of ``path`` only once it is complete and on the disk.
+
+    Raises RunError, with what to do, when the disk is full or refuses; ``path`` is then as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise refusal(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file atomically. Raises RunError as ``writing`` does."""
+    with writing(path) as file:
+        file.write(data)
+
+
+def point_link(link: Path, target: str) -> None:
+    """Make ``link`` a symbolic link to ``target``; never missing once it was there.
+
+    Raises ResultsError when something that is not a link stands in its place, RunError when the disk refuses.
+    """
+    if link.exists() and not link.is_symlink():
+        raise ResultsError(
+            f"{link}: is not a link; move it away, proxybench keeps its link to the newest run there"
+        )
+    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        temporary.replace(link)
+        sync_folder(link.parent)
+    except OSError as error:
+        raise refusal(link, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk: a rename is only safe after this."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def refusal(path: Path, error: OSError) -> RunError:
+    """Say in one line why a file could not be written and what would help."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in _FULL:
+        return RunError(
+            f"{path}: cannot be written ({reason}): free some space or choose another folder with --out; "
+            "what was measured before is kept and readable"
+        )
+    return RunError(
+        f"{path}: cannot be written ({reason}): check its folder's mode, or choose another with --out"
+    )

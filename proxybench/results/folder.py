@@ -1,0 +1,317 @@
+"""A run's folder: made once, written atomically, never overwritten, readable at every moment.
+
+    DIR/NAME/20261123T083000Z-4f2a9c/
+        manifest.json      what was asked for, on what, and what became of it
+        samples.parquet    all raw samples, once the run has ended
+        summary.json, .csv one record per point and metric
+        report.html, figures/, logs/
+        parts/             samples so far, one file per ``add``, and checkpoint.json
+    DIR/NAME/latest        link to the newest run that has ended
+
+The parts are removed once they are merged, except when the run is not complete: they are what it is resumed
+from.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import re
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from proxybench.errors import ResultsError
+from proxybench.results.atomic import point_link, refusal, sync_folder, write_bytes, writing
+from proxybench.results.frame import ARROW_SCHEMA, COLUMNS, frame_to_table, read_frame, samples_to_frame
+from proxybench.results.manifest import Manifest, manifest_from_dict, manifest_to_dict
+from proxybench.results.schema import migrate_samples, version_of
+from proxybench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+    from _typeshed import DataclassInstance
+
+    from proxybench.model import Sample
+    from proxybench.units import Clock
+
+LATEST = "latest"
+_MANIFEST = "manifest.json"
+_SAMPLES = "samples.parquet"
+_SUMMARY = "summary.json"
+_PARTS = "parts"
+_CHECKPOINT = "checkpoint.json"
+_ABANDONED = "abandoned"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_ROWS_PER_GROUP = 262_144
+
+
+class RunFolder:
+    """One run on disk. Make a new one with ``create``, find an old one with ``open_run``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._next = 1 + max((_number(part) for part in self._parts()), default=0)
+
+    @classmethod
+    def create(cls, base: Path, name: str, clock: Clock) -> RunFolder:
+        """Make ``base/name/UTC-ID/`` with its sub-folders; an existing run is never touched.
+
+        Raises ResultsError for a name that is no plain folder name, RunError when the disk refuses.
+        """
+        if not _NAME.fullmatch(name) or name == LATEST:
+            raise ResultsError(
+                f"{name!r}: not usable as a folder's name (letters, digits, '.', '_' and '-', not 'latest')"
+            )
+        started = datetime.fromtimestamp(clock.utc_ns() // NS_PER_S, tz=UTC)
+        path = base / name / f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        try:
+            path.mkdir(parents=True)
+            for sub in (_PARTS, "logs", "figures"):
+                (path / sub).mkdir()
+            sync_folder(path.parent)
+        except OSError as error:
+            raise refusal(path, error) from error
+        return cls(path)
+
+    @property
+    def run(self) -> str:
+        """The run's id: its folder's name."""
+        return self.path.name
+
+    def add(self, samples: Iterable[Sample]) -> int:
+        """Write samples to a part file, on the disk when this returns, and say how many they were.
+
+        Raises RunError when the disk refuses; earlier samples are then still whole and readable.
+        """
+        if (self.path / _SAMPLES).exists():
+            raise ResultsError(f"{self.path}: this run has ended; make a new one, or resume it")
+        frame = samples_to_frame(samples)
+        if frame.empty:
+            return 0
+        with writing(self.path / _PARTS / f"part-{self._next:06d}.parquet") as file:
+            pq.write_table(frame_to_table(frame), file, compression="zstd")
+        self._next += 1
+        return len(frame)
+
+    def checkpoint(self, step_index: int) -> None:
+        """Note that a step of the matrix is done, together with the samples added so far. Raises RunError."""
+        steps = sorted({*self.completed_steps(), step_index})
+        data = {"completed": steps, "parts": [part.name for part in self._parts()]}
+        write_bytes(self.path / _PARTS / _CHECKPOINT, orjson.dumps(data))
+
+    def completed_steps(self) -> tuple[int, ...]:
+        """Return the indices of the steps that need not be repeated, ascending. Raises ResultsError."""
+        return tuple(self._checkpoint()["completed"])
+
+    def resume(self) -> tuple[int, ...]:
+        """Make an unfinished run ready for its missing steps and return the completed ones.
+
+        Samples of a step that was cut short are put aside into ``parts/abandoned/``, since that step will
+        be taken again and must not count twice. Raises ResultsError when the run is complete, RunError when
+        the disk refuses.
+        """
+        parts = self.path / _PARTS
+        if not parts.is_dir():
+            raise ResultsError(f"{self.path}: this run is complete; there is nothing to resume")
+        kept = set(self._checkpoint()["parts"])
+        try:
+            for part in self._parts():
+                if part.name not in kept:
+                    (parts / _ABANDONED).mkdir(exist_ok=True)
+                    part.rename(parts / _ABANDONED / f"{secrets.token_hex(3)}-{part.name}")
+            (self.path / _SAMPLES).unlink(missing_ok=True)  # merged from the parts, and will be again
+            sync_folder(parts)
+        except OSError as error:
+            raise refusal(parts, error) from error
+        return self.completed_steps()
+
+    def write_manifest(self, manifest: Manifest | Mapping[str, Any]) -> None:
+        """Write ``manifest.json`` in place of the former one; keys unknown to ``Manifest`` are kept.
+
+        Raises ResultsError when it could not be read again, RunError when the disk refuses.
+        """
+        data = manifest_to_dict(manifest) if isinstance(manifest, Manifest) else dict(manifest)
+        manifest_from_dict(data, str(self.path / _MANIFEST))
+        write_bytes(self.path / _MANIFEST, orjson.dumps(data, option=orjson.OPT_INDENT_2) + b"\n")
+
+    def write_log(self, name: str, text: str) -> Path:
+        """Write ``logs/NAME``; '/' and the like in the name become '_'. Raises RunError."""
+        path = self.path / "logs" / (re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".") or "log")
+        write_bytes(path, text.encode(errors="replace"))
+        return path
+
+    def finish(self, records: Sequence[Mapping[str, Any] | DataclassInstance]) -> None:
+        """Merge the parts into ``samples.parquet``, write the summary and let ``latest`` name this run.
+
+        Call it after the last ``write_manifest``. Raises RunError when the disk refuses; nothing is lost
+        then, and it may be called again.
+        """
+        if not (self.path / _SAMPLES).exists():
+            self._merge()
+        self.write_summary(records)
+        if self.manifest.state == "complete":
+            self._remove_parts()
+        point_link(self.path.parent / LATEST, self.path.name)
+
+    def write_summary(self, records: Sequence[Mapping[str, Any] | DataclassInstance]) -> None:
+        """Write ``summary.json`` (a list of records) and ``summary.csv``, same fields in the same order."""
+        rows = [
+            dict(record) if not dataclasses.is_dataclass(record) else _fields(record) for record in records
+        ]
+        write_bytes(self.path / _SUMMARY, orjson.dumps(rows, option=_JSON_OPTIONS) + b"\n")
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_bytes(self.path / "summary.csv", text.getvalue().encode())
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest, migrated to this program's schema. Raises ResultsError."""
+        return manifest_from_dict(_read_json(self.path / _MANIFEST), str(self.path / _MANIFEST))
+
+    def samples(self, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
+        """Return all raw samples, of an unfinished run those so far; ``columns`` saves memory.
+
+        Raises ResultsError for a damaged file.
+        """
+        manifest = self.path / _MANIFEST
+        version = version_of(_read_json(manifest), str(manifest))
+        frame = _read_samples(self._sources(), columns)
+        return migrate_samples(frame, version, str(self.path))
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return the records of ``summary.json``. Raises ResultsError."""
+        records = _read_json(self.path / _SUMMARY)
+        if not isinstance(records, list):
+            raise ResultsError(f"{self.path / _SUMMARY}: not a list of records")
+        return records
+
+    def _sources(self) -> list[Path]:
+        merged = self.path / _SAMPLES
+        return [merged] if merged.exists() else self._parts()
+
+    def _parts(self) -> list[Path]:
+        return sorted((self.path / _PARTS).glob("part-*.parquet"))
+
+    def _checkpoint(self) -> dict[str, Any]:
+        path = self.path / _PARTS / _CHECKPOINT
+        if not path.exists():
+            return {"completed": [], "parts": []}
+        data = _read_json(path)
+        if not isinstance(data, dict) or not {"completed", "parts"} <= data.keys():
+            raise ResultsError(f"{path}: not a checkpoint")
+        return data
+
+    def _merge(self) -> None:
+        """Copy the parts into one file, one part in memory at a time."""
+        with (
+            writing(self.path / _SAMPLES) as file,
+            pq.ParquetWriter(file, ARROW_SCHEMA, compression="zstd") as out,
+        ):
+            group: list[Any] = []
+            for part in self._parts():
+                group.append(_read_table(part))
+                if sum(table.num_rows for table in group) >= _ROWS_PER_GROUP:
+                    out.write_table(
+                        pa.concat_tables(group).unify_dictionaries(), row_group_size=_ROWS_PER_GROUP
+                    )
+                    group = []
+            if group:
+                out.write_table(pa.concat_tables(group).unify_dictionaries(), row_group_size=_ROWS_PER_GROUP)
+
+    def _remove_parts(self) -> None:
+        parts = self.path / _PARTS
+        try:
+            for folder in (parts / _ABANDONED, parts):
+                if folder.is_dir():
+                    for file in folder.iterdir():
+                        file.unlink()
+                    folder.rmdir()
+        except OSError as error:
+            raise refusal(parts, error) from error
+
+
+def open_run(path: Path) -> RunFolder:
+    """Find a run by its folder, by the link ``latest`` or by its experiment's folder (its newest ended run).
+
+    Raises ResultsError when there is none, or when a newer proxybench wrote it.
+    """
+    if not path.exists():
+        hint = " (a link to a run that is gone)" if path.is_symlink() else ""
+        raise ResultsError(f"{path}: no such run folder{hint}")
+    if not path.is_dir():
+        raise ResultsError(f"{path}: not a run folder but a file; name the folder it lies in")
+    found = path.resolve()
+    if not (found / _MANIFEST).exists() and (found / LATEST).is_dir():
+        found = (found / LATEST).resolve()
+    if not (found / _MANIFEST).exists():
+        unfinished = sorted(manifest.parent.name for manifest in found.glob(f"*/{_MANIFEST}"))
+        if unfinished:
+            raise ResultsError(
+                f"{path}: no run in it has ended; name an unfinished one, such as {path / unfinished[-1]}"
+            )
+        raise ResultsError(
+            f"{path}: not a run folder (no {_MANIFEST} in it, and no link '{LATEST}' to a run)"
+        )
+    folder = RunFolder(found)
+    _ = (
+        folder.manifest
+    )  # a folder that cannot be read is better found out here than half-way through a report
+    return folder
+
+
+_JSON_OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
+
+
+def _fields(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+
+
+def _number(part: Path) -> int:
+    return int(part.stem.removeprefix("part-"))
+
+
+def _read_json(path: Path) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ResultsError(f"{path}: missing") from None
+    except orjson.JSONDecodeError as error:
+        raise ResultsError(
+            f"{path}: not valid JSON ({error}); the file is damaged or was cut short"
+        ) from None
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _read_samples(paths: Sequence[Path], columns: Sequence[str]) -> pd.DataFrame:
+    try:
+        return read_frame(paths, columns)
+    except (pa.ArrowException, OSError):
+        for path in paths:
+            _read_table(path)  # names the file that is damaged
+        raise
+    except KeyError as error:
+        raise ResultsError(f"{paths[0].parent}: samples without a column {error.args[0]!r}") from None
+
+
+def _read_table(path: Path) -> Any:  # noqa: ANN401 - pyarrow publishes no types
+    try:
+        table = pq.read_table(path)
+        return table.cast(ARROW_SCHEMA)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ResultsError(
+            f"{path}: cannot be read as samples ({reason}); the file is damaged or was cut short"
+        ) from None

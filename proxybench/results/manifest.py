@@ -1,0 +1,146 @@
+"""The manifest of a run: what was asked for, on what, in which order, and what became of it.
+
+The classes mirror ``manifest.json`` key by key. Keys that they do not know are ignored on reading, so that
+a later program of the same schema version may add some.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from proxybench.errors import ResultsError
+from proxybench.model import Cell, ClockKind, LabKind, Mode  # noqa: TC001 - pydantic reads the annotations
+from proxybench.results.schema import SCHEMA_VERSION, Migration, migrate_manifest
+
+RunState = Literal["running", "complete", "incomplete", "interrupted"]
+StepState = Literal["pending", "done", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One place in the order in which the matrix was walked; ``seconds`` by the orchestrator's clock."""
+
+    index: int
+    repetition: int
+    cell: Cell
+    state: StepState = "pending"
+    seconds: float | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class LabFacts:
+    """What the nodes were made of and whose clock ruled, with the reason for that choice."""
+
+    kind: LabKind
+    clock: ClockKind
+    accelerator: str | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class ProxierFacts:
+    """Which control loop ran; periods in seconds, the same for every mode."""
+
+    kind: str
+    version: str
+    min_sync_period: float
+    sync_period: float
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What can change a number measured on a node."""
+
+    kernel: str = "unknown"
+    cpu: str = "unknown"
+    cpus: int = 0
+    memory: int = 0  # bytes
+    iptables_version: str = "unknown"
+    iptables_backend: str = "unknown"
+    python: str = "unknown"
+    sysctls: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The orchestrator (free keys) and each node by its name."""
+
+    orchestrator: dict[str, Any] = field(default_factory=dict)
+    nodes: dict[str, NodeFacts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NotMeasured:
+    """A mode (None: every mode) at a number of Services (None: every size) that has no numbers, and why."""
+
+    mode: Mode | None
+    services: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Conformance:
+    """One check that a mode does what a Service proxy must do, before anything was measured."""
+
+    mode: Mode
+    services: int
+    check: str
+    passed: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All of ``manifest.json``; ``created`` and ``finished`` are UTC, ISO 8601."""
+
+    run: str
+    name: str
+    created: str
+    lab: LabFacts
+    proxier: ProxierFacts
+    schema: int = SCHEMA_VERSION
+    finished: str | None = None
+    state: RunState = "running"
+    command: tuple[str, ...] | str = ""
+    proxybench: str = ""
+    experiment: dict[str, Any] = field(default_factory=dict)
+    matrix: tuple[Step, ...] = ()
+    fingerprint: Fingerprint = field(default_factory=Fingerprint)
+    not_measured: tuple[NotMeasured, ...] = ()
+    conformance: tuple[Conformance, ...] = ()
+
+
+_ADAPTER = TypeAdapter(Manifest)
+
+
+def manifest_to_dict(manifest: Manifest) -> dict[str, Any]:
+    """Return plain JSON types, keys in the order of the classes."""
+    dumped: dict[str, Any] = _ADAPTER.dump_python(manifest, mode="json")
+    return {"schema": dumped.pop("schema"), **dumped}
+
+
+def manifest_from_dict(
+    data: object,
+    where: str,
+    migrations: dict[int, Migration] | None = None,
+) -> Manifest:
+    """Read parsed JSON of this or an older schema version; ``where`` is the file's name for the error.
+
+    Raises ResultsError that names the first key that is wrong.
+    """
+    if not isinstance(data, dict):
+        raise ResultsError(f"{where}: not a manifest (its top level is no JSON object)")
+    current = (
+        migrate_manifest(data, where) if migrations is None else migrate_manifest(data, where, migrations)
+    )
+    try:
+        return _ADAPTER.validate_python(current)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "manifest"
+        raise ResultsError(f"{where}: {place}: {first['msg']}") from None

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxybench.model import ClockKind, Metric, Mode, Point, Position, Sample, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class FixedClock:
+    """2026-11-23 08:30:00 UTC, for ever."""
+
+    def monotonic_ns(self) -> int:
+        return 0
+
+    def utc_ns(self) -> int:
+        return 1_795_422_600 * 10**9
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError("nothing here waits")
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock()
+
+
+def make_samples(count: int, start: int = 0, mode: Mode = Mode.IPTABLES) -> list[Sample]:
+    point = Point(mode, "reference", 1000, 2, Scenario.STEADY, position=Position.LAST)
+    return [
+        Sample(
+            run="20261123T083000Z-abc123",
+            point=point,
+            repetition=number % 5,
+            node="client",
+            metric=Metric.FORWARDING_CONNECT,
+            value=100_000 + number,
+            unit="ns",
+            clock=ClockKind.INSTRUCTIONS,
+            censored=number % 7 == 3,
+            at=1_795_422_600 * 10**9 + number,
+        )
+        for number in range(start, start + count)
+    ]
+
+
+@pytest.fixture
+def samples() -> Callable[..., list[Sample]]:
+    return make_samples
+
+
+def make_manifest(**changes: Any) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "run": "20261123T083000Z-abc123",
+        "name": "quickstart",
+        "created": "2026-11-23T08:30:00Z",
+        "state": "complete",
+        "lab": {"kind": "vm", "clock": "instructions", "accelerator": "tcg", "why": "no ip_vs here"},
+        "proxier": {"kind": "reference", "version": "0.1.0", "min_sync_period": 1.0, "sync_period": 30.0},
+        **changes,
+    }
+
+
+@pytest.fixture
+def manifest() -> Callable[..., dict[str, Any]]:
+    return make_manifest

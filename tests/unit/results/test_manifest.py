@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxybench.errors import ResultsError
+from proxybench.model import Cell, ClockKind, LabKind, Mode
+from proxybench.results.manifest import (
+    Conformance,
+    Fingerprint,
+    LabFacts,
+    Manifest,
+    NodeFacts,
+    NotMeasured,
+    ProxierFacts,
+    Step,
+    manifest_from_dict,
+    manifest_to_dict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FULL = Manifest(
+    run="20261123T083000Z-abc123",
+    name="quickstart",
+    created="2026-11-23T08:30:00Z",
+    finished="2026-11-23T08:34:00Z",
+    state="incomplete",
+    command=("proxybench", "run", "experiments/quickstart.yaml"),
+    proxybench="0.1.0",
+    experiment={"version": 1, "modes": ["iptables", "ipvs"]},
+    matrix=(
+        Step(0, 0, Cell(Mode.IPTABLES, "reference", 10, 2), "done", 12.5),
+        Step(1, 0, Cell(Mode.IPVS, "reference", 10, 2), "failed", 1.0, "the VIP did not answer"),
+    ),
+    lab=LabFacts(LabKind.VM, ClockKind.INSTRUCTIONS, "tcg", "no ip_vs in this kernel"),
+    proxier=ProxierFacts("reference", "0.1.0", 1.0, 30.0, ("node-1",)),
+    fingerprint=Fingerprint(
+        {"cpus": 2}, {"node-1": NodeFacts("6.1.192", "QEMU", 1, 2**31, sysctls={"net.ipv4.ip_forward": "1"})}
+    ),
+    not_measured=(NotMeasured(Mode.NFTABLES, None, "needs kube-proxy 1.29"),),
+    conformance=(Conformance(Mode.IPVS, 10, "VIP answers", passed=False, detail="timed out"),),
+)
+
+
+def test_a_full_manifest_survives_the_round_trip() -> None:
+    data = manifest_to_dict(FULL)
+    assert data["schema"] == 1
+    assert data["matrix"][1] == {
+        "index": 1,
+        "repetition": 0,
+        "cell": {"mode": "ipvs", "proxier": "reference", "services": 10, "endpoints_per_service": 2},
+        "state": "failed",
+        "seconds": 1.0,
+        "problem": "the VIP did not answer",
+    }
+    assert manifest_from_dict(data, "m") == FULL
+
+
+def test_unknown_keys_are_ignored(manifest: Callable[..., dict[str, Any]]) -> None:
+    assert manifest_from_dict(manifest(weather="rain"), "m").name == "quickstart"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"state": "fine"}, "m: state: Input should be 'running', 'complete', 'incomplete' or 'interrupted'"),
+        (
+            {"lab": {"kind": "moon", "clock": "wall"}},
+            "m: lab.kind: Input should be 'netns', 'vm' or 'cluster'",
+        ),
+        ({"name": None}, "m: name: Input should be a valid string"),
+    ],
+)
+def test_the_first_wrong_key_is_named(
+    manifest: Callable[..., dict[str, Any]], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ResultsError) as caught:
+        manifest_from_dict(manifest(**changes), "m")
+    assert str(caught.value) == message
+
+
+def test_a_list_is_no_manifest() -> None:
+    with pytest.raises(ResultsError) as caught:
+        manifest_from_dict([], "m")
+    assert str(caught.value) == "m: not a manifest (its top level is no JSON object)"
