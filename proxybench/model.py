@@ -67,6 +67,8 @@ class Metric(StrEnum):
     SYNC_TOOL = "sync.tool"
     SYNC_KERNEL = "sync.kernel"
     CPU_CONTROL_LOOP = "cpu.control_loop"
+    CPU_CONTROL_LOOP_USER = "cpu.control_loop.user"  # the two parts of it, where the cgroup tells them apart
+    CPU_CONTROL_LOOP_SYSTEM = "cpu.control_loop.system"
     CPU_SOFTIRQ = "cpu.softirq"
     CPU_NODE = "cpu.node"
     CPU_AGENT = "cpu.agent"
