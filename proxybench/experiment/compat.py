@@ -1,0 +1,94 @@
+"""Which mode a kube-proxy of a given version has, and which API it watches. Pure.
+
+Sources: the change logs of Kubernetes. The userspace mode was removed in 1.26; IPVS became generally available in
+1.11 and is deprecated from 1.35; nftables is alpha in 1.29, beta in 1.31 and generally available in 1.33.
+EndpointSlice v1beta1 is served from 1.17 and v1 from 1.21; kube-proxy on Linux reads slices by default from 1.19,
+except in userspace mode, which only ever read Endpoints.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from proxybench.model import Mode
+
+_VERSION = re.compile(r"v?(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))?")
+
+
+@dataclass(frozen=True, order=True)
+class KubeVersion:
+    """A version of Kubernetes; a patch that is not named is 0."""
+
+    major: int
+    minor: int
+    patch: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read "1.29", "1.29.3" or "v1.29.3"; raise ValueError saying what would be right."""
+        match = _VERSION.fullmatch(text)
+        if match is None:
+            raise ValueError(f'"{text}" is not a version of Kubernetes; write it in quotes, such as "1.29"')
+        return cls(int(match[1]), int(match[2]), int(match[3] or 0))
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}" + (f".{self.patch}" if self.patch else "")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a version has a mode. ``note`` says why not, or what to know; ``gate`` is the feature gate to set."""
+
+    able: bool
+    note: str = ""
+    gate: str = ""
+
+
+_USERSPACE_GONE = KubeVersion(1, 26)
+_IPVS_BORN, _IPVS_DEPRECATED = KubeVersion(1, 11), KubeVersion(1, 35)
+_NFT_ALPHA, _NFT_BETA, _NFT_GA = KubeVersion(1, 29), KubeVersion(1, 31), KubeVersion(1, 33)
+_SLICES_BETA, _SLICES_READ, _SLICES_V1 = KubeVersion(1, 17), KubeVersion(1, 19), KubeVersion(1, 21)
+
+
+def mode_in(mode: Mode, version: KubeVersion) -> Verdict:
+    """Return whether kube-proxy of this version can run in this mode."""
+    release = KubeVersion(version.major, version.minor)
+    if mode is Mode.USERSPACE and release >= _USERSPACE_GONE:
+        return Verdict(able=False, note="userspace was removed in 1.26; use 1.25 or older")
+    if mode is Mode.IPVS and release < _IPVS_BORN:
+        return Verdict(able=False, note="ipvs became generally available in 1.11; use 1.11 or newer")
+    if mode is Mode.IPVS and release >= _IPVS_DEPRECATED:
+        return Verdict(able=True, note="ipvs is deprecated from 1.35")
+    if mode is Mode.NFTABLES:
+        return _nftables(release)
+    return Verdict(able=True)
+
+
+def _nftables(release: KubeVersion) -> Verdict:
+    if release < _NFT_ALPHA:
+        return Verdict(able=False, note="nftables came in 1.29; use 1.29 or newer")
+    if release < _NFT_BETA:
+        return Verdict(able=True, note="nftables is alpha until 1.31", gate="NFTablesProxyMode=true")
+    if release < _NFT_GA:
+        return Verdict(able=True, note="nftables is beta until 1.33")
+    return Verdict(able=True)
+
+
+def endpoint_slices(mode: Mode, version: KubeVersion) -> str | None:
+    """Return the EndpointSlice API version that kube-proxy should read, None where it reads Endpoints.
+
+    From 1.19 on, userspace needs the feature gate ``EndpointSliceProxying=false`` to read Endpoints.
+    """
+    release = KubeVersion(version.major, version.minor)
+    if mode is Mode.USERSPACE or release < _SLICES_READ:
+        return None
+    return "v1" if release >= _SLICES_V1 else "v1beta1"
+
+
+def served_slices(version: KubeVersion) -> tuple[str, ...]:
+    """Return the EndpointSlice API versions that a cluster of this version serves, oldest first."""
+    release = KubeVersion(version.major, version.minor)
+    old = ("v1beta1",) if _SLICES_BETA <= release < KubeVersion(1, 25) else ()
+    return (*old, "v1") if release >= _SLICES_V1 else old

@@ -1,0 +1,101 @@
+"""From an experiment file to an Experiment, or to all that is wrong with it at once."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import PydanticUndefined
+
+from proxybench.errors import ExperimentError
+from proxybench.experiment import source, spec
+from proxybench.experiment.checks import findings
+from proxybench.experiment.spec import Experiment
+from proxybench.experiment.wording import word
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from proxybench.errors import Problem
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read and check an experiment file, with overrides ("a.b=value", the value as YAML) laid on top.
+
+    Raises ExperimentError with every problem of the file and of the overrides.
+    """
+    document = source.read(path, overrides)
+    if not isinstance(document.data, dict):
+        raise ExperimentError(document.problems)
+    problems = list(document.problems)
+    experiment, wrong = _validate(document)
+    problems.extend(wrong)
+    if problems or experiment is None:
+        raise ExperimentError(problems)
+    return experiment
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of an experiment file, for editors."""
+    schema = Experiment.model_json_schema()
+    models = {name: value for name, value in vars(spec).items() if _is_model(value)}
+    for name, part in (("Experiment", schema), *schema["$defs"].items()):
+        defaults = _written_defaults(models[name])
+        for key, words in part["properties"].items():
+            words.pop("title", None)
+            if "default" in words:
+                words["default"] = defaults[key]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def json_schema_text() -> str:
+    """Return the JSON Schema as it is committed."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _validate(document: source.Document) -> tuple[Experiment | None, list[Problem]]:
+    problems: list[Problem] = []
+    try:
+        experiment = Experiment.model_validate(document.data)
+        right = set(Experiment.model_fields)
+    except ValidationError as error:
+        for detail in error.errors():
+            worded = word(detail, Experiment)
+            if worded is not None:
+                problems.append(document.problem(detail["loc"], worded[0], key=worded[1]))
+        experiment, right = _right_sections(document.data)
+    problems.extend(document.problem(loc, message) for loc, message in findings(experiment, right))
+    return experiment, problems
+
+
+def _right_sections(data: dict[str, Any]) -> tuple[Experiment, set[str]]:
+    """Return an experiment of those sections that are right in themselves, and their names.
+
+    So that a misspelt mode does not hide a contradiction elsewhere, which would then be found one try later.
+    """
+    sections = {}
+    for name, field in Experiment.model_fields.items():
+        value = data.get(name, field.default)
+        if value is PydanticUndefined:
+            continue
+        if name not in data:
+            sections[name] = value
+            continue
+        try:
+            annotated: Any = Annotated[(field.annotation, *field.metadata, field)]
+            sections[name] = TypeAdapter(annotated).validate_python(value)
+        except ValidationError:
+            continue
+    return Experiment.model_construct(**sections), set(sections)
+
+
+def _is_model(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseModel)
+
+
+def _written_defaults(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the defaults as they would be written in a file ("1s", not 1.0)."""
+    defaults: dict[str, Any] = model.model_construct().model_dump(mode="json", warnings=False)
+    return defaults

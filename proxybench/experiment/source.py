@@ -1,0 +1,219 @@
+"""Reads YAML so that every value can still say where it stood, with ``--set`` overrides laid on top.
+
+ruamel.yaml was chosen because its nodes keep line and column of keys and values, and because it reads YAML 1.2,
+in which ``on``, ``no`` and ``1:30`` are plain words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+
+from proxybench.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+Loc = tuple[str | int, ...]
+"""The way from the top of a document to a value: keys and indices."""
+
+MAX_BYTES = 1_000_000
+"""No experiment is that long; a larger file was named by mistake."""
+
+
+@dataclass
+class Document:
+    """Plain data (mappings have string keys only) that knows where each value stood."""
+
+    file: str
+    data: Any = None
+    problems: list[Problem] = field(default_factory=list)
+    node: Node | None = None
+    _overrides: list[tuple[tuple[str, ...], str, Node | None]] = field(default_factory=list)
+
+    def problem(self, loc: Loc, message: str, *, key: bool = False) -> Problem:
+        """Return a problem at a value, or at its key; at the nearest thing around it when it is not there."""
+        for path, label, node in reversed(self._overrides):
+            if loc[: len(path)] == path:
+                return _at(label, _find(node, loc[len(path) :], key=key and len(loc) > len(path)), message)
+            if loc and path[: len(loc)] == loc and not _holds(self.node, loc):
+                return _at(label, None, message)
+        return _at(self.file, _find(self.node, loc, key=key), message)
+
+    def override(self, setting: str) -> None:
+        """Lay ``a.b=value`` on top; the value is YAML. What is wrong with it is added to ``problems``."""
+        name, equals, text = setting.partition("=")
+        label = f"--set {name}"
+        path = tuple(name.split("."))
+        if not equals or not all(path):
+            self.problems.append(Problem(f"--set {setting}", 1, 1, "is no setting; write a.b=value"))
+            return
+        parsed = parse(text, label)
+        self.problems.extend(parsed.problems)
+        if parsed.problems:
+            return
+        if not _put(self.data, path, parsed.data):
+            self.problems.append(Problem(label, 1, 1, f"{name} cannot be set: what it belongs to is no mapping"))
+            return
+        self._overrides.append((path, label, parsed.node))
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> Document:
+    """Read a file and lay overrides on top; all that is wrong as YAML is in ``problems``."""
+    file = str(path)
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+        text = raw.decode("utf-8-sig")
+    except OSError as error:
+        return Document(file, problems=[Problem(file, 1, 1, f"cannot be read: {error.strerror}")])
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        column = error.start - raw.rfind(b"\n", 0, error.start)
+        return Document(file, problems=[Problem(file, line, column, "is not UTF-8 text; save it as UTF-8")])
+    if len(raw) > MAX_BYTES:
+        return Document(file, problems=[Problem(file, 1, 1, "is larger than 1 MB; name an experiment file")])
+    document = parse(text, file)
+    if not document.problems and not isinstance(document.data, dict):
+        what = "is empty" if document.data is None else "holds no mapping"
+        document.problems.append(Problem(file, 1, 1, f"{what}; begin with version: 1"))
+    if isinstance(document.data, dict):
+        for setting in overrides:
+            document.override(setting)
+    return document
+
+
+def parse(text: str, file: str) -> Document:
+    """Read YAML text. After a syntax error ``data`` is None; after duplicate keys the first one counts."""
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        node = yaml.compose(text)
+        problems = list(_duplicates(node, file, set()))
+        # The constructor also resolves merge keys (<<) in the nodes themselves.
+        data = None if node is None else _string_keys(yaml.constructor.construct_document(node), {})
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        return Document(file, problems=[Problem(file, line, column, _syntax(error))])
+    except (YAMLError, ValueError, RecursionError) as error:
+        # ValueError: a date that does not exist. The reader's own error has no mark but a first line that says it.
+        reason = str(error).splitlines()[0]
+        return Document(file, problems=[Problem(file, 1, 1, f"is not valid YAML: {reason}")])
+    return Document(file, data, problems, node)
+
+
+def _syntax(error: MarkedYAMLError) -> str:
+    problem = str(error.problem)
+    if "'\\t'" in problem:
+        return "not valid YAML: a tab cannot indent; use spaces"
+    hints = {
+        "mapping values are not allowed here": "quote the text, or begin a new line before the key",
+        "but found another document": "keep one document per file; remove the line ---",
+    }
+    hint = next((right for wrong, right in hints.items() if wrong in problem), "")
+    context = f" {error.context}" if error.context and error.context.startswith("while") else ""
+    return f"not valid YAML: {problem}{context}{'; ' + hint if hint else ''}"
+
+
+def _duplicates(node: Node | None, file: str, seen: set[int]) -> Iterator[Problem]:
+    """Yield a problem for each key that its mapping already has, and take it out of the mapping."""
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, SequenceNode):
+        for item in node.value:
+            yield from _duplicates(item, file, seen)
+    if not isinstance(node, MappingNode):
+        return
+    first: dict[str, int] = {}
+    kept = []
+    for key, value in node.value:
+        yield from _duplicates(value, file, seen)
+        name = str(key.value)
+        if name in first:
+            message = f'"{name}" is written twice (first in line {first[name]}); keep one'
+            yield Problem(file, key.start_mark.line + 1, key.start_mark.column + 1, message)
+            continue
+        first[name] = key.start_mark.line + 1
+        kept.append((key, value))
+    node.value = kept
+
+
+def _string_keys(data: Any, done: dict[int, Any]) -> Any:  # noqa: ANN401 - YAML holds anything
+    """Return the data with keys such as 10000 as words; aliases (and loops of them) stay aliases."""
+    if id(data) in done:
+        return done[id(data)]
+    if isinstance(data, dict):
+        copy: dict[str, Any] = {}
+        done[id(data)] = copy
+        copy.update((_word(key), _string_keys(value, done)) for key, value in data.items())
+        return copy
+    if isinstance(data, list):
+        items: list[Any] = []
+        done[id(data)] = items
+        items.extend(_string_keys(item, done) for item in data)
+        return items
+    return data
+
+
+def _word(key: object) -> str:
+    return {True: "true", False: "false"}[key] if isinstance(key, bool) else str(key)
+
+
+def _put(data: dict[str, Any], path: tuple[str, ...], value: Any) -> bool:  # noqa: ANN401 - YAML holds anything
+    """Set a value deep in mappings, making those that are missing; return False when something else is in the way.
+
+    A true or false on the way gives way: to set one thing of a measurement is to switch it on.
+    """
+    here = data
+    for key in path[:-1]:
+        if not isinstance(here.get(key), dict):
+            if here.get(key) is not None and not isinstance(here[key], bool):
+                return False
+            here[key] = {}
+        # A copy, lest an alias of it elsewhere in the file is changed with it.
+        here[key] = dict(here[key])
+        here = here[key]
+    here[path[-1]] = value
+    return True
+
+
+def _entry(node: Node | None, step: str | int) -> tuple[Node, Node] | None:
+    if isinstance(node, MappingNode):
+        # Backwards: keys of the mapping itself come after those merged into it, and win.
+        pairs = ((key, value) for key, value in reversed(node.value) if str(key.value) == step)
+        return next(pairs, None)
+    if isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return node.value[step], node.value[step]
+    return None
+
+
+def _find(node: Node | None, loc: Loc, *, key: bool) -> Node | None:
+    for number, step in enumerate(loc, start=1):
+        entry = _entry(node, step)
+        if entry is None:
+            return node
+        at_key = number == len(loc) and key
+        # A block mapping or list begins on the line below its key: the key is what a reader looks for.
+        node = entry[0] if at_key else entry[1]
+    return node
+
+
+def _holds(node: Node | None, loc: Loc) -> bool:
+    for step in loc:
+        entry = _entry(node, step)
+        if entry is None:
+            return False
+        node = entry[1]
+    return True
+
+
+def _at(file: str, node: Node | None, message: str) -> Problem:
+    if node is None:
+        return Problem(file, 1, 1, message)
+    return Problem(file, node.start_mark.line + 1, node.start_mark.column + 1, message)

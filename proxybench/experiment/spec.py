@@ -1,0 +1,331 @@
+"""The words of an experiment file as frozen models; what each means stands beside it and in the JSON Schema.
+
+These models check single values. What concerns several of them at once is in ``checks``; line numbers and the
+wording of problems are ``load``'s and ``wording``'s business.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    field_serializer,
+)
+
+from proxybench.experiment.words import (
+    Batch,
+    BatchSize,
+    Duration,
+    distinct,
+    one_of,
+    schema_of,
+    show,
+    switch,
+    within,
+)
+from proxybench.model import Mode, Position, Scenario
+
+MAX_SERVICES = 16_000
+"""The lab's ClusterIPs are one /18 (16,382 addresses), a canary, a batch and the API's own Service included."""
+
+MAX_ENDPOINTS = 60_000
+"""The pods of both proxy nodes together have one /16 (65,534 addresses)."""
+
+
+class LabChoice(StrEnum):
+    """Which kind of lab; ``auto`` takes namespaces where every mode can run in them, else the VM."""
+
+    AUTO = "auto"
+    NETNS = "netns"
+    VM = "vm"
+
+
+class ClockChoice(StrEnum):
+    """Whose time the nodes read; ``auto`` takes instructions under TCG, else the wall clock."""
+
+    AUTO = "auto"
+    WALL = "wall"
+    INSTRUCTIONS = "instructions"
+
+
+class ProxierKind(StrEnum):
+    """How the Service proxy runs."""
+
+    REFERENCE = "reference"
+    KUBE_PROXY = "kube-proxy"
+    DAEMONSET = "daemonset"
+
+
+class ProxierNodes(StrEnum):
+    """On which proxy nodes a control loop runs: on the measured one only, or on all."""
+
+    MEASURED = "measured"
+    ALL = "all"
+
+
+SCENARIOS = (
+    Scenario.COLD_START,
+    Scenario.ADD_ONE,
+    Scenario.ADD_BATCH,
+    Scenario.CHANGE_ENDPOINT,
+    Scenario.DELETE_ONE,
+)
+POSITIONS = (Position.FIRST, Position.MIDDLE, Position.LAST)
+
+
+def _fits_address_plan(services: int) -> int:
+    if services > MAX_SERVICES:
+        raise ValueError(
+            f"{services} Services are more than the lab's address plan holds; write at most {MAX_SERVICES}"
+        )
+    return services
+
+
+def _fits_pods(endpoints: int) -> int:
+    if endpoints > MAX_ENDPOINTS:
+        raise ValueError(
+            f"{endpoints} endpoints are more than the lab has pod addresses; write at most {MAX_ENDPOINTS}"
+        )
+    return endpoints
+
+
+def _slug(name: object) -> object:
+    # The name becomes a folder below the results, so it must not be a path.
+    if isinstance(name, str) and not (name.isascii() and name.replace("-", "").isalnum() and name[0] != "-"):
+        raise ValueError(f"{show(name)} cannot name a folder; use letters, digits and dashes, such as my-test")
+    return name
+
+
+def _one_number(value: object) -> object:
+    return {"default": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _at_sizes(value: object) -> object:
+    if value == "all":
+        return None
+    if not isinstance(value, list | tuple):
+        right = "write all, or numbers of Services: [1000, 10000]"
+        raise ValueError(f"{show(value)} is no list of sizes; {right}")  # noqa: TRY004 - pydantic collects ValueErrors only
+    return value
+
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+CountOrNone = Annotated[int, Field(strict=True, ge=0)]
+_Unique = AfterValidator(distinct)
+_ModeWord = Annotated[Mode, one_of("a mode", *Mode), schema_of(*Mode)]
+_ScenarioWord = Annotated[Scenario, one_of("a scenario of sync", *SCENARIOS), schema_of(*SCENARIOS)]
+_PositionWord = Annotated[Position, one_of("a position", *POSITIONS), schema_of(*POSITIONS)]
+_Services = Annotated[
+    int,
+    Field(strict=True, ge=1),
+    AfterValidator(_fits_address_plan),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_SERVICES}),
+]
+_Endpoints = Annotated[
+    int,
+    Field(strict=True, ge=1),
+    AfterValidator(_fits_pods),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_ENDPOINTS}),
+]
+
+
+class _Words(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class LabSpec(_Words):
+    """The embedded lab."""
+
+    kind: Annotated[LabChoice, one_of("a kind of lab", *LabChoice), schema_of(*LabChoice)] = LabChoice.AUTO
+    """auto takes netns where every mode of the experiment can run in it, else vm."""
+    clock: Annotated[ClockChoice, one_of("a clock", *ClockChoice), schema_of(*ClockChoice)] = ClockChoice.AUTO
+    """instructions: the VM's time is its count of executed instructions; repeatable on a busy machine."""
+
+
+class TargetSpec(_Words):
+    """What to measure on."""
+
+    lab: LabSpec = LabSpec()
+    """A small cluster made for this run, on this machine."""
+
+
+class ProxierSpec(_Words):
+    """The control loop under test, equal for all modes."""
+
+    kind: Annotated[ProxierKind, one_of("a kind of proxier", *ProxierKind), schema_of(*ProxierKind)] = (
+        ProxierKind.REFERENCE
+    )
+    """reference: proxybench's own control loop, which makes the same rules as kube-proxy."""
+    version: Annotated[str | None, Field(examples=["1.29"])] = None
+    """The version of a real kube-proxy, in quotes; has no meaning for the reference."""
+    min_sync_period: Annotated[Duration, AfterValidator(within("0s", "1m"))] = 1.0
+    """The least time between two syncs; it dominates sync medians, so it is pinned."""
+    sync_period: Annotated[Duration, AfterValidator(within("1s", "1h"))] = 30.0
+    """The time after which everything is synced again."""
+    nodes: Annotated[ProxierNodes, one_of("a choice of nodes", *ProxierNodes), schema_of(*ProxierNodes)] = (
+        ProxierNodes.MEASURED
+    )
+    """measured: only the node that is measured runs a control loop; all: every proxy node does."""
+
+
+class ScaleSpec(_Words):
+    """The sizes of the cluster; every size is measured in every mode."""
+
+    services: Annotated[tuple[_Services, ...], Field(examples=["[10, 100, 1000]"]), _Unique] = ()
+    """Numbers of Services."""
+    endpoints_per_service: Annotated[tuple[_Endpoints, ...], Field(min_length=1, examples=["[2]"]), _Unique] = (2,)
+    """Numbers of endpoints of each Service; every one is combined with every number of Services."""
+    one_service_endpoints: Annotated[tuple[_Endpoints, ...], Field(examples=["[10, 1000]"]), _Unique] = ()
+    """Further cells with one Service only, which has so many endpoints."""
+
+
+class Repetitions(_Words):
+    """How often each cell is measured: ``default``, or by number of Services ({default: 3, "10000": 2})."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[int, Field(strict=True, ge=1)]]
+
+    default: Count = 3
+    """For every size that is not named."""
+
+    def of(self, services: int) -> int:
+        """Return the number of repetitions for cells with so many Services."""
+        return self.__pydantic_extra__.get(str(services), self.default)
+
+
+class SyncSpec(_Words):
+    """From the API's acknowledgement of a change until the data plane answers for it."""
+
+    scenarios: Annotated[
+        tuple[_ScenarioWord, ...], Field(min_length=1, examples=["[add-one, delete-one]"]), _Unique
+    ] = SCENARIOS
+    """What is done to the Services."""
+    batch: BatchSize = Batch(share=0.1)
+    """Services that add-batch adds: a count, or a share such as 10%."""
+    timeout: Annotated[Duration, AfterValidator(within("1s", "1h"))] = 120.0
+    """After this long a change counts as not seen: a censored sample."""
+
+
+class CpuSpec(_Words):
+    """CPU of the control loop's cgroup, per sync and while nothing changes."""
+
+    idle: Annotated[Duration, AfterValidator(within("1s", "10m"))] = 5.0
+    """How long to watch a control loop that has nothing to do."""
+
+
+class ForwardingSpec(_Words):
+    """Latency of new connections through the rules, and directly to the endpoint."""
+
+    connections: Count = 300
+    """New connections per position, and as many directly."""
+    warmup: CountOrNone = 20
+    """Connections made first and thrown away, per target."""
+    block: Count = 10
+    """Connections to one target before the next takes its turn."""
+    positions: Annotated[tuple[_PositionWord, ...], Field(min_length=1, examples=["[first, last]"]), _Unique] = (
+        POSITIONS
+    )
+    """Where in the order of rules the Services stand that are connected to."""
+    established: CountOrNone = 300
+    """Round trips on an established connection: the control that should not differ; 0 switches it off."""
+
+
+class MeasureSpec(_Words):
+    """What is measured in every cell; true, false or settings. What is left out is off."""
+
+    sync: Annotated[SyncSpec | None, BeforeValidator(switch, json_schema_input_type=bool | SyncSpec)] = None
+    """Rule-sync latency."""
+    cpu: Annotated[CpuSpec | None, BeforeValidator(switch, json_schema_input_type=bool | CpuSpec)] = None
+    """CPU of the control loop."""
+    forwarding: Annotated[
+        ForwardingSpec | None, BeforeValidator(switch, json_schema_input_type=bool | ForwardingSpec)
+    ] = None
+    """Forwarding latency of each new connection."""
+
+    @field_serializer("sync", "cpu", "forwarding", mode="wrap")
+    def _off(self, value: object, handler: SerializerFunctionWrapHandler) -> Any:  # noqa: ANN401 - what pydantic made of it
+        return False if value is None else handler(value)
+
+
+class LoadSpec(_Words):
+    """Concurrent new connections by locust, with constant pacing."""
+
+    rate: Annotated[int, Field(strict=True, ge=1, le=20_000, examples=["200"])]
+    """New connections per second, of all users together."""
+    users: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 10
+    """Concurrent users; each makes rate / users connections per second."""
+    duration: Annotated[Duration, AfterValidator(within("1s", "10m"))] = 10.0
+    """How long the load lasts in a cell."""
+    services_used: Count = 10
+    """How many Services are connected to, spread over all positions; a smaller cell uses all it has."""
+    at: Annotated[
+        tuple[_Services, ...] | None,
+        BeforeValidator(_at_sizes),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "string", "const": "all"},
+                    {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": MAX_SERVICES}},
+                ]
+            }
+        ),
+    ] = None
+    """Numbers of Services at which the load runs; all (or nothing) for every size."""
+
+    def runs_at(self, services: int) -> bool:
+        """Return whether the load runs in cells with so many Services."""
+        return self.at is None or services in self.at
+
+    @field_serializer("at")
+    def _everywhere(self, value: tuple[int, ...] | None) -> str | tuple[int, ...]:
+        return "all" if value is None else value
+
+
+class LimitsSpec(_Words):
+    """When to give up."""
+
+    cell: Annotated[Duration, AfterValidator(within("1s", "24h"))] = 300.0
+    """The longest that one cell may take in one repetition; it then fails and the others go on."""
+    run: Annotated[Duration, AfterValidator(within("1s", "168h"))] = 1800.0
+    """The longest that the whole run may take."""
+
+
+class Experiment(_Words):
+    """An experiment of proxybench."""
+
+    model_config = ConfigDict(title="proxybench experiment")
+
+    version: Annotated[Literal[1], Field(examples=["1"])]
+    """The version of this file's format."""
+    name: Annotated[str, BeforeValidator(_slug), Field(min_length=1, max_length=60, examples=["my-test"])]
+    """Names the folder of the results: letters, digits and dashes."""
+    description: str = ""
+    """For people."""
+    target: TargetSpec = TargetSpec()
+    """What to measure on."""
+    modes: Annotated[tuple[_ModeWord, ...], Field(min_length=1, examples=["[iptables, ipvs, userspace]"]), _Unique]
+    """How Services are made real on a node: iptables, ipvs, userspace."""
+    proxier: ProxierSpec = ProxierSpec()
+    """The control loop under test."""
+    scale: Annotated[ScaleSpec, Field(examples=["{services: [10, 100, 1000]}"])]
+    """The sizes of the cluster."""
+    repetitions: Annotated[
+        Repetitions,
+        BeforeValidator(_one_number, json_schema_input_type=Count | Repetitions),
+        Field(examples=["3"]),
+    ] = Repetitions()
+    """How often each cell is measured; the repetition is what statistics count."""
+    measure: Annotated[MeasureSpec, Field(examples=["{sync: true, cpu: true, forwarding: true}"])]
+    """What is measured in every cell."""
+    load: Annotated[LoadSpec | None, Field(examples=["{rate: 200}"])] = None
+    """Concurrent load; left out, there is none."""
+    limits: LimitsSpec = LimitsSpec()
+    """When to give up."""

@@ -1,0 +1,131 @@
+"""Turns what pydantic found into one line each: what is wrong, and what would be right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel
+
+from proxybench.experiment.words import show, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+
+    from proxybench.experiment.source import Loc
+
+_KINDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "dict_type": "a mapping",
+}
+
+_TEMPLATES = {
+    "value_error": "{error}",
+    "greater_than_equal": "{value} is too small; write at least {ge}",
+    "less_than_equal": "{value} is too large; write at most {le}",
+    "too_short": "the list is empty; write at least one, such as {example}",
+    "string_too_long": "the text is too long; write at most {max_length} characters",
+    "literal_error": "{value} is not known; write {expected}",
+}
+
+
+def word(error: ErrorDetails, model: type[BaseModel]) -> tuple[str, bool] | None:
+    """Return the message for an error of this model, and whether it stands at the key rather than the value.
+
+    None for what only follows from another error.
+    """
+    loc, kind, value = error["loc"], error["type"], error["input"]
+    if kind == "extra_forbidden":
+        return _unknown(loc, model), True
+    if kind == "missing":
+        return f'"{loc[-1]}" is missing; write {loc[-1]}: {_example(model, loc)}', False
+    if kind == "too_short" and value:
+        return None  # pydantic dropped the wrong items, each with an error of its own, before it counted
+    if kind in _KINDS:
+        text = f"{show(value)} is not {_KINDS[kind]}; write {_right(model, loc, kind)}"
+    elif kind in _TEMPLATES:
+        known = {"value": show(value), "example": _example(model, loc), **error.get("ctx", {})}
+        text = _TEMPLATES[kind].format_map(known)
+    else:
+        text = error["msg"]
+    return f"{_place(loc)}: {text}", False
+
+
+def _place(loc: Loc) -> str:
+    """Name a value by the last key on its way, with its place in a list counted from 1."""
+    if len(loc) > 1 and isinstance(loc[-1], int):
+        return f"{loc[-2]}, number {loc[-1] + 1}"
+    return str(loc[-1]) if loc else "this"
+
+
+def _unknown(loc: Loc, model: type[BaseModel]) -> str:
+    name = str(loc[-1])
+    around = _model_at(model, loc[:-1])
+    known = list(around.model_fields) if around else []
+    homes = [home for home in _homes(model, name) if home]
+    advice = suggest(name, known, "known here")
+    if homes and "did you mean" not in advice:
+        advice = f"it belongs in {' or '.join(homes)}"
+    return f'unknown key "{name}"; {advice}'
+
+
+def _homes(model: type[BaseModel], name: str, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the paths of the mappings that know such a key."""
+    for key, field in model.model_fields.items():
+        if key == name:
+            yield ".".join(path)
+        inner = _inner(field)
+        if inner is not None:
+            yield from _homes(inner, name, (*path, key))
+
+
+def _model_at(model: type[BaseModel], loc: Loc) -> type[BaseModel] | None:
+    here: type[BaseModel] | None = model
+    for step in loc:
+        field = None if here is None else here.model_fields.get(str(step))
+        here = None if field is None else _inner(field)
+    return here
+
+
+def _inner(field: FieldInfo) -> type[BaseModel] | None:
+    candidates = (field.annotation, *get_args(field.annotation))
+    for candidate in candidates:
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _field(model: type[BaseModel], loc: Loc) -> FieldInfo | None:
+    around = _model_at(model, loc[:-1])
+    return None if around is None else around.model_fields.get(str(loc[-1]))
+
+
+def _examples(model: type[BaseModel], loc: Loc) -> list[Any]:
+    field = _field(model, loc) if loc else None
+    return list(field.examples or []) if field else []
+
+
+def _example(model: type[BaseModel], loc: Loc) -> str:
+    return str(next(iter(_examples(model, loc)), "…"))
+
+
+def _right(model: type[BaseModel], loc: Loc, kind: str) -> str:
+    """Say how the value may look: an example, the default, or the keys of the mapping."""
+    examples = _examples(model, loc)
+    if examples:
+        return f"{loc[-1]}: {examples[0]}"
+    inner = _model_at(model, loc)
+    if kind.startswith("model") and inner is not None:
+        return f"its keys below it: {', '.join(inner.model_fields)}"
+    field = _field(model, loc) if loc else None
+    if field is not None and field.default is not None and not field.is_required():
+        return f"{loc[-1]}: {show(field.default)}" if kind != "string_type" else "it in quotes"
+    return f"one, such as {10 if 'int' in kind else '…'}"
