@@ -1,0 +1,40 @@
+"""Starting the lab's long-lived processes so that none outlives its owner."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_GRACE = 10.0
+
+
+def start(argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, its output appended to ``log``.
+
+    The kernel kills it when the thread that started it dies, however that happens; so start it from the main thread. A session of its own keeps a Ctrl-C at the terminal from reaching it before we do.
+    """
+    guarded = ["setpriv", "--pdeathsig", "KILL", "--", *argv]
+    with log.open("ab") as output:
+        return subprocess.Popen(guarded, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+
+
+def wait_dead(process: subprocess.Popen[bytes]) -> None:
+    """Kill a child of ours and collect it."""
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_GRACE)
+
+
+def tail(log: Path, lines: int = 3) -> str:
+    """Return the last lines of a log as one line, for an error message."""
+    try:
+        text = log.read_text(errors="replace")
+    except OSError:
+        return "no log"
+    return " | ".join(line.strip() for line in text.strip().splitlines()[-lines:]) or "an empty log"

@@ -1,0 +1,90 @@
+"""QEMU: its command line (pure), and whether KVM really boots here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxybench.lab.artifacts import System, cache_folder
+from proxybench.model import ClockKind
+
+BINARY = "qemu-system-x86_64"
+_KVM_LIMIT = 20.0
+_MARK = "proxybench: kvm boots"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One guest: its files, its size, its clock, and the loopback port that leads to its sshd."""
+
+    kernel: Path
+    initramfs: Path
+    console: Path
+    accelerator: str
+    clock: ClockKind
+    ssh_port: int
+    memory_mib: int = 3072
+
+
+def command(machine: Machine) -> list[str]:
+    """Return QEMU's arguments.
+
+    Under the instruction clock the guest has one processor whose time is its count of executed instructions, one
+    per nanosecond (-icount shift=0); with sleep=on its idle time passes as real time. Otherwise it has two.
+    """
+    if machine.clock is ClockKind.INSTRUCTIONS:
+        speed = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=on,align=off", "-smp", "1"]
+    elif machine.accelerator == "kvm":
+        speed = ["-accel", "kvm", "-cpu", "host", "-smp", "2"]
+    else:
+        speed = ["-accel", "tcg,thread=multi", "-smp", "2"]
+    forward = f"hostfwd=tcp:127.0.0.1:{machine.ssh_port}-10.0.2.15:22"
+    return [
+        BINARY, "-M", "pc", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+        "-m", str(machine.memory_mib), *speed,
+        "-kernel", str(machine.kernel), "-initrd", str(machine.initramfs),
+        "-append", "console=ttyS0 quiet panic=-1 random.trust_cpu=on mitigations=off nokaslr",
+        "-serial", f"file:{machine.console}",
+        "-virtfs", "local,path=/,mount_tag=root,security_model=none,multidevs=remap,readonly=on",
+        "-nic", f"user,model=virtio-net-pci,romfile=,{forward}",
+    ]  # fmt: skip
+
+
+def kvm_boots(system: System) -> bool:
+    """Tell whether a stock kernel boots under /dev/kvm; tried once, with a time limit, and remembered.
+
+    /dev/kvm can exist and still hang a guest for ever (nested paravirtual hosts).
+    """
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    memory = cache_folder() / "kvm.json"
+    key = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {system.release}"
+    try:
+        remembered = json.loads(memory.read_text())
+    except (OSError, ValueError):
+        remembered = {}
+    if remembered.get("key") != key:
+        remembered = {"key": key, "boots": _try_kvm(system)}
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        memory.write_text(json.dumps(remembered))
+    return bool(remembered["boots"])
+
+
+def _try_kvm(system: System) -> bool:
+    # The first root fails to find its script and says so: a kernel that got that far has booted.
+    with tempfile.TemporaryDirectory(prefix="proxybench-kvm.") as scratch:
+        first = Path(scratch) / "initramfs"
+        first.write_bytes(system.initramfs(Path(scratch) / "script"))
+        (Path(scratch) / "script").write_text(f"echo '{_MARK}'; exec /bin/sh -c 'echo o > /proc/sysrq-trigger'\n")
+        console = Path(scratch) / "console"
+        machine = Machine(system.kernel, first, console, "kvm", ClockKind.WALL, 0, 512)
+        argv = [word for word in command(machine) if not word.startswith("user,")]
+        argv.remove("-nic")
+        with contextlib.suppress(subprocess.TimeoutExpired, FileNotFoundError):
+            subprocess.run(argv, timeout=_KVM_LIMIT, check=False, stdin=subprocess.DEVNULL, capture_output=True)
+        return console.exists() and _MARK in console.read_text(errors="replace")

@@ -1,0 +1,69 @@
+"""The lab's own sshd: fresh keys, a configuration of its own, nothing of the host's."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Key:
+    """An ed25519 key pair: the file of the private half (mode 0600), and the public line."""
+
+    private: Path
+    public: str
+
+
+def make_key(path: Path) -> Key:
+    """Make a key pair; the public half lands beside it as ``.pub``."""
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(private)
+    path.with_suffix(".pub").write_bytes(public + b"\n")
+    return Key(path, public.decode())
+
+
+def sshd_config(*, host_key: Path, authorized_keys: Path, listen: str | None, jump: bool) -> str:
+    """Return a configuration: keys only, no PAM, no user files; only the jump host may forward."""
+    lines = [
+        f"HostKey {host_key}",
+        f"AuthorizedKeysFile {authorized_keys}",
+        "AuthenticationMethods publickey",
+        "PasswordAuthentication no",
+        "KbdInteractiveAuthentication no",
+        "PermitRootLogin prohibit-password",
+        "UsePAM no",
+        "UseDNS no",
+        "StrictModes no",  # the keys lie on the host's tree, whose owner the guest does not know
+        "PidFile none",
+        "PrintMotd no",
+        "PermitUserRC no",
+        "X11Forwarding no",
+        "AllowAgentForwarding no",
+        f"AllowTcpForwarding {'local' if jump else 'no'}",
+        "MaxStartups 100",
+        "MaxSessions 100",
+        "LogLevel ERROR",
+    ]
+    if listen:
+        lines.append(f"ListenAddress {listen}")
+    return "\n".join(lines) + "\n"
+
+
+# dash starts faster than bash and reads no file of root's own; the user "sshd" is asked for by sshd itself.
+USERS = (
+    "root:x:0:0:root:/run/home:/bin/sh\n"
+    "sshd:x:64999:65534::/run/sshd:/usr/sbin/nologin\n"
+    "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
+)

@@ -1,0 +1,134 @@
+"""The ``vm`` kind: the lab's namespaces inside one QEMU guest with Debian's kernel; needs no root and no KVM."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from proxybench.errors import LabError
+from proxybench.hosts.inventory import ApiAccess
+from proxybench.kube.serve_process import ApiServerProcess
+from proxybench.lab import artifacts, common, node_script, process, qemu, topology
+from proxybench.model import ClockKind, LabKind
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from proxybench.hosts.inventory import Inventory, SshTarget
+    from proxybench.lab.artifacts import System
+    from proxybench.lab.common import Prepared, Settings
+
+_BOOT_LIMIT = 180.0
+_CGROUP = "/sys/fs/cgroup/proxybench"
+_HOST = "10.0.2.2"  # QEMU's address, in the guest, of the host's loopback
+
+
+class VmLab:
+    """A lab in a virtual machine."""
+
+    def __init__(self, settings: Settings, say: Callable[[str], None] = lambda _: None) -> None:
+        self._settings = settings
+        self._say = say
+        self._machine: subprocess.Popen[bytes] | None = None
+        self._api: ApiServerProcess | None = None
+        self.state: Path | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that holds the lab."""
+        return self._machine.pid if self._machine else 0
+
+    def up(self) -> Inventory:
+        """Boot the guest and return how to reach its nodes. Raises LabError."""
+        if not shutil.which(qemu.BINARY):
+            raise LabError(f"{qemu.BINARY} is not installed; `apt-get install qemu-system-x86` brings it")
+        common.find_iptables()
+        system = artifacts.ensure(kernel=True, say=self._say)
+        try:
+            return self._boot(system)
+        except BaseException:
+            self.down()
+            raise
+
+    def down(self) -> None:
+        """End the guest and the API server and remove the state folder."""
+        if self._machine:
+            process.wait_dead(self._machine)
+            self._machine = None
+        if self._api:
+            self._api.stop()
+            self._api = None
+        if self.state:
+            common.remove_state_folder(self.state)
+            self.state = None
+
+    def console(self) -> str:
+        """Return what the guest wrote to its console."""
+        file = self.state / "console" if self.state else None
+        return file.read_text(errors="replace") if file and file.exists() else ""
+
+    def _boot(self, system: System) -> Inventory:
+        settings = self._settings
+        self.state = state = common.make_state_folder()
+        self._api = ApiServerProcess()
+        prepared = common.prepare(state, system, settings.topology)
+        for node in settings.topology.nodes:
+            (state / f"{node.name}.sh").write_text(node_script.node(prepared.paths, node.name))
+        (state / "guest.sh").write_text(node_script.guest(prepared.paths, settings.topology, _CGROUP))
+        (state / "initramfs").write_bytes(system.initramfs(state / "guest.sh"))
+        machine = qemu.Machine(
+            kernel=system.kernel,
+            initramfs=state / "initramfs",
+            console=state / "console",
+            accelerator=settings.accelerator,
+            clock=settings.clock,
+            ssh_port=_free_port(),
+        )
+        self._say(f"booting the guest ({settings.accelerator}, clock: {settings.clock})")
+        self._machine = process.start(qemu.command(machine), state / "qemu.log")
+        self._await_ready(state)
+        port = self._api.url.rsplit(":", 1)[1]
+        return common.inventory(
+            prepared,
+            targets=_targets(prepared, machine.ssh_port, settings.topology),
+            api=ApiAccess(self._api.url, f"http://{_HOST}:{port}", self._api.token),
+            kind=LabKind.VM,
+            settings=settings,
+            cgroup=_CGROUP,
+        )
+
+    def _await_ready(self, state: Path) -> None:
+        deadline = time.monotonic() + _BOOT_LIMIT
+        while node_script.READY not in (text := self.console()):
+            if node_script.FAILED in text or "Kernel panic" in text:
+                raise LabError(f"the guest did not come up: {process.tail(state / 'console')}")
+            if self._machine is None or self._machine.poll() is not None:
+                raise LabError(f"QEMU ended: {process.tail(state / 'qemu.log')}")
+            if time.monotonic() > deadline:
+                raise LabError(f"the guest was not ready in {_BOOT_LIMIT:.0f} s: {process.tail(state / 'console')}")
+            time.sleep(0.1)
+
+
+def default_accelerator(system: System) -> str:
+    """Return "kvm" where a stock kernel really boots under it, else "tcg"."""
+    return "kvm" if qemu.kvm_boots(system) else "tcg"
+
+
+def default_clock(accelerator: str) -> ClockKind:
+    """Return the clock that ``auto`` stands for: TCG's real time says little, its instructions repeat."""
+    return ClockKind.WALL if accelerator == "kvm" else ClockKind.INSTRUCTIONS
+
+
+def _targets(prepared: Prepared, port: int, layout: topology.Topology) -> dict[str, SshTarget]:
+    jump = common.target(prepared, topology.CTL, "127.0.0.1", port)
+    return {node.name: common.target(prepared, node.name, node.management, 22, jump) for node in layout.nodes}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
