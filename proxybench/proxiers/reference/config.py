@@ -15,10 +15,10 @@ MODES = ("iptables", "ipvs", "userspace", "nftables")
 class LoopConfig:
     """The settings of one control loop; periods in seconds.
 
-    ``node_ips`` are the node's own IPv4 addresses. ``token_file`` holds the API's bearer token, so that neither the
-    configuration nor the command line does. ``iptables`` is the full path of the multi-call binary of the backend
-    to use. ``work_dir`` is a folder that the loop may write. ``cluster_cidr`` is empty when unknown: then no
-    traffic counts as coming from outside.
+    ``node_ips`` are the node's own IPv4 addresses. ``token_file`` holds the API's bearer token, so that
+    neither the configuration nor the command line does. ``iptables`` is the full path of the multi-call
+    binary of the backend to use. ``work_dir`` is a folder that the loop may write. ``cluster_cidr`` is empty when
+    unknown: then no traffic counts as coming from outside.
     """
 
     mode: str

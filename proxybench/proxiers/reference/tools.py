@@ -24,15 +24,15 @@ class ToolRunner(Protocol):
     """Runs one program to its end."""
 
     def run(self, argv: Sequence[str], stdin: bytes = b"", *, timeout: float = 60.0) -> ToolResult:
-        """Raise ProxierError when the program cannot be started or does not end within ``timeout`` seconds."""
+        """Raise ProxierError when the program cannot be started or does not end in ``timeout`` seconds."""
         ...
 
 
 class SubprocessRunner:
     """Runs programs on this machine.
 
-    The input goes through an anonymous file in memory, not a pipe: a restore of 10,000 Services reads 12 MB, which
-    a pipe hands over 64 KiB at a time with a change of process for each.
+    The input goes through an anonymous file in memory, not a pipe: a restore of 10,000 Services reads 12 MB,
+    which a pipe hands over 64 KiB at a time with a change of process for each.
     """
 
     def run(self, argv: Sequence[str], stdin: bytes = b"", *, timeout: float = 60.0) -> ToolResult:
@@ -46,7 +46,7 @@ class SubprocessRunner:
             os.lseek(source, 0, os.SEEK_SET)
             done = subprocess.run(argv, stdin=source, capture_output=True, timeout=timeout, check=False)
         except subprocess.TimeoutExpired as error:
-            raise ProxierError(f"{argv[0]} {argv[1]}: did not end within {timeout:g} s") from error
+            raise ProxierError(f"{' '.join(argv[:2])}: did not end within {timeout:g} s") from error
         except OSError as error:
             raise ProxierError(f"{argv[0]}: cannot be run: {error.strerror}") from error
         finally:

@@ -1,0 +1,142 @@
+"""The iptables data plane: one ``iptables-restore`` per sync, everything written each time, as kube-proxy 1.20 does.
+
+What is faster than kube-proxy's way, with the same tables as a result: rules are built only for Service ports that
+changed; the kernel is read (``iptables-save``) only when nothing is known about it, since the loop remembers which
+chains it made; jumps are added within the same restore instead of by two programs for each.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from proxybench.errors import ProxierError
+from proxybench.proxiers.reference import iptables_found as found_tables
+from proxybench.proxiers.reference.iptables_rules import (
+    LARGE_CLUSTER_ENDPOINTS,
+    Block,
+    build_block,
+    filter_table,
+    nat_table,
+)
+from proxybench.proxiers.reference.plane import SyncSplit
+from proxybench.proxiers.reference.sysctl import Sysctls
+from proxybench.proxiers.reference.tools import check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from collections.abc import Set as AbstractSet
+
+    from proxybench.proxiers.reference.config import LoopConfig
+    from proxybench.proxiers.reference.plane import ServicePort, ServicePortKey
+    from proxybench.proxiers.reference.tools import ToolRunner
+
+log = logging.getLogger(__name__)
+
+SYSCTLS = {"net.ipv4.conf.all.route_localnet": 1}  # NodePorts answer on 127.0.0.1 too
+TOOL_TIMEOUT = 120.0
+LOCK_WAIT = "5"
+
+
+class IptablesPlane:
+    """Implements Plane with iptables rules; ``monotonic_ns`` is the clock of the timings."""
+
+    def __init__(
+        self,
+        runner: ToolRunner,
+        config: LoopConfig,
+        *,
+        sysctls: Sysctls | None = None,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._runner = runner
+        self._config = config
+        self._sysctls = sysctls or Sysctls()
+        self._now = monotonic_ns
+        self._blocks: dict[ServicePortKey, tuple[ServicePort, Block]] = {}
+        self._comments = True
+        self._trusted = False
+
+    def setup(self) -> None:
+        """Set the sysctls, and lay the chains and jumps that do not depend on Services. Raises ProxierError."""
+        self._sysctls.set(SYSCTLS)
+        if base := found_tables.base_input(found_tables.find(self._save())):
+            self._restore(base)
+
+    def sync(
+        self, ports: Mapping[ServicePortKey, ServicePort], changed: AbstractSet[ServicePortKey] | None
+    ) -> SyncSplit:
+        """Write both tables; see Plane."""
+        start = self._now()
+        read_ns = 0
+        saved = None
+        if changed is None or not self._trusted:
+            saved = self._save()
+            read_ns = self._now() - start
+        self._trusted = False
+        content = self._build(ports, changed, saved)
+        built = self._now()
+        self._restore(content)
+        self._trusted = True
+        return SyncSplit(built - start - read_ns, read_ns + self._now() - built, 0)
+
+    def cleanup(self) -> None:
+        """Remove all chains and jumps, and put the sysctls back. Never raises."""
+        self._trusted = False
+        self._blocks.clear()
+        try:
+            if removal := found_tables.removal_input(found_tables.find(self._save())):
+                self._restore(removal)
+        except ProxierError as error:
+            log.warning("iptables: not all was removed: %s", error)
+        self._sysctls.restore()
+
+    def _build(
+        self,
+        ports: Mapping[ServicePortKey, ServicePort],
+        changed: AbstractSet[ServicePortKey] | None,
+        saved: bytes | None,
+    ) -> bytes:
+        """Return the whole input, and bring the cached blocks up to date on the way."""
+        stale = self._refresh(ports, None if saved is not None else changed)
+        blocks = [self._blocks[key][1] for key in ports]
+        base = b""
+        if saved is not None:
+            found = found_tables.find(saved)
+            base = found_tables.base_input(found)
+            live = {name for block in blocks for name in block.names}
+            stale = found.get(b"nat", found_tables.NOTHING).service_chains - live
+        return b"".join([base, *nat_table(blocks, stale), *filter_table(blocks, self._config.cluster_cidr)])
+
+    def _refresh(
+        self, ports: Mapping[ServicePortKey, ServicePort], changed: AbstractSet[ServicePortKey] | None
+    ) -> set[bytes]:
+        """Rebuild the blocks that are out of date; return the chains that nothing needs any more."""
+        comments = sum([len(port.endpoints) for port in ports.values()]) <= LARGE_CLUSTER_ENDPOINTS
+        restyled = comments != self._comments
+        self._comments = comments
+        before: set[bytes] = set()
+        after: set[bytes] = set()
+        keys = self._blocks.keys() | ports.keys() if changed is None or restyled else changed
+        for key in keys:
+            old, new = self._blocks.get(key), ports.get(key)
+            if old is not None:
+                if old[0] is new and not restyled:
+                    continue
+                before.update(old[1].names)
+            if new is None:
+                self._blocks.pop(key, None)
+            else:
+                block = build_block(new, self._config.cluster_cidr, comments=comments)
+                self._blocks[key] = (new, block)
+                after.update(block.names)
+        return before - after
+
+    def _save(self) -> bytes:
+        argv = (self._config.iptables, "iptables-save")
+        return check(self._runner.run(argv, timeout=TOOL_TIMEOUT), "iptables-save")
+
+    def _restore(self, content: bytes) -> None:
+        argv = (self._config.iptables, "iptables-restore", "-w", LOCK_WAIT, "--noflush", "--counters")
+        check(self._runner.run(argv, content, timeout=TOOL_TIMEOUT), "iptables-restore")
