@@ -72,6 +72,7 @@ class Metric(StrEnum):
     CPU_SOFTIRQ = "cpu.softirq"
     CPU_NODE = "cpu.node"
     CPU_AGENT = "cpu.agent"
+    CPU_WINDOW = "cpu.window"  # how long the ledger was open: what shares of a core are taken of
     MEMORY_CONTROL_LOOP = "memory.control_loop"
     FORWARDING_CONNECT = "forwarding.connect"
     FORWARDING_FIRST_BYTE = (
