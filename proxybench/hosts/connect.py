@@ -1,0 +1,282 @@
+"""Making an SSH connection: strict host keys, one identity file, jump hosts, bounded retries."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import socket
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import paramiko
+from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_REQUEST
+from paramiko.pkey import UnknownKeyType
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_random_exponential
+
+from proxybench.errors import ConnectionLostError
+from proxybench.units import NS_PER_MS, NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from paramiko.message import Message
+
+    from proxybench.hosts.inventory import SshTarget
+
+_SSH_PORT: Final = 22
+_MS_PER_S: Final = NS_PER_S // NS_PER_MS
+
+# Whatever paramiko logs it also raises, and we put that into one line; its log would only repeat it with tracebacks.
+_LOG = logging.getLogger("proxybench.hosts.paramiko")
+_LOG.setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True)
+class ConnectPolicy:
+    """How long and how often to try; times in seconds.
+
+    ``step`` bounds each of TCP connect, key exchange, authentication and opening a channel; ``total`` and
+    ``attempts`` bound the retries. ``dead`` is after how long without an acknowledgement the kernel gives a peer
+    up; ``keepalive`` makes sure that there is something to acknowledge.
+    """
+
+    step: float = 15.0
+    total: float = 45.0
+    attempts: int = 5
+    keepalive: int = 30
+    dead: float = 30.0
+
+
+DEFAULT_POLICY: Final = ConnectPolicy()
+
+
+class Link:
+    """One live SSH connection to one sshd."""
+
+    def __init__(self, target: SshTarget, client: paramiko.SSHClient) -> None:
+        transport = client.get_transport()
+        if not isinstance(transport, SignalTransport):
+            raise paramiko.SSHException("the connection ended at once")
+        self.target = target
+        self.transport = transport
+        self._client = client
+
+    def close(self) -> None:
+        """End the connection and wait until its thread has let go of the socket. Never raises."""
+        self._client.close()
+        self.transport.join(timeout=2.0)
+
+
+class SignalTransport(paramiko.Transport):
+    """A Transport that knows signals: those that ended a remote command, and those sent to one (RFC 4254, 6.9-6.10).
+
+    paramiko throws an ``exit-signal`` away and offers no way to send a ``signal``; both need its inner tables.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket | paramiko.Channel,
+        *,
+        disabled_algorithms: Mapping[str, Iterable[str]] | None = None,
+        **_older: object,  # paramiko before 4 also passes gss_kex and gss_deleg_creds
+    ) -> None:
+        super().__init__(sock, disabled_algorithms=disabled_algorithms)
+        self._exit_signals: dict[int, str] = {}
+        self._channel_handler_table = {
+            **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined] # noqa: SLF001 - inner table
+            MSG_CHANNEL_REQUEST: self._channel_request,
+        }
+
+    def exit_signal(self, channel: paramiko.Channel) -> str | None:
+        """Return the name ("KILL") of the signal that ended the channel's command, None when there was none."""
+        return self._exit_signals.get(channel.chanid)
+
+    def send_signal(self, channel: paramiko.Channel, name: str) -> None:
+        """Ask sshd to send a signal to the command's process group; OpenSSH does so since 7.9, others may ignore it."""
+        message = paramiko.Message()
+        message.add_byte(cMSG_CHANNEL_REQUEST)
+        message.add_int(channel.remote_chanid)
+        message.add_string("signal")
+        message.add_boolean(False)  # noqa: FBT003 - "want reply", positional in paramiko
+        message.add_string(name)
+        self._send_user_message(message)  # type: ignore[attr-defined]  # stubs leave inner methods out
+
+    def _channel_request(self, channel: paramiko.Channel, message: Message) -> None:
+        start = message.packet.tell()
+        if message.get_text() == "exit-signal":
+            message.get_boolean()
+            self._exit_signals[channel.chanid] = message.get_text()
+            channel.status_event.set()
+        message.packet.seek(start)
+        channel._handle_request(message)  # type: ignore[attr-defined] # noqa: SLF001 - what the table held before
+
+
+def connect(target: SshTarget, jump: Link | None, policy: ConnectPolicy = DEFAULT_POLICY) -> Link:
+    """Connect to ``target``, through ``jump`` when given, trying again what may pass (refused, reset, silent).
+
+    Raises ConnectionLostError: at once for a wrong host key, an unusable identity or a refused login, else after
+    the last attempt.
+    """
+    expected = _parse_host_key(target)
+    identity = _load_identity(target)
+    retrying = Retrying(
+        retry=retry_if_exception(_may_pass),
+        stop=stop_after_attempt(policy.attempts) | stop_after_delay(policy.total),
+        wait=wait_random_exponential(multiplier=0.1, max=2.0),
+        reraise=True,
+    )
+    try:
+        return retrying(_connect_once, target, expected, identity, jump, policy)
+    except paramiko.BadHostKeyException as error:
+        message = (
+            f"{_place(target)} showed another host key: "
+            f"expected {_fingerprint(expected)}, found {_fingerprint(error.key)}"
+        )
+        raise ConnectionLostError(message) from error
+    except paramiko.AuthenticationException as error:
+        raise ConnectionLostError(
+            f"{_place(target)} refused {target.user} with the key in {target.identity}"
+        ) from error
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        raise ConnectionLostError(f"cannot connect to {_place(target)}: {_reason(error, policy)}") from error
+
+
+class LinkPool:
+    """Connections that are shared: one per jump host, however many nodes lie behind it. Thread-safe."""
+
+    def __init__(self, policy: ConnectPolicy = DEFAULT_POLICY) -> None:
+        self._policy = policy
+        self._lock = threading.Lock()
+        self._locks: dict[SshTarget, threading.Lock] = {}
+        self._links: dict[SshTarget, Link] = {}
+        self._closed = False
+
+    def link(self, target: SshTarget) -> Link:
+        """Return the connection to ``target``, made by the first who asks. Raises ConnectionLostError."""
+        with self._lock:
+            own = self._locks.setdefault(target, threading.Lock())
+        with own:  # others wait here for the one connection instead of making their own
+            known = self._links.get(target)
+            if known is not None and known.transport.is_active():
+                return known
+            made = connect(target, self.link(target.jump) if target.jump else None, self._policy)
+            with self._lock:
+                if not self._closed:
+                    self._links[target] = made
+                    return made
+        made.close()
+        raise ConnectionLostError(f"{_place(target)}: the pool was closed while connecting")
+
+    def close(self) -> None:
+        """Close every connection, those behind a jump host before it. Never raises."""
+        with self._lock:
+            self._closed = True
+            links = sorted(self._links.values(), key=lambda link: -_hops(link.target))
+            self._links.clear()
+        for link in links:
+            link.close()
+
+
+def _connect_once(
+    target: SshTarget,
+    expected: paramiko.PKey,
+    identity: paramiko.PKey,
+    jump: Link | None,
+    policy: ConnectPolicy,
+) -> Link:
+    sock = _dial(target, jump, policy)
+    client = paramiko.SSHClient()
+    client.set_log_channel(_LOG.name)
+    client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    client.get_host_keys().add(_host_key_name(target), expected.get_name(), expected)
+    try:
+        client.connect(
+            target.host,
+            target.port,
+            target.user,
+            pkey=identity,
+            look_for_keys=False,
+            allow_agent=False,
+            sock=sock,
+            timeout=policy.step,
+            banner_timeout=policy.step,
+            auth_timeout=policy.step,
+            channel_timeout=policy.step,
+            transport_factory=SignalTransport,  # type: ignore[arg-type]  # only ever given what _dial made
+        )
+        link = Link(target, client)
+    except BaseException:
+        _abandon(client, sock)
+        raise
+    link.transport.set_keepalive(policy.keepalive)
+    return link
+
+
+def _dial(target: SshTarget, jump: Link | None, policy: ConnectPolicy) -> socket.socket | paramiko.Channel:
+    if jump is not None:
+        there, here = (target.host, target.port), ("127.0.0.1", 0)
+        return jump.transport.open_channel("direct-tcpip", there, here, timeout=policy.step)
+    sock = socket.create_connection((target.host, target.port), timeout=policy.step)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # Without it a write to a peer that vanished (or never reads) would block for a quarter of an hour.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(policy.dead * _MS_PER_S))
+    return sock
+
+
+def _abandon(client: paramiko.SSHClient, sock: socket.socket | paramiko.Channel) -> None:
+    transport = client.get_transport()
+    client.close()
+    if transport is not None and transport.is_alive():
+        transport.join(timeout=2.0)
+    sock.close()
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, (paramiko.BadHostKeyException, paramiko.AuthenticationException, socket.gaierror)):
+        return False
+    return isinstance(error, (OSError, EOFError, paramiko.SSHException))
+
+
+def _reason(error: Exception, policy: ConnectPolicy) -> str:
+    # paramiko's words for a peer that accepts the connection and then keeps silent.
+    silent = ("No existing session", "Error reading SSH protocol banner", "Timeout opening channel")
+    if isinstance(error, TimeoutError) or str(error).startswith(silent):
+        return f"no answer within {policy.step:g} s"
+    if isinstance(error, paramiko.ChannelException):
+        return f"the jump host could not reach it ({error.text})"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _parse_host_key(target: SshTarget) -> paramiko.PKey:
+    try:
+        kind, blob = target.host_key.split()[:2]
+        return paramiko.PKey.from_type_string(kind, base64.b64decode(blob, validate=True))
+    except (ValueError, binascii.Error, paramiko.SSHException, UnknownKeyType) as error:
+        raise ConnectionLostError(f"the host key given for {_place(target)} is not a public key") from error
+
+
+def _load_identity(target: SshTarget) -> paramiko.PKey:
+    try:
+        return paramiko.Ed25519Key.from_private_key_file(str(target.identity))
+    except (OSError, ValueError, IndexError, paramiko.SSHException) as error:
+        raise ConnectionLostError(f"cannot use {target.identity} as an ed25519 identity: {error}") from error
+
+
+def _host_key_name(target: SshTarget) -> str:
+    return target.host if target.port == _SSH_PORT else f"[{target.host}]:{target.port}"
+
+
+def _place(target: SshTarget) -> str:
+    return f"{target.host}:{target.port}"
+
+
+def _fingerprint(key: paramiko.PKey) -> str:
+    return f"{key.get_name()} {key.fingerprint}"
+
+
+def _hops(target: SshTarget) -> int:
+    return 0 if target.jump is None else 1 + _hops(target.jump)

@@ -1,0 +1,148 @@
+"""All nodes of an inventory, connected at once and asked at once."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+from proxybench.errors import CommandTimeoutError
+from proxybench.hosts.connect import DEFAULT_POLICY, ConnectPolicy, LinkPool
+from proxybench.hosts.ssh import SshExecutor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from types import TracebackType
+
+    from proxybench.hosts.base import Executor
+    from proxybench.hosts.inventory import Inventory, Node
+
+_T = TypeVar("_T")
+_CLOSE_SECONDS: Final = 10.0
+
+
+class Fleet:
+    """One executor per node; connections to jump hosts are shared. A context manager: leaving it closes all."""
+
+    def __init__(self, executors: Mapping[str, Executor], pool: LinkPool | None = None) -> None:
+        """Take executors that are already open (fakes in tests); ``Fleet.connect`` makes real ones."""
+        self._executors = dict(executors)
+        self._pool = pool
+
+    @classmethod
+    def connect(cls, inventory: Inventory, policy: ConnectPolicy = DEFAULT_POLICY) -> Self:
+        """Connect to all nodes concurrently; all or none. Raises ConnectionLostError of the first bad node."""
+        pool = LinkPool(policy)
+
+        def opening(node: Node) -> Callable[[], SshExecutor]:
+            return lambda: SshExecutor(node.name, node.ssh, pool=pool, policy=policy)
+
+        try:
+            # A jump host and the node behind it are each allowed the policy's total and one more step.
+            limit = 2 * (policy.total + policy.step)
+            executors = together({node.name: opening(node) for node in inventory.nodes}, limit)
+        except BaseException:
+            pool.close()
+            raise
+        return cls(executors, pool)
+
+    def __getitem__(self, name: str) -> Executor:
+        return self._executors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._executors)
+
+    def __len__(self) -> int:
+        return len(self._executors)
+
+    def fan_out(
+        self, work: Callable[[Executor], _T], *, timeout: float, nodes: Iterable[str] | None = None
+    ) -> dict[str, _T]:
+        """Call ``work`` with each node's executor (or those of ``nodes``), all at once; results in that order.
+
+        Waits for all of them, then raises the first node's error, the others' attached as notes. When ``timeout``
+        seconds pass: closes the connections of the late nodes and raises CommandTimeoutError naming them.
+        """
+        names = list(self._executors if nodes is None else nodes)
+
+        def working(name: str) -> Callable[[], _T]:
+            return lambda: work(self._executors[name])
+
+        return together({name: working(name) for name in names}, timeout, self._cut)
+
+    def close(self) -> None:
+        """Close all connections, nodes before jump hosts. Never raises."""
+        closers = [threading.Thread(target=executor.close, daemon=True) for executor in self._executors.values()]
+        for closer in closers:
+            closer.start()
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        for closer in closers:
+            closer.join(max(deadline - time.monotonic(), 0.0))
+        if self._pool is not None:
+            self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _cut(self, names: Iterable[str]) -> None:
+        for name in names:
+            threading.Thread(target=self._executors[name].close, daemon=True).start()
+
+
+def together(
+    jobs: Mapping[str, Callable[[], _T]],
+    timeout: float,
+    cut: Callable[[Iterable[str]], None] = lambda _names: None,
+) -> dict[str, _T]:
+    """Run all jobs at once, each in a thread; return their results in the jobs' order.
+
+    Raises what ``Fleet.fan_out`` says. ``cut`` is told the names of the jobs that are still running when the time is
+    over or the caller is interrupted; their threads are daemons, so they never keep the program from ending.
+    """
+    ended: queue.SimpleQueue[tuple[str, _T | None, BaseException | None]] = queue.SimpleQueue()
+    for name, job in jobs.items():
+        threading.Thread(target=_report, args=(name, job, ended), name=f"node-{name}", daemon=True).start()
+    deadline = time.monotonic() + timeout
+    waiting = dict.fromkeys(jobs)
+    results: dict[str, _T | None] = {}
+    errors: dict[str, BaseException] = {}
+    try:
+        while waiting:
+            name, result, error = ended.get(timeout=max(deadline - time.monotonic(), 0.001))
+            del waiting[name]
+            if error is None:
+                results[name] = result
+            else:
+                errors[name] = error
+    except queue.Empty:
+        cut(tuple(waiting))
+        raise CommandTimeoutError(f"no end within {timeout:g} s on {', '.join(waiting)}") from None
+    except BaseException:
+        cut(tuple(waiting))
+        raise
+    _raise_first([errors[name] for name in jobs if name in errors])
+    return {name: results[name] for name in jobs}  # type: ignore[misc]  # each ended without an error
+
+
+def _report(
+    name: str,
+    job: Callable[[], _T],
+    ended: queue.SimpleQueue[tuple[str, _T | None, BaseException | None]],
+) -> None:
+    try:
+        ended.put((name, job(), None))
+    except BaseException as error:  # noqa: BLE001 - raised again by the waiting thread
+        ended.put((name, None, error))
+
+
+def _raise_first(errors: list[BaseException]) -> None:
+    if errors:
+        for other in errors[1:]:
+            errors[0].add_note(f"also: {other}")
+        raise errors[0]

@@ -1,0 +1,102 @@
+"""A running command over SSH that speaks lines."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import paramiko
+
+from proxybench.errors import CommandTimeoutError, ConnectionLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CHUNK: Final = 1 << 20
+_SEND_SECONDS: Final = 30.0
+_CLOSE_SECONDS: Final = 2.0
+_TAIL_BYTES: Final = 8192
+_TAIL_LINES: Final = 3
+
+
+class SshSession:
+    """A ``Session`` on an exec channel. One thread at a time may use it."""
+
+    def __init__(self, what: str, channel: paramiko.Channel, cut: Callable[[], None]) -> None:
+        """Take a started command; ``what`` names it in messages, ``cut`` ends it by force and closes the channel."""
+        self._what = what
+        self._channel = channel
+        self._cut = cut
+        self._buffer = bytearray()  # deleting at its front is cheap in CPython
+        self._searched = 0
+        self._errors = bytearray()
+        # Unread stderr would fill the window that it shares with stdout.
+        self._reader = threading.Thread(target=self._drain_errors, daemon=True)
+        self._reader.start()
+
+    def send_line(self, line: str) -> None:
+        """Write one line. Raises ConnectionLostError."""
+        try:
+            self._channel.settimeout(_SEND_SECONDS)
+            self._channel.sendall(line.encode() + b"\n")
+        except TimeoutError as error:
+            raise ConnectionLostError(f"{self._what} did not read for {_SEND_SECONDS:g} s") from error
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise ConnectionLostError(self._ended()) from error
+        finally:
+            self._channel.settimeout(None)
+
+    def read_line(self, timeout: float) -> str:
+        """Return the next line; a last line without a newline is no line. Raises as the protocol says."""
+        deadline = time.monotonic() + timeout
+        while (end := self._buffer.find(b"\n", self._searched)) < 0:
+            self._searched = len(self._buffer)
+            chunk = self._receive(deadline - time.monotonic(), timeout)
+            if not chunk:
+                raise ConnectionLostError(self._ended())
+            self._buffer += chunk
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        self._searched = 0
+        return line.decode(errors="backslashreplace")
+
+    def close(self) -> None:
+        """Close its input, wait up to 2 s for its end, then send TERM and close the channel. Never raises."""
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.shutdown_write()
+        self._channel.status_event.wait(_CLOSE_SECONDS)
+        self._cut()
+        self._reader.join(_CLOSE_SECONDS)
+
+    def _receive(self, seconds: float, timeout: float) -> bytes:
+        try:
+            self._channel.settimeout(max(seconds, 0.0))
+            return self._channel.recv(_CHUNK)
+        except TimeoutError as error:
+            raise CommandTimeoutError(f"{self._what} said nothing within {timeout:g} s") from error
+        finally:
+            self._channel.settimeout(None)  # the reader of stderr would spin on a short one
+
+    def _drain_errors(self) -> None:
+        while True:
+            try:
+                chunk = self._channel.recv_stderr(_CHUNK)
+            except TimeoutError:  # the channel's time limit is set for the other direction
+                continue
+            if not chunk:
+                return
+            self._errors += chunk
+            del self._errors[:-_TAIL_BYTES]
+
+    def _ended(self) -> str:
+        self._reader.join(_CLOSE_SECONDS)
+        words = tail(bytes(self._errors))
+        return f"{self._what} is gone{': ' + words if words else ''}"
+
+
+def tail(stderr: bytes) -> str:
+    """Return the last few lines of an error output as one line."""
+    lines = [line.strip() for line in stderr.decode(errors="backslashreplace").splitlines() if line.strip()]
+    return " | ".join(lines[-_TAIL_LINES:])

@@ -1,0 +1,247 @@
+"""One node over SSH: commands, line sessions and files through exec channels (no sftp subsystem needed)."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+import paramiko
+
+from proxybench.errors import CommandFailedError, CommandTimeoutError, ConnectionLostError
+from proxybench.hosts.base import Completed
+from proxybench.hosts.connect import DEFAULT_POLICY, ConnectPolicy, LinkPool
+from proxybench.hosts.session import SshSession, tail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from proxybench.hosts.inventory import SshTarget
+
+_CHUNK: Final = 1 << 18
+_TRANSFER_SECONDS: Final = 120.0
+_END_SECONDS: Final = 2.0
+_SIGNAL_BASE: Final = 128  # what a shell adds to the number of the signal that ended a command
+_SHOWN: Final = 160
+
+# $1 temporary file, $2 bytes, $3 mode, $4 final path. The size is checked since a connection that breaks half-way
+# looks like the end of the input to cat.
+_PUT_SCRIPT: Final = (
+    "trap 'rm -f -- \"$1\"' EXIT; umask 077; "
+    'cat > "$1" && [ $(wc -c < "$1") -eq "$2" ] && chmod "$3" "$1" && mv -f -- "$1" "$4"'
+)
+
+
+@dataclass(frozen=True)
+class _Raw:
+    stdout: bytes
+    stderr: bytes
+    code: int
+    signal: str | None
+    seconds: float
+
+
+class SshExecutor:
+    """An ``Executor`` over one SSH connection; may be used from several threads at once.
+
+    A command that passes its time limit is killed as far as SSH can: sshd is asked to send KILL to its process
+    group (OpenSSH from 7.9 does), then the channel is closed, so that what is left reads EOF and gets SIGPIPE at its
+    next write. There is no terminal, hence no SIGHUP.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        target: SshTarget,
+        *,
+        pool: LinkPool | None = None,
+        policy: ConnectPolicy = DEFAULT_POLICY,
+    ) -> None:
+        """Connect at once, through ``pool`` when connections are to be shared. Raises ConnectionLostError."""
+        self._name = name
+        self._policy = policy
+        links = LinkPool(policy) if pool is None else pool
+        try:
+            link = links.link(target)
+        except ConnectionLostError as error:
+            if pool is None:
+                links.close()
+            raise ConnectionLostError(f"{name}: {error}") from error
+        self._transport = link.transport
+        self._close = links.close if pool is None else link.close
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self._name
+
+    def run(
+        self, argv: Sequence[str], *, stdin: str | None = None, timeout: float = 30.0, check: bool = True
+    ) -> Completed:
+        """Run a command to its end; bytes that are not UTF-8 come back as backslash escapes.
+
+        A command ended by a signal has the code that a shell would give it (128 + number). Raises
+        CommandFailedError for a code other than 0 when ``check``, CommandTimeoutError, ConnectionLostError.
+        """
+        raw = self._exchange(argv, stdin.encode() if stdin is not None else b"", timeout, check=check)
+        return Completed(_text(raw.stdout), _text(raw.stderr), raw.code, raw.seconds)
+
+    def open(self, argv: Sequence[str]) -> SshSession:
+        """Start a command that goes on. Raises ConnectionLostError, CommandTimeoutError when sshd does not react."""
+        channel = self._channel(argv, self._policy.step)
+        with self._time_limit(channel, self._policy.step) as expired:
+            self._start(channel, argv, expired, self._policy.step)
+        return SshSession(f"{self._name}: `{_shown(argv)}`", channel, lambda: self._cut(channel, "TERM"))
+
+    def put(self, data: bytes, path: str, *, mode: int = 0o600) -> None:
+        """Write a file through a temporary one beside it. Raises CommandFailedError, ConnectionLostError."""
+        part = f"{path}.{uuid.uuid4().hex}.part"
+        argv = ["sh", "-c", _PUT_SCRIPT, "put", part, str(len(data)), f"{mode:o}", path]
+        raw = self._exchange(argv, data, _TRANSFER_SECONDS, check=False)
+        if raw.code != 0:
+            raise CommandFailedError(f"{self._name}: cannot write {path}: {tail(raw.stderr) or 'cut short'}")
+
+    def get(self, path: str) -> bytes:
+        """Read a file, byte by byte as it is. Raises CommandFailedError, ConnectionLostError."""
+        raw = self._exchange(["cat", "--", path], b"", _TRANSFER_SECONDS, check=False)
+        if raw.code != 0:
+            raise CommandFailedError(f"{self._name}: cannot read {path}: {tail(raw.stderr)}")
+        return raw.stdout
+
+    def close(self) -> None:
+        """Close the connection, with the jump hosts' when they are not shared. Never raises."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _exchange(self, argv: Sequence[str], stdin: bytes, timeout: float, *, check: bool) -> _Raw:
+        started = time.monotonic()
+        channel = self._channel(argv, timeout)
+        with self._time_limit(channel, timeout) as expired:
+            self._start(channel, argv, expired, timeout)
+            # stdin and stderr have threads of their own: with one thread, 2 MiB (the SSH window) in the one that
+            # is not being served would stop the other for ever.
+            writer = _thread(lambda: _feed(channel, stdin))
+            errors: list[bytes] = []
+            reader = _thread(lambda: _drain(channel.recv_stderr, errors))
+            output: list[bytes] = []
+            _drain(channel.recv, output)
+            reader.join()
+            code = channel.recv_exit_status()
+        writer.join(_END_SECONDS)
+        seconds = time.monotonic() - started
+        raw = _Raw(b"".join(output), b"".join(errors), code, self._transport.exit_signal(channel), seconds)
+        if expired.is_set() and raw.code < 0:  # also when our own KILL was reported back
+            raise self._too_late(argv, timeout)
+        return self._judge(argv, raw, check=check)
+
+    def _judge(self, argv: Sequence[str], raw: _Raw, *, check: bool) -> _Raw:
+        if raw.signal is not None:
+            number = getattr(signal, f"SIG{raw.signal}", 0)
+            raw = _Raw(raw.stdout, raw.stderr, _SIGNAL_BASE + number, raw.signal, raw.seconds)
+        elif raw.code < 0:
+            raise self._broken(argv)
+        if check and raw.code != 0:
+            ended = f"was ended by SIG{raw.signal}" if raw.signal else f"ended with code {raw.code}"
+            words = tail(raw.stderr)
+            raise CommandFailedError(f"{self._name}: `{_shown(argv)}` {ended}{': ' + words if words else ''}")
+        return raw
+
+    def _channel(self, argv: Sequence[str], timeout: float) -> paramiko.Channel:
+        try:
+            return self._transport.open_session(timeout=min(timeout, self._policy.step))
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            if str(error).startswith("Timeout"):
+                raise self._too_late(argv, min(timeout, self._policy.step)) from error
+            raise ConnectionLostError(f"{self._name}: sshd opened no channel ({error})") from error
+
+    def _start(self, channel: paramiko.Channel, argv: Sequence[str], expired: threading.Event, timeout: float) -> None:
+        try:
+            channel.exec_command(shlex.join(argv))  # the one place where arguments are quoted
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            channel.close()
+            if expired.is_set():
+                raise self._too_late(argv, timeout) from error
+            if self._transport.is_active():
+                why = f"{self._name}: sshd did not start `{_shown(argv)}` ({error})"
+                raise ConnectionLostError(why) from error
+            raise self._broken(argv) from error
+
+    def _broken(self, argv: Sequence[str]) -> ConnectionLostError:
+        return ConnectionLostError(f"{self._name}: the connection broke while `{_shown(argv)}` was running")
+
+    def _too_late(self, argv: Sequence[str], timeout: float) -> CommandTimeoutError:
+        return CommandTimeoutError(f"{self._name}: `{_shown(argv)}` did not end within {timeout:g} s")
+
+    @contextlib.contextmanager
+    def _time_limit(self, channel: paramiko.Channel, timeout: float) -> Iterator[threading.Event]:
+        expired = threading.Event()
+
+        def cut() -> None:
+            expired.set()
+            self._cut(channel, "KILL")
+
+        watchdog = threading.Timer(timeout, cut)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            yield expired
+        except BaseException:  # Ctrl-C too: leave no command running over there
+            self._cut(channel, "KILL")
+            raise
+        finally:
+            watchdog.cancel()
+
+    def _cut(self, channel: paramiko.Channel, name: str) -> None:
+        """Signal the command and close its channel; when even that does not get through, drop the connection."""
+
+        def end() -> None:
+            with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+                if not channel.closed:
+                    self._transport.send_signal(channel, name)
+                channel.close()
+
+        ending = _thread(end)
+        ending.join(_END_SECONDS)
+        if ending.is_alive():
+            self._transport.close()
+
+
+def _thread(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def _feed(channel: paramiko.Channel, data: bytes) -> None:
+    # A command may end without reading its input; its code says whether that was right.
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        for start in range(0, len(data), _CHUNK):  # sendall copies the rest at each packet: keep the rest small
+            channel.sendall(data[start : start + _CHUNK])
+        channel.shutdown_write()
+
+
+def _drain(receive: Callable[[int], bytes], into: list[bytes]) -> None:
+    while chunk := receive(_CHUNK):
+        into.append(chunk)
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="backslashreplace")
+
+
+def _shown(argv: Sequence[str]) -> str:
+    words = shlex.join(argv)
+    return words if len(words) <= _SHOWN else words[:_SHOWN] + "…"

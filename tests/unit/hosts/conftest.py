@@ -1,0 +1,273 @@
+"""A real SSH server on 127.0.0.1, inside the test process: exec runs real programs, direct-tcpip really forwards."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import socket
+import subprocess
+import threading
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import paramiko
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_REQUEST
+
+from proxybench.hosts.connect import ConnectPolicy
+from proxybench.hosts.inventory import SshTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+QUICK = ConnectPolicy(step=3.0, total=5.0, attempts=2, keepalive=30, dead=5.0)
+
+
+def new_key() -> tuple[paramiko.Ed25519Key, str]:
+    """Return a fresh key and its private file's text."""
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    return paramiko.Ed25519Key(file_obj=io.StringIO(pem.decode())), pem.decode()
+
+
+class _ServerTransport(paramiko.Transport):
+    """Hands "signal" requests to the server, which paramiko's own would drop."""
+
+    def __init__(self, sock: socket.socket, server: SshServer) -> None:
+        super().__init__(sock)
+        self._ssh_server = server
+        self._channel_handler_table = {
+            **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]  # inner table
+            MSG_CHANNEL_REQUEST: self._request,
+        }
+
+    def _request(self, channel: paramiko.Channel, message: paramiko.Message) -> None:
+        start = message.packet.tell()
+        if message.get_text() == "signal":
+            message.get_boolean()
+            self._ssh_server.on_signal(channel, message.get_text())
+            return
+        message.packet.seek(start)
+        channel._handle_request(message)  # type: ignore[attr-defined]  # stubs leave inner methods out
+
+
+class _Interface(paramiko.ServerInterface):
+    def __init__(self, server: SshServer) -> None:
+        self.server = server
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        good = username == "root" and key == self.server.client_key
+        return paramiko.AUTH_SUCCESSFUL if good else paramiko.AUTH_FAILED  # type: ignore[attr-defined,no-any-return]
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return paramiko.OPEN_SUCCEEDED  # type: ignore[attr-defined,no-any-return]
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        text = command.decode()
+        self.server.commands.append(text)
+        if text == "deaf":  # never answers the request itself: keeps the connection's thread busy
+            self.server.released.wait(20)
+            return False
+        self.server.spawn(lambda: self.server.execute(channel, text))
+        return text != "refused"
+
+    def check_channel_direct_tcpip_request(
+        self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
+    ) -> int:
+        try:
+            onward = socket.create_connection(destination, timeout=5)
+        except OSError:
+            return paramiko.OPEN_FAILED_CONNECT_FAILED  # type: ignore[attr-defined,no-any-return]
+        self.server.forwards.append(destination)
+        self.server.spawn(lambda: self.server.forward(chanid, onward))
+        return paramiko.OPEN_SUCCEEDED  # type: ignore[attr-defined,no-any-return]
+
+
+@dataclass
+class SshServer:
+    """One sshd; ``target`` says how to reach it."""
+
+    identity: Path
+    client_key: paramiko.PKey
+    commands: list[str] = field(default_factory=list)
+    forwards: list[tuple[str, int]] = field(default_factory=list)
+    signals: list[str] = field(default_factory=list)
+    connections: int = 0
+
+    def __post_init__(self) -> None:
+        self.key, _ = new_key()
+        self.released = threading.Event()
+        self.threads: list[threading.Thread] = []
+        self.transports: list[_ServerTransport] = []
+        self.processes: dict[paramiko.Channel, subprocess.Popen[bytes]] = {}
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.spawn(self._accept)
+
+    @property
+    def target(self) -> SshTarget:
+        host_key = f"ssh-ed25519 {self.key.get_base64()} lab"
+        return SshTarget(
+            "127.0.0.1", self.listener.getsockname()[1], "root", self.identity, host_key, jump=None
+        )
+
+    def behind(self, jump: SshServer) -> SshTarget:
+        return replace(self.target, jump=jump.target)
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, daemon=True)
+        self.threads.append(thread)
+        thread.start()
+
+    def on_signal(self, channel: paramiko.Channel, name: str) -> None:
+        self.signals.append(name)
+        process = self.processes.get(channel)
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, getattr(signal, f"SIG{name}"))
+
+    def execute(self, channel: paramiko.Channel, command: str) -> None:
+        if command == "drop":
+            channel.sendall(b"half a li")
+            channel.transport.close()  # type: ignore[union-attr]  # a channel here has one
+            return
+        if command in {"hang", "refused"}:
+            return
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self.processes[channel] = process
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        self.spawn(lambda: self._into(channel, process.stdin))
+        stderr = threading.Thread(target=self._out, args=(process.stderr, channel.sendall_stderr))
+        stderr.start()
+        self._out(process.stdout, channel.sendall)
+        stderr.join()
+        self._report_end(channel, process.wait())
+
+    def forward(self, chanid: int, onward: socket.socket) -> None:
+        channel = self._channel(chanid)
+        back = threading.Thread(target=self._out, args=(onward.makefile("rb", 0), channel.sendall))
+        back.start()
+        with contextlib.suppress(OSError):
+            while data := channel.recv(65536):
+                onward.sendall(data)
+        with contextlib.suppress(OSError):
+            onward.shutdown(socket.SHUT_RDWR)
+        back.join()
+        channel.close()
+        onward.close()
+
+    def close(self) -> None:
+        self.released.set()
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for transport in self.transports:
+            transport.close()
+            transport.join(5)
+        for process in self.processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        for thread in self.threads:
+            thread.join(5)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            transport = _ServerTransport(sock, self)
+            transport.set_log_channel("test.sshd")
+            transport.add_server_key(self.key)
+            self.transports.append(transport)
+            with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+                transport.start_server(event=threading.Event(), server=_Interface(self))
+
+    def _channel(self, chanid: int) -> paramiko.Channel:
+        while True:
+            for transport in self.transports:
+                channel = transport.accept(0.05)
+                if channel is not None and channel.get_id() == chanid:
+                    return channel
+
+    @staticmethod
+    def _into(channel: paramiko.Channel, stdin: Any) -> None:
+        with contextlib.suppress(OSError, ValueError), stdin:
+            while data := channel.recv(65536):
+                stdin.write(data)
+                stdin.flush()
+
+    @staticmethod
+    def _out(stream: Any, send: Callable[[bytes], None]) -> None:
+        with contextlib.suppress(OSError, EOFError), stream:
+            while data := stream.read1(65536) if hasattr(stream, "read1") else stream.read(65536):
+                send(data)
+
+    @staticmethod
+    def _report_end(channel: paramiko.Channel, code: int) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            if code >= 0:
+                channel.send_exit_status(code)
+            else:
+                message = paramiko.Message()
+                message.add_byte(cMSG_CHANNEL_REQUEST)
+                message.add_int(channel.remote_chanid)
+                message.add_string("exit-signal")
+                message.add_boolean(False)  # noqa: FBT003 - positional in paramiko
+                message.add_string(signal.Signals(-code).name.removeprefix("SIG"))
+                message.add_boolean(False)  # noqa: FBT003 - no core dump
+                message.add_string("")
+                message.add_string("")
+                channel.transport._send_user_message(message)  # type: ignore[union-attr]  # inner method
+            channel.close()
+
+
+@pytest.fixture
+def new_server(tmp_path: Path) -> Iterator[Callable[[], SshServer]]:
+    """Make servers that share one client key."""
+    key, pem = new_key()
+    identity = tmp_path / "id_ed25519"
+    identity.write_text(pem)
+    servers: list[SshServer] = []
+
+    def make() -> SshServer:
+        servers.append(SshServer(identity, key))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def server(new_server: Callable[[], SshServer]) -> SshServer:
+    return new_server()
+
+
+@pytest.fixture
+def quick() -> ConnectPolicy:
+    return QUICK
+
+
+@pytest.fixture
+def other_identity(tmp_path: Path) -> Path:
+    path = tmp_path / "other"
+    path.write_text(new_key()[1])
+    return path
