@@ -1,0 +1,76 @@
+"""Change points of a series of runs: where its level moved for good."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxybench.stats.intervals import SEED
+
+if TYPE_CHECKING:
+    from proxybench.stats.quantiles import FloatArray
+
+MIN_SEGMENT = 2  # runs on either side: one run alone may be a bad day
+PERMUTATIONS = 1_999
+ROUNDING = 1e-12  # of logarithms: the values are equal
+
+
+@dataclass(frozen=True)
+class ChangePoint:
+    """The level moved at position ``index`` (the first run of the new level)."""
+
+    index: int
+    before: float
+    after: float
+    p: float
+
+    @property
+    def relative(self) -> float:
+        """The move relative to the level before."""
+        return self.after / self.before - 1
+
+
+def change_points(values: FloatArray, alpha: float = 0.01) -> tuple[ChangePoint, ...]:
+    """Split a series of positive values (one per run, in order of time) where its level moves.
+
+    Binary segmentation: the split with the greatest standardised difference of mean logarithms is kept when
+    it exceeds all but a share ``alpha`` of the same statistic over seeded permutations, then both parts are
+    searched again. Levels are geometric means of the segments. Raises ValueError for values not above 0.
+    """
+    if np.any(values <= 0):
+        raise ValueError("values must be above 0: levels are compared on a log scale")
+    logs = np.log(values)
+    found = sorted(_search(logs, 0, len(logs), alpha))
+    edges = [0, *(index for index, _ in found), len(logs)]
+    levels = [float(np.exp(logs[a:b].mean())) for a, b in pairwise(edges) if b > a]
+    return tuple(ChangePoint(index, levels[i], levels[i + 1], p) for i, (index, p) in enumerate(found))
+
+
+def _search(logs: FloatArray, start: int, stop: int, alpha: float) -> list[tuple[int, float]]:
+    part = logs[start:stop]
+    if part.size < 2 * MIN_SEGMENT or np.ptp(part) < ROUNDING:
+        return []
+    scores = _scores(part[np.newaxis])[0]
+    best = int(np.argmax(scores))
+    shuffled = np.random.default_rng(SEED).permuted(np.tile(part, (PERMUTATIONS, 1)), axis=1)
+    # Rounding differs with the order of summing: an equal score must count as reached.
+    reached = np.count_nonzero(_scores(shuffled).max(axis=1) >= scores[best] * (1 - 1e-9))
+    p = (reached + 1) / (PERMUTATIONS + 1)
+    if p > alpha:
+        return []
+    split = start + best + MIN_SEGMENT
+    return [*_search(logs, start, split, alpha), (split, p), *_search(logs, split, stop, alpha)]
+
+
+def _scores(rows: FloatArray) -> FloatArray:
+    """Return, per row, the jump at each allowed split, scaled to one variance if nothing changed."""
+    n = rows.shape[1]
+    left = np.arange(MIN_SEGMENT, n - MIN_SEGMENT + 1)
+    sums = np.cumsum(rows, axis=1)
+    before = sums[:, left - 1] / left
+    after = (sums[:, -1:] - sums[:, left - 1]) / (n - left)
+    result: FloatArray = np.abs(after - before) * np.sqrt(left * (n - left) / n)
+    return result

@@ -1,0 +1,82 @@
+"""The table of results: one record per point and metric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxybench.stats.intervals import centre_interval
+from proxybench.stats.series import Series, collect
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class SummaryRecord:
+    """What was measured at one point, in ``unit``.
+
+    ``n`` counts raw samples, ``censored`` those among them that are lower bounds. ``median`` is the median of
+    the repetitions' medians, and ``ci_low`` to ``ci_high`` its 95 % interval over repetitions: None for fewer
+    than two repetitions, and where a repetition's median is itself only a lower bound. ``p90`` and ``p99``
+    are taken over all raw samples; see ``bounded``.
+    """
+
+    mode: str
+    proxier: str
+    services: int
+    endpoints_per_service: int
+    scenario: str
+    traffic: str
+    position: str
+    metric: str
+    unit: str
+    clock: str
+    n: int
+    repetitions: int
+    censored: int
+    median: float
+    ci_low: float | None
+    ci_high: float | None
+    p90: float
+    p99: float
+
+    def bounded(self, q: float) -> bool:
+        """Tell whether the ``q`` quantile falls into the censored samples, so must be read as ">=".
+
+        Right for time-outs that are longer than every measured value, which is what a time-out means.
+        """
+        return self.censored > 0 and int(np.ceil((self.n - 1) * q)) >= self.n - self.censored
+
+
+def summarise(frame: pd.DataFrame) -> list[SummaryRecord]:
+    """Condense the samples' table, sorted by point and metric. Ten million rows take a few seconds."""
+    return [summary_of(series) for series in collect(frame)]
+
+
+def summary_of(series: Series) -> SummaryRecord:
+    """Condense one series."""
+    interval = None if series.bounded.any() else centre_interval(series.values)
+    key = series.key
+    return SummaryRecord(
+        mode=key.mode,
+        proxier=key.proxier,
+        services=key.services,
+        endpoints_per_service=key.endpoints_per_service,
+        scenario=key.scenario,
+        traffic=key.traffic,
+        position=key.position,
+        metric=key.metric,
+        unit=key.unit,
+        clock=key.clock,
+        n=series.samples,
+        repetitions=len(series.labels),
+        censored=series.censored,
+        median=float(np.median(series.values)),
+        ci_low=interval.low if interval else None,
+        ci_high=interval.high if interval else None,
+        p90=series.p90,
+        p99=series.p99,
+    )
