@@ -108,6 +108,7 @@ def guest(paths: Paths, topology: Topology, cgroup: str) -> str:
         "echo +memory > /sys/fs/cgroup/cgroup.subtree_control",
         f"mkdir -p {cgroup}",
         f"echo +memory > {cgroup}/cgroup.subtree_control",
+        "hostname lab",
         "modprobe -a virtio_net br_netfilter",
         "ip link set lo up",
         "echo 1048576 > /proc/sys/fs/nr_open",

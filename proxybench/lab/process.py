@@ -16,7 +16,8 @@ _GRACE = 10.0
 def start(argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     """Start a process in a session of its own, its output appended to ``log``.
 
-    The kernel kills it when the thread that started it dies, however that happens; so start it from the main thread. A session of its own keeps a Ctrl-C at the terminal from reaching it before we do.
+    The kernel kills it when the thread that started it dies, however that happens; so start it from the main
+    thread. A session of its own keeps a Ctrl-C at the terminal from reaching it before we do.
     """
     guarded = ["setpriv", "--pdeathsig", "KILL", "--", *argv]
     with log.open("ab") as output:

@@ -51,7 +51,7 @@ def command(machine: Machine) -> list[str]:
         "-append", "console=ttyS0 quiet panic=-1 random.trust_cpu=on mitigations=off nokaslr",
         "-serial", f"file:{machine.console}",
         "-virtfs", "local,path=/,mount_tag=root,security_model=none,multidevs=remap,readonly=on",
-        "-nic", f"user,model=virtio-net-pci,romfile=,{forward}",
+        "-netdev", f"user,id=net,{forward}", "-device", "virtio-net-pci,netdev=net,romfile=",
     ]  # fmt: skip
 
 
@@ -83,8 +83,8 @@ def _try_kvm(system: System) -> bool:
         (Path(scratch) / "script").write_text(f"echo '{_MARK}'; exec /bin/sh -c 'echo o > /proc/sysrq-trigger'\n")
         console = Path(scratch) / "console"
         machine = Machine(system.kernel, first, console, "kvm", ClockKind.WALL, 0, 512)
-        argv = [word for word in command(machine) if not word.startswith("user,")]
-        argv.remove("-nic")
+        argv = command(machine)
+        del argv[argv.index("-netdev") :]
         with contextlib.suppress(subprocess.TimeoutExpired, FileNotFoundError):
             subprocess.run(argv, timeout=_KVM_LIMIT, check=False, stdin=subprocess.DEVNULL, capture_output=True)
         return console.exists() and _MARK in console.read_text(errors="replace")

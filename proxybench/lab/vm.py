@@ -105,7 +105,7 @@ class VmLab:
         deadline = time.monotonic() + _BOOT_LIMIT
         while node_script.READY not in (text := self.console()):
             if node_script.FAILED in text or "Kernel panic" in text:
-                raise LabError(f"the guest did not come up: {process.tail(state / 'console')}")
+                raise LabError(f"the guest did not come up: {_last_words(text)}")
             if self._machine is None or self._machine.poll() is not None:
                 raise LabError(f"QEMU ended: {process.tail(state / 'qemu.log')}")
             if time.monotonic() > deadline:
@@ -132,3 +132,9 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _last_words(console: str) -> str:
+    """Return what the guest said before it gave up, without the kernel's register dump."""
+    said = console.split("Kernel panic")[0].replace(node_script.FAILED, "").strip().splitlines()
+    return " | ".join(line.strip() for line in said[-3:]) or "an empty console"

@@ -1,0 +1,91 @@
+"""What this machine can do: each mode in each kind of lab, tried for real in a scratch namespace, never guessed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxybench.lab import artifacts, qemu
+from proxybench.lab.base import Ability
+from proxybench.lab.common import IPTABLES
+from proxybench.model import LabKind, Mode
+
+_LIMIT = 20.0
+MODES = (Mode.IPTABLES, Mode.IPVS, Mode.USERSPACE)
+
+# Each does the one thing that the mode cannot do without; exit code 0 says that the kernel can.
+_NAT = "-t nat -A PREROUTING -p tcp -m comment --comment x -m statistic --mode random --probability 0.5"
+_TRIALS = {
+    Mode.IPTABLES: f"{IPTABLES} iptables {_NAT} -j DNAT --to-destination 127.0.0.1:1 && "
+    f"{IPTABLES} iptables -t nat -A POSTROUTING -j MASQUERADE",
+    Mode.USERSPACE: f"{IPTABLES} iptables {_NAT} -j REDIRECT --to-ports 1",
+    Mode.IPVS: "ip link add proxybench0 type dummy && { modprobe -q ip_vs 2>/dev/null; test -e /proc/net/ip_vs; }",
+}
+_LACKS = {
+    Mode.IPTABLES: "this kernel refused a legacy iptables DNAT rule",
+    Mode.USERSPACE: "this kernel refused a legacy iptables REDIRECT rule",
+    Mode.IPVS: "this kernel has no IPVS or no dummy device",
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one try ended with: its exit code and the last line that it said."""
+
+    code: int
+    said: str
+
+
+def examine() -> list[Ability]:
+    """Return, for each kind of lab and each mode, whether it can run here; takes a second or two."""
+    return [*(netns_ability(mode) for mode in MODES), *(vm_ability(mode) for mode in MODES)]
+
+
+def netns_ability(mode: Mode) -> Ability:
+    """Try a mode on this kernel, in a network namespace that ends with the try."""
+    if os.geteuid() != 0:
+        return Ability(LabKind.NETNS, mode, able=False, reason="not root", mend="run it with sudo")
+    missing = _missing({IPTABLES: "iptables", "ip": "iproute2", "unshare": "util-linux"})
+    if missing:
+        return Ability(LabKind.NETNS, mode, able=False, reason=missing[0], mend=missing[1])
+    trial = _try(_TRIALS[mode])
+    if trial.code == 0:
+        return Ability(LabKind.NETNS, mode, able=True)
+    reason = f"{_LACKS[mode]}{f' ({trial.said})' if trial.said else ''}"
+    return Ability(LabKind.NETNS, mode, able=False, reason=reason, mend="use target.lab.kind: vm")
+
+
+def vm_ability(mode: Mode) -> Ability:
+    """Tell whether the guest can be started; its kernel has all modes."""
+    programs = {qemu.BINARY: "qemu-system-x86", IPTABLES: "iptables", "ip": "iproute2", "setpriv": "util-linux"}
+    if not artifacts.present(kernel=True):
+        programs |= {"apt-get": "apt", "dpkg": "dpkg", "depmod": "kmod"}
+    missing = _missing(programs)
+    if missing:
+        return Ability(LabKind.VM, mode, able=False, reason=missing[0], mend=missing[1])
+    if os.uname().machine != "x86_64":
+        return Ability(LabKind.VM, mode, able=False, reason=f"no guest for {os.uname().machine}", mend="use x86_64")
+    return Ability(LabKind.VM, mode, able=True)
+
+
+def _missing(programs: dict[str, str]) -> tuple[str, str] | None:
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    lacking = {program: package for program, package in programs.items() if not shutil.which(program, path=path)}
+    if not lacking:
+        return None
+    return f"{', '.join(lacking)} not installed", f"apt-get install {' '.join(sorted(set(lacking.values())))}"
+
+
+def _try(script: str) -> Trial:
+    argv = ["unshare", "--net", "--mount", "sh", "-c", f"mount -t tmpfs run /run; PATH=$PATH:/usr/sbin:/sbin; {script}"]
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=_LIMIT, check=False, cwd=Path("/"), stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        return Trial(124, f"no answer in {_LIMIT:.0f} s")
+    lines = done.stderr.strip().splitlines()
+    return Trial(done.returncode, lines[-1] if lines else "")
