@@ -1,0 +1,74 @@
+"""``proxybench validate`` and ``schema``: experiment files without running them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from proxybench.cli.terminal import print_json
+from proxybench.errors import ExitCode, ExperimentError
+
+if TYPE_CHECKING:
+    from proxybench.errors import Problem
+
+EXPERIMENT = click.Path(path_type=Path)
+"""An experiment file. Whether it is there is found out by reading it: one message for all that can be wrong."""
+
+SET = click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change one word of the file, such as scale.services=[10,100]; may be given again.",
+)
+
+
+@click.command()
+@click.argument("experiments", metavar="EXPERIMENT...", type=EXPERIMENT, nargs=-1, required=True)
+@SET
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+def validate(experiments: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool) -> int:
+    """Check experiment files; tell every problem of all of them as file:line:column."""
+    checked = [(path, *_check(path, overrides)) for path in experiments]
+    problems = [problem for _, _, found in checked for problem in found]
+    if as_json:
+        print_json([_as_json(path, steps, found) for path, steps, found in checked])
+        return ExitCode.USAGE if problems else ExitCode.PASS
+    for path, steps, found in checked:
+        if not found:
+            click.echo(f"{path}: ok, {steps}")
+    if problems:
+        # Two files may share a problem (--set): tell it once.
+        raise ExperimentError(list(dict.fromkeys(problems)))
+    return ExitCode.PASS
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of experiment files, for editors."""
+    from proxybench.experiment.load import json_schema_text  # noqa: PLC0415 - keeps help fast
+
+    click.echo(json_schema_text(), nl=False)
+
+
+def _check(path: Path, overrides: tuple[str, ...]) -> tuple[str, tuple[Problem, ...]]:
+    from proxybench.experiment.load import load_experiment  # noqa: PLC0415 - keeps help fast
+    from proxybench.experiment.matrix import estimate  # noqa: PLC0415 - keeps help fast
+
+    try:
+        return str(estimate(load_experiment(path, overrides))), ()
+    except ExperimentError as error:
+        return "", error.problems
+
+
+def _as_json(path: Path, steps: str, problems: tuple[Problem, ...]) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "valid": not problems,
+        "steps": steps,
+        "problems": [
+            {"file": each.file, "line": each.line, "column": each.column, "message": each.message} for each in problems
+        ],
+    }

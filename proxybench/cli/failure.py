@@ -1,0 +1,72 @@
+"""The one place where what went wrong becomes lines on standard error and an exit code.
+
+A verb returns None (0) or an exit code, or raises. See ``proxybench.errors`` for the codes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+import click
+
+from proxybench.errors import ExitCode, ExperimentError, ProxybenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def settle(call: Callable[[], object], *, debug: Callable[[], bool]) -> int:
+    """Call it and return the exit code. ``debug`` is asked afterwards: it is itself read by the call."""
+    try:
+        result = call()
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("error: interrupted", err=True)
+        return ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        _explain_usage(error)
+        return ExitCode.USAGE
+    except Exception as error:  # noqa: BLE001 - the last stop of every error; it must end in a known exit code
+        if debug():
+            traceback.print_exception(error, file=sys.stderr)
+        return _explain(error, debug=debug())
+    return result if isinstance(result, int) else ExitCode.PASS
+
+
+def _explain(error: Exception, *, debug: bool) -> int:
+    if isinstance(error, ExperimentError):
+        # file:line:col: first, so that editors and CI find the place.
+        click.echo(str(error), err=True)
+        return error.exit_code
+    if isinstance(error, ProxybenchError):
+        for line in (str(error) or type(error).__name__).splitlines():
+            click.echo(f"error: {line}", err=True)
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        _forget_stdout()
+        click.echo("error: standard output was closed before everything was written", err=True)
+        return ExitCode.RUN_FAILED
+    hint = "" if debug else " (proxybench --debug … shows where)"
+    reason = str(error).splitlines()
+    what = f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
+    click.echo(f"error: unexpected {what}{hint}", err=True)
+    return ExitCode.RUN_FAILED
+
+
+def _explain_usage(error: click.ClickException) -> None:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    click.echo(f"error: {error.format_message()}", err=True)
+    if context is not None:
+        click.echo(f"{context.get_usage()}\nhelp: {context.command_path} -h", err=True)
+
+
+def _forget_stdout() -> None:
+    """Point standard output nowhere, lest the interpreter fails once more when it flushes at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

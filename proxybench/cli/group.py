@@ -1,0 +1,108 @@
+"""A group of verbs that are imported when they are used, so that help and completion stay fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from proxybench.cli.failure import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class Verb:
+    """Where a command is ("module:name"), what it does in one line, and a module without which it is not offered."""
+
+    target: str
+    summary: str
+    needs: str = ""
+
+    def available(self) -> bool:
+        """Return whether its modules are there; imports packages on the way, never the modules."""
+        module = self.target.partition(":")[0]
+        return all(find_spec(name) is not None for name in (module, self.needs) if name)
+
+
+@dataclass
+class Settings:
+    """What the options before the verb say."""
+
+    debug: bool = False
+
+
+class LazyGroup(click.Group):
+    """The top group: knows its verbs by name, and ends the process with our exit codes."""
+
+    def __init__(self, *args: Any, verbs: dict[str, Verb], **kwargs: Any) -> None:  # noqa: ANN401 - click's own
+        super().__init__(*args, **kwargs)
+        self._verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order in which they are registered: the order of use."""
+        del ctx
+        return [name for name, verb in self._verbs.items() if verb.available()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb."""
+        del ctx
+        verb = self._verbs.get(cmd_name)
+        if verb is None or not verb.available():
+            return None
+        module, _, name = verb.target.partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of verbs without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._verbs[name].summary) for name in self.list_commands(ctx)])
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - what the verb returns
+        """Run the verb; keep click from taking some errors for its own."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _KeptError from error  # click would exit 1, which means a regression here
+        except EOFError as error:
+            raise _KeptError from error  # click would take it for Ctrl-C
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,  # noqa: ANN401 - click's own
+    ) -> Any:  # noqa: ANN401 - click's own
+        """Run as click does, but end with our own messages and exit codes."""
+        settings = Settings()
+
+        def call() -> object:
+            try:
+                return super(LazyGroup, self).main(
+                    args, prog_name, complete_var, standalone_mode=False, obj=settings, **extra
+                )
+            except _KeptError as error:
+                raise _cause(error) from None
+
+        if not standalone_mode:
+            return call()
+        return _exit(settle(call, debug=lambda: settings.debug))
+
+
+class _KeptError(Exception):
+    """Carries an error through click as its cause."""
+
+
+def _cause(error: BaseException) -> BaseException:
+    return error.__cause__ or error
+
+
+def _exit(code: int) -> NoReturn:
+    raise SystemExit(int(code))

@@ -1,0 +1,91 @@
+"""The few figures that a run ends with on the terminal: what each mode costs at each size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxybench.cli.terminal import plain_table
+from proxybench.model import Metric, Position, Scenario
+from proxybench.units import human_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.table import Table
+
+    Record = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class _Headline:
+    title: str
+    metric: Metric
+    scenarios: tuple[Scenario, ...]
+    positions: tuple[Position, ...]
+
+
+# The first scenario and position that the run has are taken.
+_HEADLINES = (
+    _Headline(
+        "sync",
+        Metric.SYNC_END_TO_END,
+        (Scenario.ADD_ONE, Scenario.COLD_START, Scenario.CHANGE_ENDPOINT, Scenario.DELETE_ONE),
+        tuple(Position),
+    ),
+    _Headline(
+        "CPU of the control loop",
+        Metric.CPU_CONTROL_LOOP,
+        (Scenario.COLD_START, Scenario.ADD_ONE, Scenario.CHANGE_ENDPOINT, Scenario.IDLE),
+        tuple(Position),
+    ),
+    _Headline(
+        "new connection",
+        Metric.FORWARDING_CONNECT,
+        tuple(Scenario),
+        (Position.LAST, Position.MIDDLE, Position.FIRST, Position.NONE),
+    ),
+)
+
+
+def headline_table(records: Sequence[Record]) -> Table:
+    """Return the table for records as in summary.json: medians, one row per size and figure, one column per mode."""
+    modes = list(dict.fromkeys(str(record["mode"]) for record in records))
+    table = plain_table("Services", "endpoints", "median", *modes, numbers=("Services", "endpoints", *modes))
+    sizes = sorted({_size(record) for record in records})
+    for size in sizes:
+        here = [record for record in records if _size(record) == size]
+        for headline in _HEADLINES:
+            found = _pick(headline, here)
+            if found:
+                values = {str(record["mode"]): _median(record) for record in found}
+                name = _name(headline, found[0])
+                table.add_row(str(size[0]), str(size[1]), name, *(values.get(mode, "-") for mode in modes))
+    return table
+
+
+def _pick(headline: _Headline, records: Iterable[Record]) -> list[Record]:
+    of_metric = [record for record in records if record["metric"] == headline.metric]
+    for scenario in headline.scenarios:
+        for position in headline.positions:
+            found = [
+                record for record in of_metric if record["scenario"] == scenario and record["position"] == position
+            ]
+            if found:
+                return found
+    return []
+
+
+def _name(headline: _Headline, record: Record) -> str:
+    position = str(record["position"])
+    what = str(record["scenario"]) if position == Position.NONE else f"{position} position"
+    return f"{headline.title}, {what} ({record['clock']})"
+
+
+def _size(record: Record) -> tuple[int, int]:
+    return int(str(record["services"])), int(str(record["endpoints_per_service"]))
+
+
+def _median(record: Record) -> str:
+    median = record["median"]
+    return human_ns(float(median)) if isinstance(median, int | float) else "-"

@@ -1,0 +1,62 @@
+"""``proxybench``: the command line. Verbs parse arguments, call one function and print what it returns."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from proxybench import __version__
+from proxybench.cli.group import LazyGroup, Settings, Verb
+from proxybench.cli.signals import Interrupter
+
+VERBS = {
+    "run": Verb("proxybench.cli.run:run", "Run an experiment file from lab to report."),
+    "validate": Verb("proxybench.cli.experiment:validate", "Check experiment files; tell every problem at once."),
+    "schema": Verb("proxybench.cli.experiment:schema", "Print the JSON Schema of experiment files."),
+    "doctor": Verb(
+        "proxybench.cli.doctor:doctor",
+        "Tell what this machine can measure, and how to mend it.",
+        needs="proxybench.lab.doctor",
+    ),
+    "lab": Verb(
+        "proxybench.cli.lab:lab", "Build, look at, enter and remove a lab by hand.", needs="proxybench.lab.manage"
+    ),
+    "report": Verb("proxybench.cli.report:report", "Write the report of a run again.", needs="proxybench.report.page"),
+    "compare": Verb("proxybench.cli.gate:compare", "Compare runs point by point."),
+    "gate": Verb("proxybench.cli.gate:gate", "Judge a run against a baseline; exit 1 on a regression."),
+    "baseline": Verb("proxybench.cli.gate:baseline", "Keep a run as the baseline of later ones."),
+    "trend": Verb("proxybench.cli.gate:trend", "Show how metrics moved over many runs."),
+    "completion": Verb("proxybench.cli.completion:completion", "Print the completion script of a shell."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    verbs=VERBS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 pass, 1 regression, 2 usage, 3 run failed, 4 inconclusive, 130 interrupted.",
+)
+@click.option("--debug", is_flag=True, help="Log everything, and show where an error came from.")
+@click.version_option(__version__, prog_name="proxybench")
+@click.pass_obj
+def cli(settings: Settings, debug: bool) -> None:
+    """Measure what Kubernetes Service proxying costs, mode by mode."""
+    settings.debug = debug
+    logger = logging.getLogger("proxybench")
+    logger.handlers = [_ErrorStream()]
+    logger.setLevel(logging.DEBUG if debug else logging.WARNING)
+
+
+def entry() -> None:
+    """Run the program; never returns."""
+    Interrupter().install()
+    cli.main(prog_name="proxybench")
+
+
+class _ErrorStream(logging.Handler):
+    """Writes to whatever standard error is at that moment: progress that is being drawn redirects it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        click.echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)

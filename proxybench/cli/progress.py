@@ -1,0 +1,209 @@
+"""Draws the progress of a run: live on a terminal, as plain lines anywhere else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+from proxybench.cli.remaining import CostModel
+from proxybench.cli.terminal import errors_console, human_seconds
+from proxybench.units import NS_PER_S, Clock, SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.console import Console, RenderableType
+
+    from proxybench.experiment.matrix import Step
+    from proxybench.model import Cell
+    from proxybench.runner.progress import Progress
+
+
+def open_progress() -> Progress:
+    """Return the progress that fits standard error."""
+    console = errors_console()
+    if console.is_terminal:
+        return LiveProgress(console, SystemClock())
+    return PlainProgress(lambda line: click.echo(line, err=True), SystemClock())
+
+
+def describe(cell: Cell) -> str:
+    """Name a cell for people: "ipvs, 1000 Services x 2 endpoints"."""
+    services = "1 Service" if cell.services == 1 else f"{cell.services} Services"
+    endpoints = "1 endpoint" if cell.endpoints_per_service == 1 else f"{cell.endpoints_per_service} endpoints"
+    return f"{cell.mode}, {services} x {endpoints}"
+
+
+class Tally:
+    """What is done, what is going on and what is left; seconds by the given clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._start = clock.monotonic_ns()
+        self._left: list[Step] = []
+        self._step_start = self._start
+        self.cost = CostModel()
+        self.total = 0
+        self.done = 0
+        self.current: Step | None = None
+
+    def plan(self, steps: Sequence[Step]) -> None:
+        """Take in the steps to come."""
+        self._left = list(steps)
+        self.total, self.done = len(steps), 0
+
+    def start(self, step: Step) -> None:
+        """Take in that a step begins."""
+        self.current, self._step_start = step, self._clock.monotonic_ns()
+        self._left = [left for left in self._left if left != step]
+
+    def finish(self, step: Step, seconds: float, problem: str | None) -> None:
+        """Take in that a step ended; one that failed teaches nothing about what the others cost."""
+        self.current = None
+        self.done += 1
+        if problem is None:
+            self.cost.learn(step.cell, seconds)
+
+    def elapsed(self) -> float:
+        """Return the seconds since the beginning."""
+        return (self._clock.monotonic_ns() - self._start) / NS_PER_S
+
+    def step_elapsed(self) -> float:
+        """Return the seconds since the current step began."""
+        return (self._clock.monotonic_ns() - self._step_start) / NS_PER_S
+
+    def remaining(self) -> float:
+        """Return the seconds that all steps should still take; a current one that is late counts as ending now."""
+        current = self.current
+        rest = 0.0 if current is None else max(0.0, self.cost.expect(current.cell) - self.step_elapsed())
+        return rest + self.cost.expect_all(self._left)
+
+    def times(self) -> str:
+        """Return elapsed and remaining time in words."""
+        left = f", about {human_seconds(self.remaining())} left" if self.total else ""
+        return f"{human_seconds(self.elapsed())} elapsed{left}"
+
+    def place(self, step: Step) -> str:
+        """Return which step of how many it is, and its cell."""
+        number = self.done + 1 if self.current == step else self.done
+        return f"[{number}/{self.total}] {describe(step.cell)}, repetition {step.repetition}"
+
+
+class PlainProgress:
+    """One line per event, for logs; what a step does inside is left out."""
+
+    def __init__(self, write: Callable[[str], object], clock: Clock) -> None:
+        self._write = write
+        self._tally = Tally(clock)
+
+    def stage(self, name: str) -> None:
+        """Write the stage."""
+        self._write(f"{name} ({self._tally.times()})")
+
+    def plan(self, steps: Sequence[Step]) -> None:
+        """Write how much there is to do."""
+        self._tally.plan(steps)
+        self._write(_planned(self._tally))
+
+    def step_started(self, step: Step) -> None:
+        """Write which step begins."""
+        self._tally.start(step)
+        self._write(f"{self._tally.place(step)} ({self._tally.times()})")
+
+    def step_activity(self, text: str) -> None:
+        """Write nothing: a log is to have one line per step."""
+
+    def step_finished(self, step: Step, seconds: float, problem: str | None) -> None:
+        """Write how the step ended."""
+        self._tally.finish(step, seconds, problem)
+        self._write(f"{_ended(self._tally, step, seconds, problem)} ({self._tally.times()})")
+
+    def note(self, text: str) -> None:
+        """Write it."""
+        self._write(text)
+
+    def close(self) -> None:
+        """Nothing is being drawn."""
+
+
+class _Live(Protocol):
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class LiveProgress:
+    """A bar, the current cell and the times, drawn again several times a second below what stays readable."""
+
+    def __init__(self, console: Console, clock: Clock, *, refresh: bool = True) -> None:
+        from rich.live import Live  # noqa: PLC0415 - rich takes longer to import than most verbs to run
+
+        self._console = console
+        self._tally = Tally(clock)
+        self._stage = ""
+        self._activity = ""
+        self._live: _Live = Live(
+            get_renderable=self.draw, console=console, refresh_per_second=4, auto_refresh=refresh, transient=True
+        )
+        self._live.start()
+
+    def stage(self, name: str) -> None:
+        """Show the stage."""
+        self._stage = name
+
+    def plan(self, steps: Sequence[Step]) -> None:
+        """Show how much there is to do."""
+        self._tally.plan(steps)
+        self.note(_planned(self._tally))
+
+    def step_started(self, step: Step) -> None:
+        """Show the step."""
+        self._tally.start(step)
+        self._activity = ""
+
+    def step_activity(self, text: str) -> None:
+        """Show what it does."""
+        self._activity = text
+
+    def step_finished(self, step: Step, seconds: float, problem: str | None) -> None:
+        """Leave a line about it."""
+        self._tally.finish(step, seconds, problem)
+        line = _ended(self._tally, step, seconds, problem)
+        self._console.print(line, style="red" if problem else "green", markup=False)
+
+    def note(self, text: str) -> None:
+        """Leave a line."""
+        self._console.print(text, markup=False)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._live.stop()
+
+    def draw(self) -> RenderableType:
+        """Return what is shown now."""
+        from rich.console import Group  # noqa: PLC0415 - as above
+        from rich.progress_bar import ProgressBar  # noqa: PLC0415 - as above
+        from rich.text import Text  # noqa: PLC0415 - as above
+
+        tally = self._tally
+        step = tally.current
+        doing = self._stage
+        if step is not None:
+            activity = f": {self._activity}" if self._activity else ""
+            doing = f"{tally.place(step)}{activity} ({human_seconds(tally.step_elapsed())})"
+        elapsed, remaining = tally.elapsed(), tally.remaining()
+        # The share of time, not of steps: ten big steps at the end are most of the work.
+        whole = elapsed + remaining if tally.total else 0.0
+        bar = ProgressBar(total=whole or None, completed=elapsed, width=40)
+        return Group(Text(doing, overflow="ellipsis", no_wrap=True), bar, Text(tally.times(), style="dim"))
+
+
+def _planned(tally: Tally) -> str:
+    steps = "1 step" if tally.total == 1 else f"{tally.total} steps"
+    return f"{steps} to do, about {human_seconds(tally.remaining())}"
+
+
+def _ended(tally: Tally, step: Step, seconds: float, problem: str | None) -> str:
+    how = f"failed after {human_seconds(seconds)}: {problem}" if problem else f"done in {human_seconds(seconds)}"
+    return f"{tally.place(step)}: {how}"

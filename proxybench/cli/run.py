@@ -1,0 +1,137 @@
+"""``proxybench run``: the main job, or with ``--dry-run`` its plan."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+import click
+
+from proxybench.cli.experiment import EXPERIMENT, SET
+from proxybench.cli.terminal import human_seconds, plain_table, print_json, print_table
+from proxybench.errors import ExitCode
+
+if TYPE_CHECKING:
+    from proxybench.experiment.matrix import Step
+    from proxybench.experiment.spec import Experiment
+    from proxybench.runner.outcome import RunOutcome
+    from proxybench.runner.progress import Progress
+
+
+class RunExperiment(Protocol):
+    """What is called to run: ``proxybench.runner.main.run_experiment``."""
+
+    def __call__(self, experiment: Experiment, out: Path, *, resume: Path | None, progress: Progress) -> RunOutcome:
+        """Walk the matrix and write results below ``out``; raise ProxybenchError when that cannot go on."""
+        ...
+
+
+@click.command()
+@click.argument("experiment", metavar="EXPERIMENT.yaml", type=EXPERIMENT)
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    show_default=True,
+    help="Where results land, in a folder of their own.",
+)
+@SET
+@click.option("--dry-run", is_flag=True, help="Print the steps in their order, and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option(
+    "--resume",
+    metavar="RUN",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Go on with the run in this folder, which did not come to its end.",
+)
+def run(
+    experiment: Path,
+    out: Path,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+    resume: Path | None,
+) -> int:
+    """Run an experiment file: build the lab, measure, and write the report."""
+    from proxybench.experiment.load import load_experiment  # noqa: PLC0415 - keeps help fast
+
+    spec = load_experiment(experiment, overrides)
+    if dry_run:
+        _print_plan(spec, as_json=as_json)
+        return ExitCode.PASS
+    outcome = _run(spec, out, resume)
+    _print_outcome(outcome, as_json=as_json)
+    return ExitCode.RUN_FAILED if outcome.problems else ExitCode.PASS
+
+
+def _run(experiment: Experiment, out: Path, resume: Path | None) -> RunOutcome:
+    from proxybench.cli.progress import open_progress  # noqa: PLC0415 - keeps help fast
+
+    # By name, and so late: the runner imports everything that measures.
+    run_experiment = cast("RunExperiment", import_module("proxybench.runner.main").run_experiment)
+    with closing(open_progress()) as progress:
+        return run_experiment(experiment, out, resume=resume, progress=progress)
+
+
+def _print_plan(experiment: Experiment, *, as_json: bool) -> None:
+    from proxybench.cli.remaining import first_guess  # noqa: PLC0415 - keeps help fast
+    from proxybench.experiment.matrix import estimate, expand  # noqa: PLC0415 - keeps help fast
+
+    steps = expand(experiment)
+    seconds = sum(first_guess(step.cell) for step in steps)
+    if as_json:
+        print_json(
+            {
+                "experiment": experiment.model_dump(mode="json"),
+                "seconds": round(seconds),
+                "steps": [_step_as_json(step) for step in steps],
+            }
+        )
+        return
+    columns = ("step", "repetition", "mode", "Services", "endpoints", "about")
+    table = plain_table(*columns, numbers=("step", "repetition", "Services", "endpoints", "about"))
+    for step in steps:
+        cell = step.cell
+        numbers = (str(cell.services), str(cell.endpoints_per_service), human_seconds(first_guess(cell)))
+        table.add_row(str(step.index), str(step.repetition), str(cell.mode), *numbers)
+    print_table(table)
+    click.echo(f"{estimate(experiment)}, about {human_seconds(seconds)} after the lab is up")
+
+
+def _step_as_json(step: Step) -> dict[str, object]:
+    cell = step.cell
+    return {
+        "index": step.index,
+        "repetition": step.repetition,
+        "mode": str(cell.mode),
+        "proxier": cell.proxier,
+        "services": cell.services,
+        "endpoints_per_service": cell.endpoints_per_service,
+    }
+
+
+def _print_outcome(outcome: RunOutcome, *, as_json: bool) -> None:
+    from proxybench.cli.headline import headline_table  # noqa: PLC0415 - keeps help fast
+
+    report = None if outcome.report is None else str(outcome.report)
+    if as_json:
+        print_json(
+            {
+                "folder": str(outcome.folder),
+                "report": report,
+                "complete": not outcome.problems,
+                "problems": list(outcome.problems),
+                "summary": [dict(record) for record in outcome.records],
+            }
+        )
+    else:
+        if outcome.records:
+            print_table(headline_table(outcome.records))
+        click.echo(f"results: {outcome.folder}")
+        if report is not None:
+            click.echo(f"report: {report}")
+    for problem in outcome.problems:
+        click.echo(f"error: {problem}", err=True)

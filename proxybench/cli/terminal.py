@@ -1,0 +1,60 @@
+"""Writing for people and for programs: data on standard output, everything else on standard error.
+
+rich honours NO_COLOR and writes no colours where there is no terminal.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_WIDE = 200
+"""Columns where no terminal says how wide it is: tables in logs and pipes are not to be folded."""
+
+
+def errors_console() -> Console:
+    """Return the console on standard error."""
+    from rich.console import Console  # noqa: PLC0415 - rich takes longer to import than most verbs to run
+
+    return Console(stderr=True, highlight=False)
+
+
+def print_table(table: Table) -> None:
+    """Write a table to standard output."""
+    from rich.console import Console  # noqa: PLC0415 - as above
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDE)
+    console.print(table)
+
+
+def plain_table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
+    """Return an empty table without frame, its ``numbers`` columns to the right."""
+    from rich.table import Table  # noqa: PLC0415 - as above
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left")
+    return table
+
+
+def print_json(data: object) -> None:
+    """Write JSON to standard output, for people and programs alike."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def human_seconds(seconds: float) -> str:
+    """Write a span of time as a person would say it: "8 s", "2 min 05 s", "1 h 10 min"."""
+    whole = max(0, round(seconds))
+    minutes, rest = divmod(whole, 60)
+    hours, minutes_left = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes_left:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,42 @@
+"""The seam through which a run tells how far it is; the command line draws it, tests write it down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxybench.experiment.matrix import Step
+
+
+class Progress(Protocol):
+    """Told what happens as it happens. No method raises or waits; all may be called from any thread."""
+
+    def stage(self, name: str) -> None:
+        """Tell what is being done outside of steps: "build the lab", "write the report"."""
+        ...
+
+    def plan(self, steps: Sequence[Step]) -> None:
+        """Tell which steps will be taken, in order; once, before the first (without those already done)."""
+        ...
+
+    def step_started(self, step: Step) -> None:
+        """Tell that a step begins; the one before it is finished."""
+        ...
+
+    def step_activity(self, text: str) -> None:
+        """Tell what the current step is doing: "cold start", "connecting to the last Service"."""
+        ...
+
+    def step_finished(self, step: Step, seconds: float, problem: str | None) -> None:
+        """Tell that a step ended after so many seconds; ``problem`` says why it could not be measured."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Tell something that should stay readable: one line."""
+        ...
+
+    def close(self) -> None:
+        """Stop drawing and leave the terminal as it was; may be called twice."""
+        ...
