@@ -1,0 +1,289 @@
+"""Just enough HTTP/1.1: requests rendered before the clock starts, sent without ever blocking a prober.
+
+The standard library's client is not used: importing it costs more than a second on an emulated CPU, and its parsing
+would stand between the arrival of a response and the reading of the clock.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+
+from proxybench.agent.fields import OpError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from proxybench.agent.fields import Fields
+    from proxybench.agent.state import State
+
+CHUNK = 65_536
+METHODS = ("POST", "PUT", "PATCH", "DELETE")
+FIRST_ERROR = 400
+
+
+class Url:
+    """A URL in parts; ``path`` keeps the query."""
+
+    def __init__(self, text: str) -> None:
+        scheme, _, rest = text.partition("://")
+        authority, slash, path = rest.partition("/")
+        host, colon, port = authority.partition(":")
+        if scheme not in ("http", "https") or not host or not (port.isdigit() if colon else True):
+            raise OpError(f"{text} is not an http or https URL of the form scheme://host:port/path")
+        self.tls = scheme == "https"
+        self.host = host
+        self.port = int(port) if colon else (443 if self.tls else 80)
+        self.authority = authority
+        self.path = slash + path or "/"
+
+
+class Api:
+    """How to reach the Kubernetes API. The token goes into requests and nowhere else."""
+
+    def __init__(self, url: Url, token: str, authorities: str | None) -> None:
+        self.url = url
+        self.token = token
+        self.authorities = authorities
+
+    def render(self, method: str, path: str, body: dict[str, Any] | None, content_type: str) -> bytes:
+        """Return the bytes of a request."""
+        headers = [
+            f"{method} {self.url.path.rstrip('/')}{path} HTTP/1.1",
+            f"Host: {self.url.authority}",
+            f"Authorization: Bearer {self.token}",
+            "Accept: application/json",
+            "User-Agent: proxybench-agent",
+        ]
+        payload = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
+        if body is not None:
+            headers.append(f"Content-Type: {content_type}")
+        headers.append(f"Content-Length: {len(payload)}")
+        return "\r\n".join(headers).encode() + b"\r\n\r\n" + payload
+
+
+def api(fields: Fields, state: State) -> dict[str, object]:
+    """Remember the API's address and token; ``ca`` is a PEM text of authorities to trust instead of the system's."""
+    url = Url(fields.text("url"))
+    token = fields.text("token")
+    authorities = fields.maybe_text("ca")
+    fields.finish()
+    if not token.isascii() or not token.isprintable():
+        raise OpError("token must be printable ASCII")
+    state.api = Api(url, token, authorities)
+    return {}
+
+
+def http_get(fields: Fields, _state: State) -> dict[str, object]:
+    """Read an http URL (metrics of this node). Redirections are not followed."""
+    url = Url(fields.text("url"))
+    timeout_s = fields.number("timeout_s", 0.001, 600, 10)
+    max_bytes = fields.whole("max_bytes", 1, 1 << 26, 1 << 24)
+    fields.finish()
+    if url.tls:
+        raise OpError("http_get reads http only")
+    request = f"GET {url.path} HTTP/1.1\r\nHost: {url.authority}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    deadline = time.monotonic() + timeout_s
+    data = bytearray()
+    try:
+        with socket.create_connection((url.host, url.port), timeout_s) as sock:
+            sock.sendall(request.encode())
+            while True:
+                sock.settimeout(max(0.001, deadline - time.monotonic()))
+                piece = sock.recv(CHUNK)
+                data += piece
+                if len(data) > max_bytes:
+                    raise OpError(f"the response is longer than {max_bytes} bytes")
+                response = parse_response(bytes(data), closed=not piece)
+                if response is not None:
+                    return {"status": response.status, "body": response.body.decode("utf-8", "replace")}
+    except socket.timeout:
+        raise OpError(f"no whole response within {timeout_s:g} s") from None
+    except OSError as error:
+        raise OpError(f"cannot read {url.authority}: {error.strerror or error}") from None
+
+
+class Response:
+    """A whole response: its status and body (decoded from chunks)."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        self.status = status
+        self.body = body
+
+
+def parse_response(data: bytes, *, closed: bool) -> Response | None:
+    """Read a response from the bytes received so far; None while it is incomplete.
+
+    ``closed`` tells that no more will come: then a body without a length is whole, and all else that is incomplete
+    raises OpError, as does what is not HTTP. Informational (1xx) responses are skipped.
+    """
+    head, blank, rest = data.partition(b"\r\n\r\n")
+    if not blank:
+        if closed:
+            raise OpError("the server closed the connection before it answered")
+        return None
+    lines = head.decode("latin-1").split("\r\n")
+    words = lines[0].split(" ", 2)
+    if len(words) < 2 or not words[0].startswith("HTTP/1.") or not (words[1].isascii() and words[1].isdigit()):  # noqa: PLR2004 - version and status
+        raise OpError("the server did not answer in HTTP/1")
+    status = int(words[1])
+    if 100 <= status < 200:  # noqa: PLR2004 - the informational class
+        return parse_response(rest, closed=closed)
+    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+    if status in (204, 304):
+        return Response(status, b"")
+    body = _body(headers, rest, closed)
+    if body is None and closed:
+        raise OpError("the server closed the connection in the middle of its answer")
+    return None if body is None else Response(status, body)
+
+
+def _body(headers: dict[str, str], rest: bytes, closed: bool) -> bytes | None:
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        return _dechunk(rest)
+    length = headers.get("content-length")
+    if length is None:
+        return rest if closed else None
+    if not (length.isascii() and length.isdigit()):
+        raise OpError("the server's Content-Length is not a number")
+    return rest[: int(length)] if len(rest) >= int(length) else None
+
+
+def _dechunk(rest: bytes) -> bytes | None:
+    """Join the chunks; None while the last one is missing."""
+    body = bytearray()
+    while True:
+        line, end, rest = rest.partition(b"\r\n")
+        if not end:
+            return None
+        try:
+            size = int(line.split(b";")[0], 16)
+        except ValueError:
+            raise OpError("the server's chunks are not well formed") from None
+        if size < 0:
+            raise OpError("the server's chunks are not well formed")
+        if size == 0:
+            return bytes(body)
+        if len(rest) < size + 2:
+            return None
+        body += rest[:size]
+        rest = rest[size + 2 :]
+
+
+class Write:
+    """One request of a change: its bytes, and what it says about itself in messages."""
+
+    def __init__(self, fields: Fields, api: Api) -> None:
+        self.method = fields.text("method")
+        self.path = fields.text("path")
+        body = fields.maybe_map("body")
+        default = "application/merge-patch+json" if self.method == "PATCH" else "application/json"
+        content_type = fields.text("content_type", default)
+        fields.finish()
+        if self.method not in METHODS:
+            raise OpError(f"method must be one of {', '.join(METHODS)}")
+        if not self.path.startswith("/") or any(space in self.path for space in " \r\n"):
+            raise OpError("path must begin with / and hold no spaces")
+        if any(space in content_type for space in "\r\n"):
+            raise OpError("content_type must be one line")
+        self.data = api.render(self.method, self.path, body, content_type)
+
+
+class Writer:
+    """Sends writes one after the other over a connection made beforehand, never blocking.
+
+    The caller waits for ``wants`` with select and then calls ``step``; so one thread both writes and probes, and
+    neither a second thread nor a second process competes with the prober. Times are monotonic ns: ``start_ns`` when
+    the first byte of the first request is handed to the kernel, ``ack_ns`` when the last byte of a response was
+    received, before anything is parsed.
+    """
+
+    def __init__(self, api: Api, writes: list[Write], timeout_s: float) -> None:
+        self._writes = writes
+        self._blocked: tuple[type[OSError], ...] = (BlockingIOError,)
+        self.sock = self._connect(api, timeout_s)
+        self._unsent = memoryview(b"")
+        self._received = bytearray()
+        self.start_ns: int | None = None
+        self.ack_ns: list[int] = []
+        self.statuses: list[int] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether every write was acknowledged."""
+        return len(self.statuses) == len(self._writes)
+
+    @property
+    def wants_to_send(self) -> bool:
+        """Whether bytes wait for room in the socket's buffer."""
+        return len(self._unsent) > 0
+
+    def start(self) -> None:
+        """Send the first write."""
+        self.start_ns = time.monotonic_ns()
+        self._begin_next()
+
+    def step(self) -> None:
+        """Send and receive what is possible now. Raises OpError when the API refuses or breaks off."""
+        try:
+            self._send()
+            self._receive()
+        except self._blocked:
+            pass
+        except OSError as error:
+            raise OpError(f"the connection to the API broke: {error.strerror or error}") from None
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.sock.close()
+
+    def _begin_next(self) -> None:
+        self._received.clear()
+        self._unsent = memoryview(self._writes[len(self.statuses)].data)
+        try:
+            self._send()
+        except self._blocked:
+            pass  # the rest is sent when there is room
+        except OSError as error:
+            raise OpError(f"the connection to the API broke: {error.strerror or error}") from None
+
+    def _send(self) -> None:
+        while self._unsent:
+            self._unsent = self._unsent[self.sock.send(self._unsent) :]
+
+    def _receive(self) -> None:
+        while not self.done:
+            piece = self.sock.recv(CHUNK)
+            now = time.monotonic_ns()
+            self._received += piece
+            response = parse_response(bytes(self._received), closed=not piece)
+            if response is None:
+                continue
+            write = self._writes[len(self.statuses)]
+            if response.status >= FIRST_ERROR:
+                text = " ".join(response.body.decode("utf-8", "replace").split())[:300]
+                raise OpError(f"the API answered {response.status} to {write.method} {write.path}: {text}")
+            self.ack_ns.append(now)
+            self.statuses.append(response.status)
+            if not self.done:
+                self._begin_next()
+
+    def _connect(self, api: Api, timeout_s: float) -> socket.socket:
+        try:
+            sock = socket.create_connection((api.url.host, api.url.port), timeout_s)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if api.url.tls:
+                sock = self._secure(sock, api)
+        except OSError as error:
+            raise OpError(f"cannot connect to the API at {api.url.authority}: {error.strerror or error}") from None
+        sock.settimeout(0)
+        return sock
+
+    def _secure(self, sock: socket.socket, api: Api) -> socket.socket:
+        import ssl  # noqa: PLC0415 - slow to load, and a lab's API speaks plain http on loopback
+
+        self._blocked = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+        context = ssl.create_default_context(cadata=api.authorities)
+        return context.wrap_socket(sock, server_hostname=api.url.host)

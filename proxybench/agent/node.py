@@ -1,0 +1,66 @@
+"""The small requests: who is this node, wait, read small files."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from proxybench.agent.fields import Fields
+    from proxybench.agent.state import State
+
+AGENT = "proxybench-agent 1"  # raise the number with every change of the protocol
+SMALL_FILE = 65_536
+
+
+def hello(fields: Fields, _state: State) -> dict[str, object]:
+    """Say who is here, and what the clock shows."""
+    fields.finish()
+    system = os.uname()
+    return {
+        "agent": AGENT,
+        "python": ".".join(str(part) for part in sys.version_info[:3]),
+        "kernel": system.release,
+        "hostname": system.nodename,
+        "pid": os.getpid(),
+        "monotonic_ns": time.monotonic_ns(),
+        "cpu_model": cpu_model(small_file("/proc/cpuinfo") or ""),
+        "online_cpus": os.sysconf("SC_NPROCESSORS_ONLN"),
+        "clk_tck": os.sysconf("SC_CLK_TCK"),
+    }
+
+
+def sleep(fields: Fields, _state: State) -> dict[str, object]:
+    """Do nothing for ``seconds``."""
+    seconds = fields.number("seconds", 0, 3600)
+    fields.finish()
+    start = time.monotonic_ns()
+    time.sleep(seconds)
+    return {"start_ns": start, "end_ns": time.monotonic_ns()}
+
+
+def read(fields: Fields, _state: State) -> dict[str, object]:
+    """Return the text of each small file (the first 64 KiB), None where it cannot be read."""
+    paths = fields.texts("paths")
+    fields.finish()
+    return {"files": {path: small_file(path) for path in paths}}
+
+
+def small_file(path: str) -> str | None:
+    """Return the first 64 KiB of a file as text, or None when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(SMALL_FILE).decode("utf-8", "replace")
+    except OSError:
+        return None
+
+
+def cpu_model(cpuinfo: str) -> str:
+    """Return the first "model name" of /proc/cpuinfo; "unknown" where there is none (not all architectures say)."""
+    for line in cpuinfo.splitlines():
+        key, colon, value = line.partition(":")
+        if colon and key.strip() == "model name":
+            return value.strip()
+    return "unknown"
