@@ -1,0 +1,126 @@
+"""The reference proxier as a process: ``python -m proxybench.proxiers.reference --config FILE.json``.
+
+SIGTERM or SIGINT ends it: everything that it made in the kernel is removed first, then it exits with 0. Only the
+data plane of the configured mode is imported, since the start of the process is part of what is measured.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from proxybench.errors import ProxybenchError, UsageError
+from proxybench.proxiers.reference import config as configs
+from proxybench.proxiers.reference.loop import ControlLoop
+from proxybench.proxiers.reference.metrics import CONTENT_TYPE, LoopMetrics
+from proxybench.proxiers.reference.state import HEADLESS_LABEL, PROXY_NAME_LABEL, ServiceState
+from proxybench.proxiers.reference.tools import SubprocessRunner
+from proxybench.proxiers.reference.web import Answer, WebServer
+from proxybench.units import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from proxybench.proxiers.reference.config import LoopConfig
+    from proxybench.proxiers.reference.plane import Plane
+
+SERVICES_PATH = f"/api/v1/services?labelSelector=%21{HEADLESS_LABEL}%2C%21{PROXY_NAME_LABEL}".replace("io/", "io%2F")
+SLICES_PATH = "/apis/discovery.k8s.io/v1/endpointslices"
+
+
+class Watcher(Protocol):
+    """A thread that lists and watches one kind of object until it is stopped."""
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def stop(self) -> None:
+        """End, and wait for the end."""
+        ...
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run until told to stop; return the exit code: 0, or the error's own."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # Objects live long and have no cycles: looking through all of them again and again is a tax without a return.
+    gc.set_threshold(100_000, 50, 100)
+    try:
+        if len(argv) != 2 or argv[0] != "--config":  # noqa: PLR2004 - the option and its value
+            raise UsageError("usage: python -m proxybench.proxiers.reference --config FILE.json")
+        serve(configs.load(argv[1]))
+    except ProxybenchError as error:
+        _say(str(error))
+        return int(error.exit_code)
+    return 0
+
+
+def serve(config: LoopConfig) -> None:
+    """Run the control loop until SIGTERM or SIGINT, then remove what it made. Raises ProxybenchError."""
+    clock = SystemClock()
+    metrics = LoopMetrics()
+    state = ServiceState(config.node_name, clock.utc_ns())
+    plane = make_plane(config)
+    loop = ControlLoop(plane, state, config, clock, metrics, _say)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: loop.stop())
+    closers: list[Callable[[], None]] = [plane.cleanup]
+    try:
+        closers.append(WebServer(config.metrics_port, lambda path: _metrics(path, config, metrics)).close)
+        closers.append(WebServer(config.healthz_port, lambda path: _healthz(path, loop)).close)
+        for watcher in make_watchers(config, loop):
+            watcher.start()
+            closers.append(watcher.stop)
+        plane.setup()
+        loop.run()
+    finally:
+        for close in reversed(closers):
+            close()
+
+
+def make_plane(config: LoopConfig) -> Plane:
+    """Return the data plane of the configured mode; raise UsageError for one that this loop has not."""
+    runner = SubprocessRunner()
+    if config.mode == "iptables":
+        from proxybench.proxiers.reference.iptables_plane import IptablesPlane  # noqa: PLC0415 - lazily
+
+        return IptablesPlane(runner, config)
+    raise UsageError(f"mode {config.mode}: the reference proxier has no data plane for it")
+
+
+def make_watchers(config: LoopConfig, loop: ControlLoop) -> tuple[Watcher, Watcher]:
+    """Return the watches of Services and EndpointSlices."""
+    from proxybench.kube.reflector import Reflector  # noqa: PLC0415 - lazily
+
+    token = Path(config.token_file).read_text().strip()
+    return (
+        Reflector(config.api_url, token, SERVICES_PATH, loop.services_listed, loop.service_event),
+        Reflector(config.api_url, token, SLICES_PATH, loop.slices_listed, loop.slice_event),
+    )
+
+
+def _metrics(path: str, config: LoopConfig, metrics: LoopMetrics) -> Answer:
+    if path == "/metrics":
+        return Answer(200, metrics.render(), CONTENT_TYPE)
+    if path == "/proxyMode":
+        return Answer(200, config.mode.encode())
+    return Answer(404, b"not here\n")
+
+
+def _healthz(path: str, loop: ControlLoop) -> Answer:
+    if path != "/healthz":
+        return Answer(404, b"not here\n")
+    return Answer(200, b"ok\n") if loop.healthy() else Answer(503, b"no sync succeeded recently\n")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
