@@ -1,0 +1,271 @@
+"""The real ServiceApi: a synchronous face on an event loop that runs in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
+
+import aiohttp
+import orjson
+import uvloop
+
+from proxybench.errors import ApiError
+from proxybench.kube.base import Bulk, Kind, Ref, WatchEvent, refusal
+from proxybench.kube.objects import LABELS, node
+from proxybench.kube.resources import BY_KIND
+from proxybench.kube.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from proxybench.kube.base import Object
+
+_CONNECTIONS: Final = 32  # more do not help on two cores: client and server are both busy by then
+_PAGE: Final = 500
+_LISTS: Final = 3  # attempts at a list whose pages expire under it
+_PROGRESS_SECONDS: Final = 0.2
+_WATCH_GRACE: Final = 15.0  # seconds for the server to end a watch by itself
+_Result = TypeVar("_Result")
+_CONFLICT: Final = 409
+_GONE: Final = 410
+_NOT_FOUND: Final = 404
+_NO_METHOD: Final = 405
+
+
+class _Call(NamedTuple):
+    """One request of a bulk; ``fine`` holds the statuses that are as good as success."""
+
+    method: str
+    path: str
+    body: Object | None
+    fine: frozenset[int]
+    fine_again: frozenset[int]
+
+
+class KubernetesServiceApi:
+    """A Kubernetes API at ``url``, reached with a bearer token.
+
+    ``ca_file`` is checked for https. ``request_seconds`` limits each request, ``bulk_seconds`` each call of this
+    class. 429, 5xx and broken connections are tried again, up to six times. Raises ApiError.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        ca_file: Path | None = None,
+        connections: int = _CONNECTIONS,
+        request_seconds: float = 30.0,
+        bulk_seconds: float = 600.0,
+    ) -> None:
+        """Start the event loop; nothing is sent yet."""
+        self._connections = connections
+        self._bulk_seconds = bulk_seconds
+        self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="kubernetes-api", daemon=True)
+        self._thread.start()
+        self._closed = False
+        self._transport: Transport = self._do(
+            self._open(url, token, ca_file=ca_file, connections=connections, seconds=request_seconds)
+        )
+
+    def ensure_namespace(self, name: str) -> None:
+        """Create the namespace with our label unless it is there."""
+        body: Object = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": name, "labels": dict(LABELS)},
+        }
+        self._bulk([_Call("POST", BY_KIND[Kind.NAMESPACE].path(), body, frozenset({_CONFLICT}), frozenset())])
+
+    def create_many(self, objects: Sequence[Object], progress: Callable[[int, int], None] | None = None) -> Bulk:
+        """Create objects in no particular order; return when all are acknowledged. A name that is taken is an error."""
+        return self._bulk([_create(obj) for obj in objects], progress)
+
+    def replace_many(self, objects: Sequence[Object], progress: Callable[[int, int], None] | None = None) -> Bulk:
+        """Replace objects of any version, or the version that they carry; a missing one is an error."""
+        calls = [_Call("PUT", _object_path(Ref.of(obj)), obj, frozenset(), frozenset()) for obj in objects]
+        return self._bulk(calls, progress)
+
+    def delete_many(self, refs: Sequence[Ref], progress: Callable[[int, int], None] | None = None) -> Bulk:
+        """Delete objects; one that is already gone is no error."""
+        gone = frozenset({_NOT_FOUND})
+        return self._bulk([_Call("DELETE", _object_path(ref), None, gone, frozenset()) for ref in refs], progress)
+
+    def delete_collection(self, kind: Kind, namespace: str, label: str) -> None:
+        """Delete all objects of a kind in a namespace that a label selector selects.
+
+        Where the API has no such verb (Services before Kubernetes 1.23), they are deleted one by one.
+        """
+        path = BY_KIND[kind].path(namespace)
+        try:
+            self._do(self._transport.send("DELETE", path, query={"labelSelector": label}))
+        except ApiError as error:
+            if error.status != _NO_METHOD:
+                raise
+            names = [str(found["metadata"]["name"]) for found in self.list(kind, namespace, label)]
+            self.delete_many([Ref(kind, namespace, name) for name in names])
+
+    def list(self, kind: Kind, namespace: str = "", label: str = "") -> Sequence[Object]:
+        """Return all objects of a kind in a namespace ("" for all) that a label selector selects."""
+        return self._do(self._list(BY_KIND[kind].path(namespace), label))
+
+    def watch(
+        self, kind: Kind, namespace: str = "", label: str = "", *, since: str = "", seconds: float = 60.0
+    ) -> Iterator[WatchEvent]:
+        """Yield changes later than the resourceVersion ``since`` ("": first all there is), for ``seconds``.
+
+        Raises ApiError with status 410 when ``since`` is too old.
+        """
+        path = BY_KIND[kind].path(namespace)
+        query = {"watch": "true", "timeoutSeconds": str(max(1, round(seconds))), "allowWatchBookmarks": "true"}
+        query |= {"labelSelector": label} if label else {}
+        query |= {"resourceVersion": since} if since else {}
+        response = self._do(self._transport.stream(path, query, seconds + _WATCH_GRACE))
+        try:
+            while line := self._do(_line(response, path)):
+                event = orjson.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    raise refusal("WATCH", path, status["code"], status["reason"], status["message"])
+                if event["type"] != "BOOKMARK":
+                    yield WatchEvent(event["type"], event["object"])
+        finally:
+            self._loop.call_soon_threadsafe(response.close)
+
+    def put_node(self, name: str, address: str, pod_cidr: str) -> None:
+        """Create or replace the Node that a kube-proxy of that name looks for."""
+        body = node(name, address, pod_cidr)
+        try:
+            self.create_many([body])
+        except ApiError as error:
+            if error.status != _CONFLICT:
+                raise
+            self.replace_many([body])
+
+    def close(self) -> None:
+        """Let go of all connections. Never raises."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            asyncio.run_coroutine_threadsafe(self._transport.close(), self._loop).result(_WATCH_GRACE)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_WATCH_GRACE)
+            self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def _open(self, url: str, token: str, **limits: Any) -> Transport:  # noqa: ANN401 - Transport names them
+        transport = Transport(url, token, **limits)
+        await transport.open()
+        return transport
+
+    def _do(self, work: Coroutine[Any, Any, _Result], report: Callable[[], None] | None = None) -> _Result:
+        """Run a coroutine in the event loop and wait for it, reporting now and then from this thread."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        end = time.monotonic() + self._bulk_seconds
+        try:
+            while not concurrent.futures.wait([future], _PROGRESS_SECONDS).done:
+                if report is not None:
+                    report()
+                if time.monotonic() > end:
+                    raise ApiError(f"the Kubernetes API has not finished within {self._bulk_seconds:g} s")
+            return future.result()
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+        finally:
+            future.cancel()
+
+    def _bulk(self, calls: Sequence[_Call], progress: Callable[[int, int], None] | None = None) -> Bulk:
+        """Send all calls, ``connections`` at a time; the first refusal ends the rest."""
+        done = 0
+        remaining = iter(calls)
+        retries_before = self._transport.retries
+
+        async def worker() -> None:
+            nonlocal done
+            for call in remaining:
+                await self._send(call)
+                done += 1
+
+        async def all_of_them() -> None:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._connections, len(calls))):
+                    group.create_task(worker())
+
+        def report() -> None:
+            if progress is not None:
+                progress(done, len(calls))
+
+        started = time.monotonic_ns()
+        self._do(all_of_them(), report)
+        ended = time.monotonic_ns()
+        report()
+        return Bulk(len(calls), self._transport.retries - retries_before, started, ended)
+
+    async def _send(self, call: _Call) -> None:
+        try:
+            await self._transport.send(call.method, call.path, body=call.body, done=call.fine_again)
+        except ApiError as error:
+            if error.status not in call.fine:
+                raise
+
+    async def _list(self, path: str, label: str) -> Sequence[Object]:
+        for _ in range(_LISTS - 1):
+            try:
+                return await self._pages(path, label)
+            except ApiError as error:
+                if error.status != _GONE:
+                    raise
+        return await self._pages(path, label)
+
+    async def _pages(self, path: str, label: str) -> Sequence[Object]:
+        query = {"limit": str(_PAGE), **({"labelSelector": label} if label else {})}
+        items: Sequence[Object] = []
+        while True:
+            page = orjson.loads(await self._transport.send("GET", path, query=query))
+            head = {"apiVersion": page["apiVersion"], "kind": page["kind"].removesuffix("List")}
+            # A list names the kind once; each object is given it back, so that it can be written again as it is.
+            items = [*items, *({**head, **item} for item in page["items"] or ())]
+            token = page["metadata"].get("continue")
+            if not token:
+                return items
+            query["continue"] = token
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the refusal that ended a bulk: its workers may have met several."""
+    found = group.subgroup(ApiError) or group
+    error = found.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _create(obj: Object) -> _Call:
+    ref = Ref.of(obj)
+    path = BY_KIND[ref.kind].path(ref.namespace)
+    return _Call("POST", path, obj, frozenset(), frozenset({_CONFLICT}))
+
+
+def _object_path(ref: Ref) -> str:
+    return BY_KIND[ref.kind].path(ref.namespace, ref.name)
+
+
+async def _line(response: aiohttp.ClientResponse, path: str) -> bytes:
+    try:
+        return await response.content.readline()
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise ApiError(f"WATCH {path}: the connection was lost: {str(error) or type(error).__name__}") from error

@@ -1,0 +1,263 @@
+"""HTTP in front of the store: the part of the Kubernetes API that a Service proxy and our own client need.
+
+It speaks JSON only; every object is encoded once per version, so that lists
+and watches are joins of bytes. Differences from a real API server: it allocates no addresses, keeps what is written
+in ``status``, has no subresources, and returns Status "Success" for every delete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl
+
+import orjson
+from aiohttp import web
+
+from proxybench.kube import status
+from proxybench.kube.patch import apply_patch
+from proxybench.kube.resources import Resource, Target, discovery, parse_path
+from proxybench.kube.selectors import parse_selection
+from proxybench.kube.status import StatusError
+from proxybench.kube.versions import from_stored, to_stored
+from proxybench.kube.watchfeed import WatchFeed, stream_watch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxybench.kube.eventlog import Stored
+    from proxybench.kube.selectors import Selection
+    from proxybench.kube.status import Object
+    from proxybench.kube.store import Store
+
+BODY_LIMIT: Final = 3 * 1024 * 1024  # bytes, as a real API server
+BOOKMARK_SECONDS: Final = 20.0  # of silence; a real server sends one a minute
+WATCH_SECONDS: Final = 1800.0  # when the client names no limit
+_JSON: Final = "application/json"
+_VERSION: Final = orjson.dumps(
+    {"major": "1", "minor": "33", "gitVersion": "v1.33.0-proxybench", "platform": "linux/amd64"}
+)
+
+
+class ApiHandler:
+    """Answers every request of the API; the store behind it holds all state."""
+
+    def __init__(self, store: Store, token: str, *, bookmark_seconds: float = BOOKMARK_SECONDS) -> None:
+        """Serve a store to whoever shows the token."""
+        self._store = store
+        self._authorization = f"Bearer {token}".encode()
+        self._bookmark_seconds = bookmark_seconds
+        self._watchers: dict[Resource, set[asyncio.Event]] = {}
+        store.subscribe(self._wake)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; a refusal becomes its Status object."""
+        try:
+            return await self._route(request)
+        except StatusError as error:
+            return _json(orjson.dumps(error.body), error.code)
+
+    async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.path
+        if path in {"/healthz", "/livez", "/readyz"}:
+            return web.Response(text="ok")
+        self._authorize(request)
+        target = parse_path(path)
+        if target is None:
+            return self._document(request.method, path)
+        if not _accepts_json(request.headers.get("Accept", _JSON)):
+            raise status.not_acceptable()
+        if target.name:
+            return await self._object(request, target)
+        return await self._collection(request, target)
+
+    async def _object(self, request: web.BaseRequest, target: Target) -> web.Response:
+        match request.method:
+            case "GET":
+                return _json(self._get(target).encoded(target.version))
+            case "PUT":
+                return self._replace(target, await _body(request))
+            case "PATCH":
+                return self._patch(target, request.content_type, await _body(request, patch=True))
+            case "DELETE":
+                return self._delete(target, await _body(request))
+            case _:
+                raise status.method_not_allowed()
+
+    async def _collection(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
+        # urllib and not yarl: an unescaped "!" or "," in a selector must come through as it is.
+        query = dict(parse_qsl(request.query_string, keep_blank_values=True))
+        match request.method:
+            case "GET" if query.get("watch") in {"true", "1"}:
+                return await self._watch(request, target, query)
+            case "GET":
+                return self._list(target, query)
+            case "POST":
+                return self._create(target, await _body(request))
+            case "DELETE":
+                await _body(request)
+                return self._delete_collection(target, query)
+            case _:
+                raise status.method_not_allowed()
+
+    def _authorize(self, request: web.BaseRequest) -> None:
+        shown = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+        if not hmac.compare_digest(shown, self._authorization):
+            raise status.unauthorized()
+
+    def _document(self, method: str, path: str) -> web.Response:
+        document = _VERSION if path == "/version" else None
+        if document is None and (found := discovery(path)) is not None:
+            document = orjson.dumps(found)
+        if document is None:
+            raise status.no_such_path()
+        if method != "GET":
+            raise status.method_not_allowed()
+        return _json(document)
+
+    def _get(self, target: Target) -> Stored:
+        return self._store.get(target.resource, target.namespace, target.name)
+
+    def _list(self, target: Target, query: Mapping[str, str]) -> web.Response:
+        token = query.get("continue", "")
+        wanted = _number(query, "resourceVersion")
+        if token and wanted:
+            raise status.bad_request("specifying resource version is not allowed when using continue")
+        if wanted > self._store.version:
+            raise status.version_too_large(wanted, self._store.version)
+        page = self._store.page(
+            target.resource, target.namespace, _selection(query), limit=_number(query, "limit"), token=token
+        )
+        metadata: Object = {"resourceVersion": str(page.version)}
+        if page.token:
+            metadata["continue"] = page.token
+        if page.remaining is not None:
+            metadata["remainingItemCount"] = page.remaining
+        return _json(_list_body(target, metadata, page.items))
+
+    def _create(self, target: Target, body: bytes) -> web.Response:
+        if target.resource.namespaced and not target.namespace:
+            raise status.method_not_allowed()
+        obj = _decode(target, body)
+        stored = self._store.create(target.resource, target.namespace, obj)
+        return _json(stored.encoded(target.version), 201)
+
+    def _replace(self, target: Target, body: bytes) -> web.Response:
+        obj = _decode(target, body)
+        stored = self._store.replace(target.resource, target.namespace, target.name, obj)
+        return _json(stored.encoded(target.version))
+
+    def _patch(self, target: Target, content_type: str, body: bytes) -> web.Response:
+        before = from_stored(target.resource, target.version, self._get(target).decoded())
+        after = to_stored(target.resource, target.version, apply_patch(content_type, before, body))
+        stored = self._store.replace(target.resource, target.namespace, target.name, after)
+        return _json(stored.encoded(target.version))
+
+    def _delete(self, target: Target, body: bytes) -> web.Response:
+        options = _parsed(body) if body.strip() else {}
+        conditions = options.get("preconditions")
+        gone = self._store.delete(target.resource, target.namespace, target.name, conditions)
+        uid = gone.decoded()["metadata"]["uid"]
+        return _json(orjson.dumps(status.success(target.resource, target.name, uid)))
+
+    def _delete_collection(self, target: Target, query: Mapping[str, str]) -> web.Response:
+        if target.resource.namespaced and not target.namespace:
+            raise status.method_not_allowed()
+        gone = self._store.delete_collection(target.resource, target.namespace, _selection(query))
+        return _json(_list_body(target, {"resourceVersion": str(self._store.version)}, gone))
+
+    async def _watch(self, request: web.BaseRequest, target: Target, query: Mapping[str, str]) -> web.StreamResponse:
+        selection = _selection(query)
+        version = _number(query, "resourceVersion")
+        seconds = float(_number(query, "timeoutSeconds")) or WATCH_SECONDS
+        response = web.StreamResponse(headers={"Content-Type": _JSON, "Cache-Control": "no-cache, private"})
+        changed = asyncio.Event()
+        waiting = self._watchers.setdefault(target.resource, set())
+        waiting.add(changed)
+        try:
+            await response.prepare(request)
+            feed = WatchFeed(self._store, target, selection, version)
+            bookmark = self._bookmark_seconds if query.get("allowWatchBookmarks") in {"true", "1"} else seconds
+            await stream_watch(response, feed, changed, seconds=seconds, bookmark_seconds=bookmark)
+            await response.write_eof()
+        except ConnectionResetError:
+            pass  # the client has gone: that is how watches usually end
+        finally:
+            waiting.discard(changed)
+        return response
+
+    def _wake(self, resource: Resource) -> None:
+        for changed in self._watchers.get(resource, ()):
+            changed.set()
+
+
+def _list_body(target: Target, metadata: Object, items: list[Stored]) -> bytes:
+    head = orjson.dumps(
+        {
+            "kind": target.resource.kind + "List",
+            "apiVersion": target.resource.api_version(target.version),
+            "metadata": metadata,
+        }
+    )
+    encoded = b",".join([item.encoded(target.version) for item in items])
+    return head[:-1] + b',"items":[' + encoded + b"]}"
+
+
+def _json(body: bytes, code: int = 200) -> web.Response:
+    return web.Response(body=body, status=code, content_type=_JSON)
+
+
+def _accepts_json(accept: str) -> bool:
+    kinds = {part.partition(";")[0].strip() for part in accept.split(",")}
+    return not kinds.isdisjoint({_JSON, "application/*", "*/*", ""})
+
+
+async def _body(request: web.BaseRequest, *, patch: bool = False) -> bytes:
+    """Read the body, whose kind must be JSON (that of a patch is checked where it is applied)."""
+    # aiohttp's word for "no Content-Type given" is application/octet-stream.
+    if not patch and request.body_exists and request.content_type not in {_JSON, "application/octet-stream"}:
+        raise status.unsupported_media(_JSON)
+    if (request.content_length or 0) > BODY_LIMIT:
+        raise status.too_large(BODY_LIMIT)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.content.iter_any():
+        size += len(part)
+        if size > BODY_LIMIT:
+            raise status.too_large(BODY_LIMIT)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _parsed(body: bytes) -> Object:
+    try:
+        obj = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise status.bad_request(f"the object provided is unrecognized: {error}") from error
+    if not isinstance(obj, dict):
+        raise status.bad_request("the object provided is unrecognized: it is not a JSON object")
+    return obj
+
+
+def _decode(target: Target, body: bytes) -> Object:
+    """Parse an object sent by a client into the stored version; it must be of the kind that the path names."""
+    obj = _parsed(body)
+    wanted = (target.resource.api_version(target.version), target.resource.kind)
+    found = (obj.get("apiVersion", wanted[0]), obj.get("kind", wanted[1]))
+    if found != wanted:
+        raise status.bad_request(
+            f"the object provided is {found[1]} of {found[0]}, the path takes {wanted[1]} of {wanted[0]}"
+        )
+    return to_stored(target.resource, target.version, obj)
+
+
+def _selection(query: Mapping[str, str]) -> Selection:
+    return parse_selection(query.get("labelSelector", ""), query.get("fieldSelector", ""))
+
+
+def _number(query: Mapping[str, str], name: str) -> int:
+    text = query.get(name) or "0"
+    if not (text.isascii() and text.isdigit()):
+        raise status.bad_request(f'{name}: Invalid value: "{text}": must be a number')
+    return int(text)

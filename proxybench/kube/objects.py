@@ -1,0 +1,262 @@
+"""The population: Services and their endpoints as plain Kubernetes objects, made from numbers (pure).
+
+Everything follows from an index, so that any part of a run can be made again: Service i is ``svc-%05d`` and has the
+virtual address ``vip(i)``; names sort in the order of the indices, and the canary sorts after all of them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from proxybench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Object = dict[str, Any]
+
+NAMESPACE: Final = "proxybench"
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABELS: Final = {MANAGED_BY: "proxybench"}
+SELECTOR: Final = f"{MANAGED_BY}=proxybench"
+CANARY: Final = "svc-canary"  # letters sort after digits: after every numbered Service
+PORT: Final = 80
+PORT_NAME: Final = "http"
+ENDPOINTS_PER_SLICE: Final = 100  # what the EndpointSlice controller fills by default
+TRIGGER_TIME: Final = "endpoints.kubernetes.io/last-change-trigger-time"
+MAX_SERVICES: Final = 100_000  # five digits in a name
+
+# Addresses at the start of a range that the numbered objects leave alone: in a pod range for spares (a canary's
+# endpoints, the new endpoint of a change), in the Service range for a real cluster's own (kubernetes, kube-dns).
+_RESERVED: Final = 256
+_FIRST_SPARE: Final = 16
+
+
+class Pod(NamedTuple):
+    """One endpoint: its address and the node on which it runs."""
+
+    address: str
+    node: str
+
+
+@dataclass(frozen=True)
+class AddressPlan:
+    """Which addresses the population uses.
+
+    ``pod_ranges`` holds (node name, IPv4 range) of each node with pods; every address of a range answers on
+    ``backend_port``, TCP and UDP. Raises ValueError for ranges that are no networks, overlap or are too small.
+    """
+
+    service_cidr: str
+    pod_ranges: tuple[tuple[str, str], ...]
+    backend_port: int
+
+    def __post_init__(self) -> None:
+        networks = [self._services, *self._pods]
+        if not self._pods:
+            raise ValueError("an address plan needs at least one pod range")
+        for number, network in enumerate(networks):
+            if network.num_addresses <= 2 * _RESERVED:
+                raise ValueError(f"{network} is too small: more than {2 * _RESERVED} addresses are needed")
+            for other in networks[:number]:
+                if network.overlaps(other):
+                    raise ValueError(f"{network} overlaps {other}")
+
+    @cached_property
+    def _services(self) -> ipaddress.IPv4Network:
+        return ipaddress.IPv4Network(self.service_cidr)
+
+    @cached_property
+    def _pods(self) -> tuple[ipaddress.IPv4Network, ...]:
+        return tuple(ipaddress.IPv4Network(cidr) for _, cidr in self.pod_ranges)
+
+    def vip(self, index: int) -> str:
+        """Return the virtual address of Service ``index`` (from 0). Raises ValueError when the range is full."""
+        offset = _RESERVED + index
+        if not _RESERVED <= offset < self._services.num_addresses - 1:
+            raise ValueError(f"Service {index} does not fit into {self.service_cidr}")
+        return str(self._services[offset])
+
+    def canary_vip(self, number: int = 0) -> str:
+        """Return the virtual address of a Service outside the numbered ones; ``number`` 0 to 239."""
+        return str(self._services[_spare_offset(number)])
+
+    def pod(self, number: int) -> Pod:
+        """Return endpoint ``number`` of the whole population, on the nodes by turns.
+
+        Addresses are unique for as many endpoints as the smallest range has room for, times the number of nodes
+        (two /17: 64,510); after that they start again, so that two Services share an address. That is harmless for
+        rules, since an endpoint belongs to its Service, and one Service's own endpoints never repeat within that
+        number.
+        """
+        turn, place = divmod(number, len(self._pods))
+        room = min(network.num_addresses for network in self._pods) - _RESERVED - 1
+        return Pod(str(self._pods[place][_RESERVED + turn % room]), self.pod_ranges[place][0])
+
+    def spare(self, number: int) -> Pod:
+        """Return an endpoint that no numbered Service has, on the nodes by turns; ``number`` from 0."""
+        turn, place = divmod(number, len(self._pods))
+        return Pod(str(self._pods[place][_spare_offset(turn)]), self.pod_ranges[place][0])
+
+
+@dataclass(frozen=True)
+class Population:
+    """Services 0 … n-1, each with the same number of endpoints."""
+
+    plan: AddressPlan
+    endpoints_per_service: int
+    namespace: str = NAMESPACE
+
+    def name(self, index: int) -> str:
+        """Return the name of Service ``index``. Raises ValueError beyond MAX_SERVICES."""
+        return service_name(index)
+
+    def pods(self, index: int) -> tuple[Pod, ...]:
+        """Return the endpoints of Service ``index``."""
+        first = index * self.endpoints_per_service
+        return tuple(self.plan.pod(first + number) for number in range(self.endpoints_per_service))
+
+    def service(self, index: int) -> Object:
+        """Return Service ``index``."""
+        return service(self.name(index), self.plan.vip(index), self.plan.backend_port, namespace=self.namespace)
+
+    def endpoint_slices(self, index: int, changed_ns: int) -> tuple[Object, ...]:
+        """Return the EndpointSlices of Service ``index``; see ``endpoint_slices`` below."""
+        return endpoint_slices(
+            self.name(index), self.pods(index), self.plan.backend_port, changed_ns, namespace=self.namespace
+        )
+
+    def endpoints(self, index: int, changed_ns: int) -> Object:
+        """Return the Endpoints object of Service ``index``."""
+        return endpoints(
+            self.name(index), self.pods(index), self.plan.backend_port, changed_ns, namespace=self.namespace
+        )
+
+
+def service_name(index: int) -> str:
+    """Return the name of Service ``index``; names sort as indices do. Raises ValueError beyond MAX_SERVICES."""
+    if not 0 <= index < MAX_SERVICES:
+        raise ValueError(f"Service {index} has no name: there are at most {MAX_SERVICES}")
+    return f"svc-{index:05d}"
+
+
+def service(
+    name: str,
+    vip: str,
+    target_port: int,
+    *,
+    namespace: str = NAMESPACE,
+    node_port: int = 0,
+    local_only: bool = False,
+    protocol: str = "TCP",
+) -> Object:
+    """Return a Service without selector: its endpoints are written by us and by no controller.
+
+    With ``node_port`` it is of type NodePort, and ``local_only`` stands for ``externalTrafficPolicy: Local``.
+    """
+    port: Object = {"name": PORT_NAME, "port": PORT, "protocol": protocol, "targetPort": target_port}
+    spec: Object = {"type": "ClusterIP", "clusterIP": vip, "sessionAffinity": "None", "ports": [port]}
+    if node_port:
+        port["nodePort"] = node_port
+        spec["type"] = "NodePort"
+        spec["externalTrafficPolicy"] = "Local" if local_only else "Cluster"
+    elif local_only:
+        raise ValueError("externalTrafficPolicy: Local needs a nodePort")
+    return {"apiVersion": "v1", "kind": "Service", "metadata": _metadata(name, namespace), "spec": spec}
+
+
+def endpoint_slices(
+    service_name: str,
+    pods: Sequence[Pod],
+    port: int,
+    changed_ns: int,
+    *,
+    namespace: str = NAMESPACE,
+    protocol: str = "TCP",
+) -> tuple[Object, ...]:
+    """Return the EndpointSlices (discovery.k8s.io/v1) of a Service: at most 100 endpoints in each, at least one.
+
+    ``changed_ns`` (UTC ns since 1970) becomes the trigger time from which kube-proxy counts its network programming
+    latency.
+    """
+    starts = range(0, max(len(pods), 1), ENDPOINTS_PER_SLICE)
+    labels = {
+        "kubernetes.io/service-name": service_name,
+        "endpointslice.kubernetes.io/managed-by": "proxybench",
+    }
+    return tuple(
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": _metadata(f"{service_name}-{number:03d}", namespace, labels, changed_ns),
+            "addressType": "IPv4",
+            "endpoints": [_endpoint(pod) for pod in pods[start : start + ENDPOINTS_PER_SLICE]],
+            "ports": [{"name": PORT_NAME, "port": port, "protocol": protocol}],
+        }
+        for number, start in enumerate(starts)
+    )
+
+
+def endpoints(
+    service_name: str,
+    pods: Sequence[Pod],
+    port: int,
+    changed_ns: int,
+    *,
+    namespace: str = NAMESPACE,
+    protocol: str = "TCP",
+) -> Object:
+    """Return the Endpoints object of a Service, which a userspace kube-proxy reads instead of EndpointSlices."""
+    # Where a cluster has both, its mirroring controller would make a second set of slices from this object.
+    labels = {"endpointslice.kubernetes.io/skip-mirror": "true"}
+    addresses = [{"ip": pod.address, "nodeName": pod.node} for pod in pods]
+    ports = [{"name": PORT_NAME, "port": port, "protocol": protocol}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": _metadata(service_name, namespace, labels, changed_ns),
+        "subsets": [{"addresses": addresses, "ports": ports}] if addresses else [],
+    }
+
+
+def node(name: str, address: str, pod_cidr: str) -> Object:
+    """Return a Node as kube-proxy wants it: with an InternalIP and a pod range."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": {**LABELS, "kubernetes.io/hostname": name}},
+        "spec": {"podCIDR": pod_cidr, "podCIDRs": [pod_cidr]},
+        "status": {
+            "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+
+
+def rfc3339(utc_ns: int) -> str:
+    """Write UTC nanoseconds since 1970 as RFC 3339 with nine digits of a second."""
+    seconds, nanoseconds = divmod(utc_ns, NS_PER_S)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+
+
+def _metadata(name: str, namespace: str, labels: dict[str, str] | None = None, changed_ns: int = 0) -> Object:
+    metadata: Object = {"name": name, "namespace": namespace, "labels": {**LABELS, **(labels or {})}}
+    if changed_ns:
+        metadata["annotations"] = {TRIGGER_TIME: rfc3339(changed_ns)}
+    return metadata
+
+
+def _endpoint(pod: Pod) -> Object:
+    ready = {"ready": True, "serving": True, "terminating": False}
+    return {"addresses": [pod.address], "conditions": ready, "nodeName": pod.node}
+
+
+def _spare_offset(number: int) -> int:
+    offset = _FIRST_SPARE + number
+    if not _FIRST_SPARE <= offset < _RESERVED:
+        raise ValueError(f"there is no spare address {number}: there are {_RESERVED - _FIRST_SPARE}")
+    return offset

@@ -1,0 +1,106 @@
+"""The lab's API server, started and stopped from here."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import orjson
+
+from proxybench.errors import LabError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_POLL_SECONDS = 0.02
+_STOP_SECONDS = 5.0
+_LOG_TAIL = 2000  # characters of its standard error in an error message
+
+
+class ApiServerProcess:
+    """One API server on 127.0.0.1 with a fresh token: a context manager that leaves nothing behind.
+
+    ``port`` 0 takes a free one. The server ends with this process, however that ends. Raises LabError when it is
+    not ready within ``start_seconds``.
+    """
+
+    def __init__(self, *, port: int = 0, token: str | None = None, start_seconds: float = 30.0) -> None:
+        """Start it and wait until it answers."""
+        self.token = token or secrets.token_urlsafe(32)
+        self._folder = Path(tempfile.mkdtemp(prefix="proxybench-api-"))
+        self._log = self._folder / "log"
+        try:
+            self._process = self._start(port)
+        except OSError as error:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise LabError(f"the API server could not be started: {error}") from error
+        try:
+            self.port = self._wait(time.monotonic() + start_seconds)
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def url(self) -> str:
+        """Where it listens: "http://127.0.0.1:PORT"."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """End it, by force if it must be, and remove its files. May be called twice."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start(self, port: int) -> subprocess.Popen[bytes]:
+        token_file = self._folder / "token"
+        token_file.touch(mode=0o600)
+        token_file.write_text(self.token, encoding="ascii")
+        command = [sys.executable, "-m", "proxybench.kube.server", "--port", str(port)]
+        command += ["--token-file", str(token_file), "--ready-file", str(self._folder / "ready")]
+        with self._log.open("wb") as log:
+            # Our end of its standard input closes when this process dies, and the server with it. A session of its
+            # own keeps a Ctrl-C of the terminal from stopping it before the run has cleaned up.
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _wait(self, deadline: float) -> int:
+        ready = self._folder / "ready"
+        while not ready.exists():
+            if self._process.poll() is not None:
+                tail = self._log.read_text(errors="replace")[-_LOG_TAIL:].strip()
+                raise LabError(f"the API server ended with code {self._process.returncode}: {tail}")
+            if time.monotonic() > deadline:
+                raise LabError("the API server was not ready in time")
+            time.sleep(_POLL_SECONDS)
+        return int(orjson.loads(ready.read_bytes())["port"])

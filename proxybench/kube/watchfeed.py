@@ -1,0 +1,98 @@
+"""One watch: what its client has still to be told, and the loop that tells it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from proxybench.kube.status import StatusError
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from proxybench.kube.eventlog import Event, Stored
+    from proxybench.kube.resources import Target
+    from proxybench.kube.selectors import Selection
+    from proxybench.kube.store import Store
+
+_EVENT_HEAD: Final = {kind: b'{"type":"' + kind.encode() + b'","object":' for kind in ("ADDED", "MODIFIED", "DELETED")}
+
+
+class WatchFeed:
+    """What one watch has still to be told, as bytes."""
+
+    def __init__(self, store: Store, target: Target, selection: Selection, version: int) -> None:
+        self._store = store
+        self._target = target
+        self._selection = selection
+        self._version = version
+
+    def first(self) -> bytes:
+        """Return the state at the start, for a watch from version 0; nothing for others."""
+        if self._version:
+            return b""
+        page = self._store.page(self._target.resource, self._target.namespace, self._selection)
+        self._version = page.version
+        return b"".join(self._line("ADDED", item) for item in page.items)
+
+    def news(self) -> bytes:
+        """Return the events since the last call. Raises StatusError (410, 504)."""
+        events = self._store.events_after(self._target.resource, self._version)
+        if not events:
+            return b""
+        self._version = events[-1].version
+        return b"".join(self._event(event) for event in events)
+
+    def bookmark(self) -> bytes:
+        """Return a BOOKMARK: nothing older than its version has to be told again."""
+        self._version = self._store.version
+        target = self._target
+        obj = {
+            "kind": target.resource.kind,
+            "apiVersion": target.resource.api_version(target.version),
+            "metadata": {"resourceVersion": str(self._version), "creationTimestamp": None},
+        }
+        return orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
+
+    def _event(self, event: Event) -> bytes:
+        seen = event.seen_by(self._target.namespace, self._selection)
+        return self._line(seen, event.now) if seen else b""
+
+    def _line(self, kind: str, item: Stored) -> bytes:
+        return _EVENT_HEAD[kind] + item.encoded(self._target.version) + b"}\n"
+
+
+async def stream_watch(
+    response: web.StreamResponse,
+    feed: WatchFeed,
+    changed: asyncio.Event,
+    *,
+    seconds: float,
+    bookmark_seconds: float,
+) -> None:
+    """Write what there is, wait for more, until the time is over or an error ends the watch."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    try:
+        data = feed.first()
+        while True:
+            changed.clear()
+            data += feed.news()
+            if data:
+                await response.write(data)
+            data = b""
+            if changed.is_set():
+                continue
+            left = end - loop.time()
+            if left <= 0:
+                return
+            try:
+                await asyncio.wait_for(changed.wait(), min(left, bookmark_seconds))
+            except TimeoutError:
+                if left > bookmark_seconds:
+                    # Whatever came in the meantime must go out before the bookmark that covers it.
+                    data = feed.news() + feed.bookmark()
+    except StatusError as error:
+        await response.write(orjson.dumps({"type": "ERROR", "object": error.body}) + b"\n")
