@@ -14,8 +14,8 @@ class BoundedFrequency:
     def __init__(self, min_ns: int, max_ns: int, now: int, burst: int = 2) -> None:
         self._min = min_ns
         self._max = max(max_ns, min_ns)
-        self._burst = burst
-        self._tokens = float(burst)
+        self._full = burst * min_ns
+        self._credit = self._full  # of runs, in nanoseconds: one run takes the minimum interval
         self._filled_at = now
         self._last_end = now
         self._next = now + self._max
@@ -29,6 +29,10 @@ class BoundedFrequency:
         """Ask for a run as soon as the limits allow one."""
         self._next = min(self._next, self._possible(now))
 
+    def allows(self, now: int) -> bool:
+        """Tell whether a request made now could run at once; changes nothing, so any thread may ask."""
+        return self._credit_at(now) >= self._min
+
     def retry_after(self, now: int, delay_ns: int) -> None:
         """Ask for a run after a failure, ``delay_ns`` from now."""
         self._next = min(self._next, now + delay_ns)
@@ -41,8 +45,7 @@ class BoundedFrequency:
         if possible > now:
             self._next = possible
             return False
-        if self._min:
-            self._tokens -= 1
+        self._credit -= self._min
         return True
 
     def ended(self, now: int) -> None:
@@ -52,11 +55,11 @@ class BoundedFrequency:
 
     def _possible(self, now: int) -> int:
         """Return the first moment at which the limits allow a run."""
-        if not self._min:
-            return now
-        self._tokens = min(float(self._burst), self._tokens + (now - self._filled_at) / self._min)
+        self._credit = self._credit_at(now)
         self._filled_at = now
-        if self._tokens >= 1:
+        if self._credit >= self._min:
             return now
-        refilled = now + int((1 - self._tokens) * self._min) + 1
-        return max(self._last_end + self._min, refilled)
+        return max(self._last_end + self._min, now + self._min - self._credit)
+
+    def _credit_at(self, now: int) -> int:
+        return min(self._full, self._credit + now - self._filled_at)

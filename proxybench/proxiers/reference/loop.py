@@ -134,7 +134,8 @@ class ControlLoop:
             self._count_pending()
             if not (changed or first):
                 return
-            news = first or not self._requested
+            # Like kube-proxy, a further request while one waits runs at once if a token has come meanwhile.
+            news = first or not self._requested or self._frequency.allows(self._clock.monotonic_ns())
             self._requested = True
         self._metrics.last_queued_utc_s = self._clock.utc_ns() / NS_PER_S
         if news:

@@ -5,6 +5,7 @@ The standard library's http.server would do too, but importing it takes longer t
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from typing import TYPE_CHECKING, NamedTuple
@@ -35,7 +36,7 @@ class WebServer:
         try:
             self._listener = socket.create_server(("127.0.0.1", port))
         except OSError as error:
-            raise ProxierError(f"127.0.0.1:{port} cannot be listened on: {error.strerror}") from error
+            raise ProxierError(f"127.0.0.1:{port} cannot be listened on: {os.strerror(error.errno or 0)}") from error
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, name=f"http-{self.port}", daemon=True)
         self._thread.start()
