@@ -7,7 +7,8 @@ ProxybenchError
 │   ├── HostError             a node could not be reached or a command failed there
 │   │   ├── ConnectionLostError
 │   │   ├── CommandFailedError
-│   │   └── CommandTimeoutError
+│   │   ├── CommandTimeoutError
+│   │   └── AgentError        the agent on a node refused a request or answered nonsense
 │   ├── ApiError              the Kubernetes API refused or did not answer
 │   ├── LabError              the lab could not be built, reached or removed
 │   ├── ProxierError          a control loop did not start, sync or stop as it should
@@ -86,6 +87,10 @@ class CommandFailedError(HostError):
 
 class CommandTimeoutError(HostError):
     """A command on a node did not end within its time limit."""
+
+
+class AgentError(HostError):
+    """The agent on a node refused a request, or answered something that cannot be understood."""
 
 
 class ApiError(RunError):
