@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import paramiko
 from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_REQUEST
 from paramiko.pkey import UnknownKeyType
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_random_exponential
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_before_delay, wait_random_exponential
 
 from proxybench.errors import ConnectionLostError
 from proxybench.units import NS_PER_MS, NS_PER_S
@@ -123,7 +123,7 @@ def connect(target: SshTarget, jump: Link | None, policy: ConnectPolicy = DEFAUL
     identity = _load_identity(target)
     retrying = Retrying(
         retry=retry_if_exception(_may_pass),
-        stop=stop_after_attempt(policy.attempts) | stop_after_delay(policy.total),
+        stop=stop_after_attempt(policy.attempts) | stop_before_delay(policy.total),
         wait=wait_random_exponential(multiplier=0.1, max=2.0),
         reraise=True,
     )

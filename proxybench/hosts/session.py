@@ -31,6 +31,7 @@ class SshSession:
         self._cut = cut
         self._buffer = bytearray()  # deleting at its front is cheap in CPython
         self._searched = 0
+        self._over = False
         self._errors = bytearray()
         # Unread stderr would fill the window that it shares with stdout.
         self._reader = threading.Thread(target=self._drain_errors, daemon=True)
@@ -38,6 +39,8 @@ class SshSession:
 
     def send_line(self, line: str) -> None:
         """Write one line. Raises ConnectionLostError."""
+        if self._over:
+            raise ConnectionLostError(self._ended())
         try:
             self._channel.settimeout(_SEND_SECONDS)
             self._channel.sendall(line.encode() + b"\n")
@@ -55,6 +58,7 @@ class SshSession:
             self._searched = len(self._buffer)
             chunk = self._receive(deadline - time.monotonic(), timeout)
             if not chunk:
+                self._over = True  # sshd may tell a little later that the command is gone, but it is
                 raise ConnectionLostError(self._ended())
             self._buffer += chunk
         line = bytes(self._buffer[:end])
@@ -66,8 +70,10 @@ class SshSession:
         """Close its input, wait up to 2 s for its end, then send TERM and close the channel. Never raises."""
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             self._channel.shutdown_write()
-        self._channel.status_event.wait(_CLOSE_SECONDS)
-        self._cut()
+        if not self._channel.status_event.wait(_CLOSE_SECONDS):
+            self._cut()
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.close()
         self._reader.join(_CLOSE_SECONDS)
 
     def _receive(self, seconds: float, timeout: float) -> bytes:

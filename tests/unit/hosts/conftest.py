@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-QUICK = ConnectPolicy(step=3.0, total=5.0, attempts=2, keepalive=30, dead=5.0)
+QUICK = ConnectPolicy(step=8.0, total=10.0, attempts=2, keepalive=30, dead=5.0)
 
 
 def new_key() -> tuple[paramiko.Ed25519Key, str]:
@@ -38,6 +39,8 @@ def new_key() -> tuple[paramiko.Ed25519Key, str]:
 
 class _ServerTransport(paramiko.Transport):
     """Hands "signal" requests to the server, which paramiko's own would drop."""
+
+    _active_check_timeout = 0.02  # how soon its thread notices that the test is over
 
     def __init__(self, sock: socket.socket, server: SshServer) -> None:
         super().__init__(sock)
@@ -55,11 +58,20 @@ class _ServerTransport(paramiko.Transport):
             return
         message.packet.seek(start)
         channel._handle_request(message)  # type: ignore[attr-defined]  # stubs leave inner methods out
+        while self._ssh_server.accepted:  # only now has the client been told that its command starts
+            self._ssh_server.spawn(self._ssh_server.accepted.pop())
+
+    def await_channel(self, chanid: int) -> paramiko.Channel:
+        """Return the channel that was just allowed; paramiko makes it known a moment later."""
+        while (channel := self._channels.get(chanid)) is None:  # type: ignore[attr-defined]  # inner table
+            time.sleep(0.005)
+        return channel  # type: ignore[no-any-return]  # of an inner table
 
 
 class _Interface(paramiko.ServerInterface):
-    def __init__(self, server: SshServer) -> None:
+    def __init__(self, server: SshServer, transport: _ServerTransport) -> None:
         self.server = server
+        self.transport = transport
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         good = username == "root" and key == self.server.client_key
@@ -77,7 +89,7 @@ class _Interface(paramiko.ServerInterface):
         if text == "deaf":  # never answers the request itself: keeps the connection's thread busy
             self.server.released.wait(20)
             return False
-        self.server.spawn(lambda: self.server.execute(channel, text))
+        self.server.accepted.append(lambda: self.server.execute(channel, text))
         return text != "refused"
 
     def check_channel_direct_tcpip_request(
@@ -88,7 +100,7 @@ class _Interface(paramiko.ServerInterface):
         except OSError:
             return paramiko.OPEN_FAILED_CONNECT_FAILED  # type: ignore[attr-defined,no-any-return]
         self.server.forwards.append(destination)
-        self.server.spawn(lambda: self.server.forward(chanid, onward))
+        self.server.spawn(lambda: self.server.forward(self.transport.await_channel(chanid), onward))
         return paramiko.OPEN_SUCCEEDED  # type: ignore[attr-defined,no-any-return]
 
 
@@ -101,7 +113,9 @@ class SshServer:
     commands: list[str] = field(default_factory=list)
     forwards: list[tuple[str, int]] = field(default_factory=list)
     signals: list[str] = field(default_factory=list)
+    accepted: list[Callable[[], None]] = field(default_factory=list)
     connections: int = 0
+    late: float = 0.0  # seconds during which connections are refused
 
     def __post_init__(self) -> None:
         self.key, _ = new_key()
@@ -109,15 +123,16 @@ class SshServer:
         self.threads: list[threading.Thread] = []
         self.transports: list[_ServerTransport] = []
         self.processes: dict[paramiko.Channel, subprocess.Popen[bytes]] = {}
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.socket()
+        self.listener.bind(("127.0.0.1", 0))
+        if not self.late:
+            self.listener.listen()
         self.spawn(self._accept)
 
     @property
     def target(self) -> SshTarget:
         host_key = f"ssh-ed25519 {self.key.get_base64()} lab"
-        return SshTarget(
-            "127.0.0.1", self.listener.getsockname()[1], "root", self.identity, host_key, jump=None
-        )
+        return SshTarget("127.0.0.1", self.listener.getsockname()[1], "root", self.identity, host_key, jump=None)
 
     def behind(self, jump: SshServer) -> SshTarget:
         return replace(self.target, jump=jump.target)
@@ -159,8 +174,7 @@ class SshServer:
         stderr.join()
         self._report_end(channel, process.wait())
 
-    def forward(self, chanid: int, onward: socket.socket) -> None:
-        channel = self._channel(chanid)
+    def forward(self, channel: paramiko.Channel, onward: socket.socket) -> None:
         back = threading.Thread(target=self._out, args=(onward.makefile("rb", 0), channel.sendall))
         back.start()
         with contextlib.suppress(OSError):
@@ -187,6 +201,9 @@ class SshServer:
             thread.join(5)
 
     def _accept(self) -> None:
+        if self.late:
+            time.sleep(self.late)
+            self.listener.listen()
         while True:
             try:
                 sock, _ = self.listener.accept()
@@ -198,14 +215,7 @@ class SshServer:
             transport.add_server_key(self.key)
             self.transports.append(transport)
             with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
-                transport.start_server(event=threading.Event(), server=_Interface(self))
-
-    def _channel(self, chanid: int) -> paramiko.Channel:
-        while True:
-            for transport in self.transports:
-                channel = transport.accept(0.05)
-                if channel is not None and channel.get_id() == chanid:
-                    return channel
+                transport.start_server(event=threading.Event(), server=_Interface(self, transport))
 
     @staticmethod
     def _into(channel: paramiko.Channel, stdin: Any) -> None:
@@ -240,15 +250,15 @@ class SshServer:
 
 
 @pytest.fixture
-def new_server(tmp_path: Path) -> Iterator[Callable[[], SshServer]]:
+def new_server(tmp_path: Path) -> Iterator[Callable[..., SshServer]]:
     """Make servers that share one client key."""
     key, pem = new_key()
     identity = tmp_path / "id_ed25519"
     identity.write_text(pem)
     servers: list[SshServer] = []
 
-    def make() -> SshServer:
-        servers.append(SshServer(identity, key))
+    def make(late: float = 0.0) -> SshServer:
+        servers.append(SshServer(identity, key, late=late))
         return servers[-1]
 
     yield make
@@ -257,7 +267,7 @@ def new_server(tmp_path: Path) -> Iterator[Callable[[], SshServer]]:
 
 
 @pytest.fixture
-def server(new_server: Callable[[], SshServer]) -> SshServer:
+def server(new_server: Callable[..., SshServer]) -> SshServer:
     return new_server()
 
 

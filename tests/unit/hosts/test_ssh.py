@@ -80,9 +80,7 @@ def test_bytes_that_are_not_utf8_are_shown(node: SshExecutor) -> None:
 def test_a_failed_command_says_what_and_why(node: SshExecutor) -> None:
     with pytest.raises(CommandFailedError) as caught:
         node.run(["sh", "-c", "echo one >&2; echo two >&2; exit 4"])
-    assert str(caught.value) == (
-        "node1: `sh -c 'echo one >&2; echo two >&2; exit 4'` ended with code 4: one | two"
-    )
+    assert str(caught.value) == ("node1: `sh -c 'echo one >&2; echo two >&2; exit 4'` ended with code 4: one | two")
 
 
 def test_the_signal_that_ended_a_command_is_named(node: SshExecutor) -> None:
@@ -99,6 +97,7 @@ def test_a_time_limit_kills_the_command(node: SshExecutor, server: Any, tmp_path
     assert str(caught.value).startswith("node1: `sh -c 'sleep 1; touch ")
     assert str(caught.value).endswith("late'` did not end within 0.3 s")
     assert time.monotonic() - started < 0.9
+    node.run(["true"])  # the same connection: what was sent before has arrived
     assert server.signals == ["KILL"]
     time.sleep(0.9)
     assert not (tmp_path / "late").exists()
@@ -124,9 +123,7 @@ def test_a_command_that_sshd_refuses(node: SshExecutor) -> None:
 
 
 def test_a_connection_that_drops_while_running(node: SshExecutor) -> None:
-    with pytest.raises(
-        ConnectionLostError, match=r"^node1: the connection broke while `drop` was running$"
-    ):
+    with pytest.raises(ConnectionLostError, match=r"^node1: the connection broke while `drop` was running$"):
         node.run(["drop"], check=False)
     with pytest.raises(ConnectionLostError, match=r"^node1: sshd opened no channel \("):
         node.run(["true"])
@@ -238,22 +235,20 @@ def test_a_listener_that_says_nothing(server: Any, quick: ConnectPolicy) -> None
             SshExecutor("node1", target, policy=replace(quick, step=0.3))
 
 
-def test_a_refused_connection_is_tried_again(server: Any, quick: ConnectPolicy) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as placeholder:
-        port = placeholder.getsockname()[1]
-    patient = replace(quick, attempts=50)
+def test_a_refused_connection_is_tried_again(new_server: Callable[..., Any], quick: ConnectPolicy) -> None:
+    late = new_server(late=0.3)
+    with SshExecutor("node1", late.target, policy=replace(quick, attempts=50)) as node:
+        assert node.run(["echo", "at last"]).stdout == "at last\n"
+    assert late.connections == 1
 
-    def relay() -> None:
-        time.sleep(0.4)
-        with socket.create_server(("127.0.0.1", port)) as late, late.accept()[0] as inward:
-            inward.recv(100)
-        # the first to get through is cut off, which is no reason to give up either
 
-    thread = threading.Thread(target=relay)
-    thread.start()
-    with pytest.raises(ConnectionLostError, match="Connection refused"):
-        SshExecutor("node1", replace(server.target, port=port), policy=replace(patient, total=1.5))
-    thread.join()
+def test_trying_again_has_an_end(server: Any, quick: ConnectPolicy) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    started = time.monotonic()
+    with pytest.raises(ConnectionLostError, match=r"Connection refused$"):
+        SshExecutor("node1", replace(server.target, port=port), policy=replace(quick, attempts=500, total=0.3))
+    assert time.monotonic() - started < 0.6
 
 
 def test_text_in_error_messages_is_bounded(node: SshExecutor) -> None:

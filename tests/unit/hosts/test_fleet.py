@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxybench.errors import CommandTimeoutError, ConnectionLostError, HostError
+from proxybench.hosts.connect import LinkPool
+from proxybench.hosts.fake import FakeExecutor, Run, done
+from proxybench.hosts.fleet import Fleet, together
+from proxybench.hosts.inventory import ApiAccess, Inventory, Node, SshTarget
+from proxybench.hosts.ssh import SshExecutor
+from proxybench.model import ClockKind, LabKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxybench.hosts.base import Executor
+    from proxybench.hosts.connect import ConnectPolicy
+
+
+def inventory(**targets: SshTarget) -> Inventory:
+    return Inventory(
+        nodes=tuple(Node(name, frozenset(), target, "198.18.0.1", None) for name, target in targets.items()),
+        api=ApiAccess("http://127.0.0.1:1", "http://127.0.0.1:1", "t"),
+        lab=LabKind.NETNS,
+        clock=ClockKind.WALL,
+        accelerator="none",
+        cluster_cidr="10.244.0.0/16",
+        service_cidr="10.96.0.0/16",
+        python="python3",
+        workdir="/tmp",  # noqa: S108 - never written here
+        iptables="iptables",
+        iptables_backend="legacy",
+        backend_port=80,
+        one_kernel=True,
+    )
+
+
+def test_nodes_behind_one_jump_host_share_its_connection(new_server: Callable[[], Any], quick: ConnectPolicy) -> None:
+    jump, one, two = new_server(), new_server(), new_server()
+    nodes = inventory(jump=jump.target, one=one.behind(jump), two=two.behind(jump))
+    with Fleet.connect(nodes, quick) as fleet:
+        assert list(fleet) == ["jump", "one", "two"]
+        assert len(fleet) == 3
+        assert fleet["one"].run(["echo", "1"]).stdout == "1\n"
+        assert fleet.fan_out(lambda node: node.run(["echo", node.name]).stdout, timeout=5) == {
+            "jump": "jump\n",
+            "one": "one\n",
+            "two": "two\n",
+        }
+    assert (jump.connections, one.connections, two.connections) == (1, 1, 1)
+    assert jump.commands == ["echo jump"]
+    assert sorted(jump.forwards) == sorted((s.target.host, s.target.port) for s in (one, two))
+
+
+def test_the_jump_hosts_key_is_checked_too(new_server: Callable[[], Any], quick: ConnectPolicy) -> None:
+    jump, one = new_server(), new_server()
+    target = replace(one.target, jump=replace(jump.target, host_key=one.target.host_key))
+    with pytest.raises(ConnectionLostError, match=rf"^one: 127\.0\.0\.1:{jump.target.port} showed another host key"):
+        Fleet.connect(inventory(one=target), quick)
+    assert one.connections == 0
+
+
+def test_a_node_that_the_jump_host_cannot_reach(new_server: Callable[[], Any], quick: ConnectPolicy) -> None:
+    jump, one = new_server(), new_server()
+    target = replace(one.behind(jump), port=1)
+    with pytest.raises(
+        ConnectionLostError,
+        match=r"^one: cannot connect to 127\.0\.0\.1:1: the jump host could not reach it \(.*\)$",
+    ):
+        SshExecutor("one", target, policy=quick)
+
+
+def test_one_bad_node_closes_the_good_ones(new_server: Callable[[], Any], quick: ConnectPolicy) -> None:
+    good, bad = new_server(), new_server()
+    wrong = replace(bad.target, host_key=good.target.host_key)
+    with pytest.raises(ConnectionLostError, match=r"^bad: .* showed another host key"):
+        Fleet.connect(inventory(good=good.target, bad=wrong), quick)
+    good.transports[0].join(3)
+    assert not good.transports[0].is_active()
+
+
+def test_a_closed_pool_makes_no_connection(server: Any, quick: ConnectPolicy) -> None:
+    pool = LinkPool(quick)
+    pool.close()
+    with pytest.raises(ConnectionLostError, match=r"the pool was closed while connecting$"):
+        pool.link(server.target)
+
+
+def test_a_fan_out_over_some_nodes() -> None:
+    one, two = FakeExecutor("one"), FakeExecutor("two", [Run(["true"], done("yes"))])
+    with Fleet({"one": one, "two": two}) as fleet:
+        assert fleet.fan_out(lambda node: node.run(["true"]).stdout, timeout=1, nodes=["two"]) == {"two": "yes"}
+    assert one.closed
+    assert two.closed
+
+
+def test_a_late_node_is_named_and_cut() -> None:
+    one, two = FakeExecutor("one"), FakeExecutor("two")
+    release = threading.Event()
+
+    def work(node: Executor) -> None:
+        if node.name == "two":
+            release.wait(5)
+
+    fleet = Fleet({"one": one, "two": two})
+    with pytest.raises(CommandTimeoutError, match=r"^no end within 0\.1 s on two$"):
+        fleet.fan_out(work, timeout=0.1)
+    time.sleep(0.05)
+    assert (one.closed, two.closed) == (False, True)
+    release.set()
+
+
+def test_a_hanging_node_does_not_outlive_its_cut(new_server: Callable[[], Any], quick: ConnectPolicy) -> None:
+    server = new_server()
+    ended = threading.Event()
+
+    def work(node: Executor) -> None:
+        try:
+            node.run(["hang"], timeout=60)
+        finally:
+            ended.set()
+
+    with Fleet.connect(inventory(one=server.target), quick) as fleet:
+        with pytest.raises(CommandTimeoutError):
+            fleet.fan_out(work, timeout=0.2)
+        assert ended.wait(3)
+
+
+def test_the_first_nodes_error_is_raised_with_the_others_as_notes() -> None:
+    def fail(text: str, seconds: float) -> Callable[[], None]:
+        def job() -> None:
+            time.sleep(seconds)
+            raise HostError(text)
+
+        return job
+
+    with pytest.raises(HostError, match=r"^slow") as caught:
+        together({"a": fail("slow", 0.1), "b": lambda: None, "c": fail("quick", 0)}, timeout=3)
+    assert caught.value.__notes__ == ["also: quick"]
+
+
+def test_an_interrupt_cuts_what_is_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    cut: list[str] = []
+
+    class Interrupted:
+        def put(self, _item: object) -> None: ...
+
+        def get(self, timeout: float) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("proxybench.hosts.fleet.queue.SimpleQueue", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        together({"a": lambda: release.wait(5)}, timeout=3, cut=cut.extend)
+    assert cut == ["a"]
+    release.set()
+
+
+def test_only_connect_imports_paramiko_for_the_package() -> None:
+    package = Path(__file__).parents[3] / "proxybench"
+    users = {
+        path.parent.name for path in package.rglob("*.py") if "import paramiko" in path.read_text(encoding="utf-8")
+    }
+    assert users == {"hosts"}
