@@ -10,6 +10,7 @@ import gc
 import logging
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,8 +29,13 @@ if TYPE_CHECKING:
     from proxybench.proxiers.reference.config import LoopConfig
     from proxybench.proxiers.reference.plane import Plane
 
-SERVICES_PATH = f"/api/v1/services?labelSelector=%21{HEADLESS_LABEL}%2C%21{PROXY_NAME_LABEL}".replace("io/", "io%2F")
-SLICES_PATH = "/apis/discovery.k8s.io/v1/endpointslices"
+SELECTOR = f"!{HEADLESS_LABEL},!{PROXY_NAME_LABEL}"
+PLANES = {
+    "iptables": ("iptables_plane", "IptablesPlane"),
+    "ipvs": ("ipvs_plane", "IpvsPlane"),
+    "userspace": ("userspace_plane", "UserspacePlane"),
+}
+"""Module and class of each mode's data plane."""
 
 
 class Watcher(Protocol):
@@ -84,23 +90,27 @@ def serve(config: LoopConfig) -> None:
 
 def make_plane(config: LoopConfig) -> Plane:
     """Return the data plane of the configured mode; raise UsageError for one that this loop has not."""
-    runner = SubprocessRunner()
-    if config.mode == "iptables":
-        from proxybench.proxiers.reference.iptables_plane import IptablesPlane  # noqa: PLC0415 - lazily
-
-        return IptablesPlane(runner, config)
-    raise UsageError(f"mode {config.mode}: the reference proxier has no data plane for it")
+    if config.mode not in PLANES:
+        raise UsageError(f"mode {config.mode}: the reference proxier has no data plane for it")
+    module, name = PLANES[config.mode]
+    plane: Plane = getattr(import_module(f"{__package__}.{module}"), name)(SubprocessRunner(), config)
+    return plane
 
 
 def make_watchers(config: LoopConfig, loop: ControlLoop) -> tuple[Watcher, Watcher]:
     """Return the watches of Services and EndpointSlices."""
     from proxybench.kube.reflector import Reflector  # noqa: PLC0415 - lazily
 
-    token = Path(config.token_file).read_text().strip()
-    return (
-        Reflector(config.api_url, token, SERVICES_PATH, loop.services_listed, loop.service_event),
-        Reflector(config.api_url, token, SLICES_PATH, loop.slices_listed, loop.slice_event),
+    try:
+        token = Path(config.token_file).read_text().strip()
+    except OSError as error:
+        raise UsageError(f"{config.token_file}: cannot be read: {error.strerror}") from error
+    url = config.api_url
+    services = Reflector(
+        url, token, "/api/v1/services", loop.services_listed, loop.service_event, label_selector=SELECTOR
     )
+    slices = Reflector(url, token, "/apis/discovery.k8s.io/v1/endpointslices", loop.slices_listed, loop.slice_event)
+    return services, slices
 
 
 def _metrics(path: str, config: LoopConfig, metrics: LoopMetrics) -> Answer:
