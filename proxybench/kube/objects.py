@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from proxybench.model import Position
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ MAX_SERVICES: Final = 100_000  # five digits in a name
 # endpoints, the new endpoint of a change), in the Service range for a real cluster's own (kubernetes, kube-dns).
 _RESERVED: Final = 256
 _FIRST_SPARE: Final = 16
+_ELSEWHERE: Final = 3  # one Service in so many has its endpoints on a node other than the first
 
 
 class Pod(NamedTuple):
@@ -116,9 +118,30 @@ class Population:
         return service_name(index)
 
     def pods(self, index: int) -> tuple[Pod, ...]:
-        """Return the endpoints of Service ``index``."""
+        """Return the endpoints of Service ``index``, all on one node (see ``on_first_node``)."""
+        places = len(self.plan.pod_ranges)
+        place = 0 if self.on_first_node(index) else 1 + index // _ELSEWHERE % (places - 1)
         first = index * self.endpoints_per_service
-        return tuple(self.plan.pod(first + number) for number in range(self.endpoints_per_service))
+        return tuple(self.plan.pod((first + turn) * places + place) for turn in range(self.endpoints_per_service))
+
+    def on_first_node(self, index: int) -> bool:
+        """Tell whether the endpoints of Service ``index`` run on the first node; a third of the Services' do not.
+
+        A Service whose endpoints are on two nodes answers over paths of two lengths. The median of such a mixture
+        jumps between them from run to run, so each Service here has its endpoints in one place.
+        """
+        return len(self.plan.pod_ranges) == 1 or index % _ELSEWHERE != 1
+
+    def measured(self, services: int, position: Position) -> int:
+        """Return the index of the Service to measure at a position: on the first node, at it or next to it.
+
+        Raises ValueError for Position.NONE.
+        """
+        exact = {Position.FIRST: 0, Position.MIDDLE: services // 2, Position.LAST: services - 1}
+        if position not in exact:
+            raise ValueError(f"{position} is no position of a rule")
+        index = exact[position]
+        return index if self.on_first_node(index) else index - 1
 
     def service(self, index: int) -> Object:
         """Return Service ``index``."""

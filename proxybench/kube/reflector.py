@@ -10,6 +10,7 @@ import http.client
 import logging
 import socket
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -25,10 +26,24 @@ Object = dict[str, Any]
 _LOG: Final = logging.getLogger(__name__)
 _PAGE: Final = 500
 _WATCH_SECONDS: Final = 300  # then the watch is opened anew from where it was
-_SILENCE_SECONDS: Final = 90.0  # without even a bookmark: the connection is taken for dead
 _CHUNK: Final = 1 << 16
 _OK: Final = 200
 _GONE: Final = 410
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How a reflector waits, in seconds: after a first failure, doubling up to the longest wait.
+
+    ``silence`` without even a bookmark means that the connection is dead.
+    """
+
+    first_wait: float = 0.2
+    longest_wait: float = 5.0
+    silence: float = 90.0
+
+
+_PATIENCE: Final = Patience()
 
 
 class Reflector:
@@ -37,7 +52,7 @@ class Reflector:
     ``path`` is a collection ("/api/v1/services"), ``label_selector`` narrows it. ``on_list`` is called with all
     objects at the start and whenever the history was lost (410, or a broken connection); ``on_event`` with ADDED,
     MODIFIED or DELETED and the object. Both are called in the reflector's thread; what they raise ends it.
-    Failures are logged and tried again after ``first_wait`` seconds, doubling up to ``longest_wait``.
+    Failures are logged and tried again as ``patience`` says.
     """
 
     def __init__(
@@ -50,9 +65,7 @@ class Reflector:
         *,
         label_selector: str = "",
         ca_file: str | None = None,
-        first_wait: float = 0.2,
-        longest_wait: float = 5.0,
-        silence_seconds: float = _SILENCE_SECONDS,
+        patience: Patience = _PATIENCE,
     ) -> None:
         """Prepare; ``start`` begins."""
         self._url = urlsplit(url)
@@ -62,8 +75,7 @@ class Reflector:
         self._on_event = on_event
         self._selector = {"labelSelector": label_selector} if label_selector else {}
         self._ca_file = ca_file
-        self._waits = (first_wait, longest_wait)
-        self._silence = silence_seconds
+        self._patience = patience
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
@@ -84,23 +96,24 @@ class Reflector:
             self._thread.join(timeout)
 
     def _run(self) -> None:
-        wait, longest = self._waits
+        wait = self._patience.first_wait
         while not self._stopped.is_set():
             connection = None
             try:
                 connection = self._connect()
                 version = self._list(connection)
-                wait = self._waits[0]
+                wait = self._patience.first_wait
                 while not self._stopped.is_set():
                     version = self._watch(connection, version)
             except _HistoryLostError:
-                continue
+                # Not at once: a server that forgets faster than we list would be listed without end.
+                self._stopped.wait(self._patience.first_wait)
             except (OSError, http.client.HTTPException, ApiError, orjson.JSONDecodeError) as error:
                 if self._stopped.is_set():
                     return
                 _LOG.warning("%s: %s; listing again in %g s", self._path, str(error) or type(error).__name__, wait)
                 self._stopped.wait(wait)
-                wait = min(2 * wait, longest)
+                wait = min(2 * wait, self._patience.longest_wait)
             finally:
                 self._release(connection)
 
@@ -111,9 +124,9 @@ class Reflector:
             import ssl  # noqa: PLC0415 - costs tens of milliseconds that a lab's plain http does not need
 
             context = ssl.create_default_context(cafile=self._ca_file)
-            connection = http.client.HTTPSConnection(host, port, timeout=self._silence, context=context)
+            connection = http.client.HTTPSConnection(host, port, timeout=self._patience.silence, context=context)
         else:
-            connection = http.client.HTTPConnection(host, port, timeout=self._silence)
+            connection = http.client.HTTPConnection(host, port, timeout=self._patience.silence)
         connection.connect()
         with self._lock:
             self._socket = connection.sock

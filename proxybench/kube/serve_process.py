@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Self
 import orjson
 
 from proxybench.errors import LabError
+from proxybench.kube.certificate import Certificate, make_certificate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
 _POLL_SECONDS = 0.02
@@ -26,30 +28,45 @@ _LOG_TAIL = 2000  # characters of its standard error in an error message
 class ApiServerProcess:
     """One API server on 127.0.0.1 with a fresh token: a context manager that leaves nothing behind.
 
-    ``port`` 0 takes a free one. The server ends with this process, however that ends. Raises LabError when it is
-    not ready within ``start_seconds``.
+    ``port`` 0 takes a free one. ``addresses`` are those by which nodes reach it (a relay's, 10.0.2.2 for a guest):
+    the certificate of its https port names them, besides 127.0.0.1 and certificate.SERVER_NAME. The server ends with
+    this process, however that ends. Raises LabError when it is not ready within ``start_seconds``.
     """
 
-    def __init__(self, *, port: int = 0, token: str | None = None, start_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        token: str | None = None,
+        addresses: Sequence[str] = (),
+        start_seconds: float = 30.0,
+    ) -> None:
         """Start it and wait until it answers."""
         self.token = token or secrets.token_urlsafe(32)
         self._folder = Path(tempfile.mkdtemp(prefix="proxybench-api-"))
         self._log = self._folder / "log"
+        made = make_certificate(["127.0.0.1", *addresses])
+        self.ca_pem = made.certificate.decode()
         try:
-            self._process = self._start(port)
+            self._process = self._start(port, made)
         except OSError as error:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise LabError(f"the API server could not be started: {error}") from error
         try:
-            self.port = self._wait(time.monotonic() + start_seconds)
+            self.port, self.tls_port = self._wait(time.monotonic() + start_seconds)
         except BaseException:
             self.stop()
             raise
 
     @property
     def url(self) -> str:
-        """Where it listens: "http://127.0.0.1:PORT"."""
+        """Where it listens for our own clients: "http://127.0.0.1:PORT"."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def tls_url(self) -> str:
+        """Where it listens for kube-proxy, which shows its token over https only; ``ca_pem`` vouches for it."""
+        return f"https://127.0.0.1:{self.tls_port}"
 
     @property
     def pid(self) -> int:
@@ -77,12 +94,11 @@ class ApiServerProcess:
     ) -> None:
         self.stop()
 
-    def _start(self, port: int) -> subprocess.Popen[bytes]:
-        token_file = self._folder / "token"
-        token_file.touch(mode=0o600)
-        token_file.write_text(self.token, encoding="ascii")
+    def _start(self, port: int, made: Certificate) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "proxybench.kube.server", "--port", str(port)]
-        command += ["--token-file", str(token_file), "--ready-file", str(self._folder / "ready")]
+        command += ["--token-file", self._secret("token", self.token.encode())]
+        command += ["--tls-file", self._secret("tls", made.key + made.certificate)]
+        command += ["--ready-file", str(self._folder / "ready")]
         with self._log.open("wb") as log:
             # Our end of its standard input closes when this process dies, and the server with it. A session of its
             # own keeps a Ctrl-C of the terminal from stopping it before the run has cleaned up.
@@ -94,7 +110,14 @@ class ApiServerProcess:
                 start_new_session=True,
             )
 
-    def _wait(self, deadline: float) -> int:
+    def _secret(self, name: str, content: bytes) -> str:
+        path = self._folder / name
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+        return str(path)
+
+    def _wait(self, deadline: float) -> tuple[int, int]:
+        """Return the ports for http and https, once it listens there."""
         ready = self._folder / "ready"
         while not ready.exists():
             if self._process.poll() is not None:
@@ -103,4 +126,5 @@ class ApiServerProcess:
             if time.monotonic() > deadline:
                 raise LabError("the API server was not ready in time")
             time.sleep(_POLL_SECONDS)
-        return int(orjson.loads(ready.read_bytes())["port"])
+        ports = orjson.loads(ready.read_bytes())
+        return int(ports["port"]), int(ports["tls_port"])
