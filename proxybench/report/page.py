@@ -1,0 +1,180 @@
+"""The report: one self-contained HTML file, and its figures as PNG files beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from proxybench.report.data import SAMPLE_COLUMNS, gather
+from proxybench.report.draw import OPACITY, panel_svg, panels_png
+from proxybench.report.panels import AGENT, SOFTIRQ, SYSTEM, USER, WHOLE, BarPanel
+from proxybench.report.quality import conformance_table, noise_table, observer_table
+from proxybench.report.sections import Section, sections
+from proxybench.report.verdict import verdict
+from proxybench.report.words import LOOKS, clock_long, count, mode_name
+from proxybench.results.atomic import write_bytes
+from proxybench.results.folder import open_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxybench.report.data import ReportData
+    from proxybench.results.folder import RunFolder
+    from proxybench.results.manifest import Manifest, NodeFacts
+
+REPORT = "report.html"
+
+
+def write_report(run_dir: Path) -> Path:
+    """Make ``report.html`` and ``figures/*.png`` of a run from its raw samples, and return the page's path.
+
+    ``run_dir`` as for ``open_run``. Raises ResultsError when the run cannot be read, RunError when the disk refuses.
+    """
+    folder = open_run(run_dir)
+    manifest = folder.manifest
+    data = gather(folder.samples(SAMPLE_COLUMNS), manifest)
+    chapters = sections(data)
+    write_figures(folder, chapters)
+    path = folder.path / REPORT
+    write_bytes(path, render(data, chapters).encode())
+    return path
+
+
+def write_figures(folder: RunFolder, chapters: list[Section]) -> None:
+    """Write one PNG per chapter that has panels."""
+    figures = folder.path / "figures"
+    figures.mkdir(exist_ok=True)
+    for chapter in chapters:
+        if chapter.panels:
+            footer = chapter.clock
+            if chapter.stacked:
+                footer += ". Shades, dark to light: control loop (user, system), softirq; grey: our agent"
+            write_bytes(figures / f"{chapter.name}.png", panels_png(chapter.panels, chapter.heading, footer))
+
+
+def render(data: ReportData, chapters: list[Section]) -> str:
+    """Return the page. Everything that comes from a run is escaped; only our own drawings and style are not."""
+    environment = Environment(
+        loader=PackageLoader("proxybench.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = _file("report.css"), _file("report.js")
+    clock = "; ".join(clock_long(each) for each in data.clocks)
+    return environment.get_template("report.html.j2").render(
+        manifest=data.manifest,
+        command=_command(data.manifest),
+        clock=clock,
+        not_real="instructions" in data.clocks,
+        verdict=verdict(data),
+        not_measured=_not_measured(data.manifest),
+        chapters=[(chapter, _drawings(chapter)) for chapter in chapters],
+        legend=_legend,
+        conformance=conformance_table(data.manifest.conformance),
+        noise=noise_table(data.records, f"Half of the 95 % interval, relative to the median ({clock})"),
+        observer=observer_table(data, f"CPU of our own agent ({clock})"),
+        nodes=_nodes(data.manifest),
+        orchestrator=sorted(data.manifest.fingerprint.orchestrator.items()),
+        experiment=orjson.dumps(data.manifest.experiment, option=orjson.OPT_INDENT_2).decode(),
+        steps=data.manifest.matrix,
+        samples=f"{sum(record.n for record in data.records if record.metric != 'forwarding.added'):,}",
+        mode_name=mode_name,
+        style=Markup(style + _mode_style()),  # noqa: S704 - our own file
+        script=Markup(script),  # noqa: S704 - our own file
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _drawings(chapter: Section) -> list[Markup]:
+    return [
+        Markup(panel_svg(panel, chapter.panels, f"{chapter.name}-{number}"))  # noqa: S704 - matplotlib escapes text
+        for number, panel in enumerate(chapter.panels)
+    ]
+
+
+def _legend(chapter: Section) -> list[dict[str, Any]]:
+    """Return what the legend above a figure names: modes by colour and marker, or shades of a stack."""
+    entries: list[dict[str, Any]] = [
+        {"kind": "mode", "mode": look, "marker": LOOKS[look].marker if look in LOOKS else "v", "text": mode_name(look)}
+        for look in chapter.looks
+    ]
+    if not chapter.stacked:
+        return entries
+    shown = {
+        part
+        for panel in chapter.panels
+        if isinstance(panel, BarPanel)
+        for _, bars in panel.groups
+        for bar in bars
+        for part, _ in bar.parts
+    }
+    shades = [
+        {"kind": "shade", "opacity": OPACITY[part], "grey": part == AGENT, "text": part}
+        for part in (USER, SYSTEM, WHOLE, SOFTIRQ, AGENT)
+        if part in shown
+    ]
+    return [{**entry, "kind": "square"} for entry in entries] + shades
+
+
+def _not_measured(manifest: Manifest) -> list[str]:
+    lines = []
+    for each in manifest.not_measured:
+        who = "No mode" if each.mode is None else mode_name(each.mode)
+        where = "" if each.services is None else f" at {count(each.services, 'Service')}"
+        lines.append(f"{who}{where}: {each.reason}")
+    for step in manifest.matrix:
+        if step.state in {"failed", "skipped"}:
+            where = f"{mode_name(step.cell.mode)} at {count(step.cell.services, 'Service')}"
+            lines.append(
+                f"{where}, repetition {step.repetition + 1}, {step.state}: {step.problem or 'no reason given'}"
+            )
+    return lines
+
+
+def _nodes(manifest: Manifest) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return nodes with equal facts together, since most are alike."""
+    alike: list[tuple[list[str], NodeFacts]] = []
+    for name, facts in sorted(manifest.fingerprint.nodes.items()):
+        same = next((names for names, other in alike if other == facts), None)
+        if same is None:
+            alike.append(([name], facts))
+        else:
+            same.append(name)
+    return [(", ".join(names), _facts(facts)) for names, facts in alike]
+
+
+def _facts(facts: NodeFacts) -> list[tuple[str, str]]:
+    return [
+        ("kernel", facts.kernel),
+        ("CPU", f"{facts.cpus} × {facts.cpu}"),
+        ("memory", f"{facts.memory / 2**30:.3g} GiB"),
+        ("iptables", f"{facts.iptables_version} ({facts.iptables_backend})"),
+        ("Python", facts.python),
+        *sorted(facts.sysctls.items()),
+    ]
+
+
+def _command(manifest: Manifest) -> str:
+    command = manifest.command
+    return command if isinstance(command, str) else shlex.join(command)
+
+
+def _mode_style() -> str:
+    """Return the modes' colours as CSS variables, for light and for dark ground."""
+    light = "".join(f"--mode-{mode}:{look.light};" for mode, look in LOOKS.items())
+    dark = "".join(f"--mode-{mode}:{look.dark};" for mode, look in LOOKS.items())
+    names = "".join(f".mode-{mode}{{--mode:var(--mode-{mode})}}" for mode in LOOKS)
+    return f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}{names}"
+
+
+def _file(name: str) -> str:
+    return (resources.files("proxybench.report") / "templates" / name).read_text(encoding="utf-8")

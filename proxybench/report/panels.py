@@ -1,0 +1,268 @@
+"""Panels as data: which records become which lines, bars and curves. No drawing here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxybench.model import Metric
+from proxybench.report.words import DIRECT, POSITIONS, SCENARIOS, clock_short, count, mode_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from proxybench.report.data import Curve
+    from proxybench.stats.summary import SummaryRecord
+
+_SCENARIO_ORDER = list(SCENARIOS)
+_POSITION_ORDER = list(POSITIONS)
+
+
+@dataclass(frozen=True)
+class Spot:
+    """One point of a line; ``bounded``: the true value is at least ``y``."""
+
+    x: float
+    y: float
+    low: float | None
+    high: float | None
+    bounded: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """One mode's line; ``style`` counts the proxiers, from 0 (drawn solid)."""
+
+    look: str
+    label: str
+    style: int
+    spots: tuple[Spot, ...]
+
+
+@dataclass(frozen=True)
+class LinePanel:
+    """Lines over Services or endpoints (log); ``log`` says whether y is logarithmic too."""
+
+    title: str
+    x_label: str
+    y_label: str
+    unit: str
+    lines: tuple[Line, ...]
+    log: bool = True
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One mode's stack: (part, value) from the axis outwards."""
+
+    look: str
+    label: str
+    parts: tuple[tuple[str, float], ...]
+
+    @property
+    def total(self) -> float:
+        """The stack's length, in ns."""
+        return sum(value for _, value in self.parts)
+
+
+@dataclass(frozen=True)
+class BarPanel:
+    """Stacks for one scenario, grouped by size; each group has a scale of its own."""
+
+    title: str
+    x_label: str
+    groups: tuple[tuple[str, tuple[Bar, ...]], ...]
+
+
+@dataclass(frozen=True)
+class CurvePanel:
+    """Distributions at one size: share of connections (y) that took at most x."""
+
+    title: str
+    x_label: str
+    curves: tuple[tuple[str, str, tuple[float, ...], tuple[float, ...]], ...]  # look, label, x, y
+
+
+Panel = LinePanel | BarPanel | CurvePanel
+
+USER, SYSTEM, WHOLE, SOFTIRQ, AGENT = (
+    "control loop, user",
+    "control loop, system",
+    "control loop",
+    "node's softirq",
+    "our agent",
+)
+
+
+def line_panels(
+    records: Sequence[SummaryRecord], quantity: str, *, log: bool = True, reference: Iterable[SummaryRecord] = ()
+) -> list[LinePanel]:
+    """Return one panel per scenario, position, path and clock, with one line per mode and proxier.
+
+    ``quantity`` begins the y label; ``reference`` are the direct connections, pooled over the modes.
+    """
+    panels = []
+    references = list(reference)
+    for (scenario, position, traffic, clock, endpoints), group in _grouped(records):
+        beside = [
+            record
+            for record in references
+            if (record.position, record.traffic, record.clock, record.endpoints_per_service)
+            == (position, traffic, clock, endpoints)
+        ]
+        lines = _lines(group, "services")
+        if beside:
+            lines = [*lines, _reference(beside)]
+        if any(len(line.spots) > 1 for line in lines) or len(_grouped(records)) == 1:
+            title = _title(records, scenario, position, traffic, endpoints)
+            label = f"{quantity} ({clock_short(clock)})"
+            panels.append(LinePanel(title, "Services", label, group[0].unit, tuple(lines), log))
+    return [*panels, *_endpoint_panels(records, quantity, log=log)]
+
+
+def bar_panels(records: Sequence[SummaryRecord]) -> list[BarPanel]:
+    """Return one panel per scenario of the CPU ledger (records of all ``cpu.*`` metrics)."""
+    panels = []
+    for (scenario, _, traffic, clock, endpoints), group in _grouped(records):
+        sizes = sorted({record.services for record in group})
+        groups = [
+            (count(size, "Service"), tuple(_bars([record for record in group if record.services == size])))
+            for size in sizes
+        ]
+        shown = tuple((label, bars) for label, bars in groups if bars)
+        if shown:
+            title = _title(records, scenario, "none", traffic, endpoints)
+            panels.append(BarPanel(title, f"CPU time ({clock_short(clock)})", shown))
+    return panels
+
+
+def curve_panels(curves: Sequence[Curve]) -> list[CurvePanel]:
+    """Return one panel per size, path and clock."""
+    grouped: dict[tuple[int, int, str, str], list[Curve]] = {}
+    for curve in curves:
+        record = curve.record
+        key = (record.services, record.endpoints_per_service, record.traffic, record.clock)
+        grouped.setdefault(key, []).append(curve)
+    several = len({curve.record.proxier for curve in curves}) > 1
+    panels = []
+    for (services, _, _, clock), members in sorted(grouped.items()):
+        lines = [(each.record.mode, _label(each.record, several=several), each.values, each.shares) for each in members]
+        label = f"time to connect ({clock_short(clock)})"
+        panels.append(CurvePanel(count(services, "Service"), label, tuple(lines)))
+    return panels
+
+
+_Key = tuple[str, str, str, str, int]
+
+
+def _grouped(records: Sequence[SummaryRecord]) -> list[tuple[_Key, list[SummaryRecord]]]:
+    """Group by scenario, position, traffic, clock and endpoints per Service, in the order of reading."""
+    groups: dict[_Key, list[SummaryRecord]] = {}
+    for record in records:
+        key = (record.scenario, record.position, record.traffic, record.clock, record.endpoints_per_service)
+        groups.setdefault(key, []).append(record)
+
+    def order(item: tuple[_Key, list[SummaryRecord]]) -> tuple[object, ...]:
+        scenario, position, traffic, clock, endpoints = item[0]
+        return (
+            traffic,
+            clock,
+            endpoints,
+            _SCENARIO_ORDER.index(scenario) if scenario in _SCENARIO_ORDER else len(_SCENARIO_ORDER),
+            _POSITION_ORDER.index(position) if position in _POSITION_ORDER else len(_POSITION_ORDER),
+        )
+
+    return sorted(groups.items(), key=order)
+
+
+def _endpoint_panels(records: Sequence[SummaryRecord], quantity: str, *, log: bool) -> list[LinePanel]:
+    """Return panels over endpoints per Service, for sizes that no panel over Services can show."""
+    widths: dict[int, set[int]] = {}
+    for record in records:
+        widths.setdefault(record.endpoints_per_service, set()).add(record.services)
+    alone = [record for record in records if len(widths[record.endpoints_per_service]) == 1]
+    sizes = {
+        size
+        for size in {record.services for record in alone}
+        if len({record.endpoints_per_service for record in alone if record.services == size}) > 1
+    }
+    groups: dict[tuple[int, str, str, str, str], list[SummaryRecord]] = {}
+    for record in records:
+        if record.services in sizes:
+            key = (record.services, record.traffic, record.clock, record.scenario, record.position)
+            groups.setdefault(key, []).append(record)
+    panels = []
+    for (services, traffic, clock, scenario, position), group in sorted(groups.items()):
+        lines = tuple(_lines(group, "endpoints_per_service"))
+        title = f"{count(services, 'Service')}: {_title(records, scenario, position, traffic, 0)}"
+        label = f"{quantity} ({clock_short(clock)})"
+        panels.append(LinePanel(title, "Endpoints of each Service", label, group[0].unit, lines, log))
+    return panels
+
+
+def _title(records: Sequence[SummaryRecord], scenario: str, position: str, traffic: str, endpoints: int) -> str:
+    """Name what tells this panel from its neighbours, and nothing else."""
+    words = []
+    if len({record.scenario for record in records}) > 1 or position == "none":
+        words.append(SCENARIOS.get(scenario, scenario))
+    if position != "none":
+        words.append(POSITIONS.get(position, position))
+    if len({record.traffic for record in records}) > 1:
+        words.append(traffic)
+    if endpoints and len({record.endpoints_per_service for record in records}) > 1:
+        words.append(f"{count(endpoints, 'endpoint')} each")
+    return ", ".join(words)
+
+
+def _lines(records: Sequence[SummaryRecord], axis: str) -> list[Line]:
+    proxiers = sorted({record.proxier for record in records})
+    grouped: dict[tuple[str, str], list[SummaryRecord]] = {}
+    for record in records:
+        grouped.setdefault((record.mode, record.proxier), []).append(record)
+    return [
+        Line(
+            mode,
+            _label(members[0], several=len(proxiers) > 1),
+            proxiers.index(proxier),
+            tuple(sorted((_spot(record, axis) for record in members), key=lambda spot: spot.x)),
+        )
+        for (mode, proxier), members in sorted(grouped.items())
+    ]
+
+
+def _reference(records: Sequence[SummaryRecord]) -> Line:
+    """Pool the direct connections of all modes: no rule stands in their way, so they should agree."""
+    sizes = sorted({record.services for record in records})
+    spots = []
+    for size in sizes:
+        medians = sorted(record.median for record in records if record.services == size)
+        spots.append(Spot(size, medians[len(medians) // 2], None, None, bounded=False))
+    return Line(DIRECT, mode_name(DIRECT), 0, tuple(spots))
+
+
+def _spot(record: SummaryRecord, axis: str) -> Spot:
+    return Spot(getattr(record, axis), record.median, record.ci_low, record.ci_high, record.bounded(0.5))
+
+
+def _label(record: SummaryRecord, *, several: bool) -> str:
+    return f"{mode_name(record.mode)}, {record.proxier}" if several else mode_name(record.mode)
+
+
+def _bars(records: Sequence[SummaryRecord]) -> list[Bar]:
+    several = len({record.proxier for record in records}) > 1
+    grouped: dict[tuple[str, str], dict[str, SummaryRecord]] = {}
+    for record in records:
+        grouped.setdefault((record.mode, record.proxier), {})[record.metric] = record
+    bars = []
+    for (mode, _), found in sorted(grouped.items()):
+        split = [
+            (USER, found.get(Metric.CPU_CONTROL_LOOP_USER)),
+            (SYSTEM, found.get(Metric.CPU_CONTROL_LOOP_SYSTEM)),
+        ]
+        whole = [(WHOLE, found.get(Metric.CPU_CONTROL_LOOP))]
+        rest = [(SOFTIRQ, found.get(Metric.CPU_SOFTIRQ)), (AGENT, found.get(Metric.CPU_AGENT))]
+        own = split if all(record for _, record in split) else whole
+        parts = tuple((name, record.median) for name, record in (*own, *rest) if record is not None)
+        if parts:
+            bars.append(Bar(mode, _label(next(iter(found.values())), several=several), parts))
+    return bars

@@ -1,0 +1,125 @@
+"""How far to trust a run: its noise, what observing it cost, and whether the modes did what they must."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING
+
+from proxybench.model import Metric
+from proxybench.report.tables import Cell, Table
+from proxybench.report.words import SCENARIOS, count, exact, human, mode_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxybench.report.data import ReportData
+    from proxybench.results.manifest import Conformance
+    from proxybench.stats.summary import SummaryRecord
+
+OBSERVER_LIMIT = 0.02  # of a core
+_DERIVED = "forwarding.added"
+
+
+def noise_table(records: Sequence[SummaryRecord], caption: str) -> Table | None:
+    """Return, per metric, half the interval relative to the median: at the middle point and at the worst."""
+    grouped: dict[str, list[tuple[float, SummaryRecord]]] = {}
+    for record in records:
+        if record.ci_low is None or record.ci_high is None or record.median <= 0 or record.metric == _DERIVED:
+            continue
+        share = (record.ci_high - record.ci_low) / 2 / record.median
+        grouped.setdefault(record.metric, []).append((share, record))
+    rows = []
+    for metric, found in sorted(grouped.items()):
+        worst, where = max(found, key=lambda pair: pair[0])
+        place = f"{mode_name(where.mode)}, {count(where.services, 'Service')}, {where.scenario}"
+        rows.append(
+            (
+                Cell(metric),
+                Cell(f"{len(found)}", number=True),
+                _percent(median(share for share, _ in found)),
+                _percent(worst),
+                Cell(place),
+            )
+        )
+    heads = (
+        Cell("Metric"),
+        Cell("Points", number=True),
+        Cell("Typical ±", number=True),
+        Cell("Worst ±", number=True),
+        Cell("Worst at"),
+    )
+    return Table(caption, heads, tuple(rows)) if rows else None
+
+
+def observer_table(data: ReportData, caption: str) -> Table | None:
+    """Return our agent's CPU per scenario, as a share of a core where the ledger's window is known."""
+    windows = {_place(record): record for record in data.of(Metric.CPU_WINDOW)}
+    rows = []
+    for scenario in SCENARIOS:
+        agents = data.of(Metric.CPU_AGENT, scenario)
+        if not agents:
+            continue
+        shares = [
+            (agent.median / window.median, agent)
+            for agent in agents
+            if (window := windows.get(_place(agent))) is not None and window.median > 0
+        ]
+        most = max(agents, key=lambda record: record.median)
+        cells = (Cell(SCENARIOS[scenario]), Cell(human(most.median, "ns"), title=exact(most.median, "ns"), number=True))
+        if not shares:
+            rows.append((*cells, Cell("–", number=True), Cell("not known: the run holds no cpu.window")))
+            continue
+        share, agent = max(shares, key=lambda pair: pair[0])
+        over = share > OBSERVER_LIMIT
+        place = f"{mode_name(agent.mode)}, {count(agent.services, 'Service')}"
+        text = f"above the limit of 2 % of a core ({place})" if over else "within 2 % of a core"
+        rows.append((*cells, _percent(share), Cell(text, state="fail" if over else "pass")))
+    heads = (
+        Cell("Scenario"),
+        Cell("Agent's CPU, at most", number=True),
+        Cell("Share of a core", number=True),
+        Cell("Verdict"),
+    )
+    return Table(caption, heads, tuple(rows)) if rows else None
+
+
+def conformance_table(checks: Sequence[Conformance]) -> Table | None:
+    """Return one row per check and one column per mode; a failure names its size and what was seen."""
+    modes = sorted({check.mode for check in checks})
+    names = list(dict.fromkeys(check.check for check in checks))
+    rows = []
+    for name in names:
+        cells = []
+        for mode in modes:
+            found = [check for check in checks if check.check == name and check.mode == mode]
+            failed = [check for check in found if not check.passed]
+            if not found:
+                cells.append(Cell("–", detail="not checked"))
+            elif failed:
+                why = "; ".join(
+                    f"at {count(check.services, 'Service')}" + (f": {check.detail}" if check.detail else "")
+                    for check in failed
+                )
+                cells.append(Cell("✗ failed", detail=why, state="fail"))
+            else:
+                sizes = ", ".join(f"{size:,}" for size in sorted({check.services for check in found}))
+                cells.append(Cell("✓ passed", detail=f"at {sizes} Services", state="pass"))
+        rows.append((Cell(name), *cells))
+    heads = (Cell("Check"), *(Cell(mode_name(mode), mode=mode) for mode in modes))
+    return Table("What each mode must do before it is measured", heads, tuple(rows)) if rows else None
+
+
+def _percent(share: float) -> Cell:
+    return Cell(f"{100 * share:.2g} %", sort=str(share), number=True)
+
+
+def _place(record: SummaryRecord) -> tuple[object, ...]:
+    return (
+        record.mode,
+        record.proxier,
+        record.services,
+        record.endpoints_per_service,
+        record.scenario,
+        record.traffic,
+        record.clock,
+    )

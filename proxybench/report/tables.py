@@ -1,0 +1,177 @@
+"""Tables as data: every number as a person writes it, with the exact value beside it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxybench.report.words import POSITIONS, SCENARIOS, exact, human, mode_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxybench.stats.summary import SummaryRecord
+
+
+@dataclass(frozen=True)
+class Cell:
+    """``text`` is shown, ``detail`` below it in small; ``title`` is the exact value, ``sort`` orders by it."""
+
+    text: str
+    detail: str = ""
+    title: str = ""
+    sort: str = ""
+    mode: str = ""
+    best: bool = False
+    number: bool = False
+    state: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """``heads[i]`` stands above ``rows[j][i]``; the first ``keys`` columns name the row."""
+
+    caption: str
+    heads: tuple[Cell, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    keys: int = 1
+
+
+def median_text(record: SummaryRecord) -> str:
+    """Write the median, as ``≥ x`` when it is only a lower bound."""
+    return bounded_text(record, record.median, 0.5)
+
+
+def bounded_text(record: SummaryRecord, value: float, q: float) -> str:
+    """Write a quantile, as ``≥ x`` when it falls into the censored samples, ``–`` when it has no meaning."""
+    if math.isnan(value):
+        return "–"
+    return ("≥ " if record.bounded(q) else "") + human(value, record.unit)
+
+
+def interval_text(record: SummaryRecord) -> str:
+    """Write the 95 % interval, or why there is none."""
+    if record.ci_low is None or record.ci_high is None:
+        return "time-outs" if record.bounded(0.5) else "one repetition"
+    return f"{human(record.ci_low, record.unit)} – {human(record.ci_high, record.unit)}"
+
+
+def pivot(records: Sequence[SummaryRecord], caption: str, *, ranked: bool = True) -> Table:
+    """Return one row per point and one column per mode: median and interval; ``ranked`` marks the lowest."""
+    several = len({record.proxier for record in records}) > 1
+    columns = sorted({(record.mode, record.proxier) for record in records})
+    fields = [name for name in ("scenario", "position", "traffic", "endpoints_per_service") if _varies(records, name)]
+    rows: dict[tuple[object, ...], dict[tuple[str, str], SummaryRecord]] = {}
+    for record in records:
+        key = (*(_rank(name, getattr(record, name)) for name in fields), record.services)
+        rows.setdefault(key, {})[record.mode, record.proxier] = record
+    body = []
+    for key in sorted(rows, key=lambda parts: [str(part).zfill(8) for part in parts]):
+        found = rows[key]
+        sample = next(iter(found.values()))
+        names = [_word_cell(name, getattr(sample, name)) for name in fields]
+        best = best_of(list(found.values())) if ranked else set()
+        cells = [_median_cell(found.get(column), best) for column in columns]
+        body.append((*names, _count_cell(sample.services), *cells))
+    heads = [Cell(_HEADS[name]) for name in fields]
+    modes = [
+        Cell(f"{mode_name(mode)}, {proxier}" if several else mode_name(mode), mode=mode, number=True)
+        for mode, proxier in columns
+    ]
+    return Table(caption, (*heads, Cell("Services", number=True), *modes), tuple(body), len(fields) + 1)
+
+
+def full(records: Sequence[SummaryRecord], caption: str, *, metric: bool = False) -> Table:
+    """Return one row per record with everything that is known of it; ``metric`` adds its name."""
+    heads = (*(("Metric",) if metric else ()), "Scenario", "Position", "Path", "Mode", "Proxier")
+    numbers = ("Services", "Endpoints", "Median", "95 % interval", "p90", "p99", "Samples", "Repetitions", "Time-outs")
+    rows = []
+    for record in records:
+        low, high = record.ci_low, record.ci_high
+        title = "" if low is None or high is None else f"{exact(low, record.unit)} – {exact(high, record.unit)}"
+        rows.append(
+            (
+                *((Cell(record.metric),) if metric else ()),
+                _word_cell("scenario", record.scenario),
+                _word_cell("position", record.position),
+                Cell(record.traffic),
+                Cell(mode_name(record.mode), mode=record.mode),
+                Cell(record.proxier),
+                _count_cell(record.services),
+                _count_cell(record.endpoints_per_service),
+                _value_cell(record, record.median, 0.5),
+                Cell(interval_text(record), title=title, sort=str(low or 0), number=True),
+                _value_cell(record, record.p90, 0.9),
+                _value_cell(record, record.p99, 0.99),
+                _count_cell(record.n),
+                _count_cell(record.repetitions),
+                _count_cell(record.censored),
+            )
+        )
+    return Table(
+        caption,
+        (*(Cell(head) for head in heads), *(Cell(head, number=True) for head in numbers)),
+        tuple(rows),
+        len(heads),
+    )
+
+
+def best_of(records: Sequence[SummaryRecord]) -> set[SummaryRecord]:
+    """Return the record with the lowest median and all whose intervals overlap its interval; empty if unknown.
+
+    Overlap is the cautious reading: what might be equal is not ranked.
+    """
+    known = [record for record in records if not record.bounded(0.5)]
+    if len(records) < 2 or not known:  # noqa: PLR2004 - nothing to compare with
+        return set()
+    lowest = min(known, key=lambda record: record.median)
+    reach = lowest.median if lowest.ci_high is None else lowest.ci_high
+    return {record for record in known if (record.median if record.ci_low is None else record.ci_low) <= reach}
+
+
+_HEADS = {
+    "scenario": "Scenario",
+    "position": "Position",
+    "traffic": "Path",
+    "endpoints_per_service": "Endpoints each",
+}
+_ORDERS = {"scenario": list(SCENARIOS), "position": list(POSITIONS)}
+
+
+def _varies(records: Sequence[SummaryRecord], name: str) -> bool:
+    return len({getattr(record, name) for record in records}) > 1
+
+
+def _rank(name: str, value: str | int) -> object:
+    order = _ORDERS.get(name)
+    return order.index(value) if order and value in order and isinstance(value, str) else value
+
+
+def _word_cell(name: str, value: str | int) -> Cell:
+    if isinstance(value, int):
+        return _count_cell(value)
+    words = SCENARIOS if name == "scenario" else POSITIONS if name == "position" else {}
+    return Cell(words.get(value, value) or "–")
+
+
+def _count_cell(value: int) -> Cell:
+    return Cell(f"{value:,}", sort=str(value), number=True)
+
+
+def _value_cell(record: SummaryRecord, value: float, q: float) -> Cell:
+    text = bounded_text(record, value, q)
+    return Cell(text, title="" if math.isnan(value) else exact(value, record.unit), sort=str(value), number=True)
+
+
+def _median_cell(record: SummaryRecord | None, best: set[SummaryRecord]) -> Cell:
+    if record is None:
+        return Cell("–", number=True, title="not measured")
+    return Cell(
+        median_text(record),
+        detail=interval_text(record),
+        title=exact(record.median, record.unit),
+        sort=str(record.median),
+        best=record in best,
+        number=True,
+    )

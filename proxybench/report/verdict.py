@@ -1,0 +1,254 @@
+"""The answer in words: which mode wins what at each size, where two modes change places, what is not known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations, groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxybench.model import Metric, Mode, Position, Scenario
+from proxybench.report.data import ADDED
+from proxybench.report.tables import Cell, Table, best_of, interval_text, median_text
+from proxybench.report.words import count, exact, human, join, mode_name
+from proxybench.stats.curves import Outcome, crossover, slope
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxybench.report.data import ReportData
+    from proxybench.stats.curves import Crossover, FloatArray
+    from proxybench.stats.series import Series
+    from proxybench.stats.summary import SummaryRecord
+
+
+@dataclass(frozen=True)
+class Question:
+    """One thing a reader wants to know. ``curve`` is the measured metric whose crossings answer it."""
+
+    title: str
+    detail: str
+    metric: str
+    scenario: Scenario
+    position: Position = Position.NONE
+    curve: str = ""
+    without: tuple[Mode, ...] = ()
+
+    @property
+    def measured(self) -> str:
+        """The metric that the raw samples hold."""
+        return self.curve or self.metric
+
+
+QUESTIONS = (
+    Question("Syncs fastest", "one Service added", Metric.SYNC_END_TO_END, Scenario.ADD_ONE),
+    Question("Starts fastest", "cold start with N Services", Metric.SYNC_END_TO_END, Scenario.COLD_START),
+    Question("Costs least CPU", "control loop, one Service added", Metric.CPU_CONTROL_LOOP, Scenario.ADD_ONE),
+    Question(
+        "Adds least latency",
+        "connect(), last rule",
+        ADDED,
+        Scenario.STEADY,
+        Position.LAST,
+        Metric.FORWARDING_CONNECT,
+        (Mode.USERSPACE,),
+    ),
+    Question("Answers soonest", "first byte, last rule", Metric.FORWARDING_FIRST_BYTE, Scenario.STEADY, Position.LAST),
+)
+
+USERSPACE_NOTE = (
+    "userspace is left out of “adds least latency”: its connect() ends at a relay on the same node, so it says "
+    "nothing of the way to the endpoint. The first byte does."
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``lines`` are the sentences at the top, ``table`` the winner of each question at each size."""
+
+    lines: tuple[str, ...]
+    table: Table | None
+    crossings: tuple[str, ...]
+    slopes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def verdict(data: ReportData) -> Verdict:
+    """Answer every question that the records can answer."""
+    answered = [(question, found) for question in QUESTIONS if (found := _answers(data, question))]
+    sizes = sorted({size for _, found in answered for size in found})
+    heads = [Cell(question.title, detail=question.detail) for question, _ in answered]
+    rows = [
+        (Cell(f"{size:,}", sort=str(size), number=True), *(_winner_cell(found.get(size, [])) for _, found in answered))
+        for size in sizes
+    ]
+    table = Table("The winner at each number of Services", (Cell("Services", number=True), *heads), tuple(rows))
+    left_out = any(question.without and question.metric == ADDED for question, _ in answered)
+    has_userspace = any(record.mode == Mode.USERSPACE for record in data.of(Metric.FORWARDING_CONNECT))
+    return Verdict(
+        tuple(_sentence(question, found) for question, found in answered),
+        table if rows else None,
+        tuple(line for question, _ in answered for line in crossings(data.series, question)),
+        tuple(slopes(data.series)),
+        (USERSPACE_NOTE,) if left_out and has_userspace else (),
+    )
+
+
+def crossings(series: Sequence[Series], question: Question) -> list[str]:
+    """Say for each pair of modes where one overtakes the other in this question."""
+    found = _curves(series, question)
+    lines = []
+    for (first, one), (second, two) in combinations(sorted(found.items()), 2):
+        sizes = sorted(one.keys() & two.keys())
+        labels = sorted(set.intersection(*(set(each[size]) for each in (one, two) for size in sizes))) if sizes else []
+        if len(sizes) < 2 or len(labels) < 2:  # noqa: PLR2004 - no line, or no spread
+            continue
+        matrices = [np.array([[each[size][label] for size in sizes] for label in labels]) for each in (one, two)]
+        if any(np.any(matrix <= 0) for matrix in matrices):
+            continue
+        result = crossover(np.array(sizes, dtype=np.float64), *matrices)
+        lines.append(f"{question.title} ({question.detail}): {_crossing_words(result, first, second)}")
+    return lines
+
+
+def slopes(series: Sequence[Series]) -> list[str]:
+    """Say what one more Service adds to connect() at the last rule, per mode."""
+    question = next(each for each in QUESTIONS if each.metric == ADDED)
+    lines = []
+    for mode, curve in sorted(_curves(series, question).items()):
+        sizes = sorted(curve)
+        labels = sorted(set.intersection(*(set(curve[size]) for size in sizes)))
+        if len(sizes) < 2 or not labels:  # noqa: PLR2004 - no line
+            continue
+        values: FloatArray = np.array([[curve[size][label] for size in sizes] for label in labels])
+        fitted = slope(np.array(sizes, dtype=np.float64), values)
+        interval = fitted.interval
+        reach = f" (95 %: {interval.low:.3g} to {interval.high:.3g})" if interval else ""
+        lines.append(f"{mode_name(mode)}: {fitted.per_unit:.3g} ns per Service{reach}")
+    return lines
+
+
+def _answers(data: ReportData, question: Question) -> dict[int, list[SummaryRecord]]:
+    """Return the candidates at each size, at the path and endpoints that most of them share."""
+    records = [
+        record
+        for record in data.of(question.metric, question.scenario)
+        if record.position == question.position and record.mode not in question.without
+    ]
+    if not records:
+        return {}
+    planes = [(record.traffic, record.endpoints_per_service, record.clock) for record in records]
+    main = max(sorted(set(planes)), key=planes.count)
+    found: dict[int, list[SummaryRecord]] = {}
+    for record, plane in zip(records, planes, strict=True):
+        if plane == main:
+            found.setdefault(record.services, []).append(record)
+    return found
+
+
+def _winner_cell(records: Sequence[SummaryRecord]) -> Cell:
+    known = sorted((record for record in records if not record.bounded(0.5)), key=lambda record: record.median)
+    if not known:
+        text = "time-outs only" if records else "not measured"
+        return Cell("–", detail=text)
+    best = sorted(best_of(records), key=lambda record: record.median)
+    first = known[0]
+    title = f"{exact(first.median, first.unit)}, 95 % interval {interval_text(first)}"
+    if len(best) > 1:
+        names = " ≈ ".join(_name(record, records) for record in best)
+        return Cell(names, f"{median_text(first)}; intervals overlap", title)
+    name, value = _name(first, records), median_text(first)
+    if first.metric == ADDED:
+        value = _signed(first)
+    others = [record for record in records if record is not first]
+    if not others:
+        return Cell(name, f"{value}; nothing to compare with", title, mode=first.mode)
+    second = min(others, key=lambda record: (record.bounded(0.5), record.median))
+    return Cell(name, f"{value}; {_beside(first, second, records)}", title, mode=first.mode, best=True)
+
+
+def _beside(first: SummaryRecord, second: SummaryRecord, among: Sequence[SummaryRecord]) -> str:
+    if first.metric == ADDED:
+        return f"{_name(second, among)} {_signed(second)}"
+    least = "at least " if second.bounded(0.5) else ""
+    return f"{_name(second, among)} {least}{_ratio(second.median / first.median)}"
+
+
+def _ratio(value: float) -> str:
+    """Write a small lead in per cent and a large one as a factor."""
+    return f"+{100 * (value - 1):.2g} %" if value < 1.5 else f"{value:.2g}×" if value < 10 else f"{value:.0f}×"  # noqa: PLR2004 - where a factor reads better
+
+
+def _signed(record: SummaryRecord) -> str:
+    return ("+" if record.median >= 0 else "−") + human(abs(record.median), record.unit)
+
+
+def _name(record: SummaryRecord, among: Sequence[SummaryRecord]) -> str:
+    several = len({each.proxier for each in among}) > 1
+    return f"{mode_name(record.mode)} ({record.proxier})" if several else mode_name(record.mode)
+
+
+def _sentence(question: Question, found: dict[int, list[SummaryRecord]]) -> str:
+    """Join neighbouring sizes with the same winner: “iptables up to 100 Services, IPVS from 1,000”."""
+    sizes = sorted(found)
+    winners = [(size, _winner_name(found[size])) for size in sizes]
+    runs = [(name, [size for size, _ in group]) for name, group in groupby(winners, key=lambda item: item[1])]
+    if len(runs) == 1:
+        span = f"at every size measured ({_span(sizes)})" if len(sizes) > 1 else f"at {count(sizes[0], 'Service')}"
+        return f"{question.title} ({question.detail}): {runs[0][0]} {span}."
+    parts = [f"{name} at {_span(members)}" for name, members in runs]
+    return f"{question.title} ({question.detail}): {join(parts)} Services."
+
+
+def _winner_name(records: Sequence[SummaryRecord]) -> str:
+    best = sorted(best_of(records), key=lambda record: record.median)
+    if len(best) > 1:
+        return f"no clear winner between {join([_name(record, records) for record in best])}"
+    if best:
+        return _name(best[0], records)
+    return _name(records[0], records) + " (alone)" if len(records) == 1 else "nobody (time-outs)"
+
+
+def _span(sizes: Sequence[int]) -> str:
+    return f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+
+
+_Curve = dict[int, dict[tuple[str, int], float]]
+
+
+def _curves(series: Sequence[Series], question: Question) -> dict[str, _Curve]:
+    """Return mode → size → repetition → median, without points of which some repetition timed out."""
+    chosen = [
+        each
+        for each in series
+        if each.key.metric == question.measured
+        and each.key.scenario == question.scenario
+        and each.key.position == question.position
+        and each.key.mode not in question.without
+        and not each.bounded.any()
+    ]
+    planes = [(each.key.traffic, each.key.endpoints_per_service, each.key.clock, each.key.proxier) for each in chosen]
+    if not planes:
+        return {}
+    main = max(sorted(set(planes)), key=planes.count)
+    found: dict[str, _Curve] = {}
+    for each, plane in zip(chosen, planes, strict=True):
+        if plane == main:
+            values = dict(zip(each.labels, each.values.tolist(), strict=True))
+            found.setdefault(each.key.mode, {})[each.key.services] = values
+    return found
+
+
+def _crossing_words(result: Crossover, first: str, second: str) -> str:
+    one, two = mode_name(first), mode_name(second)
+    if result.outcome is Outcome.UNDECIDED:
+        return f"{one} and {two} were not told apart up to {result.up_to:,.0f} Services"
+    if result.outcome is Outcome.NONE:
+        winner, loser = (one, two) if result.first_lower else (two, one)
+        return f"{winner} leads {loser}; no crossing up to {result.up_to:,.0f} Services"
+    return "; ".join(
+        f"{one if each.first_lower_after else two} overtakes {two if each.first_lower_after else one} at about "
+        f"{each.at:,.0f} Services (95 %: {each.low:,.0f} to {each.high:,.0f})"
+        for each in result.crossings
+    )

@@ -1,0 +1,92 @@
+"""What readers see in place of our short words, and the colours and markers of the modes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxybench.units import human_ns
+
+DIRECT = "direct"
+"""Stands for the endpoint reached without a Service, the reference of every forwarding figure."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour on light and on dark ground (from the Okabe-Ito palette) and a marker that differs as well."""
+
+    name: str
+    light: str
+    dark: str
+    marker: str  # matplotlib's
+
+
+LOOKS = {
+    "iptables": Look("iptables", "#0072b2", "#56b4e9", "o"),
+    "ipvs": Look("IPVS", "#d55e00", "#f0803c", "s"),
+    "userspace": Look("userspace", "#009e73", "#2fc59b", "^"),
+    "nftables": Look("nftables", "#a8588b", "#cc79a7", "D"),
+    DIRECT: Look("endpoint directly", "#7a828a", "#98a1ab", "x"),
+}
+
+SCENARIOS = {
+    "cold-start": "Cold start with N Services",
+    "add-one": "One Service added to N",
+    "add-batch": "A batch of Services added to N",
+    "change-endpoint": "One endpoint changed",
+    "delete-one": "One Service deleted",
+    "idle": "Idle",
+    "steady": "Steady state",
+    "load": "Under load",
+}
+
+POSITIONS = {"first": "First rule", "middle": "Middle rule", "last": "Last rule", "none": ""}
+
+_CLOCKS = {
+    "wall": ("wall clock", "wall clock: real time on this machine"),
+    "instructions": (
+        "instruction clock, not real time",
+        "instruction clock: 1 ns per executed guest instruction — not real time",
+    ),
+}
+
+BYTES_PER_MIB = 2**20
+
+
+def mode_name(mode: str) -> str:
+    """Return the mode as its makers write it."""
+    return LOOKS[mode].name if mode in LOOKS else mode
+
+
+def clock_short(clock: str) -> str:
+    """Return the clock for an axis label."""
+    return _CLOCKS[clock][0] if clock in _CLOCKS else clock
+
+
+def clock_long(clock: str) -> str:
+    """Return the clock for a caption, with what it means."""
+    return _CLOCKS[clock][1] if clock in _CLOCKS else clock
+
+
+def human(value: float, unit: str) -> str:
+    """Write a value with three significant digits in the unit a person would choose."""
+    if unit == "ns":
+        return human_ns(value)
+    if unit == "bytes":
+        return f"{value / BYTES_PER_MIB:.3g} MiB"
+    return f"{value:.3g} {unit}"
+
+
+def exact(value: float, unit: str) -> str:
+    """Write a value in full, for the title that a pointer shows."""
+    digits = f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+    return f"{digits} {unit}"
+
+
+def count(number: int, noun: str) -> str:
+    """Write ``1 Service`` or ``1,000 Services``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def join(words: list[str]) -> str:
+    """Write ``a``, ``a and b`` or ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
