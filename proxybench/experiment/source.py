@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from proxybench.errors import Problem
 
@@ -198,8 +198,9 @@ def _find(node: Node | None, loc: Loc, *, key: bool) -> Node | None:
         entry = _entry(node, step)
         if entry is None:
             return node
-        at_key = number == len(loc) and key
-        # A block mapping or list begins on the line below its key: the key is what a reader looks for.
+        # A value of which nothing is written begins at whatever comes next; its key is what a reader looks for.
+        nothing = isinstance(entry[1], ScalarNode) and entry[1].start_mark.index == entry[1].end_mark.index
+        at_key = number == len(loc) and (key or nothing)
         node = entry[0] if at_key else entry[1]
     return node
 

@@ -7,7 +7,7 @@ wording of problems are ``load``'s and ``wording``'s business.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -33,11 +33,15 @@ from proxybench.experiment.words import (
 )
 from proxybench.model import Mode, Position, Scenario
 
+FORMAT = 1
+"""The version of the format of experiment files."""
+
 MAX_SERVICES = 16_000
-"""The lab's ClusterIPs are one /18 (16,382 addresses), a canary, a batch and the API's own Service included."""
+"""The lab is laid out for 10,000; this leaves room for a larger size and its batch. Userspace mode is what bounds it:
+it listens on a port of the node for each Service, of which Linux hands out 28,232 by default."""
 
 MAX_ENDPOINTS = 60_000
-"""The pods of both proxy nodes together have one /16 (65,534 addresses)."""
+"""Every endpoint has a pod address of its own, of which the lab's two /17 have 64,510; the rest is for batches."""
 
 
 class LabChoice(StrEnum):
@@ -81,11 +85,15 @@ SCENARIOS = (
 POSITIONS = (Position.FIRST, Position.MIDDLE, Position.LAST)
 
 
+def _known_format(version: int) -> int:
+    if version != FORMAT:
+        raise ValueError(f"{version} is no format that this proxybench reads; write {FORMAT}")
+    return version
+
+
 def _fits_address_plan(services: int) -> int:
     if services > MAX_SERVICES:
-        raise ValueError(
-            f"{services} Services are more than the lab's address plan holds; write at most {MAX_SERVICES}"
-        )
+        raise ValueError(f"{services} Services are more than the lab is laid out for; write at most {MAX_SERVICES}")
     return services
 
 
@@ -164,7 +172,7 @@ class ProxierSpec(_Words):
         ProxierKind.REFERENCE
     )
     """reference: proxybench's own control loop, which makes the same rules as kube-proxy."""
-    version: Annotated[str | None, Field(examples=["1.29"])] = None
+    version: Annotated[str | None, Field(examples=['"1.29"'])] = None
     """The version of a real kube-proxy, in quotes; has no meaning for the reference."""
     min_sync_period: Annotated[Duration, AfterValidator(within("0s", "1m"))] = 1.0
     """The least time between two syncs; it dominates sync medians, so it is pinned."""
@@ -188,7 +196,7 @@ class ScaleSpec(_Words):
 
 
 class Repetitions(_Words):
-    """How often each cell is measured: ``default``, or by number of Services ({default: 3, "10000": 2})."""
+    """How often each cell is measured: default, or by number of Services ({default: 3, "10000": 2})."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[int, Field(strict=True, ge=1)]]
@@ -303,9 +311,11 @@ class Experiment(_Words):
 
     model_config = ConfigDict(title="proxybench experiment")
 
-    version: Annotated[Literal[1], Field(examples=["1"])]
+    version: Annotated[
+        int, Field(strict=True, examples=["1"]), AfterValidator(_known_format), WithJsonSchema({"const": FORMAT})
+    ]
     """The version of this file's format."""
-    name: Annotated[str, BeforeValidator(_slug), Field(min_length=1, max_length=60, examples=["my-test"])]
+    name: Annotated[str, Field(max_length=60, examples=["my-test"]), BeforeValidator(_slug)]
     """Names the folder of the results: letters, digits and dashes."""
     description: str = ""
     """For people."""

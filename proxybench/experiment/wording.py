@@ -33,7 +33,6 @@ _TEMPLATES = {
     "less_than_equal": "{value} is too large; write at most {le}",
     "too_short": "the list is empty; write at least one, such as {example}",
     "string_too_long": "the text is too long; write at most {max_length} characters",
-    "literal_error": "{value} is not known; write {expected}",
 }
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="StrEnum")
 
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)")
+_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(ms|s|m|h)")
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)\s*%")
 _WHOLE = 100  # per cent
@@ -156,6 +156,10 @@ def show(value: object) -> str:
     return text if len(text) <= limit else text[:limit] + "…"
 
 
+def _write_batch(batch: Batch) -> int | str:
+    return str(batch) if batch.count is None else batch.count
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
@@ -167,7 +171,7 @@ Duration = Annotated[
 BatchSize = Annotated[
     Batch,
     BeforeValidator(parse_batch),
-    PlainSerializer(str, return_type=str, when_used="json"),
+    PlainSerializer(_write_batch, return_type=int | str, when_used="json"),
     WithJsonSchema(
         {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": f"^{_PERCENT.pattern}$"}]}
     ),

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxybench.experiment.compat import KubeVersion, Verdict, endpoint_slices, mode_in, served_slices
+from proxybench.model import Mode
+
+YES = Verdict(able=True)
+
+
+@pytest.mark.parametrize(
+    ("mode", "version", "verdict"),
+    [
+        (Mode.USERSPACE, "1.20", YES),
+        (Mode.USERSPACE, "1.25.16", YES),
+        (Mode.USERSPACE, "1.26", Verdict(able=False, note="userspace was removed in 1.26; use 1.25 or older")),
+        (Mode.IPTABLES, "1.8", YES),
+        (Mode.IPTABLES, "1.35", YES),
+        (
+            Mode.IPVS,
+            "1.10",
+            Verdict(able=False, note="ipvs became generally available in 1.11; use 1.11 or newer"),
+        ),
+        (Mode.IPVS, "1.11", YES),
+        (Mode.IPVS, "1.34.9", YES),
+        (Mode.IPVS, "1.35", Verdict(able=True, note="ipvs is deprecated from 1.35")),
+        (Mode.NFTABLES, "1.28.99", Verdict(able=False, note="nftables came in 1.29; use 1.29 or newer")),
+        (
+            Mode.NFTABLES,
+            "1.29.1",
+            Verdict(able=True, note="nftables is alpha until 1.31", gate="NFTablesProxyMode=true"),
+        ),
+        (Mode.NFTABLES, "1.32", Verdict(able=True, note="nftables is beta until 1.33")),
+        (Mode.NFTABLES, "1.33", YES),
+    ],
+)
+def test_modes_of_versions(mode: Mode, version: str, verdict: Verdict) -> None:
+    assert mode_in(mode, KubeVersion.parse(version)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("mode", "version", "read", "served"),
+    [
+        (Mode.IPTABLES, "1.16", None, ()),
+        (Mode.IPTABLES, "1.18", None, ("v1beta1",)),
+        (Mode.IPTABLES, "1.19", "v1beta1", ("v1beta1",)),
+        (Mode.IPVS, "1.20.2", "v1beta1", ("v1beta1",)),
+        (Mode.USERSPACE, "1.20.2", None, ("v1beta1",)),
+        (Mode.IPVS, "1.21", "v1", ("v1beta1", "v1")),
+        (Mode.IPVS, "1.25", "v1", ("v1",)),
+        (Mode.NFTABLES, "1.33", "v1", ("v1",)),
+    ],
+)
+def test_slices_of_versions(mode: Mode, version: str, read: str | None, served: tuple[str, ...]) -> None:
+    assert endpoint_slices(mode, KubeVersion.parse(version)) == read
+    assert served_slices(KubeVersion.parse(version)) == served
+
+
+@pytest.mark.parametrize("text", ["", "1", "latest", "1.x", "1.29.", "1.29-rc1", " 1.29"])
+def test_what_is_no_version_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=".") as caught:
+        KubeVersion.parse(text)
+    assert str(caught.value) == f'"{text}" is not a version of Kubernetes; write it in quotes, such as "1.29"'
+
+
+@given(st.builds(KubeVersion, st.integers(0, 999), st.integers(0, 999), st.integers(0, 999)))
+def test_a_version_survives_writing_and_reading(version: KubeVersion) -> None:
+    assert KubeVersion.parse(str(version)) == version
+    assert KubeVersion.parse(f"v{version}") == version
+
+
+@given(st.integers(17, 60), st.sampled_from([Mode.IPTABLES, Mode.IPVS, Mode.NFTABLES]))
+def test_what_is_read_is_served(minor: int, mode: Mode) -> None:
+    version = KubeVersion(1, minor)
+    read = endpoint_slices(mode, version)
+    assert read is None or read in served_slices(version)

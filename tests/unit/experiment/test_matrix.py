@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from collections import Counter
+from itertools import groupby
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxybench.experiment.matrix import Estimate, estimate, expand
+from proxybench.experiment.spec import Experiment
+from proxybench.model import Cell, Mode
+
+SIZES = st.lists(st.integers(1, 50), min_size=1, max_size=4, unique=True)
+MODES = st.lists(st.sampled_from(["iptables", "ipvs", "userspace"]), min_size=1, max_size=3, unique=True)
+
+
+@st.composite
+def experiments(draw: st.DrawFn) -> Experiment:
+    services = draw(SIZES)
+    repetitions = {"default": draw(st.integers(1, 7))}
+    for size in draw(st.lists(st.sampled_from(services), unique=True)):
+        repetitions[str(size)] = draw(st.integers(1, 7))
+    return Experiment.model_validate(
+        {
+            "version": 1,
+            "name": "x",
+            "modes": draw(MODES),
+            "scale": {
+                "services": services,
+                "endpoints_per_service": draw(SIZES),
+                "one_service_endpoints": draw(st.one_of(st.just([]), SIZES)),
+            },
+            "repetitions": repetitions,
+            "measure": {"sync": True},
+        }
+    )
+
+
+def test_the_order_of_a_small_experiment() -> None:
+    experiment = Experiment.model_validate(
+        {
+            "version": 1,
+            "name": "x",
+            "modes": ["iptables", "ipvs"],
+            "scale": {"services": [100, 10], "one_service_endpoints": [50]},
+            "repetitions": {"default": 2, "100": 1},
+            "measure": {"sync": True},
+        }
+    )
+    steps = expand(experiment)
+    assert [
+        (step.index, step.repetition, str(step.cell.mode), step.cell.services, step.cell.endpoints_per_service)
+        for step in steps
+    ] == [
+        (1, 1, "iptables", 1, 50),
+        (2, 1, "ipvs", 1, 50),
+        (3, 1, "iptables", 10, 2),
+        (4, 1, "ipvs", 10, 2),
+        (5, 1, "iptables", 100, 2),
+        (6, 1, "ipvs", 100, 2),
+        (7, 2, "ipvs", 1, 50),
+        (8, 2, "iptables", 1, 50),
+        (9, 2, "ipvs", 10, 2),
+        (10, 2, "iptables", 10, 2),
+    ]
+    assert {step.cell.proxier for step in steps} == {"reference"}
+    assert estimate(experiment) == Estimate(sizes=3, modes=2, cells=6, steps=10)
+    assert str(estimate(experiment)) == "10 steps (3 sizes x 2 modes, with repetitions)"
+
+
+def test_one_of_each_is_written_in_the_singular() -> None:
+    assert str(Estimate(1, 1, 1, 1)) == "1 step (1 size x 1 mode, with repetitions)"
+
+
+@given(experiments())
+def test_every_cell_is_measured_exactly_as_often_as_asked(experiment: Experiment) -> None:
+    scale = experiment.scale
+    sizes = {(many, each) for many in scale.services for each in scale.endpoints_per_service}
+    sizes |= {(1, endpoints) for endpoints in scale.one_service_endpoints}
+    expected = {
+        Cell(mode, "reference", many, each): experiment.repetitions.of(many)
+        for many, each in sizes
+        for mode in experiment.modes
+    }
+    steps = expand(experiment)
+    assert Counter(step.cell for step in steps) == expected
+    assert all(
+        sorted(step.repetition for step in steps if step.cell == cell) == list(range(1, times + 1))
+        for cell, times in expected.items()
+    )
+    assert [step.index for step in steps] == list(range(1, len(steps) + 1))
+    assert estimate(experiment).steps == len(steps)
+
+
+@given(experiments())
+def test_within_a_repetition_sizes_ascend_and_modes_are_adjacent(experiment: Experiment) -> None:
+    steps = expand(experiment)
+    assert [step.repetition for step in steps] == sorted(step.repetition for step in steps)
+    for _, group in groupby(steps, key=lambda step: step.repetition):
+        runs = [
+            (size, [step.cell.mode for step in of_size])
+            for size, of_size in groupby(group, key=lambda step: (step.cell.services, step.cell.endpoints_per_service))
+        ]
+        sizes = [size for size, _ in runs]
+        assert sizes == sorted(set(sizes))
+        assert all(sorted(modes) == sorted(experiment.modes) for _, modes in runs)
+
+
+@given(MODES)
+def test_rotation_moves_each_mode_through_each_place(modes: list[str]) -> None:
+    experiment = Experiment.model_validate(
+        {
+            "version": 1,
+            "name": "x",
+            "modes": modes,
+            "scale": {"services": [10]},
+            "repetitions": len(modes),
+            "measure": {"sync": True},
+        }
+    )
+    places: dict[Mode, set[int]] = {mode: set() for mode in experiment.modes}
+    for step in expand(experiment):
+        places[step.cell.mode].add((step.index - 1) % len(modes))
+    assert all(seen == set(range(len(modes))) for seen in places.values())
