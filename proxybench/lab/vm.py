@@ -136,5 +136,5 @@ def _free_port() -> int:
 
 def _last_words(console: str) -> str:
     """Return what the guest said before it gave up, without the kernel's register dump."""
-    said = console.split("Kernel panic")[0].replace(node_script.FAILED, "").strip().splitlines()
+    said = console.split("Kernel panic", maxsplit=1)[0].replace(node_script.FAILED, "").strip().splitlines()
     return " | ".join(line.strip() for line in said[-3:]) or "an empty console"

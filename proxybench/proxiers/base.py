@@ -24,7 +24,8 @@ class LoopFigures:
 
     ``sync_*`` are sum and count of ``kubeproxy_sync_proxy_rules_duration_seconds``; ``programming_*`` of
     ``kubeproxy_network_programming_duration_seconds``; all sums in seconds. ``build``, ``tool`` and ``kernel``
-    split the syncs of the reference proxier, None for others.
+    split the syncs of the reference proxier, None for others. ``pending`` is the number of changes seen but not yet
+    taken up by a sync.
     """
 
     sync_sum: float
@@ -34,6 +35,7 @@ class LoopFigures:
     build: float | None = None
     tool: float | None = None
     kernel: float | None = None
+    pending: int = 0
 
 
 class Proxier(Protocol):

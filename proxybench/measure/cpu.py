@@ -1,0 +1,51 @@
+"""The CPU ledger: what the control loop's cgroup, the node and our own agents spent between two readings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from proxybench.agent.answers import GroupFigures
+from proxybench.errors import MeasurementError
+from proxybench.model import Metric
+
+if TYPE_CHECKING:
+    from proxybench.agent.answers import Ledger
+    from proxybench.measure.recorder import Recorder
+    from proxybench.model import Scenario
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The counters at one moment: of the measured node, and the CPU time of all agents together (ns)."""
+
+    ledger: Ledger
+    agents_ns: int
+
+
+def before_birth(reading: Reading, cgroup: str) -> Reading:
+    """Return the reading with an empty ledger for a cgroup that did not exist yet."""
+    empty = GroupFigures(usage_ns=0, user_ns=0, system_ns=0, memory_peak=None, memory_current=None)
+    return replace(reading, ledger=replace(reading.ledger, groups={**reading.ledger.groups, cgroup: empty}))
+
+
+def record_ledger(recorder: Recorder, scenario: Scenario, cgroup: str, before: Reading, after: Reading) -> None:
+    """Record what was spent between two readings of the measured node.
+
+    ``cpu.softirq`` and ``cpu.node`` are the whole machine's, in steps of one clock tick (10 ms). In a lab, whose nodes
+    share one kernel, they are the lab's. Raises MeasurementError when the cgroup is missing.
+    """
+    try:
+        earlier, later = before.ledger.groups[cgroup], after.ledger.groups[cgroup]
+    except KeyError:
+        raise MeasurementError(f"the control loop's cgroup {cgroup} is missing from the ledger") from None
+    recorder.add(Metric.CPU_CONTROL_LOOP, scenario, later.usage_ns - earlier.usage_ns)
+    recorder.add(Metric.CPU_CONTROL_LOOP_USER, scenario, later.user_ns - earlier.user_ns)
+    recorder.add(Metric.CPU_CONTROL_LOOP_SYSTEM, scenario, later.system_ns - earlier.system_ns)
+    recorder.add(Metric.CPU_SOFTIRQ, scenario, after.ledger.stat.softirq_ns - before.ledger.stat.softirq_ns)
+    recorder.add(Metric.CPU_NODE, scenario, after.ledger.stat.busy_ns - before.ledger.stat.busy_ns)
+    recorder.add(Metric.CPU_AGENT, scenario, after.agents_ns - before.agents_ns)
+    recorder.add(Metric.CPU_WINDOW, scenario, after.ledger.at_ns - before.ledger.at_ns)
+    peak = later.memory_peak if later.memory_peak is not None else later.memory_current
+    if peak is not None:
+        recorder.add(Metric.MEMORY_CONTROL_LOOP, scenario, peak, unit="bytes")

@@ -1,0 +1,83 @@
+"""Where the numbers of one step land: each becomes a Sample with its point, node, unit and clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from proxybench.model import ClockKind, Metric, Point, Position, Sample, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from proxybench.model import Cell
+    from proxybench.units import Clock
+
+TRAFFIC = "tcp-clusterip"
+NO_TRAFFIC = "none"
+
+
+@dataclass
+class Recorder:
+    """Collects the samples of one step; ``node`` is the measured one."""
+
+    run: str
+    cell: Cell
+    repetition: int
+    node: str
+    clock_kind: ClockKind
+    clock: Clock
+    samples: list[Sample] = field(default_factory=list)
+
+    def add(
+        self,
+        metric: Metric,
+        scenario: Scenario,
+        value: int,
+        *,
+        unit: str = "ns",
+        censored: bool = False,
+        position: Position = Position.NONE,
+        traffic: str = NO_TRAFFIC,
+    ) -> None:
+        """Record one value."""
+        self.add_all(metric, scenario, [value], unit=unit, censored=censored, position=position, traffic=traffic)
+
+    def add_all(
+        self,
+        metric: Metric,
+        scenario: Scenario,
+        values: Iterable[int],
+        *,
+        unit: str = "ns",
+        censored: bool = False,
+        position: Position = Position.NONE,
+        traffic: str = NO_TRAFFIC,
+    ) -> None:
+        """Record several values of the same point."""
+        cell = self.cell
+        point = Point(
+            mode=cell.mode,
+            proxier=cell.proxier,
+            services=cell.services,
+            endpoints_per_service=cell.endpoints_per_service,
+            scenario=scenario,
+            traffic=traffic,
+            position=position,
+        )
+        now = self.clock.utc_ns()
+        self.samples += [
+            Sample(
+                run=self.run,
+                point=point,
+                repetition=self.repetition,
+                node=self.node,
+                metric=metric,
+                value=int(value),
+                unit=unit,
+                clock=self.clock_kind,
+                censored=censored,
+                at=now,
+            )
+            for value in values
+        ]
