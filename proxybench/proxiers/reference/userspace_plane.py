@@ -1,0 +1,191 @@
+"""The userspace data plane: a relay listens for every Service port, and portals in iptables lead there.
+
+Unlike kube-proxy, which runs iptables several times per rule, all rules of a sync go into one restore; a change of
+endpoints needs none, since only the relay knows them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from proxybench.errors import ProxierError
+from proxybench.proxiers.reference import userspace_rules as rules
+from proxybench.proxiers.reference.fixed_tables import Iptables, frame, missing_base, removal
+from proxybench.proxiers.reference.iptables_found import NOTHING, find
+from proxybench.proxiers.reference.plane import SyncSplit
+from proxybench.proxiers.reference.relay_process import Relay, RelayProcess
+from proxybench.proxiers.reference.relay_wire import Port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from collections.abc import Set as AbstractSet
+
+    from proxybench.proxiers.reference.config import LoopConfig
+    from proxybench.proxiers.reference.plane import ServicePort, ServicePortKey
+    from proxybench.proxiers.reference.tools import ToolRunner
+
+log = logging.getLogger(__name__)
+
+
+class Portal(NamedTuple):
+    """What the kernel and the relay hold for one Service port."""
+
+    port: ServicePort
+    relay_port: int
+    nat: tuple[bytes, ...]
+    filter: tuple[bytes, ...]
+
+
+class UserspacePlane:
+    """Implements Plane with a relay; ``host_ip`` is the node's address that its own traffic is sent to.
+
+    Without ``host_ip`` it is the first of the node's addresses. ``monotonic_ns`` is the clock of the timings.
+    """
+
+    def __init__(
+        self,
+        runner: ToolRunner,
+        config: LoopConfig,
+        *,
+        relay: Relay | None = None,
+        host_ip: str = "",
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._iptables = Iptables(runner, config.iptables)
+        self._host_ip = host_ip or config.node_ips[0]
+        self._relay = relay or RelayProcess()
+        self._now = monotonic_ns
+        self._portals: dict[ServicePortKey, Portal] = {}
+        self._trusted = False
+
+    def setup(self) -> None:
+        """Start the relay; it gets ready while the Services are being listed. Raises ProxierError."""
+        self._relay.start()
+
+    def sync(
+        self, ports: Mapping[ServicePortKey, ServicePort], changed: AbstractSet[ServicePortKey] | None
+    ) -> SyncSplit:
+        """Bring relay and kernel to ``ports``; see Plane."""
+        start = self._now()
+        full = changed is None or not self._trusted
+        self._trusted = False
+        keys = self._portals.keys() | ports.keys() if changed is None or full else changed
+        before = {key: portal for key in keys if (portal := self._portals.get(key)) is not None}
+        relay_ns = self._relay_to(ports, keys)
+        tool_ns = self._write_full() if full else self._write_change(before, keys)
+        self._trusted = True
+        return SyncSplit(self._now() - start - relay_ns - tool_ns, tool_ns, relay_ns)
+
+    def cleanup(self) -> None:
+        """Remove the portals and end the relay. Never raises."""
+        self._trusted = False
+        try:
+            if content := removal((rules.NAT, rules.FILTER), find(self._iptables.save())):
+                self._iptables.restore(content)
+        except ProxierError as error:
+            log.warning("iptables: not all was removed: %s", error)
+        self._relay.stop()
+        self._portals.clear()
+
+    def _relay_to(self, ports: Mapping[ServicePortKey, ServicePort], keys: AbstractSet[ServicePortKey]) -> int:
+        """Bring the relay and the portals to ``ports``; return the nanoseconds spent waiting for the relay."""
+        wanted = [
+            ports[key]
+            for key in keys
+            if key in ports and (key not in self._portals or self._portals[key].port is not ports[key])
+        ]
+        gone = [key for key in keys if key in self._portals and key not in ports]
+        if not wanted and not gone:
+            return 0
+        batch = [_relayed(port) for port in wanted]
+        begun = self._now()
+        try:
+            self._relay.start()
+            answer = self._relay.apply([_name(key) for key in gone], batch)
+        except ProxierError:
+            # Nothing is known about it any more: end it, and let the next, full sync fill a new one.
+            self._relay.stop()
+            self._portals.clear()
+            raise
+        waited = self._now() - begun
+        for key in gone:
+            del self._portals[key]
+        for port in wanted:
+            if (number := answer.listening.get(_name(port.key))) is not None:
+                self._portals[port.key] = self._portal(port, number)
+        if answer.errors:
+            name, words = next(iter(answer.errors.items()))
+            more = f" (and {len(answer.errors) - 1} more)" if len(answer.errors) > 1 else ""
+            raise ProxierError(f"relay: {name}: {words}{more}")
+        return waited
+
+    def _portal(self, port: ServicePort, number: int) -> Portal:
+        """Return the portal of a port; its rules are made anew only when something in them changed."""
+        old = self._portals.get(port.key)
+        if old is not None and old.relay_port == number and _faces_alike(old.port, port):
+            return old._replace(port=port)
+        return Portal(port, number, rules.nat_rules(port, number, self._host_ip), rules.filter_rules(port, number))
+
+    def _write_full(self) -> int:
+        """Empty the chains and write all rules; return the nanoseconds that the programs took."""
+        begun = self._now()
+        saved = find(self._iptables.save())
+        tool_ns = self._now() - begun
+        portals = self._portals.values()
+        nat = (rule for portal in portals for rule in portal.nat)
+        other = (rule for portal in portals for rule in portal.filter)
+        content = frame(
+            rules.NAT, rules.full_input(rules.NAT, missing_base(rules.NAT, saved.get(b"nat", NOTHING)), nat)
+        ) + frame(
+            rules.FILTER,
+            rules.full_input(rules.FILTER, missing_base(rules.FILTER, saved.get(b"filter", NOTHING)), other),
+        )
+        return tool_ns + self._restore(content)
+
+    def _write_change(self, before: Mapping[ServicePortKey, Portal], keys: AbstractSet[ServicePortKey]) -> int:
+        """Write only what changed; return the nanoseconds that the program took, 0 without a change."""
+        old, new = [], []
+        for key in keys:
+            was, now = before.get(key), self._portals.get(key)
+            if was is None or now is None or was.nat != now.nat or was.filter != now.filter:
+                old += [was] if was else []
+                new += [now] if now else []
+        nat = rules.change_input(
+            (rule for portal in old for rule in portal.nat), (rule for portal in new for rule in portal.nat)
+        )
+        other = rules.change_input(
+            (rule for portal in old for rule in portal.filter), (rule for portal in new for rule in portal.filter)
+        )
+        content = frame(rules.NAT, nat) + frame(rules.FILTER, other)
+        return self._restore(content) if content else 0
+
+    def _restore(self, content: bytes) -> int:
+        begun = self._now()
+        self._iptables.restore(content)
+        return self._now() - begun
+
+
+def _faces_alike(one: ServicePort, other: ServicePort) -> bool:
+    """Tell whether two versions of a Service port have the same rules: endpoints are not in them."""
+    return (one.cluster_ip, one.port, one.node_port, one.external_ips) == (
+        other.cluster_ip,
+        other.port,
+        other.node_port,
+        other.external_ips,
+    )
+
+
+def _relayed(port: ServicePort) -> Port:
+    return Port(
+        _name(port.key),
+        port.key.protocol,
+        [(end.ip, end.port) for end in port.endpoints],
+        port.node_port,
+        port.affinity_seconds,
+    )
+
+
+def _name(key: ServicePortKey) -> str:
+    return f"{key} {key.protocol}"
