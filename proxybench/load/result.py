@@ -1,0 +1,99 @@
+"""From the load's raw records to arrays of nanoseconds."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from proxybench.errors import MeasurementError
+from proxybench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+_FORMAT: Final = 1
+UNSERVED: Final = "unserved"
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """What became of the connections; arrays are int64 nanoseconds, one value per answered connection, by slot.
+
+    ``connect_ns``: connect() itself; ``first_byte_ns``: from its start to the first byte of the answer (the service
+    time); ``lag_ns``: from the intended to the actual start; ``intended_ns``: from the intended start to the first
+    byte, so that waiting counts (lag + first_byte; includes the generator's own timer, up to 1 ms late).
+    ``censored`` connections got no good answer, each at least ``timeout_ns``; ``failures`` counts them by kind, with
+    "unserved" for those whose turn never came. Rates are connections per second: ``offered`` by the plan,
+    ``achieved`` good answers over the time until the last of them (at least the planned time).
+    """
+
+    intended_ns: NDArray[np.int64]
+    connect_ns: NDArray[np.int64]
+    first_byte_ns: NDArray[np.int64]
+    lag_ns: NDArray[np.int64]
+    censored: int
+    timeout_ns: int
+    failures: Mapping[str, int]
+    offered: float
+    achieved: float
+
+
+def parse(text: str) -> LoadResult:
+    """Read the file that the locustfile wrote. Raises MeasurementError when it is not whole."""
+    lines = text.splitlines()
+    head, foot = _head_and_foot(lines)
+    try:
+        rows = [_row(line) for line in lines[1:-1]]
+        slots = int(head["slots"])
+        timeout_ns, duration_ns = int(head["timeout_ns"]), int(head["duration_ns"])
+        whole = foot["records"] == len(rows)
+    except (KeyError, TypeError, ValueError) as error:
+        raise MeasurementError(f"the load's records cannot be read: {error}") from error
+    if not head.get("begun"):
+        raise MeasurementError("the load ended before all its users were there")
+    if not whole or len({row[0] for row in rows}) != len(rows) or len(rows) > slots:
+        raise MeasurementError("the load's records are not whole")
+    return _result(sorted(rows), slots, timeout_ns, duration_ns)
+
+
+def _result(
+    rows: list[tuple[int, int, int, int, int, str]], slots: int, timeout_ns: int, duration_ns: int
+) -> LoadResult:
+    failures = Counter(row[5] for row in rows if row[5])
+    if slots > len(rows):
+        failures[UNSERVED] = slots - len(rows)
+    good = np.array([row[1:5] for row in rows if not row[5]], dtype=np.int64).reshape(-1, 4)
+    intended, started, connected, first_byte = good.T
+    last = int(first_byte.max(initial=0))
+    return LoadResult(
+        intended_ns=first_byte - intended,
+        connect_ns=connected - started,
+        first_byte_ns=first_byte - started,
+        lag_ns=started - intended,
+        censored=failures.total(),
+        timeout_ns=timeout_ns,
+        failures=dict(sorted(failures.items())),
+        offered=slots * NS_PER_S / duration_ns,
+        achieved=len(good) * NS_PER_S / max(last, duration_ns),
+    )
+
+
+def _head_and_foot(lines: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        head, foot = json.loads(lines[0]), json.loads(lines[-1])
+    except (IndexError, ValueError) as error:
+        raise MeasurementError("the load's records are not whole") from error
+    if not isinstance(head, dict) or not isinstance(foot, dict) or head.get("format") != _FORMAT or head is foot:
+        raise MeasurementError("the load's records are of another format")
+    return head, foot
+
+
+def _row(line: str) -> tuple[int, int, int, int, int, str]:
+    slot, intended, started, connected, first_byte, kind = line.split(",")
+    return int(slot), int(intended), int(started), int(connected), int(first_byte), kind

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from proxybench.errors import UsageError
+from proxybench.load.command import build_command, locustfile, time_limit
+from proxybench.load.plan import LoadPlan, Target
+
+TARGETS = (Target("10.96.0.1", 80, ("10.244.0.1",)),)
+
+
+def plan(**changes: Any) -> LoadPlan:
+    words: dict[str, Any] = {
+        "targets": TARGETS,
+        "rate_per_user": 10.0,
+        "users": 4,
+        "duration_s": 2.5,
+        "timeout_ms": 1500,
+        "output": "/w/out",
+    }
+    return LoadPlan(**(words | changes))
+
+
+def test_the_time_grid() -> None:
+    made = plan()
+    assert (made.period_ns, made.spacing_ns, made.slots_per_user) == (100_000_000, 25_000_000, 25)
+
+
+def test_the_file_for_the_node() -> None:
+    assert json.loads(plan(seed=7).to_json()) == {
+        "targets": [{"address": "10.96.0.1", "port": 80, "endpoints": ["10.244.0.1"]}],
+        "rate_per_user": 10.0,
+        "users": 4,
+        "duration_s": 2.5,
+        "timeout_ms": 1500,
+        "output": "/w/out",
+        "seed": 7,
+        "period_ns": 100_000_000,
+        "slots_per_user": 25,
+        "duration_ns": 2_500_000_000,
+        "timeout_ns": 1_500_000_000,
+    }
+
+
+@pytest.mark.parametrize("changes", [{"targets": ()}, {"targets": (Target("10.96.0.1", 80, ()),)}])
+def test_nothing_to_connect_to(changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"^a load needs at least one target, each with at least one endpoint$"):
+        plan(**changes)
+
+
+@pytest.mark.parametrize("word", ["rate_per_user", "users", "duration_s", "timeout_ms"])
+def test_nothing_may_be_zero(word: str) -> None:
+    with pytest.raises(
+        UsageError,
+        match=r"^rate_per_user, users, duration_s and timeout_ms of a load must be greater than 0$",
+    ):
+        plan(**{word: 0})
+
+
+def test_too_short_a_load() -> None:
+    with pytest.raises(UsageError, match=r"^the load is too short for one connection per user$"):
+        plan(rate_per_user=0.1)
+
+
+def test_the_command() -> None:
+    argv = build_command(plan(), python="/v/python", locustfile_path="/w/l.py", plan_path="/w/p.json")
+    assert argv == [
+        "env",
+        "PROXYBENCH_LOAD_PLAN=/w/p.json",
+        "/v/python",
+        "-m",
+        "locust",
+        "--locustfile",
+        "/w/l.py",
+        "--headless",
+        "--only-summary",
+        "--loglevel",
+        "WARNING",
+        "--users",
+        "4",
+        "--spawn-rate",
+        "4",
+        "--run-time",
+        "10s",
+        "--stop-timeout",
+        "2",
+        "--exit-code-on-error",
+        "0",
+    ]
+    assert time_limit(plan()) == 70.5
+
+
+def test_the_locustfile_needs_nothing_of_ours() -> None:
+    text = locustfile().decode()
+    assert "class NewConnections(User)" in text
+    assert "import proxybench" not in text
+    assert "from proxybench" not in text
