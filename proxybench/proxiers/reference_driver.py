@@ -1,0 +1,256 @@
+"""The driver of the reference proxier: our own control loop, run on a node by the node's agent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxybench.errors import AgentError, ProxierError
+from proxybench.model import Mode
+from proxybench.proxiers.base import LoopFigures
+from proxybench.proxiers.leftovers import read_all, usual_readings
+from proxybench.proxiers.reference.config import LoopConfig, dump
+from proxybench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from proxybench.hosts.base import Executor
+    from proxybench.hosts.inventory import Inventory, Node
+    from proxybench.proxiers.base import ProxierConfig
+    from proxybench.units import Clock
+
+METRICS_PORT = 10249
+HEALTHZ_PORT = 10256
+_OK = 200
+_POLL_SECONDS = 0.05
+_LOG_LINES = 5
+
+
+class Started(Protocol):
+    """A program that was started: its process id, and the node's monotonic ns of that moment."""
+
+    @property
+    def pid(self) -> int: ...  # noqa: D102 - said above
+
+    @property
+    def at_ns(self) -> int: ...  # noqa: D102 - said above
+
+
+class Life(Protocol):
+    """Whether a program runs, else its exit code."""
+
+    @property
+    def alive(self) -> bool: ...  # noqa: D102 - said above
+
+    @property
+    def code(self) -> int | None: ...  # noqa: D102 - said above
+
+
+class End(Protocol):
+    """How a program ended: its exit code, and whether it had to be killed."""
+
+    @property
+    def code(self) -> int | None: ...  # noqa: D102 - said above
+
+    @property
+    def killed(self) -> bool: ...  # noqa: D102 - said above
+
+
+class Response(Protocol):
+    """An HTTP answer."""
+
+    @property
+    def status(self) -> int: ...  # noqa: D102 - said above
+
+    @property
+    def body(self) -> str: ...  # noqa: D102 - said above
+
+
+class NodeAgent(Protocol):
+    """What the driver asks of a node's agent; ``proxybench.agent.client.AgentClient`` is one."""
+
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        log: str,
+        cgroup: str | None = None,
+        env: Mapping[str, str] | None = None,
+        grace_s: float = 10.0,
+    ) -> Started:
+        """Start a program in a cgroup, its output at the end of ``log``."""
+        ...
+
+    def alive(self, pid: int) -> Life:
+        """Ask whether it runs."""
+        ...
+
+    def stop(self, pid: int, timeout_s: float = 10.0) -> End:
+        """End it: SIGTERM, after the time SIGKILL; forget it."""
+        ...
+
+    def http_get(self, url: str, *, timeout_s: float = 10.0, max_bytes: int = 1 << 24) -> Response:
+        """Read a URL as the node sees it; raise AgentError when nothing answers."""
+        ...
+
+
+class ReferenceProxier:
+    """Implements Proxier with ``python -m proxybench.proxiers.reference`` on one node.
+
+    It writes into the folder ``control-loop`` of the node's work folder: configuration, log, and the API's token in
+    a file that only its owner can read.
+    """
+
+    def __init__(self, agent: NodeAgent, executor: Executor, node: Node, inventory: Inventory, clock: Clock) -> None:
+        self._agent = agent
+        self._executor = executor
+        self._node = node
+        self._inventory = inventory
+        self._clock = clock
+        self._folder = f"{inventory.workdir}/control-loop"
+        self._pid: int | None = None
+        self._mode: Mode | None = None
+        self._before: frozenset[str] = frozenset()
+
+    @property
+    def cgroup(self) -> str:
+        """The cgroup v2 folder on the node that holds the control loop and its children."""
+        return f"{self._node.cgroup_root}/control-loop"
+
+    def start(self, config: ProxierConfig) -> int:
+        """Start it and return the node's monotonic ns of that moment. Raises ProxierError."""
+        if self._pid is not None:
+            raise ProxierError(f"{self._node.name}: the control loop runs already")
+        self._mode = config.mode
+        self._before = self._look()
+        folder = self._folder
+        self._executor.run(["mkdir", "-p", folder])
+        self._executor.put(self._inventory.api.token.encode() + b"\n", f"{folder}/token", mode=0o600)
+        self._executor.put(dump(self._settings(config)), f"{folder}/config.json", mode=0o600)
+        self._executor.put(b"", f"{folder}/log", mode=0o600)
+        argv = [self._inventory.python, "-m", "proxybench.proxiers.reference", "--config"]
+        try:
+            started = self._agent.spawn(
+                [*argv, f"{folder}/config.json"], log=f"{folder}/log", cgroup=self.cgroup, grace_s=60.0
+            )
+        except AgentError as error:
+            raise ProxierError(f"{self._node.name}: the control loop could not be started: {error}") from error
+        self._pid = started.pid
+        return started.at_ns
+
+    def ready(self, timeout: float) -> None:
+        """Wait until it reports a finished first sync. Raises ProxierError with the log's tail."""
+        deadline = self._clock.monotonic_ns() + int(timeout * NS_PER_S)
+        while not self._healthy():
+            life = self._agent.alive(self._running())
+            if not life.alive:
+                raise ProxierError(f"{self._node.name}: the control loop ended with {life.code}: {self._tail()}")
+            if self._clock.monotonic_ns() >= deadline:
+                raise ProxierError(f"{self._node.name}: no first sync within {timeout:g} s: {self._tail()}")
+            self._clock.sleep(_POLL_SECONDS)
+
+    def figures(self) -> LoopFigures:
+        """Read its metrics. Raises ProxierError when they cannot be read."""
+        self._running()
+        try:
+            response = self._agent.http_get(f"http://127.0.0.1:{METRICS_PORT}/metrics")
+        except AgentError as error:
+            raise ProxierError(f"{self._node.name}: no metrics: {error}") from error
+        if response.status != _OK:
+            raise ProxierError(f"{self._node.name}: no metrics: HTTP {response.status}")
+        return parse_figures(response.body)
+
+    def stop(self, timeout: float) -> None:
+        """Stop it and wait until what it made is gone; raise ProxierError when it did not end by itself.
+
+        Does nothing when it does not run.
+        """
+        if self._pid is None:
+            return
+        pid, self._pid = self._pid, None
+        end = self._agent.stop(pid, timeout)
+        self._executor.run(["rm", "-f", f"{self._folder}/token"])
+        if end.killed:
+            raise ProxierError(f"{self._node.name}: the control loop did not end within {timeout:g} s: {self._tail()}")
+        if end.code != 0:
+            raise ProxierError(f"{self._node.name}: the control loop ended with {end.code}: {self._tail()}")
+
+    def leftovers(self) -> tuple[str, ...]:
+        """Return what is in the node's kernel now and was not before ``start``, one line each, sorted."""
+        return tuple(sorted(self._look() - self._before)) if self._mode is not None else ()
+
+    def log(self) -> str:
+        """Return the log of the last start."""
+        return self._executor.get(f"{self._folder}/log").decode(errors="replace")
+
+    def _settings(self, config: ProxierConfig) -> LoopConfig:
+        inventory = self._inventory
+        return LoopConfig(
+            mode=str(config.mode),
+            node_name=self._node.name,
+            node_ips=(self._node.address,),
+            api_url=inventory.api.node_url,
+            token_file=f"{self._folder}/token",
+            cluster_cidr=inventory.cluster_cidr,
+            min_sync_period=config.min_sync_period,
+            sync_period=config.sync_period,
+            iptables=inventory.iptables,
+            work_dir=self._folder,
+            metrics_port=METRICS_PORT,
+            healthz_port=HEALTHZ_PORT,
+        )
+
+    def _look(self) -> frozenset[str]:
+        return read_all(self._executor, usual_readings(self._inventory.iptables, ipvs=self._mode is Mode.IPVS))
+
+    def _running(self) -> int:
+        if self._pid is None:
+            raise ProxierError(f"{self._node.name}: the control loop was not started")
+        return self._pid
+
+    def _healthy(self) -> bool:
+        try:
+            return self._agent.http_get(f"http://127.0.0.1:{HEALTHZ_PORT}/healthz").status == _OK
+        except AgentError:
+            return False  # it does not listen yet
+
+    def _tail(self) -> str:
+        return " | ".join(self.log().strip().splitlines()[-_LOG_LINES:]) or "it wrote no log"
+
+
+def parse_figures(text: str) -> LoopFigures:
+    """Read kube-proxy's totals, and our own split where there is one, from the Prometheus text format.
+
+    Raises ProxierError when a histogram is missing or the text is no such format.
+    """
+    try:
+        values = {
+            sample.name: sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if not sample.name.endswith("_bucket")
+        }
+    except ValueError as error:
+        raise ProxierError(f"the metrics cannot be read: {error}") from error
+    sync, programming = (
+        "kubeproxy_sync_proxy_rules_duration_seconds",
+        "kubeproxy_network_programming_duration_seconds",
+    )
+    try:
+        return LoopFigures(
+            sync_sum=values[f"{sync}_sum"],
+            sync_count=int(values[f"{sync}_count"]),
+            programming_sum=values[f"{programming}_sum"],
+            programming_count=int(values[f"{programming}_count"]),
+            build=values.get("proxybench_sync_build_seconds_total"),
+            tool=values.get("proxybench_sync_tool_seconds_total"),
+            kernel=values.get("proxybench_sync_kernel_seconds_total"),
+            pending=sum(
+                int(values.get(f"kubeproxy_sync_proxy_rules_{kind}_changes_pending", 0))
+                for kind in ("service", "endpoint")
+            ),
+        )
+    except KeyError as error:
+        raise ProxierError(f"the metrics lack {error.args[0]}") from error
