@@ -184,6 +184,7 @@ class LiveProgress:
         """Return what is shown now."""
         from rich.console import Group  # noqa: PLC0415 - as above
         from rich.progress_bar import ProgressBar  # noqa: PLC0415 - as above
+        from rich.table import Table  # noqa: PLC0415 - as above
         from rich.text import Text  # noqa: PLC0415 - as above
 
         tally = self._tally
@@ -196,7 +197,9 @@ class LiveProgress:
         # The share of time, not of steps: ten big steps at the end are most of the work.
         whole = elapsed + remaining if tally.total else 0.0
         bar = ProgressBar(total=whole or None, completed=elapsed, width=40)
-        return Group(Text(doing, overflow="ellipsis", no_wrap=True), bar, Text(tally.times(), style="dim"))
+        line = Table.grid(padding=(0, 1))
+        line.add_row(bar, Text(tally.times(), style="dim"))
+        return Group(Text(doing, overflow="ellipsis", no_wrap=True), line)
 
 
 def _planned(tally: Tally) -> str:

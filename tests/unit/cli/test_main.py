@@ -116,18 +116,24 @@ def test_logs_go_to_standard_error(flags: tuple[str, ...], lines: str, monkeypat
         (["rum"], "error: No such command 'rum'.\nUsage: cli [OPTIONS] COMMAND [ARGS]...\nhelp: cli -h\n"),
         (
             ["validate"],
-            "error: Missing argument 'EXPERIMENT...'.\nUsage: cli validate [OPTIONS] EXPERIMENT...\n"
-            "help: cli validate -h\n",
+            (
+                "error: Missing argument 'EXPERIMENT...'.\nUsage: cli validate [OPTIONS] EXPERIMENT...\n"
+                "help: cli validate -h\n"
+            ),
         ),
         (
             ["run", "x.yaml", "--outt", "y"],
-            "error: No such option '--outt'. Did you mean '--out'?\nUsage: cli run [OPTIONS] EXPERIMENT.yaml\n"
-            "help: cli run -h\n",
+            (
+                "error: No such option '--outt'. Did you mean '--out'?\nUsage: cli run [OPTIONS] EXPERIMENT.yaml\n"
+                "help: cli run -h\n"
+            ),
         ),
         (
             ["completion", "tcsh"],
-            "error: Invalid value for '{bash|zsh|fish}': 'tcsh' is not one of 'bash', 'zsh', 'fish'.\n"
-            "Usage: cli completion [OPTIONS] {bash|zsh|fish}\nhelp: cli completion -h\n",
+            (
+                "error: Invalid value for '{bash|zsh|fish}': 'tcsh' is not one of 'bash', 'zsh', 'fish'.\n"
+                "Usage: cli completion [OPTIONS] {bash|zsh|fish}\nhelp: cli completion -h\n"
+            ),
         ),
     ],
 )

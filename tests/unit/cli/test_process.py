@@ -42,8 +42,10 @@ def test_a_wrong_file_exits_2_and_names_the_place(tmp_path: Path) -> None:
     assert call("run", path) == (
         2,
         "",
-        f'{path}:4:20: services, number 1: "x" is not a whole number; write one, such as 10\n'
-        f"{path}:5:10: measure: 3 is not a mapping; write measure: {{sync: true, cpu: true, forwarding: true}}\n",
+        (
+            f'{path}:4:20: services, number 1: "x" is not a whole number; write one, such as 10\n'
+            f"{path}:5:10: measure: 3 is not a mapping; write measure: {{sync: true, cpu: true, forwarding: true}}\n"
+        ),
     )
 
 

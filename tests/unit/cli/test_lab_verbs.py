@@ -1,0 +1,177 @@
+"""doctor, lab and report, against fakes of what they call."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from proxybench.cli.main import cli
+from proxybench.errors import LabError, ResultsError
+from proxybench.hosts.inventory import ApiAccess, Inventory, Node, SshTarget
+from proxybench.lab.base import Ability
+from proxybench.model import ClockKind, LabKind, Mode
+
+TOKEN = "very-secret"
+SSH = SshTarget("127.0.0.1", 2222, "root", Path("/tmp/key"), "ssh-ed25519 AAAA")  # noqa: S108 - never opened
+LAB = Inventory(
+    nodes=(
+        Node("client", frozenset({"client"}), SSH, "198.18.1.10", None),
+        Node("node1", frozenset({"proxy"}), SSH, "198.18.1.11", "10.244.0.0/17"),
+    ),
+    api=ApiAccess("http://127.0.0.1:1", "http://10.0.2.2:1", TOKEN),
+    lab=LabKind.VM,
+    clock=ClockKind.INSTRUCTIONS,
+    accelerator="tcg",
+    cluster_cidr="10.244.0.0/16",
+    service_cidr="10.96.0.0/12",
+    python="python3",
+    workdir="/w",
+    iptables="/usr/sbin/xtables-legacy-multi",
+    iptables_backend="legacy",
+    backend_port=8080,
+    one_kernel=True,
+)
+
+
+def call(*args: str) -> Result:
+    return CliRunner().invoke(cli, args)
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **functions: Any) -> None:
+    module = ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None)
+    vars(module).update(functions)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_doctor_tells_what_can_be_measured_and_how_to_mend_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    abilities = [
+        Ability(LabKind.NETNS, Mode.IPVS, able=False, reason="no ip_vs in this kernel", mend="modprobe ip_vs"),
+        Ability(LabKind.VM, Mode.IPVS, able=True),
+    ]
+    stand_in(monkeypatch, "proxybench.lab.doctor", examine=lambda: abilities)
+    result = call("doctor")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [line.rstrip() for line in result.stdout.splitlines()] == [
+        "lab    mode  able  why not                  to mend it",
+        "netns  ipvs  no    no ip_vs in this kernel  modprobe ip_vs",
+        "vm     ipvs  yes",
+    ]
+    result = call("doctor", "--json")
+    assert json.loads(result.stdout) == [
+        {
+            "kind": "netns",
+            "mode": "ipvs",
+            "able": False,
+            "reason": "no ip_vs in this kernel",
+            "mend": "modprobe ip_vs",
+        },
+        {"kind": "vm", "mode": "ipvs", "able": True, "reason": "", "mend": ""},
+    ]
+
+
+def test_doctor_exits_3_when_nothing_can_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    unable = [Ability(LabKind.VM, Mode.IPVS, able=False, reason="no QEMU")]
+    stand_in(monkeypatch, "proxybench.lab.doctor", examine=lambda: unable)
+    assert call("doctor").exit_code == 3
+
+
+NODES = """\
+lab vm, clock instructions, tcg
+node    roles   address      pods
+client  client  198.18.1.10  -
+node1   proxy   198.18.1.11  10.244.0.0/17
+"""
+
+
+def _unused(*_: object) -> None:
+    raise AssertionError
+
+
+def manage(monkeypatch: pytest.MonkeyPatch, **functions: Any) -> None:
+    every = dict.fromkeys(("up", "status", "shell", "down"), _unused)
+    stand_in(monkeypatch, "proxybench.lab.manage", **(every | functions))
+
+
+def tidy(text: str) -> str:
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
+def test_lab_up_builds_what_is_asked_and_lists_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def up(kind: str, clock: str) -> Inventory:
+        asked.append((kind, clock))
+        return LAB
+
+    manage(monkeypatch, up=up)
+    result = call("lab", "up", "--kind", "vm")
+    assert (result.exit_code, tidy(result.stdout), result.stderr) == (0, NODES, "")
+    assert asked == [("vm", "auto")]
+
+
+def test_lab_up_that_fails_exits_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    def up(kind: str, clock: str) -> Inventory:
+        raise LabError(f"a lab is up already: {kind}, {clock}")
+
+    manage(monkeypatch, up=up)
+    result = call("lab", "up", "--clock", "wall")
+    assert (result.exit_code, result.stdout, result.stderr) == (3, "", "error: a lab is up already: auto, wall\n")
+
+
+def test_lab_status_tells_nodes_but_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    manage(monkeypatch, status=lambda: LAB)
+    assert tidy(call("lab", "status").stdout) == NODES
+    told = call("lab", "status", "--json").stdout
+    assert TOKEN not in told
+    assert json.loads(told) == {
+        "lab": "vm",
+        "clock": "instructions",
+        "nodes": [
+            {"name": "client", "roles": ["client"], "address": "198.18.1.10", "pod_cidr": None},
+            {"name": "node1", "roles": ["proxy"], "address": "198.18.1.11", "pod_cidr": "10.244.0.0/17"},
+        ],
+    }
+
+
+def test_lab_status_without_a_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    manage(monkeypatch, status=lambda: None)
+    assert call("lab", "status").stdout == "no lab is up\n"
+    assert call("lab", "status", "--json").stdout == "null\n"
+
+
+def test_lab_shell_exits_as_the_shell_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    manage(monkeypatch, shell=lambda node: {"node1": 7}[node])  # noqa: S604 - not subprocess's shell
+    assert call("lab", "shell", "node1").exit_code == 7
+
+
+@pytest.mark.parametrize(("was_up", "line"), [(True, "the lab is removed\n"), (False, "no lab is up\n")])
+def test_lab_down(was_up: bool, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    manage(monkeypatch, down=lambda: was_up)
+    result = call("lab", "down")
+    assert (result.exit_code, result.stdout) == (0, line)
+
+
+def test_report_prints_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stand_in(monkeypatch, "proxybench.report.page", write_report=lambda run: run / "report.html")
+    result = call("report", str(tmp_path))
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/report.html\n")
+
+
+def test_report_of_what_is_no_run_exits_2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def write_report(run: Path) -> Path:
+        raise ResultsError(f"{run.name} holds no run")
+
+    stand_in(monkeypatch, "proxybench.report.page", write_report=write_report)
+    result = call("report", str(tmp_path))
+    assert (result.exit_code, result.stderr) == (2, f"error: {tmp_path.name} holds no run\n")
+    result = call("report", "nowhere")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: Invalid value for 'RUN': Directory 'nowhere' does not exist.\n")

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from proxybench.cli.progress import LiveProgress, PlainProgress, Tally, describe, open_progress
+from proxybench.cli.remaining import CostModel, first_guess
+from proxybench.cli.terminal import human_seconds
+from proxybench.experiment.matrix import Step
+from proxybench.model import Cell, Mode
+from proxybench.units import NS_PER_S
+
+
+class FakeClock:
+    """Stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def monotonic_ns(self) -> int:
+        return self.now
+
+    def utc_ns(self) -> int:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += round(seconds * NS_PER_S)
+
+
+def step(index: int, mode: Mode = Mode.IPTABLES, services: int = 10, repetition: int = 1) -> Step:
+    return Step(index, repetition, Cell(mode, "reference", services, 2))
+
+
+CELLS = st.builds(Cell, st.sampled_from(Mode), st.just("reference"), st.integers(1, 16000), st.integers(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-3, "0 s"),
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (125, "2 min 05 s"),
+        (3599, "59 min 59 s"),
+        (4200, "1 h 10 min"),
+        (90_000, "25 h 00 min"),
+    ],
+)
+def test_spans_of_time_read_as_people_say_them(seconds: float, text: str) -> None:
+    assert human_seconds(seconds) == text
+
+
+def test_cells_are_named_for_people() -> None:
+    assert describe(Cell(Mode.IPVS, "reference", 1000, 2)) == "ipvs, 1000 Services x 2 endpoints"
+    assert describe(Cell(Mode.IPVS, "reference", 1, 1)) == "ipvs, 1 Service x 1 endpoint"
+
+
+def test_first_guesses_grow_with_services_and_mode() -> None:
+    small, large = Cell(Mode.IPTABLES, "reference", 10, 2), Cell(Mode.IPTABLES, "reference", 10_000, 2)
+    assert first_guess(small) == pytest.approx(12.021)
+    assert first_guess(large) == pytest.approx(33.0)
+    assert first_guess(Cell(Mode.IPVS, "reference", 10_000, 2)) == pytest.approx(58.0)
+    assert first_guess(Cell(Mode.USERSPACE, "reference", 10_000, 2)) == pytest.approx(48.0)
+
+
+def test_cost_model_trusts_the_same_cell_then_the_same_mode_then_all() -> None:
+    model = CostModel()
+    ipvs, larger_ipvs = Cell(Mode.IPVS, "reference", 10, 2), Cell(Mode.IPVS, "reference", 1000, 2)
+    iptables = Cell(Mode.IPTABLES, "reference", 10, 2)
+    assert model.expect(ipvs) == first_guess(ipvs)
+    model.learn(ipvs, 2 * first_guess(ipvs))
+    assert model.expect(ipvs) == 2 * first_guess(ipvs)
+    assert model.expect(larger_ipvs) == pytest.approx(2 * first_guess(larger_ipvs))
+    assert model.expect(iptables) == pytest.approx(2 * first_guess(iptables))
+    model.learn(iptables, first_guess(iptables) / 2)
+    assert model.expect(larger_ipvs) == pytest.approx(2 * first_guess(larger_ipvs))
+    assert model.expect(iptables) == first_guess(iptables) / 2
+    model.learn(ipvs, 4 * first_guess(ipvs))
+    assert model.expect(ipvs) == 3 * first_guess(ipvs)
+
+
+@given(st.lists(CELLS, max_size=6), CELLS, st.floats(0.1, 50))
+def test_a_machine_that_is_slower_by_a_factor_is_expected_to_be_so(seen: list[Cell], cell: Cell, factor: float) -> None:
+    model = CostModel()
+    for each in seen:
+        model.learn(each, factor * first_guess(each))
+    assert model.expect(cell) == pytest.approx((factor if seen else 1.0) * first_guess(cell))
+
+
+def test_remaining_time_falls_as_time_passes_and_never_below_what_is_left() -> None:
+    clock = FakeClock()
+    tally = Tally(clock)
+    steps = [step(1), step(2, repetition=2), step(3, repetition=3)]
+    tally.plan(steps)
+    each = first_guess(steps[0].cell)
+    assert tally.remaining() == pytest.approx(3 * each)
+    tally.start(steps[0])
+    clock.sleep(5)
+    assert tally.remaining() == pytest.approx(3 * each - 5)
+    clock.sleep(100)
+    assert tally.remaining() == pytest.approx(2 * each)
+    tally.finish(steps[0], 105.0, None)
+    assert tally.remaining() == pytest.approx(210)
+    tally.start(steps[1])
+    tally.finish(steps[1], 1.0, "no answer")
+    assert tally.remaining() == pytest.approx(105)
+
+
+def test_plain_lines_tell_start_end_and_times() -> None:
+    clock, lines = FakeClock(), list[str]()
+    progress = PlainProgress(lines.append, clock)
+    steps = [step(1), step(2, Mode.IPVS)]
+    progress.stage("build the lab")
+    clock.sleep(20)
+    progress.plan(steps)
+    progress.step_started(steps[0])
+    progress.step_activity("cold start")
+    clock.sleep(30)
+    progress.step_finished(steps[0], 30, None)
+    progress.step_started(steps[1])
+    clock.sleep(4)
+    progress.step_finished(steps[1], 4, "VIPs do not answer")
+    progress.note("the clock is instructions")
+    progress.stage("write the report")
+    progress.close()
+    progress.close()
+    assert lines == [
+        "build the lab (0 s elapsed)",
+        "2 steps to do, about 24 s",
+        "[1/2] iptables, 10 Services x 2 endpoints, repetition 1 (20 s elapsed, about 24 s left)",
+        "[1/2] iptables, 10 Services x 2 endpoints, repetition 1: done in 30 s (50 s elapsed, about 30 s left)",
+        "[2/2] ipvs, 10 Services x 2 endpoints, repetition 1 (50 s elapsed, about 30 s left)",
+        (
+            "[2/2] ipvs, 10 Services x 2 endpoints, repetition 1: failed after 4 s: VIPs do not answer"
+            " (54 s elapsed, about 0 s left)"
+        ),
+        "the clock is instructions",
+        "write the report (54 s elapsed, about 0 s left)",
+    ]
+
+
+def test_a_resumed_run_plans_what_is_left() -> None:
+    lines = list[str]()
+    progress = PlainProgress(lines.append, FakeClock())
+    progress.plan([step(33)])
+    progress.step_started(step(33))
+    assert lines == [
+        "1 step to do, about 12 s",
+        "[1/1] iptables, 10 Services x 2 endpoints, repetition 1 (0 s elapsed, about 12 s left)",
+    ]
+
+
+def drawn(progress: LiveProgress) -> list[str]:
+    page = Console(file=io.StringIO(), width=100, color_system=None)
+    with page.capture() as capture:
+        page.print(progress.draw())
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def test_live_progress_shows_cell_activity_share_of_time_and_times() -> None:
+    clock, stream = FakeClock(), io.StringIO()
+    progress = LiveProgress(Console(file=stream, width=100, force_terminal=True), clock, refresh=False)
+    try:
+        progress.stage("build the lab")
+        assert drawn(progress)[0] == "build the lab"
+        assert drawn(progress)[1].endswith(" 0 s elapsed")
+        steps = [step(1), step(2, Mode.IPVS)]
+        progress.plan(steps)
+        progress.step_started(steps[0])
+        progress.step_activity("cold start [1]")
+        clock.sleep(12)
+        text, line = drawn(progress)
+        assert text == "[1/2] iptables, 10 Services x 2 endpoints, repetition 1: cold start [1] (12 s)"
+        assert line == f"{'━' * 19}╸{' ' * 20} 12 s elapsed, about 12 s left"
+        progress.step_finished(steps[0], 12, None)
+        progress.step_started(steps[1])
+        progress.step_finished(steps[1], 1, "no [answer]")
+        assert drawn(progress)[0] == "build the lab"
+    finally:
+        progress.close()
+        progress.close()
+    written = stream.getvalue()
+    assert "[1/2] iptables, 10 Services x 2 endpoints, repetition 1: done in 12 s" in written
+    assert "[2/2] ipvs, 10 Services x 2 endpoints, repetition 1: failed after 1 s: no [answer]" in written
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor is back
+
+
+@pytest.mark.parametrize(("terminal", "kind"), [(True, LiveProgress), (False, PlainProgress)])
+def test_what_standard_error_is_decides_the_kind(
+    terminal: bool, kind: type[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(sys, "stderr", stream)
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    progress = open_progress()
+    progress.close()
+    assert isinstance(progress, kind)

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from proxybench.cli.main import cli
+from proxybench.errors import LabError
+from proxybench.experiment.matrix import expand
+from proxybench.runner.outcome import RunOutcome
+
+if TYPE_CHECKING:
+    from proxybench.experiment.spec import Experiment
+    from proxybench.runner.progress import Progress
+
+TEXT = """\
+version: 1
+name: tiny
+modes: [iptables, ipvs]
+scale: {services: [10, 10000]}
+repetitions: {default: 2, 10000: 1}
+measure: {sync: true}
+"""
+
+
+def record(mode: str, metric: str, scenario: str, position: str, median: float) -> dict[str, Any]:
+    return {
+        "mode": mode,
+        "services": 10,
+        "endpoints_per_service": 2,
+        "metric": metric,
+        "scenario": scenario,
+        "position": position,
+        "clock": "wall",
+        "median": median,
+    }
+
+
+class FakeRunner:
+    """Stands for proxybench.runner.main: notes how it was called, and ends as it is told."""
+
+    def __init__(self) -> None:
+        self.end: RunOutcome | BaseException = RunOutcome(Path("results/tiny/1"), None, (), ())
+        self.calls: list[tuple[str, int, Path, Path | None]] = []
+
+    def __call__(self, experiment: Experiment, out: Path, *, resume: Path | None, progress: Progress) -> RunOutcome:
+        steps = expand(experiment)
+        self.calls.append((experiment.name, len(steps), out, resume))
+        progress.stage("build the lab")
+        progress.plan(steps[:1])
+        progress.step_started(steps[0])
+        if isinstance(self.end, BaseException):
+            raise self.end
+        progress.step_finished(steps[0], 3.0, None)
+        return self.end
+
+
+@pytest.fixture
+def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRunner:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(TEXT)
+    fake = FakeRunner()
+    module = ModuleType("proxybench.runner.main")
+    module.run_experiment = fake  # type: ignore[attr-defined] # a module made for the test
+    monkeypatch.setitem(sys.modules, "proxybench.runner.main", module)
+    return fake
+
+
+def call(*args: str) -> Result:
+    return CliRunner().invoke(cli, ["run", *args])
+
+
+def test_dry_run_prints_the_steps_in_their_order(runner: FakeRunner) -> None:
+    result = call("tiny.yaml", "--dry-run")
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert [line.split()[:5] for line in lines[1:-1]] == [
+        ["1", "1", "iptables", "10", "2"],
+        ["2", "1", "ipvs", "10", "2"],
+        ["3", "1", "iptables", "10000", "2"],
+        ["4", "1", "ipvs", "10000", "2"],
+        ["5", "2", "ipvs", "10", "2"],
+        ["6", "2", "iptables", "10", "2"],
+    ]
+    assert lines[0].split() == ["step", "repetition", "mode", "Services", "endpoints", "about"]
+    assert lines[-1] == "6 steps (2 sizes x 2 modes, with repetitions), about 2 min 19 s after the lab is up"
+    assert runner.calls == []
+
+
+def test_dry_run_prints_json_for_programs(runner: FakeRunner) -> None:
+    result = call("tiny.yaml", "--dry-run", "--json", "--set", "repetitions=1", "--set", "scale.services=[10]")
+    assert result.exit_code == 0
+    plan = json.loads(result.stdout)
+    assert plan["experiment"]["scale"]["services"] == [10]
+    assert plan["seconds"] == 24
+    cell = {"proxier": "reference", "services": 10, "endpoints_per_service": 2}
+    assert plan["steps"] == [
+        {"index": 1, "repetition": 1, "mode": "iptables", **cell},
+        {"index": 2, "repetition": 1, "mode": "ipvs", **cell},
+    ]
+    assert runner.calls == []
+
+
+def test_a_complete_run_exits_0_and_ends_with_a_table_and_paths(runner: FakeRunner) -> None:
+    folder = Path("results/tiny/1")
+    records = (
+        record("iptables", "sync.end_to_end", "add-one", "none", 1.25e9),
+        record("ipvs", "sync.end_to_end", "add-one", "none", 9e8),
+        record("iptables", "forwarding.connect", "steady", "last", 379_100),
+        record("iptables", "forwarding.connect", "steady", "first", 116_200),
+    )
+    runner.end = RunOutcome(folder, folder / "report.html", (), records)
+    result = call("tiny.yaml")
+    assert result.exit_code == 0
+    assert [line.split() for line in result.stdout.splitlines()] == [
+        ["Services", "endpoints", "median", "iptables", "ipvs"],
+        ["10", "2", "sync,", "add-one", "(wall)", "1.25", "s", "900", "ms"],
+        ["10", "2", "new", "connection,", "last", "position", "(wall)", "379", "µs", "-"],
+        ["results:", "results/tiny/1"],
+        ["report:", "results/tiny/1/report.html"],
+    ]
+    assert result.stderr.splitlines()[0] == "build the lab (0 s elapsed)"
+    assert runner.calls == [("tiny", 6, Path("results"), None)]
+
+
+def test_options_arrive(runner: FakeRunner) -> None:
+    Path("old").mkdir()
+    result = call("tiny.yaml", "--out", "elsewhere", "--resume", "old", "--set", "name=other")
+    assert result.exit_code == 0
+    assert runner.calls == [("other", 6, Path("elsewhere"), Path("old"))]
+
+
+def test_an_incomplete_run_exits_3_and_says_what_is_missing(runner: FakeRunner) -> None:
+    runner.end = RunOutcome(Path("r"), None, ("ipvs, 10 Services: no answer", "ipvs, 100 Services: none"), ())
+    result = call("tiny.yaml")
+    assert (result.exit_code, result.stdout) == (3, "results: r\n")
+    assert result.stderr.splitlines()[-2:] == [
+        "error: ipvs, 10 Services: no answer",
+        "error: ipvs, 100 Services: none",
+    ]
+
+
+def test_a_run_prints_json_for_programs(runner: FakeRunner) -> None:
+    sync = record("ipvs", "sync.end_to_end", "add-one", "none", 9e8)
+    runner.end = RunOutcome(Path("r"), Path("r/report.html"), ("one",), (sync,))
+    result = call("tiny.yaml", "--json")
+    assert result.exit_code == 3
+    assert json.loads(result.stdout) == {
+        "folder": "r",
+        "report": "r/report.html",
+        "complete": False,
+        "problems": ["one"],
+        "summary": [sync],
+    }
+
+
+def test_a_run_that_fails_exits_3(runner: FakeRunner) -> None:
+    runner.end = LabError("the VM did not boot in 120 s")
+    result = call("tiny.yaml")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.splitlines()[-1] == "error: the VM did not boot in 120 s"
+
+
+def test_an_interrupted_run_exits_130(runner: FakeRunner) -> None:
+    runner.end = KeyboardInterrupt()
+    result = call("tiny.yaml")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr.splitlines()[-1] == "error: interrupted"
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (("tiny.yaml", "--resume", "no"), "error: Invalid value for '--resume': Directory 'no' does not exist."),
+        (("tiny.yaml", "--out", "tiny.yaml"), "error: Invalid value for '--out': Directory 'tiny.yaml' is a file."),
+        (("no.yaml",), "no.yaml:1:1: cannot be read: No such file or directory"),
+    ],
+)
+def test_wrong_arguments_exit_2(args: tuple[str, ...], line: str, runner: FakeRunner) -> None:
+    result = call(*args)
+    assert (result.exit_code, result.stdout, result.stderr.splitlines()[0]) == (2, "", line)
+    assert runner.calls == []
