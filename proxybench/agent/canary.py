@@ -28,7 +28,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: no TIME_WAIT
 TCP_SYN_SENT = 2  # first byte of TCP_INFO (include/net/tcp_states.h)
 ANSWER_LIMIT_NS = NS_PER_S  # an established connection that says nothing for so long is given up
 LINE_LIMIT = 256
-LEAD_LIMIT_S = 5.0
+ACK_LIMIT_S = 10.0  # for acknowledgements that come after the verdicts
 
 
 def await_(fields: Fields, state: State) -> dict[str, object]:
@@ -36,7 +36,7 @@ def await_(fields: Fields, state: State) -> dict[str, object]:
     probe = Probe(fields, state.ports)
     start = time.monotonic_ns()
     try:
-        _run([probe], None, start)
+        _run([probe], None, start, 0)
     finally:
         probe.close()
     return probe.result()
@@ -45,18 +45,20 @@ def await_(fields: Fields, state: State) -> dict[str, object]:
 def change(fields: Fields, state: State) -> dict[str, object]:
     """Probe, send the writes, and probe on; both ends of the latency are read from this node's clock.
 
-    The first write is sent once every probe has tried (for a refusal: was answered) at least once. A probe's
+    The first write is sent once every probe has tried (for a refusal: was answered) at least once, which may
+    take ``lead_s``. A probe's
     time-out counts from the start of the probing, which is hardly earlier than the first write.
     """
     if state.api is None:
         raise OpError("the API is not known; send api first")
+    lead_s = fields.number("lead_s", 0.01, 600, 5)
     writes = [Write(group, state.api) for group in fields.groups("writes")]
     probes = [Probe(group, state.ports, must_answer=True) for group in fields.groups("probes")]
     fields.finish()
-    writer = Writer(state.api, writes, LEAD_LIMIT_S)
+    writer = Writer(state.api, writes, lead_s)
     start = time.monotonic_ns()
     try:
-        _run(probes, writer, start)
+        _run(probes, writer, start, int(lead_s * NS_PER_S))
     finally:
         writer.close()
         for probe in probes:
@@ -257,7 +259,7 @@ class Probe:
         attempt.sock.close()
 
 
-def _run(probes: list[Probe], writer: Writer | None, start: int) -> None:
+def _run(probes: list[Probe], writer: Writer | None, start: int, lead_ns: int) -> None:
     """Drive everything from one thread until all probes are decided and all writes are acknowledged."""
     for probe in probes:
         probe.start(start)
@@ -266,7 +268,7 @@ def _run(probes: list[Probe], writer: Writer | None, start: int) -> None:
         open_probes = [probe for probe in probes if not probe.finished(now)]
         if not open_probes:
             break
-        _start_writer(writer, probes, now - start)
+        _start_writer(writer, probes, late=now - start > lead_ns)
         wake = min(min(probe.launch(now), probe.verdict_ns()) for probe in open_probes)
         _step(open_probes, writer, wake)
     if writer is not None:
@@ -275,7 +277,7 @@ def _run(probes: list[Probe], writer: Writer | None, start: int) -> None:
 
 def _finish_writer(writer: Writer) -> None:
     """Wait for acknowledgements that are slower than the data plane."""
-    deadline = time.monotonic_ns() + int(LEAD_LIMIT_S * NS_PER_S)
+    deadline = time.monotonic_ns() + int(ACK_LIMIT_S * NS_PER_S)
     if writer.start_ns is None:
         raise OpError("the probes ran out of time before the change")
     while not writer.done:
@@ -284,14 +286,14 @@ def _finish_writer(writer: Writer) -> None:
         _step([], writer, deadline)
 
 
-def _start_writer(writer: Writer | None, probes: list[Probe], spent_ns: int) -> None:
+def _start_writer(writer: Writer | None, probes: list[Probe], *, late: bool) -> None:
     if writer is None or writer.start_ns is not None:
         return
-    late = [probe for probe in probes if not probe.tried]
-    if not late:
+    waiting = [probe for probe in probes if not probe.tried]
+    if not waiting:
         writer.start()
-    elif spent_ns > LEAD_LIMIT_S * NS_PER_S:
-        host, port = late[0].address
+    elif late:
+        host, port = waiting[0].address
         raise OpError(f"{host}:{port} did not answer before the change")
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 T = TypeVar("T")
-LEAD_AND_ACK_S = 15.0  # of a change: connecting, waiting for first answers, and for acknowledgements
+ACK_S = 10.0  # acknowledgements may come so much later than the probes' verdicts
 
 
 class Request(ABC, Generic[T]):
@@ -244,16 +244,20 @@ class Write:
 
 @dataclass(frozen=True)
 class Change(Request[ChangeResult]):
-    """Probe, send the writes one after the other, and probe on; the answers are in the order of the probes."""
+    """Probe, send the writes one after the other, and probe on; the answers are in the order of the probes.
+
+    ``lead_s`` bounds the connecting to the API, and then how long probes for a refusal wait for a first answer.
+    """
 
     op = "change"
     writes: tuple[Write, ...]
     probes: tuple[Await, ...]
+    lead_s: float = 5.0
 
     @property
     def limit_s(self) -> float:
         """Return the longest probe's time-out and what a change adds."""
-        return max(probe.timeout_s for probe in self.probes) + LEAD_AND_ACK_S
+        return self.lead_s + max(probe.timeout_s for probe in self.probes) + ACK_S
 
     def decode(self, result: Mapping[str, Any]) -> ChangeResult:
         """Read the answer."""

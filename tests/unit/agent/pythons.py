@@ -1,0 +1,22 @@
+"""The interpreters that the agent must run on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+OLD_PYTHONS = sorted(Path.home().glob(".pyenv/versions/3.8.*/bin/python"))
+
+both_pythons = pytest.mark.parametrize(
+    "python",
+    [
+        pytest.param(sys.executable, id="this-python"),
+        pytest.param(
+            str(OLD_PYTHONS[0]) if OLD_PYTHONS else "",
+            id="python3.8",
+            marks=pytest.mark.skipif(not OLD_PYTHONS, reason="no Python 3.8 in ~/.pyenv"),
+        ),
+    ],
+)

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxybench.agent.requests import Await, Change, Write
+from proxybench.errors import AgentError
+
+from .pythons import both_pythons
+from .talker import Talker, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from proxybench.agent.client import AgentClient
+
+    from .conftest import Api, RunningBackend
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def talker() -> Iterator[Talker]:
+    talker = Talker("10.0.0.1")
+    yield talker
+    talker.close()
+
+
+def later(seconds: float, action: Callable[[], None]) -> threading.Timer:
+    timer = threading.Timer(seconds, action)
+    timer.start()
+    return timer
+
+
+def test_an_address_that_answers_answers_at_once(agent: AgentClient, backend: RunningBackend) -> None:
+    seen = agent.await_(Await("127.0.0.9", backend.port, "answer", 5, want=("127.0.0.9",)))
+    assert (seen.answered_by, seen.attempts, seen.answers, seen.errors) == ("127.0.0.9", 1, 1, {})
+    assert (seen.censored, seen.interval_at_success_ns, seen.last_other_ns) == (False, None, None)
+    assert seen.first_ns is not None
+    assert seen.sent_ns is not None
+    assert seen.start_ns <= seen.sent_ns < seen.first_ns <= seen.end_ns
+
+
+@both_pythons
+def test_a_stale_endpoint_does_not_count(agent: AgentClient, talker: Talker) -> None:
+    switched_ns = []
+
+    def switch() -> None:
+        switched_ns.append(time.monotonic_ns())
+        talker.name = "10.0.0.2"
+
+    timer = later(0.4, switch)
+    seen = agent.await_(Await("127.0.0.1", talker.port, "answer", 5, want=("10.0.0.2", "10.0.0.3"), settle_ms=50))
+    timer.join()
+    assert seen.answered_by == "10.0.0.2"
+    assert seen.first_ns is not None
+    assert seen.last_other_ns is not None
+    assert seen.interval_at_success_ns is not None
+    assert switched_ns[0] < seen.first_ns < switched_ns[0] + 100 * MS  # all by the clock of this machine
+    assert seen.start_ns < seen.last_other_ns
+    assert seen.end_ns - max(seen.first_ns, seen.last_other_ns) >= 50 * MS
+    assert 1 * MS <= seen.interval_at_success_ns < 100 * MS
+
+
+def test_time_running_out_is_censored_and_says_what_was_heard(agent: AgentClient, talker: Talker) -> None:
+    port = free_port()
+    seen = agent.await_(Await("127.0.0.1", port, "answer", 0.2))
+    assert (seen.censored, seen.first_ns, seen.sent_ns, seen.answered_by) == (True, None, None, None)
+    assert seen.errors == {"ECONNREFUSED": seen.attempts}
+    assert 10 < seen.attempts <= 200  # at most one per ms, whatever the machine is busy with
+    assert 200 * MS <= seen.end_ns - seen.start_ns < 1000 * MS
+    stale = agent.await_(Await("127.0.0.1", talker.port, "answer", 0.1, want=("10.9.9.9",)))
+    assert stale.censored
+    assert stale.last_other_ns is not None
+    assert stale.answers == 0
+
+
+def test_the_interval_grows_with_the_time_spent(agent: AgentClient) -> None:
+    seen = agent.await_(Await("127.0.0.1", free_port(), "answer", 0.4, interval_us=5000, max_interval_fraction=0.5))
+    # 5 ms apart until 10 ms, then each gap is half of the time spent: 10·1.5ⁿ ms reaches 400 ms after 9 more.
+    assert 5 <= seen.attempts <= 13
+
+
+def test_silent_connections_hold_their_places_but_not_for_ever(agent: AgentClient, talker: Talker) -> None:
+    talker.name = ""
+    seen = agent.await_(Await("127.0.0.1", talker.port, "answer", 0.3, pending=4))
+    assert (seen.censored, seen.attempts, seen.errors) == (True, 4, {})
+    seen = agent.await_(Await("127.0.0.1", talker.port, "answer", 1.5, pending=4, interval_us=10_000))
+    assert seen.errors["SILENT"] >= 1
+    assert seen.attempts > 4
+
+
+def test_a_connection_without_an_answer_is_a_failure(agent: AgentClient, talker: Talker) -> None:
+    talker.name, talker.hang_up = "", True
+    seen = agent.await_(Await("127.0.0.1", talker.port, "answer", 0.1))
+    assert seen.censored
+    assert seen.answers == 0
+    assert sum(seen.errors.values()) >= seen.attempts - 8
+    assert set(seen.errors) <= {"NOLINE", "ECONNRESET"}
+
+
+@both_pythons
+def test_a_refusal_is_dated_to_the_first_attempt_that_failed(agent: AgentClient, talker: Talker) -> None:
+    closing_ns = []
+
+    def close() -> None:
+        closing_ns.append(time.monotonic_ns())
+        talker.close()
+
+    timer = later(0.4, close)
+    seen = agent.await_(Await("127.0.0.1", talker.port, "refusal", 5, quiet_ms=200))
+    timer.join()
+    assert seen.first_ns is not None
+    assert seen.first_ns == seen.sent_ns
+    assert seen.answers > 5
+    assert closing_ns[0] - 50 * MS < seen.first_ns < closing_ns[0] + 100 * MS  # and not 200 ms of quiet later
+    assert seen.end_ns - seen.first_ns >= 200 * MS
+    assert not seen.censored
+
+
+def test_a_refusal_that_does_not_come_is_censored(agent: AgentClient, talker: Talker) -> None:
+    seen = agent.await_(Await("127.0.0.1", talker.port, "refusal", 0.2, quiet_ms=100))
+    assert (seen.censored, seen.first_ns) == (True, None)
+
+
+@both_pythons
+def test_a_change_is_written_while_several_probes_run(agent: AgentClient, talker: Talker, api: Api) -> None:
+    gone = Talker("10.0.0.7")
+    calls = []
+
+    def write() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            talker.name = "10.0.0.2"
+            gone.close()
+
+    api.on_write = write
+    agent.api(api.url + "/base/", "geheim")
+    seen = agent.change(
+        Change(
+            (
+                Write("POST", "/api/v1/services", {"kind": "Service", "n": 1}),
+                Write("PATCH", "/api/v1/services/a", {"x": "y" * 300_000}),
+                Write("DELETE", "/api/v1/services/b"),
+            ),
+            (
+                Await("127.0.0.1", talker.port, "answer", 5, want=("10.0.0.2",)),
+                Await("127.0.0.1", gone.port, "refusal", 5, quiet_ms=200),
+            ),
+        )
+    )
+    assert [entry[:4] for entry in api.got] == [
+        ("POST", "/base/api/v1/services", "Bearer geheim", "application/json"),
+        ("PATCH", "/base/api/v1/services/a", "Bearer geheim", "application/merge-patch+json"),
+        ("DELETE", "/base/api/v1/services/b", "Bearer geheim", None),
+    ]
+    assert api.got[0][4] == {"kind": "Service", "n": 1}
+    assert api.got[1][4] == {"x": "y" * 300_000}
+    assert seen.statuses == (200, 200, 200)
+    assert list(seen.acks_ns) == sorted(seen.acks_ns)
+    assert seen.ack_ns == seen.acks_ns[-1]
+    added, deleted = seen.probes
+    assert added.first_ns is not None
+    assert deleted.first_ns is not None
+    assert added.start_ns <= seen.write_start_ns < seen.acks_ns[0]
+    assert seen.acks_ns[0] < added.first_ns
+    assert seen.acks_ns[0] < deleted.first_ns
+    assert added.last_other_ns is not None
+    assert deleted.answers >= 1
+
+
+def test_probing_does_not_wait_for_a_slow_api(agent: AgentClient, talker: Talker, api: Api) -> None:
+    def slow() -> None:
+        talker.name = "10.0.0.2"
+        time.sleep(0.4)
+
+    api.on_write = slow
+    agent.api(api.url, "geheim")
+    seen = agent.change(
+        Change(
+            (Write("POST", "/x", {}),),
+            (Await("127.0.0.1", talker.port, "answer", 5, want=("10.0.0.2",)),),
+        )
+    )
+    first = seen.probes[0].first_ns
+    assert first is not None
+    assert first - seen.ack_ns < -200 * MS  # reported raw, although negative
+
+
+@both_pythons
+def test_an_api_that_refuses_is_quoted_without_the_token(agent: AgentClient, api: Api) -> None:
+    api.status = 409
+    agent.api(api.url, "geheim")
+    with pytest.raises(AgentError) as caught:
+        agent.change(Change((Write("PUT", "/x", {}),), (Await("127.0.0.1", free_port(), "answer", 5),)))
+    assert str(caught.value) == (
+        'node1: change: the API answered 409 to PUT /x: {"message": "said the API", "of": "Bearer ***"}'
+    )
+
+
+def test_a_change_needs_an_api_that_is_known_and_there(agent: AgentClient) -> None:
+    change = Change((Write("PUT", "/x", {}),), (Await("127.0.0.1", 1, "answer", 5),))
+    with pytest.raises(AgentError, match=r"^node1: change: the API is not known; send api first$"):
+        agent.change(change)
+    port = free_port()
+    agent.api(f"http://127.0.0.1:{port}", "geheim")
+    with pytest.raises(
+        AgentError, match=rf"^node1: change: cannot connect to the API at 127.0.0.1:{port}: Connection refused$"
+    ):
+        agent.change(change)
+
+
+def test_what_never_answered_cannot_be_deleted(agent: AgentClient, api: Api) -> None:
+    agent.api(api.url, "geheim")
+    with pytest.raises(AgentError, match=r"^node1: change: the probes ran out of time before the change$"):
+        agent.change(Change((Write("DELETE", "/x"),), (Await("127.0.0.1", free_port(), "refusal", 0.3),)))
+    assert api.got == []
+
+
+def test_while_nothing_answers_a_long_time_out_does_not_hold_up_the_error(agent: AgentClient, api: Api) -> None:
+    agent.api(api.url, "geheim")
+    port = free_port()
+    started = time.monotonic()
+    with pytest.raises(AgentError, match=rf"^node1: change: 127.0.0.1:{port} did not answer before the change$"):
+        agent.change(Change((Write("DELETE", "/x"),), (Await("127.0.0.1", port, "refusal", 30),), lead_s=0.2))
+    assert time.monotonic() - started < 5
