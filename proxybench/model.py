@@ -75,13 +75,12 @@ class Metric(StrEnum):
     CPU_WINDOW = "cpu.window"  # how long the ledger was open: what shares of a core are taken of
     MEMORY_CONTROL_LOOP = "memory.control_loop"
     FORWARDING_CONNECT = "forwarding.connect"
-    FORWARDING_FIRST_BYTE = (
-        "forwarding.first_byte"  # connect() and the first answer: userspace's relay shows here
-    )
+    FORWARDING_FIRST_BYTE = "forwarding.first_byte"  # connect() and the first answer: userspace's relay shows here
     FORWARDING_DIRECT = "forwarding.direct"
     FORWARDING_ESTABLISHED = "forwarding.established"
     FORWARDING_RTT = "forwarding.rtt"
     FORWARDING_LOAD = "forwarding.load"
+    FORWARDING_LOAD_INTENDED = "forwarding.load.intended"  # from the intended start, so that waiting counts
 
 
 @dataclass(frozen=True, order=True)

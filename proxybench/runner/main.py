@@ -14,7 +14,7 @@ from proxybench import __version__
 from proxybench.errors import ConnectionLostError, ProxybenchError, RunError
 from proxybench.experiment.matrix import expand
 from proxybench.hosts.fleet import Fleet
-from proxybench.kube.client import KubeClient
+from proxybench.kube.client import KubernetesServiceApi
 from proxybench.lab.choose import choose
 from proxybench.proxiers.reference_driver import ReferenceProxier
 from proxybench.report.page import write_report
@@ -116,7 +116,7 @@ class _Run:
             agents = start_agents(fleet, inventory)
             for agent in agents.values():
                 stack.callback(agent.close)
-            api = stack.enter_context(KubeClient(inventory.api.url, inventory.api.token))
+            api = stack.enter_context(KubernetesServiceApi(inventory.api.url, inventory.api.token))
             executors = {node.name: fleet[node.name] for node in inventory.nodes}
             bench = Bench(
                 run=self._folder.run,
@@ -167,7 +167,7 @@ class _Run:
         say = self._progress.step_activity
         population = populator.reach(cell.services, cell.endpoints_per_service, batch, say)
         proxiers = tuple(
-            ReferenceProxier(bench.agents[node.name], bench.executors[node.name], node, bench.inventory)
+            ReferenceProxier(bench.agents[node.name], bench.executors[node.name], node, bench.inventory, self._clock)
             for node in bench.proxy_nodes
         )
         result = StepRunner(bench, step, population, proxiers, deadline, say).take()
@@ -212,7 +212,7 @@ class _Run:
             proxier=ProxierFacts(
                 str(spec.proxier.kind), __version__, spec.proxier.min_sync_period, spec.proxier.sync_period
             ),
-            command=tuple(["proxybench", *sys.argv[1:]]),
+            command=("proxybench", *sys.argv[1:]),
             proxybench=__version__,
             experiment=spec.model_dump(mode="json"),
             matrix=tuple(StepFacts(step.index, step.repetition, step.cell) for step in self._steps),

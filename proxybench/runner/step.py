@@ -198,13 +198,15 @@ class StepRunner:
             self._part(str(Scenario.ADD_BATCH), lambda: self._batch(spec))
 
     def _batch(self, spec: SyncSpec) -> None:
-        services = self._step.cell.services
-        extra = [self._population.service(services + number) for number in range(spec.batch.of(services))]
-        last = self._population.measured(services + len(extra), Position.LAST)
-        endpoints = tuple(pod.address for pod in self._population.pods(last))
-        tail = self._population.service(last)
-        extra.remove(tail)
-        change = sync.add_last(tail, self._population.plan.vip(last), endpoints, self._deadline.left(spec.timeout))
+        population, services = self._population, self._step.cell.services
+        indices = list(range(services, services + spec.batch.of(services)))
+        # Probed is the one that is written last; one with its endpoints on the measured node, if there is one.
+        last = next((index for index in reversed(indices) if population.on_first_node(index)), indices[-1])
+        extra = [population.service(index) for index in indices if index != last]
+        endpoints = tuple(pod.address for pod in population.pods(last))
+        change = sync.add_last(
+            population.service(last), population.plan.vip(last), endpoints, self._deadline.left(spec.timeout)
+        )
         self._change(Scenario.ADD_BATCH, change, lambda: self._bench.api.create_many(extra))
 
     def _change(self, scenario: Scenario, change: Change, first: Callable[[], object] = lambda: None) -> None:
