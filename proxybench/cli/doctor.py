@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from importlib import import_module
-from typing import TYPE_CHECKING
 
 import click
 
 from proxybench.cli.terminal import plain_table, print_json, print_table
 from proxybench.errors import ExitCode
-
-if TYPE_CHECKING:
-    from proxybench.lab.base import Ability
 
 
 @click.command()
@@ -22,8 +17,9 @@ def doctor(as_json: bool) -> int:
 
     Exits 3 when nothing can be measured here at all.
     """
-    # By name, and so late: examining imports all of the lab.
-    abilities: list[Ability] = import_module("proxybench.lab.doctor").examine()
+    from proxybench.lab.doctor import examine  # noqa: PLC0415 - imports all of the lab
+
+    abilities = examine()
     if as_json:
         print_json([asdict(ability) for ability in abilities])
     else:

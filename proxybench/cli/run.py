@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from contextlib import closing
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,15 +16,6 @@ if TYPE_CHECKING:
     from proxybench.experiment.matrix import Step
     from proxybench.experiment.spec import Experiment
     from proxybench.runner.outcome import RunOutcome
-    from proxybench.runner.progress import Progress
-
-
-class RunExperiment(Protocol):
-    """What is called to run: ``proxybench.runner.main.run_experiment``."""
-
-    def __call__(self, experiment: Experiment, out: Path, *, resume: Path | None, progress: Progress) -> RunOutcome:
-        """Walk the matrix and write results below ``out``; raise ProxybenchError when that cannot go on."""
-        ...
 
 
 @click.command()
@@ -69,9 +59,8 @@ def run(
 
 def _run(experiment: Experiment, out: Path, resume: Path | None) -> RunOutcome:
     from proxybench.cli.progress import open_progress  # noqa: PLC0415 - keeps help fast
+    from proxybench.runner.main import run_experiment  # noqa: PLC0415 - imports everything that measures
 
-    # By name, and so late: the runner imports everything that measures.
-    run_experiment = cast("RunExperiment", import_module("proxybench.runner.main").run_experiment)
     with closing(open_progress()) as progress:
         return run_experiment(experiment, out, resume=resume, progress=progress)
 

@@ -165,7 +165,7 @@ def drawn(progress: LiveProgress) -> list[str]:
 
 def test_live_progress_shows_cell_activity_share_of_time_and_times() -> None:
     clock, stream = FakeClock(), io.StringIO()
-    progress = LiveProgress(Console(file=stream, width=100, force_terminal=True), clock, refresh=False)
+    progress = LiveProgress(Console(file=stream, width=100, force_terminal=True, highlight=False), clock, refresh=False)
     try:
         progress.stage("build the lab")
         assert drawn(progress)[0] == "build the lab"
