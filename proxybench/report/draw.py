@@ -1,7 +1,7 @@
 """Panels as pictures: inline SVG that takes its colours from the page, and PNG files.
 
-matplotlib draws, because it knows logarithmic axes, intervals and text in both formats; the Agg and SVG backends are
-used directly, without pyplot and its global state.
+matplotlib draws, because it knows logarithmic axes, intervals and text in both formats; figures are made without
+pyplot, so there is no global state and no backend for a screen: saving picks the SVG or the Agg canvas.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 import io
 import math
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
@@ -35,8 +33,10 @@ OPACITY = {USER: 1.0, WHOLE: 1.0, SYSTEM: 0.62, SOFTIRQ: 0.3, AGENT: 1.0}
 _UNKNOWN = Look("", "#8a6d3b", "#c9a86a", "v")
 _DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (4, 1, 1, 1)))
 _WIDTH, _HEIGHT = 4.1, 3.0  # inches of 72 SVG units
-_SHORT_GROUP = 0.62
-_STYLE = {
+_HEAD, _FOOT = 0.5, 0.3
+_BARS_TOP, _BARS_GAP = 0.5, 0.46
+_LEAST_SPAN = 3.0
+_STYLE: dict[Any, Any] = {  # matplotlib types each key as a literal of its own
     "font.family": "DejaVu Sans",  # comes with matplotlib, so pictures are the same everywhere
     "font.size": 8.0,
     "axes.titlesize": 9.0,
@@ -78,11 +78,11 @@ def panel_svg(panel: Panel, among: Sequence[Panel], prefix: str) -> str:
     many drawings; colours are CSS variables, so that the page can turn dark.
     """
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=_size(panel), layout="constrained")
+        figure = Figure(figsize=_size(panel))
         figure.patch.set_alpha(0)
-        draw(figure, panel, among)
+        draw(figure, _size(panel), panel, among)
         out = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None})
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     return _inline(out.getvalue(), prefix)
 
 
@@ -90,38 +90,53 @@ def panels_png(panels: Sequence[Panel], heading: str, footer: str) -> bytes:
     """Draw all panels of a figure side by side on white, with legend, heading and footer (the clock)."""
     columns = min(len(panels), 3 if len(panels) != 4 else 2)  # noqa: PLR2004 - four stand best as two by two
     rows = math.ceil(len(panels) / columns)
-    height = max(_size(panel)[1] for panel in panels) * 1.1
+    width, height = columns * _WIDTH, rows * max(_size(panel)[1] for panel in panels)
+    whole = height + _HEAD + _FOOT
     with mpl.rc_context({**_STYLE, "savefig.facecolor": "white"}):
-        figure = Figure(figsize=(columns * _WIDTH * 1.15, rows * height + 0.9), layout="constrained", dpi=160)
-        figure.patch.set_facecolor("white")
-        figure.suptitle(heading, x=0.01, ha="left", fontsize=12, fontweight="bold")
-        figure.supxlabel(footer, x=0.01, ha="left", fontsize=8, color=MUTED)
-        grid = figure.subfigures(rows, columns, squeeze=False)
+        figure = Figure(figsize=(width, whole), dpi=160)
+        figure.text(_FOOT / width, 1 - 0.5 * _HEAD / whole, heading, va="center", fontsize=12, fontweight="bold")
+        figure.text(_FOOT / width, 0.4 * _FOOT / whole, footer, va="center", color=MUTED)
+        # Sub-figures heed a grid's ratios but not its margins, so heading and footer are rows of it.
+        grid = figure.add_gridspec(rows + 2, columns, height_ratios=[_HEAD, *([height / rows] * rows), _FOOT], hspace=0)
         for index, panel in enumerate(panels):
-            part = grid[index // columns][index % columns]
-            draw(part, panel, panels)
+            part = figure.add_subfigure(grid[1 + index // columns, index % columns])
+            draw(part, (_WIDTH, height / rows), panel, panels)
             _legend(part, panel)
         out = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(out)
+        figure.savefig(out, format="png")
     return out.getvalue()
 
 
-def draw(figure: Figure | SubFigure, panel: Panel, among: Sequence[Panel]) -> None:
-    """Draw a panel onto an empty figure."""
+def draw(figure: Figure | SubFigure, size: tuple[float, float], panel: Panel, among: Sequence[Panel]) -> None:
+    """Draw a panel onto an empty figure of that size (inches).
+
+    Margins are fixed: matplotlib's own layout draws everything twice and takes as long again.
+    """
+    if isinstance(panel, BarPanel):
+        _draw_bars(figure, size, panel)
+        return
+    axes = figure.add_subplot()
+    figure.subplots_adjust(**_margins(size))
     if isinstance(panel, LinePanel):
         others = [each for each in among if isinstance(each, LinePanel) and each.y_label == panel.y_label]
-        _draw_lines(figure.add_subplot(), panel, others)
-    elif isinstance(panel, CurvePanel):
-        _draw_curves(figure.add_subplot(), panel)
+        _draw_lines(axes, panel, others)
     else:
-        _draw_bars(figure, panel)
+        _draw_curves(axes, panel)
+
+
+def _margins(size: tuple[float, float], top: float = 0.26) -> dict[str, float]:
+    width, height = size
+    return {"left": 0.84 / width, "right": 1 - 0.14 / width, "bottom": 0.44 / height, "top": 1 - top / height}
+
+
+def _bar_heights(panel: BarPanel) -> list[float]:
+    return [0.18 + 0.17 * len(bars) for _, bars in panel.groups]
 
 
 def _size(panel: Panel) -> tuple[float, float]:
     if not isinstance(panel, BarPanel):
         return _WIDTH, _HEIGHT
-    bars = sum(len(bars) for _, bars in panel.groups)
-    return _WIDTH, 0.5 + _SHORT_GROUP * len(panel.groups) + 0.16 * bars
+    return _WIDTH, _BARS_TOP + 0.44 + sum(_bar_heights(panel)) + _BARS_GAP * (len(panel.groups) - 1)
 
 
 def _draw_lines(axes: Axes, panel: LinePanel, among: Sequence[LinePanel]) -> None:
@@ -138,9 +153,13 @@ def _draw_lines(axes: Axes, panel: LinePanel, among: Sequence[LinePanel]) -> Non
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     axes.set_xlim(min(xs) / 1.35, max(xs) * 1.35)
     low, high = _range(among)
-    formatter = FuncFormatter(lambda y, _: human(y, panel.unit))
+    if any(spot.bounded for each in among for line in each.lines for spot in line.spots):
+        high *= 1.4  # room for the sign
+    formatter = FuncFormatter(lambda y, _: "0" if y == 0 else human(y, panel.unit))
     if panel.log and low > 0:
         axes.set_yscale("log")
+        widen = max(1.0, math.sqrt(_LEAST_SPAN * low / high))  # a flat line must not look like a mountain
+        low, high = low / widen, high * widen
         axes.set_ylim(low / 1.25, high * 1.25)
         decades = math.log10(high / low)
         subs = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.5 else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)  # noqa: PLR2004 - as many labels as fit
@@ -243,9 +262,16 @@ def _draw_curves(axes: Axes, panel: CurvePanel) -> None:
     axes.grid(visible=True, which="major")
 
 
-def _draw_bars(figure: Figure | SubFigure, panel: BarPanel) -> None:
-    heights = [_SHORT_GROUP + 0.16 * len(bars) for _, bars in panel.groups]
-    axes = figure.subplots(len(panel.groups), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+def _draw_bars(figure: Figure | SubFigure, size: tuple[float, float], panel: BarPanel) -> None:
+    heights = _bar_heights(panel)
+    grid: dict[str, Any] = {
+        "height_ratios": heights,
+        "hspace": _BARS_GAP * len(heights) / sum(heights),
+        **_margins(size, _BARS_TOP),
+    }
+    # A shorter panel beside taller ones keeps its bars' height and leaves the rest white.
+    grid["bottom"] += max(0.0, 1 - _size(panel)[1] / size[1])
+    axes = figure.subplots(len(panel.groups), 1, squeeze=False, gridspec_kw=grid)[:, 0]
     for ax, (label, bars) in zip(axes, panel.groups, strict=True):
         longest = max(bar.total for bar in bars) or 1.0
         for row, bar in enumerate(bars):
@@ -264,7 +290,7 @@ def _draw_bars(figure: Figure | SubFigure, panel: BarPanel) -> None:
         ax.grid(visible=True, axis="x")
         ax.spines["left"].set_visible(False)
         ax.set_title(label, fontsize=8, fontweight="normal", color=MUTED, pad=3)
-    figure.suptitle(panel.title, x=0.01, ha="left", fontsize=9, fontweight="bold")
+    figure.text(0.02, 1 - 0.13 / size[1], panel.title, va="center", fontsize=9, fontweight="bold")
     axes[-1].set_xlabel(panel.x_label)
 
 

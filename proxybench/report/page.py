@@ -18,7 +18,7 @@ from proxybench.report.panels import AGENT, SOFTIRQ, SYSTEM, USER, WHOLE, BarPan
 from proxybench.report.quality import conformance_table, noise_table, observer_table
 from proxybench.report.sections import Section, sections
 from proxybench.report.verdict import verdict
-from proxybench.report.words import LOOKS, clock_long, count, mode_name
+from proxybench.report.words import LOOKS, TIMES, clock_long, count, mode_name
 from proxybench.results.atomic import write_bytes
 from proxybench.results.folder import open_run
 
@@ -155,7 +155,7 @@ def _nodes(manifest: Manifest) -> list[tuple[str, list[tuple[str, str]]]]:
 def _facts(facts: NodeFacts) -> list[tuple[str, str]]:
     return [
         ("kernel", facts.kernel),
-        ("CPU", f"{facts.cpus} × {facts.cpu}"),
+        ("CPU", f"{facts.cpus} {TIMES} {facts.cpu}"),
         ("memory", f"{facts.memory / 2**30:.3g} GiB"),
         ("iptables", f"{facts.iptables_version} ({facts.iptables_backend})"),
         ("Python", facts.python),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.model import Metric
 from proxybench.report.tables import Cell, Table
-from proxybench.report.words import SCENARIOS, count, exact, human, mode_name
+from proxybench.report.words import DASH, SCENARIOS, count, exact, human, mode_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ def observer_table(data: ReportData, caption: str) -> Table | None:
         most = max(agents, key=lambda record: record.median)
         cells = (Cell(SCENARIOS[scenario]), Cell(human(most.median, "ns"), title=exact(most.median, "ns"), number=True))
         if not shares:
-            rows.append((*cells, Cell("–", number=True), Cell("not known: the run holds no cpu.window")))
+            rows.append((*cells, Cell(DASH, number=True), Cell("not known: the run holds no cpu.window")))
             continue
         share, agent = max(shares, key=lambda pair: pair[0])
         over = share > OBSERVER_LIMIT
@@ -94,7 +94,7 @@ def conformance_table(checks: Sequence[Conformance]) -> Table | None:
             found = [check for check in checks if check.check == name and check.mode == mode]
             failed = [check for check in found if not check.passed]
             if not found:
-                cells.append(Cell("–", detail="not checked"))
+                cells.append(Cell(DASH, detail="not checked"))
             elif failed:
                 why = "; ".join(
                     f"at {count(check.services, 'Service')}" + (f": {check.detail}" if check.detail else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from proxybench.model import Metric
+from proxybench.model import Metric, Mode
 from proxybench.report.data import ADDED
 from proxybench.report.panels import bar_panels, curve_panels, line_panels
 from proxybench.report.tables import full, pivot
@@ -46,7 +46,7 @@ class _Plan:
     quantity: str
     log: bool = True
     reference: bool = False
-    ranked: bool = True
+    unranked: tuple[str, ...] = ()
 
 
 _PLANS = (
@@ -70,10 +70,11 @@ _PLANS = (
         "connect",
         "Time to connect",
         "connect() of a new connection through the virtual IP whose rule is the first, middle or last one. Grey: "
-        "the same endpoint without a Service.",
+        "the same endpoint without a Service. userspace is not ranked: its connect() ends at a relay on the same node.",
         Metric.FORWARDING_CONNECT,
         "time to connect",
         reference=True,
+        unranked=(Mode.USERSPACE,),
     ),
     _Plan(
         "added",
@@ -83,6 +84,7 @@ _PLANS = (
         ADDED,
         "added latency",
         log=False,
+        unranked=(Mode.USERSPACE,),
     ),
     _Plan(
         "first-byte",
@@ -98,7 +100,7 @@ _PLANS = (
         "The control: conntrack has remembered the way, so the number of Services should not matter.",
         Metric.FORWARDING_ESTABLISHED,
         "round trip",
-        ranked=False,
+        unranked=tuple(Mode),
     ),
     _Plan(
         "memory",
@@ -141,7 +143,7 @@ def _lines(plan: _Plan, data: ReportData) -> Section:
         _alt(plan.heading, records),
         clock,
         tuple(panels),
-        pivot(records, f"{plan.heading}: median and 95 % interval ({clock})", ranked=plan.ranked),
+        pivot(records, f"{plan.heading}: median and 95 % interval ({clock})", unranked=plan.unranked),
         full(records, f"{plan.heading}: every point ({clock})"),
         (*sorted({record.mode for record in records}), *(("direct",) if reference else ())),
     )
@@ -176,8 +178,8 @@ def _cpu(data: ReportData) -> Section:
 def _load(data: ReportData) -> Section:
     heading = "Under load"
     lead = (
-        "How long concurrent new connections took at a set arrival rate, counted from their intended start: the share "
-        "of connections that needed at most the time on the axis. Time-outs never arrive: their curve stays below 100 %."
+        "How long concurrent new connections took at a set arrival rate, counted from their intended start: the share"
+        " of connections that needed at most the time on the axis. With time-outs a curve ends below 100 %."
     )
     records = data.of(Metric.FORWARDING_LOAD)
     if not records:

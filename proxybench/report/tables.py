@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from proxybench.report.words import POSITIONS, SCENARIOS, exact, human, mode_name
+from proxybench.report.words import DASH, POSITIONS, SCENARIOS, exact, human, mode_name, span
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from proxybench.stats.summary import SummaryRecord
 
@@ -26,6 +26,7 @@ class Cell:
     best: bool = False
     number: bool = False
     state: str = ""
+    rows: int = 1  # how many rows it spans; 0: covered by the cell above
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ def median_text(record: SummaryRecord) -> str:
 
 
 def bounded_text(record: SummaryRecord, value: float, q: float) -> str:
-    """Write a quantile, as ``≥ x`` when it falls into the censored samples, ``–`` when it has no meaning."""
+    """Write a quantile, as ``≥ x`` when it falls into the censored samples, a dash when it has no meaning."""
     if math.isnan(value):
-        return "–"
+        return DASH
     return ("≥ " if record.bounded(q) else "") + human(value, record.unit)
 
 
@@ -54,11 +55,14 @@ def interval_text(record: SummaryRecord) -> str:
     """Write the 95 % interval, or why there is none."""
     if record.ci_low is None or record.ci_high is None:
         return "time-outs" if record.bounded(0.5) else "one repetition"
-    return f"{human(record.ci_low, record.unit)} – {human(record.ci_high, record.unit)}"
+    return span(record.ci_low, record.ci_high, record.unit)
 
 
-def pivot(records: Sequence[SummaryRecord], caption: str, *, ranked: bool = True) -> Table:
-    """Return one row per point and one column per mode: median and interval; ``ranked`` marks the lowest."""
+def pivot(records: Sequence[SummaryRecord], caption: str, *, unranked: Container[str] = ()) -> Table:
+    """Return one row per point and one column per mode: median and interval, the lowest marked.
+
+    Modes in ``unranked`` are shown but not compared.
+    """
     several = len({record.proxier for record in records}) > 1
     columns = sorted({(record.mode, record.proxier) for record in records})
     fields = [name for name in ("scenario", "position", "traffic", "endpoints_per_service") if _varies(records, name)]
@@ -71,7 +75,7 @@ def pivot(records: Sequence[SummaryRecord], caption: str, *, ranked: bool = True
         found = rows[key]
         sample = next(iter(found.values()))
         names = [_word_cell(name, getattr(sample, name)) for name in fields]
-        best = best_of(list(found.values())) if ranked else set()
+        best = best_of([record for record in found.values() if record.mode not in unranked])
         cells = [_median_cell(found.get(column), best) for column in columns]
         body.append((*names, _count_cell(sample.services), *cells))
     heads = [Cell(_HEADS[name]) for name in fields]
@@ -79,7 +83,7 @@ def pivot(records: Sequence[SummaryRecord], caption: str, *, ranked: bool = True
         Cell(f"{mode_name(mode)}, {proxier}" if several else mode_name(mode), mode=mode, number=True)
         for mode, proxier in columns
     ]
-    return Table(caption, (*heads, Cell("Services", number=True), *modes), tuple(body), len(fields) + 1)
+    return Table(caption, (*heads, Cell("Services", number=True), *modes), _merged(body, len(fields)), len(fields) + 1)
 
 
 def full(records: Sequence[SummaryRecord], caption: str, *, metric: bool = False) -> Table:
@@ -89,7 +93,7 @@ def full(records: Sequence[SummaryRecord], caption: str, *, metric: bool = False
     rows = []
     for record in records:
         low, high = record.ci_low, record.ci_high
-        title = "" if low is None or high is None else f"{exact(low, record.unit)} – {exact(high, record.unit)}"
+        title = "" if low is None or high is None else f"{exact(low, record.unit)} {DASH} {exact(high, record.unit)}"
         rows.append(
             (
                 *((Cell(record.metric),) if metric else ()),
@@ -130,6 +134,20 @@ def best_of(records: Sequence[SummaryRecord]) -> set[SummaryRecord]:
     return {record for record in known if (record.median if record.ci_low is None else record.ci_low) <= reach}
 
 
+def _merged(rows: Sequence[tuple[Cell, ...]], columns: int) -> tuple[tuple[Cell, ...], ...]:
+    """Let equal neighbours in the first columns become one cell, as long as the columns before them agree."""
+    merged = [list(row) for row in rows]
+    for column in range(columns):
+        first = 0
+        for number in range(1, len(rows) + 1):
+            if number == len(rows) or rows[number][: column + 1] != rows[first][: column + 1]:
+                merged[first][column] = replace(rows[first][column], rows=number - first)
+                for covered in range(first + 1, number):
+                    merged[covered][column] = replace(rows[covered][column], rows=0)
+                first = number
+    return tuple(tuple(row) for row in merged)
+
+
 _HEADS = {
     "scenario": "Scenario",
     "position": "Position",
@@ -152,7 +170,7 @@ def _word_cell(name: str, value: str | int) -> Cell:
     if isinstance(value, int):
         return _count_cell(value)
     words = SCENARIOS if name == "scenario" else POSITIONS if name == "position" else {}
-    return Cell(words.get(value, value) or "–")
+    return Cell(words.get(value, value) or DASH)
 
 
 def _count_cell(value: int) -> Cell:
@@ -166,7 +184,7 @@ def _value_cell(record: SummaryRecord, value: float, q: float) -> Cell:
 
 def _median_cell(record: SummaryRecord | None, best: set[SummaryRecord]) -> Cell:
     if record is None:
-        return Cell("–", number=True, title="not measured")
+        return Cell(DASH, number=True, title="not measured")
     return Cell(
         median_text(record),
         detail=interval_text(record),

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proxybench.report.tables import best_of, median_text
-from proxybench.report.words import POSITIONS, SCENARIOS, clock_long, human, mode_name
+from proxybench.report.words import DASH, POSITIONS, SCENARIOS, TIMES, clock_long, human, mode_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,21 +45,21 @@ def summary_table(records: Sequence[SummaryRecord]) -> Table:
         title_justify="left",
         caption_justify="left",
     )
-    for head in ("Metric", "Scenario", "Services"):
-        table.add_column(head, justify="right" if head == "Services" else "left", no_wrap=head == "Metric")
+    for name in ("Metric", "Scenario", "Services"):
+        table.add_column(name, justify="right" if name == "Services" else "left", no_wrap=name == "Metric")
     for mode, proxier in columns:
         table.add_column(f"{mode_name(mode)}, {proxier}" if several else mode_name(mode), justify="right")
-    previous: tuple[str, str] | None = None
-    for key, found in _rows(chosen):
-        metric, scenario, position, path, services, endpoints = key
-        head = (metric, _where(scenario, position, path))
-        if previous is not None and head != previous:
-            table.add_section() if metric != previous[0] else None
+    last_metric = last_place = ""
+    for (metric, scenario, position, path, services, endpoints), found in _rows(chosen):
+        place = _where(scenario, position, path)
+        if last_metric and metric != last_metric:
+            table.add_section()
+            last_place = ""
         best = best_of(list(found.values()))
-        size = f"{services:,}" + (f" × {endpoints:,}" if _several_widths(chosen) else "")
-        words = ("", "") if head == previous else (metric if not previous or metric != previous[0] else "", head[1])
+        size = f"{services:,}" + (f" {TIMES} {endpoints:,}" if _several_widths(chosen) else "")
+        words = ("" if metric == last_metric else metric, "" if place == last_place else place)
         table.add_row(*words, size, *(_cell(found.get(column), best) for column in columns))
-        previous = head
+        last_metric, last_place = metric, place
     return table
 
 
@@ -93,7 +93,7 @@ def _several_widths(records: Sequence[SummaryRecord]) -> bool:
 
 def _cell(record: SummaryRecord | None, best: set[SummaryRecord]) -> Text:
     if record is None:
-        return Text("–", style="dim")
+        return Text(DASH, style="dim")
     text = median_text(record)
     if record.ci_low is not None and record.ci_high is not None:
         text += f" ± {human((record.ci_high - record.ci_low) / 2, record.unit)}"

@@ -11,7 +11,7 @@ import numpy as np
 from proxybench.model import Metric, Mode, Position, Scenario
 from proxybench.report.data import ADDED
 from proxybench.report.tables import Cell, Table, best_of, interval_text, median_text
-from proxybench.report.words import count, exact, human, join, mode_name
+from proxybench.report.words import DASH, MINUS, TIMES, count, exact, human, join, mode_name
 from proxybench.stats.curves import Outcome, crossover, slope
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ QUESTIONS = (
     Question("Answers soonest", "first byte, last rule", Metric.FORWARDING_FIRST_BYTE, Scenario.STEADY, Position.LAST),
 )
 
+_FACTOR_FROM, _WHOLE_FROM = 1.5, 10.0
+
 USERSPACE_NOTE = (
     "userspace is left out of “adds least latency”: its connect() ends at a relay on the same node, so it says "
     "nothing of the way to the endpoint. The first byte does."
@@ -69,7 +71,7 @@ class Verdict:
 
     lines: tuple[str, ...]
     table: Table | None
-    crossings: tuple[str, ...]
+    crossings: tuple[tuple[str, tuple[str, ...]], ...]
     slopes: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -89,27 +91,31 @@ def verdict(data: ReportData) -> Verdict:
     return Verdict(
         tuple(_sentence(question, found) for question, found in answered),
         table if rows else None,
-        tuple(line for question, _ in answered for line in crossings(data.series, question)),
+        tuple(
+            (f"{each.title} ({each.detail})", lines) for each, _ in answered if (lines := crossings(data.series, each))
+        ),
         tuple(slopes(data.series)),
         (USERSPACE_NOTE,) if left_out and has_userspace else (),
     )
 
 
-def crossings(series: Sequence[Series], question: Question) -> list[str]:
-    """Say for each pair of modes where one overtakes the other in this question."""
+def crossings(series: Sequence[Series], question: Question) -> tuple[str, ...]:
+    """Say for each pair of modes where one overtakes the other in this question; last, which pairs never do."""
     found = _curves(series, question)
-    lines = []
+    lines: list[str] = []
+    kept: list[str] = []
     for (first, one), (second, two) in combinations(sorted(found.items()), 2):
         sizes = sorted(one.keys() & two.keys())
         labels = sorted(set.intersection(*(set(each[size]) for each in (one, two) for size in sizes))) if sizes else []
         if len(sizes) < 2 or len(labels) < 2:  # noqa: PLR2004 - no line, or no spread
             continue
-        matrices = [np.array([[each[size][label] for size in sizes] for label in labels]) for each in (one, two)]
-        if any(np.any(matrix <= 0) for matrix in matrices):
-            continue
-        result = crossover(np.array(sizes, dtype=np.float64), *matrices)
-        lines.append(f"{question.title} ({question.detail}): {_crossing_words(result, first, second)}")
-    return lines
+        left: FloatArray = np.array([[one[size][label] for size in sizes] for label in labels])
+        right: FloatArray = np.array([[two[size][label] for size in sizes] for label in labels])
+        if np.any(left <= 0) or np.any(right <= 0):
+            continue  # there are no logarithms of such values to compare
+        result = crossover(np.array(sizes, dtype=np.float64), left, right)
+        (kept if result.outcome is Outcome.NONE else lines).append(_crossing_words(result, first, second))
+    return (*lines, *([f"No crossing: {'; '.join(kept)}"] if kept else []))
 
 
 def slopes(series: Sequence[Series]) -> list[str]:
@@ -124,8 +130,9 @@ def slopes(series: Sequence[Series]) -> list[str]:
         values: FloatArray = np.array([[curve[size][label] for size in sizes] for label in labels])
         fitted = slope(np.array(sizes, dtype=np.float64), values)
         interval = fitted.interval
-        reach = f" (95 %: {interval.low:.3g} to {interval.high:.3g})" if interval else ""
-        lines.append(f"{mode_name(mode)}: {fitted.per_unit:.3g} ns per Service{reach}")
+        reach = f" (95 %: {_number(interval.low)} to {_number(interval.high)})" if interval else ""
+        flat = ": flat as far as can be told" if interval and interval.low <= 0 <= interval.high else ""
+        lines.append(f"{mode_name(mode)}: {_number(fitted.per_unit)} ns per Service{reach}{flat}")
     return lines
 
 
@@ -151,21 +158,21 @@ def _winner_cell(records: Sequence[SummaryRecord]) -> Cell:
     known = sorted((record for record in records if not record.bounded(0.5)), key=lambda record: record.median)
     if not known:
         text = "time-outs only" if records else "not measured"
-        return Cell("–", detail=text)
+        return Cell(DASH, detail=text)
     best = sorted(best_of(records), key=lambda record: record.median)
     first = known[0]
     title = f"{exact(first.median, first.unit)}, 95 % interval {interval_text(first)}"
     if len(best) > 1:
         names = " ≈ ".join(_name(record, records) for record in best)
-        return Cell(names, f"{median_text(first)}; intervals overlap", title)
+        return Cell(names, f"{median_text(first)}\nintervals overlap", title)
     name, value = _name(first, records), median_text(first)
     if first.metric == ADDED:
         value = _signed(first)
     others = [record for record in records if record is not first]
     if not others:
-        return Cell(name, f"{value}; nothing to compare with", title, mode=first.mode)
+        return Cell(name, f"{value}\nnothing to compare with", title, mode=first.mode)
     second = min(others, key=lambda record: (record.bounded(0.5), record.median))
-    return Cell(name, f"{value}; {_beside(first, second, records)}", title, mode=first.mode, best=True)
+    return Cell(name, f"{value}\nnext {_beside(first, second, records)}", title, mode=first.mode, best=True)
 
 
 def _beside(first: SummaryRecord, second: SummaryRecord, among: Sequence[SummaryRecord]) -> str:
@@ -175,13 +182,19 @@ def _beside(first: SummaryRecord, second: SummaryRecord, among: Sequence[Summary
     return f"{_name(second, among)} {least}{_ratio(second.median / first.median)}"
 
 
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", MINUS)
+
+
 def _ratio(value: float) -> str:
     """Write a small lead in per cent and a large one as a factor."""
-    return f"+{100 * (value - 1):.2g} %" if value < 1.5 else f"{value:.2g}×" if value < 10 else f"{value:.0f}×"  # noqa: PLR2004 - where a factor reads better
+    return (
+        f"+{100 * (value - 1):.2g} %" if value < _FACTOR_FROM else f"{value:.{1 if value < _WHOLE_FROM else 0}f}{TIMES}"
+    )
 
 
 def _signed(record: SummaryRecord) -> str:
-    return ("+" if record.median >= 0 else "−") + human(abs(record.median), record.unit)
+    return ("+" if record.median >= 0 else MINUS) + human(abs(record.median), record.unit)
 
 
 def _name(record: SummaryRecord, among: Sequence[SummaryRecord]) -> str:
@@ -198,7 +211,7 @@ def _sentence(question: Question, found: dict[int, list[SummaryRecord]]) -> str:
         span = f"at every size measured ({_span(sizes)})" if len(sizes) > 1 else f"at {count(sizes[0], 'Service')}"
         return f"{question.title} ({question.detail}): {runs[0][0]} {span}."
     parts = [f"{name} at {_span(members)}" for name, members in runs]
-    return f"{question.title} ({question.detail}): {join(parts)} Services."
+    return f"{question.title} ({question.detail}): {'; '.join(parts)} Services."
 
 
 def _winner_name(records: Sequence[SummaryRecord]) -> str:
@@ -246,7 +259,7 @@ def _crossing_words(result: Crossover, first: str, second: str) -> str:
         return f"{one} and {two} were not told apart up to {result.up_to:,.0f} Services"
     if result.outcome is Outcome.NONE:
         winner, loser = (one, two) if result.first_lower else (two, one)
-        return f"{winner} leads {loser}; no crossing up to {result.up_to:,.0f} Services"
+        return f"{winner} leads {loser} up to {result.up_to:,.0f}"
     return "; ".join(
         f"{one if each.first_lower_after else two} overtakes {two if each.first_lower_after else one} at about "
         f"{each.at:,.0f} Services (95 %: {each.low:,.0f} to {each.high:,.0f})"

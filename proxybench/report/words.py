@@ -51,6 +51,9 @@ _CLOCKS = {
 
 BYTES_PER_MIB = 2**20
 
+DASH, TIMES, MINUS = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
+"""Signs that look like others in a source file, so they are called by their names."""
+
 
 def mode_name(mode: str) -> str:
     """Return the mode as its makers write it."""
@@ -70,10 +73,19 @@ def clock_long(clock: str) -> str:
 def human(value: float, unit: str) -> str:
     """Write a value with three significant digits in the unit a person would choose."""
     if unit == "ns":
-        return human_ns(value)
+        return human_ns(value).replace("-", MINUS)
     if unit == "bytes":
         return f"{value / BYTES_PER_MIB:.3g} MiB"
     return f"{value:.3g} {unit}"
+
+
+def span(low: float, high: float, unit: str) -> str:
+    """Write an interval, its unit once where both ends share it."""
+    first, second = human(low, unit), human(high, unit)
+    number, _, own = first.partition(" ")
+    if own == second.partition(" ")[2]:
+        first = number
+    return f"{first} {'to' if low < 0 else DASH} {second}"
 
 
 def exact(value: float, unit: str) -> str:

@@ -83,8 +83,8 @@ def synthetic_frame(
     words = {name: [getattr(row, name) for row in rows] for name in ("mode", "scenario", "position", "metric", "unit")}
     columns: dict[str, Any] = {name: pd.Categorical(each).repeat(lengths) for name, each in words.items()}
     for name, word in CONSTANT.items():
-        columns[name] = pd.Categorical.from_codes(np.zeros(len(values), np.int8), [word])
-    columns["clock"] = pd.Categorical.from_codes(np.zeros(len(values), np.int8), [clock])
+        columns[name] = pd.Categorical([word]).repeat(len(values))
+    columns["clock"] = pd.Categorical([clock]).repeat(len(values))
     columns["services"] = np.repeat(np.array([row.services for row in rows], np.int32), lengths)
     columns["endpoints_per_service"] = np.full(len(values), 2, np.int32)
     columns["repetition"] = np.repeat(np.array([row.repetition for row in rows], np.int32), lengths)
