@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_REQUEST
+from paramiko.common import MSG_CHANNEL_REQUEST
 from paramiko.pkey import UnknownKeyType
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_before_delay, wait_random_exponential
 
@@ -70,9 +70,9 @@ class Link:
 
 
 class SignalTransport(paramiko.Transport):
-    """A Transport that knows signals: those that ended a remote command, and those sent to one (RFC 4254, 6.9-6.10).
+    """A Transport that remembers which signal ended a remote command (RFC 4254, 6.10).
 
-    paramiko throws an ``exit-signal`` away and offers no way to send a ``signal``; both need its inner tables.
+    paramiko throws an ``exit-signal`` away; reading it needs an inner table.
     """
 
     def __init__(
@@ -92,16 +92,6 @@ class SignalTransport(paramiko.Transport):
     def exit_signal(self, channel: paramiko.Channel) -> str | None:
         """Return the name ("KILL") of the signal that ended the channel's command, None when there was none."""
         return self._exit_signals.get(channel.chanid)
-
-    def send_signal(self, channel: paramiko.Channel, name: str) -> None:
-        """Ask sshd to send a signal to the command's process group; OpenSSH does so since 7.9, others may ignore it."""
-        message = paramiko.Message()
-        message.add_byte(cMSG_CHANNEL_REQUEST)
-        message.add_int(channel.remote_chanid)
-        message.add_string("signal")
-        message.add_boolean(False)  # noqa: FBT003 - "want reply", positional in paramiko
-        message.add_string(name)
-        self._send_user_message(message)  # type: ignore[attr-defined]  # stubs leave inner methods out
 
     def _channel_request(self, channel: paramiko.Channel, message: Message) -> None:
         start = message.packet.tell()

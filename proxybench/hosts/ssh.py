@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _CHUNK: Final = 1 << 18
 _TRANSFER_SECONDS: Final = 120.0
 _END_SECONDS: Final = 2.0
+_KILL_SECONDS: Final = 5.0
+_MARK: Final = "PROXYBENCH_RUN"
 _SIGNAL_BASE: Final = 128  # what a shell adds to the number of the signal that ended a command
 _SHOWN: Final = 160
 
@@ -35,6 +37,12 @@ _SHOWN: Final = 160
 _PUT_SCRIPT: Final = (
     "trap 'rm -f -- \"$1\"' EXIT; umask 077; "
     'cat > "$1" && [ $(wc -c < "$1") -eq "$2" ] && chmod "$3" "$1" && mv -f -- "$1" "$4"'
+)
+
+# $1 signal, $2 mark: signals every process that has the mark in its environment.
+_KILL_SCRIPT: Final = (
+    'for file in $(grep -lzsxF -e "$2" /proc/[0-9]*/environ); do '
+    'file=${file#/proc/}; kill -s "$1" "${file%/environ}"; done'
 )
 
 
@@ -50,9 +58,10 @@ class _Raw:
 class SshExecutor:
     """An ``Executor`` over one SSH connection; may be used from several threads at once.
 
-    A command that passes its time limit is killed as far as SSH can: sshd is asked to send KILL to its process
-    group (OpenSSH from 7.9 does), then the channel is closed, so that what is left reads EOF and gets SIGPIPE at its
-    next write. There is no terminal, hence no SIGHUP.
+    A command that passes its time limit is killed with all its descendants, found by a mark in their environment
+    (OpenSSH itself can signal a session, but not one of root's). Then the channel is closed. When the connection
+    breaks instead, nobody kills: the command reads EOF and gets SIGPIPE at its next write; without a terminal there
+    is no SIGHUP.
     """
 
     def __init__(
@@ -94,10 +103,11 @@ class SshExecutor:
 
     def open(self, argv: Sequence[str]) -> SshSession:
         """Start a command that goes on. Raises ConnectionLostError, CommandTimeoutError when sshd does not react."""
+        mark = _mark()
         channel = self._channel(argv, self._policy.step)
-        with self._time_limit(channel, self._policy.step) as expired:
-            self._start(channel, argv, expired, self._policy.step)
-        return SshSession(f"{self._name}: `{_shown(argv)}`", channel, lambda: self._cut(channel, "TERM"))
+        with self._time_limit(channel, mark, self._policy.step) as expired:
+            self._start(channel, argv, mark, expired, self._policy.step)
+        return SshSession(f"{self._name}: `{_shown(argv)}`", channel, lambda: self._cut(channel, mark, "TERM"))
 
     def put(self, data: bytes, path: str, *, mode: int = 0o600) -> None:
         """Write a file through a temporary one beside it. Raises CommandFailedError, ConnectionLostError."""
@@ -128,9 +138,10 @@ class SshExecutor:
 
     def _exchange(self, argv: Sequence[str], stdin: bytes, timeout: float, *, check: bool) -> _Raw:
         started = time.monotonic()
+        mark = _mark()
         channel = self._channel(argv, timeout)
-        with self._time_limit(channel, timeout) as expired:
-            self._start(channel, argv, expired, timeout)
+        with self._time_limit(channel, mark, timeout) as expired:
+            self._start(channel, argv, mark, expired, timeout)
             # stdin and stderr have threads of their own: with one thread, 2 MiB (the SSH window) in the one that
             # is not being served would stop the other for ever.
             writer = _thread(lambda: _feed(channel, stdin))
@@ -143,7 +154,7 @@ class SshExecutor:
         writer.join(_END_SECONDS)
         seconds = time.monotonic() - started
         raw = _Raw(b"".join(output), b"".join(errors), code, self._transport.exit_signal(channel), seconds)
-        if expired.is_set() and raw.code < 0:  # also when our own KILL was reported back
+        if expired.is_set():  # whatever it ended with then was our doing
             raise self._too_late(argv, timeout)
         return self._judge(argv, raw, check=check)
 
@@ -167,9 +178,11 @@ class SshExecutor:
                 raise self._too_late(argv, min(timeout, self._policy.step)) from error
             raise ConnectionLostError(f"{self._name}: sshd opened no channel ({error})") from error
 
-    def _start(self, channel: paramiko.Channel, argv: Sequence[str], expired: threading.Event, timeout: float) -> None:
+    def _start(
+        self, channel: paramiko.Channel, argv: Sequence[str], mark: str, expired: threading.Event, timeout: float
+    ) -> None:
         try:
-            channel.exec_command(shlex.join(argv))  # the one place where arguments are quoted
+            channel.exec_command(_command(argv, mark))
         except (paramiko.SSHException, OSError, EOFError) as error:
             channel.close()
             if expired.is_set():
@@ -186,12 +199,12 @@ class SshExecutor:
         return CommandTimeoutError(f"{self._name}: `{_shown(argv)}` did not end within {timeout:g} s")
 
     @contextlib.contextmanager
-    def _time_limit(self, channel: paramiko.Channel, timeout: float) -> Iterator[threading.Event]:
+    def _time_limit(self, channel: paramiko.Channel, mark: str, timeout: float) -> Iterator[threading.Event]:
         expired = threading.Event()
 
         def cut() -> None:
             expired.set()
-            self._cut(channel, "KILL")
+            self._cut(channel, mark, "KILL")
 
         watchdog = threading.Timer(timeout, cut)
         watchdog.daemon = True
@@ -199,24 +212,37 @@ class SshExecutor:
         try:
             yield expired
         except BaseException:  # Ctrl-C too: leave no command running over there
-            self._cut(channel, "KILL")
+            self._cut(channel, mark, "KILL")
             raise
         finally:
             watchdog.cancel()
 
-    def _cut(self, channel: paramiko.Channel, name: str) -> None:
+    def _cut(self, channel: paramiko.Channel, mark: str, name: str) -> None:
         """Signal the command and close its channel; when even that does not get through, drop the connection."""
+        if not channel.closed and not channel.status_event.is_set():
+            _thread(lambda: self._kill(mark, name)).join(_KILL_SECONDS)
+        closing = _thread(channel.close)
+        closing.join(_END_SECONDS)
+        if closing.is_alive():
+            self._transport.close()
 
-        def end() -> None:
-            with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
-                if not channel.closed:
-                    self._transport.send_signal(channel, name)
+    def _kill(self, mark: str, name: str) -> None:
+        with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+            channel = self._transport.open_session(timeout=_KILL_SECONDS)
+            try:
+                channel.exec_command(_command(["sh", "-c", _KILL_SCRIPT, "kill", name, f"{_MARK}={mark}"]))
+                channel.status_event.wait(_KILL_SECONDS)
+            finally:
                 channel.close()
 
-        ending = _thread(end)
-        ending.join(_END_SECONDS)
-        if ending.is_alive():
-            self._transport.close()
+
+def _command(argv: Sequence[str], mark: str | None = None) -> str:
+    """Quote arguments for the remote shell: the one place that does. ``exec`` leaves no shell waiting behind it."""
+    return f"{_MARK}={mark} exec {shlex.join(argv)}" if mark else f"exec {shlex.join(argv)}"
+
+
+def _mark() -> str:
+    return uuid.uuid4().hex
 
 
 def _thread(work: Callable[[], None]) -> threading.Thread:

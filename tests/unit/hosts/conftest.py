@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -38,7 +39,7 @@ def new_key() -> tuple[paramiko.Ed25519Key, str]:
 
 
 class _ServerTransport(paramiko.Transport):
-    """Hands "signal" requests to the server, which paramiko's own would drop."""
+    """Starts an accepted command only after the client was told so, as sshd does."""
 
     _active_check_timeout = 0.02  # how soon its thread notices that the test is over
 
@@ -51,14 +52,8 @@ class _ServerTransport(paramiko.Transport):
         }
 
     def _request(self, channel: paramiko.Channel, message: paramiko.Message) -> None:
-        start = message.packet.tell()
-        if message.get_text() == "signal":
-            message.get_boolean()
-            self._ssh_server.on_signal(channel, message.get_text())
-            return
-        message.packet.seek(start)
         channel._handle_request(message)  # type: ignore[attr-defined]  # stubs leave inner methods out
-        while self._ssh_server.accepted:  # only now has the client been told that its command starts
+        while self._ssh_server.accepted:
             self._ssh_server.spawn(self._ssh_server.accepted.pop())
 
     def await_channel(self, chanid: int) -> paramiko.Channel:
@@ -85,12 +80,13 @@ class _Interface(paramiko.ServerInterface):
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         text = command.decode()
-        self.server.commands.append(text)
-        if text == "deaf":  # never answers the request itself: keeps the connection's thread busy
+        plain = re.sub(r"^(PROXYBENCH_RUN=\w+ )?exec ", "", text)
+        self.server.commands.append(plain)
+        if plain == "deaf":  # never answers the request itself: keeps the connection's thread busy
             self.server.released.wait(20)
             return False
-        self.server.accepted.append(lambda: self.server.execute(channel, text))
-        return text != "refused"
+        self.server.accepted.append(lambda: self.server.execute(channel, text, plain))
+        return plain != "refused"
 
     def check_channel_direct_tcpip_request(
         self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
@@ -112,7 +108,6 @@ class SshServer:
     client_key: paramiko.PKey
     commands: list[str] = field(default_factory=list)
     forwards: list[tuple[str, int]] = field(default_factory=list)
-    signals: list[str] = field(default_factory=list)
     accepted: list[Callable[[], None]] = field(default_factory=list)
     connections: int = 0
     late: float = 0.0  # seconds during which connections are refused
@@ -142,19 +137,12 @@ class SshServer:
         self.threads.append(thread)
         thread.start()
 
-    def on_signal(self, channel: paramiko.Channel, name: str) -> None:
-        self.signals.append(name)
-        process = self.processes.get(channel)
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, getattr(signal, f"SIG{name}"))
-
-    def execute(self, channel: paramiko.Channel, command: str) -> None:
-        if command == "drop":
+    def execute(self, channel: paramiko.Channel, command: str, plain: str) -> None:
+        if plain == "drop":
             channel.sendall(b"half a li")
             channel.transport.close()  # type: ignore[union-attr]  # a channel here has one
             return
-        if command in {"hang", "refused"}:
+        if plain in {"hang", "refused"}:
             return
         process = subprocess.Popen(
             ["/bin/sh", "-c", command],
