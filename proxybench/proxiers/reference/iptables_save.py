@@ -190,7 +190,9 @@ def _options(words: list[str]) -> list[Option]:
     found: list[Option] = []
     negated = False
     for word in words:
-        if word == "!":
+        if found and found[-1].name == "--comment" and not found[-1].values:
+            found[-1] = Option("--comment", (word,), found[-1].negated)  # whatever it looks like
+        elif word == "!":
             negated = True
         elif word.startswith("-") and len(word) > 1 and not word[1].isdigit():
             found.append(Option(_LONG.get(word, word), (), negated))
