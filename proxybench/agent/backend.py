@@ -20,6 +20,7 @@ import time
 BACKLOG = 4096
 ACCEPTS_PER_WAKE = 256  # then established connections get their turn
 CHUNK = 4096
+HIGHEST_PORT = 65_535
 IP_PKTINFO = 8  # <linux/in.h>; the socket module has no name for it before Python 3.14
 PKTINFO = struct.Struct("=I4s4s")  # interface index, local address to send from, destination of what came
 GONE = (errno.ECONNABORTED, errno.EAGAIN, errno.EINTR, errno.EPROTO, errno.EPERM)
@@ -163,21 +164,20 @@ def _send(connection: Connection) -> None:
 
 def main(arguments: list[str]) -> None:
     """Serve until SIGTERM; print ``ready PORT`` once connections are accepted."""
-    options = {"--port": 0.0, "--idle-s": 60.0, "--max-connections": 20_000.0}
+    given = dict(zip(arguments[::2], arguments[1::2]))  # noqa: B905 - strict= is of Python 3.10
     try:
-        for name, value in zip(arguments[::2], arguments[1::2]):  # noqa: B905 - strict= is of Python 3.10
-            if name not in options:
-                sys.exit(USAGE)
-            options[name] = float(value)
-    except ValueError:
+        port = int(given.pop("--port"))
+        idle_s = float(given.pop("--idle-s", "60"))
+        most = int(given.pop("--max-connections", "20000"))
+    except (KeyError, ValueError):
         sys.exit(USAGE)
-    if len(arguments) % 2:
+    if given or len(arguments) % 2 or not 0 <= port <= HIGHEST_PORT or not idle_s > 0 or most < 1:
         sys.exit(USAGE)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    backend = Backend(int(options["--port"]), options["--idle-s"], int(options["--max-connections"]))
+    backend = Backend(port, idle_s, most)
     sys.stdout.write(f"ready {backend.port}\n")
     sys.stdout.flush()
     backend.run()

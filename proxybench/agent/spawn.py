@@ -24,7 +24,10 @@ CGROUP_LIMIT_S = 2.0  # how long killed members may take to leave their cgroup
 
 
 class Process:
-    """A program that was started; ``code`` is None while it runs, negative when a signal ended it."""
+    """A program that was started; ``code`` is None while it runs, negative when a signal ended it.
+
+    Its zombie is kept until ``sweep``: so its pid, which is also its group's, cannot come to name a stranger.
+    """
 
     def __init__(self, pid: int, cgroup: str | None, grace_s: float) -> None:
         self.pid = pid
@@ -35,9 +38,9 @@ class Process:
     def poll(self) -> int | None:
         """Return the exit code if the program has ended."""
         if self.code is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is not None:
+                self.code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
         return self.code
 
     def signal(self, number: int) -> None:
@@ -60,6 +63,7 @@ class Process:
         """Kill what the ended program left in its group or cgroup, remove the cgroup; return whether it is gone."""
         with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing is left: the usual case
             os.killpg(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, os.WNOHANG)
         return self.cgroup is None or _remove_cgroup(self.cgroup)
 
 
@@ -150,8 +154,8 @@ def _fork(argv: list[str], env: dict[str, str], cgroup: str | None, log: str) ->
                 action()
             step = f"execute {argv[0]}"
             os.execvpe(argv[0], argv, env)  # noqa: S606 - an argument list, never a shell
-        except OSError as error:
-            os.write(writer, f"cannot {step}: {error.strerror}".encode())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
+            os.write(writer, f"cannot {step}: {getattr(error, 'strerror', None) or error}".encode())
         finally:
             os._exit(127)
     os.close(writer)

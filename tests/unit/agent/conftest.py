@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import queue
+import ssl
 import subprocess
 import sys
 import threading
@@ -128,6 +129,13 @@ class Api(http.server.ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def secure(self, certificate: Path) -> str:
+        """Speak TLS from now on, with the certificate and key in that file; return the URL."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        return f"https://localhost:{self.server_address[1]}"
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -121,7 +121,18 @@ def test_beyond_the_most_connections_the_longest_idle_goes(zipapp: Path) -> None
         assert backend.stop() == 0
 
 
-@pytest.mark.parametrize("arguments", [["backend", "--port"], ["backend", "--port", "x"], ["backend", "--what", "1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["backend"],
+        ["backend", "--port"],
+        ["backend", "--port", "x"],
+        ["backend", "--port", "65536"],
+        ["backend", "--port", "1", "--what", "1"],
+        ["backend", "--port", "1", "--idle-s", "nan"],
+        ["backend", "--port", "1", "--max-connections", "0"],
+    ],
+)
 def test_wrong_arguments_are_answered_with_the_usage(zipapp: Path, arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, str(zipapp), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 1

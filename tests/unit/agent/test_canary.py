@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import datetime as dt
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from proxybench.agent.requests import Await, Change, Write
 from proxybench.errors import AgentError
@@ -14,6 +20,7 @@ from .talker import Talker, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from proxybench.agent.client import AgentClient
 
@@ -188,6 +195,52 @@ def test_probing_does_not_wait_for_a_slow_api(agent: AgentClient, talker: Talker
     first = seen.probes[0].first_ns
     assert first is not None
     assert first - seen.ack_ns < -200 * MS  # reported raw, although negative
+
+
+def certificate(path: Path) -> str:
+    """Write a certificate for localhost and its key; return the certificate alone."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    public = built.public_bytes(Encoding.PEM)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(public + private)
+    return public.decode()
+
+
+@both_pythons
+def test_a_change_over_tls_checks_the_certificate(agent: AgentClient, talker: Talker, api: Api, tmp_path: Path) -> None:
+    authority = certificate(tmp_path / "server.pem")
+    url = api.secure(tmp_path / "server.pem")
+    api.on_write = lambda: setattr(talker, "name", "10.0.0.2")
+    change = Change(
+        (Write("POST", "/a", {"x": "y" * 100_000}), Write("POST", "/b", {})),
+        (Await("127.0.0.1", talker.port, "answer", 5, want=("10.0.0.2",)),),
+    )
+    agent.api(url, "geheim", authority)
+    assert agent.change(change).statuses == (200, 200)
+    assert [entry[1] for entry in api.got] == ["/a", "/b"]
+    agent.api(url, "geheim", certificate(tmp_path / "another.pem"))
+    with pytest.raises(AgentError, match=r"^node1: change: cannot connect to the API at localhost:.*CERTIFICATE"):
+        agent.change(change)
+
+
+def test_dropped_syns_give_way_to_new_ones(agent: AgentClient) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
+        port = deaf.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):  # the one that the queue has room for
+            seen = agent.await_(Await("127.0.0.1", port, "answer", 0.3, pending=4, max_interval_fraction=0))
+    assert seen.censored
+    assert seen.attempts > 20  # and not one per second, as the kernel repeats a SYN
+    assert seen.errors == {"SILENT": seen.attempts - 4}
 
 
 @both_pythons

@@ -119,6 +119,7 @@ def test_what_cannot_be_spawned_says_why(agent: AgentClient, tmp_path: Path) -> 
     for arguments, message in (
         ((["/nonexistent/program"], log), "cannot execute /nonexistent/program: No such file or directory"),
         ((["true"], "/nonexistent/log"), "cannot write /nonexistent/log: No such file or directory"),
+        ((["true", "a\0b"], log), "cannot execute true: embedded null byte"),
         (([], log), "argv must name a program"),
     ):
         with pytest.raises(AgentError) as caught:
