@@ -205,7 +205,7 @@ def _draw_line(axes: Axes, line: Line, number: int) -> None:
             [spot.y for spot in spots],
             yerr=[lows, highs],
             fmt="none",
-            ecolor=look.light,
+            color=look.light,
             elinewidth=1.1,
             capsize=2.6,
             capthick=1.1,

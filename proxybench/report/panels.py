@@ -101,7 +101,7 @@ def line_panels(
 
     ``quantity`` begins the y label; ``reference`` are the direct connections, pooled over the modes.
     """
-    panels = []
+    drawn = []
     references = list(reference)
     for (scenario, position, traffic, clock, endpoints), group in _grouped(records):
         beside = [
@@ -110,14 +110,14 @@ def line_panels(
             if (record.position, record.traffic, record.clock, record.endpoints_per_service)
             == (position, traffic, clock, endpoints)
         ]
-        lines = _lines(group, "services")
-        if beside:
-            lines = [*lines, _reference(beside)]
-        if any(len(line.spots) > 1 for line in lines) or len(_grouped(records)) == 1:
-            title = _title(records, scenario, position, traffic, endpoints)
-            label = f"{quantity} ({clock_short(clock)})"
-            panels.append(LinePanel(title, "Services", label, group[0].unit, tuple(lines), log))
-    return [*panels, *_endpoint_panels(records, quantity, log=log)]
+        lines = [*_lines(group, "services"), *([_reference(beside)] if beside else [])]
+        title = _title(records, scenario, position, traffic, endpoints)
+        label = f"{quantity} ({clock_short(clock)})"
+        drawn.append(LinePanel(title, "Services", label, group[0].unit, tuple(lines), log))
+    over_endpoints = _endpoint_panels(records, quantity, log=log)
+    # Single dots are worth a panel only where a run has nothing else to show.
+    lines_only = [panel for panel in drawn if any(len(line.spots) > 1 for line in panel.lines)]
+    return [*lines_only, *over_endpoints] or drawn
 
 
 def bar_panels(records: Sequence[SummaryRecord]) -> list[BarPanel]:

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxybench.report.panels import AGENT, SOFTIRQ, SYSTEM, USER, WHOLE, bar_panels, curve_panels, line_panels
+from tests.unit.report.conftest import make_record
+
+if TYPE_CHECKING:
+    from proxybench.report.data import ReportData
+
+
+def test_scenarios_have_panels_in_the_order_of_reading(data: ReportData) -> None:
+    panels = line_panels(data.of("sync.end_to_end"), "sync latency")
+    assert [panel.title for panel in panels] == [
+        "Cold start with N Services",
+        "One Service added to N",
+        "One endpoint changed",
+        "One Service deleted",
+    ]
+    assert {panel.y_label for panel in panels} == {"sync latency (instruction clock, not real time)"}
+    assert [line.label for line in panels[0].lines] == ["iptables", "IPVS", "userspace"]
+    assert [spot.bounded for spot in panels[0].lines[2].spots] == [False, False, False, True]
+
+
+def test_clocks_never_share_a_panel() -> None:
+    records = [make_record(services=size, clock=clock) for clock in ("wall", "instructions") for size in (10, 100)]
+    panels = line_panels(records, "sync latency")
+    assert [panel.y_label for panel in panels] == [
+        "sync latency (instruction clock, not real time)",
+        "sync latency (wall clock)",
+    ]
+
+
+def test_one_service_with_many_endpoints_has_a_panel_of_its_own() -> None:
+    scale = [make_record(services=size) for size in (10, 100)]
+    wide = [make_record(services=1, endpoints_per_service=width) for width in (10, 100, 1000)]
+    panels = line_panels([*scale, *wide], "sync latency")
+    assert [(panel.title, panel.x_label) for panel in panels] == [
+        ("One Service added to N, 2 endpoints each", "Services"),
+        ("1 Service: One Service added to N", "Endpoints of each Service"),
+    ]
+    assert [spot.x for spot in panels[1].lines[0].spots] == [10, 100, 1000]
+
+
+def test_a_run_of_one_size_shows_dots() -> None:
+    (panel,) = line_panels([make_record()], "sync latency")
+    assert len(panel.lines[0].spots) == 1
+
+
+def test_proxiers_are_told_apart() -> None:
+    records = [make_record(services=size, proxier=name) for name in ("reference", "kube-proxy") for size in (10, 100)]
+    (panel,) = line_panels(records, "sync latency")
+    assert [(line.label, line.style) for line in panel.lines] == [
+        ("iptables, kube-proxy", 0),
+        ("iptables, reference", 1),
+    ]
+
+
+def test_bars_split_the_loop_where_the_parts_are_known() -> None:
+    parts = {"cpu.control_loop": 10.0, "cpu.control_loop.user": 4.0, "cpu.control_loop.system": 6.0, "cpu.agent": 1.0}
+    records = [make_record(metric=metric, median=value) for metric, value in parts.items()]
+    (panel,) = bar_panels(records)
+    assert panel.groups[0][0] == "1,000 Services"
+    assert panel.groups[0][1][0].parts == ((USER, 4.0), (SYSTEM, 6.0), (AGENT, 1.0))
+    assert panel.groups[0][1][0].total == 11.0
+    (whole,) = bar_panels([records[0], make_record(metric="cpu.softirq", median=3.0)])
+    assert whole.groups[0][1][0].parts == ((WHOLE, 10.0), (SOFTIRQ, 3.0))
+
+
+def test_curves_have_a_panel_per_size(data: ReportData) -> None:
+    panels = curve_panels(data.curves)
+    assert [panel.title for panel in panels] == ["10 Services", "100 Services", "1,000 Services", "10,000 Services"]
+    _, label, values, shares = panels[0].curves[0]
+    assert label == "iptables"
+    assert list(values) == sorted(values)
+    assert (shares[0], shares[-1]) == (0.0, 1.0)

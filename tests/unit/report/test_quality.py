@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxybench.model import Mode
+from proxybench.report.data import ADDED, added_latency
+from proxybench.report.quality import conformance_table, noise_table, observer_table
+from proxybench.report.terminal import summary_table
+from proxybench.results.manifest import Conformance
+from proxybench.stats.series import Series, SeriesKey
+from tests.unit.report.conftest import make_record
+
+if TYPE_CHECKING:
+    from proxybench.report.data import ReportData
+
+
+def test_noise_is_half_an_interval_of_the_median() -> None:
+    table = noise_table([make_record(), make_record(services=10, ci_low=99e6, ci_high=101e6)], "caption")
+    assert table is not None
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["sync.end_to_end", "2", "3 %", "5 %", "iptables, 1,000 Services, add-one"]
+    ]
+    assert noise_table([make_record(ci_low=None, ci_high=None)], "caption") is None
+
+
+def test_the_observer_is_held_to_two_per_cent(data: ReportData) -> None:
+    agent = make_record(metric="cpu.agent", median=3e6, scenario="idle")
+    window = replace(agent, metric="cpu.window", median=100e6)
+    table = observer_table(replace(data, records=(agent, window)), "caption")
+    assert table is not None
+    assert [cell.text for cell in table.rows[0]] == [
+        "Idle",
+        "3 ms",
+        "3 %",
+        "above the limit of 2 % of a core (iptables, 1,000 Services)",
+    ]
+    assert table.rows[0][3].state == "fail"
+    unknown = observer_table(replace(data, records=(agent,)), "caption")
+    assert unknown is not None
+    assert unknown.rows[0][3].text == "not known: the run holds no cpu.window"
+
+
+def test_a_failed_check_says_where_and_why() -> None:
+    checks = [
+        Conformance(Mode.IPVS, 10, "VIP answers", passed=True),
+        Conformance(Mode.IPVS, 100, "VIP answers", passed=False, detail="timed out"),
+        Conformance(Mode.IPTABLES, 10, "VIP answers", passed=True),
+    ]
+    table = conformance_table(checks)
+    assert table is not None
+    assert [(cell.text, cell.detail) for cell in table.rows[0][1:]] == [
+        ("✓ passed", "at 10 Services"),
+        ("✗ failed", "at 100 Services: timed out"),
+    ]
+    assert conformance_table([]) is None
+
+
+def series(metric: str, values: list[float], position: str = "last") -> Series:
+    key = SeriesKey(
+        "ipvs", "reference", 10, 2, "steady", "tcp-clusterip", position, f"forwarding.{metric}", "ns", "wall"
+    )
+    labels = tuple(("r", number) for number in range(len(values)))
+    array = np.array(values)
+    return Series(key, labels, array, np.zeros(len(values), dtype=np.bool_), len(values), 0, 0.0, 0.0)
+
+
+def test_added_latency_is_paired_by_repetition() -> None:
+    (record,) = added_latency([series("connect", [110.0, 222.0, 331.0]), series("direct", [100.0, 210.0, 320.0])])
+    assert (record.metric, record.median, record.n) == (ADDED, 11.0, 3)
+    assert record.ci_low is not None
+    assert record.ci_low > 8
+
+
+def test_a_direct_measurement_without_position_serves_all() -> None:
+    found = added_latency([series("connect", [110.0]), series("direct", [100.0], "none")])
+    assert [record.median for record in found] == [10.0]
+    assert added_latency([series("connect", [110.0])]) == []
+
+
+def test_the_terminal_table_has_a_column_per_mode(data: ReportData) -> None:
+    table = summary_table([record for record in data.records if record.metric == "forwarding.established"])
+    assert [str(column.header) for column in table.columns] == [
+        "Metric",
+        "Scenario",
+        "Services",
+        "iptables",
+        "IPVS",
+        "userspace",
+    ]
+    assert table.row_count == 4
+    assert list(table.columns[2].cells) == ["10", "100", "1,000", "10,000"]
+    assert table.caption == "instruction clock: 1 ns per executed guest instruction — not real time"

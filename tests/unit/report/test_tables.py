@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from proxybench.report.tables import best_of, bounded_text, full, interval_text, median_text, pivot
+from proxybench.report.words import clock_long, count, exact, human, join, span
+from tests.unit.report.conftest import make_record
+
+FAST = make_record(mode="ipvs", median=50e6, ci_low=48e6, ci_high=52e6)
+SLOW = make_record()
+TIED = make_record(mode="userspace", median=51e6, ci_low=49e6, ci_high=53e6)
+TIMED_OUT = make_record(mode="userspace", median=20e9, ci_low=None, ci_high=None, censored=4)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (95_123_456, "ns", "95.1 ms"),
+        (999, "ns", "999 ns"),
+        (-41_400, "ns", "\N{MINUS SIGN}41.4 µs"),
+        (3 * 2**20, "bytes", "3 MiB"),
+        (2.5, "things", "2.5 things"),
+    ],
+)
+def test_human(value: float, unit: str, text: str) -> None:
+    assert human(value, unit) == text
+
+
+def test_exact_keeps_every_digit() -> None:
+    assert exact(95_123_456.0, "ns") == "95,123,456 ns"
+    assert exact(0.5, "ns") == "0.5 ns"
+
+
+def test_an_interval_names_a_common_unit_once() -> None:
+    assert span(225e6, 232e6, "ns") == "225 \N{EN DASH} 232 ms"
+    assert span(959e6, 1.01e9, "ns") == "959 ms \N{EN DASH} 1.01 s"
+    assert span(-42_100, -40_300, "ns") == "\N{MINUS SIGN}42.1 to \N{MINUS SIGN}40.3 µs"
+
+
+def test_words() -> None:
+    assert count(1, "Service") == "1 Service"
+    assert count(10_000, "Service") == "10,000 Services"
+    assert join(["a", "b", "c"]) == "a, b and c"
+    assert join(["a"]) == "a"
+    assert clock_long("instructions") == "instruction clock: 1 ns per executed guest instruction — not real time"
+
+
+def test_a_censored_median_is_a_lower_bound() -> None:
+    assert median_text(TIMED_OUT) == "≥ 20 s"
+    assert interval_text(TIMED_OUT) == "time-outs"
+    assert median_text(make_record(censored=1)) == "100 ms"
+    assert bounded_text(make_record(censored=1), 120e6, 0.99) == "≥ 120 ms"
+
+
+def test_one_repetition_has_no_interval() -> None:
+    assert interval_text(make_record(ci_low=None, ci_high=None, repetitions=1)) == "one repetition"
+
+
+def test_what_has_no_meaning_is_a_dash() -> None:
+    assert bounded_text(SLOW, math.nan, 0.9) == "\N{EN DASH}"
+
+
+def test_the_best_are_those_that_may_be_equal() -> None:
+    assert best_of([SLOW, FAST]) == {FAST}
+    assert best_of([SLOW, FAST, TIED]) == {FAST, TIED}
+    assert best_of([SLOW, TIMED_OUT]) == {SLOW}
+    assert best_of([SLOW]) == set()
+    assert best_of([TIMED_OUT, TIMED_OUT]) == set()
+
+
+def test_pivot_has_a_column_per_mode_and_merges_equal_names() -> None:
+    records = [
+        *(
+            make_record(services=size, scenario=scenario)
+            for scenario in ("add-one", "cold-start")
+            for size in (10, 100)
+        ),
+        make_record(mode="ipvs", services=10, median=1e6, ci_low=1e6, ci_high=1e6),
+    ]
+    table = pivot(records, "caption")
+    assert [head.text for head in table.heads] == ["Scenario", "Services", "iptables", "IPVS"]
+    texts = [[cell.text for cell in row] for row in table.rows]
+    assert texts == [
+        ["Cold start with N Services", "10", "100 ms", "\N{EN DASH}"],
+        ["Cold start with N Services", "100", "100 ms", "\N{EN DASH}"],
+        ["One Service added to N", "10", "100 ms", "1 ms"],
+        ["One Service added to N", "100", "100 ms", "\N{EN DASH}"],
+    ]
+    assert [row[0].rows for row in table.rows] == [2, 0, 2, 0]
+    assert [row[3].best for row in table.rows] == [False, False, True, False]
+    assert table.rows[2][3].title == "1,000,000 ns"
+
+
+def test_sizes_are_ordered_as_numbers() -> None:
+    table = pivot([make_record(services=size) for size in (10_000, 10, 1000, 100)], "caption")
+    assert [row[0].text for row in table.rows] == ["10", "100", "1,000", "10,000"]
+
+
+def test_an_unranked_mode_never_wins() -> None:
+    table = pivot([FAST, SLOW, make_record(mode="userspace", median=1.0)], "caption", unranked=("userspace",))
+    assert [cell.best for cell in table.rows[0][1:]] == [False, True, False]
+
+
+def test_full_table_shows_everything() -> None:
+    table = full([TIMED_OUT], "caption", metric=True)
+    row = dict(zip((head.text for head in table.heads), (cell.text for cell in table.rows[0]), strict=True))
+    assert row == {
+        "Metric": "sync.end_to_end",
+        "Scenario": "One Service added to N",
+        "Position": "\N{EN DASH}",
+        "Path": "tcp-clusterip",
+        "Mode": "userspace",
+        "Proxier": "reference",
+        "Services": "1,000",
+        "Endpoints": "2",
+        "Median": "≥ 20 s",
+        "95 % interval": "time-outs",
+        "p90": "≥ 110 ms",
+        "p99": "≥ 120 ms",
+        "Samples": "5",
+        "Repetitions": "5",
+        "Time-outs": "4",
+    }
