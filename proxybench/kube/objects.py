@@ -91,7 +91,7 @@ class AddressPlan:
         """Return endpoint ``number`` of the whole population, on the nodes by turns.
 
         Addresses are unique for as many endpoints as the smallest range has room for, times the number of nodes
-        (two /17: 64,510); after that they start again, so that two Services share an address. That is harmless for
+        (two /17: 65,022); after that they start again, so that two Services share an address. That is harmless for
         rules, since an endpoint belongs to its Service, and one Service's own endpoints never repeat within that
         number.
         """
@@ -118,7 +118,11 @@ class Population:
         return service_name(index)
 
     def pods(self, index: int) -> tuple[Pod, ...]:
-        """Return the endpoints of Service ``index``, all on one node (see ``on_first_node``)."""
+        """Return the endpoints of Service ``index``, all on one node (see ``on_first_node``).
+
+        Addresses repeat (see ``AddressPlan.pod``) once all Services together have more endpoints than the smallest
+        range has room for: two /17 hold 32,511, so 10,000 Services of two or three endpoints share none.
+        """
         places = len(self.plan.pod_ranges)
         place = 0 if self.on_first_node(index) else 1 + index // _ELSEWHERE % (places - 1)
         first = index * self.endpoints_per_service

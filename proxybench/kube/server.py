@@ -25,7 +25,7 @@ from proxybench.kube.handler import ApiHandler
 from proxybench.kube.store import Store
 
 _HOST = "127.0.0.1"
-_SHUTDOWN_SECONDS = 0.5  # for requests under way; watches are cut
+_SHUTDOWN_SECONDS = 0.1  # for requests under way; watches are cut
 _BACKLOG = 1024
 _INPUT_CHUNK = 4096
 
@@ -74,7 +74,7 @@ async def _serve(token: str, context: ssl.SSLContext | None, arguments: argparse
             if context is not None:
                 await web.TCPSite(runner, _HOST, 0, backlog=_BACKLOG, ssl_context=context).start()
         except OSError as error:
-            print(f"cannot listen on {_HOST}:{arguments.port}: {error.strerror}", file=sys.stderr)  # noqa: T201 - a program's last word
+            print(f"cannot listen on {_HOST}:{arguments.port}: {os.strerror(error.errno)}", file=sys.stderr)  # noqa: T201 - a program's last word
             return 1
         _announce([address[1] for address in runner.addresses], arguments.ready_file)
         await stopped.wait()

@@ -8,6 +8,7 @@ other are 10,000 round trips. Its generated models are left aside (they cost mor
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -159,7 +160,8 @@ class Transport:
 
     def _unreachable(self, method: str, path: str, error: Exception) -> ApiError:
         cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-        words = (isinstance(cause, OSError) and cause.strerror) or str(cause) or type(cause).__name__
+        known = isinstance(cause, OSError) and cause.errno
+        words = os.strerror(cause.errno) if known else str(cause) or type(cause).__name__
         return ApiError(f"{method} {path}: cannot reach the Kubernetes API at {self._url}: {words}")
 
 

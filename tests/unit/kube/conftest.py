@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxybench.kube.objects import AddressPlan, Population
+from proxybench.kube.serve_process import ApiServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ApiServerProcess]:
+    with ApiServerProcess(addresses=["198.18.0.1"]) as running:
+        yield running
+
+
+@pytest.fixture
+def plan() -> AddressPlan:
+    return AddressPlan("10.96.0.0/12", (("node1", "10.244.0.0/17"), ("node2", "10.244.128.0/17")), 8080)
+
+
+@pytest.fixture
+def population(plan: AddressPlan) -> Population:
+    return Population(plan, endpoints_per_service=2)
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    def wait(holds: Callable[[], bool]) -> None:
+        end = time.monotonic() + 10
+        while not holds():
+            assert time.monotonic() < end, "it did not come true within 10 s"
+            time.sleep(0.01)
+
+    return wait

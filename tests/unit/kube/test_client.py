@@ -1,0 +1,300 @@
+"""One behaviour, two implementations: the real client against the server process, and the fake."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxybench.errors import ApiError
+from proxybench.kube.base import Kind, Ref, ServiceApi
+from proxybench.kube.cleanup import cleanup
+from proxybench.kube.client import KubernetesServiceApi
+from proxybench.kube.fake import FakeServiceApi
+from proxybench.kube.objects import NAMESPACE, SELECTOR, AddressPlan, Population
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxybench.kube.serve_process import ApiServerProcess
+
+
+@pytest.fixture(params=["real", "fake"])
+def api(request: pytest.FixtureRequest, server: ApiServerProcess) -> Iterator[ServiceApi]:
+    made: ServiceApi = KubernetesServiceApi(server.url, server.token) if request.param == "real" else FakeServiceApi()
+    with made:
+        yield made
+
+
+@pytest.fixture
+def namespace(api: ServiceApi) -> Iterator[str]:
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    api.ensure_namespace(name)
+    yield name
+    cleanup(api, name)
+
+
+@pytest.fixture
+def population(plan: AddressPlan, namespace: str) -> Population:
+    return Population(plan, 2, namespace)
+
+
+def names(api: ServiceApi, kind: Kind, namespace: str, label: str = "") -> list[str]:
+    return [found["metadata"]["name"] for found in api.list(kind, namespace, label)]
+
+
+def test_create_list_replace_delete(api: ServiceApi, population: Population, namespace: str) -> None:
+    services = [population.service(index) for index in range(7)]
+    seen: list[tuple[int, int]] = []
+    bulk = api.create_many(services, lambda done, total: seen.append((done, total)))
+    assert (bulk.objects, bulk.retries) == (7, 0)
+    assert bulk.started_ns < bulk.ended_ns <= time.monotonic_ns()
+    assert seen[-1] == (7, 7)
+    assert names(api, Kind.SERVICE, namespace) == [f"svc-{index:05d}" for index in range(7)]
+    changed = {**services[3], "metadata": {**services[3]["metadata"], "labels": {"other": "1"}}}
+    api.replace_many([changed])
+    assert len(names(api, Kind.SERVICE, namespace, SELECTOR)) == 6
+    assert names(api, Kind.SERVICE, namespace, "other=1") == ["svc-00003"]
+    refs = [Ref.of(found) for found in services[:2]]
+    api.delete_many([*refs, Ref(Kind.SERVICE, namespace, "never-there")])
+    api.delete_collection(Kind.SERVICE, namespace, SELECTOR)
+    assert names(api, Kind.SERVICE, namespace) == ["svc-00003"]
+
+
+def test_what_is_listed_can_be_written_again(api: ServiceApi, population: Population, namespace: str) -> None:
+    api.create_many(population.endpoint_slices(0, 1))
+    (found,) = api.list(Kind.ENDPOINT_SLICE, namespace)
+    assert (found["kind"], found["apiVersion"]) == ("EndpointSlice", "discovery.k8s.io/v1")
+    api.replace_many([found])
+    assert list(api.list(Kind.ENDPOINT_SLICE, namespace)) == [found]
+
+
+def test_a_list_of_several_pages(api: ServiceApi, population: Population, namespace: str) -> None:
+    api.create_many([population.service(index) for index in range(1001)])
+    assert names(api, Kind.SERVICE, namespace) == [f"svc-{index:05d}" for index in range(1001)]
+
+
+def test_refusals_name_the_request(api: ServiceApi, population: Population, namespace: str) -> None:
+    service = population.service(0)
+    with pytest.raises(ApiError) as caught:
+        api.replace_many([service])
+    assert str(caught.value) == (
+        f'PUT /api/v1/namespaces/{namespace}/services/svc-00000: 404 NotFound: services "svc-00000" not found'
+    )
+    assert caught.value.status == 404
+    api.create_many([service])
+    with pytest.raises(ApiError) as caught:
+        api.create_many([population.service(1), service])
+    assert str(caught.value) == (
+        f'POST /api/v1/namespaces/{namespace}/services: 409 AlreadyExists: services "svc-00000" already exists'
+    )
+    with pytest.raises(ApiError) as caught:
+        api.list(Kind.SERVICE, namespace, "a b")
+    assert str(caught.value) == (
+        f'GET /api/v1/namespaces/{namespace}/services: 400 BadRequest: unable to parse requirement: "a b"'
+    )
+
+
+def test_objects_given_are_left_as_they_were(api: ServiceApi, population: Population) -> None:
+    service = population.service(0)
+    api.create_many([service])
+    assert service == population.service(0)
+
+
+def test_a_namespace_may_be_ensured_twice(api: ServiceApi, namespace: str) -> None:
+    api.ensure_namespace(namespace)
+    assert namespace in names(api, Kind.NAMESPACE, "", SELECTOR)
+
+
+def test_nodes_are_created_and_replaced(api: ServiceApi) -> None:
+    name = f"n-{uuid.uuid4().hex[:8]}"
+    api.put_node(name, "198.18.0.1", "10.244.0.0/17")
+    api.put_node(name, "198.18.0.2", "10.244.0.0/17")
+    (found,) = [node for node in api.list(Kind.NODE) if node["metadata"]["name"] == name]
+    assert found["status"]["addresses"][0] == {"type": "InternalIP", "address": "198.18.0.2"}
+    assert found["spec"] == {"podCIDR": "10.244.0.0/17", "podCIDRs": ["10.244.0.0/17"]}
+
+
+def test_watch(api: ServiceApi, population: Population, namespace: str) -> None:
+    api.create_many([population.service(0)])
+    events = api.watch(Kind.SERVICE, namespace, seconds=5)
+    first = next(iter(events))
+    assert (first.type, first.obj["metadata"]["name"]) == ("ADDED", "svc-00000")
+    since = first.obj["metadata"]["resourceVersion"]
+    api.create_many([population.service(1)])
+    api.delete_many([Ref(Kind.SERVICE, namespace, "svc-00000")])
+    later = api.watch(Kind.SERVICE, namespace, since=since, seconds=5)
+    seen = [(event.type, event.obj["metadata"]["name"]) for _, event in zip(range(2), later, strict=False)]
+    assert seen == [("ADDED", "svc-00001"), ("DELETED", "svc-00000")]
+
+
+def test_a_watch_that_ends(api: ServiceApi, namespace: str) -> None:
+    assert list(api.watch(Kind.SERVICE, namespace, seconds=1)) == []
+
+
+def test_a_watch_that_comes_too_late(api: ServiceApi, namespace: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        list(api.watch(Kind.SERVICE, namespace, since="0" if isinstance(api, FakeServiceApi) else "5"))
+    assert caught.value.status == 410
+    start = f"WATCH /api/v1/namespaces/{namespace}/services: 410 Expired: too old resource version: "
+    assert str(caught.value).startswith(start)
+
+
+def test_cleanup_takes_what_is_ours_only(api: ServiceApi, plan: AddressPlan) -> None:
+    ours = f"t-{uuid.uuid4().hex[:12]}"
+    api.ensure_namespace(ours)
+    population = Population(plan, 2, ours)
+    theirs = {**population.service(1), "metadata": {"name": f"x-{ours}", "namespace": "default"}}
+    api.create_many([population.service(0), *population.endpoint_slices(0, 1), population.endpoints(0, 1), theirs])
+    cleanup(api, "default")
+    cleanup(api, ours)
+    assert ours not in names(api, Kind.NAMESPACE, "")
+    for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.ENDPOINTS):
+        assert names(api, kind, ours) == []
+    assert f"x-{ours}" in names(api, Kind.SERVICE, "default")
+    assert "default" in names(api, Kind.NAMESPACE, "")
+
+
+def test_cleanup_waits_for_a_namespace_that_is_slow_to_go() -> None:
+    class SlowApi(FakeServiceApi):
+        def delete_many(self, refs: Any, progress: Any = None) -> Any:
+            return super().delete_many([], progress)
+
+    class Clock:
+        now = 0
+
+        def monotonic_ns(self) -> int:
+            return self.now
+
+        def utc_ns(self) -> int:
+            raise AssertionError
+
+        def sleep(self, seconds: float) -> None:
+            self.now += round(seconds * 1e9)
+
+    clock = Clock()
+    with SlowApi() as api:
+        api.ensure_namespace("ns")
+        with pytest.raises(ApiError) as caught:
+            cleanup(api, "ns", seconds=3, clock=clock)
+    assert str(caught.value) == "namespace ns is still there 3 s after it was deleted"
+    assert clock.now == pytest.approx(3.2e9)
+
+
+def test_the_fake_tells_its_writes_and_refuses_use_after_close(plan: AddressPlan) -> None:
+    api = FakeServiceApi()
+    api.ensure_namespace(NAMESPACE)
+    api.create_many([Population(plan, 2).service(0)])
+    assert api.log == ["POST /api/v1/namespaces", "POST /api/v1/namespaces/proxybench/services"]
+    api.close()
+    with pytest.raises(AssertionError, match=r"GET /api/v1/services after close\(\)"):
+        api.list(Kind.SERVICE)
+
+
+def test_no_server(plan: AddressPlan) -> None:
+    with KubernetesServiceApi("http://127.0.0.1:1", "t", request_seconds=2) as api, pytest.raises(ApiError) as caught:
+        api.ensure_namespace("x")
+    assert caught.value.status is None
+    assert str(caught.value) == (
+        "POST /api/v1/namespaces: cannot reach the Kubernetes API at http://127.0.0.1:1: Connection refused"
+    )
+
+
+def test_a_wrong_token(server: ApiServerProcess) -> None:
+    with KubernetesServiceApi(server.url, "wrong") as api, pytest.raises(ApiError) as caught:
+        api.list(Kind.SERVICE)
+    assert str(caught.value) == "GET /api/v1/services: 401 Unauthorized: Unauthorized"
+
+
+@contextmanager
+def scripted(answers: list[tuple[int, dict[str, str], bytes] | None]) -> Iterator[tuple[str, list[str]]]:
+    """Run a server that gives these answers in turn; None breaks the connection without one."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def handle_any(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            asked.append(f"{self.command} {self.path}")
+            answer = answers.pop(0)
+            if answer is None:
+                self.close_connection = True
+                return
+            self.send_response(answer[0])
+            for name, value in {**answer[1], "Content-Length": str(len(answer[2]))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer[2])
+
+        do_GET = do_POST = do_DELETE = handle_any
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{running.server_port}", asked
+        finally:
+            running.shutdown()
+            thread.join()
+
+
+BUSY = (429, {"Retry-After": "0"}, b"{}")
+BROKEN = (503, {}, b"not json")
+MADE = (201, {}, b"{}")
+TAKEN = (
+    409,
+    {},
+    b'{"kind":"Status","reason":"AlreadyExists","message":"services \\"svc-00000\\" already exists"}',
+)
+
+
+def test_what_may_pass_is_tried_again(plan: AddressPlan) -> None:
+    with scripted([BUSY, BROKEN, None, MADE]) as (url, asked), KubernetesServiceApi(url, "t") as api:
+        bulk = api.create_many([Population(plan, 1).service(0)])
+    assert (bulk.retries, len(asked)) == (3, 4)
+
+
+@pytest.mark.parametrize("lost", [BROKEN, None])
+def test_a_create_whose_answer_was_lost_has_worked(plan: AddressPlan, lost: Any) -> None:
+    with scripted([lost, TAKEN]) as (url, _), KubernetesServiceApi(url, "t") as api:
+        assert api.create_many([Population(plan, 1).service(0)]).retries == 1
+
+
+def test_a_create_that_was_put_off_and_then_refused_is_refused(plan: AddressPlan) -> None:
+    with scripted([BUSY, TAKEN]) as (url, _), KubernetesServiceApi(url, "t") as api, pytest.raises(ApiError) as caught:
+        api.create_many([Population(plan, 1).service(0)])
+    assert caught.value.status == 409
+
+
+def test_an_answer_without_status_is_told_as_it_is() -> None:
+    with scripted([(403, {}, b"go\naway")]) as (url, _), KubernetesServiceApi(url, "t") as api:
+        with pytest.raises(ApiError) as caught:
+            api.list(Kind.NODE)
+    assert str(caught.value) == "GET /api/v1/nodes: 403 error: go away"
+
+
+def test_an_old_cluster_without_deletecollection() -> None:
+    found = b'{"kind":"ServiceList","apiVersion":"v1","metadata":{},"items":[{"metadata":{"name":"a"}}]}'
+    answers: list[Any] = [(405, {}, b"{}"), (200, {}, found), (200, {}, b"{}")]
+    with scripted(answers) as (url, asked), KubernetesServiceApi(url, "t") as api:
+        api.delete_collection(Kind.SERVICE, "ns", "x=y")
+    assert asked == [
+        "DELETE /api/v1/namespaces/ns/services?labelSelector=x%3Dy",
+        "GET /api/v1/namespaces/ns/services?limit=500&labelSelector=x%3Dy",
+        "DELETE /api/v1/namespaces/ns/services/a",
+    ]
+
+
+def test_a_call_has_a_time_limit() -> None:
+    with scripted([(429, {"Retry-After": "5"}, b"{}")]) as (url, _):
+        api = KubernetesServiceApi(url, "t", bulk_seconds=0.3)
+        with api, pytest.raises(ApiError) as caught:
+            api.ensure_namespace("x")
+    assert str(caught.value) == "the Kubernetes API has not finished within 0.3 s"
