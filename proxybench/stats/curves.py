@@ -69,7 +69,7 @@ class Crossing:
 
 @dataclass(frozen=True)
 class Crossover:
-    """All crossings up to the size ``up_to``; ``first_lower`` tells who leads at the largest size told apart."""
+    """All crossings up to ``up_to``; ``first_lower`` tells who leads at the largest size told apart."""
 
     outcome: Outcome
     crossings: tuple[Crossing, ...]

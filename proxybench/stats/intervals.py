@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ def t_interval(values: FloatArray, confidence: float = CONFIDENCE) -> Interval:
 
 def t_quantile(probability: float, degrees: float) -> float:
     """Return the quantile of Student's t; the normal's for infinitely many degrees of freedom."""
-    return float(stats.t.ppf(probability, degrees)) if np.isfinite(degrees) else float(special.ndtri(probability))
+    return float(special.stdtrit(degrees, probability)) if np.isfinite(degrees) else float(special.ndtri(probability))
 
 
 def row_medians(rows: FloatArray) -> FloatArray:

@@ -53,12 +53,14 @@ class SeriesKey:
     clock: str
 
     def label(self) -> str:
-        """Name the point and metric in one line for people."""
+        """Name metric and point in one line for people."""
+        return f"{self.metric} {self.place()}"
+
+    def place(self) -> str:
+        """Name the point alone, such as ``iptables/reference 1000x2 steady tcp-clusterip last``."""
         where = "" if self.position == "none" else f" {self.position}"
-        return (
-            f"{self.metric} {self.mode}/{self.proxier} {self.services}x{self.endpoints_per_service} "
-            f"{self.scenario} {self.traffic}{where}"
-        )
+        size = f"{self.services}x{self.endpoints_per_service}"
+        return f"{self.mode}/{self.proxier} {size} {self.scenario} {self.traffic}{where}"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,183 @@
+"""The verbs that decide: compare, gate, baseline save, trend."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from rich.console import Console
+
+from proxybench.errors import ExitCode
+from proxybench.gate import outputs
+from proxybench.gate import trend as trends
+from proxybench.gate.baseline import open_side, save
+from proxybench.gate.compare import compare as compare_sides
+from proxybench.gate.side import FIELDS
+from proxybench.results.atomic import write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxybench.gate.compare import Outcome
+
+
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
+_RUN = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def share(text: str) -> float:
+    """Read a share above 0, written ``5%`` or ``0.05``; 1 and more need the sign, so that 5 is no 500 %."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*(%?)", text.strip())
+    number = float(match[1]) / (100 if match[2] else 1) if match else 0.0
+    if not match or number <= 0 or (number >= 1 and not match[2]):
+        raise click.BadParameter(f"{text!r}: write a share such as 5% or 0.05")
+    return number
+
+
+def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """Join options that several verbs have, in the order of the help."""
+
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_judging = _options(
+    click.option(
+        "--threshold",
+        type=share,
+        help="Share of the base from which a change matters. [default: 1% under the instruction clock, else 5%]",
+    ),
+    click.option(
+        "--only", multiple=True, metavar="METRIC", help="Judge only this metric, or 'forwarding.' for all of them."
+    ),
+    click.option("--across", multiple=True, type=click.Choice(FIELDS), help="Compare although this field differs."),
+    click.option("--all", "everything", is_flag=True, help="Show rows that are the same or not judged, too."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
+    click.option("--markdown", type=_FILE, help="Write a GitHub step summary."),
+)
+
+
+@click.command()
+@click.argument("base", type=_RUN)
+@click.argument("runs", type=_RUN, nargs=-1, required=True)
+@_judging
+def compare(
+    base: Path,
+    runs: tuple[Path, ...],
+    as_json: bool,
+    everything: bool,
+    markdown: Path | None,
+    **how: Any,  # noqa: ANN401 -- the options of _judging, checked by click
+) -> int:
+    """Compare runs with the first one: per metric and point the shift, its interval and a verdict.
+
+    Each may be a run's folder or a baseline file. Ends with 0 when nothing got worse, 1 when something did, 4
+    when that cannot be told.
+    """
+    first = open_side(base)
+    outcomes = [compare_sides(first, open_side(run), **how) for run in runs]
+    _print(outcomes, as_json=as_json, everything=everything)
+    _write(markdown, lambda: outputs.to_markdown(outcomes).encode())
+    return _worst(outcomes)
+
+
+@click.command()
+@click.argument("run", type=_RUN)
+@click.option("--baseline", type=_RUN, required=True, help="A baseline file or another run.")
+@_judging
+@_options(
+    click.option("--junit", type=_FILE, help="Write JUnit XML."),
+    click.option("--annotations", is_flag=True, help="Print GitHub annotations for the worst."),
+    click.option("--benchmark-action", type=_FILE, help="Write the run for github-action-benchmark."),
+    click.option("--bencher", type=_FILE, help="Write the run in Bencher Metric Format."),
+)
+def gate(
+    run: Path,
+    baseline: Path,
+    as_json: bool,
+    everything: bool,
+    markdown: Path | None,
+    **how: Any,  # noqa: ANN401 -- the options of _judging, checked by click
+) -> int:
+    """Tell whether RUN got worse than the baseline; the exit code is the answer.
+
+    0 no regression, 1 a regression, 2 wrong arguments or files, 4 inconclusive or not comparable.
+    """
+    junit, bencher, action = how.pop("junit"), how.pop("bencher"), how.pop("benchmark_action")
+    annotate = how.pop("annotations")
+    new = open_side(run)
+    outcomes = [compare_sides(open_side(baseline), new, **how)]
+    # Standard output stays pure JSON when that is asked for.
+    _print(outcomes, as_json=as_json, everything=everything)
+    for line in outputs.to_annotations(outcomes) if annotate else ():
+        click.echo(line, err=as_json)
+    _write(markdown, lambda: outputs.to_markdown(outcomes).encode())
+    _write(junit, lambda: outputs.to_junit(outcomes))
+    _write(action, lambda: outputs.to_benchmark_action(new))
+    _write(bencher, lambda: outputs.to_bencher(new))
+    return _worst(outcomes)
+
+
+@click.group()
+def baseline() -> None:
+    """Keep runs as small, reviewable files to gate against."""
+
+
+@baseline.command("save")
+@click.argument("runs", type=_RUN, nargs=-1, required=True)
+@click.option("--out", type=_FILE, required=True, help="Where to write, such as results/baselines/NAME.json.")
+def baseline_save(runs: tuple[Path, ...], out: Path) -> None:
+    """Write the baseline of RUNS. Three and more runs also tell how a level moves from run to run."""
+    side = save(list(runs), out)
+    click.echo(f"{out}: {len(side.series)} series of {side.runs} run{'s' if side.runs > 1 else ''}")
+
+
+@click.command()
+@click.argument("results_dir", type=_RUN)
+@click.option("--csv", "csv_file", type=_FILE, help="Write a table for Apache Otava.")
+@click.option("--plots", type=click.Path(path_type=Path, file_okay=False), help="Draw each number into this folder.")
+@click.option("--format", "suffix", type=click.Choice(["png", "svg"]), default="png", show_default=True)
+def trend(results_dir: Path, csv_file: Path | None, plots: Path | None, suffix: str) -> None:
+    """Show how each number went over the complete runs below RESULTS_DIR, with change points."""
+    found = trends.trends(trends.find_runs(results_dir))
+    _console().print(trends.trend_table(found))
+    _write(csv_file, lambda: trends.to_csv(found).encode())
+    if plots is not None:
+        plots.mkdir(parents=True, exist_ok=True)
+        for item in found:
+            trends.plot(item, plots / f"{trends.column_name(item.key)}.{suffix}")
+
+
+def _print(outcomes: list[Outcome], *, as_json: bool, everything: bool) -> None:
+    if as_json:
+        click.echo(outputs.to_json(outcomes), nl=False)
+        return
+    console = _console()
+    for outcome in outcomes:
+        console.print(outputs.terminal_table(outcome, everything=everything))
+        console.print(outcome.sentence(), markup=False, highlight=False)
+
+
+def _console() -> Console:
+    """Write to whatever standard output is now; in a file or CI log, wide enough not to break the numbers."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def _write(path: Path | None, content: Callable[[], bytes]) -> None:
+    if path is not None:
+        write_bytes(path, content())
+
+
+def _worst(outcomes: list[Outcome]) -> int:
+    """Return the exit code of all: one regression decides, then one that is undecided."""
+    codes = {outcome.exit_code for outcome in outcomes}
+    order = (ExitCode.REGRESSION, ExitCode.INCONCLUSIVE, ExitCode.PASS)
+    return int(next(code for code in order if code in codes))

@@ -1,0 +1,298 @@
+"""Whether a new run costs more than a base: a verdict per metric and point. Pure.
+
+Why these tests and not others, with the simulated figures: docs/statistics.md. In short: the shift of the
+logarithms of the repetitions' medians (Hodges-Lehmann, so that one wild repetition decides nothing), its
+standard error from variances steadied across the points of the same metric, plus the noise from run to run;
+intervals that hold for all judged comparisons at once (Bonferroni), so that a whole gate cries wolf in at
+most one of a hundred runs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxybench.errors import ExitCode
+from proxybench.gate.side import differences
+from proxybench.model import ClockKind, Metric
+from proxybench.stats.intervals import t_quantile
+from proxybench.stats.moderate import moderate
+from proxybench.stats.shift import (
+    HODGES_LEHMANN_VARIANCE,
+    hodges_lehmann,
+    mann_whitney_p,
+    minimum_detectable_effect,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from proxybench.gate.side import Replicates, Side
+    from proxybench.stats.series import SeriesKey
+
+FAMILY_ALPHA = 0.01  # chance that a gate between equal runs finds anything at all
+EQUAL_ALPHA = 0.05  # per comparison, of calling a change beyond the threshold "same"
+THRESHOLDS = {ClockKind.INSTRUCTIONS.value: 0.01, ClockKind.WALL.value: 0.05}
+
+# The guest's idle time is real time under the instruction clock, as noisy as the host: only busy time is
+# judged.
+_BUSY = frozenset(
+    {
+        Metric.CPU_CONTROL_LOOP,
+        Metric.SYNC_CONTROL_LOOP,
+        Metric.SYNC_BUILD,
+        Metric.SYNC_TOOL,
+        Metric.SYNC_KERNEL,
+    }
+)
+# Our own agent, the length of the ledger, parts of a sum that is judged itself, and the whole machine.
+_NEVER = frozenset(
+    {
+        Metric.CPU_AGENT,
+        Metric.CPU_WINDOW,
+        Metric.CPU_CONTROL_LOOP_USER,
+        Metric.CPU_CONTROL_LOOP_SYSTEM,
+        Metric.CPU_NODE,
+    }
+)
+
+
+class Verdict(StrEnum):
+    """What became of one number."""
+
+    REGRESSED = "regressed"
+    NOT_COMPARABLE = "not-comparable"
+    INCONCLUSIVE = "inconclusive"
+    IMPROVED = "improved"
+    SAME = "same"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One number before and after.
+
+    ``base``, ``new`` and ``shift`` (Hodges-Lehmann) are in the key's unit; ``relative``, its simultaneous
+    interval ``low`` to ``high``, ``threshold`` and ``detectable`` (the true change found with 90 % power) are
+    shares of the base. ``p`` is Mann and Whitney's, for information. None where there is nothing to compute.
+    Only ``judged`` comparisons decide the exit code.
+    """
+
+    key: SeriesKey
+    verdict: Verdict
+    judged: bool
+    threshold: float
+    reason: str = ""
+    base: float | None = None
+    new: float | None = None
+    base_repetitions: int = 0
+    new_repetitions: int = 0
+    shift: float | None = None
+    relative: float | None = None
+    low: float | None = None
+    high: float | None = None
+    detectable: float | None = None
+    p: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All comparisons of two sides, worst first, and the fields that make them incomparable (if any)."""
+
+    base: str
+    new: str
+    clock: str
+    threshold: float
+    comparisons: tuple[Comparison, ...]
+    differing: tuple[str, ...] = ()
+
+    def counts(self) -> dict[Verdict, int]:
+        """Count the judged comparisons per verdict."""
+        counter = Counter(item.verdict for item in self.comparisons if item.judged)
+        return {verdict: counter[verdict] for verdict in Verdict}
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """A regression beats all else; what could not be decided is not passed over."""
+        counts = self.counts()
+        if counts[Verdict.REGRESSED]:
+            return ExitCode.REGRESSION
+        undecided = counts[Verdict.INCONCLUSIVE] + counts[Verdict.NOT_COMPARABLE]
+        if undecided or self.differing or not sum(counts.values()):
+            return ExitCode.INCONCLUSIVE
+        return ExitCode.PASS
+
+    def sentence(self) -> str:
+        """Say the outcome in one line."""
+        if self.differing:
+            return f"not comparable: {'; '.join(self.differing)}"
+        counts = self.counts()
+        total = sum(counts.values())
+        if not total:
+            return "nothing to judge: no metric of the base is one that this clock can judge"
+        words = ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items() if count)
+        return f"{total} judged at {self.threshold:.3g} of the base: {words}"
+
+
+def is_judged(metric: str, clock: str, only: Collection[str] = ()) -> bool:
+    """Tell whether a metric may decide; ``only`` narrows it to these names, or prefixes ending in '.'."""
+    if only and not any(metric == name or (name.endswith(".") and metric.startswith(name)) for name in only):
+        return False
+    if clock == ClockKind.INSTRUCTIONS.value:
+        return metric in _BUSY or metric.startswith("forwarding.")
+    return metric not in _NEVER
+
+
+def compare(
+    base: Side,
+    new: Side,
+    *,
+    threshold: float | None = None,
+    only: Collection[str] = (),
+    across: Sequence[str] = (),
+) -> Outcome:
+    """Compare all numbers of two sides.
+
+    ``threshold`` is the share of the base from which a change matters (by default 1 % under the instruction
+    clock, 5 % under the wall clock). Less is better for every metric there is.
+    """
+    limit = THRESHOLDS[base.clock] if threshold is None else threshold
+    differing = differences(base.fingerprint, new.fingerprint, across)
+    keys = sorted({*base.series, *new.series})
+    plain = {key: Comparison(key, Verdict.SAME, is_judged(key.metric, base.clock, only), limit) for key in keys}
+    if differing:
+        reason = "; ".join(differing)
+        found = [replace(item, verdict=Verdict.NOT_COMPARABLE, reason=reason) for item in plain.values()]
+        return Outcome(base.name, new.name, base.clock, limit, tuple(found), differing)
+    done = _compared(base, new, plain)
+    order = list(Verdict)
+    done.sort(key=lambda item: (not item.judged, order.index(item.verdict), -(item.relative or 0.0), item.key))
+    return Outcome(base.name, new.name, base.clock, limit, tuple(done))
+
+
+def _compared(base: Side, new: Side, plain: Mapping[SeriesKey, Comparison]) -> list[Comparison]:
+    both = [key for key in plain if key in base.series and key in new.series]
+    family = max(1, sum(plain[key].judged for key in both))
+    errors = _errors(base, new, both)
+    done = []
+    for key, item in plain.items():
+        if key in base.series and key in new.series:
+            old, young = base.series[key], new.series[key]
+            done.append(_judge(_levels(item, old, young), old, young, errors.get(key), FAMILY_ALPHA / family))
+        else:
+            reason = f"not measured in the {'base' if key in new.series else 'new run'}"
+            done.append(replace(item, verdict=Verdict.NOT_COMPARABLE, reason=reason))
+    return done
+
+
+@dataclass(frozen=True)
+class _Error:
+    """Standard error of a shift of logarithms, and its degrees of freedom."""
+
+    size: float
+    degrees: float
+
+
+def _errors(base: Side, new: Side, keys: Sequence[SeriesKey]) -> dict[SeriesKey, _Error]:
+    """Return the standard errors of all points that have one: variances are steadied metric by metric."""
+    usable: dict[str, list[SeriesKey]] = {}
+    for key in keys:
+        if _all_positive(base.series[key]) and _all_positive(new.series[key]):
+            usable.setdefault(key.metric, []).append(key)
+    errors = {}
+    for metric, members in usable.items():
+        spreads = [_spread(base.series[key], new.series[key]) for key in members]
+        degrees = np.array([spread[1] for spread in spreads])
+        if not degrees.any():
+            continue
+        steady = moderate(np.array([spread[0] for spread in spreads]), degrees)
+        noise = max(base.run_noise(metric), new.run_noise(metric))
+        between = noise**2 * (1 / base.runs + 1 / new.runs)
+        for key, variance, freedom in zip(members, steady.variances, steady.degrees, strict=True):
+            share = 1 / base.series[key].values.size + 1 / new.series[key].values.size
+            size = float(np.sqrt(HODGES_LEHMANN_VARIANCE * variance * share + between))
+            errors[key] = _Error(size, float(freedom))
+    return errors
+
+
+def _all_positive(replicates: Replicates) -> bool:
+    return bool(np.all(replicates.values > 0))
+
+
+def _spread(base: Replicates, new: Replicates) -> tuple[float, float]:
+    """Return the pooled variance of the logarithms within both sides, and its degrees of freedom."""
+    parts = [np.log(base.values), np.log(new.values)]
+    degrees = float(sum(part.size - 1 for part in parts))
+    squares = float(sum(np.sum((part - part.mean()) ** 2) for part in parts))
+    return (squares / degrees if degrees else 0.0), degrees
+
+
+def _levels(item: Comparison, base: Replicates, new: Replicates) -> Comparison:
+    return replace(
+        item,
+        base=float(np.median(base.values)),
+        new=float(np.median(new.values)),
+        base_repetitions=base.values.size,
+        new_repetitions=new.values.size,
+        shift=hodges_lehmann(base.values, new.values),
+        p=mann_whitney_p(base.values, new.values),
+    )
+
+
+def _judge(item: Comparison, base: Replicates, new: Replicates, error: _Error | None, alpha: float) -> Comparison:
+    """Give the verdict on one number; ``alpha`` is its share of the family's."""
+    if error is None:
+        if item.base == item.new == 0 and not base.values.any() and not new.values.any():
+            return replace(item, verdict=Verdict.SAME, reason="0 in every repetition")
+        reason = (
+            "one repetition on either side: nothing tells how they vary"
+            if _all_positive(base) and _all_positive(new)
+            else "0 in some repetitions: no ratio can be taken"
+        )
+        return replace(item, verdict=Verdict.INCONCLUSIVE, reason=reason)
+    ratio = hodges_lehmann(np.log(base.values), np.log(new.values))
+    width = t_quantile(1 - alpha / 2, error.degrees) * error.size
+    detectable = minimum_detectable_effect(
+        error.size, error.degrees, alpha=alpha, threshold=float(np.log1p(item.threshold))
+    )
+    item = replace(
+        item,
+        relative=_share(ratio),
+        low=_share(ratio - width),
+        high=_share(ratio + width),
+        detectable=_share(detectable),
+    )
+    return _with_censoring(_verdict(item, ratio, width, error), base, new)
+
+
+def _verdict(item: Comparison, ratio: float, width: float, error: _Error) -> Comparison:
+    limit = float(np.log1p(item.threshold))
+    if ratio - width > 0 and ratio >= limit:
+        return replace(item, verdict=Verdict.REGRESSED, reason="more than before, beyond chance and threshold")
+    if ratio + width < 0 and ratio <= -limit:
+        return replace(item, verdict=Verdict.IMPROVED, reason="less than before, beyond chance and threshold")
+    if width <= limit:
+        return item  # a shift of the threshold's size would have been found
+    margin = t_quantile(1 - EQUAL_ALPHA, error.degrees) * error.size
+    if abs(ratio) + margin < limit:
+        return item  # noisy, but too near to no change for one of the threshold's size (two one-sided tests)
+    reason = f"too noisy to show {item.threshold:.3g}: detects {_share(width):.3g}"
+    return replace(item, verdict=Verdict.INCONCLUSIVE, reason=reason)
+
+
+def _with_censoring(item: Comparison, base: Replicates, new: Replicates) -> Comparison:
+    """Let a time-out count only in the direction in which a lower bound is evidence."""
+    if not (base.bounded.any() or new.bounded.any()):
+        return item
+    if item.verdict is Verdict.REGRESSED and not base.bounded.any():
+        return replace(item, reason="time-outs in the new run: worse by at least this")
+    if item.verdict is Verdict.IMPROVED and not new.bounded.any():
+        return replace(item, reason="time-outs in the base: better by at least this")
+    return replace(item, verdict=Verdict.INCONCLUSIVE, reason="medians are time-outs: only a lower bound is known")
+
+
+def _share(log_ratio: float) -> float:
+    return float(np.expm1(min(log_ratio, 50.0)))  # e^50 is more than any threshold, and no overflow

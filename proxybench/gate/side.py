@@ -1,0 +1,150 @@
+"""One side of a comparison: replicates per point, and the fingerprint of what they were measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxybench.errors import IncomparableError
+from proxybench.model import ClockKind
+from proxybench.stats.series import collect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from proxybench.results.folder import RunFolder
+    from proxybench.results.manifest import Manifest
+    from proxybench.stats.quantiles import BoolArray, FloatArray
+    from proxybench.stats.series import Series, SeriesKey
+
+# Standard deviation of a run's level, as a share of it, that repetitions within one run cannot show: another
+# boot, another layout of memory, another neighbour. Assumed where fewer than three runs of the baseline tell;
+# see docs/statistics.md.
+ASSUMED_RUN_NOISE = {ClockKind.INSTRUCTIONS.value: 0.001, ClockKind.WALL.value: 0.005}
+RUNS_THAT_TELL = 3
+
+_ALWAYS = (
+    "clock",
+    "lab_kind",
+    "kernel",
+    "iptables_version",
+    "iptables_backend",
+    "proxier_kind",
+    "proxier_version",
+    "min_sync_period",
+    "sync_period",
+)
+_WALL_ONLY = ("accelerator", "cpu")  # instructions are the same on any of them
+FIELDS = (*_ALWAYS, *_WALL_ONLY)
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """One number per repetition, in the key's unit; ``bounded`` ones are only known to be at least that."""
+
+    values: FloatArray
+    bounded: BoolArray
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is compared. ``noise`` is the run-to-run deviation per metric, as a share of the level."""
+
+    name: str
+    fingerprint: Mapping[str, str]
+    series: Mapping[SeriesKey, Replicates]
+    runs: int = 1
+    noise: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def clock(self) -> str:
+        """The clock kind that all its numbers were read from."""
+        return self.fingerprint["clock"]
+
+    def run_noise(self, metric: str) -> float:
+        """Return by what share this metric's level moves from run to run, never below the assumed."""
+        return max(self.noise.get(metric, 0.0), ASSUMED_RUN_NOISE.get(self.clock, 0.0))
+
+
+def side_of_runs(folders: Sequence[RunFolder]) -> Side:
+    """Read one or more runs of the same experiment as one side.
+
+    Several runs make a better baseline: they show how a level moves from run to run. Raises ResultsError for
+    damaged folders, IncomparableError when the runs' fingerprints differ.
+    """
+    first, *others = [fingerprint(folder.manifest) for folder in folders]
+    for other, folder in zip(others, folders[1:], strict=True):
+        differing = differences(first, other)
+        if differing:
+            raise IncomparableError(f"{folder.run} is not like {folders[0].run}: {'; '.join(differing)}")
+    gathered: dict[SeriesKey, list[Series]] = {}
+    for folder in folders:
+        for series in collect(folder.samples()):
+            gathered.setdefault(series.key, []).append(series)
+    return Side(
+        name=", ".join(folder.run for folder in folders),
+        fingerprint=first,
+        series={
+            key: Replicates(
+                np.concatenate([part.values for part in parts]),
+                np.concatenate([part.bounded for part in parts]),
+            )
+            for key, parts in gathered.items()
+        },
+        runs=len(folders),
+        noise=run_noise(gathered) if len(folders) >= RUNS_THAT_TELL else {},
+    )
+
+
+def fingerprint(manifest: Manifest) -> dict[str, str]:
+    """Return what must be equal for two runs to be comparable, in words. Several nodes are joined."""
+    nodes = manifest.fingerprint.nodes.values()
+
+    def of_nodes(name: str) -> str:
+        return ", ".join(sorted({str(getattr(node, name)) for node in nodes})) or "unknown"
+
+    return {
+        "clock": manifest.lab.clock.value,
+        "lab_kind": manifest.lab.kind.value,
+        "kernel": of_nodes("kernel"),
+        "iptables_version": of_nodes("iptables_version"),
+        "iptables_backend": of_nodes("iptables_backend"),
+        "proxier_kind": manifest.proxier.kind,
+        "proxier_version": manifest.proxier.version,
+        "min_sync_period": f"{manifest.proxier.min_sync_period:g} s",
+        "sync_period": f"{manifest.proxier.sync_period:g} s",
+        "accelerator": manifest.lab.accelerator or "none",
+        "cpu": of_nodes("cpu"),
+    }
+
+
+def differences(base: Mapping[str, str], new: Mapping[str, str], across: Sequence[str] = ()) -> tuple[str, ...]:
+    """Name the fields that make two fingerprints incomparable, as ``field: base -> new``.
+
+    ``across`` lists fields that may differ, since their effect is what is asked for.
+    """
+    matter = _ALWAYS if base["clock"] == ClockKind.INSTRUCTIONS.value else FIELDS
+    return tuple(
+        f"{name}: {base.get(name, 'unknown')} -> {new.get(name, 'unknown')}"
+        for name in matter
+        if name not in across and base.get(name, "unknown") != new.get(name, "unknown")
+    )
+
+
+def run_noise(gathered: Mapping[SeriesKey, Sequence[Series]]) -> dict[str, float]:
+    """Estimate, per metric, the run-to-run standard deviation of the logarithm of a point's level.
+
+    The variance of the runs' means less what the repetitions' own spread explains (the usual estimate of a
+    random effect), averaged over all points of the metric; 0 where nothing is left.
+    """
+    excess: dict[str, list[float]] = {}
+    for key, parts in gathered.items():
+        logs = [np.log(part.values) for part in parts if part.values.size and np.all(part.values > 0)]
+        if len(logs) < RUNS_THAT_TELL:
+            continue
+        between = float(np.var([run.mean() for run in logs], ddof=1))
+        within = float(np.mean([np.var(run, ddof=1) / run.size if run.size > 1 else 0.0 for run in logs]))
+        excess.setdefault(key.metric, []).append(between - within)
+    return {metric: float(np.sqrt(max(float(np.mean(found)), 0.0))) for metric, found in sorted(excess.items())}

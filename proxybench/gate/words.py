@@ -1,0 +1,62 @@
+"""How values, shares and verdicts are written for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxybench.units import human_ns
+
+if TYPE_CHECKING:
+    from proxybench.gate.compare import Comparison
+
+COLUMNS = ("Metric", "Point", "Base", "New", "Shift", "Change", "Interval", "Detects", "p", "Verdict")
+NOTHING = "-"
+_BYTES_PER_MIB = 1024 * 1024
+
+
+def value(number: float | None, unit: str) -> str:
+    """Write a value with its unit: nanoseconds in a person's unit, bytes in MiB."""
+    if number is None:
+        return NOTHING
+    if unit == "ns":
+        return human_ns(number)
+    if unit == "bytes":
+        return f"{number / _BYTES_PER_MIB:.3g} MiB"
+    return f"{number:.4g} {unit}"
+
+
+def share(number: float | None) -> str:
+    """Write a share as signed per cent."""
+    return NOTHING if number is None else f"{100 * number:+.2f} %"
+
+
+def cells(item: Comparison) -> tuple[str, ...]:
+    """Return one table row, in the order of COLUMNS."""
+    key = item.key
+    interval = NOTHING if item.low is None else f"{share(item.low)} to {share(item.high)}"
+    detects = NOTHING if item.detectable is None else f"{100 * item.detectable:.2f} %"
+    verdict = item.verdict.value if item.judged else f"({item.verdict.value})"
+    return (
+        key.metric,
+        key.place(),
+        value(item.base, key.unit),
+        value(item.new, key.unit),
+        value(item.shift, key.unit),
+        share(item.relative),
+        interval,
+        detects,
+        NOTHING if item.p is None else f"{item.p:.2g}",
+        f"{verdict}: {item.reason}" if item.reason else verdict,
+    )
+
+
+def line(item: Comparison) -> str:
+    """Say one comparison in one line."""
+    key = item.key
+    if item.base is None or item.new is None:
+        return f"{key.label()}: {item.verdict.value} ({item.reason})"
+    change = f", {share(item.relative)} ({share(item.low)} to {share(item.high)})" if item.low is not None else ""
+    return (
+        f"{key.label()}: {item.verdict.value}, {value(item.base, key.unit)} -> {value(item.new, key.unit)}{change}"
+        + (f": {item.reason}" if item.reason else "")
+    )

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from proxybench.model import ClockKind, LabKind, Metric, Mode, Point, Position, Sample, Scenario
+from proxybench.results.folder import RunFolder
+from proxybench.results.manifest import Fingerprint, LabFacts, Manifest, NodeFacts, ProxierFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+METRICS = (
+    Metric.FORWARDING_CONNECT,
+    Metric.CPU_CONTROL_LOOP,
+    Metric.SYNC_CONTROL_LOOP,
+    Metric.SYNC_END_TO_END,
+)
+SIZES = (10, 100, 1000)
+Level = dict[tuple[Metric, int], float]
+
+
+class StoppedClock:
+    """A clock that tells the time it was given."""
+
+    def __init__(self, utc: int) -> None:
+        self.utc = utc
+
+    def monotonic_ns(self) -> int:
+        return self.utc
+
+    def utc_ns(self) -> int:
+        return self.utc
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError("nothing here should wait")
+
+
+def samples(
+    run: str,
+    seed: int,
+    *,
+    clock: ClockKind,
+    slower: Level,
+    noise: float,
+    repetitions: int,
+    timeouts: int,
+) -> list[Sample]:
+    rng = np.random.default_rng(seed)
+    found = []
+    for metric in METRICS:
+        for size in SIZES:
+            point = Point(Mode.IPTABLES, "reference", size, 2, Scenario.STEADY, position=Position.LAST)
+            for repetition in range(repetitions):
+                level = (100_000 + 10 * size) * slower.get((metric, size), 1.0) * np.exp(noise * rng.normal())
+                for place in range(5):
+                    late = metric is Metric.FORWARDING_CONNECT and size == SIZES[0] and place < timeouts
+                    found.append(
+                        Sample(
+                            run,
+                            point,
+                            repetition,
+                            "node-1",
+                            metric,
+                            10**9 if late else round(level * (1 + 0.001 * (place - 2))),
+                            "ns",
+                            clock,
+                            late,
+                            0,
+                        )
+                    )
+    return found
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """Write a run folder of three metrics that may be judged, and one that may not, at three sizes."""
+    count = 0
+
+    def make(
+        seed: int = 1,
+        *,
+        clock: ClockKind = ClockKind.INSTRUCTIONS,
+        slower: Level | None = None,
+        noise: float = 0.0005,
+        repetitions: int = 5,
+        timeouts: int = 0,
+        kernel: str = "6.1.0",
+        version: str = "1",
+    ) -> Path:
+        nonlocal count
+        count += 1
+        folder = RunFolder.create(tmp_path / "results", "gate", StoppedClock(count * 86_400 * 10**9))
+        folder.add(
+            samples(
+                folder.run,
+                seed,
+                clock=clock,
+                slower=slower or {},
+                noise=noise,
+                repetitions=repetitions,
+                timeouts=timeouts,
+            )
+        )
+        folder.write_manifest(
+            Manifest(
+                run=folder.run,
+                name="gate",
+                created=f"2026-01-{count:02d}T00:00:00Z",
+                lab=LabFacts(LabKind.VM, clock, "tcg"),
+                proxier=ProxierFacts("reference", version, 1.0, 30.0),
+                state="complete",
+                fingerprint=Fingerprint(nodes={"node-1": NodeFacts(kernel=kernel, cpu="x")}),
+            )
+        )
+        folder.finish([])
+        return folder.path
+
+    return make

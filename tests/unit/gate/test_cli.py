@@ -1,0 +1,132 @@
+"""Every exit code comes from the real command, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from junitparser import JUnitXml
+
+from proxybench.model import ClockKind, Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    MakeRun = Callable[..., Path]
+
+CODE = "from proxybench.cli.main import entry; entry()"
+SLOWER = {(Metric.FORWARDING_CONNECT, 1000): 1.02}
+
+
+def proxybench(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", CODE, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_equal_runs_pass(make_run: MakeRun) -> None:
+    base, new = make_run(1), make_run(2)
+    done = proxybench("gate", new, "--baseline", base)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "9 judged at 0.01 of the base: 9 same" in done.stdout
+
+
+def test_two_per_cent_on_one_metric_are_found_and_named_everywhere(make_run: MakeRun, tmp_path: Path) -> None:
+    base, new = make_run(1), make_run(2, slower=SLOWER)
+    saved = tmp_path / "base.json"
+    assert proxybench("baseline", "save", base, "--out", saved).returncode == 0
+    files = {name: tmp_path / name for name in ("markdown", "junit", "benchmark-action", "bencher")}
+    options = [word for name, path in files.items() for word in (f"--{name}", path)]
+    done = proxybench("gate", new, "--baseline", saved, "--json", "--annotations", *options)
+    assert done.returncode == 1
+    outcome = json.loads(done.stdout)[0]
+    assert outcome["counts"] == {
+        "regressed": 1,
+        "not-comparable": 0,
+        "inconclusive": 0,
+        "improved": 0,
+        "same": 8,
+    }
+    worst = outcome["comparisons"][0]
+    assert (worst["metric"], worst["services"], worst["verdict"]) == ("forwarding.connect", 1000, "regressed")
+    assert worst["relative"] == pytest.approx(0.02, abs=0.002)
+    title = "::error title=proxybench regression::forwarding.connect iptables/reference 1000x2"
+    assert done.stderr.startswith(title)
+    assert "regressed: more than before" in files["markdown"].read_text()
+    (suite,) = JUnitXml.fromfile(str(files["junit"]))
+    assert (suite.tests, suite.failures, suite.skipped) == (9, 1, 0)
+    assert len(json.loads(files["benchmark-action"].read_text())) == 12
+    assert len(json.loads(files["bencher"].read_text())) == 3
+
+
+def test_another_kernel_is_not_compared(make_run: MakeRun) -> None:
+    base, new = make_run(1), make_run(2, kernel="6.18.0")
+    done = proxybench("gate", new, "--baseline", base)
+    assert done.returncode == 4
+    assert "not comparable: kernel: 6.1.0 -> 6.18.0" in done.stdout
+    assert proxybench("gate", new, "--baseline", base, "--across", "kernel").returncode == 0
+
+
+def test_too_noisy_to_tell_is_inconclusive(make_run: MakeRun) -> None:
+    base, new = make_run(1, noise=0.05), make_run(2, noise=0.05)
+    done = proxybench("gate", new, "--baseline", base)
+    assert done.returncode == 4
+    assert "too noisy to show 0.01" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gate"], "error: Missing argument 'RUN'."),
+        (["gate", "nowhere", "--baseline", "nowhere"], "error: nowhere: no such run folder"),
+        (
+            ["gate", "x", "--baseline", "x", "--threshold", "5"],
+            "error: Invalid value for '--threshold': '5': write a share such as 5% or 0.05",
+        ),
+        (["trend", "nowhere"], "error: nowhere: no such folder"),
+        (["baseline", "save", "nowhere", "--out", "x"], "error: nowhere: no such run folder"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], message: str) -> None:
+    done = proxybench(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == message
+
+
+def test_compare_takes_many_runs_and_ends_with_the_worst(make_run: MakeRun) -> None:
+    runs = [make_run(1), make_run(2), make_run(3, slower=SLOWER)]
+    done = proxybench("compare", *runs)
+    assert done.returncode == 1
+    assert done.stdout.count("judged at") == 4  # caption and sentence of each pair
+    assert proxybench("compare", *runs, "--only", "cpu.control_loop").returncode == 0
+
+
+def test_the_wall_clock_judges_idle_time_too_at_five_per_cent(make_run: MakeRun) -> None:
+    slower = {(Metric.SYNC_END_TO_END, 100): 1.08}
+    base = make_run(1, clock=ClockKind.WALL)
+    new = make_run(2, clock=ClockKind.WALL, slower=slower)
+    done = proxybench("gate", new, "--baseline", base)
+    assert done.returncode == 1
+    assert "12 judged at 0.05 of the base: 1 regressed, 11 same" in done.stdout
+    by_instructions = make_run(3, slower=slower)
+    assert proxybench("gate", by_instructions, "--baseline", make_run(4)).returncode == 0
+
+
+def test_trend_marks_the_run_that_moved(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = [make_run(i, slower=SLOWER if i > 6 else None) for i in range(1, 13)]
+    out, plots = tmp_path / "otava.csv", tmp_path / "plots"
+    done = proxybench("trend", tmp_path / "results", "--csv", out, "--plots", plots, "--format", "svg")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{runs[6].name}: +2." in done.stdout.replace("\n", "") or "+2.0" in done.stdout
+    header, *rows = out.read_text().splitlines()
+    assert header.startswith("time,run,cpu.control_loop_iptables_reference_10x2_steady_tcp-clusterip_last_")
+    assert len(rows) == 12
+    assert len(list(plots.glob("*.svg"))) == 12
