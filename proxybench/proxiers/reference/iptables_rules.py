@@ -8,7 +8,6 @@ same rules with the same matches. Source of names and rules: pkg/proxy/iptables/
 
 from __future__ import annotations
 
-from base64 import b32encode
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +24,9 @@ NAT_CHAINS = (b"KUBE-SERVICES", b"KUBE-NODEPORTS", b"KUBE-POSTROUTING", b"KUBE-M
 CANARY = b"KUBE-PROXY-CANARY"
 MARK_DROP = b"KUBE-MARK-DROP"  # the kubelet's: kube-proxy only makes sure that it is there
 SERVICE_PREFIXES = (b"KUBE-SVC-", b"KUBE-SEP-", b"KUBE-XLB-")
+
+_BASE32 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_PAIRS = [bytes((first, second)) for first in _BASE32 for second in _BASE32]
 
 _PORTALS = b'-m comment --comment "kubernetes service portals"'
 _EXTERNAL = b'-m comment --comment "kubernetes externally-visible service portals"'
@@ -84,8 +86,20 @@ class Block(NamedTuple):
 
 def chain_name(prefix: bytes, key: ServicePortKey, endpoint: str = "") -> bytes:
     """Return kube-proxy's name: prefix and 16 letters of base32(SHA-256(key, protocol, endpoint))."""
-    # 10 bytes of the digest are exactly 16 letters, without the cost of the other 22.
-    return prefix + b32encode(sha256(f"{key}{key.protocol}{endpoint}".encode()).digest()[:10])
+    digest = sha256(f"{key}{key.protocol}{endpoint}".encode()).digest()
+    high, low = int.from_bytes(digest[:5]), int.from_bytes(digest[5:10])
+    # Spelled out: base64.b32encode takes twice as long, which was a quarter of the time to build a Service's rules.
+    pairs = (
+        _PAIRS[high >> 30],
+        _PAIRS[high >> 20 & 1023],
+        _PAIRS[high >> 10 & 1023],
+        _PAIRS[high & 1023],
+        _PAIRS[low >> 30],
+        _PAIRS[low >> 20 & 1023],
+        _PAIRS[low >> 10 & 1023],
+        _PAIRS[low & 1023],
+    )
+    return prefix + b"".join(pairs)
 
 
 def build_block(port: ServicePort, cluster_cidr: str, *, comments: bool) -> Block:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from base64 import b32encode
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxybench.errors import ProxierError
 from proxybench.proxiers.reference.config import LoopConfig
@@ -268,3 +272,10 @@ def test_the_real_runner_tells_what_does_not_run_or_end() -> None:
     with pytest.raises(ProxierError) as caught:
         SubprocessRunner().run(["/bin/sleep", "5"], timeout=0.05)
     assert str(caught.value) == "/bin/sleep 5: did not end within 0.05 s"
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_chain_names_are_the_standard_base32_of_the_digest(name: str, endpoint: str) -> None:
+    key = ServicePortKey("ns", name, "", "udp")
+    standard = b32encode(sha256(f"ns/{name}udp{endpoint}".encode()).digest())[:16]
+    assert chain_name(b"KUBE-SEP-", key, endpoint) == b"KUBE-SEP-" + standard
