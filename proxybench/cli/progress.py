@@ -155,6 +155,7 @@ class LiveProgress:
     def plan(self, steps: Sequence[Step]) -> None:
         """Show how much there is to do."""
         self._tally.plan(steps)
+        self._stage = "between steps"
         self.note(_planned(self._tally))
 
     def step_started(self, step: Step) -> None:
@@ -168,9 +169,12 @@ class LiveProgress:
 
     def step_finished(self, step: Step, seconds: float, problem: str | None) -> None:
         """Leave a line about it."""
+        from rich.text import Text  # noqa: PLC0415 - as above
+
         self._tally.finish(step, seconds, problem)
         line = _ended(self._tally, step, seconds, problem)
-        self._console.print(line, style="red" if problem else "green", markup=False)
+        # The text has the style, not print(): that would also colour what is drawn below.
+        self._console.print(Text(line, style="red" if problem else "green"))
 
     def note(self, text: str) -> None:
         """Leave a line."""

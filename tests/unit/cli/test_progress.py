@@ -165,7 +165,11 @@ def drawn(progress: LiveProgress) -> list[str]:
 
 def test_live_progress_shows_cell_activity_share_of_time_and_times() -> None:
     clock, stream = FakeClock(), io.StringIO()
-    progress = LiveProgress(Console(file=stream, width=100, force_terminal=True, highlight=False), clock, refresh=False)
+    progress = LiveProgress(
+        Console(file=stream, width=100, force_terminal=True, highlight=False, color_system="standard", no_color=False),
+        clock,
+        refresh=False,
+    )
     try:
         progress.stage("build the lab")
         assert drawn(progress)[0] == "build the lab"
@@ -181,13 +185,15 @@ def test_live_progress_shows_cell_activity_share_of_time_and_times() -> None:
         progress.step_finished(steps[0], 12, None)
         progress.step_started(steps[1])
         progress.step_finished(steps[1], 1, "no [answer]")
-        assert drawn(progress)[0] == "build the lab"
+        assert drawn(progress)[0] == "between steps"
     finally:
         progress.close()
         progress.close()
     written = stream.getvalue()
     assert "[1/2] iptables, 10 Services x 2 endpoints, repetition 1: done in 12 s" in written
     assert "[2/2] ipvs, 10 Services x 2 endpoints, repetition 1: failed after 1 s: no [answer]" in written
+    assert "\x1b[32m[1/2] iptables, 10 Services x 2 endpoints, repetition 1: done in 12 s\x1b[0m" in written
+    assert written.count("\x1b[32m") == 1  # what is drawn below is not coloured with it
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor is back
 
 
