@@ -1,7 +1,7 @@
 """ipset over nfnetlink: a thousand members per request, and listings as they come from the kernel.
 
 kube-proxy runs `ipset restore`; here the members go straight to the kernel, since a program start costs more than
-they do. The kernel's order of attributes is kept, so that a member reads back as the bytes that were sent.
+they do.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ _AF_UNSPEC = 0
 _MEMBERS_PER_REQUEST = 1000  # a nested attribute has at most 65,535 bytes; a member has at most 44
 
 _NFGEN = struct.Struct("=BBH")
+_HEAD = struct.Struct("=HH")
 _IP = struct.Struct("=HHHH4s")
 _PORT = struct.Struct("=HH2sxx")
 _PROTO = struct.Struct("=HHBxxx")
@@ -129,11 +130,10 @@ def _member(member: Member) -> bytes:
         data = _ip(_DATA_IP, member.address)
         if member.source:
             data += _ip(_DATA_IP2, member.source)
-        data += _port(_DATA_PORT, member.port) + _PROTO.pack(5, _DATA_PROTO, _PROTOCOLS[member.protocol])
+        data += _port(_DATA_PORT, member.port) + _PROTO.pack(
+            5, _DATA_PROTO | NLA_F_NET_BYTEORDER, _PROTOCOLS[member.protocol]
+        )
     return _HEAD.pack(4 + len(data), _ATTR_DATA | NLA_F_NESTED) + data
-
-
-_HEAD = struct.Struct("=HH")
 
 
 def _ip(kind: int, address: str) -> bytes:

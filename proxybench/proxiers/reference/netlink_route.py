@@ -31,7 +31,7 @@ _ADDRESS = struct.Struct("=BBBBI HH4s HH4s")
 
 def new_dummy(name: str) -> bytes:
     """Encode the making of a dummy device; it stays down."""
-    info = attribute(_IFLA_INFO_KIND, b"dummy")
+    info = attribute(_IFLA_INFO_KIND, b"dummy\0")
     return (
         _IFINFO.pack(0, 0, 0, 0, 0)
         + attribute(_IFLA_IFNAME, name.encode() + b"\0")

@@ -52,14 +52,16 @@ class RelayedPort:
         return self._main.port
 
     def update(self, wanted: Port) -> None:
-        """Take over endpoints and NodePort; raise OSError when the NodePort is taken."""
+        """Take over endpoints and NodePort; raise OSError when the NodePort is taken (tried again next time)."""
         if wanted[2:] == self._wanted:
             return
+        self._wanted = ()
         self._balancer.update(wanted.endpoints, wanted.affinity_seconds)
         held = self._node.port if self._node else 0
         if held != wanted.node_port:
             if self._node:
                 self._node.close()
+                self._loop.bury()  # the next Service may want this port
                 self._node = None
             if wanted.node_port:
                 self._node = self._listen(wanted.node_port)
@@ -87,7 +89,7 @@ class Relay:
         self._reader = Reader()
         self._ports: dict[str, RelayedPort] = {}
         control.settimeout(_SEND_TIMEOUT)
-        loop.add(control.fileno(), READ, self._read)
+        loop.add(control, READ, self._read)
 
     def _read(self, _: int) -> None:
         try:
@@ -109,24 +111,26 @@ class Relay:
             if gone is not None:
                 gone.close()
             yield
-        yield  # a turn of the loop, in which what was removed is closed: its ports are free now
+        self._loop.bury()  # the answer says that it is done
         for wanted in batch.ports:
             try:
-                listening[wanted.name] = self._take(wanted)
+                relayed = self._relayed(wanted)
+                listening[wanted.name] = relayed.port
+                relayed.update(wanted)
             except OSError as error:
-                errors[wanted.name] = f"{wanted.protocol} port {wanted.node_port or 'any'}: {error.strerror}"
+                number = wanted.node_port if wanted.name in listening else "any"
+                errors[wanted.name] = f"{wanted.protocol} port {number}: {error.strerror}"
             yield
         try:
             self._control.sendall(encode(Answer(batch.number, listening, errors)))
         except OSError:
             self._loop.running = False  # the plane is gone
 
-    def _take(self, wanted: Port) -> int:
+    def _relayed(self, wanted: Port) -> RelayedPort:
         relayed = self._ports.get(wanted.name)
         if relayed is None:
             relayed = self._ports[wanted.name] = RelayedPort(self._loop, wanted.protocol, self._udp_idle)
-        relayed.update(wanted)
-        return relayed.port
+        return relayed
 
 
 def serve(control: socket.socket, udp_idle: float) -> None:

@@ -38,11 +38,14 @@ class Loop:
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = count()
         self._work: deque[Iterator[None]] = deque()
+        self._sockets: dict[int, socket] = {}
         self._dead: list[socket] = []
         self.running = True
 
-    def add(self, descriptor: int, events: int, handler: Callable[[int], None]) -> None:
-        """Watch a descriptor; the handler is given the events that came."""
+    def add(self, watched: socket, events: int, handler: Callable[[int], None]) -> None:
+        """Watch a socket; the handler is given the events that came."""
+        descriptor = watched.fileno()
+        self._sockets[descriptor] = watched
         self._handlers[descriptor] = handler
         self._epoll.register(descriptor, events)
 
@@ -56,9 +59,10 @@ class Loop:
         except FileNotFoundError:
             self._epoll.register(descriptor, events)
 
-    def remove(self, descriptor: int) -> None:
-        """Watch a descriptor no more, but keep it open."""
-        del self._handlers[descriptor]
+    def remove(self, watched: socket) -> None:
+        """Watch a socket no more, but keep it open."""
+        descriptor = watched.fileno()
+        del self._handlers[descriptor], self._sockets[descriptor]
         self._silence(descriptor)
 
     def discard(self, dead: socket) -> None:
@@ -66,9 +70,15 @@ class Loop:
 
         Not at once: a new socket would get its number, and with it the events of this turn meant for the old one.
         """
-        if self._handlers.pop(dead.fileno(), None) is not None:
-            self._silence(dead.fileno())
+        if dead.fileno() in self._handlers:
+            self.remove(dead)
         self._dead.append(dead)
+
+    def bury(self) -> None:
+        """Close what was discarded; only background work may call this, for all events of the turn are done then."""
+        for dead in self._dead:
+            dead.close()
+        self._dead.clear()
 
     def later(self, seconds: float, call: Callable[[], None]) -> Timer:
         """Call once after so many seconds."""
@@ -86,19 +96,20 @@ class Loop:
         while self.running:
             for descriptor, events in self._epoll.poll(self._timeout(), _EVENTS_PER_TURN):
                 handler = handlers.get(descriptor)
-                if handler is not None:  # else closed by a handler before it in this turn
+                if handler is not None:  # else discarded by a handler before it in this turn
                     handler(events)
             if self._timers:
                 self._run_timers()
+            if self._dead:
+                self.bury()
             if self._work:
                 self._step()
-            if self._dead:
-                for dead in self._dead:
-                    dead.close()
-                self._dead.clear()
 
     def close(self) -> None:
-        """Release the epoll descriptor."""
+        """Close all sockets that are still watched."""
+        for watched in list(self._sockets.values()):
+            self.discard(watched)
+        self.bury()
         self._epoll.close()
 
     def _silence(self, descriptor: int) -> None:

@@ -38,7 +38,7 @@ class TcpListener:
             self._socket.close()
             raise
         self.port: int = self._socket.getsockname()[1]
-        loop.add(self._socket.fileno(), READ, self._accept)
+        loop.add(self._socket, READ, self._accept)
 
     def close(self) -> None:
         """Stop listening; connections that are relayed go on."""
@@ -106,7 +106,7 @@ class Dial:
             server.close()
             return False
         self._server = server
-        self._loop.add(server.fileno(), WRITE, self._answered)
+        self._loop.add(server, WRITE, self._answered)
         self._timer = self._loop.later(timeout, self._failed)
         return True
 
@@ -118,7 +118,7 @@ class Dial:
             self._failed()
             return
         self._stop_timer()
-        self._loop.remove(server.fileno())
+        self._loop.remove(server)
         Pair(self._loop, self._client, server)
 
     def _failed(self) -> None:
@@ -150,7 +150,7 @@ class Pair:
         self._sides = (one, two)
         for side in self._sides:
             side.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            loop.add(side.descriptor, READ, partial(self._handle, side))
+            loop.add(side.socket, READ, partial(self._handle, side))
 
     def _handle(self, side: Side, events: int) -> None:
         try:

@@ -37,7 +37,7 @@ class UdpListener:
             self._socket.close()
             raise
         self.port: int = self._socket.getsockname()[1]
-        loop.add(self._socket.fileno(), READ, self._receive)
+        loop.add(self._socket, READ, self._receive)
 
     def close(self) -> None:
         """Stop receiving and forget all clients."""
@@ -74,7 +74,7 @@ class UdpListener:
             upstream.close()
             return None
         session = self._sessions[client] = Session(upstream)
-        self._loop.add(upstream.fileno(), READ, partial(self._reply, client))
+        self._loop.add(upstream, READ, partial(self._reply, client))
         if not self._sweeping:
             self._sweeping = True
             self._loop.later(self._idle / 2, self._sweep)

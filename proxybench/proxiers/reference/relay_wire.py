@@ -36,7 +36,10 @@ class Batch(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What became of a batch: the listening port by name, and a line by name for what could not be opened."""
+    """What became of a batch: the listening port by name, and a line by name for what could not be opened.
+
+    A name in both is relayed, but without its NodePort.
+    """
 
     number: int
     listening: dict[str, int]

@@ -115,10 +115,10 @@ class UserspacePlane:
         for port in wanted:
             if (number := answer.listening.get(_name(port.key))) is not None:
                 self._portals[port.key] = self._portal(port, number)
-        if answer.errors:
-            name, words = next(iter(answer.errors.items()))
-            more = f" (and {len(answer.errors) - 1} more)" if len(answer.errors) > 1 else ""
-            raise ProxierError(f"relay: {name}: {words}{more}")
+        for name, words in answer.errors.items():
+            if name not in answer.listening:
+                raise ProxierError(f"relay: {name}: {words}")
+            log.warning("NodePort of %s is not held: %s", name, words)  # the rules lead to the relay all the same
         return waited
 
     def _portal(self, port: ServicePort, number: int) -> Portal:

@@ -1,0 +1,189 @@
+"""The IPVS plane in a network namespace of this kernel: what it programs, mends, carries and leaves behind."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import textwrap
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.lab
+
+PROLOGUE = """
+import socket, threading
+from dataclasses import replace
+from proxybench.proxiers.reference.config import LoopConfig
+from proxybench.proxiers.reference.ipvs_plane import IpvsPlane
+from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePortKey
+from proxybench.proxiers.reference.tools import SubprocessRunner
+CONFIG = LoopConfig("ipvs", "node", ("198.18.77.1",), "", "", "10.244.0.0/16", 0, 30, IPTABLES, "/tmp")
+def port(number, **fields):
+    ends = (Endpoint("10.244.0.1", 8080, True), Endpoint("10.244.0.2", 8080, True))
+    key = ServicePortKey("ns", f"s{number}", "http", "tcp")
+    return replace(ServicePort(key, f"10.96.{number // 250}.{number % 250 + 1}", 80, ends), **fields)
+def ports(*items):
+    return {item.key: item for item in items}
+plane = IpvsPlane(SubprocessRunner(), CONFIG)
+plane.setup()
+"""
+
+
+def tool(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    name = f"pbt-ipvs-{uuid.uuid4().hex[:8]}"
+    made = tool("ip", "netns", "add", name)
+    if made.returncode:
+        pytest.skip(f"no network namespace can be made here: {made.stderr.strip()}")
+    try:
+        for what in (["link", "add", "probe0", "type", "dummy"],):
+            if tool("ip", "-n", name, *what).returncode:
+                pytest.skip("this kernel has no dummy device; the test runs in the VM lab")
+        tool("ip", "-n", name, "link", "del", "probe0")
+        if tool("ip", "netns", "exec", name, "ipvsadm", "-Sn").returncode:
+            pytest.skip("this kernel has no IPVS, or ipvsadm is missing; the test runs in the VM lab")
+        for what in (
+            ["link", "set", "lo", "up"],
+            ["addr", "add", "198.18.77.1/32", "dev", "lo"],
+            ["route", "add", "local", "10.244.0.0/16", "dev", "lo"],
+        ):
+            assert tool("ip", "-n", name, *what).returncode == 0
+        yield name
+    finally:
+        tool("ip", "netns", "del", name)
+
+
+def run(namespace: str, body: str) -> str:
+    """Run a program in the namespace, the plane being set up and cleaned up around it."""
+    multi = shutil.which("xtables-legacy-multi")
+    assert multi, "iptables' legacy backend is missing"
+    program = (
+        f"IPTABLES = {multi!r}\n{PROLOGUE}\ntry:\n{textwrap.indent(textwrap.dedent(body), '    ')}\n"
+        "finally:\n    plane.cleanup()\n"
+    )
+    done = tool("ip", "netns", "exec", namespace, sys.executable, "-c", program)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def left(namespace: str) -> list[str]:
+    commands = (["ipvsadm", "-Sn"], ["ipset", "list", "-n"], ["xtables-legacy-multi", "iptables-save"])
+    text = "".join(tool("ip", "netns", "exec", namespace, *argv).stdout for argv in commands)
+    text += tool("ip", "-n", namespace, "link", "show").stdout
+    return [line for line in text.splitlines() if "KUBE" in line or "kube" in line or line.startswith("-A ")]
+
+
+def test_programs_and_leaves_nothing(namespace: str) -> None:
+    out = run(
+        namespace,
+        """
+        import subprocess
+        show = lambda *argv: print(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+        np = port(1, node_port=30080, affinity_seconds=60)
+        plane.sync(ports(port(0), np), None)
+        show("ipvsadm", "-Sn")
+        show("ip", "-br", "addr", "show", "kube-ipvs0")
+        show("ipset", "list", "KUBE-CLUSTER-IP")
+        show("ipset", "list", "KUBE-LOOP-BACK")
+        show("ipset", "list", "KUBE-NODE-PORT-TCP")
+        """,
+    )
+    for line in (
+        "-A -t 10.96.0.1:80 -s rr",
+        "-a -t 10.96.0.1:80 -r 10.244.0.2:8080 -m -w 1",
+        "-A -t 10.96.0.2:80 -s rr -p 60",
+        "-A -t 127.0.0.1:30080 -s rr -p 60",
+        "-A -t 198.18.77.1:30080 -s rr -p 60",
+        "10.96.0.2,tcp:80",
+        "10.244.0.1,tcp:8080,10.244.0.1",
+        "30080",
+    ):
+        assert line in [found.strip() for found in out.splitlines()]
+    assert "kube-ipvs0       DOWN" in out
+    assert left(namespace) == []
+
+
+def test_a_full_sync_mends_what_others_broke_and_then_finds_nothing_to_do(namespace: str) -> None:
+    out = run(
+        namespace,
+        """
+        import subprocess
+        wanted = ports(*(port(number) for number in range(300)))
+        plane.sync(wanted, None)
+        for command in (
+            "ipvsadm -D -t 10.96.0.1:80", "ipvsadm -d -t 10.96.0.2:80 -r 10.244.0.1:8080",
+            "ipvsadm -A -t 10.96.9.9:80 -s rr", "ipvsadm -e -t 10.96.0.3:80 -r 10.244.0.1:8080 -m -w 0",
+            "ip addr del 10.96.0.4/32 dev kube-ipvs0", "ipset del KUBE-CLUSTER-IP 10.96.0.5,tcp:80",
+            "ipset add KUBE-CLUSTER-IP 10.96.8.8,tcp:80", IPTABLES + " iptables -t nat -F PREROUTING",
+        ):
+            subprocess.run(command.split(), check=True)
+        from proxybench.proxiers.reference.ipvs_plan import Changes, diff
+        changes = diff(plane._kernel.held(), plane._plan.state)
+        print(*(len(getattr(changes, name)) for name in Changes.__slots__))
+        plane.sync(wanted, None)
+        print(diff(plane._kernel.held(), plane._plan.state) == Changes())
+        print(subprocess.run([IPTABLES, "iptables", "-t", "nat", "-S", "PREROUTING"], capture_output=True).stdout)
+        """,
+    )
+    numbers, same, prerouting = out.splitlines()
+    # Slots in their order; the server that is gone takes two real servers with it, one more was removed.
+    assert numbers.split() == ["1", "1", "0", "3", "1", "1", "0", "1", "0", "1"]
+    assert same == "True"
+    assert "KUBE-SERVICES" in prerouting
+
+
+def test_refusals_name_the_object(namespace: str) -> None:
+    out = run(
+        namespace,
+        """
+        from proxybench.errors import ProxierError
+        plane.sync({}, None)
+        try:
+            plane._plan.scheduler = "nosuch"
+            plane.sync(ports(port(0)), {port(0).key})
+        except ProxierError as error:
+            print(error)
+        plane._plan.scheduler = "rr"
+        """,
+    )
+    assert out == "IPVS tcp/10.96.0.1:80: No such file or directory\n"
+
+
+def test_connections_reach_the_endpoints_in_turn(namespace: str) -> None:
+    out = run(
+        namespace,
+        """
+        server = socket.create_server(("0.0.0.0", 8080))
+        def serve():
+            while True:
+                peer, _ = server.accept()
+                peer.sendall(peer.getsockname()[0].encode())
+                peer.close()
+        threading.Thread(target=serve, daemon=True).start()
+        def ask(address, number):
+            with socket.create_connection((address, number), 5) as client:
+                return client.recv(100).decode()
+        plane.sync(ports(port(0, node_port=30080)), None)
+        print(*sorted(ask("10.96.0.1", 80) for _ in range(4)))
+        print(*sorted(ask("198.18.77.1", 30080) for _ in range(2)))
+        gone = port(0, endpoints=(Endpoint("10.244.0.9", 8080, False),))
+        plane.sync(ports(gone), {gone.key})
+        print(ask("10.96.0.1", 80))
+        """,
+    )
+    assert out.splitlines() == [
+        "10.244.0.1 10.244.0.1 10.244.0.2 10.244.0.2",
+        "10.244.0.1 10.244.0.2",
+        "10.244.0.9",
+    ]
