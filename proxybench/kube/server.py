@@ -74,7 +74,8 @@ async def _serve(token: str, context: ssl.SSLContext | None, arguments: argparse
             if context is not None:
                 await web.TCPSite(runner, _HOST, 0, backlog=_BACKLOG, ssl_context=context).start()
         except OSError as error:
-            print(f"cannot listen on {_HOST}:{arguments.port}: {os.strerror(error.errno)}", file=sys.stderr)  # noqa: T201 - a program's last word
+            words = os.strerror(error.errno or 0)
+            print(f"cannot listen on {_HOST}:{arguments.port}: {words}", file=sys.stderr)  # noqa: T201 - a program's word
             return 1
         _announce([address[1] for address in runner.addresses], arguments.ready_file)
         await stopped.wait()

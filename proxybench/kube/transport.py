@@ -160,8 +160,8 @@ class Transport:
 
     def _unreachable(self, method: str, path: str, error: Exception) -> ApiError:
         cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-        known = isinstance(cause, OSError) and cause.errno
-        words = os.strerror(cause.errno) if known else str(cause) or type(cause).__name__
+        number = cause.errno if isinstance(cause, OSError) else None
+        words = os.strerror(number) if number else str(cause) or type(cause).__name__
         return ApiError(f"{method} {path}: cannot reach the Kubernetes API at {self._url}: {words}")
 
 

@@ -211,8 +211,11 @@ def test_a_wrong_token(server: ApiServerProcess) -> None:
     assert str(caught.value) == "GET /api/v1/services: 401 Unauthorized: Unauthorized"
 
 
+Answer = tuple[int, dict[str, str], bytes]
+
+
 @contextmanager
-def scripted(answers: list[tuple[int, dict[str, str], bytes] | None]) -> Iterator[tuple[str, list[str]]]:
+def scripted(answers: list[Answer | None]) -> Iterator[tuple[str, list[str]]]:
     """Run a server that gives these answers in turn; None breaks the connection without one."""
     asked: list[str] = []
 
@@ -230,7 +233,7 @@ def scripted(answers: list[tuple[int, dict[str, str], bytes] | None]) -> Iterato
             self.end_headers()
             self.wfile.write(answer[2])
 
-        do_GET = do_POST = do_DELETE = handle_any
+        do_GET = do_POST = do_DELETE = handle_any  # noqa: N815 - the names are the base class's
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
             pass
@@ -245,10 +248,10 @@ def scripted(answers: list[tuple[int, dict[str, str], bytes] | None]) -> Iterato
             thread.join()
 
 
-BUSY = (429, {"Retry-After": "0"}, b"{}")
-BROKEN = (503, {}, b"not json")
-MADE = (201, {}, b"{}")
-TAKEN = (
+BUSY: Answer = (429, {"Retry-After": "0"}, b"{}")
+BROKEN: Answer = (503, {}, b"not json")
+MADE: Answer = (201, {}, b"{}")
+TAKEN: Answer = (
     409,
     {},
     b'{"kind":"Status","reason":"AlreadyExists","message":"services \\"svc-00000\\" already exists"}',
@@ -274,9 +277,9 @@ def test_a_create_that_was_put_off_and_then_refused_is_refused(plan: AddressPlan
 
 
 def test_an_answer_without_status_is_told_as_it_is() -> None:
-    with scripted([(403, {}, b"go\naway")]) as (url, _), KubernetesServiceApi(url, "t") as api:
-        with pytest.raises(ApiError) as caught:
-            api.list(Kind.NODE)
+    no: list[Answer | None] = [(403, {}, b"go\naway")]
+    with scripted(no) as (url, _), KubernetesServiceApi(url, "t") as api, pytest.raises(ApiError) as caught:
+        api.list(Kind.NODE)
     assert str(caught.value) == "GET /api/v1/nodes: 403 error: go away"
 
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxybench.kube.resources import ENDPOINT_SLICES, SERVICES
 from proxybench.kube.versions import fill_in, from_stored, to_stored
