@@ -50,9 +50,7 @@ def point_link(link: Path, target: str) -> None:
     Raises ResultsError when something that is not a link stands in its place, RunError when the disk refuses.
     """
     if link.exists() and not link.is_symlink():
-        raise ResultsError(
-            f"{link}: is not a link; move it away, proxybench keeps its link to the newest run there"
-        )
+        raise ResultsError(f"{link}: is not a link; move it away, proxybench keeps its link to the newest run there")
     temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
     try:
         temporary.unlink(missing_ok=True)
@@ -80,6 +78,4 @@ def refusal(path: Path, error: OSError) -> RunError:
             f"{path}: cannot be written ({reason}): free some space or choose another folder with --out; "
             "what was measured before is kept and readable"
         )
-    return RunError(
-        f"{path}: cannot be written ({reason}): check its folder's mode, or choose another with --out"
-    )
+    return RunError(f"{path}: cannot be written ({reason}): check its folder's mode, or choose another with --out")

@@ -164,9 +164,7 @@ class RunFolder:
 
     def write_summary(self, records: Sequence[Mapping[str, Any] | DataclassInstance]) -> None:
         """Write ``summary.json`` (a list of records) and ``summary.csv``, same fields in the same order."""
-        rows = [
-            dict(record) if not dataclasses.is_dataclass(record) else _fields(record) for record in records
-        ]
+        rows = [dict(record) if not dataclasses.is_dataclass(record) else _fields(record) for record in records]
         write_bytes(self.path / _SUMMARY, orjson.dumps(rows, option=_JSON_OPTIONS) + b"\n")
         names = list(dict.fromkeys(name for row in rows for name in row))
         text = io.StringIO(newline="")
@@ -223,9 +221,7 @@ class RunFolder:
             for part in self._parts():
                 group.append(_read_table(part))
                 if sum(table.num_rows for table in group) >= _ROWS_PER_GROUP:
-                    out.write_table(
-                        pa.concat_tables(group).unify_dictionaries(), row_group_size=_ROWS_PER_GROUP
-                    )
+                    out.write_table(pa.concat_tables(group).unify_dictionaries(), row_group_size=_ROWS_PER_GROUP)
                     group = []
             if group:
                 out.write_table(pa.concat_tables(group).unify_dictionaries(), row_group_size=_ROWS_PER_GROUP)
@@ -261,13 +257,9 @@ def open_run(path: Path) -> RunFolder:
             raise ResultsError(
                 f"{path}: no run in it has ended; name an unfinished one, such as {path / unfinished[-1]}"
             )
-        raise ResultsError(
-            f"{path}: not a run folder (no {_MANIFEST} in it, and no link '{LATEST}' to a run)"
-        )
+        raise ResultsError(f"{path}: not a run folder (no {_MANIFEST} in it, and no link '{LATEST}' to a run)")
     folder = RunFolder(found)
-    _ = (
-        folder.manifest
-    )  # a folder that cannot be read is better found out here than half-way through a report
+    _ = folder.manifest  # a folder that cannot be read is better found out here than half-way through a report
     return folder
 
 
@@ -288,9 +280,7 @@ def _read_json(path: Path) -> Any:  # noqa: ANN401 - JSON
     except FileNotFoundError:
         raise ResultsError(f"{path}: missing") from None
     except orjson.JSONDecodeError as error:
-        raise ResultsError(
-            f"{path}: not valid JSON ({error}); the file is damaged or was cut short"
-        ) from None
+        raise ResultsError(f"{path}: not valid JSON ({error}); the file is damaged or was cut short") from None
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read ({error.strerror})") from None
 

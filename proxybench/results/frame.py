@@ -89,9 +89,7 @@ def frame_to_table(frame: pd.DataFrame) -> Any:  # noqa: ANN401 - pyarrow publis
             continue
         words = column.astype("category").cat
         codes = pa.array(words.codes.to_numpy(dtype=np.int32))
-        arrays.append(
-            pa.DictionaryArray.from_arrays(codes, pa.array(list(words.categories), type=pa.string()))
-        )
+        arrays.append(pa.DictionaryArray.from_arrays(codes, pa.array(list(words.categories), type=pa.string())))
     return pa.Table.from_arrays(arrays, schema=ARROW_SCHEMA)
 
 

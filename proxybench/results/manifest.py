@@ -135,9 +135,7 @@ def manifest_from_dict(
     """
     if not isinstance(data, dict):
         raise ResultsError(f"{where}: not a manifest (its top level is no JSON object)")
-    current = (
-        migrate_manifest(data, where) if migrations is None else migrate_manifest(data, where, migrations)
-    )
+    current = migrate_manifest(data, where) if migrations is None else migrate_manifest(data, where, migrations)
     try:
         return _ADAPTER.validate_python(current)
     except ValidationError as error:

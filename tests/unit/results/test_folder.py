@@ -66,9 +66,7 @@ def test_samples_are_readable_at_once(folder: RunFolder, samples: Callable[..., 
     pd.testing.assert_frame_equal(open_run(folder.path).samples(), samples_to_frame(samples(5)))
 
 
-def test_finish_merges_and_links(
-    folder: RunFolder, samples: Callable[..., list[Sample]], tmp_path: Path
-) -> None:
+def test_finish_merges_and_links(folder: RunFolder, samples: Callable[..., list[Sample]], tmp_path: Path) -> None:
     folder.add(samples(3))
     folder.checkpoint(0)
     folder.add(samples(2, start=3, mode=Mode.IPVS))
@@ -114,18 +112,14 @@ def test_something_else_called_latest_is_left_alone(folder: RunFolder, tmp_path:
     assert (tmp_path / "quickstart" / "latest").is_dir()
 
 
-def test_nothing_is_added_to_a_run_that_has_ended(
-    folder: RunFolder, samples: Callable[..., list[Sample]]
-) -> None:
+def test_nothing_is_added_to_a_run_that_has_ended(folder: RunFolder, samples: Callable[..., list[Sample]]) -> None:
     folder.finish([])
     with pytest.raises(ResultsError) as caught:
         folder.add(samples(1))
     assert str(caught.value) == f"{folder.path}: this run has ended; make a new one, or resume it"
 
 
-def test_a_killed_run_resumes_without_counting_twice(
-    folder: RunFolder, samples: Callable[..., list[Sample]]
-) -> None:
+def test_a_killed_run_resumes_without_counting_twice(folder: RunFolder, samples: Callable[..., list[Sample]]) -> None:
     folder.add(samples(3))
     folder.checkpoint(0)
     folder.add(samples(2, start=90))  # then the process is killed in the middle of step 1
@@ -202,9 +196,7 @@ def test_a_manifest_that_could_not_be_read_is_not_written(
     assert folder.manifest.state == "complete"
 
 
-def test_keys_that_are_not_known_yet_are_kept(
-    folder: RunFolder, manifest: Callable[..., dict[str, Any]]
-) -> None:
+def test_keys_that_are_not_known_yet_are_kept(folder: RunFolder, manifest: Callable[..., dict[str, Any]]) -> None:
     folder.write_manifest(manifest(weather="rain"))
     assert orjson.loads((folder.path / "manifest.json").read_bytes())["weather"] == "rain"
 
@@ -252,9 +244,7 @@ def test_a_damaged_manifest(folder: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 10, -20])
-def test_a_truncated_sample_file_is_named(
-    folder: RunFolder, samples: Callable[..., list[Sample]], keep: int
-) -> None:
+def test_a_truncated_sample_file_is_named(folder: RunFolder, samples: Callable[..., list[Sample]], keep: int) -> None:
     folder.add(samples(3))
     folder.finish([])
     path = folder.path / "samples.parquet"

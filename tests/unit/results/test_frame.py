@@ -101,9 +101,7 @@ def test_files_give_back_what_was_written(parts: list[list[Sample]]) -> None:
 def test_more_than_127_words_survive(tmp_path: Path, samples: Callable[..., list[Sample]]) -> None:
     many = [replace(sample, node=f"node-{number:03d}") for number, sample in enumerate(samples(300))]
     pq.write_table(frame_to_table(samples_to_frame(many)), tmp_path / "a.parquet", row_group_size=50)
-    assert list(read_frame([tmp_path / "a.parquet"])["node"]) == [
-        f"node-{number:03d}" for number in range(300)
-    ]
+    assert list(read_frame([tmp_path / "a.parquet"])["node"]) == [f"node-{number:03d}" for number in range(300)]
 
 
 def test_reading_some_columns_reads_only_those(tmp_path: Path, samples: Callable[..., list[Sample]]) -> None:

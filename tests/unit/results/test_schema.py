@@ -59,8 +59,7 @@ def test_a_newer_version_says_what_to_do() -> None:
     with pytest.raises(ResultsError) as caught:
         version_of({"schema": 7}, "run/manifest.json", 1)
     assert str(caught.value) == (
-        "run/manifest.json: written by a newer proxybench (results schema 7, this one reads up to 1):"
-        " update proxybench"
+        "run/manifest.json: written by a newer proxybench (results schema 7, this one reads up to 1): update proxybench"
     )
 
 
