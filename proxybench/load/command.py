@@ -13,7 +13,7 @@ PLAN_VARIABLE: Final = "PROXYBENCH_LOAD_PLAN"
 
 _MS_PER_S: Final = 1000
 _MARGIN_SECONDS: Final = 5  # for spawning and for the last answers
-_START_SECONDS: Final = 60.0  # importing locust takes 5 s on an idle guest
+_START_SECONDS: Final = 240.0  # importing locust takes 5 s on an idle guest, over a minute on an overloaded one
 
 
 def locustfile() -> bytes:

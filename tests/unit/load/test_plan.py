@@ -90,7 +90,7 @@ def test_the_command() -> None:
         "--exit-code-on-error",
         "0",
     ]
-    assert time_limit(plan()) == 70.5
+    assert time_limit(plan()) == 250.5
 
 
 def test_the_locustfile_needs_nothing_of_ours() -> None:
