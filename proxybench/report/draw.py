@@ -92,10 +92,11 @@ def panels_png(panels: Sequence[Panel], heading: str, footer: str) -> bytes:
     rows = math.ceil(len(panels) / columns)
     width, height = columns * _WIDTH, rows * max(_size(panel)[1] for panel in panels)
     whole = height + _HEAD + _FOOT
+    size = 12 if columns > 1 else 10  # a narrow picture cuts a large heading off
     with mpl.rc_context({**_STYLE, "savefig.facecolor": "white"}):
         figure = Figure(figsize=(width, whole), dpi=160)
-        figure.text(_FOOT / width, 1 - 0.5 * _HEAD / whole, heading, va="center", fontsize=12, fontweight="bold")
-        figure.text(_FOOT / width, 0.4 * _FOOT / whole, footer, va="center", color=MUTED)
+        figure.text(_FOOT / width, 1 - 0.5 * _HEAD / whole, heading, va="center", fontsize=size, fontweight="bold")
+        figure.text(_FOOT / width, 0.4 * _FOOT / whole, footer, va="center", color=MUTED, fontsize=size - 4)
         # Sub-figures heed a grid's ratios but not its margins, so heading and footer are rows of it.
         grid = figure.add_gridspec(rows + 2, columns, height_ratios=[_HEAD, *([height / rows] * rows), _FOOT], hspace=0)
         for index, panel in enumerate(panels):

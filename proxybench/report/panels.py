@@ -147,7 +147,7 @@ def curve_panels(curves: Sequence[Curve]) -> list[CurvePanel]:
     panels = []
     for (services, _, _, clock), members in sorted(grouped.items()):
         lines = [(each.record.mode, _label(each.record, several=several), each.values, each.shares) for each in members]
-        label = f"time to connect ({clock_short(clock)})"
+        label = f"time per connection ({clock_short(clock)})"
         panels.append(CurvePanel(count(services, "Service"), label, tuple(lines)))
     return panels
 

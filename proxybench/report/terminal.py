@@ -8,8 +8,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from proxybench.model import Metric, Mode
 from proxybench.report.tables import best_of, median_text
-from proxybench.report.words import DASH, POSITIONS, SCENARIOS, TIMES, clock_long, human, mode_name
+from proxybench.report.words import DASH, POSITIONS, SCENARIOS, TIMES, clock_long, mode_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ HEADLINES = (
 
 
 def summary_table(records: Sequence[SummaryRecord]) -> Table:
-    """Return one row per metric, scenario, position and size, one column per mode: median ± half the interval.
+    """Return one row per metric, scenario, position and size, one column per mode: median and half the interval in per cent of it.
 
     The best mode of a row is bold; modes whose intervals overlap are bold together.
     """
@@ -48,14 +49,14 @@ def summary_table(records: Sequence[SummaryRecord]) -> Table:
     for name in ("Metric", "Scenario", "Services"):
         table.add_column(name, justify="right" if name == "Services" else "left", no_wrap=name == "Metric")
     for mode, proxier in columns:
-        table.add_column(f"{mode_name(mode)}, {proxier}" if several else mode_name(mode), justify="right")
+        table.add_column(f"{mode_name(mode)}, {proxier}" if several else mode_name(mode), justify="right", no_wrap=True)
     last_metric = last_place = ""
     for (metric, scenario, position, path, services, endpoints), found in _rows(chosen):
         place = _where(scenario, position, path)
         if last_metric and metric != last_metric:
             table.add_section()
             last_place = ""
-        best = best_of(list(found.values()))
+        best = best_of([record for record in found.values() if _ranked(record)])
         size = f"{services:,}" + (f" {TIMES} {endpoints:,}" if _several_widths(chosen) else "")
         words = ("" if metric == last_metric else metric, "" if place == last_place else place)
         table.add_row(*words, size, *(_cell(found.get(column), best) for column in columns))
@@ -87,6 +88,13 @@ def _where(scenario: str, position: str, path: str) -> str:
     return ", ".join(words)
 
 
+def _ranked(record: SummaryRecord) -> bool:
+    """Tell whether a lower value is the mode's merit: userspace's connect() ends at a relay on the same node."""
+    if record.metric == Metric.FORWARDING_CONNECT:
+        return record.mode != Mode.USERSPACE
+    return record.metric not in {Metric.FORWARDING_DIRECT, Metric.FORWARDING_ESTABLISHED}
+
+
 def _several_widths(records: Sequence[SummaryRecord]) -> bool:
     return len({record.endpoints_per_service for record in records}) > 1
 
@@ -95,6 +103,6 @@ def _cell(record: SummaryRecord | None, best: set[SummaryRecord]) -> Text:
     if record is None:
         return Text(DASH, style="dim")
     text = median_text(record)
-    if record.ci_low is not None and record.ci_high is not None:
-        text += f" ± {human((record.ci_high - record.ci_low) / 2, record.unit)}"
+    if record.ci_low is not None and record.ci_high is not None and record.median > 0:
+        text += f" ±{50 * (record.ci_high - record.ci_low) / record.median:.1f} %"
     return Text(text, style="bold" if record in best else "")
