@@ -51,7 +51,7 @@ class Reflector:
 
     ``path`` is a collection ("/api/v1/services"), ``label_selector`` narrows it. ``on_list`` is called with all
     objects at the start and whenever the history was lost (410, or a broken connection); ``on_event`` with ADDED,
-    MODIFIED or DELETED and the object. Both are called in the reflector's thread; what they raise ends it.
+    MODIFIED or DELETED and the object. Both are called in the reflector's thread and must not raise.
     Failures are logged and tried again as ``patience`` says.
     """
 

@@ -57,6 +57,8 @@ class Transport:
         self._client = ApiClient(configuration)
         self._client.set_default_header("Authorization", f"Bearer {token}")
         self._client.set_default_header("Accept", "application/json")
+        # Everything sent here is plain data already; walking through it again costs 25 of some 260 µs a request.
+        self._client.sanitize_for_serialization = _as_it_is
         self.retries = 0
 
     async def open(self) -> None:
@@ -163,6 +165,10 @@ class Transport:
         number = cause.errno if isinstance(cause, OSError) else None
         words = os.strerror(number) if number else str(cause) or type(cause).__name__
         return ApiError(f"{method} {path}: cannot reach the Kubernetes API at {self._url}: {words}")
+
+
+def _as_it_is(data: Any) -> Any:  # noqa: ANN401 - stands in for a method of an untyped package
+    return data
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
