@@ -31,7 +31,7 @@ HEADLINES = (
 
 
 def summary_table(records: Sequence[SummaryRecord]) -> Table:
-    """Return one row per metric, scenario, position and size, one column per mode: median and half the interval in per cent of it.
+    """Return one row per metric, scenario, position and size, one column per mode: median and ± per cent.
 
     The best mode of a row is bold; modes whose intervals overlap are bold together.
     """
@@ -43,11 +43,12 @@ def summary_table(records: Sequence[SummaryRecord]) -> Table:
         title="Medians ± half of the 95 % interval",
         caption="; ".join(clock_long(clock) for clock in clocks),
         box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
         title_justify="left",
         caption_justify="left",
     )
     for name in ("Metric", "Scenario", "Services"):
-        table.add_column(name, justify="right" if name == "Services" else "left", no_wrap=name == "Metric")
+        table.add_column(name, justify="right" if name == "Services" else "left", no_wrap=True, overflow="fold")
     for mode, proxier in columns:
         table.add_column(f"{mode_name(mode)}, {proxier}" if several else mode_name(mode), justify="right", no_wrap=True)
     last_metric = last_place = ""
