@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
 import subprocess
@@ -85,6 +86,10 @@ def test_what_cannot_be_sent_back_is_not_read_either_and_nothing_is_lost(backend
         assert received == sent
         sock.sendall(b"end\n")
         assert line_of(sock) == "end\n"
+
+
+def test_it_does_not_preempt_the_prober(backend: RunningBackend) -> None:
+    assert os.sched_getscheduler(backend.process.pid) == os.SCHED_BATCH
 
 
 def open_status(pid: int) -> str:

@@ -43,7 +43,7 @@ def later(seconds: float, action: Callable[[], None]) -> threading.Timer:
 
 
 def test_an_address_that_answers_answers_at_once(agent: AgentClient, backend: RunningBackend) -> None:
-    seen = agent.await_(Await("127.0.0.9", backend.port, "answer", 5, want=("127.0.0.9",)))
+    seen = agent.await_(Await("127.0.0.9", backend.port, "answer", 5, want=("127.0.0.9",), interval_us=1_000_000))
     assert (seen.answered_by, seen.attempts, seen.answers, seen.errors) == ("127.0.0.9", 1, 1, {})
     assert (seen.censored, seen.interval_at_success_ns, seen.last_other_ns) == (False, None, None)
     assert seen.first_ns is not None
@@ -66,10 +66,10 @@ def test_a_stale_endpoint_does_not_count(agent: AgentClient, talker: Talker) -> 
     assert seen.first_ns is not None
     assert seen.last_other_ns is not None
     assert seen.interval_at_success_ns is not None
-    assert switched_ns[0] < seen.first_ns < switched_ns[0] + 100 * MS  # all by the clock of this machine
+    assert switched_ns[0] < seen.first_ns < switched_ns[0] + 2000 * MS  # one clock; room for a busy machine
     assert seen.start_ns < seen.last_other_ns
     assert seen.end_ns - max(seen.first_ns, seen.last_other_ns) >= 50 * MS
-    assert 1 * MS <= seen.interval_at_success_ns < 100 * MS
+    assert 1 * MS <= seen.interval_at_success_ns < 2000 * MS
 
 
 def test_time_running_out_is_censored_and_says_what_was_heard(agent: AgentClient, talker: Talker) -> None:
@@ -77,8 +77,8 @@ def test_time_running_out_is_censored_and_says_what_was_heard(agent: AgentClient
     seen = agent.await_(Await("127.0.0.1", port, "answer", 0.2))
     assert (seen.censored, seen.first_ns, seen.sent_ns, seen.answered_by) == (True, None, None, None)
     assert seen.errors == {"ECONNREFUSED": seen.attempts}
-    assert 10 < seen.attempts <= 200  # at most one per ms, whatever the machine is busy with
-    assert 200 * MS <= seen.end_ns - seen.start_ns < 1000 * MS
+    assert 2 < seen.attempts <= 200  # at most one per ms, whatever the machine is busy with
+    assert 200 * MS <= seen.end_ns - seen.start_ns < 3000 * MS
     stale = agent.await_(Await("127.0.0.1", talker.port, "answer", 0.1, want=("10.9.9.9",)))
     assert stale.censored
     assert stale.last_other_ns is not None
@@ -118,13 +118,13 @@ def test_a_refusal_is_dated_to_the_first_attempt_that_failed(agent: AgentClient,
         talker.close()
 
     timer = later(0.4, close)
-    seen = agent.await_(Await("127.0.0.1", talker.port, "refusal", 5, quiet_ms=200))
+    seen = agent.await_(Await("127.0.0.1", talker.port, "refusal", 10, quiet_ms=1500))
     timer.join()
     assert seen.first_ns is not None
     assert seen.first_ns == seen.sent_ns
     assert seen.answers > 5
-    assert closing_ns[0] - 50 * MS < seen.first_ns < closing_ns[0] + 100 * MS  # and not 200 ms of quiet later
-    assert seen.end_ns - seen.first_ns >= 200 * MS
+    assert closing_ns[0] - 200 * MS < seen.first_ns < closing_ns[0] + 1000 * MS  # and not 1500 ms of quiet later
+    assert seen.end_ns - seen.first_ns >= 1500 * MS
     assert not seen.censored
 
 
