@@ -129,12 +129,19 @@ def guest(paths: Paths, topology: Topology, cgroup: str) -> str:
     ]
     lines += [
         f"{in_namespace(network.CTL, ['sh', '-c', jump])} &",
+        *(_await_sshd(name) for name in (*(member.name for member in topology.nodes), network.CTL)),
         f"echo {READY}",
         "trap - EXIT",
         "set +e",
         "while :; do sleep 86400 & wait $!; done",  # process 1 reaps what others leave
     ]
     return "\n".join(lines) + "\n"
+
+
+def _await_sshd(name: str) -> str:
+    """Return a wait until something listens on port 22 (0x16, state 0A) in a namespace."""
+    listens = in_namespace(name, ["grep", "-q", ":0016 00000000:0000 0A", "/proc/net/tcp"])
+    return f"until {listens}; do sleep 0.1; done"
 
 
 def _limit(argv: list[str]) -> str:

@@ -1,0 +1,60 @@
+# Two commands do everything: `make run` and `make test`. `make help` lists the rest.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+RUN := $(BIN)/proxybench run
+
+.PHONY: help setup dev run quick test unit lab-tests check fmt lint types imports gate bench-stats lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make .venv and install what the lab runs on
+	@.ci/setup run
+
+dev: ## the same, with what tests and checks need
+	@.ci/setup dev
+
+run: setup ## the main job: experiments/scale.yaml in the lab, ends with a report (about 15 minutes)
+	$(RUN) experiments/scale.yaml
+
+quick: setup ## experiments/quickstart.yaml: 10, 100 and 1,000 Services (about 4 minutes)
+	$(RUN) experiments/quickstart.yaml
+
+test: dev ## all tests, unit and lab
+	$(BIN)/python -m pytest
+
+unit: dev ## tests that need neither root nor a lab
+	$(BIN)/python -m pytest tests/unit
+
+lab-tests: dev ## tests in network namespaces and in the VM
+	$(BIN)/python -m pytest tests/lab
+
+check: lint types imports ## everything that reads the code without running it
+
+fmt: dev ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: dev ## ruff: style and mistakes
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: dev ## mypy --strict
+	$(BIN)/mypy
+
+imports: dev ## the arrows of the architecture
+	$(BIN)/lint-imports
+
+bench-stats: dev ## coverage, false alarms and power of the statistics, by simulation
+	$(BIN)/python benchmarks/stats_coverage.py
+
+lock: dev ## write the locks anew
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --upgrade --strip-extras --generate-hashes --no-emit-options \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o .ci/requirements.txt pyproject.toml
+	$(BIN)/pip-compile --quiet --upgrade --strip-extras --generate-hashes --no-emit-options --extra dev \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o .ci/requirements-dev.txt pyproject.toml
+
+clean: ## remove what was built here (results stay)
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
