@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from proxybench.stats.intervals import CONFIDENCE, Interval, t_interval, t_quantile
 
@@ -180,7 +180,7 @@ def find_step(sizes: FloatArray, values: FloatArray, alpha: float = 0.01) -> Ste
     gain = plain - misfit
     if gain <= plain / 2 or gain <= ROUNDING:
         return None
-    p = float(stats.f.sf(gain / noise, 1, degrees)) if noise > 0 else 0.0
+    p = float(special.fdtrc(1, degrees, gain / noise)) if noise > 0 else 0.0
     p = min(1.0, p * len(fits))
     if p > alpha:
         return None

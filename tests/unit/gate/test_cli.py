@@ -1,15 +1,17 @@
-"""Every exit code comes from the real command, in a process of its own."""
+"""Every exit code comes from the real program, argument parsing and error mapping included."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 from junitparser import JUnitXml
 
+from proxybench.cli.main import cli
 from proxybench.model import ClockKind, Metric
 
 if TYPE_CHECKING:
@@ -17,29 +19,56 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     MakeRun = Callable[..., Path]
+    Run = Callable[..., "Done"]
 
-CODE = "from proxybench.cli.main import entry; entry()"
 SLOWER = {(Metric.FORWARDING_CONNECT, 1000): 1.02}
 
 
-def proxybench(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", CODE, *map(str, arguments)],
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def proxybench(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run the whole program, down to its exit code, without paying for a new interpreter each time."""
+
+    def run(*arguments: object) -> Done:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(argument) for argument in arguments], prog_name="proxybench")
+        out, err = capfd.readouterr()
+        return Done(int(str(ended.value.code)), out, err)
+
+    return run
+
+
+def test_a_process_of_its_own_ends_with_1(make_run: MakeRun) -> None:
+    code = "from proxybench.cli.main import entry; entry()"
+    paths = [str(make_run(2, slower=SLOWER)), "--baseline", str(make_run(1))]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, "gate", *paths],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "9 judged at 0.01 of the base: 1 regressed, 8 same" in done.stdout
 
 
-def test_equal_runs_pass(make_run: MakeRun) -> None:
+def test_equal_runs_pass(proxybench: Run, make_run: MakeRun) -> None:
     base, new = make_run(1), make_run(2)
     done = proxybench("gate", new, "--baseline", base)
     assert (done.returncode, done.stderr) == (0, "")
     assert "9 judged at 0.01 of the base: 9 same" in done.stdout
 
 
-def test_two_per_cent_on_one_metric_are_found_and_named_everywhere(make_run: MakeRun, tmp_path: Path) -> None:
+def test_two_per_cent_on_one_metric_are_found_and_named_everywhere(
+    proxybench: Run, make_run: MakeRun, tmp_path: Path
+) -> None:
     base, new = make_run(1), make_run(2, slower=SLOWER)
     saved = tmp_path / "base.json"
     assert proxybench("baseline", "save", base, "--out", saved).returncode == 0
@@ -67,7 +96,7 @@ def test_two_per_cent_on_one_metric_are_found_and_named_everywhere(make_run: Mak
     assert len(json.loads(files["bencher"].read_text())) == 3
 
 
-def test_another_kernel_is_not_compared(make_run: MakeRun) -> None:
+def test_another_kernel_is_not_compared(proxybench: Run, make_run: MakeRun) -> None:
     base, new = make_run(1), make_run(2, kernel="6.18.0")
     done = proxybench("gate", new, "--baseline", base)
     assert done.returncode == 4
@@ -75,7 +104,7 @@ def test_another_kernel_is_not_compared(make_run: MakeRun) -> None:
     assert proxybench("gate", new, "--baseline", base, "--across", "kernel").returncode == 0
 
 
-def test_too_noisy_to_tell_is_inconclusive(make_run: MakeRun) -> None:
+def test_too_noisy_to_tell_is_inconclusive(proxybench: Run, make_run: MakeRun) -> None:
     base, new = make_run(1, noise=0.05), make_run(2, noise=0.05)
     done = proxybench("gate", new, "--baseline", base)
     assert done.returncode == 4
@@ -95,13 +124,13 @@ def test_too_noisy_to_tell_is_inconclusive(make_run: MakeRun) -> None:
         (["baseline", "save", "nowhere", "--out", "x"], "error: nowhere: no such run folder"),
     ],
 )
-def test_wrong_usage(arguments: list[str], message: str) -> None:
+def test_wrong_usage(proxybench: Run, arguments: list[str], message: str) -> None:
     done = proxybench(*arguments)
     assert done.returncode == 2
     assert done.stderr.splitlines()[0] == message
 
 
-def test_compare_takes_many_runs_and_ends_with_the_worst(make_run: MakeRun) -> None:
+def test_compare_takes_many_runs_and_ends_with_the_worst(proxybench: Run, make_run: MakeRun) -> None:
     runs = [make_run(1), make_run(2), make_run(3, slower=SLOWER)]
     done = proxybench("compare", *runs)
     assert done.returncode == 1
@@ -109,7 +138,7 @@ def test_compare_takes_many_runs_and_ends_with_the_worst(make_run: MakeRun) -> N
     assert proxybench("compare", *runs, "--only", "cpu.control_loop").returncode == 0
 
 
-def test_the_wall_clock_judges_idle_time_too_at_five_per_cent(make_run: MakeRun) -> None:
+def test_the_wall_clock_judges_idle_time_too_at_five_per_cent(proxybench: Run, make_run: MakeRun) -> None:
     slower = {(Metric.SYNC_END_TO_END, 100): 1.08}
     base = make_run(1, clock=ClockKind.WALL)
     new = make_run(2, clock=ClockKind.WALL, slower=slower)
@@ -120,12 +149,15 @@ def test_the_wall_clock_judges_idle_time_too_at_five_per_cent(make_run: MakeRun)
     assert proxybench("gate", by_instructions, "--baseline", make_run(4)).returncode == 0
 
 
-def test_trend_marks_the_run_that_moved(make_run: MakeRun, tmp_path: Path) -> None:
+def test_trend_marks_the_run_that_moved(proxybench: Run, make_run: MakeRun, tmp_path: Path) -> None:
     runs = [make_run(i, slower=SLOWER if i > 6 else None) for i in range(1, 13)]
     out, plots = tmp_path / "otava.csv", tmp_path / "plots"
     done = proxybench("trend", tmp_path / "results", "--csv", out, "--plots", plots, "--format", "svg")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"{runs[6].name}: +2." in done.stdout.replace("\n", "") or "+2.0" in done.stdout
+    moved = [line for line in done.stdout.splitlines() if "(p 0.0" in line]
+    assert len(moved) == 1
+    assert f"{runs[6].name}: +" in moved[0]
+    assert "1000x2" in moved[0]
     header, *rows = out.read_text().splitlines()
     assert header.startswith("time,run,cpu.control_loop_iptables_reference_10x2_steady_tcp-clusterip_last_")
     assert len(rows) == 12

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from proxybench.stats.changes import change_points
+from proxybench.stats.curves import Outcome, crossover, find_step, slope, theil_sen
+
+SIZES = np.array([10.0, 100.0, 1000.0, 5000.0, 10000.0])
+NOISE = 1 + 0.01 * np.array([[1, -1, 0, 1, -1], [-1, 1, 1, -1, 0], [0, 0, -1, 0, 1]])
+
+
+def test_slope_of_a_clean_line_is_exact() -> None:
+    found = slope(SIZES, np.stack([100 + 26 * SIZES, 100 + 28 * SIZES]))
+    assert found.per_unit == pytest.approx(27.0)
+    assert found.interval is not None
+    # Two slopes, 26 and 28, and the t quantile of one degree of freedom.
+    assert found.interval.low == pytest.approx(27 - 12.7062, abs=1e-4)
+
+
+def test_one_repetition_has_a_slope_but_no_interval() -> None:
+    assert slope(SIZES, (5 * SIZES)[np.newaxis]).interval is None
+
+
+def test_one_bad_size_does_not_bend_the_line() -> None:
+    values = 3 * SIZES
+    values[1] = 1e9
+    assert theil_sen(SIZES, values) == pytest.approx(3.0)
+
+
+def test_crossing_between_two_sizes() -> None:
+    rising, flat = SIZES * NOISE, np.full((3, 5), 700.0)
+    found = crossover(SIZES, rising, flat)
+    assert found.outcome is Outcome.CROSSED
+    (crossing,) = found.crossings
+    assert crossing.low < 700 < crossing.high
+    assert crossing.at == pytest.approx(700, rel=0.03)
+    assert not crossing.first_lower_after
+    assert found.sentence("iptables", "ipvs").startswith("ipvs overtakes at 7")
+
+
+def test_no_crossing_up_to_the_largest_size() -> None:
+    found = crossover(SIZES, np.full((3, 5), 100.0) * NOISE, np.full((3, 5), 200.0))
+    assert found.outcome is Outcome.NONE
+    assert found.sentence("ipvs", "iptables") == "ipvs stays below iptables: none up to 10000"
+
+
+def test_curves_that_touch_everywhere_are_undecided() -> None:
+    found = crossover(SIZES, np.full((3, 5), 100.0) * NOISE, np.full((3, 5), 100.0))
+    assert found.outcome is Outcome.UNDECIDED
+    assert found.sentence("a", "b") == "a and b were not told apart up to 10000"
+    assert crossover(SIZES, SIZES[np.newaxis], SIZES[np.newaxis] * 2).outcome is Outcome.UNDECIDED
+
+
+def test_without_noise_the_crossing_is_a_point() -> None:
+    found = crossover(SIZES, np.stack([SIZES, SIZES]), np.full((2, 5), 300.0))
+    (crossing,) = found.crossings
+    assert (crossing.at, crossing.low, crossing.high) == pytest.approx((300, 300, 300), rel=0.02)
+
+
+@pytest.mark.parametrize("height", [0.4, -0.3])
+def test_large_cluster_mode_is_a_step(height: float) -> None:
+    sizes = np.array([250.0, 500.0, 750.0, 1250.0, 1500.0, 2000.0, 2500.0])
+    level = (1000 + sizes) * np.where(sizes > 1000, 1 + height, 1)
+    found = find_step(sizes, level * (1 + 0.002 * np.array([[1], [-1], [0]])))
+    assert found is not None
+    assert (found.after, found.before) == (750.0, 1250.0)
+    assert np.sign(found.relative) == np.sign(height)
+
+
+def test_a_line_has_no_step() -> None:
+    rng = np.random.default_rng(4)
+    assert find_step(SIZES, (1000 + SIZES) * (1 + 0.01 * rng.normal(size=(5, 5)))) is None
+    assert find_step(SIZES, np.tile(1000 + SIZES, (3, 1))) is None
+    assert find_step(SIZES[:4], np.tile(SIZES[:4], (3, 1))) is None
+
+
+@pytest.mark.parametrize(
+    ("sizes", "values", "message"),
+    [
+        ([1.0], [[1.0]], "at least 2 sizes are needed, in ascending order"),
+        ([2.0, 1.0], [[1.0, 1.0]], "at least 2 sizes are needed, in ascending order"),
+        ([1.0, 2.0], [[1.0]], "values must have one row per repetition and one column per size"),
+    ],
+)
+def test_shapes_that_make_no_sense(sizes: list[float], values: list[list[float]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        slope(np.array(sizes), np.array(values))
+
+
+def test_curves_must_be_above_zero_and_alike() -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        crossover(SIZES, np.zeros((2, 5)), np.ones((2, 5)))
+    with pytest.raises(ValueError, match="both curves need the same repetitions and sizes"):
+        crossover(SIZES, np.ones((2, 5)), np.ones((3, 5)))
+
+
+def test_a_level_that_moves_once_is_found_where_it_moves() -> None:
+    wobble = 1 + 0.001 * np.array([1, -1, 0, 2, -2, 0, 1, -1, 0, 2, -1, 1])
+    (found,) = change_points(np.r_[np.full(6, 100.0), np.full(6, 102.0)] * wobble)
+    assert found.index == 6
+    assert found.relative == pytest.approx(0.02, abs=0.002)
+    assert found.p < 0.01
+
+
+def test_two_moves_are_two_changes() -> None:
+    rng = np.random.default_rng(5)
+    series = np.r_[np.full(10, 100.0), np.full(10, 120.0), np.full(10, 90.0)]
+    found = change_points(series * np.exp(0.005 * rng.normal(size=30)))
+    assert [change.index for change in found] == [10, 20]
+
+
+def test_levels_that_stay_have_no_change() -> None:
+    assert change_points(np.full(20, 5.0)) == ()
+    rng = np.random.default_rng(6)
+    assert change_points(np.exp(0.01 * rng.normal(size=40))) == ()
+    with pytest.raises(ValueError, match="values must be above 0"):
+        change_points(np.array([1.0, 0.0]))

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from proxybench.model import ClockKind, Metric, Mode, Point, Sample, Scenario
+from proxybench.results.frame import samples_to_frame
+from proxybench.stats.series import collect
+from proxybench.stats.summary import summarise
+
+
+def sample(value: int, repetition: int, *, services: int = 10, late: bool = False) -> Sample:
+    point = Point(Mode.IPVS, "reference", services, 2, Scenario.STEADY)
+    metric = Metric.FORWARDING_CONNECT
+    return Sample("r", point, repetition, "n", metric, value, "ns", ClockKind.WALL, late, 0)
+
+
+def test_one_record_per_point_and_metric() -> None:
+    samples = [sample(v + 10 * r, r) for r in range(3) for v in (90, 100, 110)]
+    samples.append(sample(7, 0, services=5))
+    small, record = summarise(samples_to_frame(samples))
+    assert (record.n, record.repetitions, record.censored, record.median) == (9, 3, 0, 110.0)
+    assert (record.mode, record.services, record.metric) == ("ipvs", 10, "forwarding.connect")
+    assert record.p90 == pytest.approx(122.0)
+    assert record.ci_low is not None
+    assert record.ci_high is not None
+    assert record.ci_low < 110 < record.ci_high
+    assert (small.services, small.ci_low, small.ci_high, small.median) == (5, None, None, 7.0)
+
+
+def test_time_outs_count_and_take_the_interval_away_when_the_median_is_one() -> None:
+    few = [sample(100 + i, r) for r in range(2) for i in range(9)]
+    few += [sample(10**9, r, late=True) for r in range(2)]
+    (record,) = summarise(samples_to_frame(few))
+    assert (record.censored, record.ci_low is not None) == (2, True)
+    assert record.bounded(0.99)
+    assert not record.bounded(0.5)
+    (record,) = summarise(samples_to_frame([*few, *[sample(10**9, 1, late=True)] * 20]))
+    assert (record.censored, record.ci_low, record.ci_high) == (22, None, None)
+
+
+def test_order_of_rows_does_not_matter() -> None:
+    rng = np.random.default_rng(1)
+    samples = [sample(int(v), int(r), services=int(s)) for v, r, s in rng.integers(1, 100, (500, 3)) % [10**6, 4, 3]]
+    frame = samples_to_frame(samples)
+    shuffled = frame.sample(frac=1, random_state=2).reset_index(drop=True)
+    assert summarise(frame) == summarise(shuffled)
+    plain = pd.DataFrame({name: frame[name].astype(object) for name in frame.columns})
+    assert summarise(plain.astype({"value": "int64", "censored": "bool"})) == summarise(frame)
+
+
+def test_it_agrees_with_pandas() -> None:
+    rng = np.random.default_rng(2)
+    samples = [sample(int(v), i % 5) for i, v in enumerate(rng.lognormal(10, 1, 1000))]
+    frame = samples_to_frame(samples)
+    (series,) = collect(frame)
+    replicates = dict(zip(series.labels, series.values, strict=True))  # noqa: PD011 -- a dataclass, no frame
+    assert list(replicates.values()) == pytest.approx(frame.groupby("repetition")["value"].median().tolist())
+    assert series.p99 == pytest.approx(frame["value"].quantile(0.99))
+    assert series.labels == tuple(("r", i) for i in range(5))
+
+
+def test_equal_instruction_counts_give_a_point() -> None:
+    (record,) = summarise(samples_to_frame([sample(500, r) for r in range(5)]))
+    assert [record.median, record.ci_low, record.ci_high] == pytest.approx([500.0] * 3)
+
+
+def test_no_samples_no_records() -> None:
+    assert summarise(samples_to_frame([])) == []
