@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from proxybench.agent.http import NOW
 from proxybench.agent.requests import Await, Change, Write
 from proxybench.kube import objects
 from proxybench.measure.recorder import TRAFFIC
@@ -57,9 +58,9 @@ class Canary:
         """Return its Service."""
         return objects.service(self.name, self.vip, self.plan.backend_port)
 
-    def endpoint_slice(self, pod: Pod, changed_ns: int) -> Object:
-        """Return its only EndpointSlice, with one endpoint."""
-        return objects.endpoint_slices(self.name, [pod], self.plan.backend_port, changed_ns)[0]
+    def endpoint_slice(self, pod: Pod) -> Object:
+        """Return its only EndpointSlice, with one endpoint and no trigger time."""
+        return objects.endpoint_slices(self.name, [pod], self.plan.backend_port, 0)[0]
 
 
 def appears(vip: str, want: tuple[str, ...], timeout: float) -> Await:
@@ -78,9 +79,13 @@ def add_last(service: Object, vip: str, endpoints: tuple[str, ...], timeout: flo
     return Change((Write("POST", _SERVICES, service),), (appears(vip, endpoints, timeout),))
 
 
-def move(canary: Canary, changed_ns: int, timeout: float) -> Change:
-    """Return the change of the canary's endpoint; the last answer by the old one is waited for, too."""
-    obj = canary.endpoint_slice(canary.new, changed_ns)
+def move(canary: Canary, timeout: float) -> Change:
+    """Return the change of the canary's endpoint; the last answer by the old one is waited for, too.
+
+    Its trigger time is the moment at which the agent sends it, by the node's own clock.
+    """
+    obj = canary.endpoint_slice(canary.new)
+    obj["metadata"].setdefault("annotations", {})[objects.TRIGGER_TIME] = NOW.decode()
     probe = Await(
         host=canary.vip,
         port=objects.PORT,

@@ -132,7 +132,7 @@ class _Run:
                 api.put_node(node.name, node.address, node.pod_cidr or "")
             self._describe(bench)
             self._progress.plan(steps)
-            populator = Populator(api, bench.plan, self._clock)
+            populator = Populator(api, bench.plan)
             for step in steps:
                 self._take(bench, populator, step, whole)
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from proxybench.kube.base import Object, ServiceApi
     from proxybench.kube.objects import AddressPlan
-    from proxybench.units import Clock
+
+# A trigger time by our clock would mean nothing to a node whose time is its own; changes carry the node's, see sync.py.
+_NO_TRIGGER = 0
 
 
 class Populator:
@@ -23,10 +25,9 @@ class Populator:
     Beside the numbered Services lie the EndpointSlices of those that a step will add: the canary and the batch.
     """
 
-    def __init__(self, api: ServiceApi, plan: AddressPlan, clock: Clock) -> None:
+    def __init__(self, api: ServiceApi, plan: AddressPlan) -> None:
         self._api = api
         self._plan = plan
-        self._clock = clock
         self._services = 0
         self._slices = 0
         self._endpoints = 0
@@ -38,14 +39,13 @@ class Populator:
         if endpoints != self._endpoints or services < self._services or wanted < self._slices:
             self.clear()
         self._api.ensure_namespace(NAMESPACE)
-        now = self._clock.utc_ns()
         new: list[Object] = [population.service(index) for index in range(self._services, services)]
         for index in range(self._slices, wanted):
-            new += population.endpoint_slices(index, now)
+            new += population.endpoint_slices(index, _NO_TRIGGER)
         if new:
             self._api.create_many(new, lambda done, total: say(f"writing objects: {done:,} of {total:,}"))
         self._services, self._slices, self._endpoints = services, wanted, endpoints
-        self._put_canary(now)
+        self._put_canary()
         return population
 
     def restore(self, population: Population, batch: int) -> None:
@@ -53,7 +53,7 @@ class Populator:
         extra = range(self._services, self._services + batch)
         refs = [Ref(Kind.SERVICE, NAMESPACE, population.name(index)) for index in extra]
         self._api.delete_many([*refs, Ref(Kind.SERVICE, NAMESPACE, objects.CANARY)])
-        self._put_canary(self._clock.utc_ns())
+        self._put_canary()
 
     def clear(self) -> None:
         """Remove everything that we wrote."""
@@ -61,8 +61,8 @@ class Populator:
             self._api.delete_collection(kind, NAMESPACE, SELECTOR)
         self._services = self._slices = self._endpoints = 0
 
-    def _put_canary(self, now: int) -> None:
+    def _put_canary(self) -> None:
         canary = Canary(self._plan)
-        slice_ = canary.endpoint_slice(canary.old, now)
+        slice_ = canary.endpoint_slice(canary.old)
         self._api.delete_many([Ref.of(slice_)])
         self._api.create_many([slice_])

@@ -184,11 +184,10 @@ class StepRunner:
     def _sync(self, spec: SyncSpec) -> None:
         canary = sync.Canary(self._population.plan)
         limit = spec.timeout
-        changed = self._bench.clock.utc_ns()
         # Each needs what the one before left: a Service to move, then one to delete.
         changes = (
             (Scenario.ADD_ONE, partial(sync.add, canary)),
-            (Scenario.CHANGE_ENDPOINT, partial(sync.move, canary, changed)),
+            (Scenario.CHANGE_ENDPOINT, partial(sync.move, canary)),
             (Scenario.DELETE_ONE, partial(sync.delete, canary)),
         )
         for scenario, change in changes:
