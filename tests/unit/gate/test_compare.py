@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from proxybench.errors import ExitCode, ResultsError
+from proxybench.gate.baseline import dump, load
+from proxybench.gate.compare import Comparison, Verdict, compare, is_judged
+from proxybench.gate.outputs import ANNOTATIONS, to_annotations, to_markdown
+from proxybench.gate.side import FIELDS, Replicates, Side, differences
+from proxybench.stats.series import SeriesKey
+
+PRINT = dict.fromkeys(FIELDS, "x") | {"clock": "instructions"}
+
+
+def key(services: int = 10, metric: str = "forwarding.connect") -> SeriesKey:
+    return SeriesKey("ipvs", "reference", services, 2, "steady", "tcp-clusterip", "last", metric, "ns", "instructions")
+
+
+def side(series: dict[SeriesKey, list[float]], *, late: set[SeriesKey] | None = None) -> Side:
+    late = late or set()
+    return Side(
+        "run",
+        PRINT,
+        {
+            name: Replicates(np.array(values, dtype=float), np.full(len(values), name in late))
+            for name, values in series.items()
+        },
+    )
+
+
+def only(base: list[float], new: list[float], **how: float) -> Comparison:
+    (item,) = compare(side({key(): base}), side({key(): new}), **how).comparisons  # type: ignore[arg-type] # a float is all that is passed
+    return item
+
+
+def test_numbers_without_noise_decide_by_the_noise_between_runs() -> None:
+    item = only([1000.0] * 3, [1020.0] * 3)
+    assert item.verdict is Verdict.REGRESSED
+    assert item.shift == 20.0
+    assert item.relative == pytest.approx(0.02)
+    assert only([1000.0] * 3, [1000.0] * 3).verdict is Verdict.SAME
+    assert only([1000.0] * 3, [980.0] * 3).verdict is Verdict.IMPROVED
+
+
+def test_sure_but_small_is_the_same_and_large_but_unsure_is_not_decided() -> None:
+    assert only([1000.0] * 3, [1008.0] * 3).verdict is Verdict.SAME
+    unsure = only([1000.0, 1050.0, 950.0], [1030.0, 1080.0, 990.0])
+    assert unsure.verdict is Verdict.INCONCLUSIVE
+    assert unsure.reason.startswith("too noisy to show 0.01: detects ")
+
+
+def test_one_wild_repetition_is_no_regression() -> None:
+    base = {key(n): [1000.0, 1000.5, 999.5] for n in range(1, 21)}
+    new = base | {key(5): [1000.0, 1000.5, 1500.0]}
+    assert compare(side(base), side(new)).counts()[Verdict.REGRESSED] == 0
+
+
+def test_zero_everywhere_is_the_same_and_zero_somewhere_has_no_ratio() -> None:
+    assert only([0.0, 0.0], [0.0, 0.0]).verdict is Verdict.SAME
+    found = only([0.0, 1.0], [5.0, 5.0])
+    assert (found.verdict, found.reason) == (
+        Verdict.INCONCLUSIVE,
+        "0 in some repetitions: no ratio can be taken",
+    )
+
+
+def test_one_repetition_tells_nothing() -> None:
+    found = only([1000.0], [2000.0])
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.reason == "one repetition on either side: nothing tells how they vary"
+
+
+def test_new_time_outs_are_a_regression_and_old_ones_only_an_improvement() -> None:
+    fast, slow = {key(): [1000.0] * 3}, {key(): [9000.0] * 3}
+    (item,) = compare(side(fast), side(slow, late={key()})).comparisons
+    assert (item.verdict, item.reason) == (
+        Verdict.REGRESSED,
+        "time-outs in the new run: worse by at least this",
+    )
+    (item,) = compare(side(slow, late={key()}), side(fast)).comparisons
+    assert item.verdict is Verdict.IMPROVED
+    (item,) = compare(side(slow, late={key()}), side(slow, late={key()})).comparisons
+    assert (item.verdict, item.reason) == (
+        Verdict.INCONCLUSIVE,
+        "medians are time-outs: only a lower bound is known",
+    )
+
+
+def test_what_one_side_lacks_cannot_be_passed_over() -> None:
+    both = {key(1): [1000.0] * 3, key(2): [1000.0] * 3}
+    outcome = compare(side(both), side({key(1): [1000.0] * 3}))
+    assert outcome.exit_code is ExitCode.INCONCLUSIVE
+    assert outcome.comparisons[0].reason == "not measured in the new run"
+    assert compare(side({}), side(both)).comparisons[0].reason == "not measured in the base"
+    assert compare(side({}), side({})).sentence().startswith("nothing to judge")
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if name not in ("clock", "accelerator", "cpu")])
+def test_each_field_that_differs_is_named(name: str) -> None:
+    other = PRINT | {name: "y"}
+    assert differences(PRINT, other) == (f"{name}: x -> y",)
+    assert differences(PRINT, other, across=[name]) == ()
+
+
+@pytest.mark.parametrize("name", ["accelerator", "cpu"])
+def test_the_machine_matters_to_the_wall_clock_only(name: str) -> None:
+    wall = PRINT | {"clock": "wall"}
+    assert differences(PRINT, PRINT | {name: "y"}) == ()
+    assert differences(wall, wall | {name: "y"}) == (f"{name}: x -> y",)
+    assert differences(PRINT, wall) == ("clock: instructions -> wall",)
+
+
+@pytest.mark.parametrize(
+    ("metric", "instructions", "wall"),
+    [
+        ("sync.control_loop", True, True),
+        ("forwarding.load", True, True),
+        ("sync.end_to_end", False, True),
+        ("sync.network_programming", False, True),
+        ("memory.control_loop", False, True),
+        ("cpu.agent", False, False),
+        ("cpu.window", False, False),
+    ],
+)
+def test_which_metrics_decide(metric: str, instructions: bool, wall: bool) -> None:
+    assert is_judged(metric, "instructions") is instructions
+    assert is_judged(metric, "wall") is wall
+    assert not is_judged(metric, "wall", only=["other"])
+
+
+def test_a_baseline_is_read_as_it_was_written() -> None:
+    whole = side({key(1): [1000.0, 1001.0], key(2): [5.0, 6.0]}, late={key(2)})
+    data = dump(whole)
+    back = load(data, "b.json")
+    assert dump(back) == data
+    assert back.series[key(2)].bounded.tolist() == [True, True]
+    assert back.series[key(1)].values.tolist() == [1000.0, 1001.0]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"{", "b.json: not valid JSON"),
+        (b"{}", "b.json: not a baseline"),
+        (b'{"baseline_schema": 9}', "b.json: baseline schema 9, this program reads 1: save the baseline anew"),
+        (b'{"baseline_schema": 1}', "b.json: name: Field required"),
+    ],
+)
+def test_a_damaged_baseline_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(ResultsError) as raised:
+        load(data, "b.json")
+    assert str(raised.value).startswith(message)
+
+
+def test_markdown_keeps_to_its_size_and_says_what_is_missing() -> None:
+    names = [key(n) for n in range(1, 201)]
+    outcome = compare(side({n: [1000.0] * 3 for n in names}), side({n: [1100.0] * 3 for n in names}))
+    whole = to_markdown([outcome])
+    assert whole.count("\n| forwarding.connect") == 200
+    short = to_markdown([outcome], limit=8_000)
+    assert len(short.encode()) <= 8_000
+    left = 200 - short.count("\n| forwarding.connect")
+    assert short.endswith(f"\n{left} more rows do not fit here; the JSON output has all of them.\n")
+    assert len(to_annotations([outcome])) == ANNOTATIONS
