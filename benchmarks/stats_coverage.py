@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxybench.errors import ExitCode
 from proxybench.gate.compare import Verdict, compare
 from proxybench.gate.side import ASSUMED_RUN_NOISE, FIELDS, Replicates, Side
 from proxybench.model import ClockKind
@@ -136,16 +138,14 @@ def keys() -> list[SeriesKey]:
     ]
 
 
-def side(
-    rng: np.random.Generator, spreads: Mapping[SeriesKey, float], n: int, effect: float = 0.0, wild: float = 0.0
-) -> Side:
+def side(rng: np.random.Generator, spreads: Mapping[SeriesKey, float], n: int, wild: float = 0.0) -> Side:
     """Return a simulated run: own spread per point, a level that moves from run to run, some wild repetitions."""
     series = {}
     for key, spread in spreads.items():
         noise = rng.normal(size=n)
         outliers = rng.random(n) < wild
         noise[outliers] = 20 * np.abs(noise[outliers])
-        values = np.exp(11 + effect * (key.services % 2) + spread * noise + RUN_NOISE * rng.normal())
+        values = np.exp(11 + spread * noise + RUN_NOISE * rng.normal())
         series[key] = Replicates(values, np.zeros(n, dtype=np.bool_))
     return Side("run", PRINT, series)
 
@@ -166,27 +166,45 @@ def false_alarms(table: Table) -> None:
         table.row(f"gates of {len(keys())} numbers, 3 against 3, that cry wolf: {name}", alarms / GATES, 0, 0.01)
 
 
+def passes(table: Table) -> None:
+    for n, spread, threshold in ((5, 0.001, 0.01), (5, 0.002, 0.01), (5, 0.004, 0.02)):
+        rng = np.random.default_rng(4)
+        passed = 0
+        for _ in range(GATES // 4):
+            spreads = spreads_of(rng, spread, 0.5)
+            outcome = compare(side(rng, spreads, n), side(rng, spreads, n), threshold=threshold)
+            passed += outcome.exit_code is ExitCode.PASS
+        name = f"equal runs that pass at {100 * threshold:g} %, {n} against {n}, {100 * spread:g} % noise"
+        table.row(name, passed / (GATES // 4), 0.99)
+
+
 def power(table: Table) -> None:
-    for n, spread in ((3, 0.002), (5, 0.002), (5, 0.02)):
+    """Slow each number of a run by just what its comparison with an equal run says that it could have shown."""
+    for n, spread in ((3, 0.002), (5, 0.002), (3, 0.02), (5, 0.02)):
         rng = np.random.default_rng(3)
-        spreads = spreads_of(rng, spread, 0.0)
-        equal = compare(side(rng, spreads, n), side(rng, spreads, n)).comparisons
-        stated = float(np.median([item.detectable or 0.0 for item in equal]))
         hits = trials = 0
+        stated: list[float] = []
         for _ in range(10):
-            found = compare(side(rng, spreads, n), side(rng, spreads, n, effect=float(np.log1p(stated))))
-            slowed = [item for item in found.comparisons if item.key.services % 2]
-            hits += sum(item.verdict is Verdict.REGRESSED for item in slowed)
-            trials += len(slowed)
-        name = f"power at the stated {100 * stated:.2f} %: {n} against {n}, {100 * spread:g} % noise"
-        table.row(name, hits / trials, 0.90)
+            spreads = spreads_of(rng, spread, 0.5)
+            base, new = side(rng, spreads, n), side(rng, spreads, n)
+            detectable = {item.key: item.detectable or 0.0 for item in compare(base, new).comparisons}
+            slower = {
+                key: Replicates(replicates.values * (1 + detectable[key]), replicates.bounded)
+                for key, replicates in new.series.items()
+            }
+            counts = compare(base, replace(new, series=slower)).counts()
+            hits += counts[Verdict.REGRESSED]
+            trials += len(slower)
+            stated += detectable.values()
+        name = f"power at what is stated (middle: {100 * np.median(stated):.2f} %), {n} against {n}"
+        table.row(f"{name}, {100 * spread:g} % noise", hits / trials, 0.90)
 
 
 def main() -> int:
     """Run all checks and return the exit code."""
     table = Table()
     started = time.monotonic()
-    for check in (coverage_of_centres, coverage_of_curves, false_alarms, power):
+    for check in (coverage_of_centres, coverage_of_curves, false_alarms, passes, power):
         check(table)
     print(f"{time.monotonic() - started:.0f} s")
     return int(table.failed)

@@ -58,6 +58,7 @@ _judging = _options(
         "--only", multiple=True, metavar="METRIC", help="Judge only this metric, or 'forwarding.' for all of them."
     ),
     click.option("--across", multiple=True, type=click.Choice(FIELDS), help="Compare although this field differs."),
+    click.option("--strict", is_flag=True, help="Let one inconclusive number make the whole inconclusive."),
     click.option("--all", "everything", is_flag=True, help="Show rows that are the same or not judged, too."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
     click.option("--markdown", type=_FILE, help="Write a GitHub step summary."),

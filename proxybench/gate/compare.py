@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from proxybench.gate.side import Replicates, Side
     from proxybench.stats.series import SeriesKey
 
-# Nominal chance that a gate between equal runs finds anything at all. The true one is held below 1 % by simulation;
-# it is greater than nominal where the points' spreads are less alike than the model of ``moderate`` takes them to be.
+# Nominal chance that a gate between equal runs finds anything at all. The true one is held below 1 % by
+# simulation; it is greater than nominal where the points' spreads are less alike than the model of
+# ``moderate`` takes them to be.
 FAMILY_ALPHA = 0.003
+INCONCLUSIVE_SHARE = 0.25  # of a metric's points that may be too noisy
 EQUAL_ALPHA = 0.05  # per comparison, of calling a change beyond the threshold "same"
 THRESHOLDS = {ClockKind.INSTRUCTIONS.value: 0.01, ClockKind.WALL.value: 0.05}
 
@@ -110,20 +112,34 @@ class Outcome:
     threshold: float
     comparisons: tuple[Comparison, ...]
     differing: tuple[str, ...] = ()
+    strict: bool = False
 
     def counts(self) -> dict[Verdict, int]:
         """Count the judged comparisons per verdict."""
         counter = Counter(item.verdict for item in self.comparisons if item.judged)
         return {verdict: counter[verdict] for verdict in Verdict}
 
+    def undecided_metrics(self) -> tuple[str, ...]:
+        """Name the metrics that this comparison could not decide.
+
+        A few noisy points do not hide what happens to a metric, and of 200 numbers some are always noisy: a
+        metric is undecided when more than a quarter of its points are inconclusive, or (``strict``) any is. A
+        point that one side lacks is never passed over.
+        """
+        judged = [item for item in self.comparisons if item.judged]
+        points = Counter(item.key.metric for item in judged)
+        noisy = Counter(item.key.metric for item in judged if item.verdict is Verdict.INCONCLUSIVE)
+        lacking = {item.key.metric for item in judged if item.verdict is Verdict.NOT_COMPARABLE}
+        allowed = 0.0 if self.strict else INCONCLUSIVE_SHARE
+        return tuple(sorted(lacking | {metric for metric, count in noisy.items() if count > allowed * points[metric]}))
+
     @property
     def exit_code(self) -> ExitCode:
-        """A regression beats all else; what could not be decided is not passed over."""
+        """A regression beats all else; a metric that could not be decided is not passed over."""
         counts = self.counts()
         if counts[Verdict.REGRESSED]:
             return ExitCode.REGRESSION
-        undecided = counts[Verdict.INCONCLUSIVE] + counts[Verdict.NOT_COMPARABLE]
-        if undecided or self.differing or not sum(counts.values()):
+        if self.undecided_metrics() or self.differing or not sum(counts.values()):
             return ExitCode.INCONCLUSIVE
         return ExitCode.PASS
 
@@ -136,7 +152,9 @@ class Outcome:
         if not total:
             return "nothing to judge: no metric of the base is one that this clock can judge"
         words = ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items() if count)
-        return f"{total} judged at {self.threshold:.3g} of the base: {words}"
+        undecided = self.undecided_metrics()
+        tail = f"; undecided: {', '.join(undecided)}" if undecided else ""
+        return f"{total} judged at {self.threshold:.3g} of the base: {words}{tail}"
 
 
 def is_judged(metric: str, clock: str, only: Collection[str] = ()) -> bool:
@@ -155,11 +173,13 @@ def compare(
     threshold: float | None = None,
     only: Collection[str] = (),
     across: Sequence[str] = (),
+    strict: bool = False,
 ) -> Outcome:
     """Compare all numbers of two sides.
 
     ``threshold`` is the share of the base from which a change matters (by default 1 % under the instruction
-    clock, 5 % under the wall clock). Less is better for every metric there is.
+    clock, 5 % under the wall clock). With ``strict`` one inconclusive number makes
+    its metric undecided. Less is better for every metric there is.
     """
     limit = THRESHOLDS[base.clock] if threshold is None else threshold
     differing = differences(base.fingerprint, new.fingerprint, across)
@@ -168,11 +188,11 @@ def compare(
     if differing:
         reason = "; ".join(differing)
         found = [replace(item, verdict=Verdict.NOT_COMPARABLE, reason=reason) for item in plain.values()]
-        return Outcome(base.name, new.name, base.clock, limit, tuple(found), differing)
+        return Outcome(base.name, new.name, base.clock, limit, tuple(found), differing, strict)
     done = _compared(base, new, plain)
     order = list(Verdict)
     done.sort(key=lambda item: (not item.judged, order.index(item.verdict), -(item.relative or 0.0), item.key))
-    return Outcome(base.name, new.name, base.clock, limit, tuple(done))
+    return Outcome(base.name, new.name, base.clock, limit, tuple(done), strict=strict)
 
 
 def _compared(base: Side, new: Side, plain: Mapping[SeriesKey, Comparison]) -> list[Comparison]:

@@ -54,6 +54,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "clock": outcome.clock,
         "threshold": outcome.threshold,
         "differing": list(outcome.differing),
+        "undecided": list(outcome.undecided_metrics()),
         "exit_code": int(outcome.exit_code),
         "sentence": outcome.sentence(),
         "counts": {verdict.value: count for verdict, count in outcome.counts().items()},

@@ -129,6 +129,17 @@ def test_which_metrics_decide(metric: str, instructions: bool, wall: bool) -> No
     assert not is_judged(metric, "wall", only=["other"])
 
 
+def test_a_few_noisy_points_do_not_make_a_metric_undecided_unless_asked() -> None:
+    def noisy(count: int) -> dict[SeriesKey, list[float]]:
+        return {key(n): [1000.0, 1100.0, 900.0] if n < count else [1000.0, 1000.1, 999.9] for n in range(8)}
+
+    for count, strict, code in ((2, False, 0), (3, False, 4), (1, True, 4), (0, True, 0)):
+        outcome = compare(side(noisy(count)), side(noisy(count)), threshold=0.02, strict=strict)
+        assert outcome.counts()[Verdict.INCONCLUSIVE] == count
+        assert outcome.exit_code == code
+        assert outcome.undecided_metrics() == (("forwarding.connect",) if code else ())
+
+
 def test_a_baseline_is_read_as_it_was_written() -> None:
     whole = side({key(1): [1000.0, 1001.0], key(2): [5.0, 6.0]}, late={key(2)})
     data = dump(whole)

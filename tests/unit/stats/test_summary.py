@@ -55,7 +55,7 @@ def test_it_agrees_with_pandas() -> None:
     samples = [sample(int(v), i % 5) for i, v in enumerate(rng.lognormal(10, 1, 1000))]
     frame = samples_to_frame(samples)
     (series,) = collect(frame)
-    replicates = dict(zip(series.labels, series.values, strict=True))  # noqa: PD011 -- a dataclass, no frame
+    replicates = dict(zip(series.labels, series.values, strict=True))
     assert list(replicates.values()) == pytest.approx(frame.groupby("repetition")["value"].median().tolist())
     assert series.p99 == pytest.approx(frame["value"].quantile(0.99))
     assert series.labels == tuple(("r", i) for i in range(5))
