@@ -31,7 +31,9 @@ class TcpListener:
         self._balancer = balancer
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if port:
+                # Not for a port that the kernel chooses: it would look in half of the range first, and search long.
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind(("0.0.0.0", port))  # noqa: S104 - a Service answers on all of the node's addresses
             self._socket.listen(BACKLOG)
         except OSError:
