@@ -1,7 +1,7 @@
 """Variances of few repetitions, steadied by those of the same metric at other points.
 
 Three repetitions tell little about their own spread: a t test with four degrees of freedom must ask for
-thirteen standard errors before one of 200 comparisons may count. But all points of one metric are measured by
+25 standard errors before one of 200 comparisons may count. But all points of one metric are measured by
 the same procedure, so their spreads, taken on logarithms, are alike. Empirical Bayes (Smyth, 2004, "Linear
 models and empirical Bayes methods") learns from the data *how* alike: variances that agree are pooled almost
 fully, variances that do not are left nearly alone.
