@@ -77,6 +77,7 @@ class Metric(StrEnum):
     FORWARDING_CONNECT = "forwarding.connect"
     FORWARDING_FIRST_BYTE = "forwarding.first_byte"  # connect() and the first answer: userspace's relay shows here
     FORWARDING_DIRECT = "forwarding.direct"
+    FORWARDING_BARE = "forwarding.bare"  # the endpoint directly, before a control loop made any rule: the zero point
     FORWARDING_ESTABLISHED = "forwarding.established"
     FORWARDING_RTT = "forwarding.rtt"
     FORWARDING_LOAD = "forwarding.load"

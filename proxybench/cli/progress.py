@@ -42,25 +42,31 @@ class Tally:
         self._clock = clock
         self._start = clock.monotonic_ns()
         self._left: list[Step] = []
-        self._step_start = self._start
+        self._running: dict[Step, int] = {}
         self.cost = CostModel()
         self.total = 0
         self.done = 0
-        self.current: Step | None = None
+        self._most = 1  # steps that were under way at once
 
     def plan(self, steps: Sequence[Step]) -> None:
         """Take in the steps to come."""
         self._left = list(steps)
         self.total, self.done = len(steps), 0
 
+    @property
+    def current(self) -> tuple[Step, ...]:
+        """The steps under way, in the order in which they began."""
+        return tuple(self._running)
+
     def start(self, step: Step) -> None:
         """Take in that a step begins."""
-        self.current, self._step_start = step, self._clock.monotonic_ns()
+        self._running[step] = self._clock.monotonic_ns()
+        self._most = max(self._most, len(self._running))
         self._left = [left for left in self._left if left != step]
 
     def finish(self, step: Step, seconds: float, problem: str | None) -> None:
         """Take in that a step ended; one that failed teaches nothing about what the others cost."""
-        self.current = None
+        self._running.pop(step, None)
         self.done += 1
         if problem is None:
             self.cost.learn(step.cell, seconds)
@@ -69,15 +75,17 @@ class Tally:
         """Return the seconds since the beginning."""
         return (self._clock.monotonic_ns() - self._start) / NS_PER_S
 
-    def step_elapsed(self) -> float:
-        """Return the seconds since the current step began."""
-        return (self._clock.monotonic_ns() - self._step_start) / NS_PER_S
+    def step_elapsed(self, step: Step) -> float:
+        """Return the seconds since a step under way began."""
+        return (self._clock.monotonic_ns() - self._running[step]) / NS_PER_S
 
     def remaining(self) -> float:
-        """Return the seconds that all steps should still take; a current one that is late counts as ending now."""
-        current = self.current
-        rest = 0.0 if current is None else max(0.0, self.cost.expect(current.cell) - self.step_elapsed())
-        return rest + self.cost.expect_all(self._left)
+        """Return the seconds that all steps should still take; one that is late counts as ending now.
+
+        Steps that are taken side by side share the time.
+        """
+        rest = sum(max(0.0, self.cost.expect(step.cell) - self.step_elapsed(step)) for step in self._running)
+        return (rest + self.cost.expect_all(self._left)) / self._most
 
     def times(self) -> str:
         """Return elapsed and remaining time in words."""
@@ -86,7 +94,7 @@ class Tally:
 
     def place(self, step: Step) -> str:
         """Return which step of how many it is, and its cell."""
-        number = self.done + 1 if self.current == step else self.done
+        number = self.done + 1 + self.current.index(step) if step in self._running else self.done
         return f"[{number}/{self.total}] {describe(step.cell)}, repetition {step.repetition}"
 
 
@@ -111,7 +119,7 @@ class PlainProgress:
         self._tally.start(step)
         self._write(f"{self._tally.place(step)} ({self._tally.times()})")
 
-    def step_activity(self, text: str) -> None:
+    def step_activity(self, step: Step, text: str) -> None:
         """Write nothing: a log is to have one line per step."""
 
     def step_finished(self, step: Step, seconds: float, problem: str | None) -> None:
@@ -142,7 +150,7 @@ class LiveProgress:
         self._console = console
         self._tally = Tally(clock)
         self._stage = ""
-        self._activity = ""
+        self._activity: dict[Step, str] = {}
         self._live: _Live = Live(
             get_renderable=self.draw, console=console, refresh_per_second=4, auto_refresh=refresh, transient=True
         )
@@ -161,17 +169,17 @@ class LiveProgress:
     def step_started(self, step: Step) -> None:
         """Show the step."""
         self._tally.start(step)
-        self._activity = ""
 
-    def step_activity(self, text: str) -> None:
+    def step_activity(self, step: Step, text: str) -> None:
         """Show what it does."""
-        self._activity = text
+        self._activity[step] = text
 
     def step_finished(self, step: Step, seconds: float, problem: str | None) -> None:
         """Leave a line about it."""
         from rich.text import Text  # noqa: PLC0415 - as above
 
         self._tally.finish(step, seconds, problem)
+        self._activity.pop(step, None)
         line = _ended(self._tally, step, seconds, problem)
         # The text has the style, not print(): that would also colour what is drawn below.
         self._console.print(Text(line, style="red" if problem else "green"))
@@ -192,18 +200,18 @@ class LiveProgress:
         from rich.text import Text  # noqa: PLC0415 - as above
 
         tally = self._tally
-        step = tally.current
-        doing = self._stage
-        if step is not None:
-            activity = f": {self._activity}" if self._activity else ""
-            doing = f"{tally.place(step)}{activity} ({human_seconds(tally.step_elapsed())})"
+        lines = [self._doing(step) for step in tally.current] or [self._stage]
         elapsed, remaining = tally.elapsed(), tally.remaining()
         # The share of time, not of steps: ten big steps at the end are most of the work.
         whole = elapsed + remaining if tally.total else 0.0
         bar = ProgressBar(total=whole or None, completed=elapsed, width=40)
         line = Table.grid(padding=(0, 1))
         line.add_row(bar, Text(tally.times(), style="dim"))
-        return Group(Text(doing, overflow="ellipsis", no_wrap=True), line)
+        return Group(*(Text(doing, overflow="ellipsis", no_wrap=True) for doing in lines), line)
+
+    def _doing(self, step: Step) -> str:
+        activity = f": {self._activity[step]}" if step in self._activity else ""
+        return f"{self._tally.place(step)}{activity} ({human_seconds(self._tally.step_elapsed(step))})"
 
 
 def _planned(tally: Tally) -> str:

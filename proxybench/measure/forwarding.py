@@ -92,6 +92,23 @@ def record_connect(recorder: Recorder, where: Paths, result: ConnectResult) -> N
     _record(recorder, Metric.FORWARDING_DIRECT, Position.NONE, result.targets[DIRECT])
 
 
+def bare_request(where: Paths, connections: int, warmup: int, block: int, limit: float) -> Connect:
+    """Return the same connections to the endpoint alone, for the time before there are any rules."""
+    return Connect((where.direct,), rounds=-(-connections // block), block=block, warmup=warmup, limit=limit)
+
+
+def record_bare(recorder: Recorder, result: ConnectResult) -> None:
+    """Record what a connection costs without any rules. Raises MeasurementError when the endpoint does not answer.
+
+    ``forwarding.direct`` is no such zero point: with iptables, a new connection to an endpoint walks the rules of all
+    Services before it finds that none is for it.
+    """
+    problems = check(result)
+    if problems:
+        raise MeasurementError("; ".join(problems))
+    _record(recorder, Metric.FORWARDING_BARE, Position.NONE, result.targets[DIRECT], alone=True)
+
+
 def record_established(recorder: Recorder, where: Paths, result: EstablishedResult) -> None:
     """Record round trips on established connections; position ``none`` is the direct one."""
     places = {where.vips[-1][1].label: where.vips[-1][0], DIRECT: Position.NONE}
@@ -108,13 +125,16 @@ def record_established(recorder: Recorder, where: Paths, result: EstablishedResu
             )
 
 
-def _record(recorder: Recorder, metric: Metric, position: Position, figures: ConnectFigures) -> None:
-    series = (
-        (metric, figures.connect_ns, False),
-        (metric, figures.connect_censored_ns, True),
-        (Metric.FORWARDING_FIRST_BYTE, figures.first_byte_ns, False),
-        (Metric.FORWARDING_FIRST_BYTE, figures.first_byte_censored_ns, True),
-        (Metric.FORWARDING_RTT, [rtt * NS_PER_US for rtt in figures.rtt_us], False),
-    )
+def _record(
+    recorder: Recorder, metric: Metric, position: Position, figures: ConnectFigures, *, alone: bool = False
+) -> None:
+    series = [(metric, figures.connect_ns, False), (metric, figures.connect_censored_ns, True)]
+    if not alone:
+        rtt_ns = tuple(rtt * NS_PER_US for rtt in figures.rtt_us)
+        series += [
+            (Metric.FORWARDING_FIRST_BYTE, figures.first_byte_ns, False),
+            (Metric.FORWARDING_FIRST_BYTE, figures.first_byte_censored_ns, True),
+            (Metric.FORWARDING_RTT, rtt_ns, False),
+        ]
     for name, values, censored in series:
         recorder.add_all(name, Scenario.STEADY, values, censored=censored, position=position, traffic=TRAFFIC)

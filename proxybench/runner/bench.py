@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from proxybench.hosts.fleet import Fleet
     from proxybench.hosts.inventory import Inventory, Node
     from proxybench.kube.base import ServiceApi
+    from proxybench.load.session import WarmLocust
     from proxybench.measure.fingerprint import Machine
     from proxybench.units import Clock
 
@@ -36,6 +37,7 @@ class Bench:
     api: ServiceApi
     plan: AddressPlan
     clock: Clock
+    load: WarmLocust | None = None
 
     @property
     def client(self) -> Node:

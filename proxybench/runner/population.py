@@ -39,11 +39,14 @@ class Populator:
         if endpoints != self._endpoints or services < self._services or wanted < self._slices:
             self.clear()
         self._api.ensure_namespace(NAMESPACE)
-        new: list[Object] = [population.service(index) for index in range(self._services, services)]
+        slices: list[Object] = []
         for index in range(self._slices, wanted):
-            new += population.endpoint_slices(index, _NO_TRIGGER)
-        if new:
-            self._api.create_many(new, lambda done, total: say(f"writing objects: {done:,} of {total:,}"))
+            slices += population.endpoint_slices(index, _NO_TRIGGER)
+        new = [population.service(index) for index in range(self._services, services)]
+        # Rules stand in the order of creation, which is loose within one bulk: the first and the last come alone.
+        for part in (slices, new[:1], new[1:-1], new[max(1, len(new) - 1) :]):
+            if part:
+                self._api.create_many(part, lambda done, total: say(f"writing objects: {done:,} of {total:,}"))
         self._services, self._slices, self._endpoints = services, wanted, endpoints
         self._put_canary()
         return population

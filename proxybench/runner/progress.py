@@ -22,11 +22,11 @@ class Progress(Protocol):
         ...
 
     def step_started(self, step: Step) -> None:
-        """Tell that a step begins; the one before it is finished."""
+        """Tell that a step begins; others may be under way."""
         ...
 
-    def step_activity(self, text: str) -> None:
-        """Tell what the current step is doing: "cold start", "connecting to the last Service"."""
+    def step_activity(self, step: Step, text: str) -> None:
+        """Tell what a step is doing: "cold start", "connecting to the last Service"."""
         ...
 
     def step_finished(self, step: Step, seconds: float, problem: str | None) -> None:

@@ -87,6 +87,9 @@ class StepRunner:
     def take(self) -> StepResult:
         """Take the step. A problem that ends it early is in the result; only an interrupt is raised."""
         try:
+            forwarding_spec = self._bench.experiment.measure.forwarding
+            if forwarding_spec:
+                self._part("connecting without rules", partial(self._bare, forwarding_spec))
             self._cold_start()
             if self._conforms():
                 self._measure()
@@ -150,6 +153,12 @@ class StepRunner:
             raise MeasurementError("the nodes have clocks of their own, which a cold start cannot span yet")
         if seen.censored:
             raise MeasurementError(f"the last Service did not answer within {probe.timeout_s:.0f} s of the start")
+
+    def _bare(self, spec: ForwardingSpec) -> None:
+        where = self._paths(spec.positions)
+        limit = self._deadline.left(60)
+        request = forwarding.bare_request(where, spec.connections, spec.warmup, spec.block, limit)
+        forwarding.record_bare(self._recorder, self._client.connect(request))
 
     def _conforms(self) -> bool:
         self._say("checking that the Services answer")

@@ -120,7 +120,7 @@ def test_plain_lines_tell_start_end_and_times() -> None:
     clock.sleep(20)
     progress.plan(steps)
     progress.step_started(steps[0])
-    progress.step_activity("cold start")
+    progress.step_activity(steps[0], "cold start")
     clock.sleep(30)
     progress.step_finished(steps[0], 30, None)
     progress.step_started(steps[1])
@@ -156,6 +156,24 @@ def test_a_resumed_run_plans_what_is_left() -> None:
     ]
 
 
+def test_steps_side_by_side_share_the_time() -> None:
+    clock = FakeClock()
+    tally = Tally(clock)
+    steps = [step(index) for index in range(1, 5)]
+    tally.plan(steps)
+    tally.start(steps[0])
+    tally.start(steps[1])
+    assert [tally.place(one) for one in steps[:2]] == [
+        "[1/4] iptables, 10 Services x 2 endpoints, repetition 1",
+        "[2/4] iptables, 10 Services x 2 endpoints, repetition 1",
+    ]
+    clock.sleep(10)
+    tally.finish(steps[1], 10, None)
+    assert tally.current == (steps[0],)
+    assert tally.place(steps[1]) == "[1/4] iptables, 10 Services x 2 endpoints, repetition 1"
+    assert tally.remaining() == pytest.approx((0 + 2 * 10) / 2)  # the first is as old as a finished one
+
+
 def drawn(progress: LiveProgress) -> list[str]:
     page = Console(file=io.StringIO(), width=100, color_system=None)
     with page.capture() as capture:
@@ -177,7 +195,7 @@ def test_live_progress_shows_cell_activity_share_of_time_and_times() -> None:
         steps = [step(1), step(2, Mode.IPVS)]
         progress.plan(steps)
         progress.step_started(steps[0])
-        progress.step_activity("cold start [1]")
+        progress.step_activity(steps[0], "cold start [1]")
         clock.sleep(12)
         text, line = drawn(progress)
         assert text == "[1/2] iptables, 10 Services x 2 endpoints, repetition 1: cold start [1] (12 s)"

@@ -1,0 +1,136 @@
+"""A shard: one lab, and the steps that are taken in it.
+
+By the wall clock there is one, since two labs would disturb each other. By the instruction clock a busy neighbour is
+no disturbance, so that a machine with two processors takes two steps at a time.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from proxybench.errors import ConnectionLostError, ProxybenchError
+from proxybench.hosts.fleet import Fleet
+from proxybench.kube.client import KubernetesServiceApi
+from proxybench.proxiers.reference_driver import ReferenceProxier
+from proxybench.runner.bench import Bench, address_plan, read_machines, start_agents
+from proxybench.runner.deadline import Deadline
+from proxybench.runner.load import start_load
+from proxybench.runner.population import Populator
+from proxybench.runner.step import StepResult, StepRunner
+from proxybench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from threading import Event
+
+    from proxybench.experiment.matrix import Step
+    from proxybench.experiment.spec import Experiment
+    from proxybench.hosts.inventory import Inventory
+    from proxybench.runner.book import Book
+    from proxybench.runner.progress import Progress
+    from proxybench.units import Clock
+
+
+def split(steps: Sequence[Step], shards: int) -> tuple[tuple[Step, ...], ...]:
+    """Deal the steps to shards: all modes of one size and repetition together, the larger sizes first and evenly.
+
+    Within a shard the matrix's order is kept. There are as many shards as can be given something to do.
+    """
+    blocks: dict[tuple[int, int, int], list[Step]] = {}
+    for step in steps:
+        key = (step.repetition, step.cell.services, step.cell.endpoints_per_service)
+        blocks.setdefault(key, []).append(step)
+    dealt: list[list[Step]] = [[] for _ in range(min(shards, len(blocks)))]
+    for block in sorted(blocks.values(), key=_weight, reverse=True):
+        min(dealt, key=_weight).extend(block)
+    return tuple(tuple(sorted(hand)) for hand in dealt)
+
+
+def _weight(steps: Sequence[Step]) -> int:
+    # In the lab a step costs as much as some 3,000 Services do, and then with every Service.
+    return sum(3_000 + step.cell.services * step.cell.endpoints_per_service // 2 for step in steps)
+
+
+class Shard:
+    """Takes its steps one after the other in the lab that it was given."""
+
+    def __init__(self, experiment: Experiment, book: Book, progress: Progress, clock: Clock, stop: Event) -> None:
+        self._experiment = experiment
+        self._book = book
+        self._progress = progress
+        self._clock = clock
+        self._stop = stop
+
+    def work(self, inventory: Inventory, steps: Sequence[Step], whole: Deadline) -> None:
+        """Connect to the lab and take the steps. Raises ProxybenchError when the lab is lost."""
+        with ExitStack() as stack:
+            bench = self._bench(inventory, stack)
+            self._book.describe(read_machines(bench), [node.name for node in bench.proxy_nodes])
+            populator = Populator(bench.api, bench.plan)
+            for step in steps:
+                if self._stop.is_set():
+                    return
+                self._take(bench, populator, step, whole)
+
+    def _bench(self, inventory: Inventory, stack: ExitStack) -> Bench:
+        fleet = stack.enter_context(Fleet.connect(inventory))
+        agents = start_agents(fleet, inventory)
+        for agent in agents.values():
+            stack.callback(agent.close)
+        api = stack.enter_context(KubernetesServiceApi(inventory.api.url, inventory.api.token))
+        for node in inventory.with_role("proxy"):
+            api.put_node(node.name, node.address, node.pod_cidr or "")
+        load = None
+        if self._experiment.load:
+            client = inventory.with_role("client")[0]
+            load = start_load(fleet[client.name], inventory.python, inventory.workdir)
+            stack.callback(load.close)
+        return Bench(
+            run=self._book.folder.run,
+            experiment=self._experiment,
+            inventory=inventory,
+            executors={node.name: fleet[node.name] for node in inventory.nodes},
+            agents=agents,
+            api=api,
+            plan=address_plan(inventory),
+            clock=self._clock,
+            load=load,
+        )
+
+    def _take(self, bench: Bench, populator: Populator, step: Step, whole: Deadline) -> None:
+        self._progress.step_started(step)
+        started = self._clock.monotonic_ns()
+        lost: ConnectionLostError | None = None
+        try:
+            result = self._measure(bench, populator, step, whole)
+        except ConnectionLostError as error:
+            result, lost = StepResult(problems=[str(error)]), error
+        except ProxybenchError as error:
+            result = StepResult(problems=[str(error)])
+        if lost and self._stop.is_set():
+            return  # the lab was taken away on purpose; the step counts as not taken
+        seconds = (self._clock.monotonic_ns() - started) / NS_PER_S
+        self._book.step_done(step, result, seconds)
+        self._progress.step_finished(step, seconds, "; ".join(result.problems) or None)
+        if lost:
+            raise lost
+
+    def _measure(self, bench: Bench, populator: Populator, step: Step, whole: Deadline) -> StepResult:
+        spec, cell = self._experiment, step.cell
+        sync = spec.measure.sync
+        batch = sync.batch.of(cell.services) if sync and "add-batch" in sync.scenarios else 0
+        deadline = Deadline(self._clock, spec.limits.cell, "the step", whole)
+        deadline.left(1)
+
+        def say(text: str) -> None:
+            self._progress.step_activity(step, text)
+
+        population = populator.reach(cell.services, cell.endpoints_per_service, batch, say)
+        proxiers = tuple(
+            ReferenceProxier(bench.agents[node.name], bench.executors[node.name], node, bench.inventory, self._clock)
+            for node in bench.proxy_nodes
+        )
+        result = StepRunner(bench, step, population, proxiers, deadline, say).take()
+        populator.restore(population, batch)
+        return result
