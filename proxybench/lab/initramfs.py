@@ -7,6 +7,7 @@ Documentation/driver-api/early-userspace/buffer-format.rst, so that no root righ
 from __future__ import annotations
 
 import gzip
+import shlex
 from dataclasses import dataclass
 
 # In the order in which they are inserted: each needs only those before it.
@@ -67,7 +68,7 @@ def initramfs(busybox: bytes, modules: dict[str, bytes], script: str) -> bytes:
     ``modules`` maps each name of BOOT_MODULES to its .ko file; ``script`` is the path, in the host's tree, of what
     becomes the guest's process 1.
     """
-    init = _INIT.format(modules=" ".join(BOOT_MODULES), script=script)
+    init = _INIT.format(modules=" ".join(BOOT_MODULES), script=shlex.quote(script))
     folders = ("bin", "dev", "proc", "modules", "lower", "upper", "new")
     entries = [Entry(name, _FOLDER | 0o755) for name in folders]
     entries += [
