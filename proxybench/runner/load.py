@@ -6,21 +6,36 @@ from typing import TYPE_CHECKING
 
 from proxybench.errors import MeasurementError
 from proxybench.kube.objects import PORT
-from proxybench.load.command import build_command, locustfile, time_limit
+from proxybench.load.command import build_request, locustfile, time_limit, warm
 from proxybench.load.plan import LoadPlan, Target
 from proxybench.load.result import LoadResult, parse
+from proxybench.load.session import WarmLocust
 from proxybench.measure.recorder import TRAFFIC
 from proxybench.model import Metric, Scenario
 
 if TYPE_CHECKING:
     from proxybench.experiment.spec import LoadSpec
+    from proxybench.hosts.base import Executor
     from proxybench.kube.objects import Population
     from proxybench.measure.recorder import Recorder
     from proxybench.runner.bench import Bench
     from proxybench.runner.deadline import Deadline
 
 _TIMEOUT_MS = 2000
-_GUEST_IS_SLOW = 3.0  # a second of an emulated guest takes that many of the orchestrator's, and so does the start
+_GUEST_IS_SLOW = 3.0  # a second of an emulated guest takes that many of the orchestrator's
+_IMPORT_LIMIT = 300.0  # seconds; importing locust takes 47 s in an emulated guest, more in an overloaded one
+
+
+def start_load(executor: Executor, python: str, workdir: str) -> WarmLocust:
+    """Put locust's files on the client node and start the program that imports it, without waiting for that.
+
+    The caller closes it. Raises HostError.
+    """
+    folder = _folder(workdir)
+    executor.run(["mkdir", "-p", folder])
+    executor.put(locustfile(), f"{folder}/locustfile.py")
+    executor.put(warm(), f"{folder}/warm.py")
+    return WarmLocust(executor.open([python, f"{folder}/warm.py"]))
 
 
 def plan(spec: LoadSpec, population: Population, services: int, output: str) -> LoadPlan:
@@ -40,22 +55,20 @@ def run_load(bench: Bench, population: Population, recorder: Recorder, deadline:
     spec = bench.experiment.load
     if spec is None:
         raise MeasurementError("the experiment has no load")
-    folder = f"{bench.inventory.workdir}/load"
+    if bench.load is None:
+        raise MeasurementError("locust was not started")
+    folder = _folder(bench.inventory.workdir)
     executor = bench.executors[bench.client.name]
     load = plan(spec, population, recorder.cell.services, f"{folder}/records")
-    executor.run(["mkdir", "-p", folder])
-    executor.put(locustfile(), f"{folder}/locustfile.py")
     executor.put(load.to_json(), f"{folder}/plan.json")
-    argv = build_command(
+    request = build_request(
         load,
-        python=bench.inventory.python,
         locustfile_path=f"{folder}/locustfile.py",
         plan_path=f"{folder}/plan.json",
+        log_path=f"{folder}/log",
     )
-    done = executor.run(argv, timeout=deadline.left(time_limit(load) * _GUEST_IS_SLOW), check=False)
-    if done.code:
-        said = (done.stderr.strip() or "nothing").splitlines()[-1]
-        raise MeasurementError(f"locust ended with code {done.code} and said: {said}")
+    bench.load.ready(deadline.left(_IMPORT_LIMIT))
+    bench.load.run(request, deadline.left(time_limit(load) * _GUEST_IS_SLOW))
     record(recorder, parse(executor.get(load.output).decode()))
 
 
@@ -67,3 +80,7 @@ def record(recorder: Recorder, result: LoadResult) -> None:
     ):
         recorder.add_all(metric, Scenario.LOAD, values.tolist(), traffic=TRAFFIC)
         recorder.add_all(metric, Scenario.LOAD, [result.timeout_ns] * result.censored, censored=True, traffic=TRAFFIC)
+
+
+def _folder(workdir: str) -> str:
+    return f"{workdir}/load"

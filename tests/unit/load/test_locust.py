@@ -1,13 +1,12 @@
-"""The real locust, as a subprocess, against real servers on 127.0.0.1."""
+"""The real locust, forked off its real program, against real servers on 127.0.0.1."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -15,9 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from proxybench.load.command import build_command, locustfile
+from proxybench.errors import CommandTimeoutError, MeasurementError
+from proxybench.load.command import build_request
 from proxybench.load.plan import LoadPlan, Target
 from proxybench.load.result import parse
+from proxybench.load.session import WarmLocust
+from tests.unit.load.warm_program import PipeSession, ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,33 +72,70 @@ def backend() -> Iterator[Callable[..., Backend]]:
         each.close()
 
 
-def start(plan: LoadPlan, folder: Path) -> subprocess.Popen[str]:
-    (folder / "locustfile.py").write_bytes(locustfile())
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PipeSession]:
+    session = PipeSession(tmp_path_factory.mktemp("program"))
+    yield session
+    session.close()
+    assert session.process.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def other(program: PipeSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PipeSession]:
+    session = PipeSession(tmp_path_factory.mktemp("other"))
+    yield session
+    session.close()
+
+
+@pytest.fixture(scope="module")
+def third(program: PipeSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PipeSession]:
+    session = PipeSession(tmp_path_factory.mktemp("third"))
+    yield session
+    session.close()
+
+
+@pytest.fixture(scope="module")
+def warm_locust(program: PipeSession, other: PipeSession, third: PipeSession) -> WarmLocust:
+    locust = WarmLocust(program)  # the others get ready meanwhile
+    locust.ready(60)
+    return locust
+
+
+def request(plan: LoadPlan, folder: Path, program: PipeSession, **changes: object) -> str:
     (folder / "plan.json").write_bytes(plan.to_json())
-    argv = build_command(
+    line = build_request(
         plan,
-        python=sys.executable,
-        locustfile_path=str(folder / "locustfile.py"),
+        locustfile_path=f"{program.folder}/locustfile.py",
         plan_path=str(folder / "plan.json"),
+        log_path=str(folder / "log"),
     )
-    return subprocess.Popen(
-        argv, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return json.dumps(json.loads(line) | changes)
 
 
-def run(plan: LoadPlan, folder: Path) -> str:
-    with start(plan, folder) as process:
-        output, _ = process.communicate(timeout=30)
-    assert process.returncode == 0, output
-    assert "Traceback" not in output
-    return output
+@pytest.fixture
+def run(warm_locust: WarmLocust, program: PipeSession, tmp_path: Path) -> Callable[[LoadPlan], str]:
+    def run(plan: LoadPlan) -> str:
+        warm_locust.run(request(plan, tmp_path, program), 30)
+        output = (tmp_path / "log").read_text()
+        assert "Traceback" not in output
+        assert program.children() == []
+        return output
+
+    return run
 
 
-def test_a_load_on_two_targets(backend: Callable[..., Backend], tmp_path: Path) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_load_on_two_targets(backend: Callable[..., Backend], run: Callable[[LoadPlan], str], tmp_path: Path) -> None:
     first, second = backend(), backend()
     plan = LoadPlan((first.target(), second.target()), 10, 5, 1.5, 1000, str(tmp_path / "out"))
     started = time.monotonic()
-    run(plan, tmp_path)
+    run(plan)
     assert time.monotonic() - started < 8  # it ends by itself, not at --run-time
     text = (tmp_path / "out").read_text()
     result = parse(text)
@@ -114,10 +153,12 @@ def test_a_load_on_two_targets(backend: Callable[..., Backend], tmp_path: Path) 
     assert intended == [number * 20_000_000 for number in range(75)]  # users are shifted evenly
 
 
-def test_waiting_behind_a_slow_answer_counts(backend: Callable[..., Backend], tmp_path: Path) -> None:
+def test_waiting_behind_a_slow_answer_counts(
+    backend: Callable[..., Backend], run: Callable[[LoadPlan], str], tmp_path: Path
+) -> None:
     slow = backend(delay=0.15)
     plan = LoadPlan((slow.target(),), 10, 1, 1.0, 2000, str(tmp_path / "out"))
-    run(plan, tmp_path)
+    run(plan)
     result = parse((tmp_path / "out").read_text())
     assert len(result.connect_ns) == 10
     service, response = result.first_byte_ns / 1e6, result.intended_ns / 1e6
@@ -126,7 +167,9 @@ def test_waiting_behind_a_slow_answer_counts(backend: Callable[..., Backend], tm
     assert np.median(result.connect_ns) < 50e6
 
 
-def test_failures_have_their_kinds(backend: Callable[..., Backend], tmp_path: Path) -> None:
+def test_failures_have_their_kinds(
+    backend: Callable[..., Backend], run: Callable[[LoadPlan], str], tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         nobody = Target("127.0.0.1", free.getsockname()[1], ("127.0.0.1",))
     targets = (
@@ -139,31 +182,143 @@ def test_failures_have_their_kinds(backend: Callable[..., Backend], tmp_path: Pa
         backend().target(),
     )
     plan = LoadPlan(targets, 1, 7, 1.0, 400, str(tmp_path / "out"))
-    output = run(plan, tmp_path)
+    output = run(plan)
     result = parse((tmp_path / "out").read_text())
     assert result.failures == {"closed": 1, "protocol": 2, "refused": 1, "timeout": 1, "wrong-endpoint": 1}
     assert (result.censored, len(result.connect_ns), result.timeout_ns) == (6, 1, 400_000_000)
     assert "wrong-endpoint" in output  # locust's own summary names them too
 
 
-def test_more_than_can_be_served_is_not_forgotten(backend: Callable[..., Backend], tmp_path: Path) -> None:
+def test_more_than_can_be_served_is_not_forgotten(
+    backend: Callable[..., Backend], run: Callable[[LoadPlan], str], tmp_path: Path
+) -> None:
     slow = backend(delay=0.25)
     plan = LoadPlan((slow.target(),), 20, 1, 0.5, 300, str(tmp_path / "out"))
-    run(plan, tmp_path)
+    run(plan)
     result = parse((tmp_path / "out").read_text())
     assert len(result.connect_ns) + result.censored == 10
     assert result.failures["unserved"] >= 5
 
 
-def test_a_load_that_is_stopped_still_tells_what_it_has(backend: Callable[..., Backend], tmp_path: Path) -> None:
+def test_a_load_that_is_stopped_still_tells_what_it_has(
+    backend: Callable[..., Backend], warm_locust: WarmLocust, program: PipeSession, tmp_path: Path
+) -> None:
     calm = backend()
     plan = LoadPlan((calm.target(),), 20, 1, 20.0, 300, str(tmp_path / "out"))
-    with start(plan, tmp_path) as process:
-        deadline = time.monotonic() + 20
-        while calm.accepted < 3 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        os.kill(process.pid, signal.SIGTERM)
-        process.communicate(timeout=10)
+    program.send_line(request(plan, tmp_path, program))
+    wait_for(lambda: calm.accepted >= 3)
+    (child,) = program.children()
+    os.kill(child, signal.SIGTERM)
+    assert json.loads(program.read_line(10))["code"] == 0
     result = parse((tmp_path / "out").read_text())
     assert len(result.connect_ns) >= 3
     assert result.failures["unserved"] == 400 - len(result.connect_ns)
+
+
+def test_a_load_is_killed_at_its_limit_and_the_next_is_none_the_worse(
+    backend: Callable[..., Backend],
+    warm_locust: WarmLocust,
+    program: PipeSession,
+    run: Callable[[LoadPlan], str],
+    tmp_path: Path,
+) -> None:
+    calm = backend()
+    endless = LoadPlan((calm.target(),), 20, 1, 60.0, 300, str(tmp_path / "endless"))
+    started = time.monotonic()
+    with pytest.raises(MeasurementError, match=r"^locust ended with code 124 and said: killed after 1\.5 s$"):
+        warm_locust.run(request(endless, tmp_path, program, limit_s=1.5), 30)
+    assert 1.5 <= time.monotonic() - started < 4
+    assert calm.accepted > 0
+    assert program.children() == []
+    run(LoadPlan((calm.target(),), 20, 1, 0.5, 300, str(tmp_path / "out")))
+    assert len(parse((tmp_path / "out").read_text()).connect_ns) == 10
+    assert not (tmp_path / "endless").exists()
+
+
+def test_a_load_that_is_given_up_is_ended_and_the_next_is_none_the_worse(
+    backend: Callable[..., Backend],
+    warm_locust: WarmLocust,
+    program: PipeSession,
+    run: Callable[[LoadPlan], str],
+    tmp_path: Path,
+) -> None:
+    calm = backend()
+    endless = LoadPlan((calm.target(),), 20, 1, 60.0, 300, str(tmp_path / "endless"))
+    with pytest.raises(CommandTimeoutError):
+        warm_locust.run(request(endless, tmp_path, program), 1)
+    wait_for(lambda: program.children() == [])
+    run(LoadPlan((calm.target(),), 20, 1, 0.5, 300, str(tmp_path / "out")))
+    assert len(parse((tmp_path / "out").read_text()).connect_ns) == 10
+
+
+def test_a_load_has_its_time_however_long_the_program_was_idle(
+    backend: Callable[..., Backend], warm_locust: WarmLocust, program: PipeSession, tmp_path: Path
+) -> None:
+    plan = LoadPlan((backend().target(),), 20, 1, 0.2, 300, str(tmp_path / "out"))
+    words = json.loads(request(plan, tmp_path, program))["argv"]
+    words[words.index("--run-time") + 1] = "1s"
+    time.sleep(1.5)
+    warm_locust.run(request(plan, tmp_path, program, argv=words), 30)
+    result = parse((tmp_path / "out").read_text())
+    assert (len(result.connect_ns), result.failures) == (4, {})
+
+
+def test_a_stop_that_comes_too_late_stops_nothing(
+    backend: Callable[..., Backend], program: PipeSession, run: Callable[[LoadPlan], str], tmp_path: Path
+) -> None:
+    program.send_line("")
+    run(LoadPlan((backend().target(),), 20, 1, 0.5, 300, str(tmp_path / "out")))
+    assert len(parse((tmp_path / "out").read_text()).connect_ns) == 10
+
+
+def test_two_requests_at_once_are_served_in_order(
+    backend: Callable[..., Backend], warm_locust: WarmLocust, program: PipeSession, tmp_path: Path
+) -> None:
+    plan = LoadPlan((backend().target(),), 20, 1, 0.2, 300, str(tmp_path / "out"))
+    good = request(plan, tmp_path, program)
+    bad = request(plan, tmp_path, program, log="/nowhere/log")
+    program.send_line(f"{good}\n{bad}")
+    assert json.loads(program.read_line(20))["code"] == 0
+    assert json.loads(program.read_line(20)) == {
+        "code": 1,
+        "said": "[Errno 2] No such file or directory: '/nowhere/log'",
+    }
+
+
+def test_why_locust_failed_is_told(warm_locust: WarmLocust, program: PipeSession, tmp_path: Path) -> None:
+    plan = LoadPlan((Target("127.0.0.1", 1, ("127.0.0.1",)),), 20, 1, 0.2, 300, str(tmp_path / "out"))
+    (tmp_path / "broken.py").write_text("raise ValueError('this is why')\n")
+    argv = ["locust", "--headless", "--locustfile", str(tmp_path / "broken.py")]
+    with pytest.raises(MeasurementError, match=r"^locust ended with code 1 and said: ValueError: this is why$"):
+        warm_locust.run(request(plan, tmp_path, program, argv=argv), 30)
+    (tmp_path / "broken.py").write_text("raise SystemExit('no more')\n")
+    with pytest.raises(MeasurementError, match=r"^locust ended with code 1 and said: no more$"):
+        warm_locust.run(request(plan, tmp_path, program, argv=argv), 30)
+    assert program.children() == []
+
+
+def test_load_and_program_end_with_standard_input(
+    backend: Callable[..., Backend], other: PipeSession, tmp_path: Path
+) -> None:
+    calm = backend()
+    WarmLocust(other).ready(60)
+    other.send_line(request(LoadPlan((calm.target(),), 20, 1, 60.0, 300, str(tmp_path / "out")), tmp_path, other))
+    wait_for(lambda: calm.accepted >= 1)
+    (child,) = other.children()
+    other.end_input()
+    assert other.process.wait(5) == 0
+    assert ends(child)
+    assert other.process.stdout is not None
+    assert other.process.stdout.read() == b""  # nobody listens
+
+
+def test_a_load_ends_with_a_program_that_is_killed(
+    backend: Callable[..., Backend], tmp_path: Path, third: PipeSession
+) -> None:
+    calm = backend()
+    WarmLocust(third).ready(60)
+    third.send_line(request(LoadPlan((calm.target(),), 20, 1, 60.0, 300, str(tmp_path / "out")), tmp_path, third))
+    wait_for(lambda: calm.accepted >= 1)
+    (child,) = third.children()
+    third.process.kill()
+    assert ends(child)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from proxybench.errors import UsageError
-from proxybench.load.command import build_command, locustfile, time_limit
+from proxybench.load.command import build_request, locustfile, time_limit, warm
 from proxybench.load.plan import LoadPlan, Target
 
 TARGETS = (Target("10.96.0.1", 80, ("10.244.0.1",)),)
@@ -65,32 +65,41 @@ def test_too_short_a_load() -> None:
         plan(rate_per_user=0.1)
 
 
-def test_the_command() -> None:
-    argv = build_command(plan(), python="/v/python", locustfile_path="/w/l.py", plan_path="/w/p.json")
-    assert argv == [
-        "env",
-        "PROXYBENCH_LOAD_PLAN=/w/p.json",
-        "/v/python",
-        "-m",
-        "locust",
-        "--locustfile",
-        "/w/l.py",
-        "--headless",
-        "--only-summary",
-        "--loglevel",
-        "WARNING",
-        "--users",
-        "4",
-        "--spawn-rate",
-        "4",
-        "--run-time",
-        "10s",
-        "--stop-timeout",
-        "2",
-        "--exit-code-on-error",
-        "0",
-    ]
-    assert time_limit(plan()) == 250.5
+def test_the_request() -> None:
+    line = build_request(plan(), locustfile_path="/w/l.py", plan_path="/w/p.json", log_path="/w/log")
+    assert "\n" not in line
+    assert json.loads(line) == {
+        "argv": [
+            "locust",
+            "--locustfile",
+            "/w/l.py",
+            "--headless",
+            "--only-summary",
+            "--loglevel",
+            "WARNING",
+            "--users",
+            "4",
+            "--spawn-rate",
+            "4",
+            "--run-time",
+            "10s",
+            "--stop-timeout",
+            "2",
+            "--exit-code-on-error",
+            "0",
+        ],
+        "plan": "/w/p.json",
+        "log": "/w/log",
+        "limit_s": 70.5,
+    }
+    assert time_limit(plan()) == 70.5
+
+
+def test_the_program_needs_nothing_of_ours() -> None:
+    text = warm().decode()
+    assert "import locust.main" in text
+    assert "import proxybench" not in text
+    assert "from proxybench" not in text
 
 
 def test_the_locustfile_needs_nothing_of_ours() -> None:

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+
+from proxybench.errors import CommandTimeoutError, ConnectionLostError, MeasurementError
+from proxybench.hosts.fake import FakeSession, Line, Sent
+from proxybench.load.session import WarmLocust
+
+SLOW = CommandTimeoutError("node1: `python warm.py` said nothing within 1 s")
+GONE = ConnectionLostError("node1: `python warm.py` is gone: ImportError: no locust")
+GOOD = Line('{"code": 0, "said": "Aggregated"}')
+
+
+def test_ready_skips_what_locust_prints_and_is_asked_once() -> None:
+    session = FakeSession([Line("hello from a plugin"), Line("{}"), Line("[1]"), Line("7"), Line('{"ready": true}')])
+    locust = WarmLocust(session)
+    locust.ready(5)
+    locust.ready(5)
+    locust.close()
+    session.assert_done()
+
+
+def test_not_ready_in_time_may_be_asked_again() -> None:
+    session = FakeSession([Line(SLOW), Line('{"ready": true}')])
+    locust = WarmLocust(session)
+    with pytest.raises(CommandTimeoutError, match=r"^node1: `python warm.py` said nothing within 1 s$"):
+        locust.ready(1)
+    locust.ready(1)
+    locust.close()
+    session.assert_done()
+
+
+def test_never_ready() -> None:
+    session = FakeSession([Line(GONE)])
+    with pytest.raises(ConnectionLostError, match=r"^node1: `python warm.py` is gone: ImportError: no locust$"):
+        WarmLocust(session).ready(1)
+
+
+def test_ready_has_one_time_limit_for_all_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+
+    class Chatty(FakeSession):
+        def read_line(self, timeout: float) -> str:
+            limits.append(timeout)
+            now[0] += 3
+            return super().read_line(timeout)
+
+    now = [100.0]
+    monkeypatch.setattr("proxybench.load.session.time.monotonic", lambda: now[0])
+    WarmLocust(Chatty([Line("a"), Line("b"), Line('{"ready": true}')])).ready(5)
+    assert limits == [5, 2, 0]
+
+
+def test_loads_run_one_after_the_other() -> None:
+    session = FakeSession([Sent("one"), Line("noise"), GOOD, Sent("two"), GOOD])
+    locust = WarmLocust(session)
+    locust.run("one", 5)
+    locust.run("two", 5)
+    locust.close()
+    session.assert_done()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ('{"code": 2, "said": "error: no such option"}', "locust ended with code 2 and said: error: no such option"),
+        ('{"code": 124, "said": "killed after 70 s"}', "locust ended with code 124 and said: killed after 70 s"),
+        ('{"code": -9, "said": ""}', "locust ended with code -9 and said: nothing"),
+        ('{"code": 1}', "locust ended with code 1 and said: nothing"),
+    ],
+)
+def test_a_load_that_failed(answer: str, message: str) -> None:
+    with pytest.raises(MeasurementError, match=f"^{message}$"):
+        WarmLocust(FakeSession([Sent("one"), Line(answer)])).run("one", 5)
+
+
+def test_a_load_that_takes_too_long_is_ended_and_its_answer_is_not_the_next_ones() -> None:
+    late = Line('{"code": 124, "said": "stopped on request"}')
+    session = FakeSession([Sent("one"), Line(SLOW), Sent(""), late, Sent("two"), GOOD])
+    locust = WarmLocust(session)
+    with pytest.raises(CommandTimeoutError, match=r"^node1: `python warm.py` said nothing within 1 s$"):
+        locust.run("one", 1)
+    locust.run("two", 5)
+    locust.close()
+    session.assert_done()
+
+
+def test_nothing_is_begun_before_the_load_that_was_given_up_has_ended() -> None:
+    session = FakeSession([Sent("one"), Line(SLOW), Sent(""), Line(SLOW), GOOD, Sent("three"), GOOD])
+    locust = WarmLocust(session)
+    for request in ("one", "two"):
+        with pytest.raises(CommandTimeoutError):
+            locust.run(request, 1)
+    locust.run("three", 5)
+    locust.close()
+    session.assert_done()
+
+
+@pytest.mark.parametrize("script", [[Sent("one", GONE)], [Sent("one"), Line(GONE)]])
+def test_a_program_that_is_gone(script: list[Sent | Line]) -> None:
+    with pytest.raises(ConnectionLostError, match=r"^node1: `python warm.py` is gone: ImportError: no locust$"):
+        WarmLocust(FakeSession(script)).run("one", 5)
