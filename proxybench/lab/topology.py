@@ -7,7 +7,7 @@
 
 Each is a network namespace. The client sends everything for Services and pods by node1, so that a VIP and its
 endpoint are reached over the same path and differ by the rules alone. ``ctl`` holds both bridges and has no default
-route: a packet that no rule takes ends there, refused at once, and never leaves the lab. A pod namespace answers for
+route: a packet that no rule takes ends there, unanswered, and never leaves the lab. A pod namespace answers for
 its whole range (AnyIP), so that 10,000 endpoints cost one route.
 """
 
@@ -64,82 +64,94 @@ DEFAULT = Topology(
 
 
 def script(topology: Topology) -> str:
-    """Return a POSIX shell script that builds the network; it needs root and stops at the first error."""
-    lines = ["set -e", *_ctl()]
+    """Return a POSIX shell script that builds the network; it needs root and stops at the first error.
+
+    One ``ip -batch`` per namespace: on an emulated processor every program that is started counts.
+    """
+    lines = ["set -e", *(f"ip netns add {name}" for name in namespaces(topology))]
+    links, inside = _fabric(topology), {CTL: _ctl()}
     for node in topology.nodes:
-        lines += _node(node, topology)
+        inside[node.name] = _node(node, topology)
         if node.pods:
-            lines += _pods(node)
+            inside[node.pods] = _pods(node)
+    lines += _batch(CTL, links)
+    for name, commands in inside.items():
+        lines += _batch(name, commands)
+    for name, values in _sysctls(topology).items():
+        # Not every kernel has every one: a bridge's come with a module.
+        files = {f"/proc/sys/{key}": value for key, value in values.items()}
+        writes = "; ".join(f"[ ! -e {file} ] || echo {value} > {file}" for file, value in files.items())
+        lines.append(f"ip netns exec {name} sh -c '{writes}'")
     return "\n".join(lines) + "\n"
 
 
-def _ctl() -> list[str]:
-    return [
-        f"ip netns add {CTL}",
-        f"ip -n {CTL} link set lo up",
-        f"ip -n {CTL} link add mgmt type bridge",
-        f"ip -n {CTL} addr add {CTL_ADDRESS}/24 dev mgmt",
-        f"ip -n {CTL} link set mgmt up",
-        f"ip -n {CTL} link add data type bridge",
-        f"ip -n {CTL} link set data up",
-        _sysctl(CTL, {"net/ipv4/ip_forward": "1", "net/ipv4/icmp_ratelimit": "0"}),
-        # xt_physdev brings br_netfilter along, which would run the fabric's frames through ctl's own rules.
-        f"ip netns exec {CTL} sh -c 'echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables' 2>/dev/null || true",
-    ]
+def namespaces(topology: Topology) -> tuple[str, ...]:
+    """Return the names of all namespaces."""
+    pods = (node.pods for node in topology.nodes if node.pods)
+    return (CTL, *(node.name for node in topology.nodes), *pods)
 
 
-def _node(node: LabNode, topology: Topology) -> list[str]:
-    name = node.name
-    lines = [f"ip netns add {name}", f"ip -n {name} link set lo up"]
-    for network, address in (("mgmt", node.management), ("data", node.address)):
-        lines += [
-            f"ip -n {CTL} link add {network}{node.number} type veth peer name {network} netns {name}",
-            f"ip -n {CTL} link set {network}{node.number} master {network} up",
-            f"ip -n {name} addr add {address}/24 dev {network}",
-            f"ip -n {name} link set {network} up",
-        ]
-    lines.append(f"ip -n {name} route add default via {CTL_ADDRESS}")
-    if "client" in node.roles:
-        gateway = next(peer.address for peer in topology.nodes if "proxy" in peer.roles)
-        lines += [f"ip -n {name} route add {cidr} via {gateway}" for cidr in (SERVICE_CIDR, CLUSTER_CIDR)]
-        lines.append(_sysctl(name, {"net/ipv4/ip_local_port_range": "1024 65535"}))
-        return lines
-    lines.append(
-        _sysctl(
-            name,
-            {
-                "net/ipv4/ip_forward": "1",
-                "net/ipv4/conf/all/rp_filter": "0",
-                "net/ipv4/conf/default/rp_filter": "0",
-                "net/ipv4/icmp_ratelimit": "0",
-            },
-        )
-    )
-    lines += [
-        f"ip -n {name} route add {peer.pod_cidr} via {peer.address}"
-        for peer in topology.nodes
-        if peer.pod_cidr and peer is not node
-    ]
+def _batch(namespace: str, commands: list[str]) -> list[str]:
+    return [f"ip -n {namespace} -batch - <<'END'", *commands, "END"]
+
+
+def _fabric(topology: Topology) -> list[str]:
+    """Return what makes the bridges and every veth pair, in ctl, and moves the far ends to where they belong."""
+    lines = ["link add mgmt type bridge", "link add data type bridge"]
+    for node in topology.nodes:
+        for network in ("mgmt", "data"):
+            port = f"{network}{node.number}"
+            lines.append(f"link add {port} type veth peer name {network} netns {node.name}")
+            lines.append(f"link set {port} master {network} up")
+        if node.pods:
+            lines.append(f"link add pods{node.number} type veth peer name uplink netns {node.pods}")
+            lines.append(f"link set pods{node.number} name pods netns {node.name}")
     return lines
 
 
+def _ctl() -> list[str]:
+    return ["link set lo up", f"addr add {CTL_ADDRESS}/24 dev mgmt", "link set mgmt up", "link set data up"]
+
+
+def _node(node: LabNode, topology: Topology) -> list[str]:
+    lines = ["link set lo up"]
+    for network, address in (("mgmt", node.management), ("data", node.address)):
+        lines += [f"addr add {address}/24 dev {network}", f"link set {network} up"]
+    lines.append(f"route add default via {CTL_ADDRESS}")
+    if "client" in node.roles:
+        gateway = next(peer.address for peer in topology.nodes if "proxy" in peer.roles)
+        return lines + [f"route add {cidr} via {gateway}" for cidr in (SERVICE_CIDR, CLUSTER_CIDR)]
+    if node.pods:
+        near, far = _pod_link(node)
+        lines += [f"addr add {near}/30 dev pods", "link set pods up", f"route add {node.pod_cidr} via {far}"]
+    others = (peer for peer in topology.nodes if peer.pod_cidr and peer is not node)
+    return lines + [f"route add {peer.pod_cidr} via {peer.address}" for peer in others]
+
+
 def _pods(node: LabNode) -> list[str]:
-    pods, near, far = node.pods, f"198.18.2.{node.number * 4 + 1}", f"198.18.2.{node.number * 4 + 2}"
+    near, far = _pod_link(node)
     return [
-        f"ip netns add {pods}",
-        f"ip -n {pods} link set lo up",
-        f"ip -n {node.name} link add pods type veth peer name uplink netns {pods}",
-        f"ip -n {node.name} addr add {near}/30 dev pods",
-        f"ip -n {node.name} link set pods up",
-        f"ip -n {pods} addr add {far}/30 dev uplink",
-        f"ip -n {pods} link set uplink up",
-        f"ip -n {pods} route add default via {near}",
-        f"ip -n {pods} route add local {node.pod_cidr} dev lo",
-        f"ip -n {node.name} route add {node.pod_cidr} via {far}",
-        _sysctl(str(pods), {"net/ipv4/conf/all/rp_filter": "0", "net/core/somaxconn": "4096"}),
+        "link set lo up",
+        f"addr add {far}/30 dev uplink",
+        "link set uplink up",
+        f"route add default via {near}",
+        f"route add local {node.pod_cidr} dev lo",
     ]
 
 
-def _sysctl(namespace: str, values: dict[str, str]) -> str:
-    writes = "; ".join(f"echo {value} > /proc/sys/{name}" for name, value in values.items())
-    return f"ip netns exec {namespace} sh -c '{writes}'"
+def _pod_link(node: LabNode) -> tuple[str, str]:
+    """Return the addresses of the link between a node and its pods: the node's end, the pods' end."""
+    return f"198.18.2.{node.number * 4 + 1}", f"198.18.2.{node.number * 4 + 2}"
+
+
+def _sysctls(topology: Topology) -> dict[str, dict[str, str]]:
+    no_filter = {"net/ipv4/conf/all/rp_filter": "0", "net/ipv4/conf/default/rp_filter": "0"}
+    router = {**no_filter, "net/ipv4/ip_forward": "1"}
+    # xt_physdev brings br_netfilter along, which would run the fabric's frames through ctl's own rules.
+    values = {CTL: {"net/ipv4/ip_forward": "1", "net/bridge/bridge-nf-call-iptables": "0"}}
+    for node in topology.nodes:
+        client = {"net/ipv4/ip_local_port_range": "1024 65535"}
+        values[node.name] = client if "client" in node.roles else router
+        if node.pods:
+            values[node.pods] = {**no_filter, "net/core/somaxconn": "4096"}
+    return values
