@@ -82,8 +82,9 @@ def test_every_node_has_a_way_to_every_pod_and_the_client_goes_by_the_first_prox
 
 @given(topologies())
 def test_addresses_are_unique_and_of_the_range_for_benchmarks(topology: Topology) -> None:
-    words = [line.split() for line in script(topology).splitlines() if " addr add " in line]
-    addresses = [ipaddress.ip_interface(line[5]) for line in words]
+    words = [line.split() for line in script(topology).splitlines() if line.startswith("addr add ")]
+    addresses = [ipaddress.ip_interface(line[2]) for line in words]
+    assert len(addresses) == 1 + 2 * len(topology.nodes) + 2 * sum(bool(node.pods) for node in topology.nodes)
     assert len(addresses) == len({address.ip for address in addresses})
     assert all(address.ip in BENCHMARKS for address in addresses)
 
@@ -91,18 +92,20 @@ def test_addresses_are_unique_and_of_the_range_for_benchmarks(topology: Topology
 @given(topologies())
 def test_every_namespace_is_made_once_before_it_is_used_and_loopback_is_up(topology: Topology) -> None:
     made: list[str] = []
-    for line in script(topology).splitlines()[1:]:
+    used: list[str] = []
+    for line in script(topology).splitlines():
         words = line.split()
         if words[:3] == ["ip", "netns", "add"]:
             made.append(words[3])
         elif words[:2] == ["ip", "-n"]:
             assert words[2] in made
-        else:
-            assert words[:3] == ["ip", "netns", "exec"]
+            used.append(words[2])
+        elif words[:3] == ["ip", "netns", "exec"]:
             assert words[3] in made
-    assert made == [CTL, *(name for node in topology.nodes for name in (node.name, node.pods) if name)]
-    for name in made:
-        assert f"ip -n {name} link set lo up" in script(topology)
+    pods = [node.pods for node in topology.nodes if node.pods]
+    assert made == [CTL, *(node.name for node in topology.nodes), *pods]
+    assert set(used) == set(made)
+    assert script(topology).count("\nlink set lo up\n") == len(made)
 
 
 @given(topologies())
@@ -110,7 +113,7 @@ def test_interface_names_fit_the_kernel(topology: Topology) -> None:
     for line in script(topology).splitlines():
         words = line.split()
         for before in ("add", "name", "dev"):
-            if " link add " in line and before in words:
+            if line.startswith("link add ") and before in words:
                 assert len(words[words.index(before) + 1]) < 16
 
 
