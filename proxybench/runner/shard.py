@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from proxybench.runner.progress import Progress
     from proxybench.units import Clock
 
+_STOP_POLL = 0.25  # seconds; how late a wait may notice that the run is being stopped
+
 
 def split(steps: Sequence[Step], shards: int) -> tuple[tuple[Step, ...], ...]:
     """Deal the steps to shards: all modes of one size and repetition together, the larger sizes first and evenly.
@@ -59,7 +61,7 @@ class Shard:
         self._experiment = experiment
         self._book = book
         self._progress = progress
-        self._clock = clock
+        self._clock = _Stoppable(clock, stop)
         self._stop = stop
 
     def work(self, inventory: Inventory, steps: Sequence[Step], whole: Deadline) -> None:
@@ -108,7 +110,7 @@ class Shard:
             result, lost = StepResult(problems=[str(error)]), error
         except ProxybenchError as error:
             result = StepResult(problems=[str(error)])
-        if lost and self._stop.is_set():
+        if result.problems and self._stop.is_set():
             return  # the lab was taken away on purpose; the step counts as not taken
         seconds = (self._clock.monotonic_ns() - started) / NS_PER_S
         self._book.step_done(step, result, seconds)
@@ -134,3 +136,25 @@ class Shard:
         result = StepRunner(bench, step, population, proxiers, deadline, say).take()
         populator.restore(population, batch)
         return result
+
+
+class _Stoppable:
+    """The run's clock, whose waits end when the run is being stopped: an idle minute must not outlive a Ctrl-C."""
+
+    def __init__(self, clock: Clock, stop: Event) -> None:
+        self._clock = clock
+        self._stop = stop
+
+    def monotonic_ns(self) -> int:
+        return self._clock.monotonic_ns()
+
+    def utc_ns(self) -> int:
+        return self._clock.utc_ns()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; raises ConnectionLostError when the run is being stopped, since its lab goes away."""
+        end = self._clock.monotonic_ns() + round(seconds * NS_PER_S)
+        while (left := (end - self._clock.monotonic_ns()) / NS_PER_S) > 0:
+            if self._stop.is_set():
+                raise ConnectionLostError("the run is being stopped")
+            self._clock.sleep(min(left, _STOP_POLL))
