@@ -24,6 +24,10 @@ class Ability:
 class Lab(Protocol):
     """A cluster made for one run. After ``up`` nothing knows that it is not a real one."""
 
+    def begin(self) -> None:
+        """Start building it without waiting, so that several labs can be built at once. Raises LabError."""
+        ...
+
     def up(self) -> Inventory:
         """Build it and return how to reach it. Raises LabError, with everything already removed."""
         ...

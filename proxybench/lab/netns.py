@@ -45,6 +45,9 @@ class NetnsLab:
         """The process that holds the lab."""
         return self._supervisor.pid if self._supervisor else 0
 
+    def begin(self) -> None:
+        """Do nothing yet: namespaces are made in a moment, by ``up``."""
+
     def up(self) -> Inventory:
         """Make the namespaces and return how to reach the nodes. Raises LabError."""
         if os.geteuid() != 0:

@@ -35,6 +35,7 @@ class VmLab:
         self._say = say
         self._machine: subprocess.Popen[bytes] | None = None
         self._api: ApiServerProcess | None = None
+        self._begun: tuple[Prepared, int] | None = None  # and the loopback port of its sshd
         self.state: Path | None = None
 
     @property
@@ -42,20 +43,31 @@ class VmLab:
         """The process that holds the lab."""
         return self._machine.pid if self._machine else 0
 
-    def up(self) -> Inventory:
-        """Boot the guest and return how to reach its nodes. Raises LabError."""
+    def begin(self) -> None:
+        """Start the guest without waiting for it. Raises LabError, with everything already removed."""
         if not shutil.which(qemu.BINARY):
             raise LabError(f"{qemu.BINARY} is not installed; `apt-get install qemu-system-x86` brings it")
         common.find_iptables()
         system = artifacts.ensure(kernel=True, say=self._say)
         try:
-            return self._boot(system)
+            self._boot(system)
+        except BaseException:
+            self.down()
+            raise
+
+    def up(self) -> Inventory:
+        """Wait until the guest is up (start it, if need be) and return how to reach its nodes. Raises LabError."""
+        if self._begun is None:
+            self.begin()
+        try:
+            return self._finish()
         except BaseException:
             self.down()
             raise
 
     def down(self) -> None:
         """End the guest and the API server and remove the state folder."""
+        self._begun = None
         if self._machine:
             process.wait_dead(self._machine)
             self._machine = None
@@ -71,7 +83,7 @@ class VmLab:
         file = self.state / "console" if self.state else None
         return file.read_text(errors="replace") if file and file.exists() else ""
 
-    def _boot(self, system: System) -> Inventory:
+    def _boot(self, system: System) -> None:
         settings = self._settings
         self.state = state = common.make_state_folder()
         self._api = ApiServerProcess()
@@ -90,11 +102,18 @@ class VmLab:
         )
         self._say(f"booting the guest ({settings.accelerator}, clock: {settings.clock})")
         self._machine = process.start(qemu.command(machine), state / "qemu.log")
-        self._await_ready(state)
+        self._begun = prepared, machine.ssh_port
+
+    def _finish(self) -> Inventory:
+        settings = self._settings
+        if self._begun is None or self._api is None or self.state is None:
+            raise LabError("the guest was not started")
+        prepared, ssh_port = self._begun
+        self._await_ready(self.state)
         port = self._api.url.rsplit(":", 1)[1]
         return common.inventory(
             prepared,
-            targets=_targets(prepared, machine.ssh_port, settings.topology),
+            targets=_targets(prepared, ssh_port, settings.topology),
             api=ApiAccess(self._api.url, f"http://{_HOST}:{port}", self._api.token),
             kind=LabKind.VM,
             settings=settings,

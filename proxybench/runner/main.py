@@ -88,10 +88,10 @@ def _walk(
         labs.callback(stop.set)
         progress.stage("building the lab" if len(hands) == 1 else f"building {len(hands)} labs")
         made = [choice.make(progress.note) for _ in hands]
-        inventories = []
         for lab in made:
             labs.callback(lab.down)
-            inventories.append(lab.up())  # in this thread: what a lab starts dies with the thread that started it
+            lab.begin()  # in this thread: what a lab starts dies with the thread that started it
+        inventories = [lab.up() for lab in made]
         labs.callback(stop.set)
         progress.stage("connecting to the nodes")
         progress.plan(steps)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _STOP_POLL = 0.25  # seconds; how late a wait may notice that the run is being stopped
 
 
+_LOCUST_LIMIT = 300.0
+
+
 def split(steps: Sequence[Step], shards: int) -> tuple[tuple[Step, ...], ...]:
     """Deal the steps to shards: all modes of one size and repetition together, the larger sizes first and evenly.
 
@@ -69,6 +72,8 @@ class Shard:
         with ExitStack() as stack:
             bench = self._bench(inventory, stack)
             self._book.describe(read_machines(bench), [node.name for node in bench.proxy_nodes])
+            if bench.load:
+                bench.load.ready(whole.left(_LOCUST_LIMIT))  # importing it would take the first step's time
             populator = Populator(bench.api, bench.plan)
             for step in steps:
                 if self._stop.is_set():
