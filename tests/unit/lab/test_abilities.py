@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from proxybench.lab import abilities
 from proxybench.lab.base import Ability
 from proxybench.model import LabKind, Mode
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VM_PROGRAMS = ("qemu-system-x86_64", "xtables-legacy-multi", "ip", "setpriv", "apt-get", "dpkg", "depmod")
 

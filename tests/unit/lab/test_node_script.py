@@ -9,7 +9,7 @@ import pytest
 from proxybench.lab import node_script, topology
 from proxybench.lab.node_script import Paths
 
-PATHS = Paths(Path("/tmp/lab x"), Path("/cache/it's"), Path("/venv/bin/python"), Path("/tmp/lab x/agent.pyz"))
+PATHS = Paths(Path("/my lab"), Path("/cache/it's"), Path("/venv/bin/python"), Path("/my lab/agent.pyz"))
 PLAIN = Paths(Path("/state"), Path("/system"), Path("/python"), Path("/state/agent.pyz"))
 MOUNTS = (
     "set -e\n"
@@ -59,7 +59,7 @@ def test_a_shell_can_read_paths_with_blanks_and_quotes(name: str) -> None:
 @pytest.mark.parametrize("name", ["node", "holder", "guest"])
 def test_paths_stay_one_word(name: str) -> None:
     lines = [shlex.split(line) for line in texts(PATHS)[name].splitlines() if line.startswith("mount --bind")]
-    assert ["mount", "--bind", "/tmp/lab x/passwd", "/etc/passwd"] in lines
+    assert ["mount", "--bind", "/my lab/passwd", "/etc/passwd"] in lines
 
 
 def test_sshd_finds_its_own_libraries_where_paths_need_quoting() -> None:
@@ -71,7 +71,7 @@ def test_sshd_finds_its_own_libraries_where_paths_need_quoting() -> None:
         "-i",
         "-e",
         "-f",
-        "/tmp/lab x/node1.sshd",
+        "/my lab/node1.sshd",
     ]
 
 
