@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,8 +23,8 @@ class Programs:
         self.folder = folder
         folder.mkdir()
         monkeypatch.setenv("PATH", str(folder))
-        which = abilities.shutil.which
-        monkeypatch.setattr(abilities.shutil, "which", lambda name, path: which(name, path=str(folder)))
+        which = shutil.which
+        monkeypatch.setattr(shutil, "which", lambda name, path: which(name, path=str(folder)))
 
     def add(self, *names: str, script: str = "exit 0") -> None:
         for name in names:

@@ -78,7 +78,12 @@ def test_kvm_is_tried_once_and_remembered(
 ) -> None:
     tries: list[System] = []
     monkeypatch.setattr(os, "access", lambda path, mode: True)
-    monkeypatch.setattr(qemu, "_try_kvm", lambda tried: tries.append(tried) or boots)
+
+    def attempt(tried: System) -> bool:
+        tries.append(tried)
+        return boots
+
+    monkeypatch.setattr(qemu, "_try_kvm", attempt)
     assert [kvm_boots(system), kvm_boots(system)] == [boots, boots]
     assert tries == [system]
     assert json.loads((tmp_path / "cache/kvm.json").read_text()) == {"key": KEY, "boots": boots}

@@ -77,7 +77,12 @@ def test_a_cold_start_that_is_not_asked_for_is_not_recorded() -> None:
 def test_a_batch_is_written_without_its_last_service_which_the_agent_writes() -> None:
     world = World({"sync": {"scenarios": ["add-batch"], "batch": 5}})
     requests: list[Change] = []
-    world.answers[Change] = lambda request: requests.append(request) or changed(world, request)
+
+    def note(request: Change) -> object:
+        requests.append(request)
+        return changed(world, request)
+
+    world.answers[Change] = note
     result = world.take()
     assert result.problems == []
     (request,) = requests
