@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxybench.errors import UsageError
+from proxybench.experiment.spec import LoadSpec
+from proxybench.kube.objects import Population
+from proxybench.load.plan import LoadPlan, Target
+from proxybench.runner.load import plan
+from tests.unit.runner.world import PLAN
+
+POPULATION = Population(PLAN, 2)
+
+
+def indices(load: LoadPlan) -> list[int]:
+    by_vip = {PLAN.vip(index): index for index in range(10_000)}
+    return [by_vip[target.address] for target in load.targets]
+
+
+def test_a_plan_spreads_over_the_services_whose_endpoints_are_on_the_measured_node() -> None:
+    load = plan(
+        LoadSpec.model_validate({"rate": 200, "users": 10, "duration": "5s", "services_used": 4}),
+        POPULATION,
+        10,
+        "/out",
+    )
+    assert load == LoadPlan(
+        targets=(
+            Target("10.96.1.0", 80, ("10.244.1.0", "10.244.1.1")),
+            Target("10.96.1.3", 80, ("10.244.1.6", "10.244.1.7")),
+            Target("10.96.1.6", 80, ("10.244.1.12", "10.244.1.13")),
+            Target("10.96.1.9", 80, ("10.244.1.18", "10.244.1.19")),
+        ),
+        rate_per_user=20.0,
+        users=10,
+        duration_s=5.0,
+        timeout_ms=2000,
+        output="/out",
+    )
+
+
+def test_a_cell_smaller_than_the_load_uses_all_it_has() -> None:
+    load = plan(LoadSpec(rate=10, services_used=50), POPULATION, 3, "/out")
+    assert indices(load) == [0, 2]
+
+
+def test_one_service_is_enough() -> None:
+    assert indices(plan(LoadSpec(rate=10, services_used=1), POPULATION, 1000, "/out")) == [0]
+
+
+@given(services=st.integers(1, 10_000), used=st.integers(2, 100))
+def test_first_and_last_are_always_among_them_and_none_twice(services: int, used: int) -> None:
+    chosen = indices(plan(LoadSpec(rate=10, services_used=used), POPULATION, services, "/out"))
+    near = [index for index in range(services) if POPULATION.on_first_node(index)]
+    assert (chosen[0], chosen[-1]) == (near[0], near[-1])
+    assert chosen == sorted(set(chosen))
+    assert set(chosen) <= set(near)
+    assert len(chosen) == min(used, services, len(near))
+
+
+def test_a_load_too_short_for_its_users_is_refused() -> None:
+    spec = LoadSpec.model_validate({"rate": 1, "users": 100, "duration": "1s"})
+    with pytest.raises(UsageError) as raised:
+        plan(spec, POPULATION, 10, "/out")
+    assert str(raised.value) == "the load is too short for one connection per user"
