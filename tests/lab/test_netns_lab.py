@@ -232,7 +232,7 @@ def test_ctrl_c_during_a_step_ends_with_130_and_leaves_nothing(tmp_path: Path) -
         run.kill()
         run.communicate(timeout=20)
     assert run.returncode == 130
-    (written,) = (tmp_path / "out/interrupted").glob("*/manifest.json")
+    written = next((tmp_path / "out/interrupted").glob("*/manifest.json"))
     manifest = json.loads(written.read_text())
     assert manifest["state"] == "interrupted"
     assert [step["state"] for step in manifest["matrix"]] == ["pending"]

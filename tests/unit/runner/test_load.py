@@ -12,11 +12,11 @@ from proxybench.runner.load import plan
 from tests.unit.runner.world import PLAN
 
 POPULATION = Population(PLAN, 2)
+BY_VIP = {PLAN.vip(index): index for index in range(10_000)}
 
 
 def indices(load: LoadPlan) -> list[int]:
-    by_vip = {PLAN.vip(index): index for index in range(10_000)}
-    return [by_vip[target.address] for target in load.targets]
+    return [BY_VIP[target.address] for target in load.targets]
 
 
 def test_a_plan_spreads_over_the_services_whose_endpoints_are_on_the_measured_node() -> None:
