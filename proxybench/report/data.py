@@ -77,12 +77,14 @@ def added_latency(series: Sequence[Series]) -> list[SummaryRecord]:
 
     ``p90`` and ``p99`` have no meaning for a difference of medians and are NaN; ``n`` counts repetitions.
     """
-    direct = {each.key: each for each in series if each.key.metric == Metric.FORWARDING_DIRECT}
+    bases = {each.key.metric for each in series} & {str(Metric.FORWARDING_BARE), str(Metric.FORWARDING_DIRECT)}
+    metric = min(bases, default="")  # "bare" before "direct": beside the rules, iptables' walk them all, too
+    direct = {each.key: each for each in series if each.key.metric == metric}
     result = []
     for each in series:
         if each.key.metric != Metric.FORWARDING_CONNECT:
             continue
-        key = replace(each.key, metric=str(Metric.FORWARDING_DIRECT))
+        key = replace(each.key, metric=metric)
         base = direct.get(key) or direct.get(replace(key, position="none"))
         if base is None or each.bounded.any() or base.bounded.any():
             continue

@@ -70,7 +70,7 @@ _PLANS = (
         "connect",
         "Time to connect",
         "connect() of a new connection through the virtual IP whose rule is the first, middle or last one. Grey: "
-        "the same endpoint without a Service. userspace is not ranked: its connect() ends at a relay on the same node.",
+        "the same endpoint before there were any rules. userspace is not ranked: its connect() ends at a relay on the same node.",
         Metric.FORWARDING_CONNECT,
         "time to connect",
         reference=True,
@@ -79,7 +79,8 @@ _PLANS = (
     _Plan(
         "added",
         "Latency added by the Service",
-        "Time to connect through the virtual IP minus the same endpoint directly, paired within each repetition. "
+        "Time to connect through the virtual IP minus the same endpoint before there were any rules, paired within "
+        "each repetition. Not minus the endpoint beside the rules: with iptables such a connection walks them all, too. "
         "Linear scale: below zero, connect() ended nearer than the endpoint.",
         ADDED,
         "added latency",
@@ -133,7 +134,7 @@ def _lines(plan: _Plan, data: ReportData) -> Section:
         records = _peaks(records)
     if not records:
         return Section(plan.name, plan.heading, plan.lead, "", "", missing=_missing(plan.metric))
-    reference = data.of(Metric.FORWARDING_DIRECT) if plan.reference else []
+    reference = zero_point(data) if plan.reference else []
     panels = line_panels(records, plan.quantity, log=plan.log, reference=reference)
     clock = _clocks(records)
     return Section(
@@ -145,8 +146,13 @@ def _lines(plan: _Plan, data: ReportData) -> Section:
         tuple(panels),
         pivot(records, f"{plan.heading}: median and 95 % interval ({clock})", unranked=plan.unranked),
         full(records, f"{plan.heading}: every point ({clock})"),
-        (*sorted({record.mode for record in records}), *(("direct",) if reference else ())),
+        (*sorted({record.mode for record in records}), *(("no rules",) if reference else ())),
     )
+
+
+def zero_point(data: ReportData) -> list[SummaryRecord]:
+    """Return what a connection costs without rules; for a run that did not measure it, directly beside the rules."""
+    return data.of(Metric.FORWARDING_BARE) or data.of(Metric.FORWARDING_DIRECT)
 
 
 def _cpu(data: ReportData) -> Section:

@@ -42,8 +42,10 @@ class Question:
 
 
 QUESTIONS = (
-    Question("Syncs fastest", "one Service added", Metric.SYNC_END_TO_END, Scenario.ADD_ONE),
-    Question("Starts fastest", "cold start with N Services", Metric.SYNC_END_TO_END, Scenario.COLD_START),
+    Question("Syncs fastest", "one Service added", Metric.SYNC_END_TO_END, Scenario.ADD_ONE, Position.LAST),
+    Question(
+        "Starts fastest", "cold start with N Services", Metric.SYNC_END_TO_END, Scenario.COLD_START, Position.LAST
+    ),
     Question("Costs least CPU", "control loop, one Service added", Metric.CPU_CONTROL_LOOP, Scenario.ADD_ONE),
     Question(
         "Adds least latency",
