@@ -144,6 +144,8 @@ def _draw_lines(axes: Axes, panel: LinePanel, among: Sequence[LinePanel]) -> Non
     axes.set_title(panel.title)
     for number, line in enumerate(panel.lines):
         _draw_line(axes, line, number)
+    if panel.log:
+        _name_zeros(axes, panel)
     axes.set_xscale("log")
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
@@ -172,6 +174,22 @@ def _draw_lines(axes: Axes, panel: LinePanel, among: Sequence[LinePanel]) -> Non
         axes.yaxis.set_major_locator(_nice(panel.unit))
         axes.axhline(0, color=MUTED, linewidth=0.8)
     axes.yaxis.set_major_formatter(formatter)
+
+
+def _name_zeros(axes: Axes, panel: LinePanel) -> None:
+    for line in panel.lines:
+        for spot in line.spots:
+            if spot.y <= 0:
+                axes.annotate(
+                    "0 ↓",
+                    (spot.x, 0.0),
+                    xycoords=("data", "axes fraction"),
+                    xytext=(0, 4),
+                    textcoords="offset points",
+                    ha="center",
+                    color=look_of(line.look).light,
+                    fontweight="bold",
+                )
 
 
 def _nice(unit: str) -> MaxNLocator:
@@ -228,6 +246,9 @@ def _draw_line(axes: Axes, line: Line, number: int) -> None:
 def _range(panels: Sequence[LinePanel]) -> tuple[float, float]:
     spots = [spot for panel in panels for line in panel.lines for spot in line.spots]
     lows = [spot.y if spot.low is None else min(spot.low, spot.y) for spot in spots]
+    if any(panel.log for panel in panels):
+        # Nothing at or below zero has a place on a logarithmic scale: it is drawn at its lower edge, and named.
+        lows = [low for low in (*lows, *(spot.y for spot in spots)) if low > 0] or [0.0]
     highs = [spot.y if spot.high is None else max(spot.high, spot.y) for spot in spots]
     return min(lows), max(highs)
 

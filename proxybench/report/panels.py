@@ -99,7 +99,8 @@ def line_panels(
 ) -> list[LinePanel]:
     """Return one panel per scenario, position, path and clock, with one line per mode and proxier.
 
-    ``quantity`` begins the y label; ``reference`` are the direct connections, pooled over the modes.
+    ``quantity`` begins the y label; ``reference`` are connections without a Service, pooled over the modes and shown
+    beside every position.
     """
     drawn = []
     references = list(reference)
@@ -107,8 +108,7 @@ def line_panels(
         beside = [
             record
             for record in references
-            if (record.position, record.traffic, record.clock, record.endpoints_per_service)
-            == (position, traffic, clock, endpoints)
+            if (record.traffic, record.clock, record.endpoints_per_service) == (traffic, clock, endpoints)
         ]
         lines = [*_lines(group, "services"), *([_reference(beside)] if beside else [])]
         title = _title(records, scenario, position, traffic, endpoints)
@@ -203,9 +203,10 @@ def _endpoint_panels(records: Sequence[SummaryRecord], quantity: str, *, log: bo
 def _title(records: Sequence[SummaryRecord], scenario: str, position: str, traffic: str, endpoints: int) -> str:
     """Name what tells this panel from its neighbours, and nothing else."""
     words = []
-    if len({record.scenario for record in records}) > 1 or position == "none":
+    positions = len({record.position for record in records})
+    if len({record.scenario for record in records}) > 1 or position == "none" or positions == 1:
         words.append(SCENARIOS.get(scenario, scenario))
-    if position != "none":
+    if position != "none" and positions > 1:
         words.append(POSITIONS.get(position, position))
     if len({record.traffic for record in records}) > 1:
         words.append(traffic)
@@ -231,7 +232,7 @@ def _lines(records: Sequence[SummaryRecord], axis: str) -> list[Line]:
 
 
 def _reference(records: Sequence[SummaryRecord]) -> Line:
-    """Pool the direct connections of all modes: no rule stands in their way, so they should agree."""
+    """Pool the connections without a Service of all modes: no rule stands in their way, so they should agree."""
     sizes = sorted({record.services for record in records})
     spots = []
     for size in sizes:

@@ -70,7 +70,8 @@ _PLANS = (
         "connect",
         "Time to connect",
         "connect() of a new connection through the virtual IP whose rule is the first, middle or last one. Grey: "
-        "the same endpoint before there were any rules. userspace is not ranked: its connect() ends at a relay on the same node.",
+        "the same endpoint before there were any rules. userspace is not ranked: its connect() ends at a relay on the "
+        "same node.",
         Metric.FORWARDING_CONNECT,
         "time to connect",
         reference=True,
@@ -80,7 +81,7 @@ _PLANS = (
         "added",
         "Latency added by the Service",
         "Time to connect through the virtual IP minus the same endpoint before there were any rules, paired within "
-        "each repetition. Not minus the endpoint beside the rules: with iptables such a connection walks them all, too. "
+        "each repetition. (Beside the rules, a connection to an endpoint is no zero: with iptables it walks them all.) "
         "Linear scale: below zero, connect() ended nearer than the endpoint.",
         ADDED,
         "added latency",

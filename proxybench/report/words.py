@@ -25,7 +25,7 @@ LOOKS = {
     "ipvs": Look("IPVS", "#d55e00", "#f0803c", "s"),
     "userspace": Look("userspace", "#009e73", "#2fc59b", "^"),
     "nftables": Look("nftables", "#a8588b", "#cc79a7", "D"),
-    DIRECT: Look("endpoint directly", "#7a828a", "#98a1ab", "x"),
+    DIRECT: Look("endpoint, no rules", "#7a828a", "#98a1ab", "x"),
 }
 
 SCENARIOS = {

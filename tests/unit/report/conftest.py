@@ -23,7 +23,7 @@ def make_record(**changes: Any) -> SummaryRecord:
         "endpoints_per_service": 2,
         "scenario": "add-one",
         "traffic": "tcp-clusterip",
-        "position": "none",
+        "position": "last",
         "metric": "sync.end_to_end",
         "unit": "ns",
         "clock": "wall",

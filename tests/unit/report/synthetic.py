@@ -116,7 +116,7 @@ def _cell(random: np.random.Generator, mode: str, services: int, repetition: int
         ("change-endpoint", fixed * 0.8 + each * services * 0.9),
         ("delete-one", fixed * 0.7 + each * services * 0.85),
     ):
-        yield row(scenario, "sync.end_to_end", value, limit=20e9)
+        yield row(scenario, "sync.end_to_end", value, position="last", limit=20e9)
         yield row(scenario, "sync.control_loop", value * 0.82)
         cpu = value * CPU_SHARE[mode]
         yield row(scenario, "cpu.control_loop", cpu)
@@ -140,7 +140,10 @@ def _cell(random: np.random.Generator, mode: str, services: int, repetition: int
         part = share * services
         yield row("steady", "forwarding.connect", DIRECT + base + slope * part, connects, 0.003, position)
         yield row("steady", "forwarding.first_byte", 160e3 + first + first_slope * part, connects, 0.003, position)
-        yield row("steady", "forwarding.direct", DIRECT, connects, 0.003, position)
+    # Beside the rules, a connection to an endpoint walks all of iptables'; before there are any, it is the zero point.
+    beside = DIRECT + (slope * services if mode != "ipvs" else 0)
+    yield row("steady", "forwarding.direct", beside, connects, 0.003)
+    yield row("steady", "forwarding.bare", DIRECT, connects, 0.003)
     yield row("steady", "forwarding.established", 61e3, connects, 0.003)
     tail = DIRECT + base + slope * services / 2
     yield row("load", "forwarding.load", tail * 2.2, connects, 0.35)

@@ -109,7 +109,7 @@ def test_full_table_shows_everything() -> None:
     assert row == {
         "Metric": "sync.end_to_end",
         "Scenario": "One Service added to N",
-        "Position": "\N{EN DASH}",
+        "Position": "Last rule",
         "Path": "tcp-clusterip",
         "Mode": "userspace",
         "Proxier": "reference",
