@@ -157,7 +157,7 @@ class LabSpec(_Words):
     clock: Annotated[ClockChoice, one_of("a clock", *ClockChoice), schema_of(*ClockChoice)] = ClockChoice.AUTO
     """instructions: the VM's time is its count of executed instructions; repeatable on a busy machine."""
     shards: Annotated[int | None, Field(strict=True, ge=1, le=16, examples=["1"])] = None
-    """VMs that take steps side by side, by the instruction clock only; left out, one per processor, at most two."""
+    """VMs that take steps side by side, by the instruction clock only; left out, as many as keep the machine busy."""
 
 
 class TargetSpec(_Words):

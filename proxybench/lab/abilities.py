@@ -10,7 +10,7 @@ from pathlib import Path
 
 from proxybench.lab import artifacts, qemu
 from proxybench.lab.base import Ability
-from proxybench.lab.common import IPTABLES
+from proxybench.lab.node_script import IPTABLES
 from proxybench.model import LabKind, Mode
 
 _LIMIT = 20.0

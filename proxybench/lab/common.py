@@ -14,7 +14,7 @@ from proxybench.agent.build import build_zipapp
 from proxybench.errors import LabError
 from proxybench.hosts.inventory import ApiAccess, Inventory, Node, SshTarget
 from proxybench.lab import topology
-from proxybench.lab.node_script import Paths
+from proxybench.lab.node_script import IPTABLES, Paths
 from proxybench.lab.sshd import USERS, Key, make_key, sshd_config
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from proxybench.lab.topology import Topology
     from proxybench.model import ClockKind, LabKind
 
-# By name, never the host's default: the two backends differ in what a rule costs.
-IPTABLES = "xtables-legacy-multi"
 IPTABLES_BACKEND = "legacy"
 STATE_PREFIX = "proxybench-lab."
 

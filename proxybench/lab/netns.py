@@ -81,7 +81,7 @@ class NetnsLab:
         api_port = int(self._api.url.rsplit(":", 1)[1])
         (state / "network.sh").write_text(topology.script(layout))
         for node in layout.nodes:
-            (state / f"{node.name}.sh").write_text(node_script.holder(prepared.paths))
+            (state / f"{node.name}.sh").write_text(node_script.holder(prepared.paths, proxy="proxy" in node.roles))
             (state / f"{node.name}.connection.sh").write_text(node_script.connection(prepared.paths, node.name))
         plan = {
             "network": str(state / "network.sh"),

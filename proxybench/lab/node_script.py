@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from proxybench.lab.topology import Topology
 
 API_PORT = 6443
+IPTABLES = "xtables-legacy-multi"
+"""The backend, by name and never the host's default: the two differ in what a rule costs."""
 READY = "PROXYBENCH-LAB-READY"
 FAILED = "PROXYBENCH-LAB-FAILED"
 
@@ -60,15 +62,24 @@ def private_mounts(state: Path) -> list[str]:
     ]
 
 
-def node(paths: Paths, name: str) -> str:
+def empty_tables() -> list[str]:
+    """Return the commands that make a proxy node's tables before anything is measured.
+
+    A table once looked at stays, and conntrack with it: the first mode must not find fewer than the next.
+    """
+    return [f"{IPTABLES} iptables -t {table} -S > /dev/null" for table in ("nat", "filter", "mangle")]
+
+
+def node(paths: Paths, name: str, *, proxy: bool) -> str:
     """Return what a node runs inside its namespace: its mounts, then sshd in the foreground."""
     start = f"exec env {paths.sshd} -D -e -f {shlex.quote(str(paths.config(name)))}"
-    return "\n".join(["set -e", *private_mounts(paths.state), start]) + "\n"
+    return "\n".join(["set -e", *private_mounts(paths.state), *(empty_tables() if proxy else ()), start]) + "\n"
 
 
-def holder(paths: Paths) -> str:
+def holder(paths: Paths, *, proxy: bool) -> str:
     """Return what keeps a node's mounts alive where no sshd runs all the time; it says "ready" when they are made."""
-    return "\n".join(["set -e", *private_mounts(paths.state), "echo ready", "exec sleep infinity"]) + "\n"
+    lines = ["set -e", *private_mounts(paths.state), *(empty_tables() if proxy else ())]
+    return "\n".join([*lines, "echo ready", "exec sleep infinity"]) + "\n"
 
 
 def connection(paths: Paths, name: str) -> str:
@@ -117,7 +128,7 @@ def guest(paths: Paths, topology: Topology, cgroup: str) -> str:
         f"ip link set eth0 netns {network.CTL}",
         f"ip -n {network.CTL} addr add 10.0.2.15/24 dev eth0",
         f"ip -n {network.CTL} link set eth0 up",
-        f"ip netns exec {network.CTL} xtables-legacy-multi iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE",
+        f"ip netns exec {network.CTL} {IPTABLES} iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE",
     ]
     lines += [
         f"{in_namespace(str(member.pods), ['sh', '-c', _limit(backend(paths))])} &"

@@ -89,7 +89,9 @@ class VmLab:
         self._api = ApiServerProcess()
         prepared = common.prepare(state, system, settings.topology)
         for node in settings.topology.nodes:
-            (state / f"{node.name}.sh").write_text(node_script.node(prepared.paths, node.name))
+            (state / f"{node.name}.sh").write_text(
+                node_script.node(prepared.paths, node.name, proxy="proxy" in node.roles)
+            )
         (state / "guest.sh").write_text(node_script.guest(prepared.paths, settings.topology, _CGROUP))
         (state / "initramfs").write_bytes(system.initramfs(state / "guest.sh"))
         machine = qemu.Machine(

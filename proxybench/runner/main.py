@@ -6,6 +6,7 @@ import os
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,6 @@ from proxybench.units import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from proxybench.experiment.matrix import Step
     from proxybench.experiment.spec import Experiment
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from proxybench.runner.progress import Progress
     from proxybench.units import Clock
 
-_MOST_SHARDS = 2
+# A step waits a good part of its time, for periods to pass and for SSH: one guest more than there are processors.
+_MOST_SHARDS = 3
+_SHARD_BYTES = 3 << 30  # what a guest and its API server may take
 
 
 def run_experiment(
@@ -64,10 +66,19 @@ def run_experiment(
 
 
 def shards_for(experiment: Experiment, choice: Choice) -> int:
-    """Return how many labs work side by side: what the experiment says, else two by the instruction clock."""
+    """Return how many labs work side by side: what the experiment says, else as many as keep this machine busy.
+
+    By the wall clock there is one, always.
+    """
     if choice.settings.clock is not ClockKind.INSTRUCTIONS:
         return 1
-    return experiment.target.lab.shards or min(_MOST_SHARDS, os.cpu_count() or 1)
+    fitting = max(1, _available_bytes() // _SHARD_BYTES)
+    return experiment.target.lab.shards or min(_MOST_SHARDS, (os.cpu_count() or 1) + 1, fitting)
+
+
+def _available_bytes() -> int:
+    words = Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()
+    return int(words[0]) * 1024
 
 
 def _walk(

@@ -19,24 +19,27 @@ MOUNTS = (
     "mkdir -p /sys/fs/cgroup\n"
     "mount -t cgroup2 cgroup /sys/fs/cgroup\n"
 )
+TABLES = "".join(f"xtables-legacy-multi iptables -t {table} -S > /dev/null\n" for table in ("nat", "filter", "mangle"))
 SSHD = "exec env LD_LIBRARY_PATH=/system/usr/lib/x86_64-linux-gnu /system/usr/sbin/sshd"
 
 
 def texts(paths: Paths) -> dict[str, str]:
     return {
-        "node": node_script.node(paths, "node1"),
-        "holder": node_script.holder(paths),
+        "node": node_script.node(paths, "node1", proxy=True),
+        "holder": node_script.holder(paths, proxy=True),
         "connection": node_script.connection(paths, "node1"),
         "guest": node_script.guest(paths, topology.DEFAULT, "/sys/fs/cgroup/proxybench"),
     }
 
 
 def test_a_node_is_its_mounts_and_an_sshd_in_the_foreground() -> None:
-    assert node_script.node(PLAIN, "node1") == f"{MOUNTS}{SSHD} -D -e -f /state/node1.sshd\n"
+    assert node_script.node(PLAIN, "node1", proxy=True) == f"{MOUNTS}{TABLES}{SSHD} -D -e -f /state/node1.sshd\n"
+    assert node_script.node(PLAIN, "client", proxy=False) == f"{MOUNTS}{SSHD} -D -e -f /state/client.sshd\n"
 
 
 def test_a_holder_says_ready_only_after_its_mounts() -> None:
-    assert node_script.holder(PLAIN) == f"{MOUNTS}echo ready\nexec sleep infinity\n"
+    assert node_script.holder(PLAIN, proxy=True) == f"{MOUNTS}{TABLES}echo ready\nexec sleep infinity\n"
+    assert node_script.holder(PLAIN, proxy=False) == f"{MOUNTS}echo ready\nexec sleep infinity\n"
 
 
 def test_a_connection_is_one_sshd_on_standard_input() -> None:
