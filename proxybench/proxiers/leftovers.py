@@ -9,12 +9,13 @@ import re
 from typing import TYPE_CHECKING, Protocol
 
 from proxybench.errors import ProxierError
+from proxybench.hosts.batch import run_together
 from proxybench.proxiers.reference.iptables_save import parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxybench.hosts.base import Executor
+    from proxybench.hosts.base import Completed, Executor
 
 SYSCTLS = (
     "net/ipv4/ip_forward",
@@ -22,6 +23,9 @@ SYSCTLS = (
     "net/ipv4/conf/all/arp_ignore",
     "net/ipv4/conf/all/arp_announce",
 )
+LOOK_SECONDS = 60.0
+"""Time limit of all readings together: after a crash there may be the rules of ten thousand Services to print."""
+
 _COMMAND_MISSING = 127
 
 
@@ -107,14 +111,22 @@ class SysctlReading:
 
 
 def read_all(executor: Executor, readings: Sequence[Reading]) -> frozenset[str]:
-    """Look everywhere; raise ProxierError when a tool is missing, since not to look is not to find nothing."""
-    found: set[str] = set()
-    for reading in readings:
-        done = executor.run(reading.argv, check=False)
-        if done.code == _COMMAND_MISSING:
-            raise ProxierError(f"{executor.name}: cannot look for what was left: {reading.argv[0]} is missing")
-        found |= reading.parse(done.stdout)
-    return frozenset(found)
+    """Look everywhere, in one exec; raise ProxierError when a tool is missing, HostError as the executor does."""
+    looks = run_together(executor, [reading.argv for reading in readings], timeout=LOOK_SECONDS)
+    return found(executor.name, readings, looks)
+
+
+def found(node: str, readings: Sequence[Reading], looks: Sequence[Completed]) -> frozenset[str]:
+    """Return what the readings' commands, run on a node of that name, say together.
+
+    Raises ProxierError when a tool was missing, since not to look is not to find nothing.
+    """
+    lines: set[str] = set()
+    for reading, look in zip(readings, looks, strict=True):
+        if look.code == _COMMAND_MISSING:
+            raise ProxierError(f"{node}: cannot look for what was left: {reading.argv[0]} is missing")
+        lines |= reading.parse(look.stdout)
+    return frozenset(lines)
 
 
 def usual_readings(iptables: str, *, ipvs: bool) -> tuple[Reading, ...]:

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Protocol
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxybench.errors import AgentError, ProxierError
+from proxybench.hosts.batch import run_together
 from proxybench.model import Mode
 from proxybench.proxiers.base import LoopFigures
-from proxybench.proxiers.leftovers import read_all, usual_readings
+from proxybench.proxiers.leftovers import LOOK_SECONDS, found, read_all, usual_readings
 from proxybench.proxiers.reference.config import LoopConfig, dump
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from proxybench.hosts.base import Executor
+    from proxybench.hosts.base import Completed, Executor
     from proxybench.hosts.inventory import Inventory, Node
     from proxybench.proxiers.base import ProxierConfig
+    from proxybench.proxiers.leftovers import Reading
     from proxybench.units import Clock
 
 METRICS_PORT = 10249
@@ -26,6 +28,13 @@ HEALTHZ_PORT = 10256
 _OK = 200
 _POLL_SECONDS = 0.05
 _LOG_LINES = 5
+
+# $1 folder; standard input: the token's line, then the configuration. Old files are removed since writing into them
+# would keep their mode; the shell writes the token itself, since arguments of programs are there for all to see.
+_PREPARE_SCRIPT = (
+    'umask 077; mkdir -p -- "$1" && cd -- "$1" && rm -f token config.json log && '
+    "IFS= read -r token && printf '%s\\n' \"$token\" > token && cat > config.json && : > log"
+)
 
 
 class Started(Protocol):
@@ -100,7 +109,8 @@ class ReferenceProxier:
     """Implements Proxier with ``python -m proxybench.proxiers.reference`` on one node.
 
     It writes into the folder ``control-loop`` of the node's work folder: configuration, log, and the API's token in
-    a file that only its owner can read.
+    a file that only its owner can read. Commands are put together where they can be, since each exec on an emulated
+    node takes a good part of a second.
     """
 
     def __init__(self, agent: NodeAgent, executor: Executor, node: Node, inventory: Inventory, clock: Clock) -> None:
@@ -113,6 +123,8 @@ class ReferenceProxier:
         self._pid: int | None = None
         self._mode: Mode | None = None
         self._before: frozenset[str] = frozenset()
+        self._log: str | None = None  # what stop() read
+        self._looks: list[Completed] | None = None
 
     @property
     def cgroup(self) -> str:
@@ -124,12 +136,13 @@ class ReferenceProxier:
         if self._pid is not None:
             raise ProxierError(f"{self._node.name}: the control loop runs already")
         self._mode = config.mode
-        self._before = self._look()
+        self._log = self._looks = None
+        self._before = read_all(self._executor, self._readings())
         folder = self._folder
-        self._executor.run(["mkdir", "-p", folder])
-        self._executor.put(self._inventory.api.token.encode() + b"\n", f"{folder}/token", mode=0o600)
-        self._executor.put(dump(self._settings(config)), f"{folder}/config.json", mode=0o600)
-        self._executor.put(b"", f"{folder}/log", mode=0o600)
+        self._executor.run(
+            ["sh", "-c", _PREPARE_SCRIPT, "prepare", folder],
+            stdin=f"{self._inventory.api.token}\n{dump(self._settings(config)).decode()}",
+        )
         argv = [self._inventory.python, "-m", "proxybench.proxiers.reference", "--config"]
         try:
             started = self._agent.spawn(
@@ -165,24 +178,39 @@ class ReferenceProxier:
     def stop(self, timeout: float) -> None:
         """Stop it and wait until what it made is gone; raise ProxierError when it did not end by itself.
 
-        Does nothing when it does not run.
+        Does nothing when it does not run. After it ``log`` and ``leftovers`` answer from what it read.
         """
         if self._pid is None:
             return
         pid, self._pid = self._pid, None
         end = self._agent.stop(pid, timeout)
-        self._executor.run(["rm", "-f", f"{self._folder}/token"])
+        commands = [["rm", "-f", f"{self._folder}/token"], ["cat", f"{self._folder}/log"]]
+        looks = [reading.argv for reading in self._readings()]
+        removed, log, *self._looks = run_together(self._executor, [*commands, *looks], timeout=LOOK_SECONDS)
+        self._log = log.stdout if log.code == 0 else None
         if end.killed:
             raise ProxierError(f"{self._node.name}: the control loop did not end within {timeout:g} s: {self._tail()}")
         if end.code != 0:
             raise ProxierError(f"{self._node.name}: the control loop ended with {end.code}: {self._tail()}")
+        if removed.code != 0:
+            raise ProxierError(f"{self._node.name}: the token could not be removed: {removed.stderr.strip()}")
 
     def leftovers(self) -> tuple[str, ...]:
-        """Return what is in the node's kernel now and was not before ``start``, one line each, sorted."""
-        return tuple(sorted(self._look() - self._before)) if self._mode is not None else ()
+        """Return what is in the node's kernel and was not before ``start``, one line each, sorted.
+
+        After ``stop`` that is what was there when it had ended, before it what is there now.
+        """
+        if self._mode is None:
+            return ()
+        readings = self._readings()
+        if self._looks is None:
+            return tuple(sorted(read_all(self._executor, readings) - self._before))
+        return tuple(sorted(found(self._node.name, readings, self._looks) - self._before))
 
     def log(self) -> str:
-        """Return the log of the last start."""
+        """Return the log of the last start: the whole one after ``stop``, before it what is written so far."""
+        if self._log is not None:
+            return self._log
         return self._executor.get(f"{self._folder}/log").decode(errors="replace")
 
     def _settings(self, config: ProxierConfig) -> LoopConfig:
@@ -202,8 +230,8 @@ class ReferenceProxier:
             healthz_port=HEALTHZ_PORT,
         )
 
-    def _look(self) -> frozenset[str]:
-        return read_all(self._executor, usual_readings(self._inventory.iptables, ipvs=self._mode is Mode.IPVS))
+    def _readings(self) -> tuple[Reading, ...]:
+        return usual_readings(self._inventory.iptables, ipvs=self._mode is Mode.IPVS)
 
     def _running(self) -> int:
         if self._pid is None:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.errors import AgentError, ProxierError
-from proxybench.hosts.fake import FakeExecutor, Get, Put, Run, done
+from proxybench.errors import AgentError, CommandFailedError, ProxierError
+from proxybench.hosts import batch
+from proxybench.hosts.fake import FakeExecutor, Get, Run, done
 from proxybench.hosts.inventory import ApiAccess, Inventory, Node, SshTarget
 from proxybench.model import ClockKind, LabKind, Mode
 from proxybench.proxiers import leftovers
@@ -147,17 +149,38 @@ HEALTH = "http://127.0.0.1:10256/healthz"
 METRICS = "http://127.0.0.1:10249/metrics"
 
 
-def look(saved: str = CLEAN, sysctls: str = "") -> list[Step]:
-    return [Run(["/xtables", "iptables-save"], done(saved)), Run(SYSCTL, done(sysctls))]
+MARK = "0123456789abcdef"
+TIDY = [["rm", "-f", f"{FOLDER}/token"], ["cat", f"{FOLDER}/log"]]
+READ = [["/xtables", "iptables-save"], SYSCTL]
+PREPARE = (
+    'umask 077; mkdir -p -- "$1" && cd -- "$1" && rm -f token config.json log && '
+    "IFS= read -r token && printf '%s\\n' \"$token\" > token && cat > config.json && : > log"
+)
+
+
+@pytest.fixture(autouse=True)
+def known_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda _: MARK)
+
+
+def together(commands: Sequence[Sequence[str]], *answers: tuple[str, int], stderr: str = "") -> Run:
+    """Return the one exec of some commands, with each one's output and code."""
+    stdout = "".join(f"{text}\n{MARK} {code}\n" for text, code in answers)
+    return Run(["sh", "-c", batch.script(commands, MARK)], done(stdout, stderr))
+
+
+def look(saved: str = CLEAN, sysctls: str = "") -> Step:
+    return together(READ, (saved, 0), (sysctls, 0))
+
+
+def ending(log: tuple[str, int], saved: str = CLEAN, sysctls: str = "", *, removed: int = 0, stderr: str = "") -> Step:
+    return together([*TIDY, *READ], ("", removed), log, (saved, 0), (sysctls, 0), stderr=stderr)
 
 
 def starting() -> list[Step]:
     return [
-        *look(sysctls="/proc/sys/net/ipv4/ip_forward:1\n"),
-        Run(["mkdir", "-p", FOLDER]),
-        Put(f"{FOLDER}/token", b"secret\n", 0o600),
-        Put(f"{FOLDER}/config.json", dump(SETTINGS), 0o600),
-        Put(f"{FOLDER}/log", b"", 0o600),
+        look(sysctls="/proc/sys/net/ipv4/ip_forward:1\n"),
+        Run(["sh", "-c", PREPARE, "prepare", FOLDER], stdin=f"secret\n{dump(SETTINGS).decode()}"),
     ]
 
 
@@ -236,11 +259,12 @@ def test_kube_proxys_own_text_has_no_split() -> None:
 
 
 def test_stop_waits_and_removes_the_token() -> None:
-    rig = Rig(Run(["rm", "-f", f"{FOLDER}/token"]))
+    rig = Rig(ending((LOG, 0)))
     rig.then(("stop 7 20", End()))
     rig.proxier.stop(20)
     rig.proxier.stop(20)
     assert rig.agent.script == []
+    rig.executor.assert_done()
     with pytest.raises(ProxierError) as caught:
         rig.proxier.figures()
     assert said(caught) == "node-a: the control loop was not started"
@@ -254,7 +278,7 @@ def test_stop_waits_and_removes_the_token() -> None:
     ],
 )
 def test_a_bad_end_is_told(end: End, message: str) -> None:
-    rig = Rig(Run(["rm", "-f", f"{FOLDER}/token"]), Get(f"{FOLDER}/log", b"x\n"))
+    rig = Rig(ending(("x\n", 0)))
     rig.then(("stop 7 20", end))
     with pytest.raises(ProxierError) as caught:
         rig.proxier.stop(20)
@@ -274,13 +298,85 @@ def test_leftovers_are_what_was_not_there_before() -> None:
         "-A KUBE-SERVICES -j OTHER\nCOMMIT\n"
     )
     sysctls = "/proc/sys/net/ipv4/ip_forward:1\n/proc/sys/net/ipv4/conf/all/route_localnet:1\n"
-    rig = Rig(*look(saved, sysctls), *look(sysctls="/proc/sys/net/ipv4/ip_forward:1\n"))
-    assert rig.proxier.leftovers() == (
+    rig = Rig(look(saved, sysctls), look(sysctls="/proc/sys/net/ipv4/ip_forward:1\n"), ending(("", 0), saved, sysctls))
+    left = (
         "iptables nat: chain KUBE-SERVICES",
         "iptables nat: rule in INPUT to KUBE-SERVICES",
         "sysctl net.ipv4.conf.all.route_localnet = 1",
     )
+    assert rig.proxier.leftovers() == left
     assert rig.proxier.leftovers() == ()
+    rig.then(("stop 7 20", End()))
+    rig.proxier.stop(20)
+    assert rig.proxier.leftovers() == left
+    rig.executor.assert_done()
+
+
+def test_after_stop_nothing_more_is_asked() -> None:
+    sysctls = "/proc/sys/net/ipv4/ip_forward:1\n"
+    rig = Rig(Get(f"{FOLDER}/log", b"one\n"), ending((LOG, 0), sysctls=sysctls))
+    assert rig.proxier.log() == "one\n"
+    rig.then(("stop 7 20", End()))
+    rig.proxier.stop(20)
+    assert rig.proxier.log() == LOG
+    assert rig.proxier.leftovers() == ()
+    rig.executor.assert_done()
+
+
+def test_the_next_start_forgets_what_was_read() -> None:
+    rig = Rig(ending((LOG, 0)), *starting(), Get(f"{FOLDER}/log", b"new\n"), look(sysctls="a:b\n"))
+    rig.then(("stop 7 20", End()), ("spawn", Started()))
+    rig.proxier.stop(20)
+    rig.proxier.start(ProxierConfig(Mode.IPTABLES, 1.0, 30.0))
+    assert rig.proxier.log() == "new\n"
+    assert rig.proxier.leftovers() == ("sysctl a = b",)
+    rig.executor.assert_done()
+
+
+def test_a_log_that_stop_could_not_read_is_read_again() -> None:
+    rig = Rig(ending(("", 1)), Get(f"{FOLDER}/log", CommandFailedError("node-a: cannot read it")))
+    rig.then(("stop 7 20", End()))
+    rig.proxier.stop(20)
+    with pytest.raises(CommandFailedError, match=r"^node-a: cannot read it$"):
+        rig.proxier.log()
+
+
+def test_a_token_that_stays_is_told() -> None:
+    rig = Rig(ending((LOG, 0), removed=1, stderr="rm: read-only\n"))
+    rig.then(("stop 7 20", End()))
+    with pytest.raises(ProxierError) as caught:
+        rig.proxier.stop(20)
+    assert said(caught) == "node-a: the token could not be removed: rm: read-only"
+
+
+def test_a_missing_tool_at_the_end_is_told_by_leftovers_alone() -> None:
+    rig = Rig(together([*TIDY, *READ], ("", 0), (LOG, 0), ("", 127), ("", 0)))
+    rig.then(("stop 7 20", End()))
+    rig.proxier.stop(20)
+    with pytest.raises(ProxierError) as caught:
+        rig.proxier.leftovers()
+    assert said(caught) == "node-a: cannot look for what was left: /xtables is missing"
+
+
+def test_a_real_shell_makes_files_that_only_the_owner_reads(tmp_path: Path) -> None:
+    folder = tmp_path / "it's" / "new"
+    folder.mkdir(parents=True)
+    (folder / "token").write_text("an old and longer one")
+    (folder / "token").chmod(0o644)
+    token = " to\\ken $HOME "
+    for _ in range(2):
+        (folder / "log").write_text("of the last start")
+        subprocess.run(
+            ["/bin/sh", "-c", PREPARE, "prepare", str(folder)],
+            input=f"{token}\n".encode() + dump(SETTINGS),
+            check=True,
+            timeout=10,
+        )
+        assert {path.name: (path.read_bytes(), path.stat().st_mode & 0o777) for path in folder.iterdir()} == {
+            "token": (f"{token}\n".encode(), 0o600),
+            "config.json": (dump(SETTINGS), 0o600),
+            "log": (b"", 0o600),
+        }
 
 
 def test_the_token_is_in_no_configuration() -> None:
@@ -311,7 +407,7 @@ def test_golden_dumps_are_full_of_leftovers() -> None:
 
 
 def test_a_missing_tool_is_not_taken_for_a_clean_kernel() -> None:
-    executor = FakeExecutor("node-a", [Run(["ipset", "list", "-n"], done(code=127))])
+    executor = FakeExecutor("node-a", [together([["ipset", "list", "-n"]], ("", 127))])
     with pytest.raises(ProxierError) as caught:
         leftovers.read_all(executor, [leftovers.IpsetReading()])
     assert said(caught) == "node-a: cannot look for what was left: ipset is missing"
