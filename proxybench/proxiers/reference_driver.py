@@ -28,6 +28,7 @@ HEALTHZ_PORT = 10256
 _OK = 200
 _POLL_SECONDS = 0.05
 _LOG_LINES = 5
+_ENV = {"PYTHONHASHSEED": "0"}  # else every start has another order of hashing, and another count of instructions
 
 # $1 folder; standard input: the token's line, then the configuration. Old files are removed since writing into them
 # would keep their mode; the shell writes the token itself, since arguments of programs are there for all to see.
@@ -146,7 +147,7 @@ class ReferenceProxier:
         argv = [self._inventory.python, "-m", "proxybench.proxiers.reference", "--config"]
         try:
             started = self._agent.spawn(
-                [*argv, f"{folder}/config.json"], log=f"{folder}/log", cgroup=self.cgroup, grace_s=60.0
+                [*argv, f"{folder}/config.json"], log=f"{folder}/log", cgroup=self.cgroup, env=_ENV, grace_s=60.0
             )
         except AgentError as error:
             raise ProxierError(f"{self._node.name}: the control loop could not be started: {error}") from error

@@ -19,7 +19,7 @@ from proxybench.proxiers.reference.relay_process import Relay, RelayProcess
 from proxybench.proxiers.reference.relay_wire import Port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from proxybench.proxiers.reference.config import LoopConfig
@@ -71,10 +71,10 @@ class UserspacePlane:
         start = self._now()
         full = changed is None or not self._trusted
         self._trusted = False
-        keys = self._portals.keys() | ports.keys() if changed is None or full else changed
+        keys = self._in_order(ports, None if full else changed)
         before = {key: portal for key in keys if (portal := self._portals.get(key)) is not None}
         relay_ns = self._relay_to(ports, keys)
-        tool_ns = self._write_full() if full else self._write_change(before, keys)
+        tool_ns = self._write_full(ports) if full else self._write_change(before, keys)
         self._trusted = True
         return SyncSplit(self._now() - start - relay_ns - tool_ns, tool_ns, relay_ns)
 
@@ -89,7 +89,20 @@ class UserspacePlane:
         self._relay.stop()
         self._portals.clear()
 
-    def _relay_to(self, ports: Mapping[ServicePortKey, ServicePort], keys: AbstractSet[ServicePortKey]) -> int:
+    def _in_order(
+        self, ports: Mapping[ServicePortKey, ServicePort], changed: AbstractSet[ServicePortKey] | None
+    ) -> list[ServicePortKey]:
+        """Return the keys to look at (None: all), those that are there in the order in which Services were created.
+
+        A rule's place is what a new connection pays for, so a set's order must not decide it.
+        """
+        if changed is None:
+            return [*(key for key in self._portals if key not in ports), *ports]
+        if len(changed) == 1:
+            return list(changed)
+        return [*sorted(key for key in changed if key not in ports), *(key for key in ports if key in changed)]
+
+    def _relay_to(self, ports: Mapping[ServicePortKey, ServicePort], keys: Sequence[ServicePortKey]) -> int:
         """Bring the relay and the portals to ``ports``; return the nanoseconds spent waiting for the relay."""
         wanted = [
             ports[key]
@@ -128,12 +141,12 @@ class UserspacePlane:
             return old._replace(port=port)
         return Portal(port, number, rules.nat_rules(port, number, self._host_ip), rules.filter_rules(port, number))
 
-    def _write_full(self) -> int:
+    def _write_full(self, ports: Mapping[ServicePortKey, ServicePort]) -> int:
         """Empty the chains and write all rules; return the nanoseconds that the programs took."""
         begun = self._now()
         saved = find(self._iptables.save())
         tool_ns = self._now() - begun
-        portals = self._portals.values()
+        portals = [self._portals[key] for key in ports if key in self._portals]
         nat = (rule for portal in portals for rule in portal.nat)
         other = (rule for portal in portals for rule in portal.filter)
         content = frame(
@@ -144,7 +157,7 @@ class UserspacePlane:
         )
         return tool_ns + self._restore(content)
 
-    def _write_change(self, before: Mapping[ServicePortKey, Portal], keys: AbstractSet[ServicePortKey]) -> int:
+    def _write_change(self, before: Mapping[ServicePortKey, Portal], keys: Sequence[ServicePortKey]) -> int:
         """Write only what changed; return the nanoseconds that the program took, 0 without a change."""
         old, new = [], []
         for key in keys:

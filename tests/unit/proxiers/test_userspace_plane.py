@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from proxybench.errors import ProxierError
@@ -170,6 +172,29 @@ def test_new_rules_are_appended_in_one_restore(made: Made) -> None:
         "COMMIT\n"
     )
     assert min(split.build_ns, split.tool_ns, split.kernel_ns) > 0
+
+
+def portals(restored: str) -> list[str]:
+    """Return the names of the Services in the order of their rules for traffic from elsewhere."""
+    lines = [line for line in restored.splitlines() if line.startswith("-A KUBE-PORTALS-CONTAINER")]
+    return [line.split('"')[1].removeprefix("ns/").removesuffix(":http") for line in lines]
+
+
+@given(st.permutations([f"s{number:02d}" for number in range(12)]), st.integers(1, 11))
+def test_rules_stand_in_the_order_in_which_services_were_created(names: list[str], first: int) -> None:
+    made = Made()
+    services = [web(name, f"10.96.0.{number}") for number, name in enumerate(names, start=1)]
+    ports = {service.key: service for service in services[:first]}
+    made.plane.sync(ports, None)
+    assert portals(made.runner.restored[-1]) == names[:first]
+    ports |= {service.key: service for service in services[first:]}
+    made.plane.sync(ports, {service.key for service in services[first:]})
+    assert portals(made.runner.restored[-1]) == names[first:]
+    gone = services[0].key
+    del ports[gone]
+    made.plane.sync(ports, {gone})
+    made.plane.sync(ports, None)
+    assert portals(made.runner.restored[-1]) == names[1:]
 
 
 def test_a_changed_endpoint_needs_no_restore(made: Made) -> None:
