@@ -7,6 +7,7 @@ and the one before it is reported with every result; it is the resolution of tha
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -272,10 +273,8 @@ def _run(probes: list[Probe], writer: Writer | None, start: int, lead_ns: int) -
     try:
         _drive(probes, writer, start, lead_ns)
     finally:
-        try:
+        with contextlib.suppress(PermissionError):  # only root may raise it again
             os.setpriority(os.PRIO_PROCESS, 0, usual)
-        except PermissionError:
-            pass  # only root may raise it again
 
 
 def _drive(probes: list[Probe], writer: Writer | None, start: int, lead_ns: int) -> None:
