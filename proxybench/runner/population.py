@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from proxybench.kube import objects
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.objects import NAMESPACE, SELECTOR, Population
 from proxybench.measure.sync import Canary
+from proxybench.model import Position
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,11 +44,16 @@ class Populator:
         slices: list[Object] = []
         for index in range(self._slices, wanted):
             slices += population.endpoint_slices(index, _NO_TRIGGER)
-        new = [population.service(index) for index in range(self._services, services)]
-        # Rules stand in the order of creation, which is loose within one bulk: the first and the last come alone.
-        for part in (slices, new[:1], new[1:-1], new[max(1, len(new) - 1) :]):
-            if part:
-                self._api.create_many(part, lambda done, total: say(f"writing objects: {done:,} of {total:,}"))
+        if slices:
+            self._create(slices, say)
+        # Rules stand in the order of creation, which is loose within one bulk: what is measured comes alone.
+        alone = {
+            population.measured(services, position) for position in (Position.FIRST, Position.MIDDLE, Position.LAST)
+        }
+        for is_measured, indices in groupby(range(self._services, services), alone.__contains__):
+            bulk = [population.service(index) for index in indices]
+            for part in [[one] for one in bulk] if is_measured else [bulk]:
+                self._create(part, say)
         self._services, self._slices, self._endpoints = services, wanted, endpoints
         self._put_canary()
         return population
@@ -63,6 +70,9 @@ class Populator:
         for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE):
             self._api.delete_collection(kind, NAMESPACE, SELECTOR)
         self._services = self._slices = self._endpoints = 0
+
+    def _create(self, objects_: list[Object], say: Callable[[str], None]) -> None:
+        self._api.create_many(objects_, lambda done, total: say(f"writing objects: {done:,} of {total:,}"))
 
     def _put_canary(self) -> None:
         canary = Canary(self._plan)

@@ -8,11 +8,14 @@ from proxybench.kube.base import Kind
 from proxybench.kube.fake import FakeServiceApi
 from proxybench.kube.objects import NAMESPACE, SELECTOR, Population, service
 from proxybench.measure.sync import Canary
+from proxybench.model import Position
 from proxybench.runner.population import Populator
 from tests.unit.runner.world import PLAN
 
 if TYPE_CHECKING:
-    from proxybench.kube.base import Object
+    from collections.abc import Callable, Sequence
+
+    from proxybench.kube.base import Bulk, Object
 
 CANARY = Canary(PLAN)
 
@@ -131,3 +134,26 @@ def test_progress_is_told(api: FakeServiceApi) -> None:
     told: list[str] = []
     Populator(api, PLAN).reach(1200, 1, 0, told.append)
     assert "writing objects: 1,200 of 1,200" in told
+
+
+class Shuffling(FakeServiceApi):
+    """Keeps no order within one bulk, as concurrent requests do not."""
+
+    def create_many(self, objects: Sequence[Object], progress: Callable[[int, int], None] | None = None) -> Bulk:
+        return super().create_many(list(reversed(objects)), progress)
+
+
+def test_measured_services_are_created_at_their_place() -> None:
+    api = Shuffling()
+    populator = Populator(api, PLAN)
+    for services in (10, 100):
+        population = populator.reach(services, 1, 0, lambda _: None)
+    versions = {
+        obj["metadata"]["name"]: int(obj["metadata"]["resourceVersion"])
+        for obj in api.list(Kind.SERVICE, NAMESPACE, SELECTOR)
+    }
+    order = sorted(versions, key=versions.__getitem__)
+    for position in (Position.FIRST, Position.MIDDLE, Position.LAST):
+        index = population.measured(100, position)
+        assert order[index] == population.name(index)
+    assert order != sorted(order)
