@@ -30,6 +30,7 @@ NS_PER_S = 1_000_000_000
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: a close sends RST and leaves no TIME_WAIT
 TCPI_RTT_OFFSET = 68  # of tcpi_rtt in struct tcp_info (include/uapi/linux/tcp.h): 8 bytes, then 15 u32 before it
 LINE_LIMIT = 256
+SETTLE_S = 0.002  # before a block: whoever relayed the block before is done with its resets then
 NEWLINE = 10
 MESSAGE = b"proxybench established round trip\n"
 
@@ -120,6 +121,7 @@ class _Prober:
             size = min(count, 256)
             count -= size
             socks = [self._prepared() for _ in range(size)]
+            time.sleep(SETTLE_S)
             try:
                 for sock in socks:
                     if _measure(sock, target, series) > self._deadline_ns:
