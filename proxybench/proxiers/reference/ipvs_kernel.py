@@ -86,7 +86,7 @@ class NetlinkIpvs:
         refused = self._route.send(route.NEW_LINK, make, [route.new_dummy(DEVICE)], _ALREADY)
         _raise("device", refused, [DEVICE])
         self._index = socket.if_nametoindex(DEVICE)
-        revisions = {kind: ipset.revision(self._netfilter, kind) for kind in set(SETS.values())}
+        revisions = {kind: ipset.revision(self._netfilter, kind) for kind in dict.fromkeys(SETS.values())}
         payloads = [ipset.create_request(name, kind, revisions[kind]) for name, kind in SETS.items()]
         _raise("set", self._netfilter.send(ipset.CREATE, NLM_F_CREATE, payloads), list(SETS))
 

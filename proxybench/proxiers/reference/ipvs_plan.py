@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from proxybench.proxiers.reference.plane import in_order
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from collections.abc import Set as AbstractSet
@@ -116,7 +118,10 @@ class Changes:
 
 
 def diff(held: State, wanted: State) -> Changes:
-    """Return what turns ``held`` into ``wanted``. A removed virtual server takes its real servers with it."""
+    """Return what turns ``held`` into ``wanted``. A removed virtual server takes its real servers with it.
+
+    What is added or changed stands in ``wanted``'s order, what is removed is sorted: ``held`` may have no order.
+    """
     added: list[tuple[ServerId, VirtualServer]] = []
     changed: list[tuple[ServerId, VirtualServer]] = []
     reals_added: list[tuple[ServerId, RealServer]] = []
@@ -144,9 +149,9 @@ def diff(held: State, wanted: State) -> Changes:
         reals_changed=tuple(reals_changed),
         addresses_added=tuple(address for address in wanted.addresses if address not in held.addresses),
         reals_removed=tuple(reals_removed),
-        servers_removed=tuple(name for name in held.servers if name not in wanted.servers),
-        addresses_removed=tuple(address for address in held.addresses if address not in wanted.addresses),
-        members_removed=tuple(member for member in held.members if member not in wanted.members),
+        servers_removed=tuple(sorted(name for name in held.servers if name not in wanted.servers)),
+        addresses_removed=tuple(sorted(address for address in held.addresses if address not in wanted.addresses)),
+        members_removed=tuple(sorted(member for member in held.members if member not in wanted.members)),
     )
 
 
@@ -227,23 +232,26 @@ class Plan:
 
     def update(self, ports: Mapping[ServicePortKey, ServicePort], changed: AbstractSet[ServicePortKey]) -> Changes:
         """Take over the changed keys (absent from ``ports``: deleted) and return what that changes."""
-        gone = [key for key in changed if key in self._shares and self._shares[key][0] is not ports.get(key)]
+        keys = in_order(ports, changed)
+        gone = [key for key in keys if key in self._shares and self._shares[key][0] is not ports.get(key)]
         leaving = set(gone)
-        come = [key for key in changed if key in ports and (key in leaving or key not in self._shares)]
+        come = [key for key in keys if key in ports and (key in leaving or key not in self._shares)]
         new = [(key, ports[key], share(ports[key], self.node_ips, self.scheduler)) for key in come]
-        touched = [*(self._shares[key][1] for key in gone), *(item[2] for item in new)]
+        # What is new decides the order: a Service that only lost something comes last.
+        touched = [*(item[2] for item in new), *(self._shares[key][1] for key in gone)]
         before = self._part(touched)
         self._forget(gone)
         for item in new:
             self._take(*item)
         return diff(before, self._part(touched))
 
-    def replace(self, ports: Mapping[ServicePortKey, ServicePort]) -> None:
-        """Make the wanted state exactly that of ``ports``."""
+    def replace(self, ports: Mapping[ServicePortKey, ServicePort]) -> State:
+        """Make the wanted state exactly that of ``ports`` and return it in their order, whatever came before."""
         self._forget([key for key, (port, _) in self._shares.items() if ports.get(key) is not port])
         for key, port in ports.items():
             if key not in self._shares:
                 self._take(key, port, share(port, self.node_ips, self.scheduler))
+        return self._part(self._shares[key][1] for key in ports)
 
     def _part(self, shares: Iterable[Share]) -> State:
         """Return the wanted state of only what ``shares`` name."""

@@ -81,8 +81,8 @@ class IpvsPlane:
         self._trusted = False
         if changed is None or full:
             kernel.prepare()
-            self._plan.replace(ports)
-            changes = diff(kernel.held(), self._plan.state)
+            wanted = self._plan.replace(ports)
+            changes = diff(kernel.held(), wanted)
         else:
             changes = self._plan.update(ports, changed)
         kernel.apply(changes)

@@ -62,6 +62,16 @@ class SyncSplit:
     kernel_ns: int
 
 
+def in_order(ports: Mapping[ServicePortKey, ServicePort], changed: AbstractSet[ServicePortKey]) -> list[ServicePortKey]:
+    """Return the changed keys: the deleted ones sorted, then the others in the order of ``ports``, that of creation.
+
+    A place in the kernel's lists is what a new connection pays for, so a set's order must not decide it.
+    """
+    if len(changed) == 1:
+        return list(changed)
+    return [*sorted(key for key in changed if key not in ports), *(key for key in ports if key in changed)]
+
+
 class Plane(Protocol):
     """One mode's way into the kernel. All methods may block; they are called from one thread only."""
 

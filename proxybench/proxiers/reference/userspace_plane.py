@@ -14,7 +14,7 @@ from proxybench.errors import ProxierError
 from proxybench.proxiers.reference import userspace_rules as rules
 from proxybench.proxiers.reference.fixed_tables import Iptables, frame, missing_base, removal
 from proxybench.proxiers.reference.iptables_found import NOTHING, find
-from proxybench.proxiers.reference.plane import SyncSplit
+from proxybench.proxiers.reference.plane import SyncSplit, in_order
 from proxybench.proxiers.reference.relay_process import Relay, RelayProcess
 from proxybench.proxiers.reference.relay_wire import Port
 
@@ -74,7 +74,7 @@ class UserspacePlane:
         keys = self._in_order(ports, None if full else changed)
         before = {key: portal for key in keys if (portal := self._portals.get(key)) is not None}
         relay_ns = self._relay_to(ports, keys)
-        tool_ns = self._write_full(ports) if full else self._write_change(before, keys)
+        tool_ns = self._write_full(ports) if full else self._write_change(ports, before, keys)
         self._trusted = True
         return SyncSplit(self._now() - start - relay_ns - tool_ns, tool_ns, relay_ns)
 
@@ -92,15 +92,10 @@ class UserspacePlane:
     def _in_order(
         self, ports: Mapping[ServicePortKey, ServicePort], changed: AbstractSet[ServicePortKey] | None
     ) -> list[ServicePortKey]:
-        """Return the keys to look at (None: all), those that are there in the order in which Services were created.
-
-        A rule's place is what a new connection pays for, so a set's order must not decide it.
-        """
+        """Return the keys to look at (None: all), those that are there in the order in which Services were created."""
         if changed is None:
             return [*(key for key in self._portals if key not in ports), *ports]
-        if len(changed) == 1:
-            return list(changed)
-        return [*sorted(key for key in changed if key not in ports), *(key for key in ports if key in changed)]
+        return in_order(ports, changed)
 
     def _relay_to(self, ports: Mapping[ServicePortKey, ServicePort], keys: Sequence[ServicePortKey]) -> int:
         """Bring the relay and the portals to ``ports``; return the nanoseconds spent waiting for the relay."""
@@ -157,19 +152,37 @@ class UserspacePlane:
         )
         return tool_ns + self._restore(content)
 
-    def _write_change(self, before: Mapping[ServicePortKey, Portal], keys: Sequence[ServicePortKey]) -> int:
-        """Write only what changed; return the nanoseconds that the program took, 0 without a change."""
+    def _write_change(
+        self,
+        ports: Mapping[ServicePortKey, ServicePort],
+        before: Mapping[ServicePortKey, Portal],
+        keys: Sequence[ServicePortKey],
+    ) -> int:
+        """Write only what changed; return the nanoseconds that the program took, 0 without a change.
+
+        Rules of a Service that was there before go back to their places; new Services' are appended.
+        """
         old, new = [], []
+        stays = False
         for key in keys:
             was, now = before.get(key), self._portals.get(key)
             if was is None or now is None or was.nat != now.nat or was.filter != now.filter:
                 old += [was] if was else []
                 new += [now] if now else []
+                stays = stays or (was is not None and now is not None)
+        # Places must be counted only for those that stay, and hardly ever does a Service change its rules.
+        everyone = [self._portals[key] for key in ports if key in self._portals] if stays else new
+        written = {portal.port.key for portal in new}
+        wanted = [(portal, portal.port.key in written) for portal in everyone]
         nat = rules.change_input(
-            (rule for portal in old for rule in portal.nat), (rule for portal in new for rule in portal.nat)
+            (rule for portal in old for rule in portal.nat),
+            ((rule, is_new) for portal, is_new in wanted for rule in portal.nat),
+            counted=stays,
         )
         other = rules.change_input(
-            (rule for portal in old for rule in portal.filter), (rule for portal in new for rule in portal.filter)
+            (rule for portal in old for rule in portal.filter),
+            ((rule, is_new) for portal, is_new in wanted for rule in portal.filter),
+            counted=stays,
         )
         content = frame(rules.NAT, nat) + frame(rules.FILTER, other)
         return self._restore(content) if content else 0

@@ -5,6 +5,7 @@ Chains and rules are those of kube-proxy 1.20.2 (tests/golden), in the spelling 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from proxybench.proxiers.reference.fixed_tables import FixedTable
@@ -76,9 +77,23 @@ def full_input(table: FixedTable, base: bytes, rules: Iterable[bytes]) -> bytes:
     return base + emptied + b"".join([b"-A %b\n" % rule for rule in rules])
 
 
-def change_input(removed: Iterable[bytes], added: Iterable[bytes]) -> bytes:
-    """Return the lines that remove some rules and append others."""
-    return b"".join([*(b"-D %b\n" % rule for rule in removed), *(b"-A %b\n" % rule for rule in added)])
+def change_input(removed: Iterable[bytes], wanted: Iterable[tuple[bytes, bool]], *, counted: bool) -> bytes:
+    """Return the lines that remove some rules, then add those of ``wanted`` that are marked True.
+
+    With ``counted``, ``wanted`` is all that the table's chains shall hold, in order, and each rule is inserted at its
+    place; else it is appended.
+    """
+    lines = [b"-D %b\n" % rule for rule in removed]
+    places: Counter[bytes] = Counter()
+    for rule, is_new in wanted:
+        if not counted:
+            lines.append(b"-A %b\n" % rule)
+            continue
+        chain, _, rest = rule.partition(b" ")
+        places[chain] += 1
+        if is_new:
+            lines.append(b"-I %b %d %b\n" % (chain, places[chain], rest))
+    return b"".join(lines)
 
 
 def _match(port: ServicePort, address: str, number: int) -> str:

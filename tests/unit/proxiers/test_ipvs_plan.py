@@ -160,3 +160,23 @@ def test_local_policy_keeps_outside_traffic_on_the_node_and_inside_traffic_every
         ServerId("tcp", "198.18.0.1", 30080): 1,
         ServerId("tcp", "127.0.0.1", 30080): 1,
     }
+
+
+@given(st.permutations([f"s{number}" for number in range(9)]), st.integers(0, 9), st.booleans())
+def test_new_services_come_in_the_order_of_creation(names: list[str], first: int, full: bool) -> None:
+    wanted = [web(name, f"10.0.0.{number}", endpoints=()) for number, name in enumerate(names)]
+    plan = Plan(NODE_IPS)
+    plan.replace({port.key: port for port in wanted[:first]})
+    ports = {port.key: port for port in wanted}
+    if full:
+        plan.update({}, ports.keys() - {wanted[-1].key})  # the rest is remembered in another order
+        changes, start = diff(State({}, frozenset(), frozenset()), plan.replace(ports)), 0
+    else:
+        changes, start = plan.update(ports, frozenset(ports)), first
+    assert [name.address for name, _ in changes.servers_added] == [port.cluster_ip for port in wanted[start:]]
+    assert changes.addresses_added == tuple(port.cluster_ip for port in wanted[start:])
+    assert [member.address for member in changes.members_added] == [port.cluster_ip for port in wanted[start:]]
+    gone = plan.update({}, frozenset(ports))
+    assert gone.addresses_removed == tuple(sorted(port.cluster_ip for port in wanted))
+    assert [name.address for name in gone.servers_removed] == list(gone.addresses_removed)
+    assert [member.address for member in gone.members_removed] == list(gone.addresses_removed)

@@ -56,6 +56,7 @@ class FakeRelay:
 
     def __init__(self) -> None:
         self.ports: dict[str, int] = {}
+        self.opened = 0
         self.calls: list[tuple[tuple[str, ...], tuple[Port, ...]]] = []
         self.errors: dict[str, str] = {}
         self.events: list[str] = []
@@ -71,7 +72,9 @@ class FakeRelay:
         for name in removed:
             del self.ports[name]
         for port in ports:
-            self.ports.setdefault(port.name, 40000 + len(self.ports))
+            if port.name not in self.ports:
+                self.ports[port.name] = 40000 + self.opened
+                self.opened += 1
         names = [port.name for port in ports if port.name not in self.errors or "NodePort" in self.errors[port.name]]
         return Answer(1, {name: self.ports[name] for name in names}, self.errors)
 
@@ -195,6 +198,71 @@ def test_rules_stand_in_the_order_in_which_services_were_created(names: list[str
     made.plane.sync(ports, {gone})
     made.plane.sync(ports, None)
     assert portals(made.runner.restored[-1]) == names[1:]
+
+
+def kept(chains: dict[str, list[str]], restored: str) -> None:
+    """Do to ``chains`` what iptables does with the lines of one restore."""
+    for line in restored.splitlines():
+        verb, _, rule = line.partition(" ")
+        chain, _, words = rule.partition(" ")
+        if verb.startswith(":"):
+            chains[verb[1:]] = []
+        elif not chain.startswith("KUBE"):
+            continue  # the jumps, and what is no rule
+        elif verb == "-A":
+            chains[chain].append(words)
+        elif verb == "-D":
+            chains[chain].remove(words)
+        elif verb == "-I":
+            place, _, words = words.partition(" ")
+            assert 1 <= int(place) <= len(chains[chain]) + 1
+            chains[chain].insert(int(place) - 1, words)
+
+
+step = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(["gone", "plain", "node", "outside"]), max_size=6)
+
+
+@given(st.lists(st.tuples(step, st.booleans()), min_size=1, max_size=8))
+def test_after_any_changes_each_chain_is_in_the_order_of_creation(steps: list[tuple[dict[str, str], bool]]) -> None:
+    made = Made()
+    chains: dict[str, list[str]] = {}
+    ports: dict[ServicePortKey, ServicePort] = {}
+    made.plane.sync(ports, None)
+    kept(chains, made.runner.restored.pop())
+    for changes, full in steps:
+        for name, kind in changes.items():
+            number = "abcdef".index(name) + 1
+            port = web(name, f"10.96.0.{number}", 30000 + number if kind == "node" else 0)
+            ports[port.key] = replace(port, external_ips=("192.0.2.1",) if kind == "outside" else ())
+            if kind == "gone":
+                del ports[port.key]
+        made.plane.sync(ports, None if full else {web(name).key for name in changes})
+        while made.runner.restored:
+            kept(chains, made.runner.restored.pop(0))
+        order = [key.name for key in ports]
+        nodes = [key.name for key, port in ports.items() if port.node_port]
+        for chain, names in (
+            ("KUBE-PORTALS-CONTAINER", order),
+            ("KUBE-PORTALS-HOST", order),
+            ("KUBE-NODEPORT-CONTAINER", nodes),
+            ("KUBE-NODEPORT-HOST", nodes),
+            ("KUBE-NODEPORT-NON-LOCAL", nodes),
+        ):
+            assert list(dict.fromkeys(rule.split('"')[1][3] for rule in chains[chain])) == names
+        rules = sum(2 + 3 * len(port.external_ips) for port in ports.values())
+        assert len(chains["KUBE-PORTALS-CONTAINER"]) + len(chains["KUBE-PORTALS-HOST"]) == rules
+
+
+def test_a_changed_service_keeps_its_place(made: Made) -> None:
+    a, b = web("a"), web("b", "10.96.0.2")
+    made.plane.sync({a.key: a, b.key: b}, None)
+    a = web("a", "10.96.0.9")
+    made.plane.sync({a.key: a, b.key: b}, {a.key})
+    match = '-d 10.96.0.9/32 -p tcp -m comment --comment "ns/a:http" -m tcp --dport 80'
+    assert [line for line in made.runner.restored[1].splitlines() if line.startswith("-I")] == [
+        f"-I KUBE-PORTALS-CONTAINER 1 {match} -j REDIRECT --to-ports 40000",
+        f"-I KUBE-PORTALS-HOST 1 {match} -j DNAT --to-destination 198.18.0.1:40000",
+    ]
 
 
 def test_a_changed_endpoint_needs_no_restore(made: Made) -> None:
