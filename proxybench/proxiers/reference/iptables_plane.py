@@ -1,15 +1,16 @@
-"""The iptables data plane: one ``iptables-restore`` per sync, everything written each time, as kube-proxy 1.20 does.
+"""The iptables data plane: one ``iptables-restore`` per sync, with the tables of kube-proxy 1.20 as a result.
 
-What is faster than kube-proxy's way, with the same tables as a result: rules are built only for Service ports that
-changed; the kernel is read (``iptables-save``) only when nothing is known about it, since the loop remembers which
-chains it made; jumps are added within the same restore instead of by two programs for each.
+What is written is what kube-proxy writes since 1.26 (KEP-3453): the chains that all Service ports share in full, and
+those of the Service ports that changed. A full sync writes everything. Besides, rules are built only for what changed,
+and the kernel is read (``iptables-save``) only when nothing is known about it, since the loop remembers which chains
+it made.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from proxybench.errors import ProxierError
 from proxybench.proxiers.reference import iptables_found as found_tables
@@ -20,12 +21,12 @@ from proxybench.proxiers.reference.iptables_rules import (
     filter_table,
     nat_table,
 )
-from proxybench.proxiers.reference.plane import SyncSplit
+from proxybench.proxiers.reference.plane import SyncSplit, in_order
 from proxybench.proxiers.reference.sysctl import Sysctls
 from proxybench.proxiers.reference.tools import check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from proxybench.proxiers.reference.config import LoopConfig
@@ -37,6 +38,13 @@ log = logging.getLogger(__name__)
 SYSCTLS = {"net.ipv4.conf.all.route_localnet": 1}  # NodePorts answer on 127.0.0.1 too
 TOOL_TIMEOUT = 120.0
 LOCK_WAIT = "5"
+
+
+class _Changes(NamedTuple):
+    """What the tables lack: the blocks that were built anew, and the chains that nothing needs any more."""
+
+    written: list[Block]
+    stale: set[bytes]
 
 
 class IptablesPlane:
@@ -67,7 +75,7 @@ class IptablesPlane:
     def sync(
         self, ports: Mapping[ServicePortKey, ServicePort], changed: AbstractSet[ServicePortKey] | None
     ) -> SyncSplit:
-        """Write both tables; see Plane."""
+        """Write the shared chains and those of the changed Service ports; see Plane."""
         start = self._now()
         read_ns = 0
         saved = None
@@ -98,28 +106,30 @@ class IptablesPlane:
         changed: AbstractSet[ServicePortKey] | None,
         saved: bytes | None,
     ) -> bytes:
-        """Return the whole input, and bring the cached blocks up to date on the way."""
-        stale = self._refresh(ports, None if saved is not None else changed)
+        """Return the input of one restore, and bring the cached blocks up to date on the way."""
+        changes = self._refresh(ports, None if saved is not None else changed)
         blocks = [self._blocks[key][1] for key in ports]
-        base = b""
-        if saved is not None:
-            found = found_tables.find(saved)
-            base = found_tables.base_input(found)
-            live = {name for block in blocks for name in block.names}
-            stale = found.get(b"nat", found_tables.NOTHING).service_chains - live
-        return b"".join([base, *nat_table(blocks, stale), *filter_table(blocks, self._config.cluster_cidr)])
+        if saved is None:
+            return b"".join(self._tables(blocks, changes.written, changes.stale))
+        found = found_tables.find(saved)
+        live = {name for block in blocks for name in block.names}
+        stale = found.get(b"nat", found_tables.NOTHING).service_chains - live
+        return b"".join([found_tables.base_input(found), *self._tables(blocks, blocks, stale)])
+
+    def _tables(self, blocks: Sequence[Block], written: Sequence[Block], stale: AbstractSet[bytes]) -> list[bytes]:
+        return [*nat_table(blocks, written, stale), *filter_table(blocks, self._config.cluster_cidr)]
 
     def _refresh(
         self, ports: Mapping[ServicePortKey, ServicePort], changed: AbstractSet[ServicePortKey] | None
-    ) -> set[bytes]:
-        """Rebuild the blocks that are out of date; return the chains that nothing needs any more."""
+    ) -> _Changes:
+        """Rebuild the blocks that are out of date."""
         comments = sum([len(port.endpoints) for port in ports.values()]) <= LARGE_CLUSTER_ENDPOINTS
         restyled = comments != self._comments
         self._comments = comments
         before: set[bytes] = set()
-        after: set[bytes] = set()
+        written: list[Block] = []
         keys = self._blocks.keys() | ports.keys() if changed is None or restyled else changed
-        for key in keys:
+        for key in in_order(ports, keys):
             old, new = self._blocks.get(key), ports.get(key)
             if old is not None:
                 if old[0] is new and not restyled:
@@ -130,8 +140,8 @@ class IptablesPlane:
             else:
                 block = build_block(new, self._config.cluster_cidr, comments=comments)
                 self._blocks[key] = (new, block)
-                after.update(block.names)
-        return before - after
+                written.append(block)
+        return _Changes(written, before.difference(*[block.names for block in written]))
 
     def _save(self) -> bytes:
         argv = (self._config.iptables, "iptables-save")

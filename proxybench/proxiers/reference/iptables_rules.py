@@ -131,18 +131,21 @@ def build_block(port: ServicePort, cluster_cidr: str, *, comments: bool) -> Bloc
     )
 
 
-def nat_table(blocks: Sequence[Block], stale: Iterable[bytes] = ()) -> list[bytes]:
-    """Return the pieces of the whole nat table: the blocks' rules in their order, ``stale`` chains deleted."""
+def nat_table(blocks: Sequence[Block], written: Sequence[Block], stale: Iterable[bytes] = ()) -> list[bytes]:
+    """Return the pieces of an input for the nat table: all blocks' rules in the chains that they share, in their order.
+
+    The blocks' own chains are only those of ``written``, the others stay as they are; ``stale`` chains are deleted.
+    """
     old = sorted(stale)
     return [
         b"*nat\n",
         _declare([*NAT_CHAINS, *old]),
-        *[block.chains for block in blocks],
+        *[block.chains for block in written],
         _MASQUERADE_RULES,
         *[block.services for block in blocks],
         _NODEPORTS_JUMP,
         *[block.node_ports for block in blocks],
-        *[block.rules for block in blocks],
+        *[block.rules for block in written],
         *[b"-X %b\n" % name for name in old],
         b"COMMIT\n",
     ]

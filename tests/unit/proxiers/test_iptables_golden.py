@@ -29,7 +29,7 @@ def built() -> dict[str, Table]:
             state.apply_slice("ADDED", obj)
     state.take()
     blocks = [build_block(port, CIDR, comments=True) for port in state.ports.values()]
-    pieces = [iptables_found.base_input({}), *nat_table(blocks), *filter_table(blocks, CIDR)]
+    pieces = [iptables_found.base_input({}), *nat_table(blocks, blocks), *filter_table(blocks, CIDR)]
     return iptables_save.parse(b"".join(pieces).decode())
 
 
