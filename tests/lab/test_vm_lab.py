@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import statistics
 import subprocess
@@ -26,6 +25,7 @@ from proxybench.lab.common import Settings
 from proxybench.lab.vm import VmLab
 from proxybench.model import ClockKind, LabKind, Position
 from proxybench.runner.bench import address_plan
+from tests.lab import kube_proxy
 from tests.lab.labs import agents_on, check_api, eventually, processes_naming, root_network
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ pytestmark = [
 ]
 
 HOME = Path(__file__).parents[2]
-HOST = "10.0.2.2"  # this machine's loopback, as the guest sees it
-KUBE_PROXY = os.environ.get("PROXYBENCH_KUBE_PROXY", "")
 SERVICES = 100
 # How many of our Services stand in the kernel, told apart by their addresses.
 COUNT = {
@@ -96,7 +94,7 @@ def test_its_inventory_says_what_it_is(lab: tuple[VmLab, Inventory]) -> None:
     inventory = lab[1]
     assert (inventory.lab, inventory.clock, inventory.accelerator) == (LabKind.VM, ClockKind.INSTRUCTIONS, "tcg")
     assert {node.ssh.jump.host for node in inventory.nodes if node.ssh.jump} == {"127.0.0.1"}
-    assert inventory.api.node_url.startswith(f"http://{HOST}:")
+    assert inventory.api.node_url.startswith(f"http://{kube_proxy.HOST}:")
 
 
 def test_every_node_answers_as_itself_through_the_jump_host(lab: tuple[VmLab, Inventory], fleet: Fleet) -> None:
@@ -193,7 +191,7 @@ def test_a_run_from_experiment_to_report(tmp_path: Path) -> None:
     assert root_network() == before
 
 
-@pytest.mark.skipif(not KUBE_PROXY, reason="PROXYBENCH_KUBE_PROXY names no kube-proxy binary")
+@pytest.mark.skipif(not kube_proxy.BINARY, reason="PROXYBENCH_KUBE_PROXY names no kube-proxy binary")
 @pytest.mark.parametrize("mode", ["iptables", "ipvs", "userspace"])
 def test_a_real_kube_proxy_programs_services_from_our_api(
     lab: tuple[VmLab, Inventory], fleet: Fleet, mode: str
@@ -201,7 +199,7 @@ def test_a_real_kube_proxy_programs_services_from_our_api(
     inventory = lab[1]
     population = Population(address_plan(inventory), endpoints_per_service=2)
     folder = f"/run/kube-proxy-{mode}-{uuid.uuid4().hex[:8]}"
-    with ApiServerProcess(addresses=[HOST]) as server, KubernetesServiceApi(server.url, server.token) as api:
+    with ApiServerProcess(addresses=[kube_proxy.HOST]) as server, KubernetesServiceApi(server.url, server.token) as api:
         api.put_node("node1", "198.18.1.11", "10.244.0.0/17")
         api.ensure_namespace(NAMESPACE)
         written = [population.service(index) for index in range(SERVICES)]
@@ -209,9 +207,8 @@ def test_a_real_kube_proxy_programs_services_from_our_api(
             written += population.endpoint_slices(index, 0)
             written.append(population.endpoints(index, 0))
         api.create_many(written)
-        _configure(fleet["node1"], folder, mode, server)
-        path = f"{folder}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        command = f"PATH={path} exec {shlex.quote(KUBE_PROXY)} --config={folder}/config.yaml"
+        kube_proxy.configure(fleet["node1"], folder, mode, server)
+        command = kube_proxy.command(folder)
         with agents_on(fleet, inventory, "client", "node1") as agents:
             # The userspace mode wants to raise the limit itself, and may only up to the hard one.
             pid = agents["node1"].spawn(["sh", "-c", f"ulimit -n 65536; {command}"], log=f"{folder}/log").pid
@@ -236,45 +233,3 @@ def _programmed(node: Executor, mode: str) -> int:
     while (count := int(node.run(["sh", "-c", COUNT[mode]]).stdout)) != SERVICES and time.monotonic() < deadline:
         time.sleep(0.5)
     return count
-
-
-def _configure(node: Executor, folder: str, mode: str, server: ApiServerProcess) -> None:
-    kubeconfig = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {
-                "name": "lab",
-                "cluster": {
-                    "server": f"https://{HOST}:{server.tls_port}",
-                    "certificate-authority": f"{folder}/ca.pem",
-                },
-            }
-        ],
-        "users": [{"name": "lab", "user": {"token": server.token}}],
-        "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "lab"}}],
-        "current-context": "lab",
-    }
-    config = {
-        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "kind": "KubeProxyConfiguration",
-        "mode": mode,
-        "clientConnection": {"kubeconfig": f"{folder}/kubeconfig", "contentType": "application/json"},
-        "clusterCIDR": "10.244.0.0/16",
-        "hostnameOverride": "node1",
-        "metricsBindAddress": "127.0.0.1:10249",
-        "healthzBindAddress": "127.0.0.1:10256",
-        "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
-        "iptables": {"minSyncPeriod": "1s", "syncPeriod": "30s"},
-        "ipvs": {"minSyncPeriod": "1s", "syncPeriod": "30s"},
-        "udpIdleTimeout": "250ms",
-        # The userspace mode reads Endpoints only.
-        "featureGates": {"EndpointSliceProxying": mode != "userspace"},
-    }
-    node.run(["mkdir", "-p", f"{folder}/bin"])
-    for name in ("iptables", "iptables-save", "iptables-restore"):  # it calls them by these names: the legacy ones
-        for family in (name, name.replace("ip", "ip6", 1)):
-            node.run(["ln", "-s", "/usr/sbin/xtables-legacy-multi", f"{folder}/bin/{family}"])
-    node.put(server.ca_pem.encode(), f"{folder}/ca.pem")
-    node.put(json.dumps(kubeconfig).encode(), f"{folder}/kubeconfig")
-    node.put(json.dumps(config).encode(), f"{folder}/config.yaml")
