@@ -18,6 +18,7 @@ from proxybench.runner.deadline import Deadline
 from proxybench.runner.load import start_load
 from proxybench.runner.population import Populator
 from proxybench.runner.step import StepResult, StepRunner
+from proxybench.runner.warmup import warm_up
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Shard:
             if bench.load:
                 bench.load.ready(whole.left(_LOCUST_LIMIT))  # importing it would take the first step's time
             populator = Populator(bench.api, bench.plan)
+            self._warm_up(bench, steps, whole)
             for step in steps:
                 if self._stop.is_set():
                     return
@@ -103,6 +105,19 @@ class Shard:
             plan=address_plan(inventory),
             clock=self._clock,
             load=load,
+        )
+
+    def _warm_up(self, bench: Bench, steps: Sequence[Step], whole: Deadline) -> None:
+        proxier = self._experiment.proxier
+        modes = dict.fromkeys(step.cell.mode for step in steps)
+        periods = (proxier.min_sync_period, proxier.sync_period)
+        for problem in warm_up(modes, periods, lambda: self._proxiers(bench), whole):
+            self._progress.note(problem)
+
+    def _proxiers(self, bench: Bench) -> tuple[ReferenceProxier, ...]:
+        return tuple(
+            ReferenceProxier(bench.agents[node.name], bench.executors[node.name], node, bench.inventory, self._clock)
+            for node in bench.proxy_nodes
         )
 
     def _take(self, bench: Bench, populator: Populator, step: Step, whole: Deadline) -> None:
@@ -134,11 +149,7 @@ class Shard:
             self._progress.step_activity(step, text)
 
         population = populator.reach(cell.services, cell.endpoints_per_service, batch, say)
-        proxiers = tuple(
-            ReferenceProxier(bench.agents[node.name], bench.executors[node.name], node, bench.inventory, self._clock)
-            for node in bench.proxy_nodes
-        )
-        result = StepRunner(bench, step, population, proxiers, deadline, say).take()
+        result = StepRunner(bench, step, population, self._proxiers(bench), deadline, say).take()
         populator.restore(population, batch)
         return result
 
