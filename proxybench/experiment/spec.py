@@ -116,6 +116,12 @@ def _one_number(value: object) -> object:
     return {"default": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _yes_or_no(value: object) -> object:
+    if not isinstance(value, bool):
+        raise ValueError(f"{show(value)} is neither true nor false")  # noqa: TRY004 - pydantic collects ValueErrors only
+    return value
+
+
 def _at_sizes(value: object) -> object:
     if value == "all":
         return None
@@ -335,6 +341,8 @@ class Experiment(_Words):
         Field(examples=["3"]),
     ] = Repetitions()
     """How often each cell is measured; the repetition is what statistics count."""
+    warmup: Annotated[bool, BeforeValidator(_yes_or_no)] = False
+    """Whether a lab takes each of its cells once unmeasured before the first step. It always starts each mode once."""
     measure: Annotated[MeasureSpec, Field(examples=["{sync: true, cpu: true, forwarding: true}"])]
     """What is measured in every cell."""
     load: Annotated[LoadSpec | None, Field(examples=["{rate: 200}"])] = None

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from proxybench.errors import ConnectionLostError, ProxybenchError
+from proxybench.experiment.matrix import Step
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.proxiers.reference_driver import ReferenceProxier
@@ -22,10 +23,9 @@ from proxybench.runner.warmup import warm_up
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from threading import Event
 
-    from proxybench.experiment.matrix import Step
     from proxybench.experiment.spec import Experiment
     from proxybench.hosts.inventory import Inventory
     from proxybench.runner.book import Book
@@ -76,7 +76,7 @@ class Shard:
             if bench.load:
                 bench.load.ready(whole.left(_LOCUST_LIMIT))  # importing it would take the first step's time
             populator = Populator(bench.api, bench.plan)
-            self._warm_up(bench, steps, whole)
+            self._warm_up(bench, populator, steps, whole)
             for step in steps:
                 if self._stop.is_set():
                     return
@@ -107,12 +107,19 @@ class Shard:
             load=load,
         )
 
-    def _warm_up(self, bench: Bench, steps: Sequence[Step], whole: Deadline) -> None:
-        proxier = self._experiment.proxier
-        modes = dict.fromkeys(step.cell.mode for step in steps)
-        periods = (proxier.min_sync_period, proxier.sync_period)
-        for problem in warm_up(modes, periods, lambda: self._proxiers(bench), whole):
-            self._progress.note(problem)
+    def _warm_up(self, bench: Bench, populator: Populator, steps: Sequence[Step], whole: Deadline) -> None:
+        if not self._experiment.warmup:
+            proxier = self._experiment.proxier
+            modes = dict.fromkeys(step.cell.mode for step in steps)
+            periods = (proxier.min_sync_period, proxier.sync_period)
+            for problem in warm_up(modes, periods, lambda: self._proxiers(bench), whole):
+                self._progress.note(problem)
+            return
+        for cell in dict.fromkeys(step.cell for step in steps):
+            self._progress.note(f"warming up: {cell.mode}, {cell.services} Services, unmeasured")
+            self._measure(bench, populator, Step(0, 0, cell), whole, lambda _: None)
+            if self._stop.is_set():
+                return
 
     def _proxiers(self, bench: Bench) -> tuple[ReferenceProxier, ...]:
         return tuple(
@@ -125,7 +132,7 @@ class Shard:
         started = self._clock.monotonic_ns()
         lost: ConnectionLostError | None = None
         try:
-            result = self._measure(bench, populator, step, whole)
+            result = self._measure(bench, populator, step, whole, lambda text: self._progress.step_activity(step, text))
         except ConnectionLostError as error:
             result, lost = StepResult(problems=[str(error)]), error
         except ProxybenchError as error:
@@ -138,16 +145,14 @@ class Shard:
         if lost:
             raise lost
 
-    def _measure(self, bench: Bench, populator: Populator, step: Step, whole: Deadline) -> StepResult:
+    def _measure(
+        self, bench: Bench, populator: Populator, step: Step, whole: Deadline, say: Callable[[str], None]
+    ) -> StepResult:
         spec, cell = self._experiment, step.cell
         sync = spec.measure.sync
         batch = sync.batch.of(cell.services) if sync and "add-batch" in sync.scenarios else 0
         deadline = Deadline(self._clock, spec.limits.cell, "the step", whole)
         deadline.left(1)
-
-        def say(text: str) -> None:
-            self._progress.step_activity(step, text)
-
         population = populator.reach(cell.services, cell.endpoints_per_service, batch, say)
         result = StepRunner(bench, step, population, self._proxiers(bench), deadline, say).take()
         populator.restore(population, batch)

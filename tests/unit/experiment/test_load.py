@@ -48,6 +48,7 @@ scale:
   endpoints_per_service: [1, 3]
   one_service_endpoints: [10, 1000]
 repetitions: {default: 4, 100: 2, "1": 5}
+warmup: true
 measure:
   sync: {scenarios: [add-one, delete-one], batch: 20, timeout: 10s}
   cpu: {idle: 2s}
@@ -89,6 +90,7 @@ def test_every_word_arrives(write: Write) -> None:
     assert experiment.scale.endpoints_per_service == (1, 3)
     assert experiment.scale.one_service_endpoints == (10, 1000)
     assert [experiment.repetitions.of(size) for size in (1, 10, 100)] == [5, 4, 2]
+    assert experiment.warmup is True
     sync, cpu, forwarding = experiment.measure.sync, experiment.measure.cpu, experiment.measure.forwarding
     assert sync is not None
     assert sync.scenarios == (Scenario.ADD_ONE, Scenario.DELETE_ONE)
@@ -112,6 +114,7 @@ def test_what_is_left_out_is_as_documented(write: Write) -> None:
     assert experiment.proxier.nodes is ProxierNodes.MEASURED
     assert experiment.scale.endpoints_per_service == (2,)
     assert experiment.repetitions.of(10) == 3
+    assert experiment.warmup is False
     assert experiment.measure.sync is not None
     assert experiment.measure.sync.batch == Batch(share=0.1)
     assert experiment.measure.sync.timeout == 120.0
@@ -439,6 +442,10 @@ def test_what_is_wrong_with_overrides_is_told_with_what_is_wrong_in_the_file(wri
         "--set x:1:1: is no setting; write a.b=value",
         'e.yaml:6:14: repetitions: "many" is not a mapping; write repetitions: 3',
     ]
+
+
+def test_a_switch_takes_no_other_word(write: Write) -> None:
+    assert problems(write(SMALL + "warmup: 3\n")) == ["e.yaml:6:9: warmup: 3 is neither true nor false"]
 
 
 def test_an_override_does_not_change_what_an_alias_shares(write: Write) -> None:

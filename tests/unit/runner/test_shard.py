@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from threading import Event
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -9,8 +10,12 @@ from hypothesis import strategies as st
 from proxybench.errors import ConnectionLostError
 from proxybench.experiment.matrix import Step
 from proxybench.model import Cell, Mode
-from proxybench.runner.shard import _Stoppable, split
-from tests.unit.runner.world import FakeClock
+from proxybench.runner import shard
+from proxybench.runner.deadline import Deadline
+from proxybench.runner.shard import Shard, _Stoppable, split
+from proxybench.runner.step import StepResult
+from tests.unit.runner.test_main import Told
+from tests.unit.runner.world import FakeClock, World
 
 MODES = (Mode.IPTABLES, Mode.IPVS, Mode.USERSPACE)
 
@@ -79,3 +84,49 @@ def test_a_wait_ends_when_the_run_is_stopped() -> None:
         _Stoppable(clock, stop).sleep(60)
     assert str(raised.value) == "the run is being stopped"
     assert clock.slept == [0.25]
+
+
+class Book:
+    """Keeps the steps that were booked."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def describe(self, *_: object) -> None: ...
+
+    def step_done(self, step: Step, result: StepResult, seconds: float) -> None:
+        del result, seconds
+        self.steps.append(step)
+
+
+@pytest.mark.parametrize(("warmup", "first"), [(True, [0, 0]), (False, [])])
+def test_a_warm_up_takes_each_cell_once_and_books_nothing(
+    monkeypatch: pytest.MonkeyPatch, warmup: bool, first: list[int]
+) -> None:
+    world = World({"cpu": True})
+    taken: list[int] = []
+
+    class Runner:
+        def __init__(self, bench: object, step: Step, *_: object) -> None:
+            taken.append(step.index)
+
+        def take(self) -> StepResult:
+            return StepResult()
+
+    monkeypatch.setattr(shard, "StepRunner", Runner)
+    monkeypatch.setattr(shard, "read_machines", lambda _: {})
+    monkeypatch.setattr(shard, "warm_up", lambda *_: ("iptables: the warm-up failed: no module",))
+    monkeypatch.setattr(Shard, "_bench", lambda *_: world.bench)
+    monkeypatch.setattr(Shard, "_proxiers", lambda *_: world.proxiers)
+    book, told = Book(), Told()
+    experiment = world.experiment.model_copy(update={"warmup": warmup})
+    worker = Shard(experiment, cast("Any", book), told, world.clock, Event())
+    work = [Step(index, index, Cell(mode, "reference", 10, 2)) for index, mode in enumerate(MODES[:2] * 2, start=1)]
+    worker.work(world.bench.inventory, work, Deadline(world.clock, 600, "the run"))
+    assert taken == [*first, 1, 2, 3, 4]
+    assert book.steps == work
+    assert told.notes == (
+        [f"warming up: {mode}, 10 Services, unmeasured" for mode in MODES[:2]]
+        if warmup
+        else ["iptables: the warm-up failed: no module"]
+    )
