@@ -1,19 +1,21 @@
 """Baselines: a run condensed to what a comparison needs, small enough to be reviewed in a pull request.
 
-One JSON file with sorted keys: per point and metric the repetitions' medians, the fingerprint, and the noise
-from run to run. It can stand wherever a run can.
+One JSON file with sorted keys and one line per number that a gate judges: the repetitions' medians of all runs, and
+how far they move from run to run. With the fingerprint before it, it can stand wherever a run can.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from proxybench.errors import ResultsError
+from proxybench.gate.compare import is_judged
+from proxybench.gate.noise import RunNoise
 from proxybench.gate.side import FIELDS, Replicates, Side, side_of_runs
 from proxybench.results.atomic import write_bytes
 from proxybench.results.folder import open_run
@@ -22,7 +24,7 @@ from proxybench.stats.series import SeriesKey
 if TYPE_CHECKING:
     from pathlib import Path
 
-BASELINE_SCHEMA = 1
+BASELINE_SCHEMA = 2
 
 
 class _Entry(BaseModel):
@@ -40,6 +42,7 @@ class _Entry(BaseModel):
     clock: str
     values: list[float]
     bounded: list[int] = []
+    noise: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
 
 
 class _Baseline(BaseModel):
@@ -49,30 +52,32 @@ class _Baseline(BaseModel):
     name: str
     runs: int
     fingerprint: dict[str, str]
-    noise: dict[str, float]
     series: list[_Entry]
 
 
 def dump(side: Side) -> bytes:
-    """Return the baseline file of a side: UTF-8 JSON, sorted keys, one value per line."""
-    series = [_entry(key, side.series[key]) for key in sorted(side.series)]
-    data = {
+    """Return the baseline file of a side: UTF-8 JSON, sorted keys, one line per number that a gate may judge."""
+    head = {
         "baseline_schema": BASELINE_SCHEMA,
+        "fingerprint": dict(side.fingerprint),
         "name": side.name,
         "runs": side.runs,
-        "fingerprint": dict(side.fingerprint),
-        "noise": {metric: round(share, 6) for metric, share in side.noise.items()},
-        "series": series,
     }
-    return orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+    start = orjson.dumps(head, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).removesuffix(b"\n}")
+    keys = [key for key in sorted(side.series) if is_judged(key.metric, side.clock)]
+    lines = [orjson.dumps(_entry(side, key), option=orjson.OPT_SORT_KEYS) for key in keys]
+    return b'%b,\n  "series": [\n    %b\n  ]\n}\n' % (start, b",\n    ".join(lines))
 
 
-def _entry(key: SeriesKey, replicates: Replicates) -> dict[str, Any]:
+def _entry(side: Side, key: SeriesKey) -> dict[str, Any]:
+    replicates = side.series[key]
     entry: dict[str, Any] = asdict(key)
     # Half nanoseconds and bytes say nothing, and make the file's diffs longer.
     entry["values"] = [round(float(value)) for value in replicates.values]
     if replicates.bounded.any():
         entry["bounded"] = [int(i) for i in np.flatnonzero(replicates.bounded)]
+    if key in side.noise:
+        entry["noise"] = [round(side.noise[key].share, 6), round(side.noise[key].degrees, 2)]
     return entry
 
 
@@ -92,6 +97,7 @@ def load(data: bytes, where: str) -> Side:
     try:
         baseline = _Baseline.model_validate(parsed)
         series = dict(_series(entry) for entry in baseline.series)
+        noise = {_key(entry): RunNoise(*entry.noise) for entry in baseline.series if entry.noise}
     except ValidationError as error:
         first = error.errors()[0]
         raise ResultsError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
@@ -102,7 +108,7 @@ def load(data: bytes, where: str) -> Side:
         raise ResultsError(f"{where}: fingerprint: {missing[0]} is missing")
     if baseline.runs < 1:
         raise ResultsError(f"{where}: runs: must be at least 1")
-    return Side(baseline.name, baseline.fingerprint, series, baseline.runs, baseline.noise)
+    return Side(baseline.name, baseline.fingerprint, series, baseline.runs, noise)
 
 
 def _series(entry: _Entry) -> tuple[SeriesKey, Replicates]:
@@ -110,8 +116,11 @@ def _series(entry: _Entry) -> tuple[SeriesKey, Replicates]:
         raise ValueError(f"{entry.metric} of {entry.mode} at {entry.services} Services has no values")
     bounded = np.zeros(len(entry.values), dtype=np.bool_)
     bounded[entry.bounded] = True
-    key = SeriesKey(**entry.model_dump(exclude={"values", "bounded"}))
-    return key, Replicates(np.array(entry.values, dtype=np.float64), bounded)
+    return _key(entry), Replicates(np.array(entry.values, dtype=np.float64), bounded)
+
+
+def _key(entry: _Entry) -> SeriesKey:
+    return SeriesKey(**entry.model_dump(exclude={"values", "bounded", "noise"}))
 
 
 def open_side(path: Path) -> Side:
@@ -128,7 +137,7 @@ def open_side(path: Path) -> Side:
 def save(paths: list[Path], out: Path) -> Side:
     """Write the baseline of one or several runs. Raises ResultsError, IncomparableError or RunError."""
     side = side_of_runs([open_run(path) for path in paths])
-    if not side.series:
-        raise ResultsError(f"{paths[0]}: no samples in it: nothing to save")
+    if not any(is_judged(key.metric, side.clock) for key in side.series):
+        raise ResultsError(f"{paths[0]}: no samples in it that a gate could judge: nothing to save")
     write_bytes(out, dump(side))
     return side

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxybench.errors import IncomparableError
+from proxybench.errors import IncomparableError, ResultsError
+from proxybench.gate.noise import RunNoise, run_noise
 from proxybench.model import ClockKind
 from proxybench.stats.series import collect
 
@@ -20,11 +21,9 @@ if TYPE_CHECKING:
     from proxybench.stats.series import Series, SeriesKey
 
 # Standard deviation of a run's level, as a share of it, that repetitions within one run cannot show: another
-# boot, another layout of memory, another neighbour. Assumed where fewer than three runs of the baseline tell;
-# see docs/statistics.md.
+# boot, another layout of memory, another neighbour. Assumed where fewer than three runs of the baseline tell, and
+# never less; see docs/statistics.md.
 ASSUMED_RUN_NOISE = {ClockKind.INSTRUCTIONS.value: 0.001, ClockKind.WALL.value: 0.005}
-RUNS_THAT_TELL = 3
-
 _ALWAYS = (
     "clock",
     "lab_kind",
@@ -50,30 +49,36 @@ class Replicates:
 
 @dataclass(frozen=True)
 class Side:
-    """What is compared. ``noise`` is the run-to-run deviation per metric, as a share of the level."""
+    """What is compared. ``noise`` is how far each number's level moves from run to run, where that was measured."""
 
     name: str
     fingerprint: Mapping[str, str]
     series: Mapping[SeriesKey, Replicates]
     runs: int = 1
-    noise: Mapping[str, float] = field(default_factory=dict)
+    noise: Mapping[SeriesKey, RunNoise] = field(default_factory=dict)
 
     @property
     def clock(self) -> str:
         """The clock kind that all its numbers were read from."""
         return self.fingerprint["clock"]
 
-    def run_noise(self, metric: str) -> float:
-        """Return by what share this metric's level moves from run to run, never below the assumed."""
-        return max(self.noise.get(metric, 0.0), ASSUMED_RUN_NOISE.get(self.clock, 0.0))
+    def run_noise(self, key: SeriesKey) -> RunNoise:
+        """Return how far this number's level moves from run to run, never less than assumed."""
+        assumed = RunNoise(ASSUMED_RUN_NOISE.get(self.clock, 0.0), float("inf"))
+        return max(assumed, self.noise.get(key, assumed), key=lambda noise: noise.share)
 
 
 def side_of_runs(folders: Sequence[RunFolder]) -> Side:
     """Read one or more runs of the same experiment as one side.
 
     Several runs make a better baseline: they show how a level moves from run to run. Raises ResultsError for
-    damaged folders, IncomparableError when the runs' fingerprints differ.
+    damaged or unfinished folders, IncomparableError when the runs' fingerprints differ.
     """
+    for folder in folders:
+        if folder.manifest.state in {"running", "interrupted"}:
+            raise ResultsError(
+                f"{folder.path}: this run did not come to its end: proxybench run --resume {folder.path}"
+            )
     first, *others = [fingerprint(folder.manifest) for folder in folders]
     for other, folder in zip(others, folders[1:], strict=True):
         differing = differences(first, other)
@@ -94,7 +99,7 @@ def side_of_runs(folders: Sequence[RunFolder]) -> Side:
             for key, parts in gathered.items()
         },
         runs=len(folders),
-        noise=run_noise(gathered) if len(folders) >= RUNS_THAT_TELL else {},
+        noise=run_noise(gathered),
     )
 
 
@@ -131,20 +136,3 @@ def differences(base: Mapping[str, str], new: Mapping[str, str], across: Sequenc
         for name in matter
         if name not in across and base.get(name, "unknown") != new.get(name, "unknown")
     )
-
-
-def run_noise(gathered: Mapping[SeriesKey, Sequence[Series]]) -> dict[str, float]:
-    """Estimate, per metric, the run-to-run standard deviation of the logarithm of a point's level.
-
-    The variance of the runs' means less what the repetitions' own spread explains (the usual estimate of a
-    random effect), averaged over all points of the metric; 0 where nothing is left.
-    """
-    excess: dict[str, list[float]] = {}
-    for key, parts in gathered.items():
-        logs = [np.log(part.values) for part in parts if part.values.size and np.all(part.values > 0)]
-        if len(logs) < RUNS_THAT_TELL:
-            continue
-        between = float(np.var([run.mean() for run in logs], ddof=1))
-        within = float(np.mean([np.var(run, ddof=1) / run.size if run.size > 1 else 0.0 for run in logs]))
-        excess.setdefault(key.metric, []).append(between - within)
-    return {metric: float(np.sqrt(max(float(np.mean(found)), 0.0))) for metric, found in sorted(excess.items())}

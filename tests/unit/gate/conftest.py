@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 METRICS = (
     Metric.FORWARDING_CONNECT,
     Metric.CPU_CONTROL_LOOP,
-    Metric.SYNC_CONTROL_LOOP,
+    Metric.SYNC_BUILD,
     Metric.SYNC_END_TO_END,
 )
 SIZES = (10, 100, 1000)

@@ -111,6 +111,15 @@ def test_too_noisy_to_tell_is_inconclusive(proxybench: Run, make_run: MakeRun) -
     assert "too noisy to show 0.01" in " ".join(done.stdout.split())
 
 
+def test_a_run_that_goes_on_is_no_side_of_a_gate(proxybench: Run, make_run: MakeRun) -> None:
+    base, new = make_run(1), make_run(2)
+    manifest = new / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"state": "complete"', '"state": "running"'))
+    done = proxybench("gate", new, "--baseline", base)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {new}: this run did not come to its end: proxybench run --resume {new}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxybench.errors import ExitCode, ResultsError
 from proxybench.gate.baseline import dump, load
-from proxybench.gate.compare import Comparison, Verdict, compare, is_judged
+from proxybench.gate.compare import Comparison, Verdict, _summed, compare, is_judged
+from proxybench.gate.noise import RunNoise, run_noise
 from proxybench.gate.outputs import ANNOTATIONS, to_annotations, to_markdown
 from proxybench.gate.side import FIELDS, Replicates, Side, differences
-from proxybench.stats.series import SeriesKey
+from proxybench.stats.series import Series, SeriesKey
 
 PRINT = dict.fromkeys(FIELDS, "x") | {"clock": "instructions"}
 
@@ -114,7 +120,7 @@ def test_the_machine_matters_to_the_wall_clock_only(name: str) -> None:
 @pytest.mark.parametrize(
     ("metric", "instructions", "wall"),
     [
-        ("sync.control_loop", True, True),
+        ("sync.control_loop", False, True),
         ("forwarding.load", True, True),
         ("sync.end_to_end", False, True),
         ("sync.network_programming", False, True),
@@ -141,9 +147,13 @@ def test_a_few_noisy_points_do_not_make_a_metric_undecided_unless_asked() -> Non
 
 
 def test_a_baseline_is_read_as_it_was_written() -> None:
-    whole = side({key(1): [1000.0, 1001.0], key(2): [5.0, 6.0]}, late={key(2)})
+    other = replace(key(3), metric="cpu.window")
+    whole = side({key(1): [1000.0, 1001.0], key(2): [5.0, 6.0], other: [1.0]}, late={key(2)})
+    whole = replace(whole, noise={key(1): RunNoise(0.0125, 9.5)})
     data = dump(whole)
+    assert data.count(b"\n    {") == 2
     back = load(data, "b.json")
+    assert back.noise == whole.noise
     assert dump(back) == data
     assert back.series[key(2)].bounded.tolist() == [True, True]
     assert back.series[key(1)].values.tolist() == [1000.0, 1001.0]
@@ -154,14 +164,56 @@ def test_a_baseline_is_read_as_it_was_written() -> None:
     [
         (b"{", "b.json: not valid JSON"),
         (b"{}", "b.json: not a baseline"),
-        (b'{"baseline_schema": 9}', "b.json: baseline schema 9, this program reads 1: save the baseline anew"),
-        (b'{"baseline_schema": 1}', "b.json: name: Field required"),
+        (b'{"baseline_schema": 9}', "b.json: baseline schema 9, this program reads 2: save the baseline anew"),
+        (b'{"baseline_schema": 2}', "b.json: name: Field required"),
     ],
 )
 def test_a_damaged_baseline_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(ResultsError) as raised:
         load(data, "b.json")
     assert str(raised.value).startswith(message)
+
+
+def measured(levels: list[list[float]]) -> list[Series]:
+    flags = np.zeros(len(levels[0]), dtype=np.bool_)
+    return [Series(key(1), (), np.array(values), flags, 1, 0, 0.0, 0.0) for values in levels]
+
+
+def test_noise_between_runs_is_what_repetitions_do_not_explain() -> None:
+    even = [[1000.0, 1002.0, 998.0], [1001.0, 999.0, 1000.0], [1000.0, 1001.0, 999.0]]
+    moved = [[value * factor for value in values] for values, factor in zip(even, (1.0, 1.02, 0.98), strict=True)]
+    noisy = [[900.0, 1000.0, 1100.0]] * 3
+    found = {name: run_noise({key(1): measured(runs)}) for name, runs in (("moved", moved), ("noisy", noisy))}
+    assert found["moved"][key(1)].share == pytest.approx(0.02, rel=0.02)
+    assert found["moved"][key(1)].degrees == 2
+    assert found["noisy"][key(1)].share == 0
+    assert run_noise({key(1): measured(moved[:2])}) == {}
+
+
+def test_a_noisy_point_does_not_blind_the_gate_to_a_quiet_one() -> None:
+    rng = np.random.default_rng(1)
+    spreads = {key(n): 0.05 if n == 0 else 0.0005 for n in range(8)}
+    runs = {
+        name: measured([list(1000 * np.exp(spread * (rng.normal() + 0.2 * rng.normal(size=5)))) for _ in range(10)])
+        for name, spread in spreads.items()
+    }
+    noise = run_noise(runs)
+    base = side({name: list(np.concatenate([run.values for run in found])) for name, found in runs.items()})
+    base = replace(base, runs=10, noise=noise)
+    slower = side({name: [1020.0, 1020.5, 1019.5, 1020.2, 1019.8] for name in spreads})
+    verdicts = {item.key: item.verdict for item in compare(base, slower).comparisons}
+    assert verdicts.pop(key(0)) is Verdict.INCONCLUSIVE
+    assert set(verdicts.values()) == {Verdict.REGRESSED}
+
+
+@given(st.lists(st.tuples(st.floats(1e-8, 1.0), st.floats(1, 50)), min_size=1, max_size=3))
+def test_a_sum_of_variances_is_known_no_better_than_all_and_no_worse_than_its_worst(
+    parts: list[tuple[float, float]],
+) -> None:
+    error = _summed(*parts)
+    assert error.size == pytest.approx(math.sqrt(sum(variance for variance, _ in parts)))
+    degrees = [freedom for _, freedom in parts]
+    assert min(degrees) * 0.999 <= error.degrees <= sum(degrees) * 1.001
 
 
 def test_markdown_keeps_to_its_size_and_says_what_is_missing() -> None:
