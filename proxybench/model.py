@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Mode(StrEnum):
@@ -82,6 +86,10 @@ class Metric(StrEnum):
     FORWARDING_RTT = "forwarding.rtt"
     FORWARDING_LOAD = "forwarding.load"
     FORWARDING_LOAD_INTENDED = "forwarding.load.intended"  # from the intended start, so that waiting counts
+
+
+RESOLUTIONS: Mapping[str, float] = {Metric.FORWARDING_RTT: 1000.0}
+"""The steps in which a metric is read, in its unit, where they are not small beside its values."""
 
 
 @dataclass(frozen=True, order=True)

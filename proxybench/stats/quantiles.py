@@ -30,8 +30,11 @@ class Quantile:
     censored: bool
 
 
-def quantile(values: FloatArray | IntArray, censored: BoolArray, q: float) -> Quantile:
-    """Return the ``q`` quantile (0..1) of one-dimensional samples. Raises ValueError when there are none."""
+def quantile(values: FloatArray | IntArray, censored: BoolArray, q: float, resolution: float = 0.0) -> Quantile:
+    """Return the ``q`` quantile (0..1) of one-dimensional samples. Raises ValueError when there are none.
+
+    With a ``resolution`` above 0 each value stands for all within half of it to either side; see ``grouped_quantile``.
+    """
     if values.shape != censored.shape or values.ndim != 1:
         msg = "values and censored must be one-dimensional and of one length"
         raise ValueError(msg)
@@ -39,6 +42,8 @@ def quantile(values: FloatArray | IntArray, censored: BoolArray, q: float) -> Qu
         raise ValueError("no samples: a quantile needs at least one")
     if not 0.0 <= q <= 1.0:
         raise ValueError(f"a quantile lies between 0 and 1, not {q}")
+    if resolution and not censored.any():
+        return Quantile(grouped_quantile(values, q, resolution), censored=False)
     low = exact_quantile(values, q)
     if not censored.any():
         return Quantile(low, censored=False)
@@ -56,3 +61,17 @@ def exact_quantile(values: FloatArray | IntArray, q: float) -> float:
     if position == below or low == high:
         return low  # numpy's own quantile makes infinity times 0 here, which is no number
     return low + (high - low) * (position - below)
+
+
+def grouped_quantile(values: FloatArray | IntArray, q: float, width: float) -> float:
+    """Return the ``q`` quantile of at least one value that was read in whole steps of ``width``.
+
+    The values of a step are taken to lie evenly in it (the usual quantile of grouped data). A median of whole
+    microseconds jumps by one as soon as half of the values do; this one moves with their share.
+    """
+    place = q * values.size
+    rank = max(int(np.ceil(place)) - 1, 0)
+    step = np.partition(values, rank)[rank]
+    below = int(np.count_nonzero(values < step))
+    here = int(np.count_nonzero(values == step))
+    return float(step) - width / 2 + width * (place - below) / here

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from proxybench.model import RESOLUTIONS
 from proxybench.stats.quantiles import exact_quantile, quantile
 
 if TYPE_CHECKING:
@@ -109,11 +110,13 @@ def collect(frame: pd.DataFrame, q: float = 0.5) -> list[Series]:
     for first, last in zip(first_cells, np.r_[first_cells[1:], len(cell_heads)], strict=True):
         cells = range(int(first), int(last))
         parts = [slice(cell_starts[cell], cell_starts[cell + 1]) for cell in cells]
-        middles = [quantile(values[part], censored[part], q) for part in parts]
+        key = keys[point_of[cell_heads[first]]]
+        resolution = RESOLUTIONS.get(key.metric, 0.0)
+        middles = [quantile(values[part], censored[part], q, resolution) for part in parts]
         whole = slice(parts[0].start, parts[-1].stop)
         series.append(
             Series(
-                keys[point_of[cell_heads[first]]],
+                key,
                 tuple(labels[replicate_of[cell_heads[cell]]] for cell in cells),
                 np.array([middle.value for middle in middles]),
                 np.array([middle.censored for middle in middles]),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,8 +9,11 @@ from proxybench.errors import UsageError
 from proxybench.experiment.spec import LoadSpec
 from proxybench.kube.objects import Population
 from proxybench.load.plan import LoadPlan, Target
-from proxybench.runner.load import plan
-from tests.unit.runner.world import PLAN
+from proxybench.load.result import LoadResult
+from proxybench.measure.recorder import Recorder
+from proxybench.model import ClockKind
+from proxybench.runner.load import plan, record
+from tests.unit.runner.world import CELL, PLAN, FakeClock
 
 POPULATION = Population(PLAN, 2)
 BY_VIP = {PLAN.vip(index): index for index in range(10_000)}
@@ -65,3 +69,23 @@ def test_a_load_too_short_for_its_users_is_refused() -> None:
     with pytest.raises(UsageError) as raised:
         plan(spec, POPULATION, 10, "/out")
     assert str(raised.value) == "the load is too short for one connection per user"
+
+
+@pytest.mark.parametrize(
+    ("clock", "metrics"),
+    [
+        (ClockKind.WALL, {"forwarding.load": [30, 40, 5000], "forwarding.load.intended": [35, 47, 5000]}),
+        (ClockKind.INSTRUCTIONS, {"forwarding.load": [30, 40, 5000]}),
+    ],
+)
+def test_waiting_for_the_intended_start_counts_by_the_wall_clock_only(
+    clock: ClockKind, metrics: dict[str, list[int]]
+) -> None:
+    service, intended = np.array([30, 40]), np.array([35, 47])
+    recorder = Recorder("run-1", CELL, 1, "node1", clock, FakeClock())
+    record(recorder, LoadResult(intended, service, service, service, 1, 5000, {"timeout": 1}, 3.0, 2.0))
+    found: dict[str, list[int]] = {}
+    for sample in recorder.samples:
+        found.setdefault(sample.metric, []).append(sample.value)
+    assert found == metrics
+    assert [sample.value for sample in recorder.samples if sample.censored] == [5000] * len(metrics)

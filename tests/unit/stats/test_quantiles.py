@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxybench.stats.quantiles import Quantile, exact_quantile, quantile
+from proxybench.stats.quantiles import Quantile, exact_quantile, grouped_quantile, quantile
 
 NONE = np.zeros(5, dtype=np.bool_)
 
@@ -61,3 +61,19 @@ def test_what_is_reported_never_exceeds_the_truth(pairs: list[tuple[int, bool]],
     assert found.value <= exact_quantile(true, q) + 1e-6
     if not found.censored:
         assert found.value == pytest.approx(exact_quantile(true, q))
+
+
+def test_a_grouped_median_moves_with_the_share_of_its_steps() -> None:
+    for ones, median in ((0, 60.0), (30, 60.214285714), (50, 60.5), (70, 60.785714286), (100, 61.0)):
+        values = np.array([60] * (100 - ones) + [61] * ones)
+        assert grouped_quantile(values, 0.5, 1.0) == pytest.approx(median)
+    late = np.array([False, True])
+    assert quantile(np.array([60, 61]), late, 0.5, 1.0) == Quantile(60.5, censored=True)
+
+
+@given(st.lists(st.integers(0, 100), min_size=1, max_size=50), st.floats(0, 1))
+def test_a_grouped_quantile_lies_in_the_step_of_the_plain_one(values: list[int], q: float) -> None:
+    array = np.array(values, dtype=np.int64)
+    low, high = np.quantile(array, q, method="inverted_cdf"), np.quantile(array, q, method="higher")
+    found = quantile(array, np.zeros(array.size, dtype=np.bool_), q, 1.0).value
+    assert low - 0.5 <= found <= high + 0.5
