@@ -222,9 +222,9 @@ def install(executor: Executor, workdir: str) -> str:
     return path
 
 
-def connect_agent(executor: Executor, python: str, path: str) -> AgentClient:
+def connect_agent(executor: Executor, python: str, path: str, margin_s: float = MARGIN_S) -> AgentClient:
     """Start the agent on a node and greet it. Raises AgentError when it is another version."""
-    client = AgentClient(executor.open([python, "-I", "-S", path, "serve"]), executor.name)
+    client = AgentClient(executor.open([python, "-I", "-S", path, "serve"]), executor.name, margin_s)
     try:
         agent = client.hello().agent
     except BaseException:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxybench.agent.client import AgentClient, connect_agent, install
+from proxybench.agent.client import MARGIN_S, AgentClient, connect_agent, install
 from proxybench.agent.requests import Await, Change, Write
 from proxybench.kube import objects
 from proxybench.kube.base import Kind
@@ -92,12 +92,14 @@ def eventually(empty: Callable[[], object]) -> object:
 
 
 @contextmanager
-def agents_on(fleet: Fleet, inventory: Inventory, *names: str) -> Iterator[dict[str, AgentClient]]:
+def agents_on(
+    fleet: Fleet, inventory: Inventory, *names: str, margin_s: float = MARGIN_S
+) -> Iterator[dict[str, AgentClient]]:
     agents: dict[str, AgentClient] = {}
     try:
         for name in names:
             path = install(fleet[name], inventory.workdir)
-            agents[name] = connect_agent(fleet[name], inventory.python, path)
+            agents[name] = connect_agent(fleet[name], inventory.python, path, margin_s)
         yield agents
     finally:
         for agent in agents.values():
