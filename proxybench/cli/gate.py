@@ -137,7 +137,7 @@ def baseline() -> None:
 def baseline_save(runs: tuple[Path, ...], out: Path) -> None:
     """Write the baseline of RUNS. Three and more runs also tell how a level moves from run to run."""
     side = save(list(runs), out)
-    click.echo(f"{out}: {len(side.series)} series of {side.runs} run{'s' if side.runs > 1 else ''}")
+    click.echo(f"{out}: {len(side.series)} numbers of {side.runs} run{'s' if side.runs > 1 else ''}")
 
 
 @click.command()

@@ -6,7 +6,7 @@ how far they move from run to run. With the fingerprint before it, it can stand 
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class _Baseline(BaseModel):
 
 
 def dump(side: Side) -> bytes:
-    """Return the baseline file of a side: UTF-8 JSON, sorted keys, one line per number that a gate may judge."""
+    """Return the baseline file of a side: UTF-8 JSON, sorted keys, one line per number."""
     head = {
         "baseline_schema": BASELINE_SCHEMA,
         "fingerprint": dict(side.fingerprint),
@@ -64,8 +64,7 @@ def dump(side: Side) -> bytes:
         "runs": side.runs,
     }
     start = orjson.dumps(head, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).removesuffix(b"\n}")
-    keys = [key for key in sorted(side.series) if is_judged(key.metric, side.clock)]
-    lines = [orjson.dumps(_entry(side, key), option=orjson.OPT_SORT_KEYS) for key in keys]
+    lines = [orjson.dumps(_entry(side, key), option=orjson.OPT_SORT_KEYS) for key in sorted(side.series)]
     return b'%b,\n  "series": [\n    %b\n  ]\n}\n' % (start, b",\n    ".join(lines))
 
 
@@ -135,9 +134,14 @@ def open_side(path: Path) -> Side:
 
 
 def save(paths: list[Path], out: Path) -> Side:
-    """Write the baseline of one or several runs. Raises ResultsError, IncomparableError or RunError."""
-    side = side_of_runs([open_run(path) for path in paths])
-    if not any(is_judged(key.metric, side.clock) for key in side.series):
+    """Write the baseline of one or several runs, and return it: only what a gate may judge.
+
+    Raises ResultsError, IncomparableError or RunError.
+    """
+    whole = side_of_runs([open_run(path) for path in paths])
+    judged = {key: found for key, found in whole.series.items() if is_judged(key.metric, whole.clock)}
+    if not judged:
         raise ResultsError(f"{paths[0]}: no samples in it that a gate could judge: nothing to save")
+    side = replace(whole, series=judged)
     write_bytes(out, dump(side))
     return side

@@ -197,7 +197,7 @@ def _compared(base: Side, new: Side, plain: Mapping[SeriesKey, Comparison]) -> l
         if key in base.series and key in new.series:
             old, young = base.series[key], new.series[key]
             done.append(_judge(_levels(item, old, young), old, young, errors.get(key), FAMILY_ALPHA / family))
-        else:
+        elif item.judged:
             reason = f"not measured in the {'base' if key in new.series else 'new run'}"
             done.append(replace(item, verdict=Verdict.NOT_COMPARABLE, reason=reason))
     return done

@@ -33,7 +33,7 @@ _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
 
 def terminal_table(outcome: Outcome, *, everything: bool = False) -> Table:
     """Return the comparisons as a table; those that are the same or not judged only when ``everything``."""
-    table = Table(title=escape(f"{outcome.base} -> {outcome.new}"), caption=escape(outcome.sentence()))
+    table = Table(title=escape(f"{outcome.base} -> {outcome.new}"))
     for name in words.COLUMNS:
         table.add_column(name, overflow="fold")
     for item in outcome.comparisons:

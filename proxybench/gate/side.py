@@ -32,6 +32,7 @@ _ALWAYS = (
     "iptables_backend",
     "proxier_kind",
     "proxier_version",
+    "python",  # what the reference proxier runs on
     "min_sync_period",
     "sync_period",
 )
@@ -89,7 +90,7 @@ def side_of_runs(folders: Sequence[RunFolder]) -> Side:
         for series in collect(folder.samples()):
             gathered.setdefault(series.key, []).append(series)
     return Side(
-        name=", ".join(folder.run for folder in folders),
+        name=folders[0].run if len(folders) == 1 else f"{folders[0].run} and {len(folders) - 1} more",
         fingerprint=first,
         series={
             key: Replicates(
@@ -118,6 +119,7 @@ def fingerprint(manifest: Manifest) -> dict[str, str]:
         "iptables_backend": of_nodes("iptables_backend"),
         "proxier_kind": manifest.proxier.kind,
         "proxier_version": manifest.proxier.version,
+        "python": of_nodes("python"),
         "min_sync_period": f"{manifest.proxier.min_sync_period:g} s",
         "sync_period": f"{manifest.proxier.sync_period:g} s",
         "accelerator": manifest.lab.accelerator or "none",

@@ -71,7 +71,8 @@ def test_two_per_cent_on_one_metric_are_found_and_named_everywhere(
 ) -> None:
     base, new = make_run(1), make_run(2, slower=SLOWER)
     saved = tmp_path / "base.json"
-    assert proxybench("baseline", "save", base, "--out", saved).returncode == 0
+    done = proxybench("baseline", "save", base, "--out", saved)
+    assert (done.returncode, done.stdout) == (0, f"{saved}: 9 numbers of 1 run\n")
     files = {name: tmp_path / name for name in ("markdown", "junit", "benchmark-action", "bencher")}
     options = [word for name, path in files.items() for word in (f"--{name}", path)]
     done = proxybench("gate", new, "--baseline", saved, "--json", "--annotations", *options)
@@ -143,7 +144,7 @@ def test_compare_takes_many_runs_and_ends_with_the_worst(proxybench: Run, make_r
     runs = [make_run(1), make_run(2), make_run(3, slower=SLOWER)]
     done = proxybench("compare", *runs)
     assert done.returncode == 1
-    assert done.stdout.count("judged at") == 4  # caption and sentence of each pair
+    assert done.stdout.count("judged at") == 2
     assert proxybench("compare", *runs, "--only", "cpu.control_loop").returncode == 0
 
 

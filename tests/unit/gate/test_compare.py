@@ -147,8 +147,7 @@ def test_a_few_noisy_points_do_not_make_a_metric_undecided_unless_asked() -> Non
 
 
 def test_a_baseline_is_read_as_it_was_written() -> None:
-    other = replace(key(3), metric="cpu.window")
-    whole = side({key(1): [1000.0, 1001.0], key(2): [5.0, 6.0], other: [1.0]}, late={key(2)})
+    whole = side({key(1): [1000.0, 1001.0], key(2): [5.0, 6.0]}, late={key(2)})
     whole = replace(whole, noise={key(1): RunNoise(0.0125, 9.5)})
     data = dump(whole)
     assert data.count(b"\n    {") == 2
