@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 FAMILY_ALPHA = 0.003
 INCONCLUSIVE_SHARE = 0.25  # of a metric's points that may be too noisy
 EQUAL_ALPHA = 0.05  # per comparison, of calling a change beyond the threshold "same"
+# A loop that waits spends 0 or 0.1 ms in a second, by luck of a timer; no ratio can be taken of that.
+NEGLIGIBLE_NS = 1_000_000
 THRESHOLDS = {ClockKind.INSTRUCTIONS.value: 0.01, ClockKind.WALL.value: 0.05}
 
 # The guest's idle time is real time under the instruction clock, as noisy as the host: only busy time is
@@ -269,6 +271,8 @@ def _judge(item: Comparison, base: Replicates, new: Replicates, error: _Error | 
     if error is None:
         if item.base == item.new == 0 and not base.values.any() and not new.values.any():
             return replace(item, verdict=Verdict.SAME, reason="0 in every repetition")
+        if max(base.values.max(), new.values.max()) < NEGLIGIBLE_NS and not _all_positive(base):
+            return replace(item, verdict=Verdict.SAME, reason="0 in some repetitions, and next to nothing in all")
         reason = (
             "one repetition on either side: nothing tells how they vary"
             if _all_positive(base) and _all_positive(new)

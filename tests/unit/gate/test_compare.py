@@ -64,7 +64,7 @@ def test_one_wild_repetition_is_no_regression() -> None:
 
 def test_zero_everywhere_is_the_same_and_zero_somewhere_has_no_ratio() -> None:
     assert only([0.0, 0.0], [0.0, 0.0]).verdict is Verdict.SAME
-    found = only([0.0, 1.0], [5.0, 5.0])
+    found = only([0.0, 1e7], [5e7, 5e7])
     assert (found.verdict, found.reason) == (
         Verdict.INCONCLUSIVE,
         "0 in some repetitions: no ratio can be taken",
@@ -100,6 +100,14 @@ def test_what_one_side_lacks_cannot_be_passed_over() -> None:
     assert outcome.comparisons[0].reason == "not measured in the new run"
     assert compare(side({}), side(both)).comparisons[0].reason == "not measured in the base"
     assert compare(side({}), side({})).sentence().startswith("nothing to judge")
+
+
+@pytest.mark.parametrize(
+    ("new", "verdict"),
+    [([0.0, 9e5, 9e5], Verdict.SAME), ([9e5, 9e5, 1e6], Verdict.INCONCLUSIVE), ([5e6, 6e6, 5e6], Verdict.INCONCLUSIVE)],
+)
+def test_next_to_nothing_is_the_same_and_more_than_that_is_not(new: list[float], verdict: Verdict) -> None:
+    assert only([0.0, 9e4, 9e4], new).verdict is verdict
 
 
 @pytest.mark.parametrize("name", [name for name in FIELDS if name not in ("clock", "accelerator", "cpu")])
