@@ -150,6 +150,7 @@ class ReferenceProxier:
                 [*argv, f"{folder}/config.json"], log=f"{folder}/log", cgroup=self.cgroup, env=_ENV, grace_s=60.0
             )
         except AgentError as error:
+            self._executor.run(["rm", "-f", f"{folder}/token"], check=False)
             raise ProxierError(f"{self._node.name}: the control loop could not be started: {error}") from error
         self._pid = started.pid
         return started.at_ns

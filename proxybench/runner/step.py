@@ -261,8 +261,10 @@ class StepRunner:
         for proxier in self._proxiers:
             node = self._bench.proxy_nodes[self._proxiers.index(proxier)].name
             try:
-                proxier.stop(_STOP_LIMIT)
-                self._result.logs[f"{self._step.index:03d}-{self._step.cell.mode}-{node}.log"] = proxier.log()
+                try:
+                    proxier.stop(_STOP_LIMIT)
+                finally:  # above all of one that would not stop
+                    self._result.logs[f"{self._step.index:03d}-{self._step.cell.mode}-{node}.log"] = proxier.log()
                 left = proxier.leftovers()
             except ProxybenchError as error:
                 self._problem(f"stopping on {node}", error)

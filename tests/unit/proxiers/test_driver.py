@@ -207,6 +207,16 @@ def as_proxier(proxier: ReferenceProxier) -> Proxier:
     return proxier  # and that the runner can be given this driver
 
 
+def test_a_start_that_fails_leaves_no_token() -> None:
+    agent = FakeAgent([("spawn", AgentError("no such cgroup"))])
+    executor = FakeExecutor("node-a", [*starting(), Run(["rm", "-f", f"{FOLDER}/token"], done())])
+    with pytest.raises(ProxierError) as caught:
+        ReferenceProxier(agent, executor, NODE, INVENTORY, FakeClock()).start(ProxierConfig(Mode.IPTABLES, 1.0, 30.0))
+    assert said(caught) == "node-a: the control loop could not be started: no such cgroup"
+    executor.close()
+    executor.assert_done()
+
+
 def test_ready_polls_until_the_first_sync() -> None:
     rig = Rig()
     rig.then((HEALTH, AgentError("refused")), ("alive 7", Life()))

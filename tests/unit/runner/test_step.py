@@ -206,7 +206,7 @@ def test_a_stop_that_fails_on_one_node_does_not_keep_the_other_from_being_stoppe
         "node1 stop",
         "node2 stop",
     ]
-    assert result.logs == {"004-iptables-node2.log": "log of node2"}
+    assert result.logs == {f"004-iptables-{node}.log": f"log of {node}" for node in ("node1", "node2")}
 
 
 def test_a_lost_connection_ends_the_step() -> None:
