@@ -243,6 +243,9 @@ def _draw_line(axes: Axes, line: Line, number: int) -> None:
         )
 
 
+_MOST_ROOM = 10.0  # times that a bar may reach beyond all medians before the panel's edge cuts it
+
+
 def _range(panels: Sequence[LinePanel]) -> tuple[float, float]:
     spots = [spot for panel in panels for line in panel.lines for spot in line.spots]
     lows = [spot.y if spot.low is None else min(spot.low, spot.y) for spot in spots]
@@ -250,7 +253,12 @@ def _range(panels: Sequence[LinePanel]) -> tuple[float, float]:
         # Nothing at or below zero has a place on a logarithmic scale: it is drawn at its lower edge, and named.
         lows = [low for low in (*lows, *(spot.y for spot in spots)) if low > 0] or [0.0]
     highs = [spot.y if spot.high is None else max(spot.high, spot.y) for spot in spots]
-    return min(lows), max(highs)
+    low, high = min(lows), max(highs)
+    middles = [spot.y for spot in spots if spot.y > 0]
+    if middles and any(panel.log for panel in panels):
+        # Two repetitions that differ have an interval of many decades: the medians must stay legible beside it.
+        low, high = max(low, min(middles) / _MOST_ROOM), min(high, max(middles) * _MOST_ROOM)
+    return low, high
 
 
 def _draw_curves(axes: Axes, panel: CurvePanel) -> None:

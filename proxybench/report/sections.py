@@ -54,7 +54,7 @@ _PLANS = (
         "sync-end-to-end",
         "Rule sync, end to end",
         "From the API's acknowledgement of a change until a new connection proves that the data plane follows it. "
-        "Scales are logarithmic; bars span the 95 % interval over repetitions.",
+        "Scales are logarithmic; bars span the 95 % interval over repetitions, cut where it leaves the panel.",
         Metric.SYNC_END_TO_END,
         "sync latency",
     ),

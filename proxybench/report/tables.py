@@ -29,6 +29,10 @@ class Cell:
     rows: int = 1  # how many rows it spans; 0: covered by the cell above
 
 
+WIDEST = 100.0
+"""Intervals that reach further than so many times the median are named, not written: they say too few repetitions."""
+
+
 @dataclass(frozen=True)
 class Table:
     """``heads[i]`` stands above ``rows[j][i]``; the first ``keys`` columns name the row."""
@@ -55,6 +59,8 @@ def interval_text(record: SummaryRecord) -> str:
     """Write the 95 % interval, or why there is none."""
     if record.ci_low is None or record.ci_high is None:
         return "time-outs" if record.bounded(0.5) else "one repetition"
+    if record.ci_high > WIDEST * record.median > 0:
+        return f"reaches over {WIDEST:.0f} times the median"  # no one reads "0 ns to 62 hours"
     return span(record.ci_low, record.ci_high, record.unit)
 
 

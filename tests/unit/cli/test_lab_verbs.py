@@ -165,6 +165,18 @@ def test_report_prints_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/report.html\n")
 
 
+def test_report_without_a_run_takes_the_newest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stand_in(monkeypatch, "proxybench.report.page", write_report=lambda run: run / "report.html")
+    monkeypatch.chdir(tmp_path)
+    result = call("report")
+    assert (result.exit_code, result.stderr) == (2, "error: results: no run in it has ended; name a run's folder\n")
+    for name, run in (("b", "20260101T000000Z-aaaaaa"), ("a", "20260102T000000Z-aaaaaa")):
+        (tmp_path / "results" / name / run).mkdir(parents=True)
+        (tmp_path / "results" / name / "latest").symlink_to(run)
+    result = call("report")
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/results/a/20260102T000000Z-aaaaaa/report.html\n")
+
+
 def test_report_of_what_is_no_run_exits_2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def write_report(run: Path) -> Path:
         raise ResultsError(f"{run.name} holds no run")

@@ -56,6 +56,9 @@ def test_a_censored_median_is_a_lower_bound() -> None:
 
 def test_one_repetition_has_no_interval() -> None:
     assert interval_text(make_record(ci_low=None, ci_high=None, repetitions=1)) == "one repetition"
+    wide = make_record(median=1000.0, ci_low=0.0, ci_high=100_001.0)
+    assert interval_text(wide) == "reaches over 100 times the median"
+    assert interval_text(make_record(median=1000.0, ci_low=0.0, ci_high=100_000.0)) == "0 ns \N{EN DASH} 100 µs"
 
 
 def test_what_has_no_meaning_is_a_dash() -> None:
