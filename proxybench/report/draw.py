@@ -15,7 +15,19 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from proxybench.report.panels import AGENT, SOFTIRQ, SYSTEM, USER, WHOLE, BarPanel, CurvePanel, LinePanel
+from proxybench.report.panels import (
+    AGENT,
+    BUILD,
+    KERNEL,
+    SOFTIRQ,
+    SYSTEM,
+    TOOL,
+    USER,
+    WHOLE,
+    BarPanel,
+    CurvePanel,
+    LinePanel,
+)
 from proxybench.report.words import DIRECT, LOOKS, Look, human
 
 if TYPE_CHECKING:
@@ -27,7 +39,7 @@ if TYPE_CHECKING:
     from proxybench.report.panels import Line, Panel
 
 INK, MUTED, GRID, GROUND = "#1b1f24", "#59636e", "#dde2e8", "#fefefe"
-OPACITY = {USER: 1.0, WHOLE: 1.0, SYSTEM: 0.62, SOFTIRQ: 0.3, AGENT: 1.0}
+OPACITY = {USER: 1.0, WHOLE: 1.0, SYSTEM: 0.62, SOFTIRQ: 0.3, AGENT: 1.0, BUILD: 1.0, TOOL: 0.62, KERNEL: 0.3}
 """Parts of a stack are shades of its mode's colour; our agent is grey."""
 
 _UNKNOWN = Look("", "#8a6d3b", "#c9a86a", "v")

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from proxybench.report.data import SAMPLE_COLUMNS, gather
 from proxybench.report.draw import OPACITY, panel_svg, panels_png
-from proxybench.report.panels import AGENT, SOFTIRQ, SYSTEM, USER, WHOLE, BarPanel
+from proxybench.report.panels import AGENT, BarPanel
 from proxybench.report.quality import conformance_table, noise_table, observer_table
 from proxybench.report.sections import Section, sections
 from proxybench.report.verdict import verdict
@@ -54,8 +54,8 @@ def write_figures(folder: RunFolder, chapters: list[Section]) -> None:
     for chapter in chapters:
         if chapter.panels:
             footer = chapter.clock
-            if chapter.stacked:
-                footer += ". Shades, dark to light: control loop (user, system), softirq; grey: our agent"
+            if chapter.shades:
+                footer += f". Shades, dark to light: {chapter.shades}"
             write_bytes(figures / f"{chapter.name}.png", panels_png(chapter.panels, chapter.heading, footer))
 
 
@@ -107,7 +107,7 @@ def _legend(chapter: Section) -> list[dict[str, Any]]:
         {"kind": "mode", "mode": look, "marker": LOOKS[look].marker if look in LOOKS else "v", "text": mode_name(look)}
         for look in chapter.looks
     ]
-    if not chapter.stacked:
+    if not chapter.shades:
         return entries
     shown = {
         part
@@ -119,7 +119,7 @@ def _legend(chapter: Section) -> list[dict[str, Any]]:
     }
     shades = [
         {"kind": "shade", "opacity": OPACITY[part], "grey": part == AGENT, "text": part}
-        for part in (USER, SYSTEM, WHOLE, SOFTIRQ, AGENT)
+        for part in OPACITY
         if part in shown
     ]
     return [{**entry, "kind": "square"} for entry in entries] + shades

@@ -93,6 +93,8 @@ USER, SYSTEM, WHOLE, SOFTIRQ, AGENT = (
     "our agent",
 )
 
+BUILD, TOOL, KERNEL = "building rules", "in tools it ran", "in system calls"
+
 
 def line_panels(
     records: Sequence[SummaryRecord], quantity: str, *, log: bool = True, reference: Iterable[SummaryRecord] = ()
@@ -120,8 +122,8 @@ def line_panels(
     return [*lines_only, *over_endpoints] or drawn
 
 
-def bar_panels(records: Sequence[SummaryRecord]) -> list[BarPanel]:
-    """Return one panel per scenario of the CPU ledger (records of all ``cpu.*`` metrics)."""
+def bar_panels(records: Sequence[SummaryRecord], quantity: str = "CPU time") -> list[BarPanel]:
+    """Return one panel per scenario: of the CPU ledger (``cpu.*``), or of what syncs consist of (``sync.build`` …)."""
     panels = []
     for (scenario, _, traffic, clock, endpoints), group in _grouped(records):
         sizes = sorted({record.services for record in group})
@@ -132,7 +134,7 @@ def bar_panels(records: Sequence[SummaryRecord]) -> list[BarPanel]:
         shown = tuple((label, bars) for label, bars in groups if bars)
         if shown:
             title = _title(records, scenario, "none", traffic, endpoints)
-            panels.append(BarPanel(title, f"CPU time ({clock_short(clock)})", shown))
+            panels.append(BarPanel(title, f"{quantity} ({clock_short(clock)})", shown))
     return panels
 
 
@@ -262,8 +264,13 @@ def _bars(records: Sequence[SummaryRecord]) -> list[Bar]:
         ]
         whole = [(WHOLE, found.get(Metric.CPU_CONTROL_LOOP))]
         rest = [(SOFTIRQ, found.get(Metric.CPU_SOFTIRQ)), (AGENT, found.get(Metric.CPU_AGENT))]
+        syncs = [
+            (BUILD, found.get(Metric.SYNC_BUILD)),
+            (TOOL, found.get(Metric.SYNC_TOOL)),
+            (KERNEL, found.get(Metric.SYNC_KERNEL)),
+        ]
         own = split if all(record for _, record in split) else whole
-        parts = tuple((name, record.median) for name, record in (*own, *rest) if record is not None)
+        parts = tuple((name, record.median) for name, record in (*own, *rest, *syncs) if record is not None)
         if parts:
             bars.append(Bar(mode, _label(next(iter(found.values())), several=several), parts))
     return bars

@@ -33,7 +33,7 @@ class Section:
     pivot: Table | None = None
     full: Table | None = None
     looks: tuple[str, ...] = ()
-    stacked: bool = False
+    shades: str = ""  # what the parts of stacked bars are, dark to light
     missing: str = ""
 
 
@@ -119,14 +119,15 @@ _LEDGER = (
     Metric.CPU_SOFTIRQ,
     Metric.CPU_AGENT,
 )
+_SYNC_PARTS = (Metric.SYNC_BUILD, Metric.SYNC_TOOL, Metric.SYNC_KERNEL)
 
 
 def sections(data: ReportData) -> list[Section]:
     """Return all chapters in the order of reading."""
     made = {plan.name: _lines(plan, data) for plan in _PLANS}
-    order = ("sync-end-to-end", "sync-control-loop")
-    rest = ("connect", "added", "first-byte", "established")
-    return [*(made[name] for name in order), _cpu(data), *(made[name] for name in rest), _load(data), made["memory"]]
+    syncs = (made["sync-end-to-end"], made["sync-control-loop"], _sync_parts(data))
+    forwarding = [made[name] for name in ("connect", "added", "first-byte", "established")]
+    return [*syncs, _cpu(data), *forwarding, _load(data), made["memory"]]
 
 
 def _lines(plan: _Plan, data: ReportData) -> Section:
@@ -178,7 +179,32 @@ def _cpu(data: ReportData) -> Section:
         shown,
         full(records, f"{heading}: every row ({clock})", metric=True),
         tuple(sorted({record.mode for record in records})),
-        stacked=True,
+        shades="control loop (user, system), softirq; grey: our agent",
+    )
+
+
+def _sync_parts(data: ReportData) -> Section:
+    heading = "Where a sync's time goes"
+    lead = (
+        "The control loop's own split: making rules or requests, in the programs it ran (iptables-restore, ipset; with "
+        "their start), and in netlink and socket calls of its own. Each size has its own scale; the number is the "
+        "whole bar."
+    )
+    records = [record for metric in _SYNC_PARTS for record in data.of(metric)]
+    if not records:
+        return Section("sync-parts", heading, lead, "", "", missing=_missing("sync.build"))
+    clock = _clocks(records)
+    return Section(
+        "sync-parts",
+        heading,
+        lead,
+        _alt(heading, records),
+        clock,
+        tuple(bar_panels(records, "sync time")),
+        pivot(data.of(Metric.SYNC_BUILD), f"Building rules: median and 95 % interval ({clock})"),
+        full(records, f"{heading}: every row ({clock})", metric=True),
+        tuple(sorted({record.mode for record in records})),
+        shades="building rules, in tools, in system calls",
     )
 
 

@@ -75,6 +75,7 @@ def test_the_page_lies_in_the_run(run: RunFolder, text: str) -> None:
         "memory.png",
         "sync-control-loop.png",
         "sync-end-to-end.png",
+        "sync-parts.png",
     ]
     assert (run.path / "figures" / "cpu.png").read_bytes().startswith(b"\x89PNG")
 
@@ -126,7 +127,7 @@ def test_drawings_take_their_colours_from_the_page(text: str) -> None:
 
 def test_figures_are_described(page: Page) -> None:
     described = [found.get("aria-label") for _, found in page.tags if found.get("role") == "img"]
-    assert len(described) == 9
+    assert len(described) == 10
     assert described[0] == (
         "Rule sync, end to end of iptables, IPVS and userspace at 10 to 100 Services;"
         " the table below holds the numbers."

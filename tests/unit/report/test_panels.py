@@ -2,7 +2,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxybench.report.panels import AGENT, SOFTIRQ, SYSTEM, USER, WHOLE, bar_panels, curve_panels, line_panels
+from proxybench.report.panels import (
+    AGENT,
+    BUILD,
+    KERNEL,
+    SOFTIRQ,
+    SYSTEM,
+    TOOL,
+    USER,
+    WHOLE,
+    bar_panels,
+    curve_panels,
+    line_panels,
+)
 from tests.unit.report.conftest import make_record
 
 if TYPE_CHECKING:
@@ -65,6 +77,16 @@ def test_bars_split_the_loop_where_the_parts_are_known() -> None:
     assert panel.groups[0][1][0].total == 11.0
     (whole,) = bar_panels([records[0], make_record(metric="cpu.softirq", median=3.0)])
     assert whole.groups[0][1][0].parts == ((WHOLE, 10.0), (SOFTIRQ, 3.0))
+
+
+def test_bars_split_a_sync_in_the_parts_that_it_has() -> None:
+    parts = {"sync.build": 3.0, "sync.tool": 5.0, "sync.kernel": 0.5}
+    records = [make_record(metric=metric, median=value) for metric, value in parts.items()]
+    (panel,) = bar_panels(records, "sync time")
+    assert panel.x_label == "sync time (instruction clock, not real time)"
+    assert panel.groups[0][1][0].parts == ((BUILD, 3.0), (TOOL, 5.0), (KERNEL, 0.5))
+    (without,) = bar_panels(records[:1], "sync time")
+    assert without.groups[0][1][0].parts == ((BUILD, 3.0),)
 
 
 def test_curves_have_a_panel_per_size(data: ReportData) -> None:
