@@ -118,8 +118,8 @@ def _cell(random: np.random.Generator, mode: str, services: int, repetition: int
     ):
         yield row(scenario, "sync.end_to_end", value, position="last", limit=20e9)
         yield row(scenario, "sync.control_loop", value * 0.82)
-        for part, portion in (("build", 0.3), ("tool", 0.5), ("kernel", 0.02)):
-            yield row(scenario, f"sync.{part}", value * portion)
+        for stage, portion in (("build", 0.3), ("tool", 0.5), ("kernel", 0.02)):
+            yield row(scenario, f"sync.{stage}", value * portion)
         cpu = value * CPU_SHARE[mode]
         yield row(scenario, "cpu.control_loop", cpu)
         yield row(scenario, "cpu.control_loop.user", cpu * 0.37)
