@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxybench.model import Metric
+from proxybench.report.jumps import Jump, jumps
 from proxybench.stats.intervals import centre_interval
 from proxybench.stats.series import KEY_COLUMNS, collect
 from proxybench.stats.summary import SummaryRecord, summary_of
@@ -47,6 +48,11 @@ class ReportData:
     records: tuple[SummaryRecord, ...]
     series: tuple[Series, ...]
     curves: tuple[Curve, ...]
+
+    @cached_property
+    def jumps(self) -> tuple[Jump, ...]:
+        """Where curves leave their lines."""
+        return jumps(self.series)
 
     def of(self, metric: str, *scenarios: str) -> list[SummaryRecord]:
         """Return the records of a metric, of all scenarios unless some are named."""

@@ -156,6 +156,9 @@ def _draw_lines(axes: Axes, panel: LinePanel, among: Sequence[LinePanel]) -> Non
     axes.set_title(panel.title)
     for number, line in enumerate(panel.lines):
         _draw_line(axes, line, number)
+    for mark in panel.marks:
+        middle = math.sqrt(mark.after * mark.before)
+        axes.axvline(middle, color=look_of(mark.look).light, linewidth=1.2, linestyle=":", zorder=1.5)
     if panel.log:
         _name_zeros(axes, panel)
     axes.set_xscale("log")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from proxybench.report.data import Curve
+    from proxybench.report.jumps import Axis, Jump
     from proxybench.stats.summary import SummaryRecord
 
 _SCENARIO_ORDER = list(SCENARIOS)
@@ -40,6 +41,15 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A jump of one mode's line between the sizes ``after`` and ``before``."""
+
+    look: str
+    after: float
+    before: float
+
+
+@dataclass(frozen=True)
 class LinePanel:
     """Lines over Services or endpoints (log); ``log`` says whether y is logarithmic too."""
 
@@ -49,6 +59,7 @@ class LinePanel:
     unit: str
     lines: tuple[Line, ...]
     log: bool = True
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,12 +108,17 @@ BUILD, TOOL, KERNEL = "building rules", "in tools it ran", "in system calls"
 
 
 def line_panels(
-    records: Sequence[SummaryRecord], quantity: str, *, log: bool = True, reference: Iterable[SummaryRecord] = ()
+    records: Sequence[SummaryRecord],
+    quantity: str,
+    *,
+    log: bool = True,
+    reference: Iterable[SummaryRecord] = (),
+    jumps: Sequence[Jump] = (),
 ) -> list[LinePanel]:
     """Return one panel per scenario, position, path and clock, with one line per mode and proxier.
 
     ``quantity`` begins the y label; ``reference`` are connections without a Service, pooled over the modes and shown
-    beside every position.
+    beside every position. ``jumps`` are marked in the panels that show their lines.
     """
     drawn = []
     references = list(reference)
@@ -115,8 +131,8 @@ def line_panels(
         lines = [*_lines(group, "services"), *([_reference(beside)] if beside else [])]
         title = _title(records, scenario, position, traffic, endpoints)
         label = f"{quantity} ({clock_short(clock)})"
-        drawn.append(LinePanel(title, "Services", label, group[0].unit, tuple(lines), log))
-    over_endpoints = _endpoint_panels(records, quantity, log=log)
+        drawn.append(LinePanel(title, "Services", label, group[0].unit, tuple(lines), log, _marks(jumps, group)))
+    over_endpoints = _endpoint_panels(records, quantity, log=log, jumps=jumps)
     # Single dots are worth a panel only where a run has nothing else to show.
     lines_only = [panel for panel in drawn if any(len(line.spots) > 1 for line in panel.lines)]
     return [*lines_only, *over_endpoints] or drawn
@@ -177,7 +193,9 @@ def _grouped(records: Sequence[SummaryRecord]) -> list[tuple[_Key, list[SummaryR
     return sorted(groups.items(), key=order)
 
 
-def _endpoint_panels(records: Sequence[SummaryRecord], quantity: str, *, log: bool) -> list[LinePanel]:
+def _endpoint_panels(
+    records: Sequence[SummaryRecord], quantity: str, *, log: bool, jumps: Sequence[Jump]
+) -> list[LinePanel]:
     """Return panels over endpoints per Service, for sizes that no panel over Services can show."""
     widths: dict[int, set[int]] = {}
     for record in records:
@@ -198,8 +216,21 @@ def _endpoint_panels(records: Sequence[SummaryRecord], quantity: str, *, log: bo
         lines = tuple(_lines(group, "endpoints_per_service"))
         title = f"{count(services, 'Service')}: {_title(records, scenario, position, traffic, 0)}"
         label = f"{quantity} ({clock_short(clock)})"
-        panels.append(LinePanel(title, "Endpoints of each Service", label, group[0].unit, lines, log))
+        marks = _marks(jumps, group, "endpoints_per_service")
+        panels.append(LinePanel(title, "Endpoints of each Service", label, group[0].unit, lines, log, marks))
     return panels
+
+
+def _marks(jumps: Iterable[Jump], group: Sequence[SummaryRecord], axis: Axis = "services") -> tuple[Mark, ...]:
+    """Return the jumps of the lines that ``group`` is drawn as."""
+    names = ("mode", "proxier", "scenario", "traffic", "position", "metric", "clock")
+    fixed = (*names, "endpoints_per_service" if axis == "services" else "services")
+    shown = {tuple(str(getattr(record, name)) for name in fixed) for record in group}
+    return tuple(
+        Mark(jump.key.mode, jump.step.after, jump.step.before)
+        for jump in jumps
+        if jump.axis == axis and tuple(str(getattr(jump.key, name)) for name in fixed) in shown
+    )
 
 
 def _title(records: Sequence[SummaryRecord], scenario: str, position: str, traffic: str, endpoints: int) -> str:

@@ -137,7 +137,7 @@ def _lines(plan: _Plan, data: ReportData) -> Section:
     if not records:
         return Section(plan.name, plan.heading, plan.lead, "", "", missing=_missing(plan.metric))
     reference = zero_point(data) if plan.reference else []
-    panels = line_panels(records, plan.quantity, log=plan.log, reference=reference)
+    panels = line_panels(records, plan.quantity, log=plan.log, reference=reference, jumps=data.jumps)
     clock = _clocks(records)
     return Section(
         plan.name,

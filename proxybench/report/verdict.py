@@ -75,6 +75,7 @@ class Verdict:
     table: Table | None
     crossings: tuple[tuple[str, tuple[str, ...]], ...]
     slopes: tuple[str, ...]
+    jumps: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -97,6 +98,7 @@ def verdict(data: ReportData) -> Verdict:
             (f"{each.title} ({each.detail})", lines) for each, _ in answered if (lines := crossings(data.series, each))
         ),
         tuple(slopes(data.series)),
+        tuple(jump.sentence() for jump in data.jumps),
         (USERSPACE_NOTE,) if left_out and has_userspace else (),
     )
 

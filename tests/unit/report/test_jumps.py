@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from proxybench.report.draw import panel_svg
+from proxybench.report.jumps import jumps
+from proxybench.report.panels import LinePanel, Mark, line_panels
+from proxybench.stats.series import Series, SeriesKey
+from proxybench.stats.summary import summary_of
+
+SIZES = (200, 400, 800, 1200, 1600, 2000)
+
+
+def curve(
+    *,
+    factor: float = 1.0,
+    axis: str = "services",
+    sizes: tuple[int, ...] = SIZES,
+    bounded: bool = False,
+    position: str = "none",
+    metric: str = "sync.control_loop",
+) -> list[Series]:
+    """Return a line of six repetitions, 2 % apart, whose values above 1,000 are ``factor`` times as high."""
+    random = np.random.default_rng(11)
+    made = []
+    for size in sizes:
+        services, endpoints = (size, 2) if axis == "services" else (1, size)
+        key = SeriesKey(
+            "iptables", "reference", services, endpoints, "add-one", "tcp-clusterip", position, metric, "ns", "wall"
+        )
+        level = (20e6 + 30e3 * size) * (factor if size > 1000 else 1)
+        values = level * random.normal(1, 0.02, 6)
+        labels = tuple(("run", repetition) for repetition in range(6))
+        made.append(Series(key, labels, values, np.full(6, bounded), 6, 0, float(values.max()), float(values.max())))
+    return made
+
+
+def test_a_change_of_ways_is_found_where_it_is() -> None:
+    (jump,) = jumps(curve(factor=0.5))
+    assert (jump.step.after, jump.step.before) == (800, 1200)
+    words, size = jump.sentence().split("): ")
+    assert words == "iptables, the control loop's sync (One Service added to N"
+    percent, place = size.split(" between ")
+    assert place == "800 and 1,200 Services"
+    assert -0.75 < float(percent.replace("\N{MINUS SIGN}", "-").rstrip(" %")) / 100 < -0.5
+
+
+def test_endpoints_are_an_axis_too() -> None:
+    (jump,) = jumps(curve(factor=2.0, axis="endpoints_per_service", position="last", metric="forwarding.connect"))
+    assert jump.axis == "endpoints_per_service"
+    assert jump.sentence().startswith("iptables, time to connect (One Service added to N, last rule): +1")
+    assert jump.sentence().endswith(" between 800 and 1,200 endpoints of each Service")
+
+
+@pytest.mark.parametrize(
+    "quiet",
+    [
+        curve(),
+        curve(factor=1.03),
+        curve(factor=2.0, sizes=SIZES[1:5]),
+        curve(factor=2.0, bounded=True),
+        curve(factor=2.0, metric="forwarding.established"),
+    ],
+    ids=["a line", "less than a tenth", "four sizes", "time-outs", "a metric nobody watches"],
+)
+def test_other_curves_have_none(quiet: list[Series]) -> None:
+    assert jumps(quiet) == ()
+
+
+@pytest.mark.parametrize("axis", ["services", "endpoints_per_service"])
+def test_the_panel_marks_it(axis: str) -> None:
+    series = curve(factor=0.5, axis=axis)
+    (panel,) = line_panels([summary_of(each) for each in series], "sync time", jumps=jumps(series))
+    assert isinstance(panel, LinePanel)
+    assert panel.marks == (Mark("iptables", 800, 1200),)
+    (plain,) = line_panels([summary_of(each) for each in series], "sync time")
+    assert plain.marks == ()
+    assert (
+        panel_svg(panel, [panel], "a").count("stroke-dasharray")
+        == panel_svg(plain, [plain], "a").count("stroke-dasharray") + 1
+    )
