@@ -49,8 +49,9 @@ class Jump:
         scenario = SCENARIOS.get(self.key.scenario, self.key.scenario)
         where = scenario if self.key.position == "none" else f"{scenario}, {POSITIONS[self.key.position].lower()}"
         sign = "+" if self.step.relative > 0 else MINUS
+        percent = f"{sign}{100 * abs(self.step.relative):.0f} %"
         return (
-            f"{mode_name(self.key.mode)}, {WATCHED[self.key.metric]} ({where}): {sign}{100 * abs(self.step.relative):.0f} % "
+            f"{mode_name(self.key.mode)}, {WATCHED[self.key.metric]} ({where}): {percent} "
             f"between {self.step.after:,.0f} and {self.step.before:,.0f} {noun}"
         )
 

@@ -43,7 +43,8 @@ def test_a_change_of_ways_is_found_where_it_is() -> None:
     assert words == "iptables, the control loop's sync (One Service added to N"
     percent, place = size.split(" between ")
     assert place == "800 and 1,200 Services"
-    assert -0.75 < float(percent.replace("\N{MINUS SIGN}", "-").rstrip(" %")) / 100 < -0.5
+    # From 44 to 28 ms, on lines of one slope: 30 and 15 µs per Service do not share one, so the level differs a little.
+    assert -0.65 < float(percent.replace("\N{MINUS SIGN}", "-").rstrip(" %")) / 100 < -0.45
 
 
 def test_endpoints_are_an_axis_too() -> None:
