@@ -155,3 +155,16 @@ def test_wall_clock_pages_do_not_warn(tmp_path: Path) -> None:
     text = write_report(folder.path).read_text()
     assert "wall clock: real time on this machine" in text
     assert "instruction clock" not in text
+
+
+def test_a_jump_is_told_at_the_top(tmp_path: Path, text: str) -> None:
+    frame = synthetic_frame(connects=2, sizes=(200, 400, 800, 1200, 1600), repetitions=4)
+    large = (frame["metric"] == "sync.end_to_end") & (frame["mode"] == "iptables") & (frame["services"] > 1000)
+    frame.loc[large, "value"] = frame.loc[large, "value"] * 4
+    page = write_report(
+        synthetic_run(tmp_path, frame[frame["metric"] == "sync.end_to_end"], matrix=[]).path
+    ).read_text()
+    told = re.findall(r"<li>(iptables, sync latency \(One Service added to N, last rule\): [^<]*)</li>", page)
+    assert len(told) == 1
+    assert told[0].endswith("% between 800 and 1,200 Services")
+    assert "Jumps on the way" not in text
