@@ -130,14 +130,17 @@ def full(records: Sequence[SummaryRecord], caption: str, *, metric: bool = False
 def best_of(records: Sequence[SummaryRecord]) -> set[SummaryRecord]:
     """Return the record with the lowest median and all whose intervals overlap its interval; empty if unknown.
 
-    Overlap is the cautious reading: what might be equal is not ranked.
+    Overlap is the cautious reading: what might be equal is not ranked. One repetition has no interval, so it leaves
+    unknown who leads.
     """
     known = [record for record in records if not record.bounded(0.5)]
     if len(records) < 2 or not known:  # noqa: PLR2004 - nothing to compare with
         return set()
-    lowest = min(known, key=lambda record: record.median)
-    reach = lowest.median if lowest.ci_high is None else lowest.ci_high
-    return {record for record in known if (record.median if record.ci_low is None else record.ci_low) <= reach}
+    lows = {record: record.ci_low for record in known if record.ci_low is not None}
+    reach = min(known, key=lambda record: record.median).ci_high
+    if reach is None or len(lows) < len(known):
+        return set()
+    return {record for record, low in lows.items() if low <= reach}
 
 
 def _merged(rows: Sequence[tuple[Cell, ...]], columns: int) -> tuple[tuple[Cell, ...], ...]:

@@ -119,7 +119,7 @@ def crossings(series: Sequence[Series], question: Question) -> tuple[str, ...]:
             continue  # there are no logarithms of such values to compare
         result = crossover(np.array(sizes, dtype=np.float64), left, right)
         (kept if result.outcome is Outcome.NONE else lines).append(_crossing_words(result, first, second))
-    return (*lines, *([f"No crossing: {'; '.join(kept)}"] if kept else []))
+    return (*lines, *([f"No crossing, and wherever told apart {'; '.join(kept)}"] if kept else []))
 
 
 def slopes(series: Sequence[Series]) -> list[str]:
@@ -175,6 +175,8 @@ def _winner_cell(records: Sequence[SummaryRecord]) -> Cell:
     others = [record for record in records if record is not first]
     if not others:
         return Cell(name, f"{value}\nnothing to compare with", title, mode=first.mode)
+    if not best:
+        return Cell(DASH, f"one repetition\nlowest: {name} {value}", title)
     second = min(others, key=lambda record: (record.bounded(0.5), record.median))
     return Cell(name, f"{value}\nnext {_beside(first, second, records)}", title, mode=first.mode, best=True)
 
@@ -224,7 +226,10 @@ def _winner_name(records: Sequence[SummaryRecord]) -> str:
         return f"no clear winner between {join([_name(record, records) for record in best])}"
     if best:
         return _name(best[0], records)
-    return _name(records[0], records) + " (alone)" if len(records) == 1 else "nobody (time-outs)"
+    if len(records) == 1:
+        return _name(records[0], records) + " (alone)"
+    timed_out = all(record.bounded(0.5) for record in records)
+    return "nobody (time-outs)" if timed_out else "not known (one repetition)"
 
 
 def _span(sizes: Sequence[int]) -> str:
@@ -263,7 +268,7 @@ def _crossing_words(result: Crossover, first: str, second: str) -> str:
         return f"{one} and {two} were not told apart up to {result.up_to:,.0f} Services"
     if result.outcome is Outcome.NONE:
         winner, loser = (one, two) if result.first_lower else (two, one)
-        return f"{winner} leads {loser} up to {result.up_to:,.0f}"
+        return f"{winner} is below {loser} up to {result.up_to:,.0f}"
     return "; ".join(
         f"{one if each.first_lower_after else two} overtakes {two if each.first_lower_after else one} at about "
         f"{each.at:,.0f} Services (95 %: {each.low:,.0f} to {each.high:,.0f})"

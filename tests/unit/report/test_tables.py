@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -70,6 +71,9 @@ def test_the_best_are_those_that_may_be_equal() -> None:
     assert best_of([SLOW, FAST, TIED]) == {FAST, TIED}
     assert best_of([SLOW, TIMED_OUT]) == {SLOW}
     assert best_of([SLOW]) == set()
+    once = make_record(mode="ipvs", median=50e6, ci_low=None, ci_high=None)
+    assert best_of([SLOW, once]) == set()
+    assert best_of([FAST, replace(SLOW, ci_low=None, ci_high=None)]) == set()
     assert best_of([TIMED_OUT, TIMED_OUT]) == set()
 
 

@@ -27,7 +27,7 @@ def test_the_crossover_holds_the_truth(data: ReportData) -> None:
     assert title == "Syncs fastest (one Service added)"
     # The synthetic lines meet at (41 - 28) ms / (95 - 12) µs = 157 Services; log-log lines between sizes bend that.
     assert lines[0].startswith("IPVS overtakes iptables at about 1")
-    assert lines[-1] == "No crossing: iptables leads userspace up to 10,000"
+    assert lines[-1] == "No crossing, and wherever told apart iptables is below userspace up to 10,000"
 
 
 def test_the_slope_of_iptables_holds_the_truth(data: ReportData) -> None:
@@ -75,6 +75,18 @@ def test_a_time_out_loses_by_at_least() -> None:
 
 def test_a_mode_alone_wins_nothing() -> None:
     assert cells(FAST) == [("IPVS", "50 ms\nnothing to compare with")]
+
+
+def test_one_repetition_names_no_winner() -> None:
+    once = [
+        make_record(mode=mode, median=value, ci_low=None, ci_high=None, n=1, repetitions=1)
+        for mode, value in (("ipvs", 50e6), ("iptables", 100e6))
+    ]
+    assert cells(*once) == [("\N{EN DASH}", "one repetition\nlowest: IPVS 50 ms")]
+    empty = gather(synthetic_frame(connects=1).iloc[:0], manifest_from_dict(synthetic_manifest(), "synthetic"))
+    assert verdict(replace(empty, records=tuple(once))).lines == (
+        "Syncs fastest (one Service added): not known (one repetition) at 1,000 Services.",
+    )
 
 
 def test_without_records_there_is_no_table() -> None:
