@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # Nominal chance that a gate between equal runs finds anything at all. The true one is held below 1 % by
 # simulation; it is greater than nominal where the points' spreads are less alike than the model of
 # ``moderate`` takes them to be.
-FAMILY_ALPHA = 0.003
+FAMILY_ALPHA = 0.0015
 INCONCLUSIVE_SHARE = 0.25  # of a metric's points that may be too noisy
 EQUAL_ALPHA = 0.05  # per comparison, of calling a change beyond the threshold "same"
 # A loop that waits spends 0 or 0.1 ms in a second, by luck of a timer; no ratio can be taken of that.

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import orjson
 
+from proxybench import scratch
 from proxybench.errors import LabError
 from proxybench.kube.certificate import Certificate, make_certificate
 
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+FOLDER_PREFIX = "proxybench-api-"
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 5.0
 _LOG_TAIL = 2000  # characters of its standard error in an error message
@@ -43,14 +42,14 @@ class ApiServerProcess:
     ) -> None:
         """Start it and wait until it answers."""
         self.token = token or secrets.token_urlsafe(32)
-        self._folder = Path(tempfile.mkdtemp(prefix="proxybench-api-"))
+        self._folder = scratch.make(FOLDER_PREFIX)
         self._log = self._folder / "log"
         made = make_certificate(["127.0.0.1", *addresses])
         self.ca_pem = made.certificate.decode()
         try:
             self._process = self._start(port, made)
         except OSError as error:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            scratch.remove(self._folder)
             raise LabError(f"the API server could not be started: {error}") from error
         try:
             self.port, self.tls_port = self._wait(time.monotonic() + start_seconds)
@@ -84,7 +83,7 @@ class ApiServerProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        scratch.remove(self._folder)
 
     def __enter__(self) -> Self:
         return self

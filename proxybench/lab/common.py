@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxybench import scratch
 from proxybench.agent.build import build_zipapp
 from proxybench.errors import LabError
 from proxybench.hosts.inventory import ApiAccess, Inventory, Node, SshTarget
-from proxybench.lab import topology
+from proxybench.lab import leftovers, topology
 from proxybench.lab.node_script import IPTABLES, Paths
 from proxybench.lab.sshd import USERS, Key, make_key, sshd_config
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from proxybench.model import ClockKind, LabKind
 
 IPTABLES_BACKEND = "legacy"
-STATE_PREFIX = "proxybench-lab."
 
 
 @dataclass(frozen=True)
@@ -45,13 +44,9 @@ class Prepared:
 
 
 def make_state_folder() -> Path:
-    """Make the folder of a new lab; only its owner can read it."""
-    return Path(tempfile.mkdtemp(prefix=STATE_PREFIX))
-
-
-def remove_state_folder(state: Path) -> None:
-    """Remove a lab's folder and all in it."""
-    shutil.rmtree(state, ignore_errors=True)
+    """Make the folder of a new lab; only its owner can read it. What killed owners left goes first."""
+    leftovers.sweep()
+    return scratch.make(leftovers.STATE_PREFIX)
 
 
 def prepare(state: Path, system: System, layout: Topology) -> Prepared:

@@ -9,14 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxybench import scratch
 from proxybench.errors import LabError
-from proxybench.lab import process
+from proxybench.lab import leftovers, process
 from proxybench.lab.artifacts import cache_folder
 from proxybench.lab.inventory_file import from_json, known_hosts, ssh_config
 
@@ -65,22 +65,22 @@ def shell(node: str) -> int:
         raise LabError(f"no node is called {node}; there are {', '.join(names)}")
     if not shutil.which("ssh"):
         raise LabError("ssh is not installed; `apt-get install openssh-client` brings it")
-    with tempfile.TemporaryDirectory(prefix="proxybench-ssh.") as scratch:
-        keys, config = Path(scratch) / "known_hosts", Path(scratch) / "config"
+    with scratch.folder(leftovers.SSH_PREFIX) as folder:
+        keys, config = folder / "known_hosts", folder / "config"
         keys.write_text(known_hosts(inventory))
         config.write_text(ssh_config(inventory, keys))
         return subprocess.run(["ssh", "-F", str(config), node], check=False).returncode
 
 
 def down() -> bool:
-    """Remove the lab; return False when there was none."""
+    """Remove the lab, and what killed ones left; return False when there was none."""
     with _lock(_folder()):
         found = _read()
-        if found is None:
-            return False
-        _end(found[0])
-        _state().unlink(missing_ok=True)
-        return True
+        if found is not None:
+            _end(found[0])
+            _state().unlink(missing_ok=True)
+        leftovers.sweep()
+        return found is not None
 
 
 def _folder() -> Path:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
 
+from proxybench import scratch
 from proxybench.errors import LabError
 from proxybench.hosts.inventory import ApiAccess
 from proxybench.kube.serve_process import ApiServerProcess
 from proxybench.lab import artifacts, common, node_script, process, topology
+from proxybench.lab.leftovers import cgroup_name, remove_cgroups
 from proxybench.model import LabKind
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from proxybench.lab.common import Settings
 
 _UP_LIMIT = 60.0
-_CLEAN_LIMIT = 20.0
 # Everything started below dies when this one does: the PID namespace's process 1 is killed with it, and the rest with
 # process 1. The mount namespace keeps the nodes' names, /run and /etc/passwd from being seen outside.
 _CONTAINED = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
@@ -70,7 +71,7 @@ class NetnsLab:
             self._api = None
         if self.state:
             remove_cgroups(cgroup_name(self.state))
-            common.remove_state_folder(self.state)
+            scratch.remove(self.state)
             self.state = None
 
     def _build(self, system: System) -> Inventory:
@@ -125,23 +126,3 @@ class NetnsLab:
             time.sleep(0.05)
         found: dict[str, int] = json.loads(ready.read_text())
         return found
-
-
-def cgroup_name(state: Path) -> str:
-    """Return the name of the lab's cgroup: one per lab, so that two can run side by side."""
-    return f"proxybench-{state.name.removeprefix(common.STATE_PREFIX)}"
-
-
-def remove_cgroups(name: str) -> None:
-    """Remove a lab's cgroup and those below it, wherever the host mounts them (in a mount of our own)."""
-    script = (
-        'm=$(mktemp -d) && mount -t cgroup2 cgroup "$m" && cd "$m" && [ -d "$0" ] && '
-        'for i in 1 2 3 4 5 6 7 8 9 10; do find "$0" -depth -type d -exec rmdir {} + 2>/dev/null && break; '
-        'sleep 0.2; done; cd /; umount "$m"; rmdir "$m"'
-    )
-    subprocess.run(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, name],
-        check=False,
-        timeout=_CLEAN_LIMIT,
-        capture_output=True,
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,19 @@ def start(argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     The kernel kills it when the thread that started it dies, however that happens; so start it from the main
     thread. A session of its own keeps a Ctrl-C at the terminal from reaching it before we do.
     """
-    guarded = ["setpriv", "--pdeathsig", "KILL", "--", *argv]
     with log.open("ab") as output:
-        return subprocess.Popen(guarded, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        return subprocess.Popen(
+            guarded(argv), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+
+
+def guarded(argv: Sequence[str]) -> list[str]:
+    """Return the command that runs ``argv`` as long as this process lives.
+
+    Who dies between the fork and the request to the kernel would be missed: so the parent is looked at once more.
+    """
+    orphan = 'test "$PPID" = "$0" && exec "$@"'
+    return ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", orphan, str(os.getpid()), *argv]
 
 
 def wait_dead(process: subprocess.Popen[bytes]) -> None:

@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from proxybench import scratch
+from proxybench.lab import leftovers, process
 from proxybench.lab.artifacts import System, cache_folder
 from proxybench.model import ClockKind
 
@@ -77,14 +78,16 @@ def kvm_boots(system: System) -> bool:
 
 def _try_kvm(system: System) -> bool:
     # The first root fails to find its script and says so: a kernel that got that far has booted.
-    with tempfile.TemporaryDirectory(prefix="proxybench-kvm.") as scratch:
-        first = Path(scratch) / "initramfs"
-        first.write_bytes(system.initramfs(Path(scratch) / "script"))
-        (Path(scratch) / "script").write_text(f"echo '{_MARK}'; exec /bin/sh -c 'echo o > /proc/sysrq-trigger'\n")
-        console = Path(scratch) / "console"
+    with scratch.folder(leftovers.KVM_PREFIX) as folder:
+        first = folder / "initramfs"
+        first.write_bytes(system.initramfs(folder / "script"))
+        (folder / "script").write_text(f"echo '{_MARK}'; exec /bin/sh -c 'echo o > /proc/sysrq-trigger'\n")
+        console = folder / "console"
         machine = Machine(system.kernel, first, console, "kvm", ClockKind.WALL, 0, 512)
         argv = command(machine)
         del argv[argv.index("-netdev") :]
         with contextlib.suppress(subprocess.TimeoutExpired, FileNotFoundError):
-            subprocess.run(argv, timeout=_KVM_LIMIT, check=False, stdin=subprocess.DEVNULL, capture_output=True)
+            subprocess.run(
+                process.guarded(argv), timeout=_KVM_LIMIT, check=False, stdin=subprocess.DEVNULL, capture_output=True
+            )
         return console.exists() and _MARK in console.read_text(errors="replace")

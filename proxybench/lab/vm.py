@@ -7,6 +7,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+from proxybench import scratch
 from proxybench.errors import LabError
 from proxybench.hosts.inventory import ApiAccess
 from proxybench.kube.serve_process import ApiServerProcess
@@ -75,7 +76,7 @@ class VmLab:
             self._api.stop()
             self._api = None
         if self.state:
-            common.remove_state_folder(self.state)
+            scratch.remove(self.state)
             self.state = None
 
     def console(self) -> str:

@@ -18,6 +18,7 @@ from proxybench.agent.requests import Connect, Target
 from proxybench.errors import ConnectionLostError, LabError
 from proxybench.hosts.fleet import Fleet
 from proxybench.lab.common import Settings
+from proxybench.lab.leftovers import cgroup_name
 from proxybench.lab.netns import NetnsLab
 from proxybench.model import ClockKind
 from tests.lab.labs import (
@@ -49,7 +50,8 @@ HOME = Path(__file__).parents[2]
 HOLDER = """
 import signal, sys
 from proxybench.lab.common import Settings
-from proxybench.lab.netns import NetnsLab, cgroup_name
+from proxybench.lab.leftovers import cgroup_name
+from proxybench.lab.netns import NetnsLab
 from proxybench.model import ClockKind
 lab = NetnsLab(Settings(ClockKind.WALL, "none"))
 lab.up()
@@ -180,9 +182,12 @@ def test_nothing_of_this_machine_changes_and_nothing_is_left(lab: tuple[NetnsLab
     assert root_network() == before
 
 
-def test_nothing_but_its_folder_is_left_when_its_holder_is_killed() -> None:
+def test_nothing_but_its_folder_is_left_when_its_holder_is_killed(tmp_path: Path) -> None:
     before = root_network()
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True, cwd=HOME)
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True, cwd=HOME, env=environment
+    )
     try:
         assert holder.stdout
         state, group = holder.stdout.readline().split()
@@ -240,6 +245,42 @@ def test_ctrl_c_during_a_step_ends_with_130_and_leaves_nothing(tmp_path: Path) -
     assert processes_naming(str(scratch)) == {}
     assert list(scratch.iterdir()) == []
     assert cgroups(group) == []
+    assert root_network() == before
+
+
+def test_a_killed_run_leaves_what_the_next_lab_removes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, scratch = tmp_path / "experiment.yaml", tmp_path / "scratch"
+    file.write_text(EXPERIMENT)
+    scratch.mkdir()
+    before = root_network()
+    run = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "run", str(file), "--out", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=HOME,
+        env={**os.environ, "TMPDIR": str(scratch)},
+    )
+    try:
+        _await_control_loop(run)
+        below = descendants(run.pid)
+    finally:
+        run.kill()
+        run.communicate(timeout=20)
+    assert eventually(lambda: [pid for pid in below if Path(f"/proc/{pid}").exists()]) == []
+    state = next(scratch.glob("proxybench-lab.*"))
+    assert sorted(path.name[:15] for path in scratch.iterdir()) == ["proxybench-api-", "proxybench-lab."]
+    assert cgroups(cgroup_name(state)) == [cgroup_name(state)]
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    lab = NetnsLab(WALL)
+    try:
+        lab.up()
+        assert not state.exists()
+        assert cgroups(cgroup_name(state)) == []
+    finally:
+        lab.down()
+    assert list(scratch.iterdir()) == []
+    assert mounts_naming(str(scratch)) == []
     assert root_network() == before
 
 

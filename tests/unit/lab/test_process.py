@@ -74,6 +74,15 @@ def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     assert state in {"", "Z"}
 
 
+def test_it_does_not_start_when_that_process_is_gone_already(tmp_path: Path) -> None:
+    argv = process.guarded(["touch", str(tmp_path / "ran")])
+    other = [sys.executable, "-c", "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)", *argv]
+    assert subprocess.run(other, check=False, timeout=20).returncode == 1
+    assert list(tmp_path.iterdir()) == []
+    assert subprocess.run(argv, check=False, timeout=20).returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["ran"]
+
+
 def _state(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
