@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -247,7 +249,16 @@ class ReferenceProxier:
             return False  # it does not listen yet
 
     def _tail(self) -> str:
-        return " | ".join(self.log().strip().splitlines()[-_LOG_LINES:]) or "it wrote no log"
+        return " | ".join(map(_said, self.log().strip().splitlines()[-_LOG_LINES:])) or "it wrote no log"
+
+
+def _said(line: str) -> str:
+    """Return the error of a logged event in its own words; any other line as it is."""
+    with contextlib.suppress(ValueError):
+        event = json.loads(line)
+        if isinstance(event, dict) and isinstance(event.get("error"), str):
+            return str(event["error"])
+    return line
 
 
 def parse_figures(text: str) -> LoopFigures:

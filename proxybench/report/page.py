@@ -131,12 +131,13 @@ def _not_measured(manifest: Manifest) -> list[str]:
         who = "No mode" if each.mode is None else mode_name(each.mode)
         where = "" if each.services is None else f" at {count(each.services, 'Service')}"
         lines.append(f"{who}{where}: {each.reason}")
+    told = {(each.mode, each.services, each.reason) for each in manifest.not_measured}
     for step in manifest.matrix:
-        if step.state in {"failed", "skipped"}:
+        repetition = f"repetition {step.repetition}"
+        known = (step.cell.mode, step.cell.services, f"{repetition}: {step.problem}") in told
+        if step.state in {"failed", "skipped"} and not known:
             where = f"{mode_name(step.cell.mode)} at {count(step.cell.services, 'Service')}"
-            lines.append(
-                f"{where}, repetition {step.repetition + 1}, {step.state}: {step.problem or 'no reason given'}"
-            )
+            lines.append(f"{where}, {repetition}, {step.state}: {step.problem or 'no reason given'}")
     return lines
 
 

@@ -233,6 +233,16 @@ def test_a_loop_that_dies_is_told_with_its_last_words() -> None:
     assert said(caught) == "node-a: the control loop ended with 2: two | three | four | five | six"
 
 
+def test_a_failed_sync_is_told_in_its_own_words() -> None:
+    event = b'{"event": "sync-failed", "elapsed_ns": 7, "error": "iptables-restore ended with code 4: line 7 failed"}'
+    rig = Rig(Get(f"{FOLDER}/log", b"plain\n{not json\n[1]\n" + event))
+    rig.then((HEALTH, AgentError("refused")), ("alive 7", Life(alive=False, code=2)))
+    with pytest.raises(ProxierError) as caught:
+        rig.proxier.ready(5)
+    words = "plain | {not json | [1] | iptables-restore ended with code 4: line 7 failed"
+    assert said(caught) == f"node-a: the control loop ended with 2: {words}"
+
+
 def test_a_loop_that_never_syncs_is_told() -> None:
     rig = Rig(Get(f"{FOLDER}/log", b""))
     rig.then(*[(HEALTH, Response(503)), ("alive 7", Life())] * 3)

@@ -181,7 +181,7 @@ def synthetic_manifest(clock: str = "instructions", **changes: Any) -> dict[str,
         "matrix": [
             {
                 "index": index,
-                "repetition": index // len(order),
+                "repetition": index // len(order) + 1,
                 "cell": order[(index + index // len(order)) % len(order)],
                 "state": "failed" if index == 31 else "done",
                 "seconds": 9.25 + index % 4,
