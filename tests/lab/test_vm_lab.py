@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import time
 import uuid
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +26,10 @@ from proxybench.lab import qemu
 from proxybench.lab.common import Settings
 from proxybench.lab.vm import VmLab
 from proxybench.model import ClockKind, LabKind, Position
+from proxybench.results.folder import open_run
 from proxybench.runner.bench import address_plan
 from tests.lab import kube_proxy
-from tests.lab.labs import agents_on, check_api, eventually, processes_naming, root_network
+from tests.lab.labs import agents_on, check_api, descendants, eventually, processes_naming, root_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +74,16 @@ measure:
   cpu: {idle: 1s}
   forwarding: {connections: 20, warmup: 5, established: 20}
 load: {rate: 20, users: 2, duration: 2s}
+"""
+
+ENDLESS = """\
+version: 1
+name: endless
+target: {lab: {kind: vm, clock: instructions, shards: 1}}
+modes: [ipvs]
+scale: {services: [10]}
+repetitions: 20
+measure: {sync: {scenarios: [cold-start]}, cpu: {idle: 5s}}
 """
 
 
@@ -189,6 +202,53 @@ def test_a_run_from_experiment_to_report(tmp_path: Path) -> None:
     assert eventually(lambda: processes_naming(str(scratch))) == {}
     assert list(scratch.iterdir()) == []
     assert root_network() == before
+
+
+@pytest.mark.parametrize(
+    ("sign", "kept"),
+    [("booting the guest", 0), ("repetition 1: done in", 1)],
+    ids=["while the guests boot", "after the first repetition"],
+)
+def test_ctrl_c_ends_with_130_keeps_what_is_done_and_leaves_nothing(tmp_path: Path, sign: str, kept: int) -> None:
+    file, scratch, out = tmp_path / "endless.yaml", tmp_path / "scratch", tmp_path / "out"
+    file.write_text(ENDLESS)
+    scratch.mkdir()
+    before = root_network()
+    run = subprocess.Popen(
+        [sys.executable, "-c", "from proxybench.cli.main import entry; entry()", "run", str(file), "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=HOME,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        start_new_session=True,
+    )
+    try:
+        assert run.stderr
+        said = [*takewhile(lambda line: sign not in line, run.stderr)]
+        time.sleep(1.0)  # into the boot, or the next repetition
+        below = descendants(run.pid)
+        assert any(qemu.BINARY in command for command in below.values())
+        run.send_signal(signal.SIGINT)
+        said += run.communicate(timeout=60)[1].splitlines()
+    finally:
+        run.kill()
+        run.communicate(timeout=20)
+    assert run.returncode == 130, said
+    assert not any("Traceback" in line for line in said)
+    assert eventually(lambda: [pid for pid in below if Path(f"/proc/{pid}").exists()]) == []
+    assert processes_naming(str(scratch)) == {}
+    assert list(scratch.iterdir()) == []
+    assert root_network() == before
+    matrix: list[dict[str, object]] = []
+    repetitions: set[int] = set()
+    for written in out.glob("endless/2*/manifest.json"):
+        manifest = json.loads(written.read_text())
+        assert manifest["state"] == "interrupted"
+        matrix += manifest["matrix"]
+        repetitions |= set(open_run(written.parent).samples(["repetition"])["repetition"])
+    assert [step["repetition"] for step in matrix if step["state"] == "done"] == [*range(1, kept + 1)]
+    assert repetitions == {*range(1, kept + 1)}
 
 
 @pytest.mark.skipif(not kube_proxy.BINARY, reason="PROXYBENCH_KUBE_PROXY names no kube-proxy binary")
