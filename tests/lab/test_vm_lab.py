@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from junitparser import JUnitXml
 
 from proxybench.agent.requests import Await, Connect, Target
 from proxybench.hosts.fleet import Fleet
@@ -202,6 +203,18 @@ def test_a_run_from_experiment_to_report(tmp_path: Path) -> None:
     assert eventually(lambda: processes_naming(str(scratch))) == {}
     assert list(scratch.iterdir()) == []
     assert root_network() == before
+
+
+def test_the_ipvs_plane_passes_its_own_tests_in_a_guest(fleet: Fleet) -> None:
+    # They skip on a kernel without IPVS, as most machines' own is not to be touched; here none may.
+    script = (
+        f"cd {HOME} && PYTHONDONTWRITEBYTECODE=1 {sys.executable} -m pytest -q -rs -p no:cacheprovider"
+        " --junitxml=/run/ipvs.xml tests/lab/test_ipvs_plane.py"
+    )
+    done = fleet["node1"].run(["sh", "-c", script], timeout=240, check=False)
+    assert done.code == 0, done.stdout + done.stderr
+    suites = JUnitXml.fromstring(fleet["node1"].run(["cat", "/run/ipvs.xml"]).stdout.encode())
+    assert (suites.tests >= 4, suites.skipped, suites.failures, suites.errors) == (True, 0, 0, 0), done.stdout
 
 
 @pytest.mark.parametrize(
