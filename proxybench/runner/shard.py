@@ -111,6 +111,7 @@ class Shard:
         if not self._experiment.warmup:
             proxier = self._experiment.proxier
             modes = dict.fromkeys(step.cell.mode for step in steps)
+            self._progress.note(f"starting {', '.join(modes)} once, unmeasured")
             periods = (proxier.min_sync_period, proxier.sync_period)
             for problem in warm_up(modes, periods, lambda: self._proxiers(bench), whole):
                 self._progress.note(problem)

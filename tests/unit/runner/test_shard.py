@@ -128,5 +128,5 @@ def test_a_warm_up_takes_each_cell_once_and_books_nothing(
     assert told.notes == (
         [f"warming up: {mode}, 10 Services, unmeasured" for mode in MODES[:2]]
         if warmup
-        else ["iptables: the warm-up failed: no module"]
+        else ["starting iptables, ipvs once, unmeasured", "iptables: the warm-up failed: no module"]
     )
