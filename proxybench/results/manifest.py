@@ -21,7 +21,10 @@ StepState = Literal["pending", "done", "failed", "skipped"]
 
 @dataclass(frozen=True)
 class Step:
-    """One place in the order in which the matrix was walked; ``seconds`` by the orchestrator's clock."""
+    """One place in the order in which the matrix was walked; ``seconds`` by the orchestrator's clock.
+
+    ``index`` and ``repetition`` count from 1.
+    """
 
     index: int
     repetition: int

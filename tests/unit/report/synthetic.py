@@ -180,7 +180,7 @@ def synthetic_manifest(clock: str = "instructions", **changes: Any) -> dict[str,
         "experiment": {"version": 1, "name": "scale", "modes": list(MODES), "repetitions": 5},
         "matrix": [
             {
-                "index": index,
+                "index": index + 1,
                 "repetition": index // len(order) + 1,
                 "cell": order[(index + index // len(order)) % len(order)],
                 "state": "failed" if index == 31 else "done",

@@ -134,6 +134,12 @@ def test_figures_are_described(page: Page) -> None:
     )
 
 
+def test_steps_and_repetitions_have_the_manifests_numbers(run: RunFolder, text: str) -> None:
+    rows = re.findall(r'<tr><th scope="row" class="n">(\d+)</th><td class="n">(\d+)</td>', text)
+    assert rows == [(str(step.index), str(step.repetition)) for step in run.manifest.matrix]
+    assert rows[0] == ("1", "1")
+
+
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     frame = synthetic_frame(connects=2, sizes=(10,), repetitions=1)
     folder = synthetic_run(tmp_path, frame[frame["metric"] == "sync.end_to_end"], conformance=[], matrix=[])
