@@ -20,7 +20,7 @@ from tests.unit.report.synthetic import MODES, SIZES, synthetic_frame, synthetic
 
 SAMPLES = 10_000_000
 REPETITIONS = 5
-PER_CELL = 11  # series of the synthetic frame that hold one sample per connect
+PER_CELL = 10  # series of the synthetic frame that hold one sample per connect
 SECONDS, GIB = 20.0, 1.5
 
 

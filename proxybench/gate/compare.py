@@ -149,7 +149,7 @@ class Outcome:
         words = ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items() if count)
         undecided = self.undecided_metrics()
         tail = f"; undecided: {', '.join(undecided)}" if undecided else ""
-        return f"{total} judged at {self.threshold:.3g} of the base: {words}{tail}"
+        return f"{total} judged at {_percent(self.threshold)} of the base: {words}{tail}"
 
 
 def is_judged(metric: str, clock: str, only: Collection[str] = ()) -> bool:
@@ -305,7 +305,7 @@ def _verdict(item: Comparison, ratio: float, width: float, error: _Error) -> Com
     margin = t_quantile(1 - EQUAL_ALPHA, error.degrees) * error.size
     if abs(ratio) + margin < limit:
         return item  # noisy, but too near to no change for one of the threshold's size (two one-sided tests)
-    reason = f"too noisy to show {item.threshold:.3g}: detects {_share(width):.3g}"
+    reason = f"too noisy to show {_percent(item.threshold)}: the interval is ±{_percent(_share(width))}"
     return replace(item, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 
@@ -322,3 +322,7 @@ def _with_censoring(item: Comparison, base: Replicates, new: Replicates) -> Comp
 
 def _share(log_ratio: float) -> float:
     return float(np.expm1(min(log_ratio, 50.0)))  # e^50 is more than any threshold, and no overflow
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:,.3g} %"

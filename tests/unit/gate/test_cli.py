@@ -56,14 +56,14 @@ def test_a_process_of_its_own_ends_with_1(make_run: MakeRun) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (1, "")
-    assert "9 judged at 0.01 of the base: 1 regressed, 8 same" in done.stdout
+    assert "9 judged at 1 % of the base: 1 regressed, 8 same" in done.stdout
 
 
 def test_equal_runs_pass(proxybench: Run, make_run: MakeRun) -> None:
     base, new = make_run(1), make_run(2)
     done = proxybench("gate", new, "--baseline", base)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "9 judged at 0.01 of the base: 9 same" in done.stdout
+    assert "9 judged at 1 % of the base: 9 same" in done.stdout
 
 
 def test_two_per_cent_on_one_metric_are_found_and_named_everywhere(
@@ -109,7 +109,7 @@ def test_too_noisy_to_tell_is_inconclusive(proxybench: Run, make_run: MakeRun) -
     base, new = make_run(1, noise=0.05), make_run(2, noise=0.05)
     done = proxybench("gate", new, "--baseline", base)
     assert done.returncode == 4
-    assert "too noisy to show 0.01" in " ".join(done.stdout.split())
+    assert "too noisy to show 1 %" in " ".join(done.stdout.split())
 
 
 def test_a_run_that_goes_on_is_no_side_of_a_gate(proxybench: Run, make_run: MakeRun) -> None:
@@ -154,7 +154,7 @@ def test_the_wall_clock_judges_idle_time_too_at_five_per_cent(proxybench: Run, m
     new = make_run(2, clock=ClockKind.WALL, slower=slower)
     done = proxybench("gate", new, "--baseline", base)
     assert done.returncode == 1
-    assert "12 judged at 0.05 of the base: 1 regressed, 11 same" in done.stdout
+    assert "12 judged at 5 % of the base: 1 regressed, 11 same" in done.stdout
     by_instructions = make_run(3, slower=slower)
     assert proxybench("gate", by_instructions, "--baseline", make_run(4)).returncode == 0
 

@@ -53,7 +53,7 @@ def test_sure_but_small_is_the_same_and_large_but_unsure_is_not_decided() -> Non
     assert only([1000.0] * 3, [1008.0] * 3).verdict is Verdict.SAME
     unsure = only([1000.0, 1050.0, 950.0], [1030.0, 1080.0, 990.0])
     assert unsure.verdict is Verdict.INCONCLUSIVE
-    assert unsure.reason.startswith("too noisy to show 0.01: detects ")
+    assert unsure.reason.startswith("too noisy to show 1 %: the interval is ±")
 
 
 def test_one_wild_repetition_is_no_regression() -> None:
