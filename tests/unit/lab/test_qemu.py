@@ -12,13 +12,9 @@ from proxybench.lab.qemu import Machine, command, kvm_boots
 from proxybench.model import ClockKind
 
 BEFORE = ["qemu-system-x86_64", "-M", "pc", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
+KERNEL = ["-kernel", "/k", "-initrd", "/i", "-append"]
+WORDS = "console=ttyS0 quiet panic=-1 random.trust_cpu=on mitigations=off nokaslr"
 AFTER = [
-    "-kernel",
-    "/k",
-    "-initrd",
-    "/i",
-    "-append",
-    "console=ttyS0 quiet panic=-1 random.trust_cpu=on mitigations=off nokaslr",
     "-serial",
     "file:/c",
     "-virtfs",
@@ -51,7 +47,8 @@ KEY = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} 6.1.0-test
 )
 def test_the_command_of_each_speed(accelerator: str, clock: ClockKind, speed: list[str]) -> None:
     machine = Machine(Path("/k"), Path("/i"), Path("/c"), accelerator, clock, 2222)
-    assert command(machine) == [*BEFORE, "-m", "3072", *speed, *AFTER]
+    words = f"{WORDS} slub_min_order=3" if clock is ClockKind.INSTRUCTIONS else WORDS
+    assert command(machine) == [*BEFORE, "-m", "3072", *speed, *KERNEL, words, *AFTER]
 
 
 def test_the_memory_is_the_machines() -> None:
