@@ -41,8 +41,8 @@ def command(machine: Machine) -> list[str]:
     words = "console=ttyS0 quiet panic=-1 random.trust_cpu=on mitigations=off nokaslr"
     if machine.clock is ClockKind.INSTRUCTIONS:
         speed = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=on,align=off", "-smp", "1"]
-        # A new page for the slab allocator costs a connection 1.6 us more. With small slabs that befell half of those
-        # through a Service, and the median jumped by 2 %; larger ones leave the usual cost as it is (docs/decisions.md).
+        # A new page for the slab allocator costs a connection 1.6 us more. With small slabs that befell half of them,
+        # and medians jumped by 2 %; larger slabs leave the usual cost as it is (docs/decisions.md).
         words += " slub_min_order=3"
     elif machine.accelerator == "kvm":
         speed = ["-accel", "kvm", "-cpu", "host", "-smp", "2"]
