@@ -162,3 +162,13 @@ def test_the_keeper_itself_says_an_error_of_ours_in_one_line(tmp_path: Path) -> 
     )
     message = "error: clock: instructions needs target.lab.kind: vm (this kernel counts real time)\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
+
+
+def test_down_removes_what_killed_owners_left(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    kept = tmp_path / "scratch/another-prefix.x"
+    for name in ("proxybench-lab.x", "proxybench-api-x", "proxybench-ssh.x", "proxybench-kvm.x", kept.name):
+        (tmp_path / "scratch" / name).mkdir(parents=True)
+        (tmp_path / "scratch" / name / "owner").touch()
+    assert not manage.down()
+    assert list((tmp_path / "scratch").iterdir()) == [kept]
