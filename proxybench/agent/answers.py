@@ -258,7 +258,7 @@ class ChangeResult:
     """The writes and what the probes saw, by one clock.
 
     ``write_start_ns``: the first byte of the first write was handed to the kernel; ``acks_ns``: the last byte of
-    each response was received; ``ack_ns`` the last of these. End-to-end latency is ``first_ns - ack_ns`` of a
+    each response reached the node; ``ack_ns`` the last of these. End-to-end latency is ``first_ns - ack_ns`` of a
     probe; it may be negative, when the data plane was faster than the acknowledgement.
     """
 

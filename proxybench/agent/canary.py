@@ -49,14 +49,14 @@ def change(fields: Fields, state: State) -> dict[str, object]:
     """Probe, send the writes, and probe on; both ends of the latency are read from this node's clock.
 
     The first write is sent once every probe has tried (for a refusal: was answered) at least once, which may
-    take ``lead_s``. A probe's
-    time-out counts from the start of the probing, which is hardly earlier than the first write.
+    take ``lead_s``; without probes at once. A probe's time-out counts from the start of the probing, which is hardly
+    earlier than the first write.
     """
     if state.api is None:
         raise OpError("the API is not known; send api first")
     lead_s = fields.number("lead_s", 0.01, 600, 5)
     writes = [Write(group, state.api) for group in fields.groups("writes")]
-    probes = [Probe(group, state.ports, must_answer=True) for group in fields.groups("probes")]
+    probes = [Probe(group, state.ports, must_answer=True) for group in fields.groups("probes", least=0)]
     fields.finish()
     writer = Writer(state.api, writes, lead_s)
     start = time.monotonic_ns()
@@ -280,6 +280,8 @@ def _run(probes: list[Probe], writer: Writer | None, start: int, lead_ns: int) -
 def _drive(probes: list[Probe], writer: Writer | None, start: int, lead_ns: int) -> None:
     for probe in probes:
         probe.start(start)
+    if writer is not None and not probes:
+        writer.start()
     while True:
         now = time.monotonic_ns()
         open_probes = [probe for probe in probes if not probe.finished(now)]

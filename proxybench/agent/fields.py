@@ -85,11 +85,11 @@ class Fields:
             raise OpError(f"{name} must be an object")
         return value
 
-    def groups(self, name: str) -> list[Fields]:
-        """Return a list of at least one object, each to be read (and finished) like a request of its own."""
+    def groups(self, name: str, least: int = 1) -> list[Fields]:
+        """Return a list of at least so many objects, each to be read (and finished) like a request of its own."""
         value = self._take(name, None)
-        if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
-            raise OpError(f"{name} must be a list of objects that is not empty")
+        if not isinstance(value, list) or len(value) < least or not all(isinstance(item, dict) for item in value):
+            raise OpError(f"{name} must be a list of objects" + (" that is not empty" if least else ""))
         return [Fields(item) for item in value]
 
     def finish(self) -> None:

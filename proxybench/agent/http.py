@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import time
 
 from proxybench.agent.fields import OpError
@@ -19,12 +20,17 @@ if TYPE_CHECKING:
     from proxybench.agent.fields import Fields
     from proxybench.agent.state import State
 
+    Messages = list[tuple[int, int, bytes]]
+
 CHUNK = 65_536
 METHODS = ("POST", "PUT", "PATCH", "DELETE")
 FIRST_ERROR = 400
 # In a body: replaced by this node's UTC time when the request is sent (RFC 3339, as long as what it replaces), so that
 # a trigger time and the control loop that reads it go by one clock.
 NOW = b"0000-00-00T00:00:00.000000000Z"
+SO_TIMESTAMPNS = 35  # asm-generic/socket.h; also the type of the message that carries the stamp
+TIMESPEC = struct.Struct("@ll")
+NS_PER_S = 1_000_000_000
 
 
 class Url:
@@ -200,18 +206,34 @@ def rfc3339(utc_ns: int) -> bytes:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)).encode() + b".%09dZ" % rest
 
 
+def arrival(messages: Messages, now: int, utc: int) -> int:
+    """Return the monotonic ns at which the kernel received what was just read, ``now`` where it gave no stamp.
+
+    ``now`` and ``utc`` are this moment by both clocks: the stamp is of the real-time clock, as recvmsg's ``messages``
+    carry it. One that lies ahead (the clock was set meanwhile) tells nothing.
+    """
+    for level, kind, data in messages:
+        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) >= TIMESPEC.size:
+            stamp: tuple[int, int] = TIMESPEC.unpack_from(data)
+            return now - max(0, utc - (stamp[0] * NS_PER_S + stamp[1]))
+    return now
+
+
 class Writer:
     """Sends writes one after the other over a connection made beforehand, never blocking.
 
     The caller waits for ``wants`` with select and then calls ``step``; so one thread both writes and probes, and
     neither a second thread nor a second process competes with the prober. Times are monotonic ns: ``start_ns`` when
-    the first byte of the first request is handed to the kernel, ``ack_ns`` when the last byte of a response was
-    received, before anything is parsed.
+    the first byte of the first request is handed to the kernel, ``ack_ns`` when the last byte of a response reached
+    this node, by the kernel's stamp. Where node and prober share a CPU with the control loop, the prober reads the
+    response long after: a sync would seem to take a part of its time only. Through TLS the time of reading is all
+    there is.
     """
 
     def __init__(self, api: Api, writes: list[Write], timeout_s: float) -> None:
         self._writes = writes
         self._blocked: tuple[type[OSError], ...] = (BlockingIOError,)
+        self._stamped = not api.url.tls
         self.sock = self._connect(api, timeout_s)
         self._unsent = memoryview(b"")
         self._received = bytearray()
@@ -264,8 +286,7 @@ class Writer:
 
     def _receive(self) -> None:
         while not self.done:
-            piece = self.sock.recv(CHUNK)
-            now = time.monotonic_ns()
+            piece, arrived_ns = self._read()
             self._received += piece
             response = parse_response(bytes(self._received), closed=not piece)
             if response is None:
@@ -274,15 +295,24 @@ class Writer:
             if response.status >= FIRST_ERROR:
                 text = " ".join(response.body.decode("utf-8", "replace").split())[:300]
                 raise OpError(f"the API answered {response.status} to {write.method} {write.path}: {text}")
-            self.ack_ns.append(now)
+            self.ack_ns.append(arrived_ns)
             self.statuses.append(response.status)
             if not self.done:
                 self._begin_next()
+
+    def _read(self) -> tuple[bytes, int]:
+        """Return what is there and when it arrived."""
+        if not self._stamped:
+            return self.sock.recv(CHUNK), time.monotonic_ns()
+        piece, messages, _, _ = self.sock.recvmsg(CHUNK, socket.CMSG_SPACE(TIMESPEC.size))
+        now, utc = time.monotonic_ns(), time.time_ns()
+        return piece, max(arrival(messages, now, utc), self.start_ns or 0)
 
     def _connect(self, api: Api, timeout_s: float) -> socket.socket:
         try:
             sock = socket.create_connection((api.url.host, api.url.port), timeout_s)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
             if api.url.tls:
                 sock = self._secure(sock, api)
         except OSError as error:

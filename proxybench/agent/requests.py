@@ -246,7 +246,8 @@ class Write:
 class Change(Request[ChangeResult]):
     """Probe, send the writes one after the other, and probe on; the answers are in the order of the probes.
 
-    ``lead_s`` bounds the connecting to the API, and then how long probes for a refusal wait for a first answer.
+    Without probes it only writes, and says when each write was acknowledged. ``lead_s`` bounds the connecting to the
+    API, and then how long probes for a refusal wait for a first answer.
     """
 
     op = "change"
@@ -257,7 +258,7 @@ class Change(Request[ChangeResult]):
     @property
     def limit_s(self) -> float:
         """Return the longest probe's time-out and what a change adds."""
-        return self.lead_s + max(probe.timeout_s for probe in self.probes) + ACK_S
+        return self.lead_s + max((probe.timeout_s for probe in self.probes), default=0.0) + ACK_S
 
     def decode(self, result: Mapping[str, Any]) -> ChangeResult:
         """Read the answer."""

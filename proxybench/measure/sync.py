@@ -1,8 +1,9 @@
 """Rule-sync latency: which change to make, how to probe for it, and what the answers mean.
 
-Every scenario after the cold start is one write (add-batch: many), sent by the agent on the client, which probes from
-before the write: both ends of a latency are read by the same clock. The canary's EndpointSlice lies in the API before
-the control loop starts, so that adding its Service is one change and one sync, and so is deleting it.
+Every scenario after the cold start is one write, sent by the agent on the client, which probes from before the write:
+both ends of a latency are read by the same clock. Of a batch the agent sends the first write and the last one. The
+canary's EndpointSlice lies in the API before the control loop starts, so that adding its Service is one change and one
+sync, and so is deleting it.
 """
 
 from __future__ import annotations
@@ -74,6 +75,11 @@ def add(canary: Canary, timeout: float) -> Change:
     return Change((Write("POST", _SERVICES, canary.service()),), (probe,))
 
 
+def write_first(service: Object) -> Change:
+    """Return the change that begins a batch: its acknowledgement is the batch's zero, and nothing is probed for."""
+    return Change((Write("POST", _SERVICES, service),), ())
+
+
 def add_last(service: Object, vip: str, endpoints: tuple[str, ...], timeout: float) -> Change:
     """Return the change that adds the last Service of a batch."""
     return Change((Write("POST", _SERVICES, service),), (appears(vip, endpoints, timeout),))
@@ -108,13 +114,14 @@ def record_cold_start(recorder: Recorder, started_ns: int, seen: AwaitResult) ->
     _record_end(recorder, Scenario.COLD_START, started_ns, seen)
 
 
-def record_change(recorder: Recorder, scenario: Scenario, result: ChangeResult) -> None:
+def record_change(recorder: Recorder, scenario: Scenario, result: ChangeResult, begun: int | None = None) -> None:
     """Record the time from the API's acknowledgement until the data plane answered for the change.
 
-    A data plane that was faster than the acknowledgement counts as 0 ns.
+    ``begun`` is the acknowledgement of a batch's first write, by the same clock; it counts then. A data plane that was
+    faster than the acknowledgement counts as 0 ns.
     """
     seen = result.probes[0]
-    _record_end(recorder, scenario, result.ack_ns, seen)
+    _record_end(recorder, scenario, result.ack_ns if begun is None else begun, seen)
     if scenario is Scenario.CHANGE_ENDPOINT and seen.last_other_ns is not None:
         stale = max(0, seen.last_other_ns - result.ack_ns)
         recorder.add(Metric.SYNC_STALE, scenario, stale, position=Position.LAST, traffic=TRAFFIC)
@@ -123,13 +130,15 @@ def record_change(recorder: Recorder, scenario: Scenario, result: ChangeResult) 
 def record_loop(recorder: Recorder, scenario: Scenario, before: LoopFigures, after: LoopFigures) -> None:
     """Record the control loop's own word: the difference of its figures around the change.
 
-    ``sync.control_loop`` is the time spent in all syncs that the change took; waits between them are not in it.
+    ``sync.control_loop`` is the time spent in all syncs that the change took; waits between them are not in it, but
+    are ``sync.wait``: how long something was known to have changed while the loop had to let its minimum period pass.
     """
     pairs = (
         (Metric.SYNC_CONTROL_LOOP, before.sync_sum, after.sync_sum),
         (Metric.SYNC_BUILD, before.build, after.build),
         (Metric.SYNC_TOOL, before.tool, after.tool),
         (Metric.SYNC_KERNEL, before.kernel, after.kernel),
+        (Metric.SYNC_WAIT, before.wait, after.wait),
     )
     for metric, earlier, later in pairs:
         if earlier is not None and later is not None:

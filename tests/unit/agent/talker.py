@@ -13,6 +13,7 @@ class Talker:
     def __init__(self, name: str) -> None:
         self.name = name
         self.hang_up = False
+        self.served = 0
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port: int = self.listener.getsockname()[1]
         self._held: list[socket.socket] = []
@@ -26,6 +27,7 @@ class Talker:
                 if self.name:
                     with contextlib.suppress(OSError):
                         sock.sendall(f"{self.name} 127.0.0.1 1\n".encode())
+                        self.served += 1
                 if self.name or self.hang_up:
                     sock.close()
                 else:

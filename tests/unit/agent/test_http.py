@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import re
+import socket
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxybench.agent.fields import OpError
-from proxybench.agent.http import Api, Url, parse_response
+from proxybench.agent.fields import Fields, OpError
+from proxybench.agent.http import SO_TIMESTAMPNS, TIMESPEC, Api, Url, Write, Writer, arrival, parse_response
 
 
 def parsed(data: bytes, *, closed: bool = False) -> tuple[int, bytes] | None:
@@ -90,6 +92,41 @@ def test_urls(text: str, parts: tuple[bool, str, int, str]) -> None:
 def test_wrong_urls(text: str) -> None:
     with pytest.raises(OpError, match=rf"^{text} is not an http or https URL of the form scheme://host:port/path$"):
         Url(text)
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ([(socket.SOL_SOCKET, SO_TIMESTAMPNS, TIMESPEC.pack(7, 999_999_000))], 5_000_000 - 1_000),
+        ([(socket.SOL_SOCKET, SO_TIMESTAMPNS, TIMESPEC.pack(9, 0))], 5_000_000),  # the clock was set back meanwhile
+        ([(socket.SOL_SOCKET, 29, TIMESPEC.pack(7, 0)), (socket.SOL_SOCKET, SO_TIMESTAMPNS, b"short")], 5_000_000),
+        ([], 5_000_000),
+    ],
+)
+def test_an_arrival_is_the_kernels_stamp_by_the_monotonic_clock(
+    messages: list[tuple[int, int, bytes]], expected: int
+) -> None:
+    assert arrival(messages, 5_000_000, 8_000_000_000) == expected
+
+
+def test_an_acknowledgement_counts_when_it_arrives_and_not_when_it_is_read() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = Url(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        known = Api(url, "t", None)
+        writer = Writer(known, [Write(Fields({"method": "DELETE", "path": "/x"}), known)], 5)
+        peer, _ = listener.accept()
+        with peer:
+            time.sleep(0.05)  # the kernel begins to stamp a moment after it is asked to
+            writer.start()
+            peer.recv(1000)
+            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            sent = time.monotonic_ns()
+            time.sleep(0.3)
+            writer.step()
+        writer.close()
+    assert writer.done
+    assert writer.start_ns is not None
+    assert writer.start_ns <= writer.ack_ns[0] < sent + 100_000_000
 
 
 def test_a_request_is_rendered_to_the_byte() -> None:

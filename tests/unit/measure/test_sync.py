@@ -73,6 +73,11 @@ def test_adding_the_last_of_a_batch_is_one_post_whose_endpoints_must_answer() ->
     assert sync.add_last(service, "10.96.1.9", ("a", "b"), 3.0) == Change((Write("POST", SERVICES, service),), (probe,))
 
 
+def test_a_batch_begins_with_one_post_that_nothing_is_probed_for() -> None:
+    service = objects.service("svc-00005", "10.96.1.5", 8080)
+    assert sync.write_first(service) == Change((Write("POST", SERVICES, service),), ())
+
+
 def test_moving_is_one_put_with_the_nodes_own_trigger_time_and_waits_for_stale_answers() -> None:
     change = sync.move(CANARY, 5.0)
     (write,) = change.writes
@@ -105,6 +110,11 @@ def test_end_to_end_counts_from_the_acknowledgement(
     assert rows(recorder) == [("sync.end_to_end", "add-one", "tcp-clusterip", "last", value, "ns", censored)]
 
 
+def test_a_batch_counts_from_the_acknowledgement_of_its_first_write(recorder: Recorder) -> None:
+    sync.record_change(recorder, Scenario.ADD_BATCH, changed(seen(350)), 30)
+    assert rows(recorder) == [("sync.end_to_end", "add-batch", "tcp-clusterip", "last", 320, "ns", False)]
+
+
 def test_a_cold_start_counts_from_the_start_of_the_loop(recorder: Recorder) -> None:
     sync.record_cold_start(recorder, 200, seen(350))
     sync.record_cold_start(recorder, 200, seen(None, end=900))
@@ -127,14 +137,15 @@ def test_only_a_moved_endpoint_can_be_stale(recorder: Recorder) -> None:
 
 
 def test_the_loops_own_word_is_the_difference_of_its_figures(recorder: Recorder) -> None:
-    before = figures(1.5, 3, programming_sum=2.0, programming_count=4, build=0.5, tool=0.25, kernel=0.125)
-    after = figures(2.0, 5, programming_sum=5.0, programming_count=6, build=0.625, tool=0.5, kernel=0.125)
+    before = figures(1.5, 3, programming_sum=2.0, programming_count=4, build=0.5, tool=0.25, kernel=0.125, wait=0)
+    after = figures(2.0, 5, programming_sum=5.0, programming_count=6, build=0.625, tool=0.5, kernel=0.125, wait=1)
     sync.record_loop(recorder, Scenario.ADD_BATCH, before, after)
     assert [(row[0], row[4]) for row in rows(recorder)] == [
         ("sync.control_loop", S // 2),
         ("sync.build", S // 8),
         ("sync.tool", S // 4),
         ("sync.kernel", 0),
+        ("sync.wait", S),
         ("sync.network_programming", 3 * S // 2),
     ]
     assert {row[1:4] for row in rows(recorder)} == {("add-batch", "none", "none")}
