@@ -70,9 +70,11 @@ class Metric(StrEnum):
     SYNC_BUILD = "sync.build"
     SYNC_TOOL = "sync.tool"
     SYNC_KERNEL = "sync.kernel"
+    SYNC_WAIT = "sync.wait"  # for the control loop's next turn: minSyncPeriod
     CPU_CONTROL_LOOP = "cpu.control_loop"
     CPU_CONTROL_LOOP_USER = "cpu.control_loop.user"  # the two parts of it, where the cgroup tells them apart
     CPU_CONTROL_LOOP_SYSTEM = "cpu.control_loop.system"
+    CPU_RELAY = "cpu.relay"  # userspace mode: relaying connections, which other modes' kernels do; not in the above
     CPU_SOFTIRQ = "cpu.softirq"
     CPU_NODE = "cpu.node"
     CPU_AGENT = "cpu.agent"

@@ -29,17 +29,34 @@ def before_birth(reading: Reading, cgroup: str) -> Reading:
     return replace(reading, ledger=replace(reading.ledger, groups={**reading.ledger.groups, cgroup: empty}))
 
 
-def record_ledger(recorder: Recorder, scenario: Scenario, cgroup: str, before: Reading, after: Reading) -> None:
-    """Record what was spent between two readings of the measured node.
+@dataclass(frozen=True)
+class Window:
+    """A stretch of time: the readings at its ends, and the CPU time of relaying in it (ns; None without a relay).
 
-    ``cpu.softirq`` and ``cpu.node`` are the whole machine's, in steps of one clock tick (10 ms). In a lab, whose nodes
-    share one kernel, they are the lab's. Raises MeasurementError when the cgroup is missing.
+    Relaying is done by a process of the control loop's cgroup, and would else count as its work.
     """
+
+    before: Reading
+    after: Reading
+    relay_ns: int | None = None
+
+
+def record_ledger(recorder: Recorder, scenario: Scenario, cgroup: str, window: Window) -> None:
+    """Record what was spent in a window on the measured node.
+
+    ``cpu.control_loop`` is without ``cpu.relay``; its user and system parts are of the whole cgroup. ``cpu.softirq``
+    and ``cpu.node`` are the whole machine's, in steps of one clock tick (10 ms). In a lab, whose nodes share one
+    kernel, they are the lab's. Raises MeasurementError when the cgroup is missing.
+    """
+    before, after = window.before, window.after
     try:
         earlier, later = before.ledger.groups[cgroup], after.ledger.groups[cgroup]
     except KeyError:
         raise MeasurementError(f"the control loop's cgroup {cgroup} is missing from the ledger") from None
-    recorder.add(Metric.CPU_CONTROL_LOOP, scenario, later.usage_ns - earlier.usage_ns)
+    relaying = window.relay_ns or 0
+    recorder.add(Metric.CPU_CONTROL_LOOP, scenario, later.usage_ns - earlier.usage_ns - relaying)
+    if window.relay_ns is not None:
+        recorder.add(Metric.CPU_RELAY, scenario, relaying)
     recorder.add(Metric.CPU_CONTROL_LOOP_USER, scenario, later.user_ns - earlier.user_ns)
     recorder.add(Metric.CPU_CONTROL_LOOP_SYSTEM, scenario, later.system_ns - earlier.system_ns)
     recorder.add(Metric.CPU_SOFTIRQ, scenario, after.ledger.stat.softirq_ns - before.ledger.stat.softirq_ns)

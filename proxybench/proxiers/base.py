@@ -24,8 +24,10 @@ class LoopFigures:
 
     ``sync_*`` are sum and count of ``kubeproxy_sync_proxy_rules_duration_seconds``; ``programming_*`` of
     ``kubeproxy_network_programming_duration_seconds``; all sums in seconds. ``build``, ``tool`` and ``kernel``
-    split the syncs of the reference proxier, None for others. ``pending`` is the number of changes seen but not yet
-    taken up by a sync.
+    split the syncs of the reference proxier, None for others; so is ``wait``, the seconds in which something was known
+    to have changed and the minimum period between syncs had to pass. ``relay_cpu`` is the CPU time (s) of relaying
+    connections, None where the kernel forwards. ``pending`` is the number of changes seen but not yet taken up by a
+    sync.
     """
 
     sync_sum: float
@@ -35,6 +37,8 @@ class LoopFigures:
     build: float | None = None
     tool: float | None = None
     kernel: float | None = None
+    wait: float | None = None
+    relay_cpu: float | None = None
     pending: int = 0
 
 

@@ -288,6 +288,8 @@ def parse_figures(text: str) -> LoopFigures:
             build=values.get("proxybench_sync_build_seconds_total"),
             tool=values.get("proxybench_sync_tool_seconds_total"),
             kernel=values.get("proxybench_sync_kernel_seconds_total"),
+            wait=values.get("proxybench_sync_wait_seconds_total"),
+            relay_cpu=values.get("proxybench_relay_cpu_seconds_total"),
             pending=sum(
                 int(values.get(f"kubeproxy_sync_proxy_rules_{kind}_changes_pending", 0))
                 for kind in ("service", "endpoint")

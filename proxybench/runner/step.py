@@ -12,14 +12,17 @@ from proxybench.measure.recorder import Recorder
 from proxybench.model import Position, Scenario
 from proxybench.proxiers.base import LoopFigures, ProxierConfig
 from proxybench.runner.load import run_load
+from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxybench.agent.answers import ChangeResult
     from proxybench.agent.requests import Change
     from proxybench.experiment.matrix import Step
     from proxybench.experiment.spec import ForwardingSpec, SyncSpec
-    from proxybench.kube.objects import Population
+    from proxybench.kube.objects import Object, Population
+    from proxybench.measure.cpu import Reading
     from proxybench.model import Sample
     from proxybench.proxiers.base import Proxier
     from proxybench.runner.bench import Bench
@@ -29,7 +32,8 @@ _POLL = 0.25  # seconds of the orchestrator's time between two looks at a contro
 _QUIET_SHARE = 0.03  # of a core: a control loop that spends less is waiting
 _QUIET_POLLS = 2
 _STOP_LIMIT = 120.0
-_AT_BIRTH = LoopFigures(0.0, 0, 0.0, 0, build=0.0, tool=0.0, kernel=0.0)
+_AT_BIRTH = LoopFigures(0.0, 0, 0.0, 0, build=0.0, tool=0.0, kernel=0.0, wait=0.0, relay_cpu=0.0)
+_BURST = 2  # syncs that may follow each other at once after a rest, as in kube-proxy
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,14 @@ class StepResult:
     checks: list[Checked] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What a measured stretch begins with."""
+
+    figures: LoopFigures
+    ledger: Reading
 
 
 class StepRunner:
@@ -146,9 +158,8 @@ class StepRunner:
         self._settle()
         if experiment.measure.sync and Scenario.COLD_START in experiment.measure.sync.scenarios:
             sync.record_cold_start(self._recorder, started, seen)
-            sync.record_loop(self._recorder, Scenario.COLD_START, _AT_BIRTH, self._proxier.figures())
-            after = self._bench.read_ledger(self._proxier.cgroup)
-            cpu.record_ledger(self._recorder, Scenario.COLD_START, self._proxier.cgroup, before, after)
+            figures = self._close(Scenario.COLD_START, _Opened(_AT_BIRTH, before))
+            sync.record_loop(self._recorder, Scenario.COLD_START, _AT_BIRTH, figures)
         if not self._bench.inventory.one_kernel:
             raise MeasurementError("the nodes have clocks of their own, which a cold start cannot span yet")
         if seen.censored:
@@ -179,16 +190,14 @@ class StepRunner:
             forwarding.record_established(self._recorder, where, self._client.established(established))
 
     def _idle(self, seconds: float) -> None:
-        before = self._bench.read_ledger(self._proxier.cgroup)
+        opened = self._open()
         self._bench.clock.sleep(self._deadline.left(seconds))
-        after = self._bench.read_ledger(self._proxier.cgroup)
-        cpu.record_ledger(self._recorder, Scenario.IDLE, self._proxier.cgroup, before, after)
+        self._close(Scenario.IDLE, opened)
 
     def _load(self) -> None:
-        before = self._bench.read_ledger(self._proxier.cgroup)
+        opened = self._open()
         run_load(self._bench, self._population, self._recorder, self._deadline)
-        after = self._bench.read_ledger(self._proxier.cgroup)
-        cpu.record_ledger(self._recorder, Scenario.LOAD, self._proxier.cgroup, before, after)
+        self._close(Scenario.LOAD, opened)
 
     def _sync(self, spec: SyncSpec) -> None:
         canary = sync.Canary(self._population.plan)
@@ -215,23 +224,48 @@ class StepRunner:
         change = sync.add_last(
             population.service(last), population.plan.vip(last), endpoints, self._deadline.left(spec.timeout)
         )
-        self._change(Scenario.ADD_BATCH, change, lambda: self._bench.api.create_many(extra))
+        self._change(Scenario.ADD_BATCH, change, tuple(extra))
 
-    def _change(self, scenario: Scenario, change: Change, first: Callable[[], object] = lambda: None) -> None:
-        proxier = self._proxier
-        self._bench.clock.sleep(self._bench.experiment.proxier.min_sync_period)  # else it would wait for its turn
-        figures = proxier.figures()
-        before = self._bench.read_ledger(proxier.cgroup)
-        first()
+    def _change(self, scenario: Scenario, change: Change, batch: tuple[Object, ...] = ()) -> None:
+        """Make a change and record what it took; ``batch`` is written before it and part of it."""
+        # Else it would wait for its turn; all modes begin a batch with the same number of turns to spare.
+        self._bench.clock.sleep(self._bench.experiment.proxier.min_sync_period * (_BURST if batch else 1))
+        opened = self._open()
+        begun = self._begin(batch) if batch else None
+        result = self._written(change)
+        self._settle(opened.figures)
+        figures = self._close(scenario, opened)
+        sync.record_change(self._recorder, scenario, result, begun)
+        sync.record_loop(self._recorder, scenario, opened.figures, figures)
+
+    def _begin(self, batch: tuple[Object, ...]) -> int:
+        """Write a batch; return when its first write was acknowledged, by the client's clock."""
+        first, *others = batch
+        begun = self._written(sync.write_first(first)).ack_ns
+        self._bench.api.create_many(others)
+        return begun
+
+    def _written(self, change: Change) -> ChangeResult:
         result = self._client.change(change)
         refused = [status for status in result.statuses if status not in {200, 201, 202}]
         if refused:
             raise MeasurementError(f"the API refused the change with status {refused[0]}")
-        self._settle(figures)
-        after = self._bench.read_ledger(proxier.cgroup)
-        sync.record_change(self._recorder, scenario, result)
-        sync.record_loop(self._recorder, scenario, figures, proxier.figures())
-        cpu.record_ledger(self._recorder, scenario, proxier.cgroup, before, after)
+        return result
+
+    def _open(self) -> _Opened:
+        """Read the loop's figures, then the ledger: reading the figures makes work for the loop."""
+        return _Opened(self._proxier.figures(), self._bench.read_ledger(self._proxier.cgroup))
+
+    def _close(self, scenario: Scenario, opened: _Opened) -> LoopFigures:
+        """Record what was spent since; return the loop's figures."""
+        after = self._bench.read_ledger(self._proxier.cgroup)
+        figures = self._proxier.figures()
+        relayed = None
+        if figures.relay_cpu is not None:
+            relayed = round((figures.relay_cpu - (opened.figures.relay_cpu or 0.0)) * NS_PER_S)
+        window = cpu.Window(opened.ledger, after, relayed)
+        cpu.record_ledger(self._recorder, scenario, self._proxier.cgroup, window)
+        return figures
 
     def _settle(self, before: LoopFigures | None = None) -> None:
         """Wait until the control loop has nothing left to do.

@@ -198,6 +198,9 @@ def test_a_run_from_experiment_to_report(tmp_path: Path) -> None:
         assert {record["metric"] for record in of_mode} >= PROMISED
         assert {record["clock"] for record in of_mode} == {"instructions"}
         assert {record["services"] for record in of_mode} == {10}
+        added = {record["metric"]: record["median"] for record in of_mode if record["scenario"] == "add-one"}
+        # Nothing answers before its requests are made, which begins after the acknowledgement.
+        assert added["sync.end_to_end"] >= added["sync.build"]
     assert (folder / "samples.parquet").stat().st_size > 0
     assert min(path.suffix for path in (folder / "figures").iterdir()) == ".png"
     assert eventually(lambda: processes_naming(str(scratch))) == {}

@@ -71,6 +71,7 @@ def serve(config: LoopConfig) -> None:
     metrics = LoopMetrics()
     state = ServiceState(config.node_name, clock.utc_ns())
     plane = make_plane(config)
+    metrics.relayed_ns = plane.relayed_ns
     loop = ControlLoop(plane, state, config, clock, metrics, _say)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())

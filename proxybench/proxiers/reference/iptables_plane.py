@@ -89,6 +89,9 @@ class IptablesPlane:
         self._trusted = True
         return SyncSplit(built - start - read_ns, read_ns + self._now() - built, 0)
 
+    def relayed_ns(self) -> None:
+        """Return None: the kernel forwards."""
+
     def cleanup(self) -> None:
         """Remove all chains and jumps, and put the sysctls back. Never raises."""
         self._trusted = False

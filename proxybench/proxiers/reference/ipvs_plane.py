@@ -91,6 +91,9 @@ class IpvsPlane:
         kernel_ns = kernel.spent_ns - spent_before
         return SyncSplit(self._now() - start - tool_ns - kernel_ns, tool_ns, kernel_ns)
 
+    def relayed_ns(self) -> None:
+        """Return None: the kernel forwards."""
+
     def cleanup(self) -> None:
         """Remove rules, virtual servers, device and sets, and put the sysctls back. Never raises."""
         self._trusted = False

@@ -68,6 +68,8 @@ class ControlLoop:
         self._wake: SimpleQueue[None] = SimpleQueue()  # its put() may be called from a signal handler
         self._stopping = False
         self._requested = False
+        self._requested_at = 0
+        self._last_end = 0
         self._listed: set[str] = set()
         self._last_full: int | None = None
         self._last_good: int | None = None
@@ -116,7 +118,7 @@ class ControlLoop:
         # The first sync waits for nothing and costs no token, as in kube-proxy.
         if (self._last_full is None and not self._failed) or self._frequency.due(now):
             self._sync(full=self._must_be_full(now))
-            now = self._clock.monotonic_ns()
+            now = self._last_end = self._clock.monotonic_ns()
             self._frequency.ended(now)
             if self._failed:
                 self._frequency.retry_after(now, self._period_ns)
@@ -135,8 +137,10 @@ class ControlLoop:
             if not (changed or first):
                 return
             # Like kube-proxy, a further request while one waits runs at once if a token has come meanwhile.
-            news = first or not self._requested or self._frequency.allows(self._clock.monotonic_ns())
-            self._requested = True
+            now = self._clock.monotonic_ns()
+            news = first or not self._requested or self._frequency.allows(now)
+            if not self._requested:
+                self._requested, self._requested_at = True, now
         self._metrics.last_queued_utc_s = self._clock.utc_ns() / NS_PER_S
         if news:
             self._wake.put(None)
@@ -153,6 +157,8 @@ class ControlLoop:
     def _sync(self, *, full: bool) -> None:
         start = self._clock.monotonic_ns()
         with self._lock:
+            # The first sync waits for the lists, and a periodic one for nothing.
+            waited = start - max(self._requested_at, self._last_end) if self._requested and self._last_end else 0
             self._requested = False
             changes = self._state.take()
             self._count_pending()
@@ -166,6 +172,7 @@ class ControlLoop:
             self._report(json.dumps({"event": "sync-failed", "elapsed_ns": elapsed, "error": str(error)}))
             return
         end = self._clock.monotonic_ns()
+        self._metrics.wait_seconds += waited / NS_PER_S
         self._failed = False
         self._last_good = end
         if full:

@@ -8,6 +8,12 @@ parser, and so do the tests.
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from proxybench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SYNC_BUCKETS = tuple(0.001 * 2**power for power in range(15))
 """Seconds; kube-proxy's ExponentialBuckets(0.001, 2, 15): the last is 16.384 s."""
@@ -64,6 +70,8 @@ class LoopMetrics:
         self.build_seconds = 0.0
         self.tool_seconds = 0.0
         self.kernel_seconds = 0.0
+        self.wait_seconds = 0.0
+        self.relayed_ns: Callable[[], int | None] = lambda: None
 
     def render(self) -> bytes:
         """Return everything in the Prometheus text format."""
@@ -77,9 +85,16 @@ class LoopMetrics:
             ),
         ):
             lines += [f"# HELP {name} {words}", f"# TYPE {name} histogram", *histogram.lines(name)]
-        for kind, name, words, value in self._plain():
+        for kind, name, words, value in (*self._plain(), *self._relay()):
             lines += [f"# HELP {name} {words}", f"# TYPE {name} {kind}", f"{name} {_number(value)}"]
         return ("\n".join(lines) + "\n").encode()
+
+    def _relay(self) -> tuple[tuple[str, str, str, float], ...]:
+        relayed = self.relayed_ns()
+        if relayed is None:
+            return ()
+        name, words = "proxybench_relay_cpu_seconds_total", "CPU time of relaying connections."
+        return (("counter", name, words, relayed / NS_PER_S),)
 
     def _plain(self) -> tuple[tuple[str, str, str, float], ...]:
         rules, own = "kubeproxy_sync_proxy_rules", "proxybench_sync"
@@ -113,6 +128,7 @@ class LoopMetrics:
             ("counter", f"{own}_build_seconds_total", "Making rules and requests.", self.build_seconds),
             ("counter", f"{own}_tool_seconds_total", "In programs that were run.", self.tool_seconds),
             ("counter", f"{own}_kernel_seconds_total", "Waiting for the kernel.", self.kernel_seconds),
+            ("counter", f"{own}_wait_seconds_total", "Changes waiting for the loop's next turn.", self.wait_seconds),
             ("counter", "proxybench_syncs_total", "Syncs that succeeded.", self.syncs_total),
             ("counter", "proxybench_sync_failures_total", "Syncs that failed.", self.sync_failures_total),
         )

@@ -89,6 +89,13 @@ class Plane(Protocol):
         """
         ...
 
+    def relayed_ns(self) -> int | None:
+        """Return the CPU time (ns) that relaying connections has cost, None where the kernel forwards them.
+
+        Any thread may ask.
+        """
+        ...
+
     def cleanup(self) -> None:
         """Remove everything that was made and put back what was changed. Never raises; logs what would not go."""
         ...

@@ -13,6 +13,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from proxybench.proxiers.reference.relay_balance import Balancer
@@ -86,12 +87,19 @@ class Relay:
         self._loop = loop
         self._control = control
         self._udp_idle = udp_idle
+        self._started_ns = time.process_time_ns()
         self._reader = Reader()
         self._ports: dict[str, RelayedPort] = {}
+        self._read_ns = 0
         control.settimeout(_SEND_TIMEOUT)
         loop.add(control, READ, self._read)
 
     def _read(self, _: int) -> None:
+        begun = time.process_time_ns()
+        self._take_in()
+        self._read_ns += time.process_time_ns() - begun
+
+    def _take_in(self) -> None:
         try:
             data = self._control.recv(_RECEIVE_BYTES)
         except OSError:
@@ -122,7 +130,8 @@ class Relay:
                 errors[wanted.name] = f"{wanted.protocol} port {number}: {error.strerror}"
             yield
         try:
-            self._control.sendall(encode(Answer(batch.number, listening, errors)))
+            followed = self._started_ns + self._read_ns + self._loop.worked_ns
+            self._control.sendall(encode(Answer(batch.number, listening, errors, followed)))
         except OSError:
             self._loop.running = False  # the plane is gone
 

@@ -40,7 +40,15 @@ class Loop:
         self._work: deque[Iterator[None]] = deque()
         self._sockets: dict[int, socket] = {}
         self._dead: list[socket] = []
+        self._worked_ns = 0
+        self._step_began_ns: int | None = None
         self.running = True
+
+    @property
+    def worked_ns(self) -> int:
+        """CPU time (ns) of background work until now, that of the step at hand included."""
+        begun = self._step_began_ns
+        return self._worked_ns + (0 if begun is None else time.process_time_ns() - begun)
 
     def add(self, watched: socket, events: int, handler: Callable[[int], None]) -> None:
         """Watch a socket; the handler is given the events that came."""
@@ -131,7 +139,11 @@ class Loop:
                 call()
 
     def _step(self) -> None:
-        work = self._work[0]
+        self._step_began_ns = time.process_time_ns()
+        self._advance(self._work[0])
+        self._worked_ns, self._step_began_ns = self.worked_ns, None
+
+    def _advance(self, work: Iterator[None]) -> None:
         for _ in range(_STEPS_PER_TURN):
             try:
                 next(work)

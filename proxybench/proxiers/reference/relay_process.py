@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _ANSWER_TIMEOUT = 60.0
 _END_TIMEOUT = 5.0
 _RECEIVE_BYTES = 1 << 20
+_CPUCLOCK_SCHED = 2  # include/linux/posix-timers.h
 KUBE_PROXY_UDP_IDLE = 0.25  # seconds; --udp-timeout's default
 
 
@@ -33,6 +35,10 @@ class Relay(Protocol):
 
     def apply(self, removed: Sequence[str], ports: Sequence[Port]) -> Answer:
         """Change what is relayed and return the listening ports. Raises ProxierError when it is gone or silent."""
+        ...
+
+    def relayed_ns(self) -> int | None:
+        """Return the CPU time (ns) spent on connections since the start; None when it does not run."""
         ...
 
     def stop(self) -> None:
@@ -49,6 +55,7 @@ class RelayProcess:
         self._control: socket.socket | None = None
         self._reader = Reader()
         self._number = 0
+        self._followed_ns = 0  # the CPU time of starting and following batches
 
     @property
     def pid(self) -> int | None:
@@ -91,11 +98,23 @@ class RelayProcess:
                 for body in self._reader.feed(data):
                     answer = decode_answer(body)
                     if answer.number == self._number:
+                        self._followed_ns = answer.followed_ns
                         return answer
         except TimeoutError as error:
             raise ProxierError(f"relay: no answer within {_ANSWER_TIMEOUT:g} s") from error
         except OSError as error:
             raise ProxierError(f"relay: {error.strerror}") from error
+
+    def relayed_ns(self) -> int | None:
+        """Return its CPU time less what starting and following batches took; see Relay."""
+        process = self._process
+        if process is None or not self._followed_ns:
+            return None
+        try:
+            used = time.clock_gettime_ns(_cpu_clock(process.pid))
+        except OSError:
+            return None  # it has just ended
+        return max(0, used - self._followed_ns)
 
     def stop(self) -> None:
         """End the process: it ends by itself when its socket closes, else it is killed."""
@@ -109,3 +128,9 @@ class RelayProcess:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+        self._followed_ns = 0
+
+
+def _cpu_clock(pid: int) -> int:
+    """Return the id of the clock of a process's CPU time, as clock_getcpuclockid(3) makes it on Linux."""
+    return (~pid << 3) | _CPUCLOCK_SCHED

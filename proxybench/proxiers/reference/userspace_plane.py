@@ -78,6 +78,10 @@ class UserspacePlane:
         self._trusted = True
         return SyncSplit(self._now() - start - relay_ns - tool_ns, tool_ns, relay_ns)
 
+    def relayed_ns(self) -> int | None:
+        """Return the CPU time of relaying connections; see Plane."""
+        return self._relay.relayed_ns()
+
     def cleanup(self) -> None:
         """Remove the portals and end the relay. Never raises."""
         self._trusted = False

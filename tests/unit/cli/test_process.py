@@ -114,7 +114,8 @@ entry()
 
 def waiting(clean_up: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", WAITING, clean_up],
+        # Under nohup a SIGHUP is ignored by all that comes after, and by ours on purpose.
+        ["env", "--default-signal=HUP", sys.executable, "-c", WAITING, clean_up],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -6,7 +6,7 @@ import pytest
 
 from proxybench.agent.answers import GroupFigures, Ledger, NodeFigures
 from proxybench.errors import MeasurementError
-from proxybench.measure.cpu import Reading, before_birth, record_ledger
+from proxybench.measure.cpu import Reading, Window, before_birth, record_ledger
 from proxybench.model import Scenario
 from tests.unit.measure.rows import rows
 
@@ -45,7 +45,7 @@ SPENT = [
 
 
 def test_the_ledger_is_the_difference_of_two_readings_and_the_peak_of_memory(recorder: Recorder) -> None:
-    record_ledger(recorder, Scenario.IDLE, GROUP, BEFORE, AFTER)
+    record_ledger(recorder, Scenario.IDLE, GROUP, Window(BEFORE, AFTER))
     found = rows(recorder)
     assert [(row[0], row[4]) for row in found] == [*SPENT, ("memory.control_loop", 9000)]
     assert {row[1:4] for row in found} == {("idle", "none", "none")}
@@ -61,13 +61,23 @@ def test_memory_is_what_the_kernel_tells(
     recorder: Recorder, peak: int | None, current: int | None, recorded: list[tuple[str, int]]
 ) -> None:
     after = reading(250, 3, group=GroupFigures(1900, 1100, 800, peak, current), agents=100)
-    record_ledger(recorder, Scenario.LOAD, GROUP, BEFORE, after)
+    record_ledger(recorder, Scenario.LOAD, GROUP, Window(BEFORE, after))
     assert [(row[0], row[4]) for row in rows(recorder)] == [*SPENT, *recorded]
 
 
 def test_before_its_birth_a_control_loop_had_spent_nothing(recorder: Recorder) -> None:
-    record_ledger(recorder, Scenario.COLD_START, GROUP, before_birth(reading(50, 1, group=None), GROUP), AFTER)
+    record_ledger(recorder, Scenario.COLD_START, GROUP, Window(before_birth(reading(50, 1, group=None), GROUP), AFTER))
     assert [row[4] for row in rows(recorder)][:3] == [1900, 1100, 800]
+
+
+def test_relaying_is_a_row_of_its_own_and_not_the_loops(recorder: Recorder) -> None:
+    record_ledger(recorder, Scenario.LOAD, GROUP, Window(BEFORE, AFTER, relay_ns=700))
+    assert [(row[0], row[4]) for row in rows(recorder)][:4] == [
+        ("cpu.control_loop", 200),
+        ("cpu.relay", 700),
+        ("cpu.control_loop.user", 500),
+        ("cpu.control_loop.system", 400),
+    ]
 
 
 def test_birth_changes_nothing_else() -> None:
@@ -82,6 +92,6 @@ def test_a_reading_without_the_cgroup_is_an_error(recorder: Recorder, missing: i
     pair = [BEFORE, AFTER]
     pair[missing] = reading(1, 1, group=None)
     with pytest.raises(MeasurementError) as raised:
-        record_ledger(recorder, Scenario.IDLE, GROUP, *pair)
+        record_ledger(recorder, Scenario.IDLE, GROUP, Window(pair[0], pair[1]))
     assert str(raised.value) == "the control loop's cgroup /sys/fs/cgroup/pb/loop is missing from the ledger"
     assert recorder.samples == []

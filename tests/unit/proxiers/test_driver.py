@@ -256,10 +256,11 @@ def test_figures_are_those_of_the_loop() -> None:
     metrics.sync_duration.observe(0.5)
     metrics.programming.observe(2)
     metrics.build_seconds, metrics.tool_seconds, metrics.kernel_seconds = 0.1, 0.2, 0.3
+    metrics.wait_seconds, metrics.relayed_ns = 0.75, lambda: 250_000_000
     rig = Rig()
     rig.then((METRICS, Response(200, metrics.render().decode())), (METRICS, Response(500)))
     rig.then((METRICS, AgentError("refused")))
-    assert rig.proxier.figures() == LoopFigures(0.5, 1, 2.0, 1, 0.1, 0.2, 0.3)
+    assert rig.proxier.figures() == LoopFigures(0.5, 1, 2.0, 1, 0.1, 0.2, 0.3, 0.75, 0.25)
     with pytest.raises(ProxierError) as caught:
         rig.proxier.figures()
     assert said(caught) == "node-a: no metrics: HTTP 500"

@@ -14,7 +14,7 @@ from proxybench.proxiers.reference.state import ServiceState
 from proxybench.units import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from collections.abc import Set as AbstractSet
 
 S = 1_000_000_000
@@ -47,11 +47,15 @@ class FakePlane:
         self.clock = clock
         self.seconds = seconds
         self.failures = 0
+        self.during: Callable[[], None] = lambda: None
         self.syncs: list[tuple[list[str], list[str] | None]] = []
         self.synced = threading.Event()
 
     def setup(self) -> None:
         raise AssertionError("the loop does not set up")
+
+    def relayed_ns(self) -> int | None:
+        raise AssertionError("the loop does not ask")
 
     def cleanup(self) -> None:
         raise AssertionError("the loop does not clean up")
@@ -59,6 +63,7 @@ class FakePlane:
     def sync(
         self, ports: Mapping[ServicePortKey, ServicePort], changed: AbstractSet[ServicePortKey] | None
     ) -> SyncSplit:
+        self.during()
         self.clock.advance(self.seconds)
         names = None if changed is None else sorted(key.name for key in changed)
         self.syncs.append(([key.name for key in ports], names))
@@ -132,6 +137,44 @@ def test_two_requests_run_at_once_and_the_third_waits_for_the_minimum_interval()
     rig.clock.advance(0.51)
     rig.loop.step()
     assert rig.plane.syncs[3:] == [(["a", "b", "c", "d", "e"], ["d", "e"])]
+
+
+def test_what_changes_wait_for_their_turn_is_counted_and_syncs_are_not() -> None:
+    rig = Rig()
+    rig.start("a")
+    assert rig.metrics.wait_seconds == 0  # the first sync waits for the lists, not for a turn
+    rig.add("b")
+    rig.add("c")
+    rig.clock.advance(0.125)
+    rig.loop.step()
+    assert rig.metrics.wait_seconds == 0.125
+    rig.add("d")
+    rig.loop.step()
+    rig.add("e")
+    rig.clock.advance(0.25)
+    rig.add("f")
+    assert rig.loop.step() == 0.75
+    rig.clock.advance(0.75)
+    rig.loop.step()
+    assert [changed for _, changed in rig.plane.syncs[1:]] == [["b", "c"], ["d"], ["e", "f"]]
+    assert rig.metrics.wait_seconds == 0.125 + 1.0
+
+
+def test_what_changes_during_a_sync_waits_from_its_end_and_a_periodic_sync_waits_for_nothing() -> None:
+    rig = Rig()
+    rig.start("a")
+    rig.clock.advance(30)
+    rig.loop.step()
+    assert rig.metrics.wait_seconds == 0
+    rig.clock.advance(2)
+    rig.add("b")
+    rig.plane.during = lambda: rig.add("c")
+    rig.loop.step()
+    rig.plane.during = lambda: None
+    rig.clock.advance(0.5)
+    rig.loop.step()
+    assert [changed for _, changed in rig.plane.syncs[2:]] == [["b"], ["c"]]
+    assert rig.metrics.wait_seconds == 0.5
 
 
 def test_without_a_minimum_every_request_runs_at_once() -> None:

@@ -62,7 +62,15 @@ def test_the_text_is_read_back_by_prometheus_own_parser() -> None:
     assert found["proxybench_sync_build_seconds_total"] == 0.001
     assert found["proxybench_sync_tool_seconds_total"] == 0.0015
     assert found["proxybench_sync_kernel_seconds_total"] == 0
+    assert found["proxybench_sync_wait_seconds_total"] == 0
     assert found["proxybench_syncs_total"] == 1
+    assert "proxybench_relay_cpu_seconds_total" not in found
+
+
+def test_a_relays_cpu_is_told_where_there_is_a_relay() -> None:
+    metrics = LoopMetrics()
+    metrics.relayed_ns = lambda: 1_500_000
+    assert samples(metrics)["proxybench_relay_cpu_seconds_total"] == 0.0015
 
 
 def answer(path: str) -> Answer:

@@ -41,10 +41,11 @@ class InThread:
             relay.serve(theirs, IDLE)
 
     def apply(self, *ports: Port, removed: tuple[str, ...] = ()) -> Answer:
+        """Return the answer without the CPU time, which differs."""
         self.control.sendall(encode(Batch(1, removed, ports)))
         while True:
             for body in self._reader.feed(self.control.recv(1 << 16)):
-                return decode_answer(body)
+                return decode_answer(body)._replace(followed_ns=0)
 
     def close(self) -> None:
         self.control.close()
@@ -322,5 +323,32 @@ def test_a_relay_that_was_killed_is_an_error_and_can_be_started_again() -> None:
     process.stop()
     process.start()
     assert process.pid != first
-    assert process.apply([], []) == Answer(2, {}, {})
+    assert process.apply([], [])._replace(followed_ns=0) == Answer(2, {}, {})
     process.stop()
+
+
+def test_the_cpu_of_relaying_is_told_apart_from_that_of_following_batches(
+    endpoint: Callable[..., tuple[str, int]],
+) -> None:
+    process = RelayProcess()
+    assert process.relayed_ns() is None
+    process.start()
+    try:
+        assert process.relayed_ns() is None  # it has not said yet what its start took
+        end = endpoint("127.0.0.2")
+        answer = process.apply([], [Port("a", "tcp", [end])])
+        before = process.relayed_ns()
+        process.apply([], [Port(str(number), "tcp", [end]) for number in range(2000)])
+        idle = process.relayed_ns()
+        for _ in range(200):
+            assert answer_from(answer.listening["a"]) == "127.0.0.2"
+        after = process.relayed_ns()
+    finally:
+        process.stop()
+    assert answer.followed_ns > 1_000_000  # an interpreter was started
+    assert before is not None
+    assert idle is not None
+    assert after is not None
+    assert after - idle > 3 * (idle - before)  # 200 connections against 2,000 listeners that were opened
+    assert after - idle > 1_000_000
+    assert process.relayed_ns() is None

@@ -78,6 +78,9 @@ class FakeRelay:
         names = [port.name for port in ports if port.name not in self.errors or "NodePort" in self.errors[port.name]]
         return Answer(1, {name: self.ports[name] for name in names}, self.errors)
 
+    def relayed_ns(self) -> int | None:
+        return 7
+
     def stop(self) -> None:
         self.events.append("stop")
         self.ports.clear()

@@ -26,7 +26,7 @@ LEDGER = {
     "cpu.window",
     "memory.control_loop",
 }
-LOOP = {"sync.control_loop", "sync.build", "sync.tool", "sync.kernel"}
+LOOP = {"sync.control_loop", "sync.build", "sync.tool", "sync.kernel", "sync.wait"}
 
 
 def refusing(*errors: str) -> object:
@@ -85,13 +85,47 @@ def test_a_batch_is_written_without_its_last_service_which_the_agent_writes() ->
     world.answers[Change] = note
     result = world.take()
     assert result.problems == []
-    (request,) = requests
+    begun, request = requests
+    assert begun.writes[0].body is not None
+    assert begun.writes[0].body["metadata"]["name"] == "svc-00010"
+    assert begun.probes == ()
     # Number 14 has its endpoints on the measured node; 10 and 13 have not.
     assert request.writes[0].body is not None
     assert request.writes[0].body["metadata"]["name"] == "svc-00014"
     assert request.probes[0].host == "10.96.1.14"
     names = [service["metadata"]["name"] for service in world.api.list(Kind.SERVICE, NAMESPACE)]
-    assert names == [f"svc-{index:05d}" for index in range(14)]
+    assert names == [f"svc-{index:05d}" for index in (*range(10), 11, 12, 13)]  # the agent's are not in this API
+
+
+def test_a_batch_counts_from_its_first_write_and_begins_with_all_turns_to_spare() -> None:
+    world = World({"sync": {"scenarios": ["add-one", "add-batch"], "batch": 5}})
+
+    def slow(request: Change) -> object:
+        result = changed(world, request)
+        world.clock.now += 30_000_000  # passes between this write and the next
+        return result
+
+    world.answers[Change] = slow
+    result = world.take()
+    assert world.metrics(result, "add-one")["sync.end_to_end"] == [2_000_000]
+    assert world.metrics(result, "add-batch")["sync.end_to_end"] == [32_000_000]
+    rests = [seconds for seconds in world.clock.slept if seconds >= 1]
+    assert rests == [1.0, 2.0]
+
+
+def test_a_batch_of_one_is_its_only_write() -> None:
+    world = World({"sync": {"scenarios": ["add-batch"], "batch": 1}})
+    result = world.take()
+    assert world.log.count("client change") == 1
+    assert world.metrics(result, "add-batch")["sync.end_to_end"] == [2_000_000]
+
+
+def test_relaying_is_not_the_control_loops_work() -> None:
+    world = World({"cpu": CPU})
+    world.proxiers[0].relay_cpu = lambda now: now / 1e9 / 200  # half of what the cgroup spends
+    idle = world.metrics(world.take(), "idle")
+    assert idle["cpu.relay"] == [20_000_000]
+    assert idle["cpu.control_loop"] == [20_000_000]
 
 
 @pytest.mark.parametrize(
@@ -126,16 +160,16 @@ def test_a_change_that_the_api_refuses_is_no_sample() -> None:
 
 
 def test_a_batch_that_the_api_refuses_is_a_problem() -> None:
-    world = World({"sync": {"scenarios": ["add-batch"], "batch": 2}})
+    world = World({"sync": {"scenarios": ["add-batch"], "batch": 3}})
 
     def take_a_name(request: Await) -> object:
-        world.api.create_many([Population(PLAN, 2).service(10)])
+        world.api.create_many([Population(PLAN, 2).service(11)])
         return seen(world, request)
 
     world.answers[Await] = take_a_name
     path = "/api/v1/namespaces/proxybench/services"
     assert world.take().problems == [
-        f'add-batch: POST {path}: 409 AlreadyExists: services "svc-00010" already exists',
+        f'add-batch: POST {path}: 409 AlreadyExists: services "svc-00011" already exists',
     ]
 
 

@@ -86,6 +86,7 @@ class FakeProxier:
         self.node = node
         self.fails: dict[str, Exception] = {}
         self.left: tuple[str, ...] = ()
+        self.relay_cpu: Callable[[int], float | None] = lambda _: None  # of the clock's time
 
     @property
     def cgroup(self) -> str:
@@ -107,7 +108,8 @@ class FakeProxier:
 
     def figures(self) -> LoopFigures:
         syncs = self.world.syncs
-        return LoopFigures(0.5 * syncs, syncs, 0.0, 0, build=0.1 * syncs, tool=0.2 * syncs, kernel=0.1 * syncs)
+        parts = (0.1 * syncs, 0.2 * syncs, 0.1 * syncs, 0.0)  # build, tool, kernel, wait
+        return LoopFigures(0.5 * syncs, syncs, 0.0, 0, *parts, self.relay_cpu(self.world.clock.now))
 
     def stop(self, timeout: float) -> None:
         self._asked("stop")
