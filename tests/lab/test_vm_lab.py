@@ -154,6 +154,13 @@ def test_its_kernel_has_what_all_modes_need(lab: tuple[VmLab, Inventory], fleet:
     assert fleet["node1"].run(["sh", "-c", "modprobe ip_vs_rr && cat /proc/net/ip_vs"]).stdout.startswith("IP Virtual")
 
 
+def test_what_iptables_looks_for_in_vain_is_not_asked_of_the_host(fleet: Fleet) -> None:
+    script = "for folder in /usr/lib/*/xtables; do stat -f -c %T $folder; ls $folder/libxt_statistic.so; done"
+    kind, *found = fleet["node1"].run(["sh", "-c", script]).stdout.splitlines()
+    assert kind == "tmpfs"
+    assert [Path(path).name for path in found] == ["libxt_statistic.so"]
+
+
 def test_the_api_is_reached_from_nodes(lab: tuple[VmLab, Inventory], fleet: Fleet) -> None:
     check_api(lab[1], fleet, "node1", "client")
 
