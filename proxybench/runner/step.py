@@ -262,7 +262,8 @@ class StepRunner:
         figures = self._proxier.figures()
         relayed = None
         if figures.relay_cpu is not None:
-            relayed = round((figures.relay_cpu - (opened.figures.relay_cpu or 0.0)) * NS_PER_S)
+            # What a relay does right after its answer to a batch is told with its next one: a little may come off here.
+            relayed = max(0, round((figures.relay_cpu - (opened.figures.relay_cpu or 0.0)) * NS_PER_S))
         window = cpu.Window(opened.ledger, after, relayed)
         cpu.record_ledger(self._recorder, scenario, self._proxier.cgroup, window)
         return figures

@@ -20,7 +20,7 @@ from proxybench.proxiers.reference.relay_balance import Balancer
 from proxybench.proxiers.reference.relay_loop import READ, Loop
 from proxybench.proxiers.reference.relay_tcp import TcpListener
 from proxybench.proxiers.reference.relay_udp import UdpListener
-from proxybench.proxiers.reference.relay_wire import Answer, Reader, decode_batch, encode
+from proxybench.proxiers.reference.relay_wire import Answer, Reader, decode_batch, encode_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,10 +130,12 @@ class Relay:
                 errors[wanted.name] = f"{wanted.protocol} port {number}: {error.strerror}"
             yield
         try:
-            followed = self._started_ns + self._read_ns + self._loop.worked_ns
-            self._control.sendall(encode(Answer(batch.number, listening, errors, followed)))
+            self._control.sendall(encode_answer(Answer(batch.number, listening, errors), self._followed_ns))
         except OSError:
             self._loop.running = False  # the plane is gone
+
+    def _followed_ns(self) -> int:
+        return self._started_ns + self._read_ns + self._loop.worked_ns
 
     def _relayed(self, wanted: Port) -> RelayedPort:
         relayed = self._ports.get(wanted.name)

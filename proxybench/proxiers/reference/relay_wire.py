@@ -1,20 +1,22 @@
 """What the userspace plane and its relay say to each other: JSON messages, each after its length in 4 bytes. Pure.
 
-Plane to relay: ``Batch``, one for all changes of a sync. Relay to plane: ``Answer`` with the ports it listens on.
+Plane to relay: ``Batch``, one for all changes of a sync. Relay to plane: ``Answer`` with the ports it listens on, its
+CPU time in 8 bytes before the JSON.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from proxybench.proxiers.reference.relay_balance import Address
 
 _LENGTH = struct.Struct("!I")
+_NANOSECONDS = struct.Struct("!Q")
 
 
 class Port(NamedTuple):
@@ -48,10 +50,19 @@ class Answer(NamedTuple):
     followed_ns: int = 0
 
 
-def encode(message: Batch | Answer) -> bytes:
-    """Return the message with its length before it."""
-    body = json.dumps(message, separators=(",", ":")).encode()
+def encode(batch: Batch) -> bytes:
+    """Return a batch with its length before it."""
+    body = json.dumps(batch, separators=(",", ":")).encode()
     return _LENGTH.pack(len(body)) + body
+
+
+def encode_answer(answer: Answer, followed: Callable[[], int]) -> bytes:
+    """Return an answer with its length before it; ``followed`` tells the CPU time, when the rest is encoded.
+
+    With 10,000 listening ports the encoding is a good part of it.
+    """
+    body = json.dumps(answer[:-1], separators=(",", ":")).encode()
+    return _LENGTH.pack(_NANOSECONDS.size + len(body)) + _NANOSECONDS.pack(followed()) + body
 
 
 def decode_batch(body: bytes) -> Batch:
@@ -69,8 +80,8 @@ def decode_batch(body: bytes) -> Batch:
 
 def decode_answer(body: bytes) -> Answer:
     """Read an answer."""
-    fields: list[Any] = json.loads(body)
-    return Answer(*fields)
+    number, listening, errors = json.loads(body[_NANOSECONDS.size :])
+    return Answer(number, listening, errors, _NANOSECONDS.unpack_from(body)[0])
 
 
 class Reader:

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxybench.proxiers.reference.relay_balance import Balancer
-from proxybench.proxiers.reference.relay_wire import Answer, Batch, Port, Reader, decode_answer, decode_batch, encode
+from proxybench.proxiers.reference.relay_wire import (
+    Answer,
+    Batch,
+    Port,
+    Reader,
+    decode_answer,
+    decode_batch,
+    encode,
+    encode_answer,
+)
 
 A, B, C = ("10.0.0.1", 80), ("10.0.0.2", 80), ("10.0.0.3", 80)
 
@@ -65,10 +74,10 @@ def test_expired_clients_are_dropped() -> None:
 def test_messages_come_through_any_cut(cuts: list[int]) -> None:
     batch = Batch(7, ["gone"], [Port("ns/a:http tcp", "tcp", [A, B], 30080, 60), Port("ns/b udp", "udp", [])])
     answer = Answer(7, {"ns/a:http tcp": 40001}, {"ns/b udp": "udp port any: Address already in use"})
-    stream, reader, bodies = encode(batch) + encode(answer), Reader(), []
+    stream, reader, bodies = encode(batch) + encode_answer(answer, lambda: 12_345), Reader(), []
     at = 0
     for cut in [*cuts, len(stream)]:
         bodies += list(reader.feed(stream[at : at + cut]))
         at += cut
     assert decode_batch(bodies[0]) == batch
-    assert decode_answer(bodies[1]) == answer
+    assert decode_answer(bodies[1]) == answer._replace(followed_ns=12_345)
