@@ -227,6 +227,27 @@ def test_refusals(http: Http, method: str, path: str, body: object, code: int, r
     assert (status["kind"], status["apiVersion"], status["status"]) == ("Status", "v1", "Failure")
 
 
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        (None, "spec.ports"),
+        ({"ports": ["x"]}, "spec.ports[0]"),
+        ({"ports": [{"port": 80}], "clusterIP": 5}, "spec.clusterIP"),
+    ],
+)
+def test_an_object_that_is_malformed_is_refused_by_field(http: Http, spec: object, field: str) -> None:
+    code, status = http("POST", SERVICES, {"metadata": {"name": "a"}, "spec": spec})
+    assert (code, status["reason"]) == (422, "Invalid")
+    assert [cause["field"] for cause in status["details"]["causes"]] == [field]
+    assert status["message"].startswith(f'Service "a" is invalid: {field}: ')
+
+
+def test_labels_that_are_none_do_not_break_the_lists(http: Http) -> None:
+    code, status = http("POST", SERVICES, {**service("a"), "metadata": {"name": "a", "labels": ["x"]}})
+    assert (code, status["details"]["causes"][0]["field"]) == (422, "metadata.labels")
+    assert http("GET", f"{SERVICES}?labelSelector=x%3Dy")[1]["items"] == []
+
+
 def test_a_list_of_the_future(http: Http) -> None:
     code, status = http("GET", f"{SERVICES}?resourceVersion={2**60}")
     assert (code, status["reason"]) == (504, "Timeout")
