@@ -150,7 +150,8 @@ class ApiHandler:
 
     def _patch(self, target: Target, content_type: str, body: bytes) -> web.Response:
         before = from_stored(target.resource, target.version, self._get(target).decoded())
-        after = to_stored(target.resource, target.version, apply_patch(content_type, before, body))
+        patched = _of_kind(target, apply_patch(content_type, target.resource, before, body))
+        after = to_stored(target.resource, target.version, patched)
         stored = self._store.replace(target.resource, target.namespace, target.name, after)
         return _json(stored.encoded(target.version))
 
@@ -241,15 +242,19 @@ def _parsed(body: bytes) -> Object:
 
 
 def _decode(target: Target, body: bytes) -> Object:
-    """Parse an object sent by a client into the stored version; it must be of the kind that the path names."""
-    obj = _parsed(body)
+    """Parse an object sent by a client into the stored version."""
+    return to_stored(target.resource, target.version, _of_kind(target, _parsed(body)))
+
+
+def _of_kind(target: Target, obj: Object) -> Object:
+    """Return an object sent by a client, which must be of the kind that the path names."""
     wanted = (target.resource.api_version(target.version), target.resource.kind)
     found = (obj.get("apiVersion", wanted[0]), obj.get("kind", wanted[1]))
     if found != wanted:
         raise status.bad_request(
             f"the object provided is {found[1]} of {found[0]}, the path takes {wanted[1]} of {wanted[0]}"
         )
-    return to_stored(target.resource, target.version, obj)
+    return obj
 
 
 def _selection(query: Mapping[str, str]) -> Selection:

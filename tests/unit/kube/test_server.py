@@ -248,6 +248,39 @@ def test_labels_that_are_none_do_not_break_the_lists(http: Http) -> None:
     assert http("GET", f"{SERVICES}?labelSelector=x%3Dy")[1]["items"] == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "patch"),
+    [
+        ("json-patch+json", [{"op": "replace", "path": "/kind", "value": "Node"}]),
+        ("merge-patch+json", {"kind": "Node"}),
+        ("strategic-merge-patch+json", {"kind": "Node"}),
+    ],
+)
+def test_a_patch_changes_no_kind(http: Http, kind: str, patch: object) -> None:
+    http("POST", SERVICES, service("a"))
+    code, status = http("PATCH", f"{SERVICES}/a", patch, Content_Type=f"application/{kind}")
+    assert (code, status["message"]) == (400, "the object provided is Node of v1, the path takes Service of v1")
+
+
+def test_a_strategic_patch_merges_ports(http: Http) -> None:
+    http("POST", SERVICES, service("a"))
+    patch = {"spec": {"ports": [{"port": 443, "name": "s"}, {"port": 80, "name": "p", "targetPort": 8080}]}}
+    code, patched = http("PATCH", f"{SERVICES}/a", patch, Content_Type="application/strategic-merge-patch+json")
+    assert (code, [(port["port"], port["targetPort"]) for port in patched["spec"]["ports"]]) == (
+        200,
+        [(80, 8080), (443, 443)],
+    )
+    patch = {"spec": {"ports": [{"port": 80, "$patch": "delete"}]}}
+    code, patched = http("PATCH", f"{SERVICES}/a", patch, Content_Type="application/strategic-merge-patch+json")
+    assert (code, [port["port"] for port in patched["spec"]["ports"]]) == (200, [443])
+
+
+def test_server_side_apply_is_refused(http: Http) -> None:
+    http("POST", SERVICES, service("a"))
+    code, status = http("PATCH", f"{SERVICES}/a", {}, Content_Type="application/apply-patch+yaml")
+    assert (code, status["reason"]) == (415, "UnsupportedMediaType")
+
+
 def test_a_list_of_the_future(http: Http) -> None:
     code, status = http("GET", f"{SERVICES}?resourceVersion={2**60}")
     assert (code, status["reason"]) == (504, "Timeout")
