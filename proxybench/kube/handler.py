@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 import orjson
-from aiohttp import web
+from aiohttp import ClientPayloadError, web
 
 from proxybench.kube import status
 from proxybench.kube.patch import apply_patch
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 BODY_LIMIT: Final = 3 * 1024 * 1024  # bytes, as a real API server
 BOOKMARK_SECONDS: Final = 20.0  # of silence; a real server sends one a minute
 WATCH_SECONDS: Final = 1800.0  # when the client names no limit
+_LOG: Final = logging.getLogger(__name__)
 _JSON: Final = "application/json"
 _VERSION: Final = orjson.dumps(
     {"major": "1", "minor": "33", "gitVersion": "v1.33.0-proxybench", "platform": "linux/amd64"}
@@ -57,6 +59,12 @@ class ApiHandler:
             return await self._route(request)
         except StatusError as error:
             return _json(orjson.dumps(error.body), error.code)
+        except ConnectionError:
+            raise  # the client has gone
+        except Exception as error:  # noqa: BLE001 - a client must be told, whatever went wrong
+            _LOG.exception("%s %s", request.method, request.path)
+            failure = status.internal_error(f"{type(error).__name__}: {error}")
+            return _json(orjson.dumps(failure.body), failure.code)
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
@@ -223,11 +231,14 @@ async def _body(request: web.BaseRequest, *, patch: bool = False) -> bytes:
         raise status.too_large(BODY_LIMIT)
     parts: list[bytes] = []
     size = 0
-    async for part in request.content.iter_any():
-        size += len(part)
-        if size > BODY_LIMIT:
-            raise status.too_large(BODY_LIMIT)
-        parts.append(part)
+    try:
+        async for part in request.content.iter_any():
+            size += len(part)
+            if size > BODY_LIMIT:
+                raise status.too_large(BODY_LIMIT)
+            parts.append(part)
+    except (ClientPayloadError, web.RequestPayloadError) as error:
+        raise status.bad_request(f"the body of the request is broken: {error}") from error
     return b"".join(parts)
 
 

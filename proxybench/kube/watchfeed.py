@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from proxybench.kube.status import StatusError
+from proxybench.kube.status import StatusError, internal_error
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from proxybench.kube.selectors import Selection
     from proxybench.kube.store import Store
 
+_LOG: Final = logging.getLogger(__name__)
 _EVENT_HEAD: Final = {kind: b'{"type":"' + kind.encode() + b'","object":' for kind in ("ADDED", "MODIFIED", "DELETED")}
 
 
@@ -95,4 +97,13 @@ async def stream_watch(
                     # Whatever came in the meantime must go out before the bookmark that covers it.
                     data = feed.news() + feed.bookmark()
     except StatusError as error:
-        await response.write(orjson.dumps({"type": "ERROR", "object": error.body}) + b"\n")
+        await response.write(_error(error))
+    except ConnectionError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the answer has begun: only an event can tell
+        _LOG.exception("a watch failed")
+        await response.write(_error(internal_error(f"{type(error).__name__}: {error}")))
+
+
+def _error(error: StatusError) -> bytes:
+    return orjson.dumps({"type": "ERROR", "object": error.body}) + b"\n"
