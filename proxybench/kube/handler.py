@@ -103,7 +103,7 @@ class ApiHandler:
                 return self._list(target, query)
             case "POST":
                 return self._create(target, await _body(request))
-            case "DELETE":
+            case "DELETE" if "deletecollection" in target.resource.verbs:
                 await _body(request)
                 return self._delete_collection(target, query)
             case _:

@@ -281,6 +281,11 @@ def test_server_side_apply_is_refused(http: Http) -> None:
     assert (code, status["reason"]) == (415, "UnsupportedMediaType")
 
 
+def test_namespaces_are_deleted_one_by_one(http: Http) -> None:
+    code, status = http("DELETE", "/api/v1/namespaces")
+    assert (code, status["message"]) == (405, NO_METHOD)
+
+
 def test_a_list_of_the_future(http: Http) -> None:
     code, status = http("GET", f"{SERVICES}?resourceVersion={2**60}")
     assert (code, status["reason"]) == (504, "Timeout")
