@@ -16,10 +16,9 @@ from urllib.parse import parse_qsl
 import orjson
 from aiohttp import ClientPayloadError, web
 
-from proxybench.kube import status
+from proxybench.kube import options, status
 from proxybench.kube.patch import apply_patch
 from proxybench.kube.resources import Resource, Target, discovery, parse_path
-from proxybench.kube.selectors import parse_selection
 from proxybench.kube.status import StatusError
 from proxybench.kube.versions import from_stored, to_stored
 from proxybench.kube.watchfeed import WatchFeed, stream_watch
@@ -28,13 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxybench.kube.eventlog import Stored
-    from proxybench.kube.selectors import Selection
     from proxybench.kube.status import Object
     from proxybench.kube.store import Store
 
 BODY_LIMIT: Final = 3 * 1024 * 1024  # bytes, as a real API server
 BOOKMARK_SECONDS: Final = 20.0  # of silence; a real server sends one a minute
-WATCH_SECONDS: Final = 1800.0  # when the client names no limit
 _LOG: Final = logging.getLogger(__name__)
 _JSON: Final = "application/json"
 _VERSION: Final = orjson.dumps(
@@ -97,10 +94,10 @@ class ApiHandler:
         # urllib and not yarl: an unescaped "!" or "," in a selector must come through as it is.
         query = dict(parse_qsl(request.query_string, keep_blank_values=True))
         match request.method:
-            case "GET" if query.get("watch") in {"true", "1"}:
-                return await self._watch(request, target, query)
+            case "GET" if options.is_watch(query):
+                return await self._watch(request, target, options.watch_options(query))
             case "GET":
-                return self._list(target, query)
+                return self._list(target, options.list_options(query))
             case "POST":
                 return self._create(target, await _body(request))
             case "DELETE" if "deletecollection" in target.resource.verbs:
@@ -127,15 +124,16 @@ class ApiHandler:
     def _get(self, target: Target) -> Stored:
         return self._store.get(target.resource, target.namespace, target.name)
 
-    def _list(self, target: Target, query: Mapping[str, str]) -> web.Response:
-        token = query.get("continue", "")
-        wanted = _number(query, "resourceVersion")
-        if token and wanted:
-            raise status.bad_request("specifying resource version is not allowed when using continue")
-        if wanted > self._store.version:
-            raise status.version_too_large(wanted, self._store.version)
+    def _list(self, target: Target, wanted: options.ListOptions) -> web.Response:
+        if wanted.version > self._store.version:
+            raise status.version_too_large(wanted.version, self._store.version)
         page = self._store.page(
-            target.resource, target.namespace, _selection(query), limit=_number(query, "limit"), token=token
+            target.resource,
+            target.namespace,
+            wanted.selection,
+            limit=wanted.limit,
+            token=wanted.token,
+            version=wanted.version if wanted.exact else 0,
         )
         metadata: Object = {"resourceVersion": str(page.version)}
         if page.token:
@@ -173,22 +171,21 @@ class ApiHandler:
     def _delete_collection(self, target: Target, query: Mapping[str, str]) -> web.Response:
         if target.resource.namespaced and not target.namespace:
             raise status.method_not_allowed()
-        gone = self._store.delete_collection(target.resource, target.namespace, _selection(query))
+        gone = self._store.delete_collection(target.resource, target.namespace, options.selection(query))
         return _json(_list_body(target, {"resourceVersion": str(self._store.version)}, gone))
 
-    async def _watch(self, request: web.BaseRequest, target: Target, query: Mapping[str, str]) -> web.StreamResponse:
-        selection = _selection(query)
-        version = _number(query, "resourceVersion")
-        seconds = float(_number(query, "timeoutSeconds")) or WATCH_SECONDS
+    async def _watch(
+        self, request: web.BaseRequest, target: Target, wanted: options.WatchOptions
+    ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": _JSON, "Cache-Control": "no-cache, private"})
         changed = asyncio.Event()
         waiting = self._watchers.setdefault(target.resource, set())
         waiting.add(changed)
         try:
             await response.prepare(request)
-            feed = WatchFeed(self._store, target, selection, version)
-            bookmark = self._bookmark_seconds if query.get("allowWatchBookmarks") in {"true", "1"} else seconds
-            await stream_watch(response, feed, changed, seconds=seconds, bookmark_seconds=bookmark)
+            feed = WatchFeed(self._store, target, wanted)
+            bookmark = self._bookmark_seconds if wanted.bookmarks else wanted.seconds
+            await stream_watch(response, feed, changed, seconds=wanted.seconds, bookmark_seconds=bookmark)
             await response.write_eof()
         except ConnectionResetError:
             pass  # the client has gone: that is how watches usually end
@@ -266,14 +263,3 @@ def _of_kind(target: Target, obj: Object) -> Object:
             f"the object provided is {found[1]} of {found[0]}, the path takes {wanted[1]} of {wanted[0]}"
         )
     return obj
-
-
-def _selection(query: Mapping[str, str]) -> Selection:
-    return parse_selection(query.get("labelSelector", ""), query.get("fieldSelector", ""))
-
-
-def _number(query: Mapping[str, str], name: str) -> int:
-    text = query.get(name) or "0"
-    if not (text.isascii() and text.isdigit()):
-        raise status.bad_request(f'{name}: Invalid value: "{text}": must be a number')
-    return int(text)

@@ -286,6 +286,37 @@ def test_namespaces_are_deleted_one_by_one(http: Http) -> None:
     assert (code, status["message"]) == (405, NO_METHOD)
 
 
+def test_the_state_at_an_exact_version(http: Http) -> None:
+    _, made = http("POST", SERVICES, service("a"))
+    version = made["metadata"]["resourceVersion"]
+    http("DELETE", f"{SERVICES}/a")
+    _, past = http("GET", f"{SERVICES}?resourceVersion={version}&resourceVersionMatch=Exact")
+    assert ([item["metadata"]["name"] for item in past["items"]], past["metadata"]["resourceVersion"]) == (
+        ["a"],
+        version,
+    )
+    assert http("GET", f"{SERVICES}?resourceVersion={version}&resourceVersionMatch=NotOlderThan")[1]["items"] == []
+    code, status = http("GET", f"{SERVICES}?resourceVersion=1&resourceVersionMatch=Exact")
+    assert (code, status["reason"]) == (410, "Expired")
+
+
+def test_a_streaming_list_ends_with_a_bookmark(http: Http) -> None:
+    http("POST", SERVICES, service("a"))
+    words = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1"
+    added, bookmark = watch(http, f"{SERVICES}?{words}")
+    assert (added["type"], added["object"]["metadata"]["name"]) == ("ADDED", "a")
+    assert (bookmark["type"], bookmark["object"]["kind"]) == ("BOOKMARK", "Service")
+    assert bookmark["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    assert int(bookmark["object"]["metadata"]["resourceVersion"]) >= int(added["object"]["metadata"]["resourceVersion"])
+    assert watch(http, f"{SERVICES}?{words.replace('=true&r', '=false&r')}") == []
+
+
+def test_a_streaming_list_of_the_future(http: Http) -> None:
+    words = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1"
+    (event,) = watch(http, f"{SERVICES}?{words}&resourceVersion={2**60}")
+    assert (event["type"], event["object"]["code"], event["object"]["reason"]) == ("ERROR", 504, "Timeout")
+
+
 def test_a_list_of_the_future(http: Http) -> None:
     code, status = http("GET", f"{SERVICES}?resourceVersion={2**60}")
     assert (code, status["reason"]) == (504, "Timeout")
