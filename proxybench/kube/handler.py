@@ -1,8 +1,9 @@
 """HTTP in front of the store: the part of the Kubernetes API that a Service proxy and our own client need.
 
-It speaks JSON only; every object is encoded once per version, so that lists
-and watches are joins of bytes. Differences from a real API server: it allocates no addresses, keeps what is written
-in ``status``, has no subresources, and returns Status "Success" for every delete.
+It speaks JSON only; every object is encoded once per version, so that lists and watches are joins of bytes.
+Differences from a real API server: it keeps unknown fields and what is written in ``status``, has no subresources and
+no server-side apply, does not wait for finalizers, removes a namespace at once, and returns Status "Success" for every
+delete.
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ from proxybench.kube.versions import from_stored, to_stored
 from proxybench.kube.watchfeed import WatchFeed, stream_watch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from proxybench.kube.eventlog import Stored
     from proxybench.kube.status import Object
     from proxybench.kube.store import Store
@@ -37,6 +36,9 @@ _JSON: Final = "application/json"
 _VERSION: Final = orjson.dumps(
     {"major": "1", "minor": "33", "gitVersion": "v1.33.0-proxybench", "platform": "linux/amd64"}
 )
+
+
+Query = list[tuple[str, str]]
 
 
 class ApiHandler:
@@ -73,36 +75,35 @@ class ApiHandler:
             return self._document(request.method, path)
         if not _accepts_json(request.headers.get("Accept", _JSON)):
             raise status.not_acceptable()
+        # urllib and not yarl: an unescaped "!" or "," in a selector must come through as it is.
+        query = parse_qsl(request.query_string, keep_blank_values=True) if request.query_string else []
         if target.name:
-            return await self._object(request, target)
-        return await self._collection(request, target)
+            return await self._object(request, target, query)
+        return await self._collection(request, target, query)
 
-    async def _object(self, request: web.BaseRequest, target: Target) -> web.Response:
+    async def _object(self, request: web.BaseRequest, target: Target, query: Query) -> web.Response:
         match request.method:
             case "GET":
                 return _json(self._get(target).encoded(target.version))
             case "PUT":
-                return self._replace(target, await _body(request))
+                return self._replace(target, await _body(request), query)
             case "PATCH":
-                return self._patch(target, request.content_type, await _body(request, patch=True))
+                return self._patch(target, request.content_type, await _body(request, patch=True), query)
             case "DELETE":
-                return self._delete(target, await _body(request))
+                return self._delete(target, await _body(request), query)
             case _:
                 raise status.method_not_allowed()
 
-    async def _collection(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
-        # urllib and not yarl: an unescaped "!" or "," in a selector must come through as it is.
-        query = dict(parse_qsl(request.query_string, keep_blank_values=True))
+    async def _collection(self, request: web.BaseRequest, target: Target, query: Query) -> web.StreamResponse:
         match request.method:
-            case "GET" if options.is_watch(query):
-                return await self._watch(request, target, options.watch_options(query))
+            case "GET" if options.is_watch(fields := dict(query)):
+                return await self._watch(request, target, options.watch_options(fields))
             case "GET":
-                return self._list(target, options.list_options(query))
+                return self._list(target, options.list_options(dict(query)))
             case "POST":
-                return self._create(target, await _body(request))
+                return self._create(target, await _body(request), query)
             case "DELETE" if "deletecollection" in target.resource.verbs:
-                await _body(request)
-                return self._delete_collection(target, query)
+                return self._delete_collection(target, await _body(request), query)
             case _:
                 raise status.method_not_allowed()
 
@@ -142,36 +143,39 @@ class ApiHandler:
             metadata["remainingItemCount"] = page.remaining
         return _json(_list_body(target, metadata, page.items))
 
-    def _create(self, target: Target, body: bytes) -> web.Response:
+    def _create(self, target: Target, body: bytes, query: Query) -> web.Response:
         if target.resource.namespaced and not target.namespace:
             raise status.method_not_allowed()
-        obj = _decode(target, body)
-        stored = self._store.create(target.resource, target.namespace, obj)
+        obj = to_stored(target.resource, target.version, _of_kind(target, _parsed(body)))
+        dry_run = _dry_run("CreateOptions", query)
+        stored = self._store.create(target.resource, target.namespace, obj, dry_run=dry_run)
         return _json(stored.encoded(target.version), 201)
 
-    def _replace(self, target: Target, body: bytes) -> web.Response:
-        obj = _decode(target, body)
-        stored = self._store.replace(target.resource, target.namespace, target.name, obj)
-        return _json(stored.encoded(target.version))
+    def _replace(self, target: Target, body: bytes, query: Query) -> web.Response:
+        return self._put(target, _parsed(body), _dry_run("UpdateOptions", query))
 
-    def _patch(self, target: Target, content_type: str, body: bytes) -> web.Response:
+    def _patch(self, target: Target, content_type: str, body: bytes, query: Query) -> web.Response:
+        dry_run = _dry_run("PatchOptions", query)
         before = from_stored(target.resource, target.version, self._get(target).decoded())
-        patched = _of_kind(target, apply_patch(content_type, target.resource, before, body))
-        after = to_stored(target.resource, target.version, patched)
-        stored = self._store.replace(target.resource, target.namespace, target.name, after)
+        return self._put(target, apply_patch(content_type, target.resource, before, body), dry_run)
+
+    def _put(self, target: Target, obj: Object, dry_run: bool) -> web.Response:
+        obj = to_stored(target.resource, target.version, _of_kind(target, obj))
+        stored = self._store.replace(target.resource, target.namespace, target.name, obj, dry_run=dry_run)
         return _json(stored.encoded(target.version))
 
-    def _delete(self, target: Target, body: bytes) -> web.Response:
-        options = _parsed(body) if body.strip() else {}
-        conditions = options.get("preconditions")
-        gone = self._store.delete(target.resource, target.namespace, target.name, conditions)
+    def _delete(self, target: Target, body: bytes, query: Query) -> web.Response:
+        conditions, dry_run = _delete_options(body, query)
+        gone = self._store.delete(target.resource, target.namespace, target.name, conditions, dry_run=dry_run)
         uid = gone.decoded()["metadata"]["uid"]
         return _json(orjson.dumps(status.success(target.resource, target.name, uid)))
 
-    def _delete_collection(self, target: Target, query: Mapping[str, str]) -> web.Response:
+    def _delete_collection(self, target: Target, body: bytes, query: Query) -> web.Response:
         if target.resource.namespaced and not target.namespace:
             raise status.method_not_allowed()
-        gone = self._store.delete_collection(target.resource, target.namespace, options.selection(query))
+        _, dry_run = _delete_options(body, query)
+        selection = options.selection(dict(query))
+        gone = self._store.delete_collection(target.resource, target.namespace, selection, dry_run=dry_run)
         return _json(_list_body(target, {"resourceVersion": str(self._store.version)}, gone))
 
     async def _watch(
@@ -249,11 +253,6 @@ def _parsed(body: bytes) -> Object:
     return obj
 
 
-def _decode(target: Target, body: bytes) -> Object:
-    """Parse an object sent by a client into the stored version."""
-    return to_stored(target.resource, target.version, _of_kind(target, _parsed(body)))
-
-
 def _of_kind(target: Target, obj: Object) -> Object:
     """Return an object sent by a client, which must be of the kind that the path names."""
     wanted = (target.resource.api_version(target.version), target.resource.kind)
@@ -263,3 +262,19 @@ def _of_kind(target: Target, obj: Object) -> Object:
             f"the object provided is {found[1]} of {found[0]}, the path takes {wanted[1]} of {wanted[0]}"
         )
     return obj
+
+
+def _dry_run(kind: str, query: Query) -> bool:
+    return bool(query) and options.dry_run(kind, [value for name, value in query if name == "dryRun"])
+
+
+def _delete_options(body: bytes, query: Query) -> tuple[Object, bool]:
+    """Return the preconditions, and whether it is a dry run; a body's word adds to the query's."""
+    sent = _parsed(body) if body.strip() else {}
+    conditions, dry_run = sent.get("preconditions") or {}, sent.get("dryRun") or []
+    if not isinstance(conditions, dict) or not all(isinstance(value, str | None) for value in conditions.values()):
+        raise status.bad_request("preconditions: must be an object of strings")
+    if not isinstance(dry_run, list):
+        raise status.bad_request("dryRun: must be of type array")
+    values = [*dry_run, *(value for name, value in query if name == "dryRun")]
+    return conditions, options.dry_run("DeleteOptions", values)

@@ -1,7 +1,7 @@
 """The query parameters of a request, parsed and checked (pure).
 
-The rules are those of the Kubernetes documentation, "Kubernetes API Concepts": resource versions, watch bookmarks
-and streaming lists.
+The rules are those of the Kubernetes documentation, "Kubernetes API Concepts": resource versions, watch bookmarks,
+streaming lists and dry run.
 """
 
 from __future__ import annotations
@@ -109,6 +109,17 @@ def watch_options(query: Mapping[str, str]) -> WatchOptions:
 def selection(query: Mapping[str, str]) -> Selection:
     """Parse the two selectors. Raises StatusError (400)."""
     return parse_selection(query.get("labelSelector", ""), query.get("fieldSelector", ""))
+
+
+def dry_run(kind: str, values: list[str]) -> bool:
+    """Tell whether nothing is to be stored; ``kind`` is CreateOptions and the like. Raises StatusError (422)."""
+    problems = Problems()
+    for value in values:
+        if value != "All":
+            problems.unsupported("dryRun", value, ["All"])
+    if problems.causes:
+        raise invalid_options(kind, problems.causes)
+    return bool(values)
 
 
 def _number(query: Mapping[str, str], name: str) -> int:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxybench.kube.options import is_watch, list_options, watch_options
+from proxybench.kube.options import dry_run, is_watch, list_options, watch_options
 from proxybench.kube.selectors import EVERYTHING
 from proxybench.kube.status import StatusError
 
@@ -101,3 +101,7 @@ def test_watches_that_cannot_be(query: Query, words: str) -> None:
 
 def test_what_is_a_watch() -> None:
     assert [is_watch({"watch": text}) for text in ("true", "1", "false", "0", "")] == [True, True, False, False, False]
+
+
+def test_dry_run() -> None:
+    assert (dry_run("CreateOptions", []), dry_run("CreateOptions", ["All", "All"])) == (False, True)

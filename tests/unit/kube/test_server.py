@@ -286,6 +286,58 @@ def test_namespaces_are_deleted_one_by_one(http: Http) -> None:
     assert (code, status["message"]) == (405, NO_METHOD)
 
 
+def test_dry_run_stores_nothing(http: Http) -> None:
+    http("POST", SERVICES, service("kept"))
+    before = http("GET", SERVICES)[1]
+    assert http("POST", f"{SERVICES}?dryRun=All", service("a"))[0] == 201
+    assert http("PUT", f"{SERVICES}/kept?dryRun=All", service("kept", new="1"))[1]["metadata"]["labels"] == {"new": "1"}
+    patch = {"metadata": {"labels": {"new": "2"}}}
+    code, patched = http("PATCH", f"{SERVICES}/kept?dryRun=All", patch, Content_Type="application/merge-patch+json")
+    assert (code, patched["metadata"]["labels"]) == (200, {"new": "2"})
+    assert http("DELETE", f"{SERVICES}/kept?dryRun=All")[0] == 200
+    assert http("DELETE", f"{SERVICES}/kept", {"dryRun": ["All"]})[0] == 200
+    assert len(http("DELETE", f"{SERVICES}?dryRun=All")[1]["items"]) == 1
+    assert len(http("DELETE", SERVICES, {"dryRun": ["All"]})[1]["items"]) == 1
+    assert http("GET", SERVICES)[1] == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind"),
+    [
+        ("POST", SERVICES, "CreateOptions"),
+        ("PUT", f"{SERVICES}/a", "UpdateOptions"),
+        ("PATCH", f"{SERVICES}/a", "PatchOptions"),
+        ("DELETE", f"{SERVICES}/a", "DeleteOptions"),
+        ("DELETE", SERVICES, "DeleteOptions"),
+    ],
+)
+def test_a_dry_run_of_another_kind(http: Http, method: str, path: str, kind: str) -> None:
+    http("POST", SERVICES, service("a"))
+    before = http("GET", SERVICES)[1]
+    body = service("b" if method == "POST" else "a", new="1") if method != "DELETE" else None
+    content = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    code, status = http(method, f"{path}?dryRun=All&dryRun=some", body, Content_Type=content)
+    assert (code, status["message"]) == (
+        422,
+        f'{kind}.meta.k8s.io "" is invalid: dryRun: Unsupported value: "some": supported values: "All"',
+    )
+    assert http("GET", SERVICES)[1] == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"preconditions": ["x"]}, "preconditions: must be an object of strings"),
+        ({"preconditions": {"uid": ["x"]}}, "preconditions: must be an object of strings"),
+        ({"dryRun": "All"}, "dryRun: must be of type array"),
+    ],
+)
+def test_delete_options_that_are_none(http: Http, options: object, words: str) -> None:
+    http("POST", SERVICES, service("a"))
+    code, status = http("DELETE", f"{SERVICES}/a", options)
+    assert (code, status["message"]) == (400, words)
+
+
 def test_the_state_at_an_exact_version(http: Http) -> None:
     _, made = http("POST", SERVICES, service("a"))
     version = made["metadata"]["resourceVersion"]
