@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxybench.kube.resources import RESOURCES, Resource
@@ -35,6 +35,7 @@ OBJECTS = st.recursive(
 PARTS = st.sampled_from(["metadata", "spec", "status", "ports", "endpoints", "addressType", "subsets"])
 
 
+@settings(deadline=None)
 @given(
     resource=st.sampled_from(RESOURCES),
     parts=st.dictionaries(PARTS, OBJECTS | st.lists(OBJECTS, max_size=2), max_size=4),

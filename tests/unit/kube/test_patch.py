@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxybench.kube.patch import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, apply_patch
@@ -249,16 +249,20 @@ def test_a_json_patch_of_what_is_not_there_is_refused(op: str, path: str) -> Non
     assert caught.value.code == 422
 
 
+KEYS = st.sampled_from(["spec", "ports", "port", "metadata", "finalizers", "$patch", "$x"])
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["spec", "ports", "port", "metadata", "finalizers", "$patch", "$x"]), inner)
+        | st.dictionaries(
+            st.sampled_from(["spec", "ports", "port", "metadata", "finalizers", "$patch", "$x"]), inner, max_size=3
+        )
     ),
     max_leaves=8,
 )
 
 
+@settings(deadline=None)
 @given(patch=st.dictionaries(st.sampled_from(["spec", "metadata", "status"]), VALUES))
 def test_no_directive_is_ever_stored(patch: dict[str, Any]) -> None:
     def keys(value: Any) -> Iterator[str]:
