@@ -107,7 +107,7 @@ class Store:
         self._complete(resource, namespace, obj, None)
         if dry_run:
             return _stored(resource, obj, self._version)
-        return self._write(resource, obj, None)
+        return self._write(resource, obj, None, None)
 
     def get(self, resource: Resource, namespace: str, name: str) -> Stored:
         """Return one object. Raises StatusError (404)."""
@@ -143,7 +143,7 @@ class Store:
             return before
         if dry_run:
             return _stored(resource, obj, before.version)
-        return self._write(resource, obj, before)
+        return self._write(resource, obj, before, old)
 
     def delete(
         self,
@@ -233,12 +233,12 @@ class Store:
         if problems.causes:
             raise status.invalid(resource, name, problems.causes)
 
-    def _write(self, resource: Resource, obj: Object, before: Stored | None) -> Stored:
+    def _write(self, resource: Resource, obj: Object, before: Stored | None, old: Object | None) -> Stored:
         obj["metadata"]["resourceVersion"] = str(self._version + 1)
         now = _stored(resource, obj, self._version + 1)
         if resource is SERVICES:
-            if before is not None:
-                self._allocations.release(before.decoded()["spec"])
+            if old is not None:
+                self._allocations.release(old["spec"])
             self._allocations.take(now.key, obj["spec"])
         return self._commit("MODIFIED" if before else "ADDED", now, before)
 
