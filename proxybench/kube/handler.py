@@ -2,8 +2,8 @@
 
 It speaks JSON only; every object is encoded once per version, so that lists and watches are joins of bytes.
 Differences from a real API server: it keeps unknown fields and what is written in ``status``, has no subresources and
-no server-side apply, does not wait for finalizers, removes a namespace at once, and returns Status "Success" for every
-delete.
+no server-side apply, lets Services share an address, does not wait for finalizers, removes a namespace at once, and
+returns Status "Success" for every delete.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 import orjson
-from aiohttp import ClientPayloadError, web
+from aiohttp import web
 
 from proxybench.kube import options, status
 from proxybench.kube.patch import apply_patch
@@ -238,8 +238,8 @@ async def _body(request: web.BaseRequest, *, patch: bool = False) -> bytes:
             if size > BODY_LIMIT:
                 raise status.too_large(BODY_LIMIT)
             parts.append(part)
-    except (ClientPayloadError, web.RequestPayloadError) as error:
-        raise status.bad_request(f"the body of the request is broken: {error}") from error
+    except web.RequestPayloadError as error:
+        raise status.bad_request(f"the body of the request is broken: {' '.join(str(error).split())}") from error
     return b"".join(parts)
 
 

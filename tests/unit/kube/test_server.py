@@ -390,6 +390,14 @@ def test_bodies_that_are_no_json(http: Http) -> None:
     assert code == 200
 
 
+def test_a_body_that_is_not_compressed_as_it_says(http: Http) -> None:
+    code, body = http.raw("POST", SERVICES.replace("NS", http.namespace), b"garbage", Content_Encoding="gzip")
+    assert (code, orjson.loads(body)["message"]) == (
+        400,
+        "the body of the request is broken: 400, message: Can not decode content-encoding: gzip",
+    )
+
+
 def test_a_body_that_is_too_large(http: Http) -> None:
     code, body = http.raw("POST", SERVICES.replace("NS", http.namespace), b" " * (3 * 1024 * 1024 + 1))
     assert (code, orjson.loads(body)["message"]) == (413, "Request entity too large: limit is 3145728")
