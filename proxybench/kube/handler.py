@@ -1,43 +1,44 @@
 """HTTP in front of the store: the part of the Kubernetes API that a Service proxy and our own client need.
 
-It speaks JSON only; every object is encoded once per version, so that lists
-and watches are joins of bytes. Differences from a real API server: it allocates no addresses, keeps what is written
-in ``status``, has no subresources, and returns Status "Success" for every delete.
+It speaks JSON only; every object is encoded once per version, so that lists and watches are joins of bytes.
+Differences from a real API server: it keeps unknown fields and what is written in ``status``, has no subresources and
+no server-side apply, lets Services share an address, does not wait for finalizers, removes a namespace at once, and
+returns Status "Success" for every delete.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 import orjson
 from aiohttp import web
 
-from proxybench.kube import status
+from proxybench.kube import options, status
 from proxybench.kube.patch import apply_patch
 from proxybench.kube.resources import Resource, Target, discovery, parse_path
-from proxybench.kube.selectors import parse_selection
 from proxybench.kube.status import StatusError
 from proxybench.kube.versions import from_stored, to_stored
 from proxybench.kube.watchfeed import WatchFeed, stream_watch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from proxybench.kube.eventlog import Stored
-    from proxybench.kube.selectors import Selection
     from proxybench.kube.status import Object
     from proxybench.kube.store import Store
 
 BODY_LIMIT: Final = 3 * 1024 * 1024  # bytes, as a real API server
 BOOKMARK_SECONDS: Final = 20.0  # of silence; a real server sends one a minute
-WATCH_SECONDS: Final = 1800.0  # when the client names no limit
+_LOG: Final = logging.getLogger(__name__)
 _JSON: Final = "application/json"
 _VERSION: Final = orjson.dumps(
     {"major": "1", "minor": "33", "gitVersion": "v1.33.0-proxybench", "platform": "linux/amd64"}
 )
+
+
+Query = list[tuple[str, str]]
 
 
 class ApiHandler:
@@ -57,6 +58,12 @@ class ApiHandler:
             return await self._route(request)
         except StatusError as error:
             return _json(orjson.dumps(error.body), error.code)
+        except ConnectionError:
+            raise  # the client has gone
+        except Exception as error:  # noqa: BLE001 - a client must be told, whatever went wrong
+            _LOG.exception("%s %s", request.method, request.path)
+            failure = status.internal_error(f"{type(error).__name__}: {error}")
+            return _json(orjson.dumps(failure.body), failure.code)
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
@@ -68,36 +75,35 @@ class ApiHandler:
             return self._document(request.method, path)
         if not _accepts_json(request.headers.get("Accept", _JSON)):
             raise status.not_acceptable()
+        # urllib and not yarl: an unescaped "!" or "," in a selector must come through as it is.
+        query = parse_qsl(request.query_string, keep_blank_values=True) if request.query_string else []
         if target.name:
-            return await self._object(request, target)
-        return await self._collection(request, target)
+            return await self._object(request, target, query)
+        return await self._collection(request, target, query)
 
-    async def _object(self, request: web.BaseRequest, target: Target) -> web.Response:
+    async def _object(self, request: web.BaseRequest, target: Target, query: Query) -> web.Response:
         match request.method:
             case "GET":
                 return _json(self._get(target).encoded(target.version))
             case "PUT":
-                return self._replace(target, await _body(request))
+                return self._replace(target, await _body(request), query)
             case "PATCH":
-                return self._patch(target, request.content_type, await _body(request, patch=True))
+                return self._patch(target, request.content_type, await _body(request, patch=True), query)
             case "DELETE":
-                return self._delete(target, await _body(request))
+                return self._delete(target, await _body(request), query)
             case _:
                 raise status.method_not_allowed()
 
-    async def _collection(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
-        # urllib and not yarl: an unescaped "!" or "," in a selector must come through as it is.
-        query = dict(parse_qsl(request.query_string, keep_blank_values=True))
+    async def _collection(self, request: web.BaseRequest, target: Target, query: Query) -> web.StreamResponse:
         match request.method:
-            case "GET" if query.get("watch") in {"true", "1"}:
-                return await self._watch(request, target, query)
+            case "GET" if options.is_watch(fields := dict(query)):
+                return await self._watch(request, target, options.watch_options(fields))
             case "GET":
-                return self._list(target, query)
+                return self._list(target, options.list_options(dict(query)))
             case "POST":
-                return self._create(target, await _body(request))
-            case "DELETE":
-                await _body(request)
-                return self._delete_collection(target, query)
+                return self._create(target, await _body(request), query)
+            case "DELETE" if "deletecollection" in target.resource.verbs:
+                return self._delete_collection(target, await _body(request), query)
             case _:
                 raise status.method_not_allowed()
 
@@ -119,15 +125,16 @@ class ApiHandler:
     def _get(self, target: Target) -> Stored:
         return self._store.get(target.resource, target.namespace, target.name)
 
-    def _list(self, target: Target, query: Mapping[str, str]) -> web.Response:
-        token = query.get("continue", "")
-        wanted = _number(query, "resourceVersion")
-        if token and wanted:
-            raise status.bad_request("specifying resource version is not allowed when using continue")
-        if wanted > self._store.version:
-            raise status.version_too_large(wanted, self._store.version)
+    def _list(self, target: Target, wanted: options.ListOptions) -> web.Response:
+        if wanted.version > self._store.version:
+            raise status.version_too_large(wanted.version, self._store.version)
         page = self._store.page(
-            target.resource, target.namespace, _selection(query), limit=_number(query, "limit"), token=token
+            target.resource,
+            target.namespace,
+            wanted.selection,
+            limit=wanted.limit,
+            token=wanted.token,
+            version=wanted.version if wanted.exact else 0,
         )
         metadata: Object = {"resourceVersion": str(page.version)}
         if page.token:
@@ -136,50 +143,53 @@ class ApiHandler:
             metadata["remainingItemCount"] = page.remaining
         return _json(_list_body(target, metadata, page.items))
 
-    def _create(self, target: Target, body: bytes) -> web.Response:
+    def _create(self, target: Target, body: bytes, query: Query) -> web.Response:
         if target.resource.namespaced and not target.namespace:
             raise status.method_not_allowed()
-        obj = _decode(target, body)
-        stored = self._store.create(target.resource, target.namespace, obj)
+        obj = to_stored(target.resource, target.version, _of_kind(target, _parsed(body)))
+        dry_run = _dry_run("CreateOptions", query)
+        stored = self._store.create(target.resource, target.namespace, obj, dry_run=dry_run)
         return _json(stored.encoded(target.version), 201)
 
-    def _replace(self, target: Target, body: bytes) -> web.Response:
-        obj = _decode(target, body)
-        stored = self._store.replace(target.resource, target.namespace, target.name, obj)
-        return _json(stored.encoded(target.version))
+    def _replace(self, target: Target, body: bytes, query: Query) -> web.Response:
+        return self._put(target, _parsed(body), _dry_run("UpdateOptions", query))
 
-    def _patch(self, target: Target, content_type: str, body: bytes) -> web.Response:
+    def _patch(self, target: Target, content_type: str, body: bytes, query: Query) -> web.Response:
+        dry_run = _dry_run("PatchOptions", query)
         before = from_stored(target.resource, target.version, self._get(target).decoded())
-        after = to_stored(target.resource, target.version, apply_patch(content_type, before, body))
-        stored = self._store.replace(target.resource, target.namespace, target.name, after)
+        return self._put(target, apply_patch(content_type, target.resource, before, body), dry_run)
+
+    def _put(self, target: Target, obj: Object, dry_run: bool) -> web.Response:
+        obj = to_stored(target.resource, target.version, _of_kind(target, obj))
+        stored = self._store.replace(target.resource, target.namespace, target.name, obj, dry_run=dry_run)
         return _json(stored.encoded(target.version))
 
-    def _delete(self, target: Target, body: bytes) -> web.Response:
-        options = _parsed(body) if body.strip() else {}
-        conditions = options.get("preconditions")
-        gone = self._store.delete(target.resource, target.namespace, target.name, conditions)
+    def _delete(self, target: Target, body: bytes, query: Query) -> web.Response:
+        conditions, dry_run = _delete_options(body, query)
+        gone = self._store.delete(target.resource, target.namespace, target.name, conditions, dry_run=dry_run)
         uid = gone.decoded()["metadata"]["uid"]
         return _json(orjson.dumps(status.success(target.resource, target.name, uid)))
 
-    def _delete_collection(self, target: Target, query: Mapping[str, str]) -> web.Response:
+    def _delete_collection(self, target: Target, body: bytes, query: Query) -> web.Response:
         if target.resource.namespaced and not target.namespace:
             raise status.method_not_allowed()
-        gone = self._store.delete_collection(target.resource, target.namespace, _selection(query))
+        _, dry_run = _delete_options(body, query)
+        selection = options.selection(dict(query))
+        gone = self._store.delete_collection(target.resource, target.namespace, selection, dry_run=dry_run)
         return _json(_list_body(target, {"resourceVersion": str(self._store.version)}, gone))
 
-    async def _watch(self, request: web.BaseRequest, target: Target, query: Mapping[str, str]) -> web.StreamResponse:
-        selection = _selection(query)
-        version = _number(query, "resourceVersion")
-        seconds = float(_number(query, "timeoutSeconds")) or WATCH_SECONDS
+    async def _watch(
+        self, request: web.BaseRequest, target: Target, wanted: options.WatchOptions
+    ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": _JSON, "Cache-Control": "no-cache, private"})
         changed = asyncio.Event()
         waiting = self._watchers.setdefault(target.resource, set())
         waiting.add(changed)
         try:
             await response.prepare(request)
-            feed = WatchFeed(self._store, target, selection, version)
-            bookmark = self._bookmark_seconds if query.get("allowWatchBookmarks") in {"true", "1"} else seconds
-            await stream_watch(response, feed, changed, seconds=seconds, bookmark_seconds=bookmark)
+            feed = WatchFeed(self._store, target, wanted)
+            bookmark = self._bookmark_seconds if wanted.bookmarks else wanted.seconds
+            await stream_watch(response, feed, changed, seconds=wanted.seconds, bookmark_seconds=bookmark)
             await response.write_eof()
         except ConnectionResetError:
             pass  # the client has gone: that is how watches usually end
@@ -222,11 +232,14 @@ async def _body(request: web.BaseRequest, *, patch: bool = False) -> bytes:
         raise status.too_large(BODY_LIMIT)
     parts: list[bytes] = []
     size = 0
-    async for part in request.content.iter_any():
-        size += len(part)
-        if size > BODY_LIMIT:
-            raise status.too_large(BODY_LIMIT)
-        parts.append(part)
+    try:
+        async for part in request.content.iter_any():
+            size += len(part)
+            if size > BODY_LIMIT:
+                raise status.too_large(BODY_LIMIT)
+            parts.append(part)
+    except web.RequestPayloadError as error:
+        raise status.bad_request(f"the body of the request is broken: {' '.join(str(error).split())}") from error
     return b"".join(parts)
 
 
@@ -240,24 +253,28 @@ def _parsed(body: bytes) -> Object:
     return obj
 
 
-def _decode(target: Target, body: bytes) -> Object:
-    """Parse an object sent by a client into the stored version; it must be of the kind that the path names."""
-    obj = _parsed(body)
+def _of_kind(target: Target, obj: Object) -> Object:
+    """Return an object sent by a client, which must be of the kind that the path names."""
     wanted = (target.resource.api_version(target.version), target.resource.kind)
     found = (obj.get("apiVersion", wanted[0]), obj.get("kind", wanted[1]))
     if found != wanted:
         raise status.bad_request(
             f"the object provided is {found[1]} of {found[0]}, the path takes {wanted[1]} of {wanted[0]}"
         )
-    return to_stored(target.resource, target.version, obj)
+    return obj
 
 
-def _selection(query: Mapping[str, str]) -> Selection:
-    return parse_selection(query.get("labelSelector", ""), query.get("fieldSelector", ""))
+def _dry_run(kind: str, query: Query) -> bool:
+    return bool(query) and options.dry_run(kind, [value for name, value in query if name == "dryRun"])
 
 
-def _number(query: Mapping[str, str], name: str) -> int:
-    text = query.get(name) or "0"
-    if not (text.isascii() and text.isdigit()):
-        raise status.bad_request(f'{name}: Invalid value: "{text}": must be a number')
-    return int(text)
+def _delete_options(body: bytes, query: Query) -> tuple[Object, bool]:
+    """Return the preconditions, and whether it is a dry run; a body's word adds to the query's."""
+    sent = _parsed(body) if body.strip() else {}
+    conditions, dry_run = sent.get("preconditions") or {}, sent.get("dryRun") or []
+    if not isinstance(conditions, dict) or not all(isinstance(value, str | None) for value in conditions.values()):
+        raise status.bad_request("preconditions: must be an object of strings")
+    if not isinstance(dry_run, list):
+        raise status.bad_request("dryRun: must be of type array")
+    values = [*dry_run, *(value for name, value in query if name == "dryRun")]
+    return conditions, options.dry_run("DeleteOptions", values)

@@ -25,6 +25,11 @@ class Resource:
         return hash((self.group, self.plural))
 
     @property
+    def verbs(self) -> tuple[str, ...]:
+        """What can be done with it; namespaces, as on a real API server, are deleted one by one."""
+        return tuple(verb for verb in VERBS if verb != "deletecollection") if self.kind == "Namespace" else VERBS
+
+    @property
     def qualified(self) -> str:
         """The name as error messages write it: "services", "endpointslices.discovery.k8s.io"."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
@@ -133,7 +138,7 @@ def _resource_list(group: str, version: str) -> dict[str, object]:
                 "singularName": resource.kind.lower(),
                 "namespaced": resource.namespaced,
                 "kind": resource.kind,
-                "verbs": list(VERBS),
+                "verbs": list(resource.verbs),
             }
             for resource in RESOURCES
             if resource.group == group and version in resource.versions

@@ -48,18 +48,17 @@ class Selection:
     """Which objects of a collection are meant; all of them by default."""
 
     labels: tuple[Requirement, ...] = ()
-    name: Requirement | None = None
-    namespace: Requirement | None = None
+    fields: tuple[Requirement, ...] = ()
     everything: bool = True
 
     def matches(self, namespace: str, name: str, labels: Mapping[str, str]) -> bool:
         """Tell whether the object is among those meant."""
         if self.everything:
             return True
-        if self.name is not None and not self.name.holds({"metadata.name": name}):
-            return False
-        if self.namespace is not None and not self.namespace.holds({"metadata.namespace": namespace}):
-            return False
+        if self.fields:
+            found = {"metadata.name": name, "metadata.namespace": namespace}
+            if not all(requirement.holds(found) for requirement in self.fields):
+                return False
         return all(requirement.holds(labels) for requirement in self.labels)
 
 
@@ -71,11 +70,8 @@ def parse_selection(label_selector: str, field_selector: str = "") -> Selection:
     if not label_selector and not field_selector:
         return EVERYTHING
     labels = tuple(_label_requirement(part) for part in _parts(label_selector))
-    fields: dict[str, Requirement] = {}
-    for part in _parts(field_selector):
-        requirement = _field_requirement(part)
-        fields[requirement.key] = requirement
-    return Selection(labels, fields.get("metadata.name"), fields.get("metadata.namespace"), everything=False)
+    fields = tuple(_field_requirement(part) for part in _parts(field_selector))
+    return Selection(labels, fields, everything=False)
 
 
 def _parts(selector: str) -> list[str]:

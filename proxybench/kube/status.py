@@ -5,14 +5,24 @@ The shapes and reasons are those of the Kubernetes API conventions ("Response St
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxybench.errors import ApiError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxybench.kube.resources import Resource
 
 Object = dict[str, Any]
+
+
+class Cause(NamedTuple):
+    """One thing that is wrong with one field; ``reason`` is FieldValueRequired and the like."""
+
+    reason: str
+    message: str
+    field: str
 
 
 class StatusError(ApiError):
@@ -61,6 +71,12 @@ def bad_request(message: str) -> StatusError:
     return StatusError(400, "BadRequest", message)
 
 
+def forbidden(resource: Resource, name: str, why: str) -> StatusError:
+    """403: nobody may do this."""
+    message = f'{resource.qualified} "{name}" is forbidden: {why}'
+    return StatusError(403, "Forbidden", message, _details(resource, name))
+
+
 def no_such_path() -> StatusError:
     """404: the path names no resource of this server."""
     return StatusError(404, "NotFound", "the server could not find the requested resource", {})
@@ -97,6 +113,12 @@ def conflict(resource: Resource, name: str, cause: str | None = None) -> StatusE
     )
 
 
+def failed_precondition(resource: Resource, name: str, field: str, wanted: object, found: object) -> StatusError:
+    """409: the object is not the one, or not the version, that the client means."""
+    words = f"{field} in precondition: {wanted}, {field} in object meta: {found}"
+    return conflict(resource, name, f"Precondition failed: {words}")
+
+
 def expired(version: int, oldest: int) -> StatusError:
     """410: the watch starts before the oldest event that is remembered."""
     return StatusError(410, "Expired", f"too old resource version: {version} ({oldest})")
@@ -126,12 +148,19 @@ def unsupported_media(accepted: str) -> StatusError:
     )
 
 
-def invalid(resource: Resource, name: str, field: str, reason: str, problem: str) -> StatusError:
-    """422: one field of the object is wrong; ``reason`` is the cause's (FieldValueRequired, …)."""
-    details = _details(resource, name)
-    details["kind"] = resource.kind
-    details["causes"] = [{"reason": reason, "message": problem, "field": field}]
-    return StatusError(422, "Invalid", f'{resource.kind} "{name}" is invalid: {field}: {problem}', details)
+def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> StatusError:
+    """422: fields of the object are wrong, one cause for each."""
+    return _invalid(resource.kind, name, resource.group, causes)
+
+
+def invalid_options(kind: str, causes: Sequence[Cause]) -> StatusError:
+    """422: parameters of the request are wrong; ``kind`` is ListOptions, CreateOptions and the like."""
+    return _invalid(kind, "", "meta.k8s.io", causes)
+
+
+def internal_error(words: str) -> StatusError:
+    """500: a mistake of this server's own."""
+    return StatusError(500, "InternalError", f"Internal error occurred: {words}", {"causes": [{"message": words}]})
 
 
 def version_too_large(version: int, current: int) -> StatusError:
@@ -150,3 +179,16 @@ def version_too_large(version: int, current: int) -> StatusError:
 def _details(resource: Resource, name: str) -> Object:
     group = {"group": resource.group} if resource.group else {}
     return {"name": name, **group, "kind": resource.plural}
+
+
+def _invalid(kind: str, name: str, group: str, causes: Sequence[Cause]) -> StatusError:
+    words = [f"{cause.field}: {cause.message}" for cause in causes]
+    problem = words[0] if len(words) == 1 else f"[{', '.join(words)}]"
+    qualified = f"{kind}.{group}" if group else kind
+    details: Object = {
+        "name": name,
+        **({"group": group} if group else {}),
+        "kind": kind,
+        "causes": [cause._asdict() for cause in causes],
+    }
+    return StatusError(422, "Invalid", f'{qualified} "{name}" is invalid: {problem}', details)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
 from proxybench.kube import resources
@@ -88,6 +90,10 @@ def test_discovery_documents() -> None:
     core = discovery("/api/v1")
     assert core is not None
     assert core["groupVersion"] == "v1"
+    namespaces = next(
+        found for found in cast("list[dict[str, Any]]", core["resources"]) if found["name"] == "namespaces"
+    )
+    assert namespaces["verbs"] == ["create", "delete", "get", "list", "patch", "update", "watch"]
     groups = discovery("/apis")
     assert groups is not None
     assert groups["kind"] == "APIGroupList"

@@ -56,6 +56,8 @@ def test_label_selectors(selector: str, expected: bool) -> None:
         ("metadata.namespace=other", False),
         ("metadata.name=svc,metadata.namespace=ns", True),
         ("metadata.name=svc,metadata.namespace=other", False),
+        ("metadata.name!=svc,metadata.name!=other", False),
+        ("metadata.name!=one,metadata.name!=other", True),
     ],
 )
 def test_field_selectors(selector: str, expected: bool) -> None:

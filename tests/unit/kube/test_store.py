@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -9,6 +9,9 @@ from proxybench.kube.resources import ENDPOINT_SLICES, NAMESPACES, NODES, SERVIC
 from proxybench.kube.selectors import EVERYTHING, parse_selection
 from proxybench.kube.status import StatusError
 from proxybench.kube.store import Store
+
+if TYPE_CHECKING:
+    from proxybench.kube.resources import Resource
 
 
 def service(name: str, **labels: str) -> dict[str, Any]:
@@ -48,6 +51,9 @@ def test_a_created_object_is_whole(store: Store) -> None:
             "clusterIPs": ["10.96.1.1"],
             "type": "ClusterIP",
             "sessionAffinity": "None",
+            "internalTrafficPolicy": "Cluster",
+            "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack",
             "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}],
         },
         "status": {"loadBalancer": {}},
@@ -149,9 +155,9 @@ def test_delete_preconditions(store: Store, field: str) -> None:
         ),
         (
             {"metadata": {"name": "a"}},
-            "spec.clusterIP",
+            "spec.ports",
             "FieldValueRequired",
-            "Required value: this server allocates no addresses",
+            "Required value",
         ),
         (
             {"metadata": {"name": "a"}, "spec": {"clusterIP": "10.96.1.1"}},
@@ -193,7 +199,7 @@ def test_a_slice_needs_an_address_type(store: Store) -> None:
     with pytest.raises(StatusError) as caught:
         store.create(ENDPOINT_SLICES, "default", {"metadata": {"name": "a"}, "endpoints": []})
     assert refusal(caught)["message"] == (
-        'EndpointSlice "a" is invalid: addressType: Required value: one of "FQDN", "IPv4", "IPv6"'
+        'EndpointSlice.discovery.k8s.io "a" is invalid: addressType: Required value: one of "FQDN", "IPv4", "IPv6"'
     )
 
 
@@ -223,6 +229,88 @@ def test_replace_under_another_name(store: Store) -> None:
         "reason": "BadRequest",
         "code": 400,
     }
+
+
+@pytest.mark.parametrize("resource", [SERVICES, NODES])
+def test_the_status_stays_when_a_client_sends_none(store: Store, resource: Resource) -> None:
+    namespace = "default" if resource.namespaced else ""
+    status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
+    store.create(resource, namespace, {**service("a"), "status": status})
+    replaced = store.replace(resource, namespace, "a", service("a", new="1"))
+    assert replaced.decoded()["status"] == status
+
+
+def test_the_defaults_make_no_difference_to_a_replace(store: Store) -> None:
+    made = store.create(SERVICES, "default", service("a"))
+    assert store.replace(SERVICES, "default", "a", service("a")) is made
+
+
+def test_a_replace_of_another_object_of_that_name(store: Store) -> None:
+    uid = store.create(SERVICES, "default", service("a")).decoded()["metadata"]["uid"]
+    other = service("a")
+    other["metadata"]["uid"] = "7"
+    with pytest.raises(StatusError) as caught:
+        store.replace(SERVICES, "default", "a", other)
+    assert refusal(caught)["message"] == (
+        'Operation cannot be fulfilled on services "a": Precondition failed: UID in precondition: 7, '
+        f"UID in object meta: {uid}"
+    )
+
+
+def test_a_long_generated_name_has_room_for_its_suffix(store: Store) -> None:
+    made = store.create(SERVICES, "default", {**service("x"), "metadata": {"generateName": "a" * 80}})
+    assert (len(made.name), made.name[:58]) == (63, "a" * 58)
+
+
+def test_a_dry_run_tells_and_stores_nothing(store: Store) -> None:
+    made = store.create(SERVICES, "default", service("a"))
+    version = store.version
+    tried = store.create(SERVICES, "default", service("b"), dry_run=True).decoded()
+    assert tried["spec"]["clusterIPs"] == ["10.96.1.1"]
+    assert "resourceVersion" not in tried["metadata"]
+    changed = store.replace(SERVICES, "default", "a", service("a", new="1"), dry_run=True).decoded()
+    assert (changed["metadata"]["labels"], changed["metadata"]["resourceVersion"]) == ({"new": "1"}, str(version))
+    assert store.delete(SERVICES, "default", "a", dry_run=True) is made
+    assert store.delete_collection(SERVICES, "default", EVERYTHING, dry_run=True) == [made]
+    assert store.page(SERVICES, "", EVERYTHING).items == [made]
+    assert store.version == version
+
+
+def test_a_dry_run_refuses_what_would_be_refused(store: Store) -> None:
+    store.create(SERVICES, "default", service("a"))
+    with pytest.raises(StatusError, match="already exists"):
+        store.create(SERVICES, "default", service("a"), dry_run=True)
+    with pytest.raises(StatusError, match="is invalid"):
+        store.create(SERVICES, "default", service("B"), dry_run=True)
+
+
+def test_the_past_can_be_listed(store: Store) -> None:
+    seen: dict[int, list[bytes]] = {}
+
+    def note() -> None:
+        seen[store.version] = [item.raw for item in store.page(SERVICES, "", EVERYTHING).items]
+
+    note()
+    for name in "bac":
+        store.create(SERVICES, "default", service(name))
+        note()
+    store.replace(SERVICES, "default", "a", service("a", new="1"))
+    note()
+    store.delete(SERVICES, "default", "b")
+    note()
+    store.create(SERVICES, "default", service("b"))
+    for version, items in seen.items():
+        page = store.page(SERVICES, "", EVERYTHING, version=version)
+        assert ([item.raw for item in page.items], page.version) == (items, version)
+
+
+def test_a_past_that_is_forgotten() -> None:
+    store = Store(first_version=1, log_capacity=4)
+    for number in range(6):
+        store.create(SERVICES, "default", service(f"s{number}"))
+    with pytest.raises(StatusError) as caught:
+        store.page(SERVICES, "", EVERYTHING, version=3)
+    assert refusal(caught) == {"message": "too old resource version: 3 (4)", "reason": "Expired", "code": 410}
 
 
 def test_pages_are_of_one_moment(store: Store) -> None:
@@ -318,6 +406,37 @@ def test_a_namespace_takes_its_objects_with_it(store: Store) -> None:
     assert store.page(SERVICES, "", EVERYTHING).items == [kept]
     with pytest.raises(StatusError, match='namespaces "ns" not found'):
         store.create(SERVICES, "ns", service("a"))
+
+
+def test_a_collection_of_namespaces_takes_its_objects_with_it(store: Store) -> None:
+    store.create(NAMESPACES, "", {"metadata": {"name": "ns", "labels": {"gone": "1"}}})
+    store.create(SERVICES, "ns", service("a"))
+    store.delete_collection(NAMESPACES, "", parse_selection("gone=1"))
+    assert store.page(SERVICES, "", EVERYTHING).items == []
+
+
+def test_the_default_namespace_stays(store: Store) -> None:
+    with pytest.raises(StatusError) as caught:
+        store.delete(NAMESPACES, "", "default")
+    assert refusal(caught) == {
+        "message": 'namespaces "default" is forbidden: this namespace may not be deleted',
+        "reason": "Forbidden",
+        "details": {"name": "default", "kind": "namespaces"},
+        "code": 403,
+    }
+
+
+def test_an_object_that_is_nested_too_deeply(store: Store) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(300):
+        deep = {"x": deep}
+    with pytest.raises(StatusError) as caught:
+        store.create(NODES, "", {"metadata": {"name": "n"}, "deep": deep})
+    assert refusal(caught) == {
+        "message": "the object cannot be stored: Recursion limit reached",
+        "reason": "BadRequest",
+        "code": 400,
+    }
 
 
 def test_listeners_hear_of_changes_until_they_do_not(store: Store) -> None:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxybench.kube.resources import ENDPOINT_SLICES, SERVICES
-from proxybench.kube.versions import fill_in, from_stored, to_stored
+from proxybench.kube.resources import ENDPOINT_SLICES
+from proxybench.kube.status import StatusError
+from proxybench.kube.versions import from_stored, to_stored
 
 WORDS = st.text("abc-", min_size=1, max_size=5)
 ENDPOINTS = st.fixed_dictionaries(
@@ -43,17 +45,11 @@ def test_a_v1beta1_slice_without_endpoints() -> None:
     }
 
 
-def test_a_service_gets_what_proxies_rely_on() -> None:
-    service: dict[str, Any] = {"spec": {"clusterIP": "10.96.1.1", "ports": [{"port": 80}], "type": "NodePort"}}
-    fill_in(SERVICES, service)
-    assert service == {
-        "spec": {
-            "clusterIP": "10.96.1.1",
-            "clusterIPs": ["10.96.1.1"],
-            "type": "NodePort",
-            "sessionAffinity": "None",
-            "externalTrafficPolicy": "Cluster",
-            "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}],
-        },
-        "status": {"loadBalancer": {}},
-    }
+def test_a_topology_that_is_none_is_refused_by_name() -> None:
+    with pytest.raises(StatusError) as caught:
+        to_stored(ENDPOINT_SLICES, "v1beta1", {"endpoints": [{"topology": {}}, {"topology": ["x"]}]})
+    assert (caught.value.code, str(caught.value)) == (400, "endpoints[1].topology: must be of type object")
+
+
+def test_endpoints_of_any_shape_come_through_for_the_store_to_refuse() -> None:
+    assert to_stored(ENDPOINT_SLICES, "v1beta1", {"endpoints": ["x", 1]})["endpoints"] == ["x", 1]

@@ -30,7 +30,9 @@ def plain(obj: Object) -> Object:
     metadata = {key: obj["metadata"][key] for key in ("name", "namespace", "labels")}
     rest = {key: value for key, value in obj.items() if key not in {"metadata", "apiVersion", "kind", "status"}}
     if "spec" in rest:
-        rest["spec"] = {key: value for key, value in rest["spec"].items() if key != "clusterIPs"}
+        rest["spec"] = {
+            key: value for key, value in rest["spec"].items() if key in service("a", "10.96.1.1", 80)["spec"]
+        }
     return {**rest, "metadata": metadata}
 
 
