@@ -175,7 +175,8 @@ def _cpu(data: ReportData) -> Section:
         "CPU time per scenario: the control loop's cgroup with all the tools it ran"
         + (", userspace's relay, which is data path and no part of the control loop," if relay else ",")
         + " the node's softirq, and our own agent. Each size has its own scale; the number is the whole bar. User and "
-        "system parts are shared out in the proportion of the kernel's clock ticks."
+        "system parts are shared out in the proportion of the kernel's ticks of 10 ms; where no tick fell, nothing is "
+        "split."
     )
     records = [record for metric in _LEDGER for record in data.of(metric)]
     if not records:
