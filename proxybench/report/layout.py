@@ -229,7 +229,7 @@ def _drawable(value: float) -> bool:
 
 def _bars(panel: BarPanel) -> Scene:
     left = 10 + max(text_width(bar.label, SMALL) for _, bars in panel.groups for bar in bars)
-    items: list[Item] = [Words(2, 11, panel.title, LARGE, INK, bold=True)]
+    items: list[Item] = [_title(panel.title)]
     top = 18.0
     for label, bars in panel.groups:
         items.append(Words(left, top + 10, label, SMALL, MUTED))
@@ -264,7 +264,12 @@ def _bar(bar: Bar, top: float, x: _Scale) -> list[Item]:
 
 
 def _heads(title: str, y_label: str) -> list[Item]:
-    return [Words(2, 11, title, LARGE, INK, bold=True), Words(2, 24, y_label, SMALL, MUTED)]
+    return [_title(title), Words(2, 24, y_label, SMALL, MUTED)]
+
+
+def _title(title: str) -> Words:
+    """Write a title, a long one smaller, so that it does not reach into its neighbour's."""
+    return Words(2, 11, title, min(LARGE, LARGE * WIDTH / text_width(title, LARGE)), INK, bold=True)
 
 
 def _y_axis(x: _Scale, y: _Scale, places: Sequence[float], labels: Sequence[str]) -> list[Item]:

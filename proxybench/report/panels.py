@@ -170,16 +170,20 @@ def line_panels(
 
 def bar_panels(records: Sequence[SummaryRecord], quantity: str = "CPU time") -> list[BarPanel]:
     """Return one panel per scenario: of the CPU ledger (``cpu.*``), or of what syncs consist of (``sync.build`` …)."""
+    grouped: dict[tuple[str, str, str], list[SummaryRecord]] = {}
+    for (scenario, _, traffic, clock, _), group in _grouped(records):
+        grouped.setdefault((scenario, traffic, clock), []).extend(group)
+    several = len({record.endpoints_per_service for record in records}) > 1
     panels = []
-    for (scenario, _, traffic, clock, endpoints), group in _grouped(records):
-        sizes = sorted({record.services for record in group})
+    for (scenario, traffic, clock), group in grouped.items():
+        sizes = sorted({(record.endpoints_per_service, record.services) for record in group})
         groups = [
-            (count(size, "Service"), tuple(_bars([record for record in group if record.services == size])))
-            for size in sizes
+            (_size(services, endpoints if several else 0), _bars_of(group, services, endpoints))
+            for endpoints, services in sizes
         ]
         shown = tuple((label, bars) for label, bars in groups if bars)
         if shown:
-            title = _title(records, scenario, "none", traffic, endpoints)
+            title = _title(records, scenario, "none", traffic, 0)
             panels.append(BarPanel(title, f"{quantity} ({clock_short(clock)})", shown))
     return panels
 
@@ -192,12 +196,19 @@ def curve_panels(curves: Sequence[Curve]) -> list[CurvePanel]:
         key = (record.services, record.endpoints_per_service, record.traffic, record.clock)
         grouped.setdefault(key, []).append(curve)
     several = len({curve.record.proxier for curve in curves}) > 1
+    widths = len({curve.record.endpoints_per_service for curve in curves}) > 1
     panels = []
-    for (services, _, _, clock), members in sorted(grouped.items()):
+    for (services, endpoints, _, clock), members in sorted(grouped.items()):
         lines = [(each.record.mode, _label(each.record, several=several), each.values, each.shares) for each in members]
         label = f"time per connection ({clock_short(clock)})"
-        panels.append(CurvePanel(count(services, "Service"), label, tuple(lines)))
+        panels.append(CurvePanel(_size(services, endpoints if widths else 0), label, tuple(lines)))
     return panels
+
+
+def _size(services: int, endpoints: int) -> str:
+    """Name a size, with the endpoints of each Service unless they are 0."""
+    size = count(services, "Service")
+    return f"{size}, {count(endpoints, 'endpoint')} each" if endpoints else size
 
 
 _Key = tuple[str, str, str, str, int]
@@ -312,6 +323,11 @@ def _spot(record: SummaryRecord, axis: str) -> Spot:
 
 def _label(record: SummaryRecord, *, several: bool) -> str:
     return f"{mode_name(record.mode)}, {record.proxier}" if several else mode_name(record.mode)
+
+
+def _bars_of(records: Sequence[SummaryRecord], services: int, endpoints: int) -> tuple[Bar, ...]:
+    here = [record for record in records if (record.services, record.endpoints_per_service) == (services, endpoints)]
+    return tuple(_bars(here))
 
 
 def _bars(records: Sequence[SummaryRecord]) -> list[Bar]:

@@ -139,3 +139,11 @@ def test_a_picture_has_room_for_all_panels(count: int, columns: int, rows: int) 
 def test_numbers_in_a_drawing_are_short() -> None:
     lines = panel(Spot(10, 1e3, None, None, bounded=False), Spot(100, 1e4, None, None, bounded=False))
     assert not re.search(r"\d\.\d{3}", svg(scene(lines, [lines])))
+
+
+def test_a_long_title_is_written_smaller() -> None:
+    spots = (Spot(10, 1e3, None, None, bounded=False), Spot(100, 1e4, None, None, bounded=False))
+    long = LinePanel("1 Service: A batch of Services added to N, last rule", "Services", "q", "ns", panel(*spots).lines)
+    for each, size in ((panel(*spots), 10.2), (long, 262 / (0.6 * 52))):
+        title = next(item for item in scene(each, [each]).items if isinstance(item, Words))
+        assert title.size == pytest.approx(size)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxybench.report.data import Curve
 from proxybench.report.panels import (
     AGENT,
     BUILD,
@@ -146,3 +147,29 @@ def test_a_legend_names_each_line_once_and_the_reference_last() -> None:
     )
     bars = bar_panels([make_record(metric="cpu.agent", mode="ipvs")])
     assert names(bars) == (Name("ipvs", "IPVS"),)
+
+
+def test_bars_of_other_widths_are_groups_of_the_same_panel() -> None:
+    cells = ((10, 2), (100, 2), (1, 50), (1, 500))
+    records = [
+        make_record(metric="cpu.agent", services=size, endpoints_per_service=width, median=1.0) for size, width in cells
+    ]
+    (panel,) = bar_panels(records)
+    assert panel.title == "One Service added to N"
+    assert [label for label, _ in panel.groups] == [
+        "10 Services, 2 endpoints each",
+        "100 Services, 2 endpoints each",
+        "1 Service, 50 endpoints each",
+        "1 Service, 500 endpoints each",
+    ]
+    assert [len(bars) for _, bars in panel.groups] == [1, 1, 1, 1]
+
+
+def test_curves_of_other_widths_are_told_apart() -> None:
+    curves = [
+        Curve(make_record(services=1, endpoints_per_service=width), (0.0, 1.0), (1.0, 2.0)) for width in (10, 100)
+    ]
+    assert [panel.title for panel in curve_panels(curves)] == [
+        "1 Service, 10 endpoints each",
+        "1 Service, 100 endpoints each",
+    ]
