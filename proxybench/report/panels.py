@@ -193,12 +193,12 @@ def curve_panels(curves: Sequence[Curve]) -> list[CurvePanel]:
     grouped: dict[tuple[int, int, str, str], list[Curve]] = {}
     for curve in curves:
         record = curve.record
-        key = (record.services, record.endpoints_per_service, record.traffic, record.clock)
+        key = (record.endpoints_per_service, record.services, record.traffic, record.clock)
         grouped.setdefault(key, []).append(curve)
     several = len({curve.record.proxier for curve in curves}) > 1
     widths = len({curve.record.endpoints_per_service for curve in curves}) > 1
     panels = []
-    for (services, endpoints, _, clock), members in sorted(grouped.items()):
+    for (endpoints, services, _, clock), members in sorted(grouped.items()):
         lines = [(each.record.mode, _label(each.record, several=several), each.values, each.shares) for each in members]
         label = f"time per connection ({clock_short(clock)})"
         panels.append(CurvePanel(_size(services, endpoints if widths else 0), label, tuple(lines)))
@@ -223,15 +223,17 @@ def _grouped(records: Sequence[SummaryRecord]) -> list[tuple[_Key, list[SummaryR
 
     def order(item: tuple[_Key, list[SummaryRecord]]) -> tuple[object, ...]:
         scenario, position, traffic, clock, endpoints = item[0]
-        return (
-            traffic,
-            clock,
-            endpoints,
-            _SCENARIO_ORDER.index(scenario) if scenario in _SCENARIO_ORDER else len(_SCENARIO_ORDER),
-            _POSITION_ORDER.index(position) if position in _POSITION_ORDER else len(_POSITION_ORDER),
-        )
+        return (traffic, clock, endpoints, *_place(scenario, position))
 
     return sorted(groups.items(), key=order)
+
+
+def _place(scenario: str, position: str) -> tuple[int, int]:
+    """Return where a scenario and a position stand in the order of reading."""
+    return (
+        _SCENARIO_ORDER.index(scenario) if scenario in _SCENARIO_ORDER else len(_SCENARIO_ORDER),
+        _POSITION_ORDER.index(position) if position in _POSITION_ORDER else len(_POSITION_ORDER),
+    )
 
 
 def _endpoint_panels(
@@ -253,7 +255,8 @@ def _endpoint_panels(
             key = (record.services, record.traffic, record.clock, record.scenario, record.position)
             groups.setdefault(key, []).append(record)
     panels = []
-    for (services, traffic, clock, scenario, position), group in sorted(groups.items()):
+    in_order = sorted(groups.items(), key=lambda item: (*item[0][:3], *_place(*item[0][3:])))
+    for (services, traffic, clock, scenario, position), group in in_order:
         lines = tuple(_lines(group, "endpoints_per_service"))
         title = f"{count(services, 'Service')}: {_title(records, scenario, position, traffic, 0)}"
         label = with_clock(quantity, group[0].unit, clock)

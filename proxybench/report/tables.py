@@ -93,7 +93,7 @@ def pivot(
         best = set() if len(best) == len(ranked) else best  # all alike: nothing to mark
         cells = [_median_cell(found.get(column), best) for column in columns]
         body.append((*names, _count_cell(sample.services), *cells))
-    heads = [Cell(_HEADS[name]) for name in fields]
+    heads = [Cell(_HEADS[name], number=name == "endpoints_per_service") for name in fields]
     modes = [
         Cell(f"{mode_name(mode)}, {proxier}" if several else mode_name(mode), mode=mode, number=True)
         for mode, proxier in columns

@@ -128,7 +128,9 @@ def distance(ratio: float) -> str:
     """Write how far a value lies above a lower one: a small lead in per cent, a large one as a factor."""
     if ratio < _FACTOR_FROM:
         return f"+{100 * (ratio - 1):.2g} %"
-    return f"{ratio:,.{1 if ratio < _WHOLE_FROM else 0}f}{TIMES}"
+    if ratio < _WHOLE_FROM:
+        return f"{ratio:.1f}{TIMES}"
+    return f"{float(f'{ratio:.3g}'):,.0f}{TIMES}"
 
 
 def count(number: int, noun: str) -> str:

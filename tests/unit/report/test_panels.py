@@ -166,10 +166,25 @@ def test_bars_of_other_widths_are_groups_of_the_same_panel() -> None:
 
 
 def test_curves_of_other_widths_are_told_apart() -> None:
+    cells = ((1, 10), (1, 100), (50, 2))
     curves = [
-        Curve(make_record(services=1, endpoints_per_service=width), (0.0, 1.0), (1.0, 2.0)) for width in (10, 100)
+        Curve(make_record(services=size, endpoints_per_service=width), (0.0, 1.0), (1.0, 2.0)) for size, width in cells
     ]
     assert [panel.title for panel in curve_panels(curves)] == [
+        "50 Services, 2 endpoints each",
         "1 Service, 10 endpoints each",
         "1 Service, 100 endpoints each",
+    ]
+
+
+def test_panels_over_endpoints_are_in_the_order_of_reading() -> None:
+    records = [
+        make_record(services=1, endpoints_per_service=width, scenario=scenario)
+        for width in (10, 100)
+        for scenario in ("delete-one", "add-one", "cold-start")
+    ]
+    assert [panel.title for panel in line_panels(records, "sync latency")] == [
+        "1 Service: Cold start with N Services",
+        "1 Service: One Service added to N",
+        "1 Service: One Service deleted",
     ]

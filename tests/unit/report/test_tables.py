@@ -46,7 +46,15 @@ def test_an_interval_names_a_common_unit_once() -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "text"),
-    [(1.0, "+0 %"), (1.089, "+8.9 %"), (1.49, "+49 %"), (1.5, "1.5{x}"), (17.2, "17{x}"), (1130, "1,130{x}")],
+    [
+        (1.0, "+0 %"),
+        (1.089, "+8.9 %"),
+        (1.49, "+49 %"),
+        (1.5, "1.5{x}"),
+        (17.2, "17{x}"),
+        (9.94, "9.9{x}"),
+        (4434, "4,430{x}"),
+    ],
 )
 def test_distances(ratio: float, text: str) -> None:
     assert distance(ratio) == text.format(x=TIMES)
@@ -136,6 +144,16 @@ def test_an_unranked_scenario_has_no_winner() -> None:
         ["One Service added to N", False, True],
         ["A batch of Services added to N", False, False],
     ]
+
+
+def test_numbers_and_their_heads_stand_to_the_right() -> None:
+    table = pivot([make_record(endpoints_per_service=width) for width in (2, 50)], "caption")
+    assert [(head.text, head.number) for head in table.heads] == [
+        ("Endpoints each", True),
+        ("Services", True),
+        ("iptables", True),
+    ]
+    assert [cell.number for cell in table.rows[0]] == [True, True, True]
 
 
 def test_a_row_without_position_is_the_endpoint_directly() -> None:
