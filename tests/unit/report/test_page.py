@@ -126,6 +126,9 @@ def test_drawings_take_their_colours_from_the_page(text: str) -> None:
     drawings = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
     assert len(drawings) > 20
     assert not [match for drawing in drawings for match in re.findall(r"#[0-9a-f]{6}\b", drawing)]
+    used = {name for drawing in drawings for name in re.findall(r"var\((--[a-z-]+)\)", drawing)}
+    assert used >= {"--ink", "--mode-ipvs", "--mode-direct"}
+    assert [name for name in (*used, "--mode-other") if f"{name}:" not in text] == []
 
 
 def test_figures_are_described(page: Page) -> None:

@@ -105,3 +105,16 @@ def test_the_terminal_table_has_a_column_per_mode(data: ReportData) -> None:
     assert table.row_count == 4
     assert list(table.columns[2].cells) == ["10", "100", "1,000", "10,000"]
     assert table.caption == "instruction clock: 1 ns per executed guest instruction — not real time"
+
+
+def test_no_batch_is_bold_on_the_terminal() -> None:
+    records = [
+        make_record(mode=mode, scenario=scenario, median=median, ci_low=median, ci_high=median)
+        for scenario in ("add-one", "add-batch")
+        for mode, median in (("ipvs", 50e6), ("iptables", 100e6))
+    ]
+    table = summary_table(records)
+    assert [(str(cell), getattr(cell, "style", "")) for cell in table.columns[4].cells] == [
+        ("50 ms ±0.0 %", "bold"),
+        ("50 ms ±0.0 %", ""),
+    ]
