@@ -97,6 +97,13 @@ def test_slope_per_position_counts_the_rules_before_at_the_largest_size() -> Non
     assert cost.slope.per_unit == pytest.approx(40.0)
 
 
+def test_the_last_rule_has_all_others_before_it() -> None:
+    values = (("first", 0.0), ("last", 999 * 40.0))
+    series = [make_series([7e4 + ns], position=position, services=1000) for position, ns in values]
+    (cost,) = (each for each in costs(series) if each.per == PER_POSITION)
+    assert cost.slope.per_unit == pytest.approx(40.0)
+
+
 def test_userspace_has_no_slope_of_connect_and_one_of_the_first_byte() -> None:
     series = [
         make_series([1e6 + services] * 2, mode="userspace", services=services, metric=metric)
