@@ -98,7 +98,8 @@ _PLANS = (
         "first-byte",
         "Time to the first byte",
         "connect() and the first answer of the endpoint: what a client waits for, and the fair comparison for "
-        "userspace, whose relay accepts before it has reached the endpoint.",
+        "userspace, whose relay accepts before it has reached the endpoint. “Endpoint directly” passes no Service, but "
+        "with iptables such a connection, too, walks the rules of all before it finds that none is for it.",
         Metric.FORWARDING_FIRST_BYTE,
         "time to first byte",
     ),
