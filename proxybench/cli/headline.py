@@ -49,9 +49,14 @@ _HEADLINES = (
 
 
 def headline_table(records: Sequence[Record]) -> Table:
-    """Return the table for records as in summary.json: medians, one row per size and figure, one column per mode."""
+    """Return the table for records as in summary.json: medians, one row per size and figure, one column per mode.
+
+    The clock stands in the head where there is one only, so that four modes fit into 100 columns.
+    """
     modes = list(dict.fromkeys(str(record["mode"]) for record in records))
-    table = plain_table("Services", "endpoints", "median", *modes, numbers=("Services", "endpoints", *modes))
+    clocks = sorted({str(record["clock"]) for record in records})
+    head = f"median ({clocks[0]})" if len(clocks) == 1 else "median"
+    table = plain_table("Services", "endpoints", head, *modes, numbers=("Services", "endpoints", *modes))
     sizes = sorted({_size(record) for record in records})
     for size in sizes:
         here = [record for record in records if _size(record) == size]
@@ -59,7 +64,7 @@ def headline_table(records: Sequence[Record]) -> Table:
             found = _pick(headline, here)
             if found:
                 values = {str(record["mode"]): _median(record) for record in found}
-                name = _name(headline, found[0])
+                name = _name(headline, found[0], with_clock=len(clocks) > 1)
                 table.add_row(str(size[0]), str(size[1]), name, *(values.get(mode, "-") for mode in modes))
     return table
 
@@ -76,10 +81,11 @@ def _pick(headline: _Headline, records: Iterable[Record]) -> list[Record]:
     return []
 
 
-def _name(headline: _Headline, record: Record) -> str:
-    position = str(record["position"])
-    what = str(record["scenario"]) if position == Position.NONE else f"{position} position"
-    return f"{headline.title}, {what} ({record['clock']})"
+def _name(headline: _Headline, record: Record, *, with_clock: bool) -> str:
+    """Name the scenario, except that a new connection has none: there it is the rule's position that counts."""
+    steady = record["scenario"] == Scenario.STEADY
+    what = f"{record['position']} position" if steady else str(record["scenario"])
+    return f"{headline.title}, {what}" + (f" ({record['clock']})" if with_clock else "")
 
 
 def _size(record: Record) -> tuple[int, int]:

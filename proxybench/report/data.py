@@ -29,6 +29,7 @@ ADDED = "forwarding.added"
 """Connect latency through the VIP minus that of the same endpoint directly, paired by repetition."""
 
 _STEPS = 201
+_DISTRIBUTIONS = (str(Metric.FORWARDING_LOAD), str(Metric.FORWARDING_LOAD_INTENDED))
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,10 @@ def added_latency(series: Sequence[Series]) -> list[SummaryRecord]:
 
 
 def curves(frame: pd.DataFrame, records: Iterable[SummaryRecord]) -> list[Curve]:
-    """Return the distribution of ``forwarding.load`` at each of its points."""
+    """Return the distributions under load, from before connect() and from the intended start, at each point."""
     shares = np.linspace(0, 1, _STEPS)
-    load = frame[frame["metric"] == str(Metric.FORWARDING_LOAD)]
-    wanted = {_key(record): record for record in records if record.metric == Metric.FORWARDING_LOAD}
+    load = frame[frame["metric"].isin(_DISTRIBUTIONS)]
+    wanted = {_key(record): record for record in records if record.metric in _DISTRIBUTIONS}
     result = []
     for key, rows in load.groupby(list(KEY_COLUMNS), observed=True, sort=True):
         values = rows["value"].to_numpy(dtype=np.float64)

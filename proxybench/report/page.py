@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import shlex
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from proxybench.report.costs import cost_table, costs
 from proxybench.report.data import SAMPLE_COLUMNS, gather
-from proxybench.report.draw import OPACITY, panel_svg, panels_png
-from proxybench.report.panels import AGENT, BarPanel
+from proxybench.report.layout import OPACITY, sample, scene, shade, square
+from proxybench.report.panels import BarPanel, names
+from proxybench.report.png import figure_png
 from proxybench.report.quality import conformance_table, noise_table, observer_table
 from proxybench.report.sections import Section, sections
+from proxybench.report.svg import svg
 from proxybench.report.verdict import verdict
-from proxybench.report.words import LOOKS, TIMES, clock_long, count, mode_name
+from proxybench.report.words import LOOKS, NBSP, OTHER, TIMES, clock_long, count, look_of, mode_name
 from proxybench.results.atomic import write_bytes
 from proxybench.results.folder import open_run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from proxybench.report.data import ReportData
+    from proxybench.report.scene import Scene
     from proxybench.results.folder import RunFolder
     from proxybench.results.manifest import Manifest, NodeFacts
 
 REPORT = "report.html"
+_UNIT = re.compile(r"(\d) ((?:[nµm]?s|[KMG]iB|bytes|%)(?!\w))")
 
 
 def write_report(run_dir: Path) -> Path:
@@ -40,26 +47,27 @@ def write_report(run_dir: Path) -> Path:
     folder = open_run(run_dir)
     manifest = folder.manifest
     data = gather(folder.samples(SAMPLE_COLUMNS), manifest)
-    chapters = sections(data)
+    chapters = [(chapter, _scenes(chapter)) for chapter in sections(data)]
     write_figures(folder, chapters)
     path = folder.path / REPORT
     write_bytes(path, render(data, chapters).encode())
     return path
 
 
-def write_figures(folder: RunFolder, chapters: list[Section]) -> None:
+def write_figures(folder: RunFolder, chapters: Sequence[tuple[Section, Sequence[Scene]]]) -> None:
     """Write one PNG per chapter that has panels."""
     figures = folder.path / "figures"
     figures.mkdir(exist_ok=True)
-    for chapter in chapters:
-        if chapter.panels:
+    for chapter, drawings in chapters:
+        if drawings:
             footer = chapter.clock
             if chapter.shades:
                 footer += f". Shades, dark to light: {chapter.shades}"
-            write_bytes(figures / f"{chapter.name}.png", panels_png(chapter.panels, chapter.heading, footer))
+            picture = figure_png(chapter.panels, drawings, chapter.heading, footer)
+            write_bytes(figures / f"{chapter.name}.png", picture)
 
 
-def render(data: ReportData, chapters: list[Section]) -> str:
+def render(data: ReportData, chapters: Sequence[tuple[Section, Sequence[Scene]]]) -> str:
     """Return the page. Everything that comes from a run is escaped; only our own drawings and style are not."""
     environment = Environment(
         loader=PackageLoader("proxybench.report"),
@@ -68,6 +76,7 @@ def render(data: ReportData, chapters: list[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["keep_units"] = lambda text: _UNIT.sub(rf"\1{NBSP}\2", text)
     style, script = _file("report.css"), _file("report.js")
     clock = "; ".join(clock_long(each) for each in data.clocks)
     return environment.get_template("report.html.j2").render(
@@ -77,7 +86,8 @@ def render(data: ReportData, chapters: list[Section]) -> str:
         not_real="instructions" in data.clocks,
         verdict=verdict(data),
         not_measured=_not_measured(data.manifest),
-        chapters=[(chapter, _drawings(chapter)) for chapter in chapters],
+        costs=cost_table(costs(data.series), clock),
+        chapters=[(chapter, [svg(drawing) for drawing in drawings]) for chapter, drawings in chapters],
         legend=_legend,
         conformance=conformance_table(data.manifest.conformance),
         noise=noise_table(data.records, f"Half of the 95 % interval, relative to the median ({clock})"),
@@ -94,35 +104,16 @@ def render(data: ReportData, chapters: list[Section]) -> str:
     )
 
 
-def _drawings(chapter: Section) -> list[Markup]:
-    return [
-        Markup(panel_svg(panel, chapter.panels, f"{chapter.name}-{number}"))  # noqa: S704 - matplotlib escapes text
-        for number, panel in enumerate(chapter.panels)
-    ]
+def _scenes(chapter: Section) -> list[Scene]:
+    return [scene(panel, chapter.panels) for panel in chapter.panels]
 
 
-def _legend(chapter: Section) -> list[dict[str, Any]]:
-    """Return what the legend above a figure names: modes by colour and marker, or shades of a stack."""
-    entries: list[dict[str, Any]] = [
-        {"kind": "mode", "mode": look, "marker": LOOKS[look].marker if look in LOOKS else "v", "text": mode_name(look)}
-        for look in chapter.looks
-    ]
-    if not chapter.shades:
-        return entries
-    shown = {
-        part
-        for panel in chapter.panels
-        if isinstance(panel, BarPanel)
-        for _, bars in panel.groups
-        for bar in bars
-        for part, _ in bar.parts
-    }
-    shades = [
-        {"kind": "shade", "opacity": OPACITY[part], "grey": part == AGENT, "text": part}
-        for part in OPACITY
-        if part in shown
-    ]
-    return [{**entry, "kind": "square"} for entry in entries] + shades
+def _legend(chapter: Section) -> list[tuple[Markup, str]]:
+    """Return the legend above a figure: lines as they are drawn, or modes and the shades of their stacks."""
+    bars = [panel for panel in chapter.panels if isinstance(panel, BarPanel)]
+    entries = [(svg(square(name.look) if bars else sample(name)), name.label) for name in names(chapter.panels)]
+    shown = {part for panel in bars for _, stacks in panel.groups for bar in stacks for part, _ in bar.parts}
+    return entries + [(svg(shade(part)), part) for part in OPACITY if part in shown]
 
 
 def _not_measured(manifest: Manifest) -> list[str]:
@@ -171,9 +162,10 @@ def _command(manifest: Manifest) -> str:
 
 def _mode_style() -> str:
     """Return the modes' colours as CSS variables, for light and for dark ground."""
-    light = "".join(f"--mode-{mode}:{look.light};" for mode, look in LOOKS.items())
-    dark = "".join(f"--mode-{mode}:{look.dark};" for mode, look in LOOKS.items())
-    names = "".join(f".mode-{mode}{{--mode:var(--mode-{mode})}}" for mode in LOOKS)
+    looks = {mode: look_of(mode) for mode in (*LOOKS, OTHER)}
+    light = "".join(f"--mode-{mode}:{look.light};" for mode, look in looks.items())
+    dark = "".join(f"--mode-{mode}:{look.dark};" for mode, look in looks.items())
+    names = "".join(f".mode-{mode}{{--mode:var(--mode-{mode})}}" for mode in looks)
     return f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}{names}"
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxybench.model import Metric
-from proxybench.report.words import DIRECT, POSITIONS, SCENARIOS, clock_short, count, mode_name
+from proxybench.report.words import DIRECT, DIRECTLY, POSITIONS, SCENARIOS, clock_short, count, mode_name, with_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from proxybench.report.data import Curve
     from proxybench.report.jumps import Axis, Jump
@@ -96,15 +96,45 @@ class CurvePanel:
 
 Panel = LinePanel | BarPanel | CurvePanel
 
-USER, SYSTEM, WHOLE, SOFTIRQ, AGENT = (
+
+@dataclass(frozen=True)
+class Name:
+    """One entry of a legend: whose line or bar it is, and the ``style`` of its line."""
+
+    look: str
+    label: str
+    style: int = 0
+
+
+def names(panels: Iterable[Panel]) -> tuple[Name, ...]:
+    """Return what a figure's legend names, the reference last."""
+    found: dict[Name, None] = {}
+    for panel in panels:
+        if isinstance(panel, LinePanel):
+            found.update({Name(line.look, line.label, line.style): None for line in panel.lines})
+        elif isinstance(panel, CurvePanel):
+            found.update({Name(look, label): None for look, label, _, _ in panel.curves})
+        else:
+            found.update({Name(bar.look, bar.label): None for _, bars in panel.groups for bar in bars})
+    return tuple(sorted(found, key=lambda name: (name.look == DIRECT, name.look, name.style, name.label)))
+
+
+USER, SYSTEM, WHOLE, RELAY, SOFTIRQ, AGENT = (
     "control loop, user",
     "control loop, system",
-    "control loop",
+    "control loop, not split",
+    "relay (data path in user space)",
     "node's softirq",
     "our agent",
 )
 
-BUILD, TOOL, KERNEL = "building rules", "in tools it ran", "in system calls"
+BUILD, TOOL, KERNEL, WAIT = "building rules", "in tools it ran", "in system calls", "waiting for its turn"
+
+CPU_RELAY = "cpu.relay"
+"""CPU time of userspace's relay: data path, so no part of ``cpu.control_loop``."""
+
+SYNC_WAIT = "sync.wait"
+"""How long a change waited for the control loop's next turn (minSyncPeriod)."""
 
 
 def line_panels(
@@ -130,7 +160,7 @@ def line_panels(
         ]
         lines = [*_lines(group, "services"), *([_reference(beside)] if beside else [])]
         title = _title(records, scenario, position, traffic, endpoints)
-        label = f"{quantity} ({clock_short(clock)})"
+        label = with_clock(quantity, group[0].unit, clock)
         drawn.append(LinePanel(title, "Services", label, group[0].unit, tuple(lines), log, _marks(jumps, group)))
     over_endpoints = _endpoint_panels(records, quantity, log=log, jumps=jumps)
     # Single dots are worth a panel only where a run has nothing else to show.
@@ -140,16 +170,20 @@ def line_panels(
 
 def bar_panels(records: Sequence[SummaryRecord], quantity: str = "CPU time") -> list[BarPanel]:
     """Return one panel per scenario: of the CPU ledger (``cpu.*``), or of what syncs consist of (``sync.build`` …)."""
+    grouped: dict[tuple[str, str, str], list[SummaryRecord]] = {}
+    for (scenario, _, traffic, clock, _), group in _grouped(records):
+        grouped.setdefault((scenario, traffic, clock), []).extend(group)
+    several = len({record.endpoints_per_service for record in records}) > 1
     panels = []
-    for (scenario, _, traffic, clock, endpoints), group in _grouped(records):
-        sizes = sorted({record.services for record in group})
+    for (scenario, traffic, clock), group in grouped.items():
+        sizes = sorted({(record.endpoints_per_service, record.services) for record in group})
         groups = [
-            (count(size, "Service"), tuple(_bars([record for record in group if record.services == size])))
-            for size in sizes
+            (_size(services, endpoints if several else 0), _bars_of(group, services, endpoints))
+            for endpoints, services in sizes
         ]
         shown = tuple((label, bars) for label, bars in groups if bars)
         if shown:
-            title = _title(records, scenario, "none", traffic, endpoints)
+            title = _title(records, scenario, "none", traffic, 0)
             panels.append(BarPanel(title, f"{quantity} ({clock_short(clock)})", shown))
     return panels
 
@@ -159,15 +193,22 @@ def curve_panels(curves: Sequence[Curve]) -> list[CurvePanel]:
     grouped: dict[tuple[int, int, str, str], list[Curve]] = {}
     for curve in curves:
         record = curve.record
-        key = (record.services, record.endpoints_per_service, record.traffic, record.clock)
+        key = (record.endpoints_per_service, record.services, record.traffic, record.clock)
         grouped.setdefault(key, []).append(curve)
     several = len({curve.record.proxier for curve in curves}) > 1
+    widths = len({curve.record.endpoints_per_service for curve in curves}) > 1
     panels = []
-    for (services, _, _, clock), members in sorted(grouped.items()):
+    for (endpoints, services, _, clock), members in sorted(grouped.items()):
         lines = [(each.record.mode, _label(each.record, several=several), each.values, each.shares) for each in members]
         label = f"time per connection ({clock_short(clock)})"
-        panels.append(CurvePanel(count(services, "Service"), label, tuple(lines)))
+        panels.append(CurvePanel(_size(services, endpoints if widths else 0), label, tuple(lines)))
     return panels
+
+
+def _size(services: int, endpoints: int) -> str:
+    """Name a size, with the endpoints of each Service unless they are 0."""
+    size = count(services, "Service")
+    return f"{size}, {count(endpoints, 'endpoint')} each" if endpoints else size
 
 
 _Key = tuple[str, str, str, str, int]
@@ -182,15 +223,17 @@ def _grouped(records: Sequence[SummaryRecord]) -> list[tuple[_Key, list[SummaryR
 
     def order(item: tuple[_Key, list[SummaryRecord]]) -> tuple[object, ...]:
         scenario, position, traffic, clock, endpoints = item[0]
-        return (
-            traffic,
-            clock,
-            endpoints,
-            _SCENARIO_ORDER.index(scenario) if scenario in _SCENARIO_ORDER else len(_SCENARIO_ORDER),
-            _POSITION_ORDER.index(position) if position in _POSITION_ORDER else len(_POSITION_ORDER),
-        )
+        return (traffic, clock, endpoints, *_place(scenario, position))
 
     return sorted(groups.items(), key=order)
+
+
+def _place(scenario: str, position: str) -> tuple[int, int]:
+    """Return where a scenario and a position stand in the order of reading."""
+    return (
+        _SCENARIO_ORDER.index(scenario) if scenario in _SCENARIO_ORDER else len(_SCENARIO_ORDER),
+        _POSITION_ORDER.index(position) if position in _POSITION_ORDER else len(_POSITION_ORDER),
+    )
 
 
 def _endpoint_panels(
@@ -212,10 +255,11 @@ def _endpoint_panels(
             key = (record.services, record.traffic, record.clock, record.scenario, record.position)
             groups.setdefault(key, []).append(record)
     panels = []
-    for (services, traffic, clock, scenario, position), group in sorted(groups.items()):
+    in_order = sorted(groups.items(), key=lambda item: (*item[0][:3], *_place(*item[0][3:])))
+    for (services, traffic, clock, scenario, position), group in in_order:
         lines = tuple(_lines(group, "endpoints_per_service"))
         title = f"{count(services, 'Service')}: {_title(records, scenario, position, traffic, 0)}"
-        label = f"{quantity} ({clock_short(clock)})"
+        label = with_clock(quantity, group[0].unit, clock)
         marks = _marks(jumps, group, "endpoints_per_service")
         panels.append(LinePanel(title, "Endpoints of each Service", label, group[0].unit, lines, log, marks))
     return panels
@@ -237,7 +281,9 @@ def _title(records: Sequence[SummaryRecord], scenario: str, position: str, traff
     """Name what tells this panel from its neighbours, and nothing else."""
     words = []
     positions = len({record.position for record in records})
-    if len({record.scenario for record in records}) > 1 or position == "none" or positions == 1:
+    if position == "none" and positions > 1:
+        words.append(DIRECTLY)
+    elif len({record.scenario for record in records}) > 1 or position == "none" or positions == 1:
         words.append(SCENARIOS.get(scenario, scenario))
     if position != "none" and positions > 1:
         words.append(POSITIONS.get(position, position))
@@ -282,6 +328,11 @@ def _label(record: SummaryRecord, *, several: bool) -> str:
     return f"{mode_name(record.mode)}, {record.proxier}" if several else mode_name(record.mode)
 
 
+def _bars_of(records: Sequence[SummaryRecord], services: int, endpoints: int) -> tuple[Bar, ...]:
+    here = [record for record in records if (record.services, record.endpoints_per_service) == (services, endpoints)]
+    return tuple(_bars(here))
+
+
 def _bars(records: Sequence[SummaryRecord]) -> list[Bar]:
     several = len({record.proxier for record in records}) > 1
     grouped: dict[tuple[str, str], dict[str, SummaryRecord]] = {}
@@ -289,19 +340,33 @@ def _bars(records: Sequence[SummaryRecord]) -> list[Bar]:
         grouped.setdefault((record.mode, record.proxier), {})[record.metric] = record
     bars = []
     for (mode, _), found in sorted(grouped.items()):
-        split = [
-            (USER, found.get(Metric.CPU_CONTROL_LOOP_USER)),
-            (SYSTEM, found.get(Metric.CPU_CONTROL_LOOP_SYSTEM)),
-        ]
-        whole = [(WHOLE, found.get(Metric.CPU_CONTROL_LOOP))]
-        rest = [(SOFTIRQ, found.get(Metric.CPU_SOFTIRQ)), (AGENT, found.get(Metric.CPU_AGENT))]
-        syncs = [
-            (BUILD, found.get(Metric.SYNC_BUILD)),
-            (TOOL, found.get(Metric.SYNC_TOOL)),
-            (KERNEL, found.get(Metric.SYNC_KERNEL)),
-        ]
-        own = split if all(record for _, record in split) else whole
-        parts = tuple((name, record.median) for name, record in (*own, *rest, *syncs) if record is not None)
+        rest = tuple((name, found[metric].median) for name, metric in _REST if metric in found)
+        parts = (*_control_loop(found), *rest)
         if parts:
             bars.append(Bar(mode, _label(next(iter(found.values())), several=several), parts))
     return bars
+
+
+_REST = (
+    (RELAY, CPU_RELAY),
+    (SOFTIRQ, Metric.CPU_SOFTIRQ),
+    (AGENT, Metric.CPU_AGENT),
+    (BUILD, Metric.SYNC_BUILD),
+    (TOOL, Metric.SYNC_TOOL),
+    (KERNEL, Metric.SYNC_KERNEL),
+    (WAIT, SYNC_WAIT),
+)
+
+
+def _control_loop(found: Mapping[str, SummaryRecord]) -> tuple[tuple[str, float], ...]:
+    """Return the control loop's CPU time in its user and system parts.
+
+    The kernel splits them by its ticks of 10 ms, so they need not add up to the cgroup's time. They only say in what
+    proportion it is shared out.
+    """
+    whole = found.get(Metric.CPU_CONTROL_LOOP)
+    user, system = found.get(Metric.CPU_CONTROL_LOOP_USER), found.get(Metric.CPU_CONTROL_LOOP_SYSTEM)
+    if user is None or system is None or user.median + system.median <= 0:
+        return () if whole is None else ((WHOLE, whole.median),)
+    scale = 1.0 if whole is None else whole.median / (user.median + system.median)
+    return (USER, user.median * scale), (SYSTEM, system.median * scale)

@@ -6,8 +6,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from proxybench.model import Metric
-from proxybench.report.tables import Cell, Table
-from proxybench.report.words import DASH, SCENARIOS, count, exact, human, mode_name
+from proxybench.report.tables import WIDEST, Cell, Table
+from proxybench.report.words import DASH, SCENARIOS, TIMES, count, exact, human, mode_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 OBSERVER_LIMIT = 0.02  # of a core
 _DERIVED = "forwarding.added"
+_FACTOR_FROM = 10.0
 
 
 def noise_table(records: Sequence[SummaryRecord], caption: str) -> Table | None:
@@ -110,7 +111,14 @@ def conformance_table(checks: Sequence[Conformance]) -> Table | None:
 
 
 def _percent(share: float) -> Cell:
-    return Cell(f"{100 * share:.2g} %", sort=str(share), number=True)
+    """Write a share in per cent, one of ten times and more as a factor, and none beyond ``WIDEST``."""
+    if share >= WIDEST:
+        text = f"over {WIDEST:.0f}{TIMES}"
+    elif share >= _FACTOR_FROM:
+        text = f"{share:.0f}{TIMES}"
+    else:
+        text = f"{100 * share:.{2 if share < 1 else 3}g} %"
+    return Cell(text, sort=str(share), number=True)
 
 
 def _place(record: SummaryRecord) -> tuple[object, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from proxybench.model import Metric, Mode
+from proxybench.model import Metric, Mode, Scenario
+from proxybench.report.alt import describe
 from proxybench.report.data import ADDED
-from proxybench.report.panels import bar_panels, curve_panels, line_panels
+from proxybench.report.panels import CPU_RELAY, SYNC_WAIT, bar_panels, curve_panels, line_panels
 from proxybench.report.tables import full, pivot
-from proxybench.report.words import clock_long, join, mode_name
+from proxybench.report.words import HIGHEST, clock_long
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,6 @@ class Section:
     panels: tuple[Panel, ...] = ()
     pivot: Table | None = None
     full: Table | None = None
-    looks: tuple[str, ...] = ()
     shades: str = ""  # what the parts of stacked bars are, dark to light
     missing: str = ""
 
@@ -47,22 +47,28 @@ class _Plan:
     log: bool = True
     reference: bool = False
     unranked: tuple[str, ...] = ()
+    unranked_scenarios: tuple[str, ...] = ()
 
 
 _PLANS = (
     _Plan(
         "sync-end-to-end",
         "Rule sync, end to end",
-        "From the API's acknowledgement of a change until a new connection proves that the data plane follows it. "
-        "Scales are logarithmic; bars span the 95 % interval over repetitions, cut where it leaves the panel.",
+        "From the API's acknowledgement of a change (a cold start: from the control loop's start) until a new "
+        "connection proves that the data plane follows it. For a batch, from the acknowledgement of its first write: "
+        "it holds the writing of the batch and, for a mode that syncs faster than that, the wait for its next turn "
+        "(minSyncPeriod), so modes are not ranked in it. Scales are logarithmic; bars span the 95 % interval over "
+        "repetitions, cut where it leaves the panel.",
         Metric.SYNC_END_TO_END,
         "sync latency",
+        unranked_scenarios=(Scenario.ADD_BATCH,),
     ),
     _Plan(
         "sync-control-loop",
         "Rule sync, the control loop's own word",
-        "What the control loop says that its syncs took (sum and count of its metric around the change). What the "
-        "figure above has beyond this is queueing, the API and the way to the node.",
+        "What the control loop says that its syncs took: by how much the sum of its metric grew around the change. It "
+        "holds neither the way of the change to the node nor the wait for its turn. A sync can begin before its write "
+        "is acknowledged and go on after the first connection, so it can be more than the figure above.",
         Metric.SYNC_CONTROL_LOOP,
         "sync time",
     ),
@@ -92,7 +98,8 @@ _PLANS = (
         "first-byte",
         "Time to the first byte",
         "connect() and the first answer of the endpoint: what a client waits for, and the fair comparison for "
-        "userspace, whose relay accepts before it has reached the endpoint.",
+        "userspace, whose relay accepts before it has reached the endpoint. “Endpoint directly” passes no Service, but "
+        "with iptables such a connection, too, walks the rules of all before it finds that none is for it.",
         Metric.FORWARDING_FIRST_BYTE,
         "time to first byte",
     ),
@@ -107,7 +114,7 @@ _PLANS = (
     _Plan(
         "memory",
         "Memory of the control loop",
-        "Peak of its cgroup, children included; of all scenarios the highest.",
+        "Peak of its cgroup, children included; of all scenarios the highest. The list of every point has each.",
         Metric.MEMORY_CONTROL_LOOP,
         "peak memory",
     ),
@@ -116,10 +123,12 @@ _LEDGER = (
     Metric.CPU_CONTROL_LOOP,
     Metric.CPU_CONTROL_LOOP_USER,
     Metric.CPU_CONTROL_LOOP_SYSTEM,
+    CPU_RELAY,
     Metric.CPU_SOFTIRQ,
     Metric.CPU_AGENT,
 )
-_SYNC_PARTS = (Metric.SYNC_BUILD, Metric.SYNC_TOOL, Metric.SYNC_KERNEL)
+_SYNC_PARTS = (Metric.SYNC_BUILD, Metric.SYNC_TOOL, Metric.SYNC_KERNEL, SYNC_WAIT)
+_BELOW = "The table below holds medians and 95 % intervals, and its list of every point p90, p99 and counts."
 
 
 def sections(data: ReportData) -> list[Section]:
@@ -127,13 +136,12 @@ def sections(data: ReportData) -> list[Section]:
     made = {plan.name: _lines(plan, data) for plan in _PLANS}
     syncs = (made["sync-end-to-end"], made["sync-control-loop"], _sync_parts(data))
     forwarding = [made[name] for name in ("connect", "added", "first-byte", "established")]
-    return [*syncs, _cpu(data), *forwarding, _load(data), made["memory"]]
+    return [*syncs, _cpu(data), *forwarding, *_load(data), made["memory"]]
 
 
 def _lines(plan: _Plan, data: ReportData) -> Section:
-    records = data.of(plan.metric)
-    if plan.metric == Metric.MEMORY_CONTROL_LOOP:
-        records = _peaks(records)
+    every = data.of(plan.metric)
+    records = _peaks(every) if plan.metric == Metric.MEMORY_CONTROL_LOOP else every
     if not records:
         return Section(plan.name, plan.heading, plan.lead, "", "", missing=_missing(plan.metric))
     reference = zero_point(data) if plan.reference else []
@@ -143,12 +151,16 @@ def _lines(plan: _Plan, data: ReportData) -> Section:
         plan.name,
         plan.heading,
         plan.lead,
-        _alt(plan.heading, records),
+        describe(panels, below=_BELOW),
         clock,
         tuple(panels),
-        pivot(records, f"{plan.heading}: median and 95 % interval ({clock})", unranked=plan.unranked),
-        full(records, f"{plan.heading}: every point ({clock})"),
-        (*sorted({record.mode for record in records}), *(("no rules",) if reference else ())),
+        pivot(
+            records,
+            f"{plan.heading}: median and 95 % interval ({clock})",
+            unranked=plan.unranked,
+            unranked_scenarios=plan.unranked_scenarios,
+        ),
+        full(every, f"{plan.heading}: every point ({clock})"),
     )
 
 
@@ -159,9 +171,13 @@ def zero_point(data: ReportData) -> list[SummaryRecord]:
 
 def _cpu(data: ReportData) -> Section:
     heading = "CPU ledger"
+    relay = data.of(CPU_RELAY)
     lead = (
-        "CPU time per scenario: the control loop's cgroup with all the tools it ran, the node's softirq, and our own "
-        "agent. Each size has its own scale; the number is the whole bar."
+        "CPU time per scenario: the control loop's cgroup with all the tools it ran"
+        + (", userspace's relay, which is data path and no part of the control loop," if relay else ",")
+        + " the node's softirq, and our own agent. Each size has its own scale; the number is the whole bar. User and "
+        "system parts are shared out in the proportion of the kernel's ticks of 10 ms; where no tick fell, nothing is "
+        "split."
     )
     records = [record for metric in _LEDGER for record in data.of(metric)]
     if not records:
@@ -173,61 +189,87 @@ def _cpu(data: ReportData) -> Section:
         "cpu",
         heading,
         lead,
-        _alt(heading, records),
+        describe(
+            bar_panels(records),
+            below="The table below holds the control loop alone, and its list of every row each part.",
+        ),
         clock,
         tuple(bar_panels(records)),
         shown,
         full(records, f"{heading}: every row ({clock})", metric=True),
-        tuple(sorted({record.mode for record in records})),
-        shades="control loop (user, system), softirq; grey: our agent",
+        shades=f"control loop (user, system), {'relay, ' if relay else ''}softirq; grey: our agent",
     )
 
 
 def _sync_parts(data: ReportData) -> Section:
     heading = "Where a sync's time goes"
+    waits = data.of(SYNC_WAIT)
     lead = (
         "The control loop's own split: making rules or requests, in the programs it ran (iptables-restore, ipset; with "
-        "their start), and in netlink and socket calls of its own. Each size has its own scale; the number is the "
-        "whole bar."
+        "their start), and in netlink and socket calls of its own. "
+        + ("Grey: how long the change waited for the next turn, because of minSyncPeriod. " if waits else "")
+        + "Each size has its own scale; the number is the whole bar."
     )
     records = [record for metric in _SYNC_PARTS for record in data.of(metric)]
     if not records:
         return Section("sync-parts", heading, lead, "", "", missing=_missing("sync.build"))
     clock = _clocks(records)
+    built = data.of(Metric.SYNC_BUILD)
+    panels = bar_panels(records, "sync time")
     return Section(
         "sync-parts",
         heading,
         lead,
-        _alt(heading, records),
+        describe(
+            panels, below="The table below holds the building of rules alone, and its list of every row each part."
+        ),
         clock,
-        tuple(bar_panels(records, "sync time")),
-        pivot(data.of(Metric.SYNC_BUILD), f"Building rules: median and 95 % interval ({clock})"),
+        tuple(panels),
+        pivot(built, f"Building rules: median and 95 % interval ({clock})") if built else None,
         full(records, f"{heading}: every row ({clock})", metric=True),
-        tuple(sorted({record.mode for record in records})),
-        shades="building rules, in tools, in system calls",
+        shades=f"building rules, in tools, in system calls{'; grey: waiting for its turn' if waits else ''}",
     )
 
 
-def _load(data: ReportData) -> Section:
-    heading = "Under load"
+def _load(data: ReportData) -> list[Section]:
+    """Return the figure of what connections took, and where the clock allows it, one that counts their waiting."""
+    intended = data.of(Metric.FORWARDING_LOAD_INTENDED)
     lead = (
-        "How long concurrent new connections took at a set arrival rate, counted from their intended start: the share"
-        " of connections that needed at most the time on the axis. With time-outs a curve ends below 100 %."
+        "How long concurrent new connections took at a set arrival rate, from before connect() to the first byte of "
+        "the answer: the share of connections that needed at most the time on the axis. With time-outs a curve ends "
+        "below 100 %. "
     )
-    records = data.of(Metric.FORWARDING_LOAD)
+    lead += "How late they began does not count here" + (", but in the next figure." if intended else ".")
+    if not intended and "instructions" in data.clocks:
+        lead += (
+            " By the instruction clock nothing could be counted from there: the generator's sleep is the host's time."
+        )
+    sections = [_distribution("load", "Under load", lead, Metric.FORWARDING_LOAD, data)]
+    if intended:
+        lead = (
+            "The same connections from their intended start to the first byte: waiting counts, so a mode that falls "
+            "behind the arrival rate shows here. It includes the generator's timer, up to 1 ms."
+        )
+        heading = "Under load, from the intended start"
+        sections.append(_distribution("load-intended", heading, lead, Metric.FORWARDING_LOAD_INTENDED, data))
+    return sections
+
+
+def _distribution(name: str, heading: str, lead: str, metric: Metric, data: ReportData) -> Section:
+    records = data.of(metric)
     if not records:
-        return Section("load", heading, lead, "", "", missing=_missing(Metric.FORWARDING_LOAD))
+        return Section(name, heading, lead, "", "", missing=_missing(metric))
     clock = _clocks(records)
+    panels = curve_panels([curve for curve in data.curves if curve.record.metric == metric])
     return Section(
-        "load",
+        name,
         heading,
         lead,
-        _alt(heading, records),
+        describe(panels, below=_BELOW),
         clock,
-        tuple(curve_panels(data.curves)),
+        tuple(panels),
         pivot(records, f"{heading}: median and 95 % interval ({clock})"),
         full(records, f"{heading}: every point ({clock})"),
-        tuple(sorted({record.mode for record in records})),
     )
 
 
@@ -238,19 +280,14 @@ def _peaks(records: Sequence[SummaryRecord]) -> list[SummaryRecord]:
         key = (record.mode, record.proxier, record.services, record.endpoints_per_service)
         if key not in highest or record.median > highest[key].median:
             highest[key] = record
-    return [replace(record, scenario="steady") for record in highest.values()]
+    return [replace(record, scenario=HIGHEST) for record in highest.values()]
 
 
 def _clocks(records: Sequence[SummaryRecord]) -> str:
+    """Return what times are told by; bytes are told by no clock."""
+    if all(record.unit == "bytes" for record in records):
+        return "bytes; no clock takes part"
     return "; ".join(clock_long(clock) for clock in sorted({record.clock for record in records}))
-
-
-def _alt(heading: str, records: Sequence[SummaryRecord]) -> str:
-    """Describe the figure for those who cannot see it; the numbers stand in the table below it."""
-    modes = join([mode_name(mode) for mode in sorted({record.mode for record in records})])
-    sizes = sorted({record.services for record in records})
-    span = f"{sizes[0]:,} to {sizes[-1]:,} Services" if len(sizes) > 1 else f"{sizes[0]:,} Services"
-    return f"{heading} of {modes} at {span}; the table below holds the numbers."
 
 
 def _missing(metric: str) -> str:

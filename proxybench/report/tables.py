@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from proxybench.report.words import DASH, POSITIONS, SCENARIOS, exact, human, mode_name, span
+from proxybench.report.words import DASH, DIRECTLY, POSITIONS, SCENARIOS, exact, human, mode_name, span
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -64,10 +64,16 @@ def interval_text(record: SummaryRecord) -> str:
     return span(record.ci_low, record.ci_high, record.unit)
 
 
-def pivot(records: Sequence[SummaryRecord], caption: str, *, unranked: Container[str] = ()) -> Table:
+def pivot(
+    records: Sequence[SummaryRecord],
+    caption: str,
+    *,
+    unranked: Container[str] = (),
+    unranked_scenarios: Container[str] = (),
+) -> Table:
     """Return one row per point and one column per mode: median and interval, the lowest marked.
 
-    Modes in ``unranked`` are shown but not compared.
+    Modes in ``unranked`` are shown but not compared, nor are any modes in ``unranked_scenarios``.
     """
     several = len({record.proxier for record in records}) > 1
     columns = sorted({(record.mode, record.proxier) for record in records})
@@ -80,11 +86,14 @@ def pivot(records: Sequence[SummaryRecord], caption: str, *, unranked: Container
     for key in sorted(rows, key=lambda parts: [str(part).zfill(8) for part in parts]):
         found = rows[key]
         sample = next(iter(found.values()))
-        names = [_word_cell(name, getattr(sample, name)) for name in fields]
-        best = best_of([record for record in found.values() if record.mode not in unranked])
+        names = [_name_cell(name, getattr(sample, name)) for name in fields]
+        compared = sample.scenario not in unranked_scenarios
+        ranked = [record for record in found.values() if compared and record.mode not in unranked]
+        best = best_of(ranked)
+        best = set() if len(best) == len(ranked) else best  # all alike: nothing to mark
         cells = [_median_cell(found.get(column), best) for column in columns]
         body.append((*names, _count_cell(sample.services), *cells))
-    heads = [Cell(_HEADS[name]) for name in fields]
+    heads = [Cell(_HEADS[name], number=name == "endpoints_per_service") for name in fields]
     modes = [
         Cell(f"{mode_name(mode)}, {proxier}" if several else mode_name(mode), mode=mode, number=True)
         for mode, proxier in columns
@@ -173,6 +182,11 @@ def _varies(records: Sequence[SummaryRecord], name: str) -> bool:
 def _rank(name: str, value: str | int) -> object:
     order = _ORDERS.get(name)
     return order.index(value) if order and value in order and isinstance(value, str) else value
+
+
+def _name_cell(name: str, value: str | int) -> Cell:
+    """Name a row: beside first, middle and last rule, no position at all is the way past the Service."""
+    return Cell(DIRECTLY) if (name, value) == ("position", "none") else _word_cell(name, value)
 
 
 def _word_cell(name: str, value: str | int) -> Cell:

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from proxybench.model import Metric, Mode
+from proxybench.model import Metric, Mode, Scenario
 from proxybench.report.tables import best_of, median_text
 from proxybench.report.words import DASH, POSITIONS, SCENARIOS, TIMES, clock_long, mode_name
 
@@ -93,6 +93,8 @@ def _ranked(record: SummaryRecord) -> bool:
     """Tell whether a lower value is the mode's merit: userspace's connect() ends at a relay on the same node."""
     if record.metric == Metric.FORWARDING_CONNECT:
         return record.mode != Mode.USERSPACE
+    if (record.metric, record.scenario) == (Metric.SYNC_END_TO_END, Scenario.ADD_BATCH):
+        return False  # minSyncPeriod decides it
     return record.metric not in {Metric.FORWARDING_DIRECT, Metric.FORWARDING_ESTABLISHED}
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from proxybench.model import Metric, Mode, Position, Scenario
 from proxybench.report.data import ADDED
 from proxybench.report.tables import Cell, Table, best_of, interval_text, median_text
-from proxybench.report.words import DASH, MINUS, TIMES, count, exact, human, join, mode_name
-from proxybench.stats.curves import Outcome, crossover, slope
+from proxybench.report.words import DASH, MINUS, NBSP, count, distance, exact, human, join, mode_name
+from proxybench.stats.curves import Outcome, crossover
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,8 +59,6 @@ QUESTIONS = (
     Question("Answers soonest", "first byte, last rule", Metric.FORWARDING_FIRST_BYTE, Scenario.STEADY, Position.LAST),
 )
 
-_FACTOR_FROM, _WHOLE_FROM = 1.5, 10.0
-
 USERSPACE_NOTE = (
     "userspace is left out of “adds least latency”: its connect() ends at a relay on the same node, so it says "
     "nothing of the way to the endpoint. The first byte does."
@@ -74,7 +72,6 @@ class Verdict:
     lines: tuple[str, ...]
     table: Table | None
     crossings: tuple[tuple[str, tuple[str, ...]], ...]
-    slopes: tuple[str, ...]
     jumps: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -97,7 +94,6 @@ def verdict(data: ReportData) -> Verdict:
         tuple(
             (f"{each.title} ({each.detail})", lines) for each, _ in answered if (lines := crossings(data.series, each))
         ),
-        tuple(slopes(data.series)),
         tuple(jump.sentence() for jump in data.jumps),
         (USERSPACE_NOTE,) if left_out and has_userspace else (),
     )
@@ -120,24 +116,6 @@ def crossings(series: Sequence[Series], question: Question) -> tuple[str, ...]:
         result = crossover(np.array(sizes, dtype=np.float64), left, right)
         (kept if result.outcome is Outcome.NONE else lines).append(_crossing_words(result, first, second))
     return (*lines, *([f"No crossing, and wherever told apart {'; '.join(kept)}"] if kept else []))
-
-
-def slopes(series: Sequence[Series]) -> list[str]:
-    """Say what one more Service adds to connect() at the last rule, per mode."""
-    question = next(each for each in QUESTIONS if each.metric == ADDED)
-    lines = []
-    for mode, curve in sorted(_curves(series, question).items()):
-        sizes = sorted(curve)
-        labels = sorted(set.intersection(*(set(curve[size]) for size in sizes)))
-        if len(sizes) < 2 or not labels:  # noqa: PLR2004 - no line
-            continue
-        values: FloatArray = np.array([[curve[size][label] for size in sizes] for label in labels])
-        fitted = slope(np.array(sizes, dtype=np.float64), values)
-        interval = fitted.interval
-        reach = f" (95 %: {_number(interval.low)} to {_number(interval.high)})" if interval else ""
-        flat = ": flat as far as can be told" if interval and interval.low <= 0 <= interval.high else ""
-        lines.append(f"{mode_name(mode)}: {_number(fitted.per_unit)} ns per Service{reach}{flat}")
-    return lines
 
 
 def _answers(data: ReportData, question: Question) -> dict[int, list[SummaryRecord]]:
@@ -182,21 +160,16 @@ def _winner_cell(records: Sequence[SummaryRecord]) -> Cell:
 
 
 def _beside(first: SummaryRecord, second: SummaryRecord, among: Sequence[SummaryRecord]) -> str:
-    if first.metric == ADDED:
-        return f"{_name(second, among)} {_signed(second)}"
-    least = "at least " if second.bounded(0.5) else ""
-    return f"{_name(second, among)} {least}{_ratio(second.median / first.median)}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}".replace("-", MINUS)
-
-
-def _ratio(value: float) -> str:
-    """Write a small lead in per cent and a large one as a factor."""
-    return (
-        f"+{100 * (value - 1):.2g} %" if value < _FACTOR_FROM else f"{value:.{1 if value < _WHOLE_FROM else 0}f}{TIMES}"
-    )
+    """Write the second mode's own value, and in brackets how far it lies above the first."""
+    name, least = _name(second, among), "at least " if second.bounded(0.5) else ""
+    if first.metric == ADDED:  # differences from the zero point: of two of them, one below zero, no ratio makes sense
+        value, apart = _signed(second), f"{human(second.median - first.median, first.unit)} more"
+    else:
+        value, apart = (
+            median_text(second),
+            f"{least}{distance(second.median / first.median)}" if first.median > 0 else "",
+        )
+    return f"{name} {value}" + (f" ({apart})".replace(" ", NBSP).replace(NBSP, " ", 1) if apart else "")
 
 
 def _signed(record: SummaryRecord) -> str:

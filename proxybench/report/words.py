@@ -28,6 +28,14 @@ LOOKS = {
     DIRECT: Look("endpoint, no rules", "#7a828a", "#98a1ab", "x"),
 }
 
+OTHER = "other"
+"""Stands for all modes that we do not know."""
+
+_UNKNOWN = Look("", "#8a6d3b", "#c9a86a", "v")
+
+HIGHEST = "highest"
+"""Stands for the scenario in which a number was highest, where a figure shows one line for all of them."""
+
 SCENARIOS = {
     "cold-start": "Cold start with N Services",
     "add-one": "One Service added to N",
@@ -37,9 +45,13 @@ SCENARIOS = {
     "idle": "Idle",
     "steady": "Steady state",
     "load": "Under load",
+    HIGHEST: "Highest of all scenarios",
 }
 
 POSITIONS = {"first": "First rule", "middle": "Middle rule", "last": "Last rule", "none": ""}
+
+DIRECTLY = "Endpoint directly"
+"""What position ``none`` means beside other positions: a connection past the Service."""
 
 _CLOCKS = {
     "wall": ("wall clock", "wall clock: real time on this machine"),
@@ -49,9 +61,7 @@ _CLOCKS = {
     ),
 }
 
-BYTES_PER_MIB = 2**20
-
-DASH, TIMES, MINUS = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
+DASH, TIMES, MINUS, NBSP = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 """Signs that look like others in a source file, so they are called by their names."""
 
 
@@ -60,9 +70,19 @@ def mode_name(mode: str) -> str:
     return LOOKS[mode].name if mode in LOOKS else mode
 
 
+def look_of(mode: str) -> Look:
+    """Return a mode's look, one for all modes that we do not know."""
+    return LOOKS.get(mode, _UNKNOWN)
+
+
 def clock_short(clock: str) -> str:
     """Return the clock for an axis label."""
     return _CLOCKS[clock][0] if clock in _CLOCKS else clock
+
+
+def with_clock(quantity: str, unit: str, clock: str) -> str:
+    """Return an axis label: the quantity, and the clock of what has one. Bytes have none."""
+    return f"{quantity} ({clock_short(clock)})" if unit == "ns" else quantity
 
 
 def clock_long(clock: str) -> str:
@@ -75,8 +95,15 @@ def human(value: float, unit: str) -> str:
     if unit == "ns":
         return human_ns(value).replace("-", MINUS)
     if unit == "bytes":
-        return f"{value / BYTES_PER_MIB:.3g} MiB"
+        return _human_bytes(value)
     return f"{value:.3g} {unit}"
+
+
+def _human_bytes(value: float) -> str:
+    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if abs(value) >= 1024**power:
+            return f"{value / 1024**power:.{4 if abs(value) >= 1000 * 1024**power else 3}g} {unit}".replace("-", MINUS)
+    return f"{value:.3g} bytes".replace("-", MINUS)
 
 
 def span(low: float, high: float, unit: str) -> str:
@@ -92,6 +119,18 @@ def exact(value: float, unit: str) -> str:
     """Write a value in full, for the title that a pointer shows."""
     digits = f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
     return f"{digits} {unit}"
+
+
+_FACTOR_FROM, _WHOLE_FROM = 1.5, 10.0
+
+
+def distance(ratio: float) -> str:
+    """Write how far a value lies above a lower one: a small lead in per cent, a large one as a factor."""
+    if ratio < _FACTOR_FROM:
+        return f"+{100 * (ratio - 1):.2g} %"
+    if ratio < _WHOLE_FROM:
+        return f"{ratio:.1f}{TIMES}"
+    return f"{float(f'{ratio:.3g}'):,.0f}{TIMES}"
 
 
 def count(number: int, noun: str) -> str:

@@ -118,9 +118,9 @@ def test_a_complete_run_exits_0_and_ends_with_a_table_and_paths(runner: FakeRunn
     result = call("tiny.yaml")
     assert result.exit_code == 0
     assert [line.split() for line in result.stdout.splitlines()] == [
-        ["Services", "endpoints", "median", "iptables", "ipvs"],
-        ["10", "2", "sync,", "add-one", "(wall)", "1.25", "s", "900", "ms"],
-        ["10", "2", "new", "connection,", "last", "position", "(wall)", "379", "µs", "-"],
+        ["Services", "endpoints", "median", "(wall)", "iptables", "ipvs"],
+        ["10", "2", "sync,", "add-one", "1.25", "s", "900", "ms"],
+        ["10", "2", "new", "connection,", "last", "position", "379", "µs", "-"],
         ["results:", "results/tiny/1"],
         ["report:", "results/tiny/1/report.html"],
     ]

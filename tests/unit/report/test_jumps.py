@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from proxybench.report.draw import panel_svg
 from proxybench.report.jumps import jumps
+from proxybench.report.layout import scene
 from proxybench.report.panels import LinePanel, Mark, line_panels
+from proxybench.report.svg import svg
 from proxybench.stats.series import Series, SeriesKey
 from proxybench.stats.summary import summary_of
 
@@ -78,6 +79,5 @@ def test_the_panel_marks_it(axis: str) -> None:
     (plain,) = line_panels([summary_of(each) for each in series], "sync time")
     assert plain.marks == ()
     assert (
-        panel_svg(panel, [panel], "a").count("stroke-dasharray")
-        == panel_svg(plain, [plain], "a").count("stroke-dasharray") + 1
+        svg(scene(panel, [panel])).count("stroke-dasharray") == svg(scene(plain, [plain])).count("stroke-dasharray") + 1
     )

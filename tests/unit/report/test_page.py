@@ -111,27 +111,38 @@ def test_words_of_a_run_are_escaped(text: str) -> None:
 def test_every_caption_and_value_axis_names_the_clock(text: str) -> None:
     words = "instruction clock: 1 ns per executed guest instruction — not real time"
     captions = re.findall(r"<caption>(.*?)</caption>", text, flags=re.DOTALL)
-    with_times = [caption for caption in captions if "winner" not in caption and "before it is" not in caption]
+    without = ("winner", "before it is", "bytes; no clock takes part")
+    with_times = [caption for caption in captions if not any(word in caption for word in without)]
+    assert {caption.split(":")[0] for caption in captions if without[2] in caption} == {"Memory of the control loop"}
     assert all(words in caption or "orchestrator's clock" in caption for caption in with_times)
-    labels = re.findall(r">((?:sync|time to|added|round|CPU|peak)[^<]*\([^<]*)<", text)
+    labels = re.findall(r">((?:sync|time to|added|round|CPU)[^<]*\([^<]*)<", text)
     axis = [label for label in labels if "Service" not in label and words not in label]
     assert axis
     assert all(label.endswith("(instruction clock, not real time)") for label in axis)
+    assert re.findall(r">(peak[^<]*)<", text) == ["peak memory"]  # bytes are told by no clock
 
 
 def test_drawings_take_their_colours_from_the_page(text: str) -> None:
     drawings = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
     assert len(drawings) > 20
     assert not [match for drawing in drawings for match in re.findall(r"#[0-9a-f]{6}\b", drawing)]
+    used = {name for drawing in drawings for name in re.findall(r"var\((--[a-z-]+)\)", drawing)}
+    assert used >= {"--ink", "--mode-ipvs", "--mode-direct"}
+    assert [name for name in (*used, "--mode-other") if f"{name}:" not in text] == []
 
 
 def test_figures_are_described(page: Page) -> None:
     described = [found.get("aria-label") for _, found in page.tags if found.get("role") == "img"]
     assert len(described) == 10
-    assert described[0] == (
-        "Rule sync, end to end of iptables, IPVS and userspace at 10 to 100 Services;"
-        " the table below holds the numbers."
+    x = "\N{MULTIPLICATION SIGN}"
+    assert described[6] == (
+        "Lines of time to first byte (instruction clock, not real time), logarithmic, over Services, 3 panels. "
+        f"First rule, 100 Services: lowest IPVS 171 µs, then iptables 175 µs, then userspace 472 µs (2.8{x}). "
+        f"Middle rule, 100 Services: lowest IPVS 170 µs, then iptables 176 µs, then userspace 470 µs (2.8{x}). "
+        f"Last rule, 100 Services: lowest IPVS 170 µs, then iptables 177 µs, then userspace 474 µs (2.8{x}). "
+        "The table below holds medians and 95 % intervals, and its list of every point p90, p99 and counts."
     )
+    assert len(set(described)) == len(described)
 
 
 def test_steps_and_repetitions_have_the_manifests_numbers(run: RunFolder, text: str) -> None:
@@ -174,3 +185,52 @@ def test_a_jump_is_told_at_the_top(tmp_path: Path, text: str) -> None:
     assert len(told) == 1
     assert told[0].endswith("% between 800 and 1,200 Services")
     assert "Jumps on the way" not in text
+
+
+def test_waiting_counts_where_the_clock_allows_it(tmp_path: Path, text: str) -> None:
+    frame = synthetic_frame(connects=4, sizes=(10,), repetitions=2, clock="wall")
+    folder = synthetic_run(tmp_path, frame[frame["scenario"] == "load"], clock="wall")
+    page = write_report(folder.path).read_text()
+    assert '<h2 id="load-intended">Under load, from the intended start</h2>' in page
+    assert "from before connect() to the first byte of the answer" in page
+    assert "How late they began does not count here, but in the next figure." in page
+    assert (folder.path / "figures" / "load-intended.png").exists()
+    assert 'id="load-intended"' not in text
+    assert "the generator&#39;s sleep is the host&#39;s time" in text
+
+
+def test_relay_and_waiting_have_shades_of_their_own(text: str) -> None:
+    legends = re.findall(r'<ul class="legend".*?</ul>', text, flags=re.DOTALL)
+    words = [re.findall(r"</svg>([^<]*)</li>", legend) for legend in legends]
+    modes = ["iptables", "IPVS", "userspace"]
+    assert words[2] == [*modes, "building rules", "in tools it ran", "in system calls", "waiting for its turn"]
+    assert words[3] == [
+        *modes,
+        *("control loop, user", "control loop, not split", "control loop, system"),
+        *("relay (data path in user space)", "node's softirq".replace("'", "&#39;"), "our agent"),
+    ]
+    assert words[4] == [*modes, "endpoint, no rules"]
+    grey = re.search(r"<li>(<svg[^<]*<rect[^<]*</svg>)waiting for its turn", legends[2])
+    assert grey is not None
+    assert "fill:var(--mode-direct)" in grey[1]
+
+
+def test_memory_is_of_the_highest_scenario_in_the_figure_and_of_each_in_the_list(text: str) -> None:
+    section = text[text.index('<h2 id="memory">') : text.index('<h2 id="conformance">')]
+    assert "Highest of all scenarios" in section
+    assert "Steady state" not in section
+    for scenario in ("Cold start with N Services", "One Service deleted"):
+        assert len(re.findall(rf"<th[^>]*>\s*{scenario}\s*</th>", section)) == 6  # three modes at two sizes
+
+
+def test_a_number_and_its_unit_stay_on_one_line(text: str) -> None:
+    details = re.findall(r"<small>([^<]*)</small>", text[: text.index('<h2 id="matrix">')])
+    assert [detail for detail in details if re.search(r"\d (ns|µs|ms|s|MiB)\b", detail)] == []
+    assert [detail for detail in details if re.search("\\d\N{NO-BREAK SPACE}ms", detail)]
+
+
+def test_what_one_more_costs_is_told_at_the_top(text: str) -> None:
+    verdict = text[text.index('<h2 id="verdict">') : text.index('<h2 id="sync-end-to-end">')]
+    assert '<h3 id="costs">What one more costs</h3>' in verdict
+    assert "Slope and its 95 % interval over repetitions; flat: the interval holds 0 (instruction clock" in verdict
+    assert "one rule in front of its own" in verdict

@@ -2,18 +2,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxybench.report.data import Curve
 from proxybench.report.panels import (
     AGENT,
     BUILD,
     KERNEL,
+    RELAY,
     SOFTIRQ,
     SYSTEM,
     TOOL,
     USER,
+    WAIT,
     WHOLE,
+    Name,
     bar_panels,
     curve_panels,
     line_panels,
+    names,
 )
 from tests.unit.report.conftest import make_record
 
@@ -79,12 +84,31 @@ def test_bars_split_the_loop_where_the_parts_are_known() -> None:
     assert whole.groups[0][1][0].parts == ((WHOLE, 10.0), (SOFTIRQ, 3.0))
 
 
+def test_user_and_system_add_up_to_the_control_loop() -> None:
+    ticks = {"cpu.control_loop": 12.0, "cpu.control_loop.user": 10.0, "cpu.control_loop.system": 30.0}
+    (panel,) = bar_panels([make_record(metric=metric, median=value) for metric, value in ticks.items()])
+    assert panel.groups[0][1][0].parts == ((USER, 3.0), (SYSTEM, 9.0))
+    none = {**ticks, "cpu.control_loop.user": 0.0, "cpu.control_loop.system": 0.0}
+    (panel,) = bar_panels([make_record(metric=metric, median=value) for metric, value in none.items()])
+    assert panel.groups[0][1][0].parts == ((WHOLE, 12.0),)
+
+
+def test_the_relay_stands_beside_the_control_loop() -> None:
+    parts = {"cpu.control_loop": 10.0, "cpu.relay": 50.0, "cpu.softirq": 2.0, "cpu.agent": 1.0}
+    (panel,) = bar_panels(
+        [make_record(mode="userspace", metric=metric, median=value) for metric, value in parts.items()]
+    )
+    assert panel.groups[0][1][0].parts == ((WHOLE, 10.0), (RELAY, 50.0), (SOFTIRQ, 2.0), (AGENT, 1.0))
+
+
 def test_bars_split_a_sync_in_the_parts_that_it_has() -> None:
     parts = {"sync.build": 3.0, "sync.tool": 5.0, "sync.kernel": 0.5}
     records = [make_record(metric=metric, median=value) for metric, value in parts.items()]
     (panel,) = bar_panels(records, "sync time")
     assert panel.x_label == "sync time (wall clock)"
     assert panel.groups[0][1][0].parts == ((BUILD, 3.0), (TOOL, 5.0), (KERNEL, 0.5))
+    (waiting,) = bar_panels([*records, make_record(metric="sync.wait", median=9.0)], "sync time")
+    assert waiting.groups[0][1][0].parts == ((BUILD, 3.0), (TOOL, 5.0), (KERNEL, 0.5), (WAIT, 9.0))
     (without,) = bar_panels(records[:1], "sync time")
     assert without.groups[0][1][0].parts == ((BUILD, 3.0),)
 
@@ -96,3 +120,71 @@ def test_curves_have_a_panel_per_size(data: ReportData) -> None:
     assert label == "iptables"
     assert list(values) == sorted(values)
     assert (shares[0], shares[-1]) == (0.0, 1.0)
+
+
+def test_bytes_have_no_clock() -> None:
+    records = [make_record(services=size, metric="memory.control_loop", unit="bytes") for size in (10, 100)]
+    (panel,) = line_panels(records, "peak memory")
+    assert panel.y_label == "peak memory"
+
+
+def test_no_position_beside_others_is_the_endpoint_directly() -> None:
+    records = [
+        make_record(services=size, scenario="steady", position=position)
+        for size in (10, 100)
+        for position in ("last", "none")
+    ]
+    assert [panel.title for panel in line_panels(records, "round trip")] == ["Last rule", "Endpoint directly"]
+
+
+def test_a_legend_names_each_line_once_and_the_reference_last() -> None:
+    records = [make_record(services=size, mode=mode) for size in (10, 100) for mode in ("userspace", "iptables")]
+    panels = line_panels(records, "time", reference=[make_record(services=10), make_record(services=100)])
+    assert names([*panels, *panels]) == (
+        Name("iptables", "iptables"),
+        Name("userspace", "userspace"),
+        Name("direct", "endpoint, no rules"),
+    )
+    bars = bar_panels([make_record(metric="cpu.agent", mode="ipvs")])
+    assert names(bars) == (Name("ipvs", "IPVS"),)
+
+
+def test_bars_of_other_widths_are_groups_of_the_same_panel() -> None:
+    cells = ((10, 2), (100, 2), (1, 50), (1, 500))
+    records = [
+        make_record(metric="cpu.agent", services=size, endpoints_per_service=width, median=1.0) for size, width in cells
+    ]
+    (panel,) = bar_panels(records)
+    assert panel.title == "One Service added to N"
+    assert [label for label, _ in panel.groups] == [
+        "10 Services, 2 endpoints each",
+        "100 Services, 2 endpoints each",
+        "1 Service, 50 endpoints each",
+        "1 Service, 500 endpoints each",
+    ]
+    assert [len(bars) for _, bars in panel.groups] == [1, 1, 1, 1]
+
+
+def test_curves_of_other_widths_are_told_apart() -> None:
+    cells = ((1, 10), (1, 100), (50, 2))
+    curves = [
+        Curve(make_record(services=size, endpoints_per_service=width), (0.0, 1.0), (1.0, 2.0)) for size, width in cells
+    ]
+    assert [panel.title for panel in curve_panels(curves)] == [
+        "50 Services, 2 endpoints each",
+        "1 Service, 10 endpoints each",
+        "1 Service, 100 endpoints each",
+    ]
+
+
+def test_panels_over_endpoints_are_in_the_order_of_reading() -> None:
+    records = [
+        make_record(services=1, endpoints_per_service=width, scenario=scenario)
+        for width in (10, 100)
+        for scenario in ("delete-one", "add-one", "cold-start")
+    ]
+    assert [panel.title for panel in line_panels(records, "sync latency")] == [
+        "1 Service: Cold start with N Services",
+        "1 Service: One Service added to N",
+        "1 Service: One Service deleted",
+    ]

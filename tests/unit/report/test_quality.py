@@ -4,11 +4,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 from proxybench.model import Mode
 from proxybench.report.data import ADDED, added_latency
 from proxybench.report.quality import conformance_table, noise_table, observer_table
 from proxybench.report.terminal import summary_table
+from proxybench.report.words import TIMES
 from proxybench.results.manifest import Conformance
 from proxybench.stats.series import Series, SeriesKey
 from tests.unit.report.conftest import make_record
@@ -24,6 +26,16 @@ def test_noise_is_half_an_interval_of_the_median() -> None:
         ["sync.end_to_end", "2", "3 %", "5 %", "iptables, 1,000 Services, add-one"]
     ]
     assert noise_table([make_record(ci_low=None, ci_high=None)], "caption") is None
+
+
+@pytest.mark.parametrize(
+    ("half", "text"),
+    [(0.0012, "0.12 %"), (0.99, "99 %"), (1.68, "168 %"), (9.9, "990 %"), (59.3, "59{x}"), (100.0, "over 100{x}")],
+)
+def test_noise_is_written_for_people(half: float, text: str) -> None:
+    table = noise_table([make_record(median=1e6, ci_low=0.0, ci_high=2e6 * half)], "caption")
+    assert table is not None
+    assert table.rows[0][3].text == text.format(x=TIMES)
 
 
 def test_the_observer_is_held_to_two_per_cent(data: ReportData) -> None:
@@ -93,3 +105,16 @@ def test_the_terminal_table_has_a_column_per_mode(data: ReportData) -> None:
     assert table.row_count == 4
     assert list(table.columns[2].cells) == ["10", "100", "1,000", "10,000"]
     assert table.caption == "instruction clock: 1 ns per executed guest instruction — not real time"
+
+
+def test_no_batch_is_bold_on_the_terminal() -> None:
+    records = [
+        make_record(mode=mode, scenario=scenario, median=median, ci_low=median, ci_high=median)
+        for scenario in ("add-one", "add-batch")
+        for mode, median in (("ipvs", 50e6), ("iptables", 100e6))
+    ]
+    table = summary_table(records)
+    assert [(str(cell), getattr(cell, "style", "")) for cell in table.columns[4].cells] == [
+        ("50 ms ±0.0 %", "bold"),
+        ("50 ms ±0.0 %", ""),
+    ]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from proxybench.report.tables import best_of, bounded_text, full, interval_text, median_text, pivot
-from proxybench.report.words import clock_long, count, exact, human, join, span
+from proxybench.report.words import TIMES, clock_long, count, distance, exact, human, join, span
 from tests.unit.report.conftest import make_record
 
 FAST = make_record(mode="ipvs", median=50e6, ci_low=48e6, ci_high=52e6)
@@ -22,6 +22,10 @@ TIMED_OUT = make_record(mode="userspace", median=20e9, ci_low=None, ci_high=None
         (999, "ns", "999 ns"),
         (-41_400, "ns", "\N{MINUS SIGN}41.4 µs"),
         (3 * 2**20, "bytes", "3 MiB"),
+        (1020 * 2**20, "bytes", "1020 MiB"),
+        (2**31, "bytes", "2 GiB"),
+        (-9216, "bytes", "\N{MINUS SIGN}9 KiB"),
+        (12, "bytes", "12 bytes"),
         (2.5, "things", "2.5 things"),
     ],
 )
@@ -38,6 +42,22 @@ def test_an_interval_names_a_common_unit_once() -> None:
     assert span(225e6, 232e6, "ns") == "225 \N{EN DASH} 232 ms"
     assert span(959e6, 1.01e9, "ns") == "959 ms \N{EN DASH} 1.01 s"
     assert span(-42_100, -40_300, "ns") == "\N{MINUS SIGN}42.1 to \N{MINUS SIGN}40.3 µs"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [
+        (1.0, "+0 %"),
+        (1.089, "+8.9 %"),
+        (1.49, "+49 %"),
+        (1.5, "1.5{x}"),
+        (17.2, "17{x}"),
+        (9.94, "9.9{x}"),
+        (4434, "4,430{x}"),
+    ],
+)
+def test_distances(ratio: float, text: str) -> None:
+    assert distance(ratio) == text.format(x=TIMES)
 
 
 def test_words() -> None:
@@ -108,6 +128,37 @@ def test_sizes_are_ordered_as_numbers() -> None:
 def test_an_unranked_mode_never_wins() -> None:
     table = pivot([FAST, SLOW, make_record(mode="userspace", median=1.0)], "caption", unranked=("userspace",))
     assert [cell.best for cell in table.rows[0][1:]] == [False, True, False]
+
+
+def test_where_all_are_alike_nothing_is_marked() -> None:
+    table = pivot([FAST, TIED], "caption")
+    assert [cell.best for cell in table.rows[0][1:]] == [False, False]
+    table = pivot([FAST, TIED, SLOW], "caption")
+    assert [cell.best for cell in table.rows[0][1:]] == [False, True, True]
+
+
+def test_an_unranked_scenario_has_no_winner() -> None:
+    records = [replace(record, scenario=scenario) for record in (FAST, SLOW) for scenario in ("add-one", "add-batch")]
+    table = pivot(records, "caption", unranked_scenarios=("add-batch",))
+    assert [[row[0].text, *(cell.best for cell in row[2:])] for row in table.rows] == [
+        ["One Service added to N", False, True],
+        ["A batch of Services added to N", False, False],
+    ]
+
+
+def test_numbers_and_their_heads_stand_to_the_right() -> None:
+    table = pivot([make_record(endpoints_per_service=width) for width in (2, 50)], "caption")
+    assert [(head.text, head.number) for head in table.heads] == [
+        ("Endpoints each", True),
+        ("Services", True),
+        ("iptables", True),
+    ]
+    assert [cell.number for cell in table.rows[0]] == [True, True, True]
+
+
+def test_a_row_without_position_is_the_endpoint_directly() -> None:
+    table = pivot([make_record(position=position) for position in ("last", "none")], "caption")
+    assert [row[0].text for row in table.rows] == ["Last rule", "Endpoint directly"]
 
 
 def test_full_table_shows_everything() -> None:

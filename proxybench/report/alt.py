@@ -1,0 +1,83 @@
+"""Figures in words, for those who cannot see them: what is drawn, who is lowest at the largest size, by how much."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from proxybench.report.panels import BarPanel, CurvePanel, LinePanel
+from proxybench.report.words import DIRECT, count, distance, human, join
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxybench.report.panels import Panel
+
+_Found = list[tuple[float, bool, str]]
+"""Value, whether it is only a lower bound, and whose it is."""
+
+
+def describe(panels: Sequence[Panel], *, below: str) -> str:
+    """Return the alternative text of a figure; ``below`` says what its tables hold."""
+    kind = _kind(panels)
+    return " ".join([kind, *(_sentence(panel) for panel in panels), below])
+
+
+def _kind(panels: Sequence[Panel]) -> str:
+    first = panels[0]
+    many = count(len(panels), "panel")
+    if isinstance(first, BarPanel):
+        return f"Stacked bars of {first.x_label}, {many}."
+    if isinstance(first, CurvePanel):
+        return f"Share of connections over {first.x_label}, a rising curve for each mode, {many}."
+    scale = "logarithmic" if first.log else "linear"
+    over = sorted({panel.x_label for panel in panels if isinstance(panel, LinePanel)}, reverse=True)
+    return f"Lines of {first.y_label}, {scale}, over {join(over)}, {many}."
+
+
+def _sentence(panel: Panel) -> str:
+    if isinstance(panel, LinePanel):
+        return _lines(panel)
+    if isinstance(panel, CurvePanel):
+        return f"{panel.title}, what half of the connections took at most: {_ranking(_middles(panel), 'ns')}."
+    size, bars = panel.groups[-1]
+    return f"{panel.title}, {size}: {_ranking([(bar.total, False, bar.label) for bar in bars], 'ns')}."
+
+
+def _lines(panel: LinePanel) -> str:
+    largest = max(spot.x for line in panel.lines for spot in line.spots)
+    found = [
+        (spot.y, spot.bounded, line.label)
+        for line in panel.lines
+        for spot in line.spots
+        if spot.x == largest and line.look != DIRECT
+    ]
+    noun = "Service" if panel.x_label == "Services" else "endpoint"
+    return f"{panel.title}, {count(round(largest), noun)}: {_ranking(found, panel.unit)}."
+
+
+def _middles(panel: CurvePanel) -> _Found:
+    found = []
+    for _, label, values, shares in panel.curves:
+        middle = values[min(range(len(shares)), key=lambda place, of=shares: abs(of[place] - 0.5))]  # type: ignore[misc]
+        found.append((middle, False, label))
+    return found
+
+
+def _ranking(found: _Found, unit: str) -> str:
+    """Name the lowest, the others after it, and how far the highest is above the lowest."""
+    ordered = sorted(found, key=lambda each: (not math.isfinite(each[0]), each[1], each[0]))
+    texts = [f"{label} {_value(value, unit, bounded=bounded)}" for value, bounded, label in ordered]
+    if len(ordered) == 1:
+        return texts[0]
+    (low, low_bounded, _), (high, bounded, _) = ordered[0], ordered[-1]
+    apart = ""
+    if low > 0 and math.isfinite(high) and not low_bounded:
+        apart = f" ({'at least ' if bounded else ''}{distance(high / low)})"
+    return f"lowest {', then '.join(texts)}{apart}"
+
+
+def _value(value: float, unit: str, *, bounded: bool) -> str:
+    if not math.isfinite(value):
+        return "timed out"
+    return ("at least " if bounded else "") + human(value, unit)

@@ -1,0 +1,305 @@
+"""From a panel to its drawing: scales, marks, lines, bars and words at their places."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxybench.report.panels import (
+    AGENT,
+    BUILD,
+    KERNEL,
+    RELAY,
+    SOFTIRQ,
+    SYSTEM,
+    TOOL,
+    USER,
+    WAIT,
+    WHOLE,
+    BarPanel,
+    CurvePanel,
+    LinePanel,
+)
+from proxybench.report.scene import (
+    GRID,
+    GROUND,
+    INK,
+    LARGE,
+    MUTED,
+    SMALL,
+    Box,
+    Marker,
+    Scene,
+    Stroke,
+    Words,
+    text_width,
+)
+from proxybench.report.ticks import apart, linear_ticks, log_ticks
+from proxybench.report.words import DIRECT, human, look_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxybench.report.panels import Bar, Line, Name, Panel, Spot
+    from proxybench.report.scene import Item
+
+OPACITY = {
+    USER: 1.0,
+    WHOLE: 0.84,
+    SYSTEM: 0.66,
+    RELAY: 0.42,
+    SOFTIRQ: 0.22,
+    BUILD: 1.0,
+    TOOL: 0.62,
+    KERNEL: 0.3,
+    AGENT: 1.0,
+    WAIT: 1.0,
+}
+"""Parts of a stack are shades of its mode's colour; ``GREY`` ones are no work of the mode."""
+
+GREY = frozenset({AGENT, WAIT})
+
+WIDTH, HEIGHT = 262.0, 214.0
+_DASHES: tuple[tuple[float, ...], ...] = ((), (6.0, 3.0), (1.7, 2.4), (6.0, 2.0, 1.7, 2.0))
+_TOP, _BOTTOM, _RIGHT = 34.0, 34.0, 12.0
+_LEAST_SPAN = 3.0  # a flat line must not look like a mountain
+_MOST_ROOM = 10.0  # times that a bar may reach beyond all medians before the panel's edge cuts it
+_BAR, _BAR_STEP = 10.0, 13.0
+_GROUP_HEAD, _GROUP_FOOT, _GROUP_GAP = 14.0, 13.0, 6.0
+_LONGEST = 0.78  # of the room, since the number stands behind the bar
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """From values to points, straight or logarithmic."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool
+
+    def __call__(self, value: float) -> float:
+        if self.log:
+            share = math.log(value / self.low) / math.log(self.high / self.low)
+        else:
+            share = (value - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+    def within(self, value: float) -> float:
+        """Return the place of a value, at the nearer edge if it lies beyond."""
+        return self(min(self.high, max(self.low, value)))
+
+
+def scene(panel: Panel, among: Sequence[Panel]) -> Scene:
+    """Return a panel's drawing. ``among`` are the panels that it shares its range with."""
+    if isinstance(panel, BarPanel):
+        return _bars(panel)
+    if isinstance(panel, LinePanel):
+        return _lines(panel, [each for each in among if isinstance(each, LinePanel) and each.y_label == panel.y_label])
+    return _curves(panel, [each for each in among if isinstance(each, CurvePanel) and each.x_label == panel.x_label])
+
+
+def line_dash(look: str, style: int) -> tuple[float, ...]:
+    """Return how lines of the first, second … proxier are dashed, and the reference."""
+    return (2.5, 2.5) if look == DIRECT else _DASHES[style % len(_DASHES)]
+
+
+def sample(name: Name) -> Scene:
+    """Return a piece of a line, for a legend."""
+    line = Stroke(((0, 6), (22, 6)), name.look, 1.8, line_dash(name.look, name.style))
+    return Scene(22, 12, (line, Marker(11, 6, look_of(name.look).marker, name.look)))
+
+
+def square(look: str) -> Scene:
+    """Return a mode's colour, for a legend."""
+    return Scene(12, 12, (Box(1, 1, 10, 10, look),))
+
+
+def shade(part: str) -> Scene:
+    """Return the shade of a part of a stack, for a legend."""
+    return Scene(12, 12, (Box(1, 1, 10, 10, DIRECT if part in GREY else INK, OPACITY[part]),))
+
+
+def _lines(panel: LinePanel, among: Sequence[LinePanel]) -> Scene:
+    y_low, y_high, log = _y_range(panel, among)
+    marks = log_ticks(y_low, y_high, panel.unit, most=7) if log else linear_ticks(y_low, y_high, panel.unit)
+    labels = ["0" if mark == 0 else human(mark, panel.unit) for mark in marks]
+    left = 8 + max((text_width(label, SMALL) for label in labels), default=0.0)
+    xs = sorted({spot.x for line in panel.lines for spot in line.spots})
+    x = _Scale(xs[0] / 1.35, xs[-1] * 1.35, left, WIDTH - _RIGHT, log=True)
+    y = _Scale(y_low, y_high, HEIGHT - _BOTTOM, _TOP, log)
+    items: list[Item] = [*_heads(panel.title, panel.y_label), *_y_axis(x, y, [y(mark) for mark in marks], labels)]
+    items += _x_axis(x, y.start, xs, [f"{size:,.0f}" for size in xs], panel.x_label)
+    items += [
+        Stroke(_both(x(math.sqrt(mark.after * mark.before)), y), mark.look, 1.2, (1.4, 2.2)) for mark in panel.marks
+    ]
+    if not log:
+        items.append(Stroke(((x.start, y(0)), (x.end, y(0))), MUTED, 0.9))
+    for line in reversed(panel.lines):  # the first one lies on top
+        items += _line(line, x, y)
+    return Scene(WIDTH, HEIGHT, tuple(items))
+
+
+def _y_range(panel: LinePanel, among: Sequence[LinePanel]) -> tuple[float, float, bool]:
+    """Return lowest and highest value of the axis, and whether it is logarithmic."""
+    low, high = _range(among)
+    if any(spot.bounded for each in among for line in each.lines for spot in line.spots):
+        high *= 1.4  # room for the sign
+    if panel.log and low > 0:
+        widen = max(1.0, math.sqrt(_LEAST_SPAN * low / high))
+        return low / widen / 1.25, high * widen * 1.25, True
+    margin = 0.06 * ((high - low) or 1)
+    return min(low, 0) - margin, max(high, 0) + margin, False
+
+
+def _range(panels: Sequence[LinePanel]) -> tuple[float, float]:
+    spots = [spot for panel in panels for line in panel.lines for spot in line.spots]
+    lows = [spot.y if spot.low is None else min(spot.low, spot.y) for spot in spots]
+    log = any(panel.log for panel in panels)
+    if log:
+        # Nothing at or below zero has a place on a logarithmic scale: it is drawn at its lower edge, and named.
+        lows = [low for low in (*lows, *(spot.y for spot in spots)) if low > 0] or [0.0]
+    highs = [spot.y if spot.high is None else max(spot.high, spot.y) for spot in spots]
+    low, high = min(lows), max(highs)
+    middles = [spot.y for spot in spots if spot.y > 0]
+    if middles and log:
+        # Two repetitions that differ have an interval of many decades: the medians must stay legible beside it.
+        low, high = max(low, min(middles) / _MOST_ROOM), min(high, max(middles) * _MOST_ROOM)
+    return low, high
+
+
+def _line(line: Line, x: _Scale, y: _Scale) -> list[Item]:
+    look = look_of(line.look)
+    reference = line.look == DIRECT
+    points = tuple((x(spot.x), y.within(spot.y)) for spot in line.spots)
+    items: list[Item] = [part for spot in line.spots for part in _interval(spot, line.look, x, y)]
+    items.append(Stroke(points, line.look, 1.2 if reference else 1.8, line_dash(line.look, line.style)))
+    items += [Marker(*point, look.marker, line.look) for point in points]
+    for spot, (across, height) in zip(line.spots, points, strict=True):
+        if y.log and spot.y <= 0:
+            items.append(Words(across, y.start - 5, "0 ↓", colour=line.look, anchor="middle", bold=True))
+        elif spot.bounded:
+            items.append(Words(across, height - 5, "≥", LARGE, line.look, "middle", bold=True))
+    return items
+
+
+def _interval(spot: Spot, colour: str, x: _Scale, y: _Scale) -> list[Item]:
+    """Draw the interval as a bar, cut at the panel's edge; only an end that is inside has a cap."""
+    if spot.low is None or spot.high is None:
+        return []
+    across = x(spot.x)
+    items: list[Item] = [Stroke(((across, y.within(spot.low)), (across, y.within(spot.high))), colour, 1.1)]
+    items += [
+        Stroke(((across - 3, y(end)), (across + 3, y(end))), colour, 1.1)
+        for end in (spot.low, spot.high)
+        if y.low <= end <= y.high
+    ]
+    return items
+
+
+def _curves(panel: CurvePanel, among: Sequence[CurvePanel]) -> Scene:
+    values = [value for each in among for _, _, xs, _ in each.curves for value in xs if _drawable(value)]
+    low, high = (min(values) / 1.1, max(values) * 1.1) if values else (1.0, 10.0)
+    shares = [0.0, 0.25, 0.5, 0.75, 1.0]
+    labels = [f"{100 * share:.0f} %" for share in shares]
+    x = _Scale(low, high, 8 + text_width("100 %", SMALL), WIDTH - _RIGHT, log=True)
+    y = _Scale(0.0, 1.02, HEIGHT - _BOTTOM, _TOP, log=False)
+    items: list[Item] = [
+        *_heads(panel.title, "share of connections"),
+        *_y_axis(x, y, [y(each) for each in shares], labels),
+    ]
+    marks = log_ticks(low, high, "ns", most=5)
+    items += _x_axis(x, y.start, marks, [human(mark, "ns") for mark in marks], panel.x_label)
+    for look, _, xs, each_share in panel.curves:
+        points: list[tuple[float, float]] = []
+        for value, share in zip(xs, each_share, strict=True):
+            if _drawable(value):
+                points += [(x(value), points[-1][1])] if points else []
+                points.append((x(value), y(share)))
+        items.append(Stroke(tuple(points), look, 1.8))
+        items += [Marker(*points[place], look_of(look).marker, look) for place in range(60, len(points), 120)]
+    return Scene(WIDTH, HEIGHT, tuple(items))
+
+
+def _drawable(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def _bars(panel: BarPanel) -> Scene:
+    left = 10 + max(text_width(bar.label, SMALL) for _, bars in panel.groups for bar in bars)
+    items: list[Item] = [_title(panel.title)]
+    top = 18.0
+    for label, bars in panel.groups:
+        items.append(Words(left, top + 10, label, SMALL, MUTED))
+        top += _GROUP_HEAD
+        bottom = top + _BAR_STEP * len(bars)
+        longest = max(bar.total for bar in bars) or 1.0
+        x = _Scale(0.0, longest, left, left + _LONGEST * (WIDTH - _RIGHT - left), log=False)
+        marks = linear_ticks(0.0, longest * 1.15, "ns", most=4)
+        items += [Stroke(((x(mark), top), (x(mark), bottom)), MUTED if mark == 0 else GRID, 0.8) for mark in marks]
+        for row, bar in enumerate(bars):
+            items += _bar(bar, top + row * _BAR_STEP, x)
+        texts = ["0" if mark == 0 else human(mark, "ns") for mark in marks]
+        items += _labels([x(mark) for mark in marks], texts, bottom + 9)
+        top = bottom + _GROUP_FOOT + _GROUP_GAP
+    items.append(_axis_name(panel.x_label, (left + WIDTH - _RIGHT) / 2, top + 8))
+    return Scene(WIDTH, top + 14, tuple(items))
+
+
+def _bar(bar: Bar, top: float, x: _Scale) -> list[Item]:
+    upper = top + (_BAR_STEP - _BAR) / 2
+    base = upper + _BAR - 2
+    items: list[Item] = [Words(x.start - 5, base, bar.label, SMALL, MUTED, "end")]
+    begun = 0.0
+    for part, value in bar.parts:
+        colour = DIRECT if part in GREY else bar.look
+        items.append(Box(x(begun), upper, x(begun + value) - x(begun), _BAR, colour, OPACITY[part]))
+        begun += value
+        if begun < bar.total:  # neighbours of like shades are told apart by a gap
+            items.append(Box(x(begun) - 0.3, upper, 0.6, _BAR, GROUND))
+    items.append(Words(x(bar.total) + 4, base, human(bar.total, "ns"), SMALL, INK))
+    return items
+
+
+def _heads(title: str, y_label: str) -> list[Item]:
+    return [_title(title), Words(2, 24, y_label, SMALL, MUTED)]
+
+
+def _title(title: str) -> Words:
+    """Write a title, a long one smaller, so that it does not reach into its neighbour's."""
+    return Words(2, 11, title, min(LARGE, LARGE * WIDTH / text_width(title, LARGE)), INK, bold=True)
+
+
+def _y_axis(x: _Scale, y: _Scale, places: Sequence[float], labels: Sequence[str]) -> list[Item]:
+    grid = [Stroke(((x.start, place), (x.end, place)), GRID, 0.7) for place in places]
+    words = [
+        Words(x.start - 4, place + 3, label, SMALL, MUTED, "end") for place, label in zip(places, labels, strict=True)
+    ]
+    return [*grid, *words, Stroke(_both(x.start, y), MUTED, 0.8)]
+
+
+def _x_axis(x: _Scale, bottom: float, values: Sequence[float], labels: Sequence[str], name: str) -> list[Item]:
+    places = [x(value) for value in values]
+    return [
+        *(Stroke(((place, bottom), (place, bottom + 3)), MUTED, 0.8) for place in places),
+        *_labels(places, labels, bottom + 13),
+        Stroke(((x.start, bottom), (x.end, bottom)), MUTED, 0.8),
+        _axis_name(name, (x.start + x.end) / 2, bottom + 27),
+    ]
+
+
+def _axis_name(name: str, middle: float, base: float) -> Words:
+    """Put a name below the middle of its axis, a long one below the middle of the panel."""
+    fits = middle + text_width(name, SMALL) / 2 <= WIDTH
+    return Words(middle if fits else WIDTH / 2, base, name, SMALL, MUTED, "middle")
+
+
+def _labels(places: Sequence[float], labels: Sequence[str], base: float) -> list[Item]:
+    kept = apart(places, [text_width(label, SMALL) for label in labels], 4.0)
+    return [Words(places[number], base, labels[number], SMALL, MUTED, "middle") for number in kept]
+
+
+def _both(across: float, y: _Scale) -> tuple[tuple[float, float], tuple[float, float]]:
+    return (across, y.start), (across, y.end)

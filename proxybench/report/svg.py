@@ -1,0 +1,83 @@
+"""A scene as an ``<svg>`` element that takes its colours and its letters from the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+from proxybench.report.scene import Box, Marker, Stroke, Words
+from proxybench.report.words import LOOKS, OTHER
+
+if TYPE_CHECKING:
+    from proxybench.report.scene import Item, Scene
+
+_PAGE = {"ink", "muted", "grid", "ground"}
+
+
+def svg(scene: Scene) -> Markup:
+    """Write a scene. It has neither ids nor colours of its own, so that a page can hold many and turn dark."""
+    body = "".join(_element(item) for item in scene.items)
+    box = f"0 0 {_number(scene.width)} {_number(scene.height)}"
+    return Markup(f'<svg aria-hidden="true" focusable="false" viewBox="{box}">{body}</svg>')  # noqa: S704 - words are escaped below
+
+
+def colour_variable(colour: str) -> str:
+    """Return the page's variable for a colour; modes unknown to us share one."""
+    return f"--{colour}" if colour in _PAGE else f"--mode-{colour if colour in LOOKS else OTHER}"
+
+
+def _element(item: Item) -> str:
+    if isinstance(item, Stroke):
+        return _stroke(item)
+    if isinstance(item, Words):
+        return _words(item)
+    if isinstance(item, Box):
+        opacity = "" if item.opacity == 1 else f' opacity="{_number(item.opacity)}"'
+        return (
+            f'<rect x="{_number(item.x)}" y="{_number(item.y)}" width="{_number(item.width)}" '
+            f'height="{_number(item.height)}"{opacity} style="fill:{_colour(item.colour)}"/>'
+        )
+    return _marker(item)
+
+
+def _stroke(item: Stroke) -> str:
+    points = " ".join(f"{_number(x)},{_number(y)}" for x, y in item.points)
+    dash = f' stroke-dasharray="{" ".join(map(_number, item.dash))}"' if item.dash else ""
+    return (
+        f'<polyline points="{points}" fill="none" stroke-width="{_number(item.width)}"{dash} '
+        f'style="stroke:{_colour(item.colour)}"/>'
+    )
+
+
+def _words(item: Words) -> str:
+    anchor = "" if item.anchor == "start" else f' text-anchor="{item.anchor}"'
+    weight = ' font-weight="650"' if item.bold else ""
+    return (
+        f'<text x="{_number(item.x)}" y="{_number(item.y)}" font-size="{_number(item.size)}"{anchor}{weight} '
+        f'style="fill:{_colour(item.colour)}">{escape(item.text)}</text>'
+    )
+
+
+_SHAPES = {
+    "o": '<circle r="2.8"',
+    "s": '<rect x="-2.6" y="-2.6" width="5.2" height="5.2"',
+    "^": '<path d="M0-3.3 3.2 2.6H-3.2Z"',
+    "v": '<path d="M0 3.3 3.2-2.6H-3.2Z"',
+    "D": '<path d="M0-3.5 3.5 0 0 3.5-3.5 0Z"',
+}
+
+
+def _marker(item: Marker) -> str:
+    place, colour = f'transform="translate({_number(item.x)} {_number(item.y)})"', _colour(item.colour)
+    if item.shape not in _SHAPES:
+        return f'<path d="M-2.5-2.5 2.5 2.5M2.5-2.5-2.5 2.5" {place} style="stroke:{colour}"/>'
+    return f'{_SHAPES[item.shape]} {place} stroke-width=".7" style="fill:{colour};stroke:var(--ground)"/>'
+
+
+def _colour(name: str) -> str:
+    return f"var({colour_variable(name)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from proxybench.cli.headline import headline_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def record(mode: str, metric: str, scenario: str, position: str, median: float, **changes: Any) -> dict[str, object]:
+    return {
+        "mode": mode,
+        "metric": metric,
+        "scenario": scenario,
+        "position": position,
+        "median": median,
+        "services": 10_000,
+        "endpoints_per_service": 2,
+        "clock": "instructions",
+        **changes,
+    }
+
+
+def lines(records: Sequence[dict[str, object]]) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=100).print(headline_table(records))
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+RECORDS = [
+    each
+    for mode in ("iptables", "ipvs", "userspace", "nftables")
+    for each in (
+        record(mode, "sync.end_to_end", "cold-start", "last", 7.07e9),
+        record(mode, "sync.end_to_end", "add-one", "last", 382_000),
+        record(mode, "cpu.control_loop", "cold-start", "none", 988e6),
+        record(mode, "forwarding.connect", "steady", "first", 70_300),
+        record(mode, "forwarding.connect", "steady", "last", 590_000),
+    )
+]
+
+
+def test_each_row_names_its_scenario_and_four_modes_fit_into_100_columns() -> None:
+    assert lines(RECORDS) == [
+        "Services  endpoints  median (instructions)                iptables    ipvs  userspace  nftables",
+        "   10000          2  sync, add-one                          382 µs  382 µs     382 µs    382 µs",
+        "   10000          2  CPU of the control loop, cold-start    988 ms  988 ms     988 ms    988 ms",
+        "   10000          2  new connection, last position          590 µs  590 µs     590 µs    590 µs",
+    ]
+
+
+def test_two_clocks_are_told_apart_in_each_row() -> None:
+    mixed = [*RECORDS[:2], record("iptables", "forwarding.connect", "steady", "last", 1000, clock="wall")]
+    assert [line[21:57].rstrip() for line in lines(mixed)] == [
+        "median",
+        "sync, add-one (instructions)",
+        "new connection, last position (wall)",
+    ]

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import math
+
+from proxybench.report.alt import describe
+from proxybench.report.data import Curve
+from proxybench.report.panels import bar_panels, curve_panels, line_panels
+from tests.unit.report.conftest import make_record
+
+BELOW = "The table below holds the numbers."
+
+
+def test_lines_say_who_is_lowest_at_the_largest_size_and_how_far_apart() -> None:
+    medians = {"iptables": 590e3, "ipvs": 81.7e3, "userspace": 315e3}
+    records = [
+        make_record(mode=mode, services=size, median=median)
+        for size in (10, 10_000)
+        for mode, median in medians.items()
+    ]
+    panels = line_panels(records, "time to connect", reference=[make_record(services=10_000, median=55e3)])
+    assert describe(panels, below=BELOW) == (
+        "Lines of time to connect (wall clock), logarithmic, over Services, 1 panel. One Service added to N, "
+        "10,000 Services: lowest IPVS 81.7 µs, then userspace 315 µs, then iptables 590 µs "
+        "(7.2\N{MULTIPLICATION SIGN}). The table below holds the numbers."
+    )
+
+
+def test_time_outs_are_at_least() -> None:
+    records = [
+        make_record(services=size, mode=mode, median=median, censored=censored)
+        for size in (10, 100)
+        for mode, median, censored in (("iptables", 20e9, 5), ("ipvs", 1e9, 0))
+    ]
+    text = describe(line_panels(records, "sync latency"), below="")
+    assert "100 Services: lowest IPVS 1 s, then iptables at least 20 s (at least 20\N{MULTIPLICATION SIGN})." in text
+
+
+def test_below_zero_there_is_no_ratio() -> None:
+    records = [
+        make_record(services=size, mode=mode, median=median)
+        for size in (10, 100)
+        for mode, median in (("iptables", 15e3), ("userspace", -300.0))
+    ]
+    text = describe(line_panels(records, "added latency", log=False), below="")
+    assert text.startswith("Lines of added latency (wall clock), linear, over Services, 1 panel.")
+    assert "lowest userspace \N{MINUS SIGN}300 ns, then iptables 15 µs." in text
+
+
+def test_bars_say_whose_stack_is_shortest() -> None:
+    records = [
+        make_record(mode=mode, metric="cpu.control_loop", position="none", median=median)
+        for mode, median in (("iptables", 2e9), ("ipvs", 5e6))
+    ]
+    assert describe(bar_panels(records), below=BELOW) == (
+        "Stacked bars of CPU time (wall clock), 1 panel. One Service added to N, 1,000 Services: lowest IPVS 5 ms, then"
+        " iptables 2 s (400\N{MULTIPLICATION SIGN}). The table below holds the numbers."
+    )
+
+
+def test_curves_say_what_half_of_the_connections_took() -> None:
+    shares = (0.0, 0.5, 1.0)
+    curves = [
+        Curve(make_record(mode=mode, services=100), shares, (1e3, middle, math.inf))
+        for mode, middle in (("ipvs", 2e3), ("iptables", 3e3), ("userspace", math.inf))
+    ]
+    assert describe(curve_panels(curves), below="") == (
+        "Share of connections over time per connection (wall clock), a rising curve for each mode, 1 panel. "
+        "100 Services, what half of the connections took at most: lowest IPVS 2 µs, then iptables 3 µs, then userspace"
+        " timed out. "
+    )

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import re
+import struct
+
+import pytest
+
+from proxybench.report.layout import OPACITY, scene
+from proxybench.report.panels import Bar, BarPanel, CurvePanel, Line, LinePanel, Panel, Spot
+from proxybench.report.png import DPI, figure_png
+from proxybench.report.scene import Box, Marker, Scene, Stroke, Words, text_width
+from proxybench.report.svg import svg
+
+
+def panel(*spots: Spot, log: bool = True, unit: str = "ns") -> LinePanel:
+    return LinePanel("Title", "Services", "quantity", unit, (Line("ipvs", "IPVS", 0, spots),), log)
+
+
+def texts(drawing: Scene) -> list[str]:
+    return [item.text for item in drawing.items if isinstance(item, Words)]
+
+
+def markers(drawing: Scene) -> list[tuple[float, float]]:
+    return [(item.x, item.y) for item in drawing.items if isinstance(item, Marker)]
+
+
+def test_a_logarithmic_panel_spaces_decades_evenly() -> None:
+    lines = panel(*(Spot(x, y, None, None, bounded=False) for x, y in ((10, 1e3), (100, 1e4), (1000, 1e5))))
+    drawing = scene(lines, [lines])
+    names = ["1 µs", "2 µs", "5 µs", "10 µs", "20 µs", "50 µs", "100 µs", "10", "100", "1,000"]
+    (x1, y1), (x2, y2), (x3, y3) = markers(drawing)
+    assert (x2 - x1, y1 - y2) == pytest.approx((x3 - x2, y2 - y3))
+    assert texts(drawing) == ["Title", "quantity", *names, "Services"]
+
+
+def test_memory_has_binary_marks() -> None:
+    lines = panel(*(Spot(x, y * 2**20, None, None, bounded=False) for x, y in ((10, 20), (100, 180))), unit="bytes")
+    assert texts(scene(lines, [lines]))[2:6] == ["16 MiB", "32 MiB", "64 MiB", "128 MiB"]
+
+
+def test_zero_is_named_at_the_lower_edge_and_a_bound_above_its_marker() -> None:
+    lines = panel(Spot(10, 0.0, None, None, bounded=False), Spot(100, 5e6, None, None, bounded=True))
+    drawing = scene(lines, [lines])
+    words = {item.text: item for item in drawing.items if isinstance(item, Words)}
+    (_, lowest), (_, bound) = markers(drawing)
+    assert words["0 ↓"].y == lowest - 5
+    assert words["≥"].y == bound - 5
+
+
+def test_intervals_are_cut_at_the_edge_without_a_cap() -> None:
+    lines = panel(Spot(10, 1e6, 1e6, 1e12, bounded=False), Spot(100, 1e6, 9e5, 2e6, bounded=False))
+    bars = [item for item in scene(lines, [lines]).items if isinstance(item, Stroke) and item.width == 1.1]
+    caps = [bar for bar in bars if bar.points[0][1] == bar.points[1][1]]
+    assert (len(bars), len(caps)) == (5, 3)
+    assert min(y for bar in bars for _, y in bar.points) == 34.0  # the upper edge
+
+
+def test_panels_of_a_figure_share_their_range() -> None:
+    low = panel(*(Spot(x, 1e6, None, None, bounded=False) for x in (10, 100)))
+    high = panel(*(Spot(x, 1e9, None, None, bounded=False) for x in (10, 100)))
+    alone, shared = markers(scene(low, [low]))[0], markers(scene(low, [low, high]))[0]
+    assert shared[1] > alone[1]
+
+
+def test_bars_are_as_long_as_their_parts() -> None:
+    parts = (("control loop, user", 30.0), ("control loop, system", 10.0))
+    bars = BarPanel("Title", "CPU time", (("10 Services", (Bar("ipvs", "IPVS", parts), Bar("ipvs", "b", parts[:1]))),))
+    drawing = scene(bars, [bars])
+    first, second, other = (item for item in drawing.items if isinstance(item, Box) and item.colour == "ipvs")
+    assert (first.width / second.width, other.width) == pytest.approx((3.0, first.width))
+    assert (first.opacity, second.opacity) == (1.0, OPACITY["control loop, system"])
+    assert second.x == pytest.approx(first.x + first.width)
+    assert "40 ns" in texts(drawing)
+    assert "30 ns" in texts(drawing)
+
+
+def test_a_curve_ends_where_the_time_outs_begin() -> None:
+    curves = CurvePanel("10 Services", "time", (("ipvs", "IPVS", (1e3, 2e3, float("inf")), (0.0, 0.5, 1.0)),))
+    (curve,) = (item for item in scene(curves, [curves]).items if isinstance(item, Stroke) and item.width == 1.8)
+    assert len(curve.points) == 3  # a step to the right, a step up
+    half = next(item for item in scene(curves, [curves]).items if isinstance(item, Words) and item.text == "50 %")
+    assert curve.points[-1][1] == pytest.approx(half.y - 3)
+
+
+def test_nothing_leaves_the_panel() -> None:
+    long = "time per connection (instruction clock, not real time)"
+    values = tuple(10.0 ** (place / 22) for place in range(201))
+    shares = tuple(place / 200 for place in range(201))
+    panels: list[Panel] = [
+        panel(*(Spot(x, y, y / 2, y * 2, bounded=False) for x, y in ((10, 1e3), (10_000, 1e10)))),
+        CurvePanel("10 Services", long, (("ipvs", "IPVS", values, shares),)),
+    ]
+    for each in panels:
+        drawing = scene(each, [each])
+        for item in drawing.items:
+            if isinstance(item, Words):
+                # DejaVu's letters are narrower than what text_width reckons with: 0.52 of the size on the average
+                width = text_width(item.text, item.size) * 0.52 / 0.6
+                left = item.x - width * {"start": 0.0, "middle": 0.5, "end": 1.0}[item.anchor]
+                assert left >= 0
+                assert left + width <= drawing.width
+                assert 0 <= item.y <= drawing.height
+
+
+def test_svg_escapes_words_and_takes_colours_from_the_page() -> None:
+    drawing = Scene(
+        10,
+        20,
+        (
+            Words(1, 2, "<b>&", anchor="end", bold=True),
+            Stroke(((0, 0), (1.5, 2)), "ink", 1.0, (2.0, 1.0)),
+            Box(0, 0, 3, 4, "ipvs", 0.3),
+            Marker(5, 5, "x", "direct"),
+            Marker(5, 5, "v", "some new mode"),
+        ),
+    )
+    assert svg(drawing) == (
+        '<svg aria-hidden="true" focusable="false" viewBox="0 0 10 20">'
+        '<text x="1" y="2" font-size="8.8" text-anchor="end" font-weight="650" style="fill:var(--muted)">'
+        "&lt;b&gt;&amp;</text>"
+        '<polyline points="0,0 1.5,2" fill="none" stroke-width="1" stroke-dasharray="2 1" style="stroke:var(--ink)"/>'
+        '<rect x="0" y="0" width="3" height="4" opacity="0.3" style="fill:var(--mode-ipvs)"/>'
+        '<path d="M-2.5-2.5 2.5 2.5M2.5-2.5-2.5 2.5" transform="translate(5 5)" style="stroke:var(--mode-direct)"/>'
+        '<path d="M0 3.3 3.2-2.6H-3.2Z" transform="translate(5 5)" stroke-width=".7" '
+        'style="fill:var(--mode-other);stroke:var(--ground)"/></svg>'
+    )
+
+
+@pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (3, 3, 1), (4, 2, 2), (5, 3, 2)])
+def test_a_picture_has_room_for_all_panels(count: int, columns: int, rows: int) -> None:
+    lines = panel(Spot(10, 1e3, None, None, bounded=False), Spot(100, 1e4, None, None, bounded=False))
+    drawing = scene(lines, [lines])
+    picture = figure_png([lines] * count, [drawing] * count, "Heading", "the clock")
+    width, height = struct.unpack(">II", picture[16:24])
+    assert width == round((columns * (262 + 14) + 14) * DPI / 72) or width == int((columns * 276 + 14) * DPI / 72)
+    assert height == int((30 + 18 + rows * (214 + 14) + 22) * DPI / 72)
+
+
+def test_numbers_in_a_drawing_are_short() -> None:
+    lines = panel(Spot(10, 1e3, None, None, bounded=False), Spot(100, 1e4, None, None, bounded=False))
+    assert not re.search(r"\d\.\d{3}", svg(scene(lines, [lines])))
+
+
+def test_a_long_title_is_written_smaller() -> None:
+    spots = (Spot(10, 1e3, None, None, bounded=False), Spot(100, 1e4, None, None, bounded=False))
+    long = LinePanel("1 Service: A batch of Services added to N, last rule", "Services", "q", "ns", panel(*spots).lines)
+    for each, size in ((panel(*spots), 10.2), (long, 262 / (0.6 * 52))):
+        title = next(item for item in scene(each, [each]).items if isinstance(item, Words))
+        assert title.size == pytest.approx(size)
