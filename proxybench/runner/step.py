@@ -158,7 +158,7 @@ class StepRunner:
         where = self._paths(spec.positions)
         limit = self._deadline.left(60)
         request = forwarding.bare_request(where, spec.connections, spec.warmup, spec.block, limit)
-        forwarding.record_bare(self._recorder, self._client.connect(request))
+        forwarding.record_bare(self._recorder, request, self._client.connect(request))
 
     def _conforms(self) -> bool:
         self._say("checking that the Services answer")
@@ -173,10 +173,10 @@ class StepRunner:
     def _forwarding(self, spec: ForwardingSpec) -> None:
         where = self._paths(spec.positions)
         request = forwarding.connect_request(where, spec.connections, spec.warmup, spec.block, self._deadline.left(120))
-        forwarding.record_connect(self._recorder, where, self._client.connect(request))
+        forwarding.record_connect(self._recorder, where, request, self._client.connect(request))
         if spec.established:
             established = forwarding.established_request(where, spec.established, self._deadline.left(60))
-            forwarding.record_established(self._recorder, where, self._client.established(established))
+            forwarding.record_established(self._recorder, where, established, self._client.established(established))
 
     def _idle(self, seconds: float) -> None:
         before = self._bench.read_ledger(self._proxier.cgroup)
