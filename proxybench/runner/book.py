@@ -87,8 +87,10 @@ class Book:
 
     def trouble(self, text: str) -> None:
         """Note something that is no one step's problem."""
+        line = " ".join(text.split())
         with self._lock:
-            self._problems.append(" ".join(text.split()))
+            if line not in self._problems:  # a full disk is each shard's trouble
+                self._problems.append(line)
 
     def describe(self, machines: Mapping[str, Machine], nodes: Sequence[str]) -> None:
         """Write down what the nodes and this machine are, and which nodes run a control loop."""

@@ -43,12 +43,16 @@ class Checked:
 
 @dataclass
 class StepResult:
-    """What a step brought: its samples, its checks, what went wrong (one line each), and logs by name."""
+    """What a step brought: its samples, its checks, what went wrong (one line each), and logs by name.
+
+    ``lost``: a connection broke meanwhile, so the bench is of no more use.
+    """
 
     samples: list[Sample] = field(default_factory=list)
     checks: list[Checked] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
+    lost: bool = False
 
 
 class StepRunner:
@@ -123,6 +127,7 @@ class StepRunner:
             self._problem(name, error)
 
     def _problem(self, part: str, error: Exception) -> None:
+        self._result.lost |= isinstance(error, ConnectionLostError)
         self._result.problems.append(f"{part}: {' '.join(str(error).split())}")
 
     def _cold_start(self) -> None:
