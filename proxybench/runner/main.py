@@ -55,6 +55,9 @@ def run_experiment(
         book = Book.begin(out, experiment, steps, choice, clock)
     else:
         book, done = Book.go_on(resume, experiment, choice, clock)
+        progress.note(f"resuming: {len(done)} of {len(steps)} steps are done")
+        if book.folder.aside:
+            progress.note(f"what the others brought does not count and lies in {book.folder.path}/parts/abandoned")
     try:
         _walk(experiment, choice, book, [step for step in steps if step.index not in done], progress, clock)
     except KeyboardInterrupt:
