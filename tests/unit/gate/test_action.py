@@ -29,13 +29,15 @@ class Runner:
         self.results = folder / "with blank" / "results"
         self.script = YAML(typ="safe").load(ACTION.read_text())["runs"]["steps"][1]["run"]
         self.count = 0
-        (folder / "proxybench").write_text(STAND_IN)
-        (folder / "proxybench").chmod(0o700)
+        program = folder / "temp" / "proxybench-venv/bin/proxybench"
+        program.parent.mkdir(parents=True)
+        program.write_text(STAND_IN)
+        program.chmod(0o700)
 
     def __call__(self, *, run: int, gate: int, threshold: str = "", name: str = "gate") -> int:
         self.count += 1
         words = {
-            "PROXYBENCH": self.folder / "proxybench",
+            "RUNNER_TEMP": self.folder / "temp",
             "EXPERIMENT": "e.yaml",
             "BASELINE": "b; exit 9",
             "THRESHOLD": threshold,
@@ -97,6 +99,12 @@ def test_nothing_of_an_earlier_call_stands_for_a_gate_that_wrote_nothing(runner:
     assert runner(run=0, gate=0) == 0
     assert runner(run=3, gate=0) == 3
     assert not (runner.results / "gate.xml").exists()
+
+
+def test_it_names_no_path_of_the_host_which_a_container_does_not_have() -> None:
+    text = ACTION.read_text()
+    assert "github.action_path" not in text
+    assert "runner.temp" not in text
 
 
 def test_inputs_never_stand_in_a_script() -> None:
