@@ -94,21 +94,38 @@ def sshd_of(loop: int) -> int:
     return sshd
 
 
-@pytest.mark.timeout(200)
-@pytest.mark.parametrize("agent_too", [False, True], ids=["sshd", "sshd and agent"])
-def test_a_killed_connection_costs_one_point(tmp_path: Path, agent_too: bool) -> None:
+def kill_sshd(loop: int) -> None:
+    os.kill(sshd_of(loop), signal.SIGKILL)
+
+
+def kill_sshd_and_agent(loop: int) -> None:
+    """Leave nobody who would end the control loop."""
+    sshd = sshd_of(loop)
+    os.kill(parent(loop), signal.SIGKILL)
+    os.kill(sshd, signal.SIGKILL)
+
+
+def freeze_agent(loop: int) -> None:
+    """Keep the connection, over which no answer comes any more."""
+    os.kill(parent(loop), signal.SIGSTOP)
+
+
+@pytest.mark.timeout(250)
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (kill_sshd, "node1: "),
+        (kill_sshd_and_agent, "node1: "),
+        (freeze_agent, "said nothing within"),
+    ],
+)
+def test_a_lost_connection_costs_one_point(tmp_path: Path, spoil: Callable[[int], None], words: str) -> None:
     with running(tmp_path) as run:
         run.until(lambda: "[1/2]" in run.said())
         run.until(run.control_loops)
         (loop,) = run.control_loops()
-        if agent_too:  # nobody is left who would end the control loop
-            agent = parent(loop)
-            sshd = sshd_of(loop)
-            os.kill(agent, signal.SIGKILL)
-            os.kill(sshd, signal.SIGKILL)
-        else:
-            os.kill(sshd_of(loop), signal.SIGKILL)
-        code = run.process.wait(150)
+        spoil(loop)
+        code = run.process.wait(200)
         said = run.said()
     assert code == 3, said
     assert "Traceback" not in said
@@ -116,7 +133,7 @@ def test_a_killed_connection_costs_one_point(tmp_path: Path, agent_too: bool) ->
     folder = tmp_path / "out/recovers/latest"
     manifest = json.loads((folder / "manifest.json").read_text())
     assert [(step["cell"]["services"], step["state"]) for step in manifest["matrix"]] == [(5, "failed"), (10, "done")]
-    assert "node1: " in manifest["matrix"][0]["problem"]
+    assert words in manifest["matrix"][0]["problem"]
     metrics = {
         record["metric"] for record in json.loads((folder / "summary.json").read_text()) if record["services"] == 10
     }
