@@ -64,6 +64,9 @@ class Agent(ABC):
     the request's time and a margin, and ConnectionLostError when it is gone.
     """
 
+    broken: str = ""
+    """Why it cannot be asked any more; empty while it can. A new one must be started then."""
+
     @abstractmethod
     def begin(self, request: Request[T]) -> Pending[T]:
         """Send a request and return at once."""
@@ -146,23 +149,26 @@ class AgentClient(Agent):
         self._margin_s = margin_s
         self._number = 0
         self._open = False
-        self._broken = ""
 
     def begin(self, request: Request[T]) -> Pending[T]:
         """Send a request; AgentError when another is unfinished or an earlier one broke the conversation."""
-        if self._broken:
-            raise AgentError(f"{self._name}: the agent cannot be asked any more: {self._broken}")
+        if self.broken:
+            raise AgentError(f"{self._name}: the agent cannot be asked any more: {self.broken}")
         if self._open:
             raise AgentError(f"{self._name}: {request.op} was begun before the request under way was finished")
         self._number += 1
         line = json.dumps({**request.wire(), "id": self._number, "op": request.op}, separators=(",", ":"))
-        self._session.send_line(line)
+        try:
+            self._session.send_line(line)
+        except ConnectionLostError:
+            self.broken = f"{request.op} could not be sent"
+            raise
         self._open = True
         return _PendingAnswer(self, request)
 
     def close(self) -> None:
         """End the agent and with it all that it spawned. Never raises."""
-        self._broken = self._broken or "it was closed"
+        self.broken = self.broken or "it was closed"
         self._session.close()
 
     def receive(self, request: Request[T]) -> T:
@@ -173,7 +179,7 @@ class AgentClient(Agent):
         try:
             line = self._session.read_line(request.limit_s + self._margin_s)
         except (CommandTimeoutError, ConnectionLostError):
-            self._broken = f"{request.op} got no answer"  # and a late one would be taken for the next
+            self.broken = f"{request.op} got no answer"  # and a late one would be taken for the next
             raise
         result = self._result(line, request.op)
         try:
@@ -187,10 +193,10 @@ class AgentClient(Agent):
             number, good = answer["id"], answer["ok"]
             body = answer["result"] if good else answer["error"]
         except (ValueError, TypeError, KeyError):
-            self._broken = "it answered nonsense"
+            self.broken = "it answered nonsense"
             raise AgentError(f"{self._name}: the agent did not answer {op} with an answer: {line[:200]}") from None
         if number != self._number:
-            self._broken = "its answers are out of step"
+            self.broken = "its answers are out of step"
             raise AgentError(f"{self._name}: the agent answered request {number} instead of {self._number}")
         if not good:
             raise AgentError(f"{self._name}: {op}: {body}")

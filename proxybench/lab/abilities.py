@@ -68,6 +68,9 @@ def vm_ability(mode: Mode) -> Ability:
         return Ability(LabKind.VM, mode, able=False, reason=missing[0], mend=missing[1])
     if os.uname().machine != "x86_64":
         return Ability(LabKind.VM, mode, able=False, reason=f"no guest for {os.uname().machine}", mend="use x86_64")
+    trouble = None if artifacts.present(kernel=True) else artifacts.kernel_trouble()
+    if trouble:
+        return Ability(LabKind.VM, mode, able=False, reason=trouble[0], mend=trouble[1])
     return Ability(LabKind.VM, mode, able=True)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -42,6 +43,7 @@ SSHD_PACKAGES = (
     "libpam0g",
 )
 _LIMIT = 600.0
+_UPDATE = "apt-get update"
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,21 @@ def ensure(*, kernel: bool, say: Callable[[str], None] = lambda _: None) -> Syst
     return System(cache / name)
 
 
+def kernel_trouble() -> tuple[str, str] | None:
+    """Return why apt has no kernel for the guest, and what would mend it; None when it has one. Raises LabError."""
+    if _known_kernel():
+        return None
+    try:
+        system = platform.freedesktop_os_release()
+    except OSError:
+        system = {}
+    if system.get("ID") == "debian":
+        return f"apt knows no kernel for {KERNEL_META}", _UPDATE
+    name = system.get("PRETTY_NAME") or "this system"
+    reason = f"the guest boots the kernel of Debian's package {KERNEL_META}, and apt on {name} knows none"
+    return reason, "use Debian 12, such as a container of debian:12 (docs/ci.md)"
+
+
 def _fetch(packages: list[str], scratch: Path, root: Path) -> None:
     root.mkdir()
     _run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *packages], scratch)
@@ -115,14 +132,20 @@ def _fetch(packages: list[str], scratch: Path, root: Path) -> None:
 
 
 def _kernel_package() -> str:
-    listed = _run(["apt-cache", "depends", KERNEL_META], Path("/"))
+    found = _known_kernel()
+    if not found:
+        reason, mend = kernel_trouble() or ("", "")
+        raise LabError(f"{reason}; run `{mend}` and try again" if mend == _UPDATE else f"{reason}; {mend}")
+    return found
+
+
+def _known_kernel() -> str | None:
+    listed = _run(["apt-cache", "depends", KERNEL_META], Path("/"), check=False)
     match = re.search(r"Depends: (linux-image-\S+)", listed)
-    if not match:
-        raise LabError(f"apt knows no kernel for {KERNEL_META}; run `apt-get update` and try again")
-    return match[1]
+    return match[1] if match else None
 
 
-def _run(argv: list[str], folder: Path) -> str:
+def _run(argv: list[str], folder: Path, *, check: bool = True) -> str:
     try:
         done = subprocess.run(
             argv,
@@ -137,7 +160,7 @@ def _run(argv: list[str], folder: Path) -> str:
         raise LabError(f"{argv[0]} is not installed, and the lab needs it to fetch Debian packages") from None
     except subprocess.TimeoutExpired:
         raise LabError(f"{argv[0]} did not end within {_LIMIT:.0f} s") from None
-    if done.returncode:
+    if check and done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
         raise LabError(f"{' '.join(argv[:2])} failed: {last}")
     return done.stdout

@@ -130,12 +130,6 @@ USER, SYSTEM, WHOLE, RELAY, SOFTIRQ, AGENT = (
 
 BUILD, TOOL, KERNEL, WAIT = "building rules", "in tools it ran", "in system calls", "waiting for its turn"
 
-CPU_RELAY = "cpu.relay"
-"""CPU time of userspace's relay: data path, so no part of ``cpu.control_loop``."""
-
-SYNC_WAIT = "sync.wait"
-"""How long a change waited for the control loop's next turn (minSyncPeriod)."""
-
 
 def line_panels(
     records: Sequence[SummaryRecord],
@@ -348,13 +342,13 @@ def _bars(records: Sequence[SummaryRecord]) -> list[Bar]:
 
 
 _REST = (
-    (RELAY, CPU_RELAY),
+    (RELAY, Metric.CPU_RELAY),
     (SOFTIRQ, Metric.CPU_SOFTIRQ),
     (AGENT, Metric.CPU_AGENT),
     (BUILD, Metric.SYNC_BUILD),
     (TOOL, Metric.SYNC_TOOL),
     (KERNEL, Metric.SYNC_KERNEL),
-    (WAIT, SYNC_WAIT),
+    (WAIT, Metric.SYNC_WAIT),
 )
 
 

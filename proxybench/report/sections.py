@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from proxybench.model import Metric, Mode, Scenario
 from proxybench.report.alt import describe
 from proxybench.report.data import ADDED
-from proxybench.report.panels import CPU_RELAY, SYNC_WAIT, bar_panels, curve_panels, line_panels
+from proxybench.report.panels import bar_panels, curve_panels, line_panels
 from proxybench.report.tables import full, pivot
 from proxybench.report.words import HIGHEST, clock_long
 
@@ -123,11 +123,11 @@ _LEDGER = (
     Metric.CPU_CONTROL_LOOP,
     Metric.CPU_CONTROL_LOOP_USER,
     Metric.CPU_CONTROL_LOOP_SYSTEM,
-    CPU_RELAY,
+    Metric.CPU_RELAY,
     Metric.CPU_SOFTIRQ,
     Metric.CPU_AGENT,
 )
-_SYNC_PARTS = (Metric.SYNC_BUILD, Metric.SYNC_TOOL, Metric.SYNC_KERNEL, SYNC_WAIT)
+_SYNC_PARTS = (Metric.SYNC_BUILD, Metric.SYNC_TOOL, Metric.SYNC_KERNEL, Metric.SYNC_WAIT)
 _BELOW = "The table below holds medians and 95 % intervals, and its list of every point p90, p99 and counts."
 
 
@@ -171,7 +171,7 @@ def zero_point(data: ReportData) -> list[SummaryRecord]:
 
 def _cpu(data: ReportData) -> Section:
     heading = "CPU ledger"
-    relay = data.of(CPU_RELAY)
+    relay = data.of(Metric.CPU_RELAY)
     lead = (
         "CPU time per scenario: the control loop's cgroup with all the tools it ran"
         + (", userspace's relay, which is data path and no part of the control loop," if relay else ",")
@@ -203,7 +203,7 @@ def _cpu(data: ReportData) -> Section:
 
 def _sync_parts(data: ReportData) -> Section:
     heading = "Where a sync's time goes"
-    waits = data.of(SYNC_WAIT)
+    waits = data.of(Metric.SYNC_WAIT)
     lead = (
         "The control loop's own split: making rules or requests, in the programs it ran (iptables-restore, ipset; with "
         "their start), and in netlink and socket calls of its own. "

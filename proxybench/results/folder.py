@@ -9,7 +9,8 @@
     DIR/NAME/latest        link to the newest run that has ended
 
 The parts are removed once they are merged, except when the run is not complete: they are what it is resumed
-from.
+from. A step of which a part failed keeps what its other parts brought, also in the end of a run that stays
+incomplete; when it is taken again, none of that counts any more.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.aside = 0  # parts that ``resume`` put aside
+        self._added: dict[int, list[str]] = {}  # names of parts, by step
         self._next = 1 + max((_number(part) for part in self._parts()), default=0)
 
     @classmethod
@@ -87,9 +90,10 @@ class RunFolder:
         """The run's id: its folder's name."""
         return self.path.name
 
-    def add(self, samples: Iterable[Sample]) -> int:
+    def add(self, samples: Iterable[Sample], step: int | None = None) -> int:
         """Write samples to a part file, on the disk when this returns, and say how many they were.
 
+        A resumed run keeps them if ``checkpoint`` notes later that their ``step`` of the matrix is done.
         Raises RunError when the disk refuses; earlier samples are then still whole and readable.
         """
         if (self.path / _SAMPLES).exists():
@@ -97,15 +101,21 @@ class RunFolder:
         frame = samples_to_frame(samples)
         if frame.empty:
             return 0
-        with writing(self.path / _PARTS / f"part-{self._next:06d}.parquet") as file:
+        name = f"part-{self._next:06d}.parquet"
+        with writing(self.path / _PARTS / name) as file:
             pq.write_table(frame_to_table(frame), file, compression="zstd")
         self._next += 1
+        if step is not None:
+            self._added.setdefault(step, []).append(name)
         return len(frame)
 
     def checkpoint(self, step_index: int) -> None:
-        """Note that a step of the matrix is done, together with the samples added so far. Raises RunError."""
-        steps = sorted({*self.completed_steps(), step_index})
-        data = {"completed": steps, "parts": [part.name for part in self._parts()]}
+        """Note that a step of the matrix is done, together with the samples that were added for it. Raises RunError."""
+        old = self._checkpoint()
+        data = {
+            "completed": sorted({*old["completed"], step_index}),
+            "parts": sorted({*old["parts"], *self._added.get(step_index, ())}),
+        }
         write_bytes(self.path / _PARTS / _CHECKPOINT, orjson.dumps(data))
 
     def completed_steps(self) -> tuple[int, ...]:
@@ -115,9 +125,10 @@ class RunFolder:
     def resume(self) -> tuple[int, ...]:
         """Make an unfinished run ready for its missing steps and return the completed ones.
 
-        Samples of a step that was cut short are put aside into ``parts/abandoned/``, since that step will
-        be taken again and must not count twice. Raises ResultsError when the run is complete, RunError when
-        the disk refuses.
+        Samples of a step that failed or was cut short are put aside into ``parts/abandoned/``, since that step
+        will be taken again and must not count twice; ``aside`` then counts these parts. They go with the other
+        parts once the run is complete. Raises ResultsError when the run is complete, RunError when the disk
+        refuses.
         """
         parts = self.path / _PARTS
         if not parts.is_dir():
@@ -128,6 +139,7 @@ class RunFolder:
                 if part.name not in kept:
                     (parts / _ABANDONED).mkdir(exist_ok=True)
                     part.rename(parts / _ABANDONED / f"{secrets.token_hex(3)}-{part.name}")
+                    self.aside += 1
             (self.path / _SAMPLES).unlink(missing_ok=True)  # merged from the parts, and will be again
             sync_folder(parts)
         except OSError as error:

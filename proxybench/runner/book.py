@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from proxybench.units import Clock
 
 
+_SAME = ("kernel", "cpu", "iptables_version", "iptables_backend", "python")
+"""What a node must be throughout a run, as between two runs that are compared."""
+
+
 class Book:
     """Writes down what happens; its methods may be called from several threads."""
 
@@ -69,7 +73,10 @@ class Book:
 
     @classmethod
     def go_on(cls, path: Path, experiment: Experiment, choice: Choice, clock: Clock) -> tuple[Book, tuple[int, ...]]:
-        """Open an unfinished run and return it with the steps that are done. Raises RunError when it does not fit."""
+        """Open an unfinished run and return it with the steps that are done. Raises RunError when it does not fit.
+
+        The others will be taken again: what they brought, and what went wrong in them, no longer counts.
+        """
         folder = open_run(path)
         manifest = folder.manifest
         if manifest.experiment != experiment.model_dump(mode="json"):
@@ -77,7 +84,17 @@ class Book:
         if (manifest.lab.kind, manifest.lab.clock) != (choice.kind, choice.settings.clock):
             raise RunError(f"{path}: ran in another kind of lab or by another clock; one run never mixes them")
         done = folder.resume()
-        return cls(folder, replace(manifest, state="running", not_measured=()), clock), done
+        again = replace(
+            manifest,
+            state="running",
+            not_measured=(),
+            matrix=tuple(
+                step if step.index in done else replace(step, state="pending", seconds=None, problem=None)
+                for step in manifest.matrix
+            ),
+            conformance=tuple(check for check in manifest.conformance if check.passed),  # one not passed fails its step
+        )
+        return cls(folder, again, clock), done
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -88,29 +105,50 @@ class Book:
     def trouble(self, text: str) -> None:
         """Note something that is no one step's problem."""
         with self._lock:
-            self._problems.append(" ".join(text.split()))
+            self._note(" ".join(text.split()))
 
     def describe(self, machines: Mapping[str, Machine], nodes: Sequence[str]) -> None:
-        """Write down what the nodes and this machine are, and which nodes run a control loop."""
+        """Write down what the nodes and this machine are, and which nodes run a control loop.
+
+        Every shard tells, again after each lost connection; the labs of a run are alike, so the first one's word
+        stands. A node that is something else by now is trouble: its numbers are not the others'.
+        """
         orchestrator = {
             "kernel": platform.release(),
             "machine": platform.machine(),
             "cpus": os.cpu_count(),
             "python": platform.python_version(),
         }
-        facts = {name: NodeFacts(**asdict(machine)) for name, machine in machines.items()}
         with self._lock:
+            known = self._manifest.fingerprint.nodes
+            facts = {name: NodeFacts(**asdict(machine)) for name, machine in machines.items()}
+            for name in facts.keys() & known.keys():
+                self._compare(name, known[name], facts[name])
+            if facts.keys() <= known.keys():
+                return
             proxier = replace(self._manifest.proxier, nodes=tuple(nodes))
-            self._write(fingerprint=Fingerprint(orchestrator=orchestrator, nodes=facts), proxier=proxier)
+            self._write(fingerprint=Fingerprint(orchestrator=orchestrator, nodes={**facts, **known}), proxier=proxier)
+
+    def _compare(self, node: str, before: NodeFacts, now: NodeFacts) -> None:
+        changed = [
+            f"{field} {getattr(before, field)}, now {getattr(now, field)}"
+            for field in _SAME
+            if getattr(before, field) != getattr(now, field)
+        ]
+        if changed:
+            self._note(f"{node} is not what it was when the run began: {'; '.join(changed)}")
 
     def step_done(self, step: Step, result: StepResult, seconds: float) -> None:
-        """Keep what a step brought; when this returns, it is on the disk."""
+        """Keep what a step brought; when this returns, it is on the disk.
+
+        A step of which one part failed has failed, but the samples of its other parts are as good as any.
+        """
         cell = step.cell
         checks = tuple(Conformance(cell.mode, cell.services, c.check, c.passed, c.detail) for c in result.checks)
         text = "; ".join(result.problems) or None
         facts = StepFacts(step.index, step.repetition, cell, "failed" if text else "done", round(seconds, 3), text)
         with self._lock:
-            self.folder.add(result.samples)
+            self.folder.add(result.samples, step.index)
             for name, log in result.logs.items():
                 self.folder.write_log(name, log)
             missing: tuple[NotMeasured, ...] = ()
@@ -136,6 +174,10 @@ class Book:
         """Whether every step of the matrix is done."""
         with self._lock:
             return all(step.state == "done" for step in self._manifest.matrix)
+
+    def _note(self, line: str) -> None:
+        if line not in self._problems:  # a full disk is each shard's trouble
+            self._problems.append(line)
 
     def _write(self, **changes: object) -> None:
         self._manifest = replace(self._manifest, **changes)  # type: ignore[arg-type] # fields by name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -55,6 +55,9 @@ def run_experiment(
         book = Book.begin(out, experiment, steps, choice, clock)
     else:
         book, done = Book.go_on(resume, experiment, choice, clock)
+        progress.note(f"resuming: {len(done)} of {len(steps)} steps are done")
+        if book.folder.aside:
+            progress.note(f"what the others brought does not count and lies in {book.folder.path}/parts/abandoned")
     try:
         _walk(experiment, choice, book, [step for step in steps if step.index not in done], progress, clock)
     except KeyboardInterrupt:
@@ -110,9 +113,12 @@ def _walk(
         futures = [
             pool.submit(shard.work, inventory, hand, whole) for inventory, hand in zip(inventories, hands, strict=True)
         ]
-        finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        for future in finished:
-            future.result()
+        wait(futures)  # one that fails is no reason for the others to end
+        for future in futures:
+            try:
+                future.result()
+            except ProxybenchError as error:
+                book.trouble(str(error))
 
 
 def _finish(book: Book, progress: Progress) -> RunOutcome:

@@ -6,10 +6,14 @@ no disturbance, so that a machine with two processors takes two steps at a time.
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxybench.errors import ConnectionLostError, ProxybenchError
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
+
+from proxybench.errors import ApiError, ConnectionLostError, HostError, ProxybenchError
 from proxybench.experiment.matrix import Step
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
@@ -18,24 +22,27 @@ from proxybench.runner.bench import Bench, address_plan, read_machines, start_ag
 from proxybench.runner.deadline import Deadline
 from proxybench.runner.load import start_load
 from proxybench.runner.population import Populator
+from proxybench.runner.recover import recover, settings
 from proxybench.runner.step import StepResult, StepRunner
 from proxybench.runner.warmup import warm_up
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from threading import Event
 
     from proxybench.experiment.spec import Experiment
     from proxybench.hosts.inventory import Inventory
+    from proxybench.model import Mode
     from proxybench.runner.book import Book
     from proxybench.runner.progress import Progress
+    from proxybench.runner.recover import Settings
     from proxybench.units import Clock
 
 _STOP_POLL = 0.25  # seconds; how late a wait may notice that the run is being stopped
-
-
 _LOCUST_LIMIT = 300.0
+_CONNECTS = 3  # tries to reach a lab, each with its own retries per node (hosts/connect.py)
+_PAUSE = 2.0  # seconds between two of them
 
 
 def split(steps: Sequence[Step], shards: int) -> tuple[tuple[Step, ...], ...]:
@@ -58,6 +65,16 @@ def _weight(steps: Sequence[Step]) -> int:
     return sum(3_000 + step.cell.services * step.cell.endpoints_per_service // 2 for step in steps)
 
 
+@dataclass
+class _Lab:
+    """What a shard knows of its lab for longer than one connection lasts."""
+
+    inventory: Inventory
+    hand: Sequence[Step]
+    before: dict[str, Settings] | None = None  # the nodes' settings before anything ran
+    warm: bool = False
+
+
 class Shard:
     """Takes its steps one after the other in the lab that it was given."""
 
@@ -69,18 +86,64 @@ class Shard:
         self._stop = stop
 
     def work(self, inventory: Inventory, steps: Sequence[Step], whole: Deadline) -> None:
-        """Connect to the lab and take the steps. Raises ProxybenchError when the lab is lost."""
-        with ExitStack() as stack:
-            bench = self._bench(inventory, stack)
+        """Connect to the lab and take the steps.
+
+        A step in which a connection or an agent is lost has failed. The shard then connects anew, cleans the nodes and
+        goes on with the next one. When the lab cannot be reached any more, the steps that are left fail with that
+        reason. Raises RunError only when the disk refuses.
+        """
+        lab = _Lab(inventory, steps)
+        left = deque(steps)
+        while left and not self._stop.is_set():
+            with ExitStack() as stack:
+                try:
+                    bench, populator = self._reach(lab, stack, whole)
+                except ProxybenchError as error:
+                    self._give_up(left, error)
+                    return
+                good = True
+                while good and left and not self._stop.is_set():
+                    good = self._take(bench, populator, left.popleft(), whole)
+
+    def _reach(self, lab: _Lab, stack: ExitStack, whole: Deadline) -> tuple[Bench, Populator]:
+        """Connect, in a few tries, and make the lab ready for a step; leaving ``stack`` ends the connection."""
+        retrying = Retrying(
+            retry=retry_if_exception_type((HostError, ApiError)),
+            stop=stop_after_attempt(_CONNECTS),
+            wait=wait_fixed(_PAUSE),
+            sleep=self._clock.sleep,
+            reraise=True,
+        )
+        return retrying(self._reach_once, lab, stack, whole)
+
+    def _reach_once(self, lab: _Lab, stack: ExitStack, whole: Deadline) -> tuple[Bench, Populator]:
+        whole.left(1)
+        with ExitStack() as own:
+            bench = self._bench(lab.inventory, own)
+            populator = Populator(bench.api, bench.plan)
+            if lab.before is None:
+                lab.before = settings(bench)
+            else:
+                self._progress.note("connected anew; cleaning the nodes")
+                populator.clear()
+                modes = dict.fromkeys(step.cell.mode for step in lab.hand)
+                recover(bench, self._proxiers(bench), modes, lab.before, lambda: self._start_each(bench, modes, whole))
             self._book.describe(read_machines(bench), [node.name for node in bench.proxy_nodes])
             if bench.load:
                 bench.load.ready(whole.left(_LOCUST_LIMIT))  # importing it would take the first step's time
-            populator = Populator(bench.api, bench.plan)
-            self._warm_up(bench, populator, steps, whole)
-            for step in steps:
-                if self._stop.is_set():
-                    return
-                self._take(bench, populator, step, whole)
+            if not lab.warm:
+                self._warm_up(bench, populator, lab.hand, whole)
+                lab.warm = True
+            stack.push(own.pop_all())
+        return bench, populator
+
+    def _give_up(self, steps: Sequence[Step], error: ProxybenchError) -> None:
+        for step in steps:
+            if self._stop.is_set():
+                return
+            self._progress.step_started(step)
+            self._book.step_done(step, StepResult(problems=[str(error)]), 0.0)
+            self._progress.step_finished(step, 0.0, str(error))
 
     def _bench(self, inventory: Inventory, stack: ExitStack) -> Bench:
         fleet = stack.enter_context(Fleet.connect(inventory))
@@ -109,18 +172,23 @@ class Shard:
 
     def _warm_up(self, bench: Bench, populator: Populator, steps: Sequence[Step], whole: Deadline) -> None:
         if not self._experiment.warmup:
-            proxier = self._experiment.proxier
             modes = dict.fromkeys(step.cell.mode for step in steps)
             self._progress.note(f"starting {', '.join(modes)} once, unmeasured")
-            periods = (proxier.min_sync_period, proxier.sync_period)
-            for problem in warm_up(modes, periods, lambda: self._proxiers(bench), whole):
-                self._progress.note(problem)
+            self._start_each(bench, modes, whole)
             return
         for cell in dict.fromkeys(step.cell for step in steps):
             self._progress.note(f"warming up: {cell.mode}, {cell.services} Services, unmeasured")
-            self._measure(bench, populator, Step(0, 0, cell), whole, lambda _: None)
+            result = self._measure(bench, populator, Step(0, 0, cell), whole, lambda _: None)
             if self._stop.is_set():
                 return
+            if _useless(bench, result):
+                raise ConnectionLostError("; ".join(result.problems))
+
+    def _start_each(self, bench: Bench, modes: Iterable[Mode], whole: Deadline) -> None:
+        proxier = self._experiment.proxier
+        periods = (proxier.min_sync_period, proxier.sync_period)
+        for problem in warm_up(modes, periods, lambda: self._proxiers(bench), whole):
+            self._progress.note(problem)
 
     def _proxiers(self, bench: Bench) -> tuple[ReferenceProxier, ...]:
         return tuple(
@@ -128,23 +196,20 @@ class Shard:
             for node in bench.proxy_nodes
         )
 
-    def _take(self, bench: Bench, populator: Populator, step: Step, whole: Deadline) -> None:
+    def _take(self, bench: Bench, populator: Populator, step: Step, whole: Deadline) -> bool:
+        """Take a step and return whether the bench is good for another."""
         self._progress.step_started(step)
         started = self._clock.monotonic_ns()
-        lost: ConnectionLostError | None = None
         try:
             result = self._measure(bench, populator, step, whole, lambda text: self._progress.step_activity(step, text))
-        except ConnectionLostError as error:
-            result, lost = StepResult(problems=[str(error)]), error
-        except ProxybenchError as error:
-            result = StepResult(problems=[str(error)])
+        except ProxybenchError as error:  # between the nodes' work, so that nobody knows what the API holds now
+            result = StepResult(problems=[str(error)], lost=True)
         if result.problems and self._stop.is_set():
-            return  # the lab was taken away on purpose; the step counts as not taken
+            return False  # the lab was taken away on purpose; the step counts as not taken
         seconds = (self._clock.monotonic_ns() - started) / NS_PER_S
         self._book.step_done(step, result, seconds)
         self._progress.step_finished(step, seconds, "; ".join(result.problems) or None)
-        if lost:
-            raise lost
+        return not _useless(bench, result)
 
     def _measure(
         self, bench: Bench, populator: Populator, step: Step, whole: Deadline, say: Callable[[str], None]
@@ -158,6 +223,10 @@ class Shard:
         result = StepRunner(bench, step, population, self._proxiers(bench), deadline, say).take()
         populator.restore(population, batch)
         return result
+
+
+def _useless(bench: Bench, result: StepResult) -> bool:
+    return result.lost or any(agent.broken for agent in bench.agents.values())
 
 
 class _Stoppable:

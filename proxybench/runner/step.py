@@ -47,12 +47,16 @@ class Checked:
 
 @dataclass
 class StepResult:
-    """What a step brought: its samples, its checks, what went wrong (one line each), and logs by name."""
+    """What a step brought: its samples, its checks, what went wrong (one line each), and logs by name.
+
+    ``lost``: a connection broke meanwhile, so the bench is of no more use.
+    """
 
     samples: list[Sample] = field(default_factory=list)
     checks: list[Checked] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ class StepRunner:
             self._problem(name, error)
 
     def _problem(self, part: str, error: Exception) -> None:
+        self._result.lost |= isinstance(error, ConnectionLostError)
         self._result.problems.append(f"{part}: {' '.join(str(error).split())}")
 
     def _cold_start(self) -> None:
@@ -169,7 +174,7 @@ class StepRunner:
         where = self._paths(spec.positions)
         limit = self._deadline.left(60)
         request = forwarding.bare_request(where, spec.connections, spec.warmup, spec.block, limit)
-        forwarding.record_bare(self._recorder, self._client.connect(request))
+        forwarding.record_bare(self._recorder, request, self._client.connect(request))
 
     def _conforms(self) -> bool:
         self._say("checking that the Services answer")
@@ -184,10 +189,10 @@ class StepRunner:
     def _forwarding(self, spec: ForwardingSpec) -> None:
         where = self._paths(spec.positions)
         request = forwarding.connect_request(where, spec.connections, spec.warmup, spec.block, self._deadline.left(120))
-        forwarding.record_connect(self._recorder, where, self._client.connect(request))
+        forwarding.record_connect(self._recorder, where, request, self._client.connect(request))
         if spec.established:
             established = forwarding.established_request(where, spec.established, self._deadline.left(60))
-            forwarding.record_established(self._recorder, where, self._client.established(established))
+            forwarding.record_established(self._recorder, where, established, self._client.established(established))
 
     def _idle(self, seconds: float) -> None:
         opened = self._open()

@@ -131,6 +131,21 @@ def test_after_a_lost_answer_nothing_more_is_asked(error: Exception) -> None:
         agent.alive(1)
     with pytest.raises(AgentError, match=r"^n1: the agent cannot be asked any more: alive got no answer$"):
         agent.alive(1)
+    assert agent.broken == "alive got no answer"
+
+
+def test_a_request_that_cannot_be_sent_breaks_the_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Scripted()
+    agent = AgentClient(session, "n1")
+    assert agent.broken == ""
+
+    def gone(_line: str) -> None:
+        raise ConnectionLostError("gone")
+
+    monkeypatch.setattr(session, "send_line", gone)
+    with pytest.raises(ConnectionLostError, match=r"^gone$"):
+        agent.alive(1)
+    assert agent.broken == "alive could not be sent"
 
 
 def test_awaited_results_are_checked() -> None:

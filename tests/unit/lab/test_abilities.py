@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from typing import TYPE_CHECKING
 
@@ -113,6 +114,20 @@ def test_the_vm_needs_apt_only_until_its_kernel_is_unpacked(programs: Programs, 
     assert abilities.vm_ability(Mode.IPVS).reason == "apt-get, dpkg, depmod not installed"
     (tmp_path / "cache/vm").mkdir(parents=True)
     (tmp_path / "cache/vm/.complete").touch()
+    assert abilities.vm_ability(Mode.IPVS).able
+
+
+def test_the_vm_needs_a_kernel_that_apt_knows(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "ubuntu", "PRETTY_NAME": "Ubuntu 24.04"})
+    programs.add(*VM_PROGRAMS)
+    programs.add("apt-cache", script="echo 'E: No packages found' >&2; exit 100")
+    found = abilities.vm_ability(Mode.IPVS)
+    assert (found.able, found.reason, found.mend) == (
+        False,
+        "the guest boots the kernel of Debian's package linux-image-amd64, and apt on Ubuntu 24.04 knows none",
+        "use Debian 12, such as a container of debian:12 (docs/ci.md)",
+    )
+    programs.add("apt-cache", script="echo '  Depends: linux-image-6.1.0-56-amd64'")
     assert abilities.vm_ability(Mode.IPVS).able
 
 

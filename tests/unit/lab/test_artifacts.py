@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from pathlib import Path
 
@@ -93,11 +94,17 @@ def test_nothing_but_the_result_and_its_lock_stays(machine: Machine) -> None:
         ("dpkg", "exit 2", "dpkg -x failed: no output"),
         ("depmod", "echo bad >&2; exit 1", "depmod -b failed: bad"),
         ("apt-cache", "exit 0", "apt knows no kernel for linux-image-amd64; run `apt-get update` and try again"),
+        (
+            "apt-cache",
+            "echo 'E: No packages found' >&2; exit 100",
+            "apt knows no kernel for linux-image-amd64; run `apt-get update` and try again",
+        ),
     ],
 )
 def test_a_failure_says_the_programs_last_line_and_leaves_no_half(
-    machine: Machine, program: str, script: str, message: str
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, program: str, script: str, message: str
 ) -> None:
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "debian"})
     machine.add(program, script)
     with pytest.raises(LabError) as raised:
         ensure(kernel=True)
@@ -106,6 +113,30 @@ def test_a_failure_says_the_programs_last_line_and_leaves_no_half(
     assert [path.name for path in machine.cache.iterdir()] == ["vm.lock"]
     machine.add(program, PROGRAMS[program])
     assert ensure(kernel=True).release == "6.1.0-56-amd64"
+
+
+@pytest.mark.parametrize(
+    ("system", "name"),
+    [
+        ({"ID": "ubuntu", "ID_LIKE": "debian", "PRETTY_NAME": "Ubuntu 24.04 LTS"}, "Ubuntu 24.04 LTS"),
+        ({}, "this system"),
+    ],
+)
+def test_a_system_without_debians_kernel_is_told_so(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, system: dict[str, str], name: str
+) -> None:
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: system)
+    machine.add("apt-cache", "echo 'E: No packages found' >&2; exit 100")
+    reason = f"the guest boots the kernel of Debian's package linux-image-amd64, and apt on {name} knows none"
+    mend = "use Debian 12, such as a container of debian:12 (docs/ci.md)"
+    assert artifacts.kernel_trouble() == (reason, mend)
+    with pytest.raises(LabError) as raised:
+        ensure(kernel=True)
+    assert str(raised.value) == f"{reason}; {mend}"
+
+
+def test_a_kernel_that_apt_knows_is_no_trouble(machine: Machine) -> None:
+    assert artifacts.kernel_trouble() is None
 
 
 def test_a_missing_program_is_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

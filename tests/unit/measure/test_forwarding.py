@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.agent.answers import ConnectFigures, ConnectResult, EstablishedFigures, EstablishedResult
+from proxybench.agent.answers import ConnectFigures, ConnectResult, EstablishedResult
+from proxybench.agent.probe import Series
 from proxybench.agent.requests import Connect, Established, Target
 from proxybench.errors import MeasurementError
 from proxybench.kube.objects import AddressPlan, Population
@@ -13,6 +15,8 @@ from proxybench.model import Position
 from tests.unit.measure.rows import rows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from proxybench.measure.recorder import Recorder
 
 PLAN = AddressPlan("10.96.0.0/12", (("node1", "10.244.0.0/17"), ("node2", "10.244.128.0/17")), 8080)
@@ -24,23 +28,56 @@ DIRECT = Target("direct", "10.244.1.18", 8080, ("10.244.1.18",))
 WHERE = forwarding.Paths(((Position.FIRST, FIRST), (Position.LAST, LAST)), DIRECT)
 
 
-def made(*connect: int, **more: Any) -> ConnectFigures:
-    values: dict[str, Any] = {
-        "connect_ns": connect,
-        "first_byte_ns": tuple(value + 1 for value in connect),
-        "rtt_us": tuple(5 for _ in connect),
-        "answers": {},
-        "wrong": 0,
-        "errors": {},
-        "timeouts": 0,
-        "connect_censored_ns": (),
-        "first_byte_censored_ns": (),
-    }
-    return ConnectFigures(**{**values, **more})
+TIMEOUT_NS = 1_000_000_000
 
 
-def result(**targets: ConnectFigures) -> ConnectResult:
-    return ConnectResult(targets, complete=True)
+def made(
+    *connect: int,
+    late: tuple[int, ...] = (),
+    silent: int = 0,
+    broken: Mapping[str, tuple[int, ...]] | None = None,
+    refused: int = 0,
+    wrong: int = 0,
+) -> ConnectFigures:
+    """Return what the agent answers, by its own code, when these connections were answered 1 ns after they were made.
+
+    Those in ``late`` were made and never answered, ``silent`` ones not even made; those in ``broken`` failed after they
+    were made, by the error's name, and ``refused`` ones before. ``wrong`` counts answers by a stranger.
+    """
+    errors = {name: values for name, values in (broken or {}).items() if values}
+    unanswered = (*late, *(value for values in errors.values() for value in values))
+    series = Series(len(connect) + len(unanswered) + silent + refused)
+    for number, value in enumerate((*connect, *unanswered)):
+        series.connect[number] = value
+    for number, value in enumerate(connect):
+        series.first_byte[number], series.rtt[number] = value + 1, 5
+    series.connected, series.answered = len(connect) + len(unanswered), len(connect)
+    series.answers = {b"10.244.9.9": wrong, b"10.244.1.18": len(connect) - wrong}
+    series.wrong = wrong
+    series.errors = {name: len(values) for name, values in errors.items()}
+    if refused:
+        series.errors["ECONNREFUSED"] = refused
+    series.connect_timeouts, series.answer_timeouts = silent, len(late)
+    return ConnectFigures.read(series.result(TIMEOUT_NS))
+
+
+def result(*, complete: bool = True, **targets: ConnectFigures) -> ConnectResult:
+    return ConnectResult(targets, complete=complete)
+
+
+def asking(attempts: int, where: forwarding.Paths = WHERE) -> Connect:
+    return forwarding.connect_request(where, attempts, warmup=0, block=1, limit=60)
+
+
+def round_trips(
+    *rtt: int, timeouts: int = 0, errors: Mapping[str, int] | None = None, complete: bool = True
+) -> EstablishedResult:
+    """Return 20 good round trips directly, and these over the VIP, whose connection ends with its first trouble."""
+    last = {"rtt_ns": list(rtt), "errors": dict(errors or {}), "timeouts": timeouts, "censored_ns": [900] * timeouts}
+    direct = {"rtt_ns": [5] * 20, "errors": {}, "timeouts": 0, "censored_ns": []}
+    return EstablishedResult.read(
+        {"targets": {"last": last, "direct": direct}, "complete": complete}, ("last", "direct")
+    )
 
 
 def test_the_paths_are_the_vips_and_the_last_ones_endpoint() -> None:
@@ -77,18 +114,22 @@ def test_right_answers_are_no_problem() -> None:
 
 
 def test_each_target_says_all_that_is_wrong_with_it() -> None:
-    bad = made(errors={"EPIPE": 1, "ECONNREFUSED": 3}, timeouts=2, wrong=1)
-    assert forwarding.check(result(first=bad, last=made(1), direct=made(timeouts=4))) == (
+    bad = made(7, broken={"EPIPE": (8,)}, refused=3, late=(9,), silent=1, wrong=1)
+    assert forwarding.check(result(first=bad, last=made(1), direct=made(silent=4))) == (
         "first: 3 x ECONNREFUSED, 1 x EPIPE, 2 without an answer, 1 answered by an endpoint of another Service",
         "direct: 4 without an answer",
     )
 
 
 def test_new_connections_are_recorded_by_position_with_the_direct_ones_apart(recorder: Recorder) -> None:
-    forwarding.record_connect(recorder, WHERE, result(first=made(10), last=made(20, 21), direct=made(30)))
+    found = result(first=made(10, 11), last=made(20, 21), direct=made(30, 31))
+    forwarding.record_connect(recorder, WHERE, asking(2), found)
     assert [(row[0], row[3], row[4]) for row in rows(recorder)] == [
         ("forwarding.connect", "first", 10),
+        ("forwarding.connect", "first", 11),
         ("forwarding.first_byte", "first", 11),
+        ("forwarding.first_byte", "first", 12),
+        ("forwarding.rtt", "first", 5000),
         ("forwarding.rtt", "first", 5000),
         ("forwarding.connect", "last", 20),
         ("forwarding.connect", "last", 21),
@@ -97,38 +138,137 @@ def test_new_connections_are_recorded_by_position_with_the_direct_ones_apart(rec
         ("forwarding.rtt", "last", 5000),
         ("forwarding.rtt", "last", 5000),
         ("forwarding.direct", "none", 30),
+        ("forwarding.direct", "none", 31),
         ("forwarding.first_byte", "none", 31),
+        ("forwarding.first_byte", "none", 32),
+        ("forwarding.rtt", "none", 5000),
         ("forwarding.rtt", "none", 5000),
     ]
     assert {(row[1], row[2], row[5], row[6]) for row in rows(recorder)} == {("steady", "tcp-clusterip", "ns", False)}
 
 
-def test_censored_connections_are_kept_as_such(recorder: Recorder) -> None:
-    slow = made(20, connect_censored_ns=(1000,), first_byte_censored_ns=(1001, 1002))
-    forwarding.record_connect(recorder, WHERE, result(first=made(), last=slow, direct=made()))
-    assert [(row[0], row[4]) for row in rows(recorder) if row[6]] == [
-        ("forwarding.connect", 1000),
-        ("forwarding.first_byte", 1001),
-        ("forwarding.first_byte", 1002),
+def test_time_outs_up_to_a_tenth_are_censored_samples(recorder: Recorder) -> None:
+    some = made(*range(18), late=(18,), silent=1)
+    whole = made(*range(20))
+    forwarding.record_connect(recorder, WHERE, asking(20), result(first=whole, last=some, direct=whole))
+    assert [(row[0], row[3], row[4]) for row in rows(recorder) if row[6]] == [
+        ("forwarding.connect", "last", TIMEOUT_NS),
+        ("forwarding.first_byte", "last", TIMEOUT_NS),
+        ("forwarding.first_byte", "last", TIMEOUT_NS),
+    ]
+    assert Counter(row[0] for row in rows(recorder) if row[3] == "last") == {
+        "forwarding.connect": 20,
+        "forwarding.first_byte": 20,
+        "forwarding.rtt": 18,
+    }
+
+
+def test_connections_that_failed_stand_as_time_outs_do(recorder: Recorder) -> None:
+    some = made(*range(18), broken={"ECONNRESET": (18,)}, refused=1)
+    whole = made(*range(20))
+    forwarding.record_connect(recorder, WHERE, asking(20), result(first=whole, last=whole, direct=some))
+    assert [(row[0], row[3], row[4]) for row in rows(recorder) if row[6]] == [
+        ("forwarding.direct", "none", TIMEOUT_NS),
+        ("forwarding.first_byte", "none", TIMEOUT_NS),
+        ("forwarding.first_byte", "none", TIMEOUT_NS),
+    ]
+    assert Counter(row[0] for row in rows(recorder) if row[3] == "none") == {
+        "forwarding.direct": 20,
+        "forwarding.first_byte": 20,
+        "forwarding.rtt": 18,
+    }
+
+
+@pytest.mark.parametrize(
+    ("last", "complete", "words"),
+    [
+        (made(*range(17), late=(17, 18), silent=1), True, "last: of 20 connections 3 without an answer"),
+        (
+            made(*range(17), broken={"NOLINE": (17,)}, refused=1, silent=1),
+            True,
+            "last: of 20 connections 1 x ECONNREFUSED, 1 x NOLINE, 1 without an answer",
+        ),
+        (
+            made(*range(20), wrong=1),
+            True,
+            "last: of 20 connections 1 answered by an endpoint of another Service",
+        ),
+        (made(*range(15)), False, "last: 15 of 20 connections, cut short by the time limit"),
+        (made(), False, "last: 0 of 20 connections, cut short by the time limit"),
+        (made(*range(19)), True, "last: 19 of 20 connections"),
+    ],
+)
+def test_what_cannot_be_trusted_is_no_measurement(
+    recorder: Recorder, last: ConnectFigures, complete: bool, words: str
+) -> None:
+    whole = made(*range(20))
+    found = result(first=whole, last=last, direct=whole, complete=complete)
+    with pytest.raises(MeasurementError) as raised:
+        forwarding.record_connect(recorder, WHERE, asking(20), found)
+    assert str(raised.value) == words
+    assert recorder.samples == []
+
+
+def test_all_that_cannot_be_trusted_is_named(recorder: Recorder) -> None:
+    found = result(first=made(1, 2, wrong=2), last=made(1, 2), direct=made(1, silent=1))
+    with pytest.raises(MeasurementError) as raised:
+        forwarding.record_connect(recorder, WHERE, asking(2), found)
+    assert str(raised.value) == (
+        "first: of 2 connections 2 answered by an endpoint of another Service; "
+        "direct: of 2 connections 1 without an answer"
+    )
+    assert recorder.samples == []
+
+
+def test_an_answer_at_the_very_limit_is_not_trusted_either(recorder: Recorder) -> None:
+    whole = made(1, 2)
+    with pytest.raises(MeasurementError) as raised:
+        forwarding.record_connect(
+            recorder, WHERE, asking(2), result(first=whole, last=whole, direct=whole, complete=False)
+        )
+    assert str(raised.value) == "cut short by the time limit"
+
+
+def test_connections_without_rules_are_recorded_alone(recorder: Recorder) -> None:
+    request = forwarding.bare_request(WHERE, 20, warmup=0, block=1, limit=60)
+    forwarding.record_bare(recorder, request, result(direct=made(*range(19), silent=1)))
+    assert [(row[0], row[3], row[4], row[6]) for row in rows(recorder)] == [
+        *(("forwarding.bare", "none", value, False) for value in range(19)),
+        ("forwarding.bare", "none", TIMEOUT_NS, True),
     ]
 
 
-def test_wrong_answers_are_no_measurement(recorder: Recorder) -> None:
+def test_a_cut_off_measurement_without_rules_is_none(recorder: Recorder) -> None:
+    request = forwarding.bare_request(WHERE, 20, warmup=0, block=1, limit=60)
     with pytest.raises(MeasurementError) as raised:
-        forwarding.record_connect(recorder, WHERE, result(first=made(wrong=2), last=made(), direct=made(timeouts=1)))
-    assert str(raised.value) == ("first: 2 answered by an endpoint of another Service; direct: 1 without an answer")
+        forwarding.record_bare(recorder, request, result(direct=made(1), complete=False))
+    assert str(raised.value) == "direct: 1 of 20 connections, cut short by the time limit"
     assert recorder.samples == []
 
 
 def test_round_trips_are_recorded_over_the_last_vip_and_directly(recorder: Recorder) -> None:
-    figures = {
-        "last": EstablishedFigures((7, 8), {}, 1, (900,)),
-        "direct": EstablishedFigures((5,), {}, 0, ()),
-    }
-    forwarding.record_established(recorder, WHERE, EstablishedResult(figures, complete=True))
+    request = forwarding.established_request(WHERE, 20, 60)
+    forwarding.record_established(recorder, WHERE, request, round_trips(*range(18), timeouts=1))
     assert rows(recorder) == [
-        ("forwarding.established", "steady", "tcp-clusterip", "last", 7, "ns", False),
-        ("forwarding.established", "steady", "tcp-clusterip", "last", 8, "ns", False),
+        *(("forwarding.established", "steady", "tcp-clusterip", "last", value, "ns", False) for value in range(18)),
         ("forwarding.established", "steady", "tcp-clusterip", "last", 900, "ns", True),
-        ("forwarding.established", "steady", "tcp-clusterip", "none", 5, "ns", False),
+        *[("forwarding.established", "steady", "tcp-clusterip", "none", 5, "ns", False)] * 20,
     ]
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (round_trips(*range(17), timeouts=1), "last: 17 of 20 round trips (one got no answer)"),
+        (round_trips(errors={"ECONNREFUSED": 1}), "last: 0 of 20 round trips (1 x ECONNREFUSED)"),
+        (
+            round_trips(*range(20), complete=False),
+            "; ".join(f"{label}: 20 of 20 round trips (cut short by the time limit)" for label in ("last", "direct")),
+        ),
+    ],
+)
+def test_too_few_round_trips_are_no_measurement(recorder: Recorder, found: EstablishedResult, words: str) -> None:
+    with pytest.raises(MeasurementError) as raised:
+        forwarding.record_established(recorder, WHERE, forwarding.established_request(WHERE, 20, 60), found)
+    assert str(raised.value) == words
+    assert recorder.samples == []

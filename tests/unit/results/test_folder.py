@@ -67,9 +67,9 @@ def test_samples_are_readable_at_once(folder: RunFolder, samples: Callable[..., 
 
 
 def test_finish_merges_and_links(folder: RunFolder, samples: Callable[..., list[Sample]], tmp_path: Path) -> None:
-    folder.add(samples(3))
+    folder.add(samples(3), 0)
     folder.checkpoint(0)
-    folder.add(samples(2, start=3, mode=Mode.IPVS))
+    folder.add(samples(2, start=3, mode=Mode.IPVS), 1)
     folder.checkpoint(1)
     folder.finish([Record(Mode.IPVS, 10, 1.5)])
     assert files(folder) == [
@@ -120,15 +120,15 @@ def test_nothing_is_added_to_a_run_that_has_ended(folder: RunFolder, samples: Ca
 
 
 def test_a_killed_run_resumes_without_counting_twice(folder: RunFolder, samples: Callable[..., list[Sample]]) -> None:
-    folder.add(samples(3))
+    folder.add(samples(3), 0)
     folder.checkpoint(0)
-    folder.add(samples(2, start=90))  # then the process is killed in the middle of step 1
+    folder.add(samples(2, start=90), 1)  # then the process is killed in the middle of step 1
     again = open_run(folder.path)
     assert again.completed_steps() == (0,)
     assert len(again.samples()) == 5
     assert again.resume() == (0,)
     assert len(again.samples()) == 3
-    again.add(samples(4, start=3))
+    again.add(samples(4, start=3), 1)
     again.checkpoint(1)
     assert again.completed_steps() == (0, 1)
     again.finish([])
@@ -138,14 +138,48 @@ def test_a_killed_run_resumes_without_counting_twice(folder: RunFolder, samples:
 def test_an_interrupted_run_is_finished_and_still_resumes(
     folder: RunFolder, samples: Callable[..., list[Sample]], manifest: Callable[..., dict[str, Any]]
 ) -> None:
-    folder.add(samples(3))
+    folder.add(samples(3), 0)
     folder.checkpoint(0)
-    folder.add(samples(2, start=90))
+    folder.add(samples(2, start=90), 1)
     folder.write_manifest(manifest(state="interrupted"))
     folder.finish([])
     assert len(folder.samples()) == 5
     assert open_run(folder.path).resume() == (0,)
     assert len(folder.samples()) == 3
+
+
+def test_a_step_that_failed_is_not_kept_because_a_later_one_was_done(
+    folder: RunFolder, samples: Callable[..., list[Sample]], manifest: Callable[..., dict[str, Any]]
+) -> None:
+    folder.add(samples(2, start=90), 0)  # fails, so that no checkpoint follows
+    folder.add(samples(3), 1)
+    folder.checkpoint(1)
+    folder.write_manifest(manifest(state="incomplete"))
+    folder.finish([])
+    assert len(folder.samples()) == 5  # what its other parts brought stands in a run that stays as it is
+    again = open_run(folder.path)
+    assert again.resume() == (1,)
+    assert again.aside == 1
+    pd.testing.assert_frame_equal(again.samples(), samples_to_frame(samples(3)))
+    (put_aside,) = (folder.path / "parts/abandoned").iterdir()
+    assert put_aside.name.endswith("-part-000001.parquet")
+    again.add(samples(2, start=3), 0)
+    again.checkpoint(0)
+    assert again.completed_steps() == (0, 1)
+    again.write_manifest(manifest())
+    again.finish([])
+    pd.testing.assert_frame_equal(again.samples(), samples_to_frame(samples(5)))
+    assert not (folder.path / "parts").exists()
+
+
+def test_a_step_may_be_added_in_parts(folder: RunFolder, samples: Callable[..., list[Sample]]) -> None:
+    folder.add(samples(3), 4)
+    folder.add(samples(2, start=90), 5)
+    folder.add(samples(2, start=3), 4)
+    folder.checkpoint(4)
+    again = open_run(folder.path)
+    again.resume()
+    pd.testing.assert_frame_equal(again.samples(), samples_to_frame(samples(5)))
 
 
 def test_a_complete_run_has_nothing_to_resume(folder: RunFolder) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from threading import Event
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,7 +13,9 @@ from proxybench.experiment.spec import Experiment
 from proxybench.lab.common import Settings
 from proxybench.model import ClockKind, LabKind
 from proxybench.runner import main
-from tests.unit.runner.world import FakeClock
+from proxybench.runner.shard import Shard
+from proxybench.runner.step import StepResult
+from tests.unit.runner.world import INVENTORY, FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,9 +87,44 @@ def a_lab(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> Lab:
     return lab
 
 
-def the_manifest(out: Path) -> dict[str, object]:
+class Up(Lab):
+    """A lab that comes up and does nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(LabError("never"))
+
+    def up(self) -> Inventory:
+        return INVENTORY
+
+
+def test_a_shard_that_fails_ends_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Up()
+    monkeypatch.setattr(main, "choose", lambda kind, clock, modes, say: Choice(lab))
+    monkeypatch.setattr(main, "shards_for", lambda experiment, choice: 3)
+    failed = Event()
+
+    def work(shard: Shard, inventory: Inventory, steps: Sequence[Step], whole: object) -> None:
+        assert inventory is INVENTORY
+        if steps[0].cell.services != 20:
+            failed.set()
+            raise RunError("no space left")
+        assert failed.wait(10)
+        book = shard._book
+        for step in steps:
+            book.step_done(step, StepResult(), 1.0)
+
+    monkeypatch.setattr(Shard, "work", work)
+    several = Experiment.model_validate({**SPEC, "repetitions": 1, "scale": {"services": [10, 20, 30]}})
+    outcome = main.run_experiment(several, tmp_path, resume=None, progress=Told(), clock=FakeClock())
+    assert outcome.problems == ("no space left",)
+    assert lab.downs == 3
+    states = {step["cell"]["services"]: step["state"] for step in the_manifest(tmp_path)["matrix"]}
+    assert states == {10: "pending", 20: "done", 30: "pending"}
+
+
+def the_manifest(out: Path) -> dict[str, Any]:
     (path,) = (path for path in (out / "t").glob("*/manifest.json") if not path.parent.is_symlink())
-    found: dict[str, object] = json.loads(path.read_text())
+    found: dict[str, Any] = json.loads(path.read_text())
     return found
 
 

@@ -196,6 +196,7 @@ def test_wrong_answers_stop_the_measuring() -> None:
     detail = "first: 1 without an answer, 3 answered by an endpoint of another Service"
     assert result.checks == [Checked("VIPs answer from the right endpoints", passed=False, detail=detail)]
     assert result.problems == [f"conformance: {detail}"]
+    assert not result.lost
     assert {str(sample.point.scenario) for sample in result.samples} == {"cold-start"}
     assert world.log[-1] == "node1 stop"
 
@@ -252,6 +253,7 @@ def test_a_lost_connection_ends_the_step() -> None:
     world.answers[Established] = lose
     result = world.take()
     assert result.problems == ["step: client: the connection broke"]
+    assert result.lost
     assert "idle" not in world.said
     assert world.log[-1] == "node1 stop"
 

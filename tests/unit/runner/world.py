@@ -17,7 +17,7 @@ from proxybench.agent.answers import (
     NodeFigures,
 )
 from proxybench.agent.client import Agent, Pending
-from proxybench.agent.requests import AskLedger, Await, Change, Connect, Established
+from proxybench.agent.requests import AskLedger, Await, Change, Connect, Established, ReadFiles
 from proxybench.experiment.matrix import Step
 from proxybench.experiment.spec import Experiment
 from proxybench.hosts.inventory import ApiAccess, Inventory, Node, SshTarget
@@ -237,10 +237,16 @@ def established(world: World, request: Established) -> EstablishedResult:
     return EstablishedResult({target.label: figures for target in request.targets}, complete=True)
 
 
+def files(_: World, request: ReadFiles) -> dict[str, str | None]:
+    """Every file holds a line with the number 1."""
+    return dict.fromkeys(request.paths, "1\n")
+
+
 ANSWERS: dict[type, Callable[[World, Any], object]] = {
     AskLedger: ledger,
     Await: seen,
     Change: changed,
     Connect: connected,
     Established: established,
+    ReadFiles: files,
 }
