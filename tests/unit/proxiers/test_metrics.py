@@ -66,6 +66,8 @@ def test_the_text_is_read_back_by_prometheus_own_parser() -> None:
 
 
 def answer(path: str) -> Answer:
+    if path == "/broken":
+        raise KeyError(path)
     if path == "/healthz":
         return Answer(200, b"ok\n")
     return Answer(404, b"not here\n")
@@ -106,3 +108,9 @@ def test_a_taken_port_is_told(server: WebServer) -> None:
     with pytest.raises(ProxierError) as caught:
         WebServer(server.port, answer)
     assert str(caught.value) == f"127.0.0.1:{server.port} cannot be listened on: Address already in use"
+
+
+def test_a_mistake_in_an_answer_does_not_stop_the_server(server: WebServer, caplog: pytest.LogCaptureFixture) -> None:
+    assert ask(server, "GET", "/broken") == (500, b"see the log\n")
+    assert "/broken: unexpected" in caplog.text
+    assert ask(server, "GET", "/healthz") == (200, b"ok\n")
