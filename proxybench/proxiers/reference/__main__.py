@@ -41,6 +41,16 @@ PLANES = {
 class Watcher(Protocol):
     """A thread that lists and watches one kind of object until it is stopped."""
 
+    @property
+    def path(self) -> str:
+        """The collection that it watches."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        ...
+
     def start(self) -> None:
         """Begin."""
         ...
@@ -75,10 +85,12 @@ def serve(config: LoopConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     closers: list[Callable[[], None]] = [plane.cleanup]
+    watchers: list[Watcher] = []
     try:
         closers.append(WebServer(config.metrics_port, lambda path: _metrics(path, config, metrics)).close)
-        closers.append(WebServer(config.healthz_port, lambda path: _healthz(path, loop)).close)
-        for watcher in make_watchers(config, loop):
+        closers.append(WebServer(config.healthz_port, lambda path: _healthz(path, loop, watchers)).close)
+        watchers += make_watchers(config, loop)
+        for watcher in watchers:
             watcher.start()
             closers.append(watcher.stop)
         plane.setup()
@@ -121,10 +133,15 @@ def _metrics(path: str, config: LoopConfig, metrics: LoopMetrics) -> Answer:
     return Answer(404, b"not here\n")
 
 
-def _healthz(path: str, loop: ControlLoop) -> Answer:
+def _healthz(path: str, loop: ControlLoop, watchers: Sequence[Watcher]) -> Answer:
     if path != "/healthz":
         return Answer(404, b"not here\n")
-    return Answer(200, b"ok\n") if loop.healthy() else Answer(503, b"no sync succeeded recently\n")
+    if not loop.healthy():
+        return Answer(503, b"no sync succeeded recently\n")
+    for watcher in watchers:
+        if not watcher.alive:
+            return Answer(503, f"nothing watches {watcher.path}\n".encode())
+    return Answer(200, b"ok\n")
 
 
 def _say(line: str) -> None:
