@@ -84,11 +84,14 @@ def serve(config: LoopConfig) -> None:
     loop = ControlLoop(plane, state, config, clock, metrics, _say)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
-    closers: list[Callable[[], None]] = [plane.cleanup]
+    closers: list[Callable[[], None]] = []
     watchers: list[Watcher] = []
     try:
         closers.append(WebServer(config.metrics_port, lambda path: _metrics(path, config, metrics)).close)
         closers.append(WebServer(config.healthz_port, lambda path: _healthz(path, loop, watchers)).close)
+        # Not before the ports are ours: as long as they are another loop's, so are the tables. For the same reason
+        # they are held until all is removed.
+        closers.append(plane.cleanup)
         watchers += make_watchers(config, loop)
         for watcher in watchers:
             watcher.start()
