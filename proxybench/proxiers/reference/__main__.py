@@ -18,7 +18,8 @@ from proxybench.errors import ProxybenchError, UsageError
 from proxybench.proxiers.reference import config as configs
 from proxybench.proxiers.reference.loop import ControlLoop
 from proxybench.proxiers.reference.metrics import CONTENT_TYPE, LoopMetrics
-from proxybench.proxiers.reference.state import HEADLESS_LABEL, PROXY_NAME_LABEL, ServiceState
+from proxybench.proxiers.reference.objects import HEADLESS_LABEL, PROXY_NAME_LABEL
+from proxybench.proxiers.reference.state import ServiceState
 from proxybench.proxiers.reference.tools import SubprocessRunner
 from proxybench.proxiers.reference.web import Answer, WebServer
 from proxybench.units import SystemClock

@@ -136,6 +136,8 @@ class ControlLoop:
         """Change the state under the lock, and wake the loop unless it knows already."""
         with self._lock:
             changed = apply()
+            for note in self._state.take_notes():
+                self._report(json.dumps({"event": "skipped", "error": note}))
             first = bool(listed) and listed not in self._listed
             if first:
                 self._listed.add(listed)

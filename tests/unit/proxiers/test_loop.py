@@ -244,6 +244,20 @@ def test_an_error_that_nobody_foresaw_is_told_and_tried_again(caplog: pytest.Log
     assert rig.loop.healthy()
 
 
+def test_an_object_that_cannot_be_read_is_told_and_the_others_are_programmed() -> None:
+    rig = Rig()
+    bad = service("b")
+    bad["spec"]["clusterIP"] = "10.96.0.300"
+    rig.loop.services_listed([bad, service("a")])
+    rig.loop.slices_listed([])
+    rig.loop.step()
+    assert rig.plane.syncs == [(["a"], None)]
+    assert rig.lines[0] == {
+        "event": "skipped",
+        "error": "Service ns/b: spec.clusterIP: expected an IPv4 address, got '10.96.0.300'",
+    }
+
+
 def test_health_ends_two_periods_after_the_last_success() -> None:
     rig = Rig()
     rig.start("a")
