@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.lab
 
 PROLOGUE = """
-import os, signal, socket, subprocess, threading, time
+import os, signal, socket, subprocess, sys, threading, time
 from dataclasses import replace
 from proxybench.proxiers.reference.config import LoopConfig
 from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePortKey
@@ -143,6 +144,29 @@ def test_a_full_sync_mends_what_others_broke(namespace: str) -> None:
         """,
     )
     assert out == "True 9 10.244.0.1\n"
+    assert left(namespace) == []
+
+
+def test_a_killed_relay_is_replaced_by_an_empty_sync(namespace: str) -> None:
+    out = run(
+        namespace,
+        """
+        import logging
+        logging.basicConfig(stream=sys.stdout, format="%(message)s")
+        wanted = ports(port(0), port(1, node_port=30080))
+        plane.sync(wanted, None)
+        killed = plane._relay.pid
+        os.kill(killed, signal.SIGKILL)
+        while not plane._relay.ended():
+            time.sleep(0.01)
+        plane.sync(wanted, set())
+        print(plane._relay.pid != killed, ask("10.96.0.1", 80), ask("198.18.77.1", 30080))
+        plane.sync(wanted, set())
+        """,
+    )
+    first, second = out.splitlines()
+    assert re.fullmatch(r"relay: process \d+ ended with -9; starting a new one", first)
+    assert second == "True 10.244.0.1 10.244.0.1"
     assert left(namespace) == []
 
 

@@ -69,6 +69,7 @@ class UserspacePlane:
     ) -> SyncSplit:
         """Bring relay and kernel to ``ports``; see Plane."""
         start = self._now()
+        self._replace_dead_relay()
         full = changed is None or not self._trusted
         self._trusted = False
         keys = self._in_order(ports, None if full else changed)
@@ -88,6 +89,15 @@ class UserspacePlane:
             log.warning("iptables: not all was removed: %s", error)
         self._relay.stop()
         self._portals.clear()
+
+    def _replace_dead_relay(self) -> None:
+        """Start a new relay for one that ended by itself; this sync becomes a full one, since its ports are new."""
+        if words := self._relay.ended():
+            log.warning("relay: %s; starting a new one", words)
+            self._relay.stop()
+            self._portals.clear()
+            self._trusted = False
+            self._relay.start()
 
     def _in_order(
         self, ports: Mapping[ServicePortKey, ServicePort], changed: AbstractSet[ServicePortKey] | None

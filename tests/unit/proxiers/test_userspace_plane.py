@@ -61,9 +61,14 @@ class FakeRelay:
         self.errors: dict[str, str] = {}
         self.events: list[str] = []
         self.broken = False
+        self.end = ""
+
+    def ended(self) -> str:
+        return self.end
 
     def start(self) -> None:
         self.events.append("start")
+        self.end = ""
 
     def apply(self, removed: Sequence[str], ports: Sequence[Port]) -> Answer:
         if self.broken:
@@ -308,6 +313,30 @@ def test_a_dead_relay_is_replaced_by_the_next_sync(made: Made) -> None:
     made.plane.sync({a.key: a}, set())
     assert made.relay.events == ["start", "start", "start", "stop", "start"]
     assert made.relay.calls[-1][1][0].name == "ns/a:http tcp"
+
+
+@pytest.mark.parametrize("changed", [None, frozenset()], ids=["full", "empty"])
+def test_every_sync_notices_a_dead_relay_and_fills_a_new_one(
+    made: Made, changed: frozenset[ServicePortKey] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = web()
+    made.plane.sync({port.key: port}, None)
+    first = made.runner.restored[-1]
+    made.relay.end = "process 7 ended with -9"
+    made.plane.sync({port.key: port}, changed)
+    assert [record.message for record in caplog.records] == ["relay: process 7 ended with -9; starting a new one"]
+    assert made.relay.events[-3:] == ["stop", "start", "start"]
+    assert made.relay.calls[1] == made.relay.calls[0]
+    assert made.runner.restored[-1] == first.replace("40000", "40001")
+    made.plane.sync({port.key: port}, frozenset())
+    assert len(made.relay.calls) == 2
+
+
+def test_a_dead_relay_is_replaced_even_when_there_is_nothing_to_relay(made: Made) -> None:
+    made.plane.sync({}, None)
+    made.relay.end = "process 7 ended with -9"
+    made.plane.sync({}, frozenset())
+    assert made.relay.events[-2:] == ["stop", "start"]
 
 
 def test_a_taken_node_port_is_told_and_the_rest_goes_on(made: Made, caplog: pytest.LogCaptureFixture) -> None:
