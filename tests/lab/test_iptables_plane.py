@@ -240,6 +240,87 @@ def test_the_kernel_holds_what_kube_proxy_programmed_for_the_golden_objects(api:
         until(lambda table=table: equal(table), loop.log)  # type: ignore[misc] # mypy cannot infer a default's lambda
 
 
+# A UDP client keeps its socket while its Service changes; every step says what answers it. Endpoints say who they are.
+KEPT_SOCKET = """
+import socket, subprocess, sys, threading
+from dataclasses import replace
+from proxybench.proxiers.reference.config import LoopConfig
+from proxybench.proxiers.reference.iptables_plane import IptablesPlane
+from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePortKey
+from proxybench.proxiers.reference.tools import SubprocessRunner
+for command in (
+    "addr add 198.18.77.1/32 dev lo", "route add local 10.244.0.0/16 dev lo", "route add default dev lo",
+):
+    subprocess.run(["ip", *command.split()], check=True)
+def serve(address):
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind((address, 5353))
+    while True:
+        _, peer = server.recvfrom(100)
+        server.sendto(address.encode(), peer)
+for number in (1, 2):
+    threading.Thread(target=serve, args=(f"10.244.0.{number}",), daemon=True).start()
+config = LoopConfig("iptables", "node", ("198.18.77.1",), "", "", "", 0, 30, sys.argv[1], "/")
+plane = IptablesPlane(SubprocessRunner(), config)
+plane.setup()
+def program(*ends, **fields):
+    ends = tuple(Endpoint(f"10.244.0.{end}", 5353, True) for end in ends)
+    port = ServicePort(ServicePortKey("ns", "dns", "dns", "udp"), "10.96.0.10", 53, ends, **fields)
+    return plane.sync({port.key: port}, {port.key}).kernel_ns
+def client(address, number):
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.settimeout(0.5)
+    made.connect((address, number))
+    return made
+def ask(kept):
+    try:
+        kept.send(b"?")
+        return kept.recv(100).decode()
+    except OSError as error:
+        return type(error).__name__
+plane.sync({}, None)
+vip, node = client("10.96.0.10", 53), client("198.18.77.1", 30053)
+print("no Service:", ask(vip), ask(node))
+for ends in ((1,), (2,), (1, 2), (1,), (), (2,)):
+    spent = program(*ends, node_port=30053)
+    print(ends, ask(vip), ask(node), spent > 0)
+plane.sync({}, None)
+print("no Service:", ask(vip), ask(node))
+print(plane.sync({}, set()).kernel_ns)
+plane.cleanup()
+"""
+
+
+@pytest.fixture
+def bare() -> Iterator[None]:
+    subprocess.run(["ip", "netns", "add", NAMESPACE], check=True)
+    try:
+        subprocess.run(["ip", "-n", NAMESPACE, "link", "set", "lo", "up"], check=True)
+        yield
+    finally:
+        subprocess.run(["ip", "netns", "delete", NAMESPACE], check=True)
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_udp_client_that_keeps_its_socket_follows_its_service() -> None:
+    done = subprocess.run(
+        inside(sys.executable, "-c", KEPT_SOCKET, IPTABLES), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    first, second, refused = "10.244.0.1", "10.244.0.2", "ConnectionRefusedError"
+    assert done.stdout.splitlines() == [
+        f"no Service: TimeoutError {refused}",  # the kernel remembers both, as they are: no address is translated
+        f"(1,) {first} {first} True",
+        f"(2,) {second} {second} True",
+        f"(1, 2) {second} {second} False",
+        f"(1,) {first} {first} True",
+        f"() PermissionError {refused} True",  # rejected on its way out
+        f"(2,) {second} {second} True",
+        f"no Service: TimeoutError {refused}",
+        "0",
+    ]
+
+
 def test_rules_removed_behind_its_back_come_back(api: Api, loop: Loop) -> None:
     api.do("create", service(0))
     until(lambda: services() == {"bench/s000:http"}, loop.log)

@@ -187,3 +187,53 @@ def test_connections_reach_the_endpoints_in_turn(namespace: str) -> None:
         "10.244.0.1 10.244.0.2",
         "10.244.0.9",
     ]
+
+
+def test_a_udp_client_that_keeps_its_socket_follows_its_service(namespace: str) -> None:
+    out = run(
+        namespace,
+        """
+        def serve(address):
+            server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            server.bind((address, 5353))
+            while True:
+                _, peer = server.recvfrom(100)
+                server.sendto(address.encode(), peer)
+        for number in (1, 2):
+            threading.Thread(target=serve, args=(f"10.244.0.{number}",), daemon=True).start()
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.settimeout(2)
+        def ask():
+            for _ in range(3):  # IPVS drops the datagram by which it notices that the real server is gone
+                client.send(b"?")
+                try:
+                    return client.recv(100).decode()
+                except TimeoutError:
+                    continue
+            return "silence"
+        key = ServicePortKey("ns", "dns", "dns", "udp")
+        plane.sync({}, None)
+        for ends in ((1,), (2,), (1, 2), (1,)):
+            dns = ServicePort(key, "10.96.0.1", 53, tuple(Endpoint(f"10.244.0.{end}", 5353, True) for end in ends))
+            plane.sync(ports(dns), {key})
+            if ends == (1,):
+                client.connect(("10.96.0.1", 53))  # only now is there a route
+            print(ends, ask())
+        from proxybench.proxiers.reference import netlink_conntrack as conntrack
+        from proxybench.proxiers.reference.netlink import NETLINK_NETFILTER, Netlink
+        def flows():
+            replies = Netlink(NETLINK_NETFILTER).dump(conntrack.GET, conntrack.list_request())
+            return [flow[:3] for flow in conntrack.parse_flows(replies) if flow.address == "10.96.0.1"]
+        print(flows())
+        plane.sync({}, {key})
+        print(flows())
+        """,
+    )
+    assert out.splitlines() == [
+        "(1,) 10.244.0.1",
+        "(2,) 10.244.0.2",
+        "(1, 2) 10.244.0.2",
+        "(1,) 10.244.0.1",
+        "[('10.96.0.1', 53, '10.244.0.1')]",
+        "[]",
+    ]

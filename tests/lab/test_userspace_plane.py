@@ -170,6 +170,48 @@ def test_a_killed_relay_is_replaced_by_an_empty_sync(namespace: str) -> None:
     assert left(namespace) == []
 
 
+def test_a_udp_client_that_keeps_its_socket_finds_the_relays_new_port(namespace: str) -> None:
+    out = run(
+        namespace,
+        """
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind(("0.0.0.0", 8080))
+        def echo():
+            while True:
+                data, peer = server.recvfrom(100)
+                server.sendto(data.upper(), peer)
+        threading.Thread(target=echo, daemon=True).start()
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.settimeout(0.5)
+        client.connect(("10.96.0.1", 80))
+        def say(word):
+            try:
+                client.send(word)
+                return client.recv(100)
+            except OSError as error:
+                return type(error).__name__
+        dns = port(0, "udp", endpoints=(Endpoint("10.244.0.1", 8080, True),))
+        plane.sync({}, None)
+        print(say(b"before"))
+        plane.sync(ports(dns), {dns.key})
+        print(say(b"come"))
+        plane.sync({}, {dns.key})
+        print(say(b"gone"))
+        plane.sync(ports(dns), {dns.key})
+        print(say(b"again"))
+        os.kill(plane._relay.pid, signal.SIGKILL)
+        while not plane._relay.ended():
+            time.sleep(0.01)
+        import logging
+        logging.disable()
+        plane.sync(ports(dns), set())
+        print(say(b"new relay"), plane.sync(ports(dns), set()).kernel_ns)
+        """,
+    )
+    assert out.splitlines() == ["TimeoutError", "b'COME'", "TimeoutError", "b'AGAIN'", "b'NEW RELAY' 0"]
+    assert left(namespace) == []
+
+
 def test_ten_thousand_listeners(namespace: str) -> None:
     out = run(
         namespace,

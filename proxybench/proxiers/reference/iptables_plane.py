@@ -24,6 +24,7 @@ from proxybench.proxiers.reference.iptables_rules import (
 from proxybench.proxiers.reference.plane import SyncSplit, in_order
 from proxybench.proxiers.reference.sysctl import Sysctls
 from proxybench.proxiers.reference.tools import check
+from proxybench.proxiers.reference.udp_flows import UdpMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from proxybench.proxiers.reference.config import LoopConfig
     from proxybench.proxiers.reference.plane import ServicePort, ServicePortKey
     from proxybench.proxiers.reference.tools import ToolRunner
+    from proxybench.proxiers.reference.udp_flows import Connections
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +58,14 @@ class IptablesPlane:
         config: LoopConfig,
         *,
         sysctls: Sysctls | None = None,
+        connections: Connections | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._runner = runner
         self._config = config
         self._sysctls = sysctls or Sysctls()
         self._now = monotonic_ns
+        self._udp = UdpMemory(connections, monotonic_ns)
         self._blocks: dict[ServicePortKey, tuple[ServicePort, Block]] = {}
         self._comments = True
         self._trusted = False
@@ -80,6 +84,7 @@ class IptablesPlane:
         read_ns = 0
         saved = None
         if changed is None or not self._trusted:
+            changed = None
             saved = self._save()
             read_ns = self._now() - start
         self._trusted = False
@@ -87,7 +92,8 @@ class IptablesPlane:
         built = self._now()
         self._restore(content)
         self._trusted = True
-        return SyncSplit(built - start - read_ns, read_ns + self._now() - built, 0)
+        tool_ns = read_ns + self._now() - built
+        return SyncSplit(built - start - read_ns, tool_ns, self._udp.settle(ports, changed))
 
     def cleanup(self) -> None:
         """Remove all chains and jumps, and put the sysctls back. Never raises."""
