@@ -321,6 +321,29 @@ def test_a_udp_client_that_keeps_its_socket_follows_its_service() -> None:
     ]
 
 
+def test_a_load_balancer_comes_as_it_is_written_and_goes(api: Api, loop: Loop) -> None:
+    balanced, ends = service(0)
+    balanced["spec"] |= {"type": "LoadBalancer", "loadBalancerSourceRanges": ["192.0.2.7/24", "10.1.0.0/16"]}
+    balanced["status"] = {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}
+    api.do("create", [balanced, ends])
+    until(lambda: "KUBE-FW-" in save(), loop.log)
+    chain = next(name for name in saved()["nat"].own_chains if name.startswith("KUBE-FW-"))
+    service_chain = chain.replace("FW", "SVC")
+    note = '-m comment --comment "bench/s000:http loadbalancer IP"'
+    assert [line for line in save().splitlines() if chain in line and line.startswith("-A")] == [
+        f"-A {chain} {note} -j KUBE-MARK-MASQ",
+        f"-A {chain} -s 192.0.2.0/24 {note} -j {service_chain}",
+        f"-A {chain} -s 10.1.0.0/16 {note} -j {service_chain}",
+        f"-A {chain} -s 203.0.113.1/32 {note} -j {service_chain}",
+        f"-A {chain} {note} -j KUBE-MARK-DROP",
+        f"-A KUBE-SERVICES -d 203.0.113.1/32 -p tcp {note} -m tcp --dport 80 -j {chain}",
+    ]
+    api.do("delete", [("Service", "s000")])
+    until(lambda: "KUBE-FW-" not in save(), loop.log)
+    assert loop.stop() == 0, loop.log.read_text()
+    assert IptablesReading(IPTABLES).parse(save()) == frozenset()
+
+
 def test_rules_removed_behind_its_back_come_back(api: Api, loop: Loop) -> None:
     api.do("create", service(0))
     until(lambda: services() == {"bench/s000:http"}, loop.log)

@@ -143,6 +143,40 @@ def test_a_full_sync_mends_what_others_broke_and_then_finds_nothing_to_do(namesp
     assert "KUBE-SERVICES" in prerouting
 
 
+def test_load_balancers_are_programmed_and_read_back_as_they_were(namespace: str) -> None:
+    out = run(
+        namespace,
+        """
+        import subprocess
+        from proxybench.proxiers.reference.ipvs_plan import Changes, diff
+        fields = {"ingress_ips": ("203.0.113.1",), "source_ranges": ("192.0.2.0/24", "198.18.0.0/15", "0.0.0.0/0")}
+        wanted = ports(port(0, **fields), port(1, ingress_ips=("203.0.113.2",), local_only=True))
+        plane.sync(wanted, None)
+        print(diff(plane._kernel.held(), plane._plan.state) == Changes())
+        save = subprocess.run(["ipset", "save"], capture_output=True, text=True, check=True).stdout
+        print(*sorted(line for line in save.splitlines() if line.startswith("add KUBE-LOAD")), sep="\\n")
+        print(subprocess.run(["ipvsadm", "-Sn"], capture_output=True, text=True, check=True).stdout.count("203.0.113"))
+        plane.sync({}, set(wanted))
+        print(diff(plane._kernel.held(), plane._plan.state) == Changes())
+        """,
+    )
+    assert out.splitlines() == [
+        "True",
+        "add KUBE-LOAD-BALANCER 203.0.113.1,tcp:80",
+        "add KUBE-LOAD-BALANCER 203.0.113.2,tcp:80",
+        "add KUBE-LOAD-BALANCER-FW 203.0.113.1,tcp:80",
+        "add KUBE-LOAD-BALANCER-LOCAL 203.0.113.2,tcp:80",
+        "add KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:80,0.0.0.0/1",
+        "add KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:80,128.0.0.0/1",
+        "add KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:80,192.0.2.0/24",
+        "add KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:80,198.18.0.0/15",
+        "add KUBE-LOAD-BALANCER-SOURCE-IP 203.0.113.1,tcp:80,203.0.113.1",
+        "6",
+        "True",
+    ]
+    assert left(namespace) == []
+
+
 def test_refusals_name_the_object(namespace: str) -> None:
     out = run(
         namespace,

@@ -63,6 +63,7 @@ class IptablesPlane:
     ) -> None:
         self._runner = runner
         self._config = config
+        self._node_ip = config.node_ips[0] if config.node_ips else ""
         self._sysctls = sysctls or Sysctls()
         self._now = monotonic_ns
         self._udp = UdpMemory(connections, monotonic_ns)
@@ -144,7 +145,7 @@ class IptablesPlane:
             if new is None:
                 self._blocks.pop(key, None)
             else:
-                block = build_block(new, self._config.cluster_cidr, comments=comments)
+                block = build_block(new, self._config.cluster_cidr, self._node_ip, comments=comments)
                 self._blocks[key] = (new, block)
                 written.append(block)
         return _Changes(written, before.difference(*[block.names for block in written]))

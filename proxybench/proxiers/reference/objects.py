@@ -12,6 +12,7 @@ from socket import AF_INET, inet_pton
 from typing import TYPE_CHECKING, Any
 
 from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePortKey
+from proxybench.proxiers.reference.ranges import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,6 +58,11 @@ def parse_service(name: ServiceName, obj: Mapping[str, Any]) -> tuple[ServicePor
     outside = kind in {"NodePort", "LoadBalancer"}
     external_ips = tuple(_ipv4_of("spec.externalIPs", spec.get("externalIPs")))
     affinity = _affinity(spec)
+    ingress = (obj.get("status") or {}).get("loadBalancer") or {}
+    ingress_ips = tuple(
+        _ipv4_of("status.loadBalancer.ingress.ip", [item.get("ip") for item in ingress.get("ingress") or ()])
+    )
+    ranges = tuple(_ranges(spec.get("loadBalancerSourceRanges")))
     return tuple(
         ServicePort(
             key=ServicePortKey(
@@ -72,10 +78,22 @@ def parse_service(name: ServiceName, obj: Mapping[str, Any]) -> tuple[ServicePor
             external_ips=external_ips,
             affinity_seconds=affinity,
             local_only=outside and spec.get("externalTrafficPolicy") == "Local",
+            ingress_ips=ingress_ips,
+            source_ranges=ranges,
         )
         for port in _objects("spec.ports", spec.get("ports"))
         if (port.get("protocol") or "TCP") in PROTOCOLS
     )
+
+
+def not_done(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a Service that was parsed asks for and does not get, one line each: the field, and what is missing."""
+    if spec.get("healthCheckNodePort"):
+        yield "spec.healthCheckNodePort: nothing answers there"
+    if spec.get("internalTrafficPolicy") == "Local":
+        yield "spec.internalTrafficPolicy: Local is taken for Cluster"
+    if any(port.get("protocol") == "SCTP" for port in _objects("spec.ports", spec.get("ports"))):
+        yield "spec.ports.protocol: SCTP is not carried"
 
 
 def parse_slice(obj: Mapping[str, Any], node_name: str) -> PortEndpoints:
@@ -126,10 +144,24 @@ def _objects(field: str, value: object) -> list[Object]:
 
 
 def _ipv4_of(field: str, values: object) -> Iterator[str]:
-    """Yield the IPv4 addresses of a list, which may be absent; those of version 6 are another proxy's."""
+    """Yield the IPv4 addresses of a list, which may be absent; those of version 6 are another proxy's.
+
+    A load balancer with a name instead of an address has an ingress without one.
+    """
+    for value in values if isinstance(values, list) else ():
+        if value and ":" not in str(value):
+            yield _ipv4(field, value)
+
+
+def _ranges(values: object) -> Iterator[str]:
+    """Yield the IPv4 ranges of loadBalancerSourceRanges, spelled as the kernel spells them."""
     for value in values if isinstance(values, list) else ():
         if ":" not in str(value):
-            yield _ipv4(field, value)
+            try:
+                yield canonical(str(value))
+            except ValueError:
+                words = f"spec.loadBalancerSourceRanges: expected a range of addresses, got {value!r}"
+                raise UnreadableError(words) from None
 
 
 def _ipv4(field: str, value: object) -> str:

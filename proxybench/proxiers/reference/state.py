@@ -9,7 +9,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from proxybench.proxiers.reference.objects import PortEndpoints, ServiceName, name_of, parse_service, parse_slice
+from proxybench.proxiers.reference.objects import (
+    PortEndpoints,
+    ServiceName,
+    name_of,
+    not_done,
+    parse_service,
+    parse_slice,
+)
 from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePortKey
 
 if TYPE_CHECKING:
@@ -56,6 +63,7 @@ class ServiceState:
         self._pending_endpoints: dict[ServiceName, None] = {}
         self._triggers: dict[ServiceName, list[int]] = {}
         self._refused: dict[tuple[str, ServiceName], str] = {}
+        self._told: set[str] = set()
         self._notes: list[str] = []
 
     @property
@@ -72,6 +80,8 @@ class ServiceState:
             return self._refuse("Service", obj, error)
         if self._refused:
             self._refused.pop(("Service", name), None)
+        if new:
+            self._note_what_is_not_done(name, obj["spec"])
         if new == self._services.get(name, ()):
             return False
         if new:
@@ -135,9 +145,16 @@ class ServiceState:
         return Changes(frozenset(changed), triggers, services, endpoints)
 
     def take_notes(self) -> list[str]:
-        """Return what there is to tell since the last call, one line each: objects that cannot be read."""
+        """Return what there is to tell since the last call, one line each: what cannot be read, or is not served."""
         notes, self._notes = self._notes, []
         return notes
+
+    def _note_what_is_not_done(self, name: ServiceName, spec: Mapping[str, Any]) -> None:
+        """Note for each kind once, with the first Service that asks for it."""
+        for words in not_done(spec):
+            if words not in self._told:
+                self._told.add(words)
+                self._notes.append(f"Service {name[0]}/{name[1]}: {words} (said once for all Services)")
 
     def _named(self, kind: str, items: Iterable[Mapping[str, Any]]) -> Iterator[tuple[ServiceName, Mapping[str, Any]]]:
         """Yield the objects that have a name, each with it."""
@@ -226,6 +243,8 @@ def _with_endpoints(bare: ServicePort, endpoints: tuple[Endpoint, ...]) -> Servi
         bare.external_ips,
         bare.affinity_seconds,
         bare.local_only,
+        bare.ingress_ips,
+        bare.source_ranges,
     )
 
 

@@ -60,20 +60,18 @@ class Connections(Protocol):
 
 
 class KernelConnections:
-    """Implements Connections for the network namespace in which it is first used."""
+    """Implements Connections for the network namespace of this process."""
 
     def __init__(self) -> None:
-        self._link: Netlink | None = None
         self._told = False
 
     def drop(self, stale: Stale) -> None:
         """Delete flows; see Connections. As with kube-proxy no sync fails for it; a refusal is logged once."""
         try:
-            if self._link is None:
-                self._link = Netlink(NETLINK_NETFILTER)
-            flows = conntrack.parse_flows(self._link.dump(conntrack.GET, conntrack.list_request()))
-            requests = [conntrack.delete_request(flow) for flow in flows if stale.holds(flow)]
-            refused = self._link.send(conntrack.DELETE, 0, requests, _GONE)
+            with Netlink(NETLINK_NETFILTER) as link:
+                flows = conntrack.parse_flows(link.dump(conntrack.GET, conntrack.list_request()))
+                requests = [conntrack.delete_request(flow) for flow in flows if stale.holds(flow)]
+                refused = link.send(conntrack.DELETE, 0, requests, _GONE)
             words = f"{len(refused)} entries could not be deleted: {refused[0].words}" if refused else ""
         except (ProxierError, OSError) as error:
             words = str(error)
@@ -139,7 +137,7 @@ def stale_between(pairs: Iterable[tuple[ServicePort | None, ServicePort | None]]
 
 def faces(port: ServicePort) -> frozenset[Face]:
     """Return what clients of a Service port may send to."""
-    addresses = [Face(address) for address in (port.cluster_ip, *port.external_ips)]
+    addresses = [Face(address) for address in (port.cluster_ip, *port.external_ips, *port.ingress_ips)]
     return frozenset([*addresses, Face("", port.node_port)] if port.node_port else addresses)
 
 

@@ -231,11 +231,12 @@ class UserspacePlane:
 
 def _faces_alike(one: ServicePort, other: ServicePort) -> bool:
     """Tell whether two versions of a Service port have the same rules: endpoints are not in them."""
-    return (one.cluster_ip, one.port, one.node_port, one.external_ips) == (
+    return (one.cluster_ip, one.port, one.node_port, one.external_ips, one.ingress_ips) == (
         other.cluster_ip,
         other.port,
         other.node_port,
         other.external_ips,
+        other.ingress_ips,
     )
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
@@ -267,6 +267,54 @@ def test_any_way_of_events_ends_where_a_fresh_list_of_the_rest_ends(
     assert state.ports == fresh.ports
 
 
+def test_a_load_balancers_addresses_and_sources_are_read() -> None:
+    state = ServiceState("node")
+    obj = service(
+        type="LoadBalancer",
+        externalTrafficPolicy="Local",
+        loadBalancerSourceRanges=[" 192.0.2.7/24 ", "2001:db8::/32", "0.0.0.0/0"],
+    )
+    ingress = [{"ip": "203.0.113.1"}, {"hostname": "lb.example"}, {"ip": "2001:db8::1"}, {"ip": "203.0.113.2"}]
+    state.apply_service("ADDED", obj | {"status": {"loadBalancer": {"ingress": ingress}}})
+    state.apply_slice("ADDED", slice_("10.244.0.1"))
+    state.take()
+    assert state.ports[KEY].ingress_ips == ("203.0.113.1", "203.0.113.2")
+    assert state.ports[KEY].source_ranges == ("192.0.2.0/24", "0.0.0.0/0")
+    assert state.ports[KEY].local_only
+    assert len(state.ports[KEY].endpoints) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "chosen"),
+    [
+        ("2001:db8::1", "10.96.0.1", "10.96.0.1"),
+        ("10.96.0.1", "2001:db8::1", "10.96.0.1"),
+        ("2001:db8::1", None, None),
+        ("None", "None", None),
+    ],
+)
+def test_the_ipv4_cluster_ip_is_taken_wherever_it_stands(first: str, second: str | None, chosen: str | None) -> None:
+    state = ServiceState("node")
+    state.apply_service("ADDED", service(clusterIP=first, clusterIPs=[first, *([second] if second else [])]))
+    state.take()
+    assert [port.cluster_ip for port in state.ports.values()] == ([chosen] if chosen else [])
+
+
+def test_what_is_not_served_is_told_with_the_first_service_that_asks_for_it() -> None:
+    state = ServiceState("node")
+    state.apply_service("ADDED", service("a", internalTrafficPolicy="Cluster"))
+    assert state.take_notes() == []
+    more = [{"name": "http", "port": 80}, {"name": "s", "port": 81, "protocol": "SCTP"}]
+    for name in ("b", "c"):
+        spec = {"healthCheckNodePort": 30000, "internalTrafficPolicy": "Local", "ports": more}
+        state.apply_service("ADDED", service(name, **spec))
+    assert state.take_notes() == [
+        "Service ns/b: spec.healthCheckNodePort: nothing answers there (said once for all Services)",
+        "Service ns/b: spec.internalTrafficPolicy: Local is taken for Cluster (said once for all Services)",
+        "Service ns/b: spec.ports.protocol: SCTP is not carried (said once for all Services)",
+    ]
+
+
 BAD_SERVICES = [
     ({"clusterIP": "10.96.0.300"}, "spec.clusterIP: expected an IPv4 address, got '10.96.0.300'"),
     ({"clusterIP": "10.96.1"}, "spec.clusterIP: expected an IPv4 address, got '10.96.1'"),
@@ -277,6 +325,10 @@ BAD_SERVICES = [
     (
         {"type": "NodePort", "ports": [{"port": 80, "nodePort": "30080"}]},
         "spec.ports.nodePort: expected a number from 1 to 65535, got '30080'",
+    ),
+    (
+        {"loadBalancerSourceRanges": ["192.0.2.0/33"]},
+        "spec.loadBalancerSourceRanges: expected a range of addresses, got '192.0.2.0/33'",
     ),
     ({"ports": "80"}, "spec.ports: expected a list of objects"),
     (
@@ -387,5 +439,9 @@ def test_whatever_one_value_becomes_only_sound_ports_come_out(data: st.DataObjec
         assert all(isinstance(word, str) for word in key)
         for address in (port.cluster_ip, *port.external_ips, *(end.ip for end in port.endpoints)):
             assert str(IPv4Address(address)) == address
+        for address in port.ingress_ips:
+            assert str(IPv4Address(address)) == address
+        for source in port.source_ranges:
+            assert str(IPv4Network(source)) == source
         assert 0 < port.port < 65_536
         assert 0 <= port.node_port < 65_536

@@ -6,7 +6,7 @@ import itertools
 import logging
 import struct
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from pyroute2.netlink.nfnetlink.nfctsocket import nfct_msg
@@ -170,6 +170,12 @@ class FakeLink:
         self.entries, self.refused = entries, list(refused)
         self.sent: list[Sequence[bytes]] = []
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sent.append([b"closed"])
+
     def dump(self, kind: int, payload: bytes) -> Iterator[bytes]:
         assert (kind, payload) == (0x101, conntrack.list_request())
         yield from self.entries
@@ -185,7 +191,7 @@ def test_only_stale_entries_are_deleted(monkeypatch: pytest.MonkeyPatch, caplog:
     monkeypatch.setattr(udp_flows, "Netlink", lambda protocol: link)
     KernelConnections().drop(Stale(frozenset({Face("", 54)}), frozenset({(Face("", 30053), "10.244.0.1")})))
     flows = list(conntrack.parse_flows(link.entries))
-    assert link.sent == [[conntrack.delete_request(flow) for flow in flows[1:]]]
+    assert link.sent == [[conntrack.delete_request(flow) for flow in flows[1:]], [b"closed"]]
     assert caplog.records == []
 
 
