@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ruamel.yaml import YAML
 
+from proxybench.lab.abilities import netns_ability
+from proxybench.lab.base import Ability
+from proxybench.model import LabKind, Mode
 from proxybench.proxiers.leftovers import IptablesReading
 from proxybench.proxiers.reference import iptables_save
 from proxybench.proxiers.reference.config import LoopConfig, dump
@@ -342,6 +345,11 @@ def test_a_load_balancer_comes_as_it_is_written_and_goes(api: Api, loop: Loop) -
     until(lambda: "KUBE-FW-" not in save(), loop.log)
     assert loop.stop() == 0, loop.log.read_text()
     assert IptablesReading(IPTABLES).parse(save()) == frozenset()
+
+
+@pytest.mark.parametrize("mode", [Mode.IPTABLES, Mode.USERSPACE])
+def test_the_lab_finds_this_kernel_able(mode: Mode) -> None:
+    assert netns_ability(mode) == Ability(LabKind.NETNS, mode, able=True)
 
 
 def test_rules_removed_behind_its_back_come_back(api: Api, loop: Loop) -> None:

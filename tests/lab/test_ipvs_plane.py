@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxybench.lab.abilities import netns_ability
+from proxybench.lab.base import Ability
+from proxybench.model import LabKind, Mode
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -271,3 +275,8 @@ def test_a_udp_client_that_keeps_its_socket_follows_its_service(namespace: str) 
         "[('10.96.0.1', 53, '10.244.0.1')]",
         "[]",
     ]
+
+
+@pytest.mark.usefixtures("namespace")  # which skips where there is no IPVS
+def test_the_lab_finds_this_kernel_able() -> None:
+    assert netns_ability(Mode.IPVS) == Ability(LabKind.NETNS, Mode.IPVS, able=True)
