@@ -37,10 +37,11 @@ def name_of(obj: object) -> ServiceName:
     meta = obj.get("metadata") if isinstance(obj, dict) else None
     if not isinstance(meta, dict):
         raise UnreadableError("metadata: expected an object")
-    for field in ("namespace", "name"):
-        if not isinstance(meta.get(field), str):
-            raise UnreadableError(f"metadata.{field}: expected a name, got {meta.get(field)!r}")
-    return meta["namespace"], meta["name"]
+    namespace, name = meta.get("namespace"), meta.get("name")
+    if isinstance(namespace, str) and isinstance(name, str):
+        return namespace, name
+    field, value = ("name", name) if isinstance(namespace, str) else ("namespace", namespace)
+    raise UnreadableError(f"metadata.{field}: expected a name, got {value!r}")
 
 
 def parse_service(name: ServiceName, obj: Mapping[str, Any]) -> tuple[ServicePort, ...]:
@@ -56,18 +57,17 @@ def parse_service(name: ServiceName, obj: Mapping[str, Any]) -> tuple[ServicePor
     if not cluster_ip:
         return ()
     outside = kind in {"NodePort", "LoadBalancer"}
-    external_ips = tuple(_ipv4_of("spec.externalIPs", spec.get("externalIPs")))
+    namespace, own_name = _word("metadata.namespace", name[0]), _word("metadata.name", name[1])
+    external_ips = _ipv4_of("spec.externalIPs", spec.get("externalIPs"))
     affinity = _affinity(spec)
     ingress = (obj.get("status") or {}).get("loadBalancer") or {}
-    ingress_ips = tuple(
-        _ipv4_of("status.loadBalancer.ingress.ip", [item.get("ip") for item in ingress.get("ingress") or ()])
-    )
-    ranges = tuple(_ranges(spec.get("loadBalancerSourceRanges")))
+    ingress_ips = _ipv4_of("status.loadBalancer.ingress.ip", [item.get("ip") for item in ingress.get("ingress") or ()])
+    ranges = _ranges(spec.get("loadBalancerSourceRanges"))
     return tuple(
         ServicePort(
             key=ServicePortKey(
-                _word("metadata.namespace", name[0]),
-                _word("metadata.name", name[1]),
+                namespace,
+                own_name,
                 _word("spec.ports.name", port.get("name") or ""),
                 PROTOCOLS[port.get("protocol") or "TCP"],
             ),
@@ -92,7 +92,7 @@ def not_done(spec: Mapping[str, Any]) -> Iterator[str]:
         yield "spec.healthCheckNodePort: nothing answers there"
     if spec.get("internalTrafficPolicy") == "Local":
         yield "spec.internalTrafficPolicy: Local is taken for Cluster"
-    if any(port.get("protocol") == "SCTP" for port in _objects("spec.ports", spec.get("ports"))):
+    if "SCTP" in [port.get("protocol") for port in spec["ports"]]:
         yield "spec.ports.protocol: SCTP is not carried"
 
 
@@ -119,10 +119,9 @@ def _cluster_ip(spec: Object) -> str:
     first = spec.get("clusterIP") or "None"
     if first == "None":
         return ""
-    for field, address in (("clusterIP", first), *(("clusterIPs", item) for item in spec.get("clusterIPs") or ())):
-        if ":" not in str(address):
-            return _ipv4(f"spec.{field}", address)
-    return ""
+    if ":" not in str(first):
+        return _ipv4("spec.clusterIP", first)
+    return next(iter(_ipv4_of("spec.clusterIPs", spec.get("clusterIPs"))), "")
 
 
 def _affinity(spec: Object) -> int:
@@ -143,25 +142,29 @@ def _objects(field: str, value: object) -> list[Object]:
     return value
 
 
-def _ipv4_of(field: str, values: object) -> Iterator[str]:
-    """Yield the IPv4 addresses of a list, which may be absent; those of version 6 are another proxy's.
+def _ipv4_of(field: str, values: object) -> tuple[str, ...]:
+    """Return the IPv4 addresses of a list, which may be absent; those of version 6 are another proxy's.
 
     A load balancer with a name instead of an address has an ingress without one.
     """
-    for value in values if isinstance(values, list) else ():
-        if value and ":" not in str(value):
-            yield _ipv4(field, value)
+    if not values or not isinstance(values, list):
+        return ()
+    return tuple([_ipv4(field, value) for value in values if value and ":" not in str(value)])
 
 
-def _ranges(values: object) -> Iterator[str]:
-    """Yield the IPv4 ranges of loadBalancerSourceRanges, spelled as the kernel spells them."""
-    for value in values if isinstance(values, list) else ():
+def _ranges(values: object) -> tuple[str, ...]:
+    """Return the IPv4 ranges of loadBalancerSourceRanges, spelled as the kernel spells them."""
+    if not values or not isinstance(values, list):
+        return ()
+    found = []
+    for value in values:
         if ":" not in str(value):
             try:
-                yield canonical(str(value))
+                found.append(canonical(str(value)))
             except ValueError:
                 words = f"spec.loadBalancerSourceRanges: expected a range of addresses, got {value!r}"
                 raise UnreadableError(words) from None
+    return tuple(found)
 
 
 def _ipv4(field: str, value: object) -> str:

@@ -113,8 +113,9 @@ class ServiceState:
 
     def replace_services(self, items: Iterable[Mapping[str, Any]]) -> bool:
         """Take in a whole list: what is not in it is gone. New Services stand in order of creation."""
-        ordered = sorted((item for _, item in self._named("Service", items)), key=_creation)
-        listed = {name_of(item) for item in ordered}
+        named = list(self._named("Service", items))
+        listed = {name for name, _ in named}
+        ordered = sorted([item for _, item in named], key=_creation)
         changed = False
         for namespace, name in [known for known in self._services if known not in listed]:
             changed |= self.apply_service(DELETED, {"metadata": {"namespace": namespace, "name": name}})
