@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxybench.errors import ProxierError
+from proxybench.proxiers.reference import userspace_rules
 from proxybench.proxiers.reference.config import LoopConfig
+from proxybench.proxiers.reference.fixed_tables import missing_base, removal
+from proxybench.proxiers.reference.iptables_found import base_input, find, missing_jumps
 from proxybench.proxiers.reference.iptables_plane import IptablesPlane
-from proxybench.proxiers.reference.iptables_rules import build_block, chain_name
+from proxybench.proxiers.reference.iptables_rules import JUMPS, build_block, chain_name
 from proxybench.proxiers.reference.iptables_save import Rule, Table, parse
 from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePortKey, SyncSplit
 from proxybench.proxiers.reference.sysctl import Sysctls
@@ -382,3 +385,17 @@ def test_chain_names_are_the_standard_base32_of_the_digest(name: str, endpoint: 
     key = ServicePortKey("ns", name, "", "udp")
     standard = b32encode(sha256(f"ns/{name}udp{endpoint}".encode()).digest())[:16]
     assert chain_name(b"KUBE-SEP-", key, endpoint) == b"KUBE-SEP-" + standard
+
+
+FOREIGN = b'-A OUTPUT -m comment --comment "caf\xe9" -j ACCEPT\n-A OUTPUT --odd option -j ACCEPT\n'
+
+
+def test_rules_of_others_need_not_be_understood() -> None:
+    found = find(b"*nat\n:OUTPUT ACCEPT [0:0]\n:KUBE-PORTALS-HOST - [0:0]\n" + FOREIGN + b"COMMIT\n")
+    assert missing_jumps(found, b"nat") == list(JUMPS[b"nat"])
+    assert base_input(found).count(b"-I ") == sum(map(len, JUMPS.values()))
+    assert removal((userspace_rules.NAT,), found) == (
+        b"*nat\n:KUBE-PORTALS-HOST - [0:0]\n-X KUBE-PORTALS-HOST\nCOMMIT\n"
+    )
+    lines = missing_base(userspace_rules.NAT, found[b"nat"])
+    assert (lines.count(b"-I "), lines.count(b"-A ")) == (2, 2)
