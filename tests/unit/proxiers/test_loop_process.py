@@ -37,6 +37,12 @@ def test_a_configuration_is_read_as_it_was_written(tmp_path: Path) -> None:
         ({"mode": "magic"}, "mode: expected one of iptables, ipvs, userspace, nftables, got magic"),
         ({"more": 1, "extra": 2}, "unknown key: extra, more"),
         ({"node_ips": "10.1.0.1"}, "node_ips: expected a list of strings"),
+        ({"node_ips": ["10.1.0.1", "node1"]}, "node_ips: expected IPv4 addresses, got 'node1'"),
+        ({"node_ips": ["10.1\0"]}, "node_ips: expected IPv4 addresses, got '10.1\\x00'"),
+        (
+            {"mode": "userspace", "node_ips": []},
+            "node_ips: userspace mode needs the address to which the node's own traffic is sent",
+        ),
         ({"sync_period": "30"}, "sync_period: expected float"),
         ({"metrics_port": True}, "metrics_port: expected int"),
         (
