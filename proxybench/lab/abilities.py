@@ -45,7 +45,8 @@ def netns_ability(mode: Mode) -> Ability:
     missing = _missing({IPTABLES: "iptables", "ip": "iproute2", "unshare": "util-linux"})
     if missing:
         return Ability(LabKind.NETNS, mode, able=False, reason=missing[0], mend=missing[1])
-    trial = _try(f"exec {shlex.quote(sys.executable)} -m {_TRIAL} {mode} {IPTABLES}")
+    # Without a single address, IPVS takes no real server.
+    trial = _try(f"ip link set lo up && exec {shlex.quote(sys.executable)} -m {_TRIAL} {mode} {IPTABLES}")
     if trial.code == 0:
         return Ability(LabKind.NETNS, mode, able=True)
     reason = f"a trial of {mode} mode failed{f': {trial.said}' if trial.said else ''}"
