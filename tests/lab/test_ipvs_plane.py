@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxybench.lab.abilities import netns_ability
-from proxybench.lab.base import Ability
-from proxybench.model import LabKind, Mode
+from proxybench.model import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -198,6 +197,29 @@ def test_refusals_name_the_object(namespace: str) -> None:
     assert out == "IPVS tcp/10.96.0.1:80: No such file or directory\n"
 
 
+def test_each_refusal_in_a_batch_is_counted(namespace: str) -> None:
+    out = run(
+        namespace,
+        """
+        from proxybench.errors import ProxierError
+        from proxybench.proxiers.reference.ipvs_plan import Changes, Member, RealServer, ServerId
+        def refused(**changes):
+            try:
+                plane._kernel.apply(Changes(**changes))
+            except ProxierError as error:
+                print(error)
+        plane.sync({}, None)
+        refused(members_added=(Member("KUBE-LOAD-BALANCER-SOURCE-CIDR", "tcp", "10.96.0.1", 80, "0.0.0.0/0"),))
+        real = RealServer("10.244.0.1", 80)
+        refused(reals_added=tuple((ServerId("tcp", "10.96.0.1", number), real) for number in range(1, 2001)))
+        """,
+    )
+    assert out.splitlines() == [
+        "members of set KUBE-LOAD-BALANCER-SOURCE-CIDR: the range has a prefix that this kind of set does not take",
+        "IPVS tcp/10.96.0.1:1 -> 10.244.0.1:80: No such process (and 1999 more)",
+    ]
+
+
 def test_connections_reach_the_endpoints_in_turn(namespace: str) -> None:
     out = run(
         namespace,
@@ -240,7 +262,7 @@ def test_a_udp_client_that_keeps_its_socket_follows_its_service(namespace: str) 
         for number in (1, 2):
             threading.Thread(target=serve, args=(f"10.244.0.{number}",), daemon=True).start()
         client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        client.settimeout(2)
+        client.settimeout(0.5)
         def ask():
             for _ in range(3):  # IPVS drops the datagram by which it notices that the real server is gone
                 client.send(b"?")
@@ -279,4 +301,5 @@ def test_a_udp_client_that_keeps_its_socket_follows_its_service(namespace: str) 
 
 @pytest.mark.usefixtures("namespace")  # which skips where there is no IPVS
 def test_the_lab_finds_this_kernel_able() -> None:
-    assert netns_ability(Mode.IPVS) == Ability(LabKind.NETNS, Mode.IPVS, able=True)
+    found = netns_ability(Mode.IPVS)
+    assert (found.reason, found.able) == ("", True)

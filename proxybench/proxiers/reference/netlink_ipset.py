@@ -36,6 +36,7 @@ ERRORS = {
     4099: "too many sets",
     4100: "set is in use",
     4102: "a set of that name has another type",
+    4104: "the range has a prefix that this kind of set does not take",
     4352: "set is full",
 }
 _PROTOCOL = 6
