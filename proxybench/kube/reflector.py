@@ -51,8 +51,8 @@ class Reflector:
 
     ``path`` is a collection ("/api/v1/services"), ``label_selector`` narrows it. ``on_list`` is called with all
     objects at the start and whenever the history was lost (410, or a broken connection); ``on_event`` with ADDED,
-    MODIFIED or DELETED and the object. Both are called in the reflector's thread and must not raise.
-    Failures are logged and tried again as ``patience`` says.
+    MODIFIED or DELETED and the object. Both are called in the reflector's thread and should not raise.
+    Failures, foreseen or not, are logged and tried again as ``patience`` says.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Reflector:
         patience: Patience = _PATIENCE,
     ) -> None:
         """Prepare; ``start`` begins."""
+        self.path = path
         self._url = urlsplit(url)
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
-        self._path = path
         self._on_list = on_list
         self._on_event = on_event
         self._selector = {"labelSelector": label_selector} if label_selector else {}
@@ -80,6 +80,11 @@ class Reflector:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, name=f"reflector {path}", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs: from ``start`` to ``stop``."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Begin with the first list."""
@@ -111,11 +116,19 @@ class Reflector:
             except (OSError, http.client.HTTPException, ApiError, orjson.JSONDecodeError) as error:
                 if self._stopped.is_set():
                     return
-                _LOG.warning("%s: %s; listing again in %g s", self._path, str(error) or type(error).__name__, wait)
-                self._stopped.wait(wait)
-                wait = min(2 * wait, self._patience.longest_wait)
+                _LOG.warning("%s: %s; listing again in %g s", self.path, str(error) or type(error).__name__, wait)
+                wait = self._pause(wait)
+            except Exception:  # noqa: BLE001 - logged and tried again
+                # An answer that no API server gives, or a mistake of ours; a thread that ends is missed by nobody.
+                _LOG.exception("%s: unexpected; listing again in %g s", self.path, wait)
+                wait = self._pause(wait)
             finally:
                 self._release(connection)
+
+    def _pause(self, wait: float) -> float:
+        """Wait, and return for how long to wait the next time."""
+        self._stopped.wait(wait)
+        return min(2 * wait, self._patience.longest_wait)
 
     def _connect(self) -> http.client.HTTPConnection:
         host, port = self._url.hostname or "", self._url.port
@@ -141,7 +154,7 @@ class Reflector:
             connection.close()
 
     def _get(self, connection: http.client.HTTPConnection, query: dict[str, str]) -> http.client.HTTPResponse:
-        connection.request("GET", f"{self._path}?{urlencode(query | self._selector)}", headers=self._headers)
+        connection.request("GET", f"{self.path}?{urlencode(query | self._selector)}", headers=self._headers)
         response = connection.getresponse()
         if response.status == _OK:
             return response
@@ -154,6 +167,8 @@ class Reflector:
         query = {"limit": str(_PAGE), "resourceVersion": "0"}
         while True:
             page = orjson.loads(self._get(connection, query).read())
+            if not isinstance(page, dict) or not {"items", "metadata"} <= page.keys():
+                raise ApiError("the answer is no list: it lacks items or metadata")
             objects += page["items"] or ()
             token = page["metadata"].get("continue")
             if not token:

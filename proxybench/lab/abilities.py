@@ -1,34 +1,28 @@
-"""What this machine can do: each mode in each kind of lab, tried for real in a scratch namespace, never guessed."""
+"""What this machine can do: each mode in each kind of lab, tried for real in a scratch namespace, never guessed.
+
+The trial is the mode's own data plane: it sets up and programs Services that need all that it knows (see
+``proxiers.reference.trial``), so what it accepts is what a run will ask of the kernel.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import proxybench
 from proxybench.lab import artifacts, qemu
 from proxybench.lab.base import Ability
 from proxybench.lab.node_script import IPTABLES
 from proxybench.model import LabKind, Mode
 
 _LIMIT = 20.0
+_TRIAL = "proxybench.proxiers.reference.trial"
 MODES = (Mode.IPTABLES, Mode.IPVS, Mode.USERSPACE)
-
-# Each does the one thing that the mode cannot do without; exit code 0 says that the kernel can.
-_NAT = "-t nat -A PREROUTING -p tcp -m comment --comment x -m statistic --mode random --probability 0.5"
-_TRIALS = {
-    Mode.IPTABLES: f"{IPTABLES} iptables {_NAT} -j DNAT --to-destination 127.0.0.1:1 && "
-    f"{IPTABLES} iptables -t nat -A POSTROUTING -j MASQUERADE",
-    Mode.USERSPACE: f"{IPTABLES} iptables {_NAT} -j REDIRECT --to-ports 1",
-    Mode.IPVS: "ip link add proxybench0 type dummy && { modprobe -q ip_vs 2>/dev/null; test -e /proc/net/ip_vs; }",
-}
-_LACKS = {
-    Mode.IPTABLES: "this kernel refused a legacy iptables DNAT rule",
-    Mode.USERSPACE: "this kernel refused a legacy iptables REDIRECT rule",
-    Mode.IPVS: "this kernel has no IPVS or no dummy device",
-}
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ class Trial:
 
 
 def examine() -> list[Ability]:
-    """Return, for each kind of lab and each mode, whether it can run here; takes a second or two."""
+    """Return, for each kind of lab and each mode, whether it can run here; takes a few seconds."""
     return [*(netns_ability(mode) for mode in MODES), *(vm_ability(mode) for mode in MODES)]
 
 
@@ -51,10 +45,11 @@ def netns_ability(mode: Mode) -> Ability:
     missing = _missing({IPTABLES: "iptables", "ip": "iproute2", "unshare": "util-linux"})
     if missing:
         return Ability(LabKind.NETNS, mode, able=False, reason=missing[0], mend=missing[1])
-    trial = _try(_TRIALS[mode])
+    # Without a single address, IPVS takes no real server.
+    trial = _try(f"ip link set lo up && exec {shlex.quote(sys.executable)} -m {_TRIAL} {mode} {IPTABLES}")
     if trial.code == 0:
         return Ability(LabKind.NETNS, mode, able=True)
-    reason = f"{_LACKS[mode]}{f' ({trial.said})' if trial.said else ''}"
+    reason = f"a trial of {mode} mode failed{f': {trial.said}' if trial.said else ''}"
     return Ability(LabKind.NETNS, mode, able=False, reason=reason, mend="use target.lab.kind: vm")
 
 
@@ -84,9 +79,17 @@ def _missing(programs: dict[str, str]) -> tuple[str, str] | None:
 
 def _try(script: str) -> Trial:
     argv = ["unshare", "--net", "--mount", "sh", "-c", f"mount -t tmpfs run /run; PATH=$PATH:/usr/sbin:/sbin; {script}"]
+    env = {**os.environ, "PYTHONPATH": str(Path(proxybench.__file__).parents[1])}
     try:
         done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=_LIMIT, check=False, cwd=Path("/"), stdin=subprocess.DEVNULL
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=_LIMIT,
+            check=False,
+            cwd=Path("/"),
+            stdin=subprocess.DEVNULL,
+            env=env,
         )
     except subprocess.TimeoutExpired:
         return Trial(124, f"no answer in {_LIMIT:.0f} s")

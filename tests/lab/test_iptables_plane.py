@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ruamel.yaml import YAML
 
+from proxybench.lab.abilities import netns_ability
+from proxybench.lab.base import Ability
+from proxybench.model import LabKind, Mode
 from proxybench.proxiers.leftovers import IptablesReading
 from proxybench.proxiers.reference import iptables_save
 from proxybench.proxiers.reference.config import LoopConfig, dump
@@ -238,6 +241,115 @@ def test_the_kernel_holds_what_kube_proxy_programmed_for_the_golden_objects(api:
 
     for table in golden:
         until(lambda table=table: equal(table), loop.log)  # type: ignore[misc] # mypy cannot infer a default's lambda
+
+
+# A UDP client keeps its socket while its Service changes; every step says what answers it. Endpoints say who they are.
+KEPT_SOCKET = """
+import socket, subprocess, sys, threading
+from dataclasses import replace
+from proxybench.proxiers.reference.config import LoopConfig
+from proxybench.proxiers.reference.iptables_plane import IptablesPlane
+from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePortKey
+from proxybench.proxiers.reference.tools import SubprocessRunner
+for command in (
+    "addr add 198.18.77.1/32 dev lo", "route add local 10.244.0.0/16 dev lo", "route add default dev lo",
+):
+    subprocess.run(["ip", *command.split()], check=True)
+def serve(address):
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind((address, 5353))
+    while True:
+        _, peer = server.recvfrom(100)
+        server.sendto(address.encode(), peer)
+for number in (1, 2):
+    threading.Thread(target=serve, args=(f"10.244.0.{number}",), daemon=True).start()
+config = LoopConfig("iptables", "node", ("198.18.77.1",), "", "", "", 0, 30, sys.argv[1], "/")
+plane = IptablesPlane(SubprocessRunner(), config)
+plane.setup()
+def program(*ends, **fields):
+    ends = tuple(Endpoint(f"10.244.0.{end}", 5353, True) for end in ends)
+    port = ServicePort(ServicePortKey("ns", "dns", "dns", "udp"), "10.96.0.10", 53, ends, **fields)
+    return plane.sync({port.key: port}, {port.key}).kernel_ns
+def client(address, number):
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.settimeout(0.5)
+    made.connect((address, number))
+    return made
+def ask(kept):
+    try:
+        kept.send(b"?")
+        return kept.recv(100).decode()
+    except OSError as error:
+        return type(error).__name__
+plane.sync({}, None)
+vip, node = client("10.96.0.10", 53), client("198.18.77.1", 30053)
+print("no Service:", ask(vip), ask(node))
+for ends in ((1,), (2,), (1, 2), (1,), (), (2,)):
+    spent = program(*ends, node_port=30053)
+    print(ends, ask(vip), ask(node), spent > 0)
+plane.sync({}, None)
+print("no Service:", ask(vip), ask(node))
+print(plane.sync({}, set()).kernel_ns)
+plane.cleanup()
+"""
+
+
+@pytest.fixture
+def bare() -> Iterator[None]:
+    subprocess.run(["ip", "netns", "add", NAMESPACE], check=True)
+    try:
+        subprocess.run(["ip", "-n", NAMESPACE, "link", "set", "lo", "up"], check=True)
+        yield
+    finally:
+        subprocess.run(["ip", "netns", "delete", NAMESPACE], check=True)
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_udp_client_that_keeps_its_socket_follows_its_service() -> None:
+    done = subprocess.run(
+        inside(sys.executable, "-c", KEPT_SOCKET, IPTABLES), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    first, second, refused = "10.244.0.1", "10.244.0.2", "ConnectionRefusedError"
+    assert done.stdout.splitlines() == [
+        f"no Service: TimeoutError {refused}",  # the kernel remembers both, as they are: no address is translated
+        f"(1,) {first} {first} True",
+        f"(2,) {second} {second} True",
+        f"(1, 2) {second} {second} False",
+        f"(1,) {first} {first} True",
+        f"() PermissionError {refused} True",  # rejected on its way out
+        f"(2,) {second} {second} True",
+        f"no Service: TimeoutError {refused}",
+        "0",
+    ]
+
+
+def test_a_load_balancer_comes_as_it_is_written_and_goes(api: Api, loop: Loop) -> None:
+    balanced, ends = service(0)
+    balanced["spec"] |= {"type": "LoadBalancer", "loadBalancerSourceRanges": ["192.0.2.7/24", "10.1.0.0/16"]}
+    balanced["status"] = {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}
+    api.do("create", [balanced, ends])
+    until(lambda: "KUBE-FW-" in save(), loop.log)
+    chain = next(name for name in saved()["nat"].own_chains if name.startswith("KUBE-FW-"))
+    service_chain = chain.replace("FW", "SVC")
+    note = '-m comment --comment "bench/s000:http loadbalancer IP"'
+    assert [line for line in save().splitlines() if chain in line and line.startswith("-A")] == [
+        f"-A {chain} {note} -j KUBE-MARK-MASQ",
+        f"-A {chain} -s 192.0.2.0/24 {note} -j {service_chain}",
+        f"-A {chain} -s 10.1.0.0/16 {note} -j {service_chain}",
+        f"-A {chain} -s 203.0.113.1/32 {note} -j {service_chain}",
+        f"-A {chain} {note} -j KUBE-MARK-DROP",
+        f"-A KUBE-SERVICES -d 203.0.113.1/32 -p tcp {note} -m tcp --dport 80 -j {chain}",
+    ]
+    api.do("delete", [("Service", "s000")])
+    until(lambda: "KUBE-FW-" not in save(), loop.log)
+    assert loop.stop() == 0, loop.log.read_text()
+    assert IptablesReading(IPTABLES).parse(save()) == frozenset()
+
+
+@pytest.mark.parametrize("mode", [Mode.IPTABLES, Mode.USERSPACE])
+def test_the_lab_finds_this_kernel_able(mode: Mode) -> None:
+    assert netns_ability(mode) == Ability(LabKind.NETNS, mode, able=True)
 
 
 def test_rules_removed_behind_its_back_come_back(api: Api, loop: Loop) -> None:

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxybench.lab.abilities import netns_ability
+from proxybench.model import Mode
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -143,6 +146,40 @@ def test_a_full_sync_mends_what_others_broke_and_then_finds_nothing_to_do(namesp
     assert "KUBE-SERVICES" in prerouting
 
 
+def test_load_balancers_are_programmed_and_read_back_as_they_were(namespace: str) -> None:
+    out = run(
+        namespace,
+        """
+        import subprocess
+        from proxybench.proxiers.reference.ipvs_plan import Changes, diff
+        fields = {"ingress_ips": ("203.0.113.1",), "source_ranges": ("192.0.2.0/24", "198.18.0.0/15", "0.0.0.0/0")}
+        wanted = ports(port(0, **fields), port(1, ingress_ips=("203.0.113.2",), local_only=True))
+        plane.sync(wanted, None)
+        print(diff(plane._kernel.held(), plane._plan.state) == Changes())
+        save = subprocess.run(["ipset", "save"], capture_output=True, text=True, check=True).stdout
+        print(*sorted(line for line in save.splitlines() if line.startswith("add KUBE-LOAD")), sep="\\n")
+        print(subprocess.run(["ipvsadm", "-Sn"], capture_output=True, text=True, check=True).stdout.count("203.0.113"))
+        plane.sync({}, set(wanted))
+        print(diff(plane._kernel.held(), plane._plan.state) == Changes())
+        """,
+    )
+    assert out.splitlines() == [
+        "True",
+        "add KUBE-LOAD-BALANCER 203.0.113.1,tcp:80",
+        "add KUBE-LOAD-BALANCER 203.0.113.2,tcp:80",
+        "add KUBE-LOAD-BALANCER-FW 203.0.113.1,tcp:80",
+        "add KUBE-LOAD-BALANCER-LOCAL 203.0.113.2,tcp:80",
+        "add KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:80,0.0.0.0/1",
+        "add KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:80,128.0.0.0/1",
+        "add KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:80,192.0.2.0/24",
+        "add KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.1,tcp:80,198.18.0.0/15",
+        "add KUBE-LOAD-BALANCER-SOURCE-IP 203.0.113.1,tcp:80,203.0.113.1",
+        "6",
+        "True",
+    ]
+    assert left(namespace) == []
+
+
 def test_refusals_name_the_object(namespace: str) -> None:
     out = run(
         namespace,
@@ -158,6 +195,29 @@ def test_refusals_name_the_object(namespace: str) -> None:
         """,
     )
     assert out == "IPVS tcp/10.96.0.1:80: No such file or directory\n"
+
+
+def test_each_refusal_in_a_batch_is_counted(namespace: str) -> None:
+    out = run(
+        namespace,
+        """
+        from proxybench.errors import ProxierError
+        from proxybench.proxiers.reference.ipvs_plan import Changes, Member, RealServer, ServerId
+        def refused(**changes):
+            try:
+                plane._kernel.apply(Changes(**changes))
+            except ProxierError as error:
+                print(error)
+        plane.sync({}, None)
+        refused(members_added=(Member("KUBE-LOAD-BALANCER-SOURCE-CIDR", "tcp", "10.96.0.1", 80, "0.0.0.0/0"),))
+        real = RealServer("10.244.0.1", 80)
+        refused(reals_added=tuple((ServerId("tcp", "10.96.0.1", number), real) for number in range(1, 2001)))
+        """,
+    )
+    assert out.splitlines() == [
+        "members of set KUBE-LOAD-BALANCER-SOURCE-CIDR: the range has a prefix that this kind of set does not take",
+        "IPVS tcp/10.96.0.1:1 -> 10.244.0.1:80: No such process (and 1999 more)",
+    ]
 
 
 def test_connections_reach_the_endpoints_in_turn(namespace: str) -> None:
@@ -187,3 +247,59 @@ def test_connections_reach_the_endpoints_in_turn(namespace: str) -> None:
         "10.244.0.1 10.244.0.2",
         "10.244.0.9",
     ]
+
+
+def test_a_udp_client_that_keeps_its_socket_follows_its_service(namespace: str) -> None:
+    out = run(
+        namespace,
+        """
+        def serve(address):
+            server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            server.bind((address, 5353))
+            while True:
+                _, peer = server.recvfrom(100)
+                server.sendto(address.encode(), peer)
+        for number in (1, 2):
+            threading.Thread(target=serve, args=(f"10.244.0.{number}",), daemon=True).start()
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.settimeout(0.5)
+        def ask():
+            for _ in range(3):  # IPVS drops the datagram by which it notices that the real server is gone
+                client.send(b"?")
+                try:
+                    return client.recv(100).decode()
+                except TimeoutError:
+                    continue
+            return "silence"
+        key = ServicePortKey("ns", "dns", "dns", "udp")
+        plane.sync({}, None)
+        for ends in ((1,), (2,), (1, 2), (1,)):
+            dns = ServicePort(key, "10.96.0.1", 53, tuple(Endpoint(f"10.244.0.{end}", 5353, True) for end in ends))
+            plane.sync(ports(dns), {key})
+            if ends == (1,):
+                client.connect(("10.96.0.1", 53))  # only now is there a route
+            print(ends, ask())
+        from proxybench.proxiers.reference import netlink_conntrack as conntrack
+        from proxybench.proxiers.reference.netlink import NETLINK_NETFILTER, Netlink
+        def flows():
+            replies = Netlink(NETLINK_NETFILTER).dump(conntrack.GET, conntrack.list_request())
+            return [flow[:3] for flow in conntrack.parse_flows(replies) if flow.address == "10.96.0.1"]
+        print(flows())
+        plane.sync({}, {key})
+        print(flows())
+        """,
+    )
+    assert out.splitlines() == [
+        "(1,) 10.244.0.1",
+        "(2,) 10.244.0.2",
+        "(1, 2) 10.244.0.2",
+        "(1,) 10.244.0.1",
+        "[('10.96.0.1', 53, '10.244.0.1')]",
+        "[]",
+    ]
+
+
+@pytest.mark.usefixtures("namespace")  # which skips where there is no IPVS
+def test_the_lab_finds_this_kernel_able() -> None:
+    found = netns_ability(Mode.IPVS)
+    assert (found.reason, found.able) == ("", True)

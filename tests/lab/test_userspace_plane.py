@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.lab
 
 PROLOGUE = """
-import os, signal, socket, subprocess, threading, time
+import os, signal, socket, subprocess, sys, threading, time
 from dataclasses import replace
 from proxybench.proxiers.reference.config import LoopConfig
 from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePortKey
@@ -143,6 +144,71 @@ def test_a_full_sync_mends_what_others_broke(namespace: str) -> None:
         """,
     )
     assert out == "True 9 10.244.0.1\n"
+    assert left(namespace) == []
+
+
+def test_a_killed_relay_is_replaced_by_an_empty_sync(namespace: str) -> None:
+    out = run(
+        namespace,
+        """
+        import logging
+        logging.basicConfig(stream=sys.stdout, format="%(message)s")
+        wanted = ports(port(0), port(1, node_port=30080))
+        plane.sync(wanted, None)
+        killed = plane._relay.pid
+        os.kill(killed, signal.SIGKILL)
+        while not plane._relay.ended():
+            time.sleep(0.01)
+        plane.sync(wanted, set())
+        print(plane._relay.pid != killed, ask("10.96.0.1", 80), ask("198.18.77.1", 30080))
+        plane.sync(wanted, set())
+        """,
+    )
+    first, second = out.splitlines()
+    assert re.fullmatch(r"relay: process \d+ ended with -9; starting a new one", first)
+    assert second == "True 10.244.0.1 10.244.0.1"
+    assert left(namespace) == []
+
+
+def test_a_udp_client_that_keeps_its_socket_finds_the_relays_new_port(namespace: str) -> None:
+    out = run(
+        namespace,
+        """
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind(("0.0.0.0", 8080))
+        def echo():
+            while True:
+                data, peer = server.recvfrom(100)
+                server.sendto(data.upper(), peer)
+        threading.Thread(target=echo, daemon=True).start()
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.settimeout(0.5)
+        client.connect(("10.96.0.1", 80))
+        def say(word):
+            try:
+                client.send(word)
+                return client.recv(100)
+            except OSError as error:
+                return type(error).__name__
+        dns = port(0, "udp", endpoints=(Endpoint("10.244.0.1", 8080, True),))
+        plane.sync({}, None)
+        print(say(b"before"))
+        plane.sync(ports(dns), {dns.key})
+        print(say(b"come"))
+        plane.sync({}, {dns.key})
+        print(say(b"gone"))
+        plane.sync(ports(dns), {dns.key})
+        print(say(b"again"))
+        os.kill(plane._relay.pid, signal.SIGKILL)
+        while not plane._relay.ended():
+            time.sleep(0.01)
+        import logging
+        logging.disable()
+        plane.sync(ports(dns), set())
+        print(say(b"new relay"), plane.sync(ports(dns), set()).kernel_ns)
+        """,
+    )
+    assert out.splitlines() == ["TimeoutError", "b'COME'", "TimeoutError", "b'AGAIN'", "b'NEW RELAY' 0"]
     assert left(namespace) == []
 
 

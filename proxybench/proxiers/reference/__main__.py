@@ -18,7 +18,8 @@ from proxybench.errors import ProxybenchError, UsageError
 from proxybench.proxiers.reference import config as configs
 from proxybench.proxiers.reference.loop import ControlLoop
 from proxybench.proxiers.reference.metrics import CONTENT_TYPE, LoopMetrics
-from proxybench.proxiers.reference.state import HEADLESS_LABEL, PROXY_NAME_LABEL, ServiceState
+from proxybench.proxiers.reference.objects import HEADLESS_LABEL, PROXY_NAME_LABEL
+from proxybench.proxiers.reference.state import ServiceState
 from proxybench.proxiers.reference.tools import SubprocessRunner
 from proxybench.proxiers.reference.web import Answer, WebServer
 from proxybench.units import SystemClock
@@ -40,6 +41,16 @@ PLANES = {
 
 class Watcher(Protocol):
     """A thread that lists and watches one kind of object until it is stopped."""
+
+    @property
+    def path(self) -> str:
+        """The collection that it watches."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        ...
 
     def start(self) -> None:
         """Begin."""
@@ -75,11 +86,16 @@ def serve(config: LoopConfig) -> None:
     loop = ControlLoop(plane, state, config, clock, metrics, _say)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
-    closers: list[Callable[[], None]] = [plane.cleanup]
+    closers: list[Callable[[], None]] = []
+    watchers: list[Watcher] = []
     try:
         closers.append(WebServer(config.metrics_port, lambda path: _metrics(path, config, metrics)).close)
-        closers.append(WebServer(config.healthz_port, lambda path: _healthz(path, loop)).close)
-        for watcher in make_watchers(config, loop):
+        closers.append(WebServer(config.healthz_port, lambda path: _healthz(path, loop, watchers)).close)
+        # Not before the ports are ours: as long as they are another loop's, so are the tables. For the same reason
+        # they are held until all is removed.
+        closers.append(plane.cleanup)
+        watchers += make_watchers(config, loop)
+        for watcher in watchers:
             watcher.start()
             closers.append(watcher.stop)
         plane.setup()
@@ -122,10 +138,15 @@ def _metrics(path: str, config: LoopConfig, metrics: LoopMetrics) -> Answer:
     return Answer(404, b"not here\n")
 
 
-def _healthz(path: str, loop: ControlLoop) -> Answer:
+def _healthz(path: str, loop: ControlLoop, watchers: Sequence[Watcher]) -> Answer:
     if path != "/healthz":
         return Answer(404, b"not here\n")
-    return Answer(200, b"ok\n") if loop.healthy() else Answer(503, b"no sync succeeded recently\n")
+    if not loop.healthy():
+        return Answer(503, b"no sync succeeded recently\n")
+    for watcher in watchers:
+        if not watcher.alive:
+            return Answer(503, f"nothing watches {watcher.path}\n".encode())
+    return Answer(200, b"ok\n")
 
 
 def _say(line: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from socket import AF_INET, inet_pton
 
 from proxybench.errors import UsageError
 
@@ -70,7 +71,19 @@ def parse(data: object) -> LoopConfig:
         raise UsageError(f"mode: expected one of {', '.join(MODES)}, got {data['mode']}")
     if data["min_sync_period"] < 0 or data["sync_period"] <= 0:
         raise UsageError("periods: min_sync_period must not be negative, sync_period must be positive")
+    _check_node_ips(data["mode"], data["node_ips"])
     return LoopConfig(**{**data, "node_ips": tuple(data["node_ips"])})
+
+
+def _check_node_ips(mode: str, addresses: list[str]) -> None:
+    """Refuse what a data plane would fail for in its first sync: it writes them in four bytes, or into a rule."""
+    for address in addresses:
+        try:
+            inet_pton(AF_INET, address)
+        except (OSError, ValueError):
+            raise UsageError(f"node_ips: expected IPv4 addresses, got {address!r}") from None
+    if mode == "userspace" and not addresses:
+        raise UsageError("node_ips: userspace mode needs the address to which the node's own traffic is sent")
 
 
 def _check_type(name: str, value: object, wanted: str) -> None:

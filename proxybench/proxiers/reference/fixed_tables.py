@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxybench.proxiers.reference.iptables_found import NOTHING
-from proxybench.proxiers.reference.iptables_save import parse_rule
+from proxybench.proxiers.reference.iptables_found import NOTHING, read_jump
 from proxybench.proxiers.reference.tools import check
 
 if TYPE_CHECKING:
@@ -36,10 +35,10 @@ class FixedTable:
 
 def missing_base(table: FixedTable, found: FoundTable) -> bytes:
     """Return the lines that make the missing chains and jumps; without the table's frame."""
-    there = {parse_rule(f"-A {rule.decode()}") for rule in found.foreign}
+    there = {read_jump(rule) for rule in found.foreign}
     lines = [b":%b - [0:0]\n" % name for name in (*table.chains, *table.shared) if name not in found.chains]
-    lines += [b"-I %b\n" % jump for jump in reversed(table.jumps) if _rule(jump) not in there]
-    lines += [b"-A %b\n" % jump for jump in table.last_jumps if _rule(jump) not in there]
+    lines += [b"-I %b\n" % jump for jump in reversed(table.jumps) if read_jump(jump) not in there]
+    lines += [b"-A %b\n" % jump for jump in table.last_jumps if read_jump(jump) not in there]
     return b"".join(lines)
 
 
@@ -56,9 +55,9 @@ def removal(tables: Iterable[FixedTable], saved: Mapping[bytes, FoundTable]) -> 
         ours = [name for name in table.chains if name in found.chains]
         if not found.held:
             ours += [name for name in table.shared if name in found.chains]
-        jumps = {_rule(jump) for jump in (*table.jumps, *table.last_jumps)}
+        jumps = {read_jump(jump) for jump in (*table.jumps, *table.last_jumps)}
         lines = [b":%b - [0:0]\n" % name for name in ours]
-        lines += [b"-D %b\n" % rule for rule in found.foreign if parse_rule(f"-A {rule.decode()}") in jumps]
+        lines += [b"-D %b\n" % rule for rule in found.foreign if read_jump(rule) in jumps]
         lines += [b"-X %b\n" % name for name in ours]
         pieces.append(frame(table, b"".join(lines)))
     return b"".join(pieces)
@@ -79,7 +78,3 @@ class Iptables:
         """Apply a restore input; chains that it does not name stay."""
         argv = (self.path, "iptables-restore", "-w", _LOCK_WAIT, "--noflush")
         check(self.runner.run(argv, content, timeout=_TIMEOUT), "iptables-restore")
-
-
-def _rule(text: bytes) -> object:
-    return parse_rule(f"-A {text.decode()}")

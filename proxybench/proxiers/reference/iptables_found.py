@@ -23,6 +23,8 @@ from proxybench.proxiers.reference.iptables_save import parse_rule
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from proxybench.proxiers.reference.iptables_save import Rule
+
 _TABLE = re.compile(rb"^\*(\S+)\n(.*?)^COMMIT$", re.MULTILINE | re.DOTALL)
 _OWN = re.compile(rb"^:(\S+) - ", re.MULTILINE)
 _FOREIGN = re.compile(rb"^-A (?!KUBE-)(.*)$", re.MULTILINE)
@@ -72,8 +74,16 @@ def missing_chains(found: Mapping[bytes, FoundTable], table: bytes) -> list[byte
 
 def missing_jumps(found: Mapping[bytes, FoundTable], table: bytes) -> list[bytes]:
     """Return the jumps that the kernel's own chains lack, in their order."""
-    there = {parse_rule(f"-A {rule.decode()}") for rule in found.get(table, NOTHING).foreign}
-    return [jump for jump in JUMPS[table] if parse_rule(f"-A {jump.decode()}") not in there]
+    there = {read_jump(rule) for rule in found.get(table, NOTHING).foreign}
+    return [jump for jump in JUMPS[table] if read_jump(jump) not in there]
+
+
+def read_jump(rule: bytes) -> Rule | None:
+    """Return a rule's canonical form, None for one that cannot be a jump of ours.
+
+    Those are somebody else's, with options and comments in encodings that nobody here has to understand.
+    """
+    return parse_rule(f"-A {rule.decode(errors='replace')}") if b"KUBE-" in rule else None
 
 
 def base_input(found: Mapping[bytes, FoundTable]) -> bytes:

@@ -24,6 +24,7 @@ from proxybench.proxiers.reference.iptables_rules import (
 from proxybench.proxiers.reference.plane import SyncSplit, in_order
 from proxybench.proxiers.reference.sysctl import Sysctls
 from proxybench.proxiers.reference.tools import check
+from proxybench.proxiers.reference.udp_flows import UdpMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from proxybench.proxiers.reference.config import LoopConfig
     from proxybench.proxiers.reference.plane import ServicePort, ServicePortKey
     from proxybench.proxiers.reference.tools import ToolRunner
+    from proxybench.proxiers.reference.udp_flows import Connections
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +58,15 @@ class IptablesPlane:
         config: LoopConfig,
         *,
         sysctls: Sysctls | None = None,
+        connections: Connections | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._runner = runner
         self._config = config
+        self._node_ip = config.node_ips[0] if config.node_ips else ""
         self._sysctls = sysctls or Sysctls()
         self._now = monotonic_ns
+        self._udp = UdpMemory(connections, monotonic_ns)
         self._blocks: dict[ServicePortKey, tuple[ServicePort, Block]] = {}
         self._comments = True
         self._trusted = False
@@ -80,6 +85,7 @@ class IptablesPlane:
         read_ns = 0
         saved = None
         if changed is None or not self._trusted:
+            changed = None
             saved = self._save()
             read_ns = self._now() - start
         self._trusted = False
@@ -87,7 +93,8 @@ class IptablesPlane:
         built = self._now()
         self._restore(content)
         self._trusted = True
-        return SyncSplit(built - start - read_ns, read_ns + self._now() - built, 0)
+        tool_ns = read_ns + self._now() - built
+        return SyncSplit(built - start - read_ns, tool_ns, self._udp.settle(ports, changed))
 
     def relayed_ns(self) -> None:
         """Return None: the kernel forwards."""
@@ -141,7 +148,7 @@ class IptablesPlane:
             if new is None:
                 self._blocks.pop(key, None)
             else:
-                block = build_block(new, self._config.cluster_cidr, comments=comments)
+                block = build_block(new, self._config.cluster_cidr, self._node_ip, comments=comments)
                 self._blocks[key] = (new, block)
                 written.append(block)
         return _Changes(written, before.difference(*[block.names for block in written]))

@@ -11,6 +11,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
+from proxybench.proxiers.reference import ranges
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -23,7 +25,7 @@ FILTER_CHAINS = (b"KUBE-SERVICES", b"KUBE-EXTERNAL-SERVICES", b"KUBE-FORWARD")
 NAT_CHAINS = (b"KUBE-SERVICES", b"KUBE-NODEPORTS", b"KUBE-POSTROUTING", b"KUBE-MARK-MASQ")
 CANARY = b"KUBE-PROXY-CANARY"
 MARK_DROP = b"KUBE-MARK-DROP"  # the kubelet's: kube-proxy only makes sure that it is there
-SERVICE_PREFIXES = (b"KUBE-SVC-", b"KUBE-SEP-", b"KUBE-XLB-")
+SERVICE_PREFIXES = (b"KUBE-SVC-", b"KUBE-SEP-", b"KUBE-XLB-", b"KUBE-FW-")
 
 _BASE32 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _PAIRS = [bytes((first, second)) for first in _BASE32 for second in _BASE32]
@@ -102,8 +104,11 @@ def chain_name(prefix: bytes, key: ServicePortKey, endpoint: str = "") -> bytes:
     return prefix + b"".join(pairs)
 
 
-def build_block(port: ServicePort, cluster_cidr: str, *, comments: bool) -> Block:
-    """Build everything that one Service port puts into the tables; ``comments`` as in small clusters."""
+def build_block(port: ServicePort, cluster_cidr: str, node_ip: str = "", *, comments: bool) -> Block:
+    """Build everything that one Service port puts into the tables; ``comments`` as in small clusters.
+
+    Where only some sources may use a load balancer, the node itself may if ``node_ip`` is one of them.
+    """
     if not port.endpoints:
         return _refusing(port)
     key = port.key
@@ -120,10 +125,15 @@ def build_block(port: ServicePort, cluster_cidr: str, *, comments: bool) -> Bloc
         outside = chain_name(b"KUBE-XLB-", key)
         names.append(outside)
         rules.append(_local_only(port, outside, service, pairs, cluster_cidr, note))
+    firewall = b""
+    if port.ingress_ips:
+        firewall = chain_name(b"KUBE-FW-", key)
+        names.append(firewall)
+        rules.append(_firewall(port, firewall, outside, node_ip))
     return Block(
         names=tuple(names),
         chains=b"".join([b":%b - [0:0]\n" % name for name in names]),
-        services=_cluster_ip(port, service, cluster_cidr) + _external_ips(port, outside),
+        services=_cluster_ip(port, service, cluster_cidr) + _external_ips(port, outside) + _ingress(port, firewall),
         node_ports=_node_port(port, outside),
         rules=b"".join(rules),
         filter_services=b"",
@@ -192,6 +202,27 @@ def _external_ips(port: ServicePort, outside: bytes) -> bytes:
         foreign = b" -m physdev ! --physdev-is-in -m addrtype ! --src-type LOCAL"
         lines.append(b"%b%b -j %b\n" % (start, foreign, outside))
         lines.append(b"%b -m addrtype --dst-type LOCAL -j %b\n" % (start, outside))
+    return b"".join(lines)
+
+
+def _ingress(port: ServicePort, firewall: bytes) -> bytes:
+    """Return the rules that lead a load balancer's traffic, as it comes from outside, to its chain."""
+    matches = [_match(port, address, " loadbalancer IP", port.port) for address in port.ingress_ips]
+    return b"".join([b"-A KUBE-SERVICES %b -j %b\n" % (match, firewall) for match in matches])
+
+
+def _firewall(port: ServicePort, chain: bytes, outside: bytes, node_ip: str) -> bytes:
+    """Return the chain of a load balancer's traffic: what comes from the right sources goes on, the rest is dropped."""
+    note = f' -m comment --comment "{port.key} loadbalancer IP"'.encode()
+    lines = []
+    for address in port.ingress_ips:
+        if not port.local_only:
+            lines.append(b"-A %b%b -j KUBE-MARK-MASQ\n" % (chain, note))
+        sources = [f" -s {source}" if source != ranges.EVERYBODY else "" for source in port.source_ranges]
+        if node_ip and any(ranges.contains(source, node_ip) for source in port.source_ranges):
+            sources.append(f" -s {address}/32")  # the node's own traffic to the address may loop back to it
+        lines += [b"-A %b%b%b -j %b\n" % (chain, source.encode(), note, outside) for source in sources or [""]]
+        lines.append(b"-A %b%b -j %b\n" % (chain, note, MARK_DROP))
     return b"".join(lines)
 
 
@@ -287,7 +318,8 @@ def _refusing(port: ServicePort) -> Block:
     end = b" -j REJECT --reject-with icmp-port-unreachable\n"
     inner = b"-A KUBE-SERVICES " + _match(port, port.cluster_ip, word, port.port) + end
     outer = [
-        b"-A KUBE-EXTERNAL-SERVICES " + _match(port, address, word, port.port) + end for address in port.external_ips
+        b"-A KUBE-EXTERNAL-SERVICES " + _match(port, address, word, port.port) + end
+        for address in (*port.external_ips, *port.ingress_ips)
     ]
     if port.node_port:
         protocol = port.key.protocol

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from proxybench.proxiers.reference.plane import in_order
+from proxybench.proxiers.reference.ranges import EVERYBODY, contains
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,6 +27,11 @@ LOOP_BACK = "KUBE-LOOP-BACK"
 CLUSTER_IP = "KUBE-CLUSTER-IP"
 EXTERNAL_IP = "KUBE-EXTERNAL-IP"
 EXTERNAL_IP_LOCAL = "KUBE-EXTERNAL-IP-LOCAL"
+LOAD_BALANCER = "KUBE-LOAD-BALANCER"
+LOAD_BALANCER_FW = "KUBE-LOAD-BALANCER-FW"
+LOAD_BALANCER_LOCAL = "KUBE-LOAD-BALANCER-LOCAL"
+LOAD_BALANCER_SOURCE_IP = "KUBE-LOAD-BALANCER-SOURCE-IP"
+LOAD_BALANCER_SOURCE_CIDR = "KUBE-LOAD-BALANCER-SOURCE-CIDR"
 NODE_PORT = {"tcp": "KUBE-NODE-PORT-TCP", "udp": "KUBE-NODE-PORT-UDP"}
 NODE_PORT_LOCAL = {"tcp": "KUBE-NODE-PORT-LOCAL-TCP", "udp": "KUBE-NODE-PORT-LOCAL-UDP"}
 
@@ -40,11 +46,11 @@ SETS: Mapping[str, str] = {
     CLUSTER_IP: HASH_IP_PORT,
     EXTERNAL_IP: HASH_IP_PORT,
     EXTERNAL_IP_LOCAL: HASH_IP_PORT,
-    "KUBE-LOAD-BALANCER": HASH_IP_PORT,
-    "KUBE-LOAD-BALANCER-FW": HASH_IP_PORT,
-    "KUBE-LOAD-BALANCER-LOCAL": HASH_IP_PORT,
-    "KUBE-LOAD-BALANCER-SOURCE-IP": HASH_IP_PORT_IP,
-    "KUBE-LOAD-BALANCER-SOURCE-CIDR": HASH_IP_PORT_NET,
+    LOAD_BALANCER: HASH_IP_PORT,
+    LOAD_BALANCER_FW: HASH_IP_PORT,
+    LOAD_BALANCER_LOCAL: HASH_IP_PORT,
+    LOAD_BALANCER_SOURCE_IP: HASH_IP_PORT_IP,
+    LOAD_BALANCER_SOURCE_CIDR: HASH_IP_PORT_NET,
     "KUBE-NODE-PORT-TCP": BITMAP_PORT,
     "KUBE-NODE-PORT-LOCAL-TCP": BITMAP_PORT,
     "KUBE-NODE-PORT-UDP": BITMAP_PORT,
@@ -79,7 +85,10 @@ class VirtualServer(NamedTuple):
 
 
 class Member(NamedTuple):
-    """One element of a set: only ``port`` in a bitmap, with ``source`` in hash:ip,port,ip."""
+    """One element of a set: only ``port`` in a bitmap.
+
+    ``source`` is an address in hash:ip,port,ip, and a range of addresses ("192.0.2.0/24") in hash:ip,port,net.
+    """
 
     set_name: str
     protocol: str
@@ -194,13 +203,35 @@ def share(port: ServicePort, node_ips: tuple[str, ...], scheduler: str) -> Share
         servers.setdefault(ServerId(protocol, address, port.port), outside)
         kind = EXTERNAL_IP_LOCAL if port.local_only else EXTERNAL_IP
         members.append(Member(kind, protocol, address, port.port))
+    for address in port.ingress_ips:
+        servers.setdefault(ServerId(protocol, address, port.port), outside)
+        members += _balanced(port, address, node_ips)
     if port.node_port:
         for address in (*node_ips, LOCALHOST):
             servers.setdefault(ServerId(protocol, address, port.node_port), outside)
         members.append(Member(NODE_PORT[protocol], protocol, "", port.node_port))
         if port.local_only:
             members.append(Member(NODE_PORT_LOCAL[protocol], protocol, "", port.node_port))
-    return Share(tuple(servers.items()), (port.cluster_ip, *port.external_ips), tuple(members))
+    addresses = (port.cluster_ip, *port.external_ips, *port.ingress_ips)
+    return Share(tuple(servers.items()), addresses, tuple(members))
+
+
+def _balanced(port: ServicePort, address: str, node_ips: tuple[str, ...]) -> list[Member]:
+    """Return the members for one address of a load balancer."""
+    protocol = port.key.protocol
+    sets = [LOAD_BALANCER]
+    if port.local_only:
+        sets.append(LOAD_BALANCER_LOCAL)
+    if port.source_ranges:
+        sets.append(LOAD_BALANCER_FW)
+    members = [Member(name, protocol, address, port.port) for name in sets]
+    for source in port.source_ranges:
+        # This kind of set takes no range without a prefix; two halves say the same.
+        parts = ("0.0.0.0/1", "128.0.0.0/1") if source == EVERYBODY else (source,)
+        members += [Member(LOAD_BALANCER_SOURCE_CIDR, protocol, address, port.port, part) for part in parts]
+    if node_ips and any(contains(source, node_ips[0]) for source in port.source_ranges):
+        members.append(Member(LOAD_BALANCER_SOURCE_IP, protocol, address, port.port, address))
+    return members
 
 
 @dataclass(slots=True)

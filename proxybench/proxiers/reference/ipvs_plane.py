@@ -18,6 +18,7 @@ from proxybench.proxiers.reference.ipvs_kernel import IpvsKernel, NetlinkIpvs
 from proxybench.proxiers.reference.ipvs_plan import Plan, diff
 from proxybench.proxiers.reference.plane import SyncSplit
 from proxybench.proxiers.reference.sysctl import Sysctls
+from proxybench.proxiers.reference.udp_flows import UdpMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from proxybench.proxiers.reference.config import LoopConfig
     from proxybench.proxiers.reference.plane import ServicePort, ServicePortKey
     from proxybench.proxiers.reference.tools import ToolRunner
+    from proxybench.proxiers.reference.udp_flows import Connections
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class IpvsPlane:
         *,
         kernel: IpvsKernel | None = None,
         sysctls: Sysctls | None = None,
+        connections: Connections | None = None,
         scheduler: str = "rr",
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -60,6 +63,7 @@ class IpvsPlane:
         self._kernel = kernel
         self._sysctls = sysctls or Sysctls()
         self._now = monotonic_ns
+        self._udp = UdpMemory(connections, monotonic_ns)
         self._plan = Plan(tuple(config.node_ips), scheduler)
         self._filled: frozenset[str] | None = None  # what the rules in the kernel were written for
         self._trusted = False
@@ -88,7 +92,7 @@ class IpvsPlane:
         kernel.apply(changes)
         tool_ns = self._write_rules(full=full)
         self._trusted = True
-        kernel_ns = kernel.spent_ns - spent_before
+        kernel_ns = kernel.spent_ns - spent_before + self._udp.settle(ports, None if full else changed)
         return SyncSplit(self._now() - start - tool_ns - kernel_ns, tool_ns, kernel_ns)
 
     def relayed_ns(self) -> None:

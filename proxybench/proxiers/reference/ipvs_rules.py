@@ -12,6 +12,11 @@ from proxybench.proxiers.reference.ipvs_plan import (
     CLUSTER_IP,
     EXTERNAL_IP,
     EXTERNAL_IP_LOCAL,
+    LOAD_BALANCER,
+    LOAD_BALANCER_FW,
+    LOAD_BALANCER_LOCAL,
+    LOAD_BALANCER_SOURCE_CIDR,
+    LOAD_BALANCER_SOURCE_IP,
     LOOP_BACK,
     NODE_PORT,
     NODE_PORT_LOCAL,
@@ -44,6 +49,22 @@ FILTER = FixedTable(
 )
 
 _MASQUERADE_AND_FILTER = "Kubernetes service external ip + port for masquerade and filter purpose"
+_LB = "Kubernetes service load balancer ip + port"
+# Chain, comment, set, what of a packet is looked up, target: a load balancer's traffic is masqueraded, but for Services
+# that keep it local, and dropped where the sources are limited and its own is not among them.
+_BALANCED = (
+    ("KUBE-SERVICES", "Kubernetes service lb portal", LOAD_BALANCER, "dst,dst", "KUBE-LOAD-BALANCER"),
+    ("KUBE-LOAD-BALANCER", f"{_LB} for load balancer with sourceRange", LOAD_BALANCER_FW, "dst,dst", "KUBE-FIREWALL"),
+    (
+        "KUBE-FIREWALL",
+        f"{_LB} + source cidr for packet filter purpose",
+        LOAD_BALANCER_SOURCE_CIDR,
+        "dst,dst,src",
+        "RETURN",
+    ),
+    ("KUBE-FIREWALL", f"{_LB} + source IP for packet filter purpose", LOAD_BALANCER_SOURCE_IP, "dst,dst,src", "RETURN"),
+    ("KUBE-LOAD-BALANCER", f"{_LB} with externalTrafficPolicy=local", LOAD_BALANCER_LOCAL, "dst,dst", "RETURN"),
+)
 _TAIL = """\
 -A KUBE-LOAD-BALANCER -j KUBE-MARK-MASQ
 -A KUBE-FIREWALL -j KUBE-MARK-DROP
@@ -71,6 +92,7 @@ def nat_lines(filled: AbstractSet[str], cluster_cidr: str) -> bytes:
     if LOOP_BACK in filled:
         words = "Kubernetes endpoints dst ip:port, source ip for solving hairpin purpose"
         lines.append(_ask("KUBE-POSTROUTING", words, LOOP_BACK, "dst,dst,src", "MASQUERADE"))
+    lines += [_ask(*rule) for rule in _BALANCED if rule[2] in filled]
     for protocol in ("tcp", "udp"):
         words = f"Kubernetes nodeport {protocol.upper()} port"
         start = f"KUBE-NODE-PORT -p {protocol}"
@@ -90,6 +112,8 @@ def nat_lines(filled: AbstractSet[str], cluster_cidr: str) -> bytes:
     lines.append("-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODE-PORT\n")
     if CLUSTER_IP in filled:
         lines.append(f"-A KUBE-SERVICES -m set --match-set {CLUSTER_IP} dst,dst -j ACCEPT\n")
+    if LOAD_BALANCER in filled:
+        lines.append(f"-A KUBE-SERVICES -m set --match-set {LOAD_BALANCER} dst,dst -j ACCEPT\n")
     return _emptied(NAT) + "".join([*lines, _TAIL]).encode()
 
 

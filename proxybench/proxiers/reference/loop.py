@@ -8,6 +8,7 @@ failed is tried again; what the kernel holds is checked against everything once 
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from proxybench.proxiers.reference.plane import Plane
     from proxybench.proxiers.reference.state import Changes, ServiceState
     from proxybench.units import Clock
+
+log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
@@ -92,9 +95,11 @@ class ControlLoop:
         self._take_in("", lambda: self._state.apply_slice(event, obj))
 
     def healthy(self) -> bool:
-        """Tell whether the last sync succeeded, at most two sync periods ago."""
+        """Tell whether the loop runs and its last sync succeeded, at most two sync periods ago."""
         good = self._last_good
-        return not self._failed and good is not None and self._clock.monotonic_ns() - good <= 2 * self._period_ns
+        if self._stopping or self._failed or good is None:
+            return False
+        return self._clock.monotonic_ns() - good <= 2 * self._period_ns
 
     def stop(self) -> None:
         """Make ``run`` return after the sync at hand; may be called from a signal handler."""
@@ -103,10 +108,13 @@ class ControlLoop:
 
     def run(self) -> None:
         """Sync until ``stop`` is called."""
-        while not self._stopping:
-            wait = self.step()
-            with suppress(Empty):
-                self._wake.get(timeout=wait)
+        try:
+            while not self._stopping:
+                wait = self.step()
+                with suppress(Empty):
+                    self._wake.get(timeout=wait)
+        finally:
+            self._stopping = True  # nobody syncs any more, whatever the reason
 
     def step(self) -> float:
         """Run a sync if one is due; return the seconds until the next one may be."""
@@ -130,6 +138,8 @@ class ControlLoop:
         """Change the state under the lock, and wake the loop unless it knows already."""
         with self._lock:
             changed = apply()
+            for note in self._state.take_notes():
+                self._report(json.dumps({"event": "skipped", "error": note}))
             first = bool(listed) and listed not in self._listed
             if first:
                 self._listed.add(listed)
@@ -156,20 +166,22 @@ class ControlLoop:
 
     def _sync(self, *, full: bool) -> None:
         start = self._clock.monotonic_ns()
-        with self._lock:
-            # The first sync waits for the lists, and a periodic one for nothing.
-            waited = start - max(self._requested_at, self._last_end) if self._requested and self._last_end else 0
-            self._requested = False
-            changes = self._state.take()
-            self._count_pending()
-        taken = self._clock.monotonic_ns()
         try:
+            with self._lock:
+                # The first sync waits for the lists, and a periodic one for nothing.
+                waited = start - max(self._requested_at, self._last_end) if self._requested and self._last_end else 0
+                self._requested = False
+                changes = self._state.take()
+                self._count_pending()
+            taken = self._clock.monotonic_ns()
             split = self._plane.sync(self._state.ports, None if full else changes.keys)
         except ProxierError as error:
-            self._failed = True
-            self._metrics.sync_failures_total += 1
-            elapsed = self._clock.monotonic_ns() - start
-            self._report(json.dumps({"event": "sync-failed", "elapsed_ns": elapsed, "error": str(error)}))
+            self._note_failure(start, str(error))
+            return
+        except Exception as error:
+            # Not foreseen, so perhaps a mistake of ours; but a loop that ends leaves the node with rules that grow old.
+            log.exception("the sync failed unexpectedly")
+            self._note_failure(start, f"unexpected {type(error).__name__}: {error}")
             return
         end = self._clock.monotonic_ns()
         self._metrics.wait_seconds += waited / NS_PER_S
@@ -179,6 +191,12 @@ class ControlLoop:
             self._last_full = start
         whole = SyncSplit(split.build_ns + taken - start, split.tool_ns, split.kernel_ns)
         self._note(_Outcome(changes, whole, end - start, full))
+
+    def _note_failure(self, start: int, words: str) -> None:
+        self._failed = True
+        self._metrics.sync_failures_total += 1
+        elapsed = self._clock.monotonic_ns() - start
+        self._report(json.dumps({"event": "sync-failed", "elapsed_ns": elapsed, "error": words}))
 
     def _note(self, outcome: _Outcome) -> None:
         """Write one good sync into the metrics and the log."""

@@ -36,16 +36,17 @@ ERRORS = {
     4099: "too many sets",
     4100: "set is in use",
     4102: "a set of that name has another type",
+    4104: "the range has a prefix that this kind of set does not take",
     4352: "set is full",
 }
 _PROTOCOL = 6
 _ATTR_PROTOCOL, _ATTR_SETNAME, _ATTR_TYPENAME, _ATTR_REVISION, _ATTR_FAMILY = 1, 2, 3, 4, 5
 _ATTR_DATA, _ATTR_ADT, _ATTR_LINENO = 7, 8, 9
-_DATA_IP, _DATA_PORT, _DATA_PORT_TO, _DATA_PROTO, _DATA_IP2 = 1, 4, 5, 7, 20
+_DATA_IP, _DATA_PORT, _DATA_PORT_TO, _DATA_PROTO, _DATA_IP2, _DATA_CIDR2 = 1, 4, 5, 7, 20, 21
 _IPADDR_IPV4 = 1
 _AF_INET = 2
 _AF_UNSPEC = 0
-_MEMBERS_PER_REQUEST = 1000  # a nested attribute has at most 65,535 bytes; a member has at most 44
+_MEMBERS_PER_REQUEST = 1000  # a nested attribute has at most 65,535 bytes; a member has at most 52
 
 _NFGEN = struct.Struct("=BBH")
 _HEAD = struct.Struct("=HH")
@@ -118,6 +119,8 @@ def _parse_member(name: str, bitmap_protocol: str, data: dict[int, bytes]) -> Me
         return Member(name, bitmap_protocol, "", port)
     number = data[_DATA_PROTO][0] if _DATA_PROTO in data else 0
     source = inet_ntoa(data[_DATA_IP2][4:8]) if _DATA_IP2 in data else ""
+    if _DATA_CIDR2 in data:
+        source += f"/{data[_DATA_CIDR2][0]}"
     address = inet_ntoa(data[_DATA_IP][4:8])
     return Member(name, _PROTOCOL_NAMES.get(number, str(number)), address, port, source)
 
@@ -129,7 +132,10 @@ def _member(member: Member) -> bytes:
     else:
         data = _ip(_DATA_IP, member.address)
         if member.source:
-            data += _ip(_DATA_IP2, member.source)
+            source, _, prefix = member.source.partition("/")
+            data += _ip(_DATA_IP2, source)
+            if prefix:
+                data += attribute(_DATA_CIDR2 | NLA_F_NET_BYTEORDER, bytes([int(prefix)]))
         data += _port(_DATA_PORT, member.port) + _PROTO.pack(
             5, _DATA_PROTO | NLA_F_NET_BYTEORDER, _PROTOCOLS[member.protocol]
         )

@@ -36,7 +36,8 @@ class ServicePort:
     """One port of a Service that has a ClusterIP, with its ready endpoints in a stable order.
 
     ``node_port`` is 0 for none; ``affinity_seconds`` is 0 without ClientIP affinity; ``local_only`` stands for
-    ``externalTrafficPolicy: Local``.
+    ``externalTrafficPolicy: Local``. ``ingress_ips`` are the load balancer's addresses, ``source_ranges`` the clients
+    that may use them ("192.0.2.0/24"; empty for all).
     """
 
     key: ServicePortKey
@@ -47,6 +48,8 @@ class ServicePort:
     external_ips: tuple[str, ...] = ()
     affinity_seconds: int = 0
     local_only: bool = False
+    ingress_ips: tuple[str, ...] = ()
+    source_ranges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

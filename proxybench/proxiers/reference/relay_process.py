@@ -29,6 +29,10 @@ KUBE_PROXY_UDP_IDLE = 0.25  # seconds; --udp-timeout's default
 class Relay(Protocol):
     """What the userspace plane asks of a relay."""
 
+    def ended(self) -> str:
+        """Say how it ended by itself since it was started; empty while it runs, or when it never did."""
+        ...
+
     def start(self) -> None:
         """Start it; calls after the first do nothing. Raises ProxierError."""
         ...
@@ -61,6 +65,11 @@ class RelayProcess:
     def pid(self) -> int | None:
         """The process, None when it does not run."""
         return self._process.pid if self._process else None
+
+    def ended(self) -> str:
+        """Say how it ended; see Relay."""
+        code = self._process.poll() if self._process else None
+        return "" if code is None else f"process {self.pid} ended with {code}"
 
     def start(self) -> None:
         """Start the process; see Relay. It has no need of installed packages, so it starts without them (-S)."""

@@ -1,8 +1,7 @@
 """From Kubernetes objects to the Service ports that a data plane programs, one event at a time.
 
-Pure: no clock, no lock, no I/O. What counts and what is skipped follows kube-proxy: headless and ExternalName
-Services, those that name another proxy, EndpointSlices of other address families and endpoints that are not
-ready leave no trace. SCTP ports are skipped too: none of the planes carries it.
+Pure: no clock, no lock, no I/O. How objects are read says ``objects``; EndpointSlices of other address families than
+IPv4 are skipped here. Of an object that cannot be read, what was known before stays, and ``take_notes`` tells of it.
 """
 
 from __future__ import annotations
@@ -10,21 +9,25 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from proxybench.proxiers.reference.objects import (
+    PortEndpoints,
+    ServiceName,
+    name_of,
+    not_done,
+    parse_service,
+    parse_slice,
+)
 from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePortKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 DELETED = "DELETED"
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
-PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
-HEADLESS_LABEL = "service.kubernetes.io/headless"
 TRIGGER_ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"
-PROTOCOLS = {"TCP": "tcp", "UDP": "udp"}
 
-ServiceName = tuple[str, str]  # namespace, name
 SliceName = tuple[str, str]  # namespace, name of the slice
-PortEndpoints = dict[tuple[str, str], tuple[Endpoint, ...]]  # by port name and protocol
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # UnreadableError, and what nobody thought of
 
 
 class Changes(NamedTuple):
@@ -59,6 +62,9 @@ class ServiceState:
         self._pending_services: dict[ServiceName, None] = {}
         self._pending_endpoints: dict[ServiceName, None] = {}
         self._triggers: dict[ServiceName, list[int]] = {}
+        self._refused: dict[tuple[str, ServiceName], str] = {}
+        self._told: set[str] = set()
+        self._notes: list[str] = []
 
     @property
     def pending(self) -> tuple[int, int]:
@@ -67,9 +73,15 @@ class ServiceState:
 
     def apply_service(self, event: str, obj: Mapping[str, Any]) -> bool:
         """Take in a watch event ("ADDED", "MODIFIED" or "DELETED") of a v1 Service; say if it mattered."""
-        meta = obj["metadata"]
-        name = (meta["namespace"], meta["name"])
-        new = () if event == DELETED else _parse_service(name, obj)
+        try:
+            name = name_of(obj)
+            new = () if event == DELETED else parse_service(name, obj)
+        except _UNREADABLE as error:
+            return self._refuse("Service", obj, error)
+        if self._refused:
+            self._refused.pop(("Service", name), None)
+        if new:
+            self._note_what_is_not_done(name, obj["spec"])
         if new == self._services.get(name, ()):
             return False
         if new:
@@ -82,23 +94,28 @@ class ServiceState:
 
     def apply_slice(self, event: str, obj: Mapping[str, Any]) -> bool:
         """Take in a watch event of a discovery v1 EndpointSlice; say if it mattered."""
-        meta = obj["metadata"]
-        slice_name = (meta["namespace"], meta["name"])
-        label: str = (meta.get("labels") or {}).get(SERVICE_NAME_LABEL, "")
-        gone = event == DELETED or not label or obj.get("addressType", "IPv4") != "IPv4"
-        owner: ServiceName | None = None if gone else (meta["namespace"], label)
+        try:
+            slice_name = name_of(obj)
+            owner = None if event == DELETED else _owner(slice_name, obj)
+            new = {} if owner is None else parse_slice(obj, self._node_name)
+            trigger = None if owner is None else _trigger(obj["metadata"])
+        except _UNREADABLE as error:
+            return self._refuse("EndpointSlice", obj, error)
+        if self._refused:
+            self._refused.pop(("EndpointSlice", slice_name), None)
         before = self._owners.get(slice_name)
         changed = False
         if before is not None and before != owner:
             changed = self._drop_slice(before, slice_name)
         if owner is not None:
-            changed |= self._put_slice(owner, slice_name, self._parse_slice(obj), _trigger(meta))
+            changed |= self._put_slice(owner, slice_name, new, trigger)
         return changed
 
     def replace_services(self, items: Iterable[Mapping[str, Any]]) -> bool:
         """Take in a whole list: what is not in it is gone. New Services stand in order of creation."""
-        ordered = sorted(items, key=_creation)
-        listed = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in ordered}
+        named = list(self._named("Service", items))
+        listed = {name for name, _ in named}
+        ordered = sorted([item for _, item in named], key=_creation)
         changed = False
         for namespace, name in [known for known in self._services if known not in listed]:
             changed |= self.apply_service(DELETED, {"metadata": {"namespace": namespace, "name": name}})
@@ -108,7 +125,7 @@ class ServiceState:
 
     def replace_slices(self, items: Iterable[Mapping[str, Any]]) -> bool:
         """Take in a whole list of EndpointSlices: what is not in it is gone."""
-        listed = {(item["metadata"]["namespace"], item["metadata"]["name"]): item for item in items}
+        listed = dict(self._named("EndpointSlice", items))
         changed = False
         for namespace, name in [known for known in self._owners if known not in listed]:
             changed |= self.apply_slice(DELETED, {"metadata": {"namespace": namespace, "name": name}})
@@ -127,6 +144,40 @@ class ServiceState:
         self._pending_endpoints.clear()
         self._triggers.clear()
         return Changes(frozenset(changed), triggers, services, endpoints)
+
+    def take_notes(self) -> list[str]:
+        """Return what there is to tell since the last call, one line each: what cannot be read, or is not served."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def _note_what_is_not_done(self, name: ServiceName, spec: Mapping[str, Any]) -> None:
+        """Note for each kind once, with the first Service that asks for it."""
+        for words in not_done(spec):
+            if words not in self._told:
+                self._told.add(words)
+                self._notes.append(f"Service {name[0]}/{name[1]}: {words} (said once for all Services)")
+
+    def _named(self, kind: str, items: Iterable[Mapping[str, Any]]) -> Iterator[tuple[ServiceName, Mapping[str, Any]]]:
+        """Yield the objects that have a name, each with it."""
+        for item in items:
+            try:
+                name = name_of(item)
+            except _UNREADABLE as error:
+                self._refuse(kind, item, error)
+            else:
+                yield name, item
+
+    def _refuse(self, kind: str, obj: object, error: Exception) -> bool:
+        """Note once what is wrong with an object; nothing changes."""
+        try:
+            name = name_of(obj)
+        except ValueError:
+            name = ("?", "?")
+        words = str(error) if isinstance(error, ValueError) else f"cannot be read: {type(error).__name__}: {error}"
+        if self._refused.get((kind, name)) != words:
+            self._refused[kind, name] = words
+            self._notes.append(f"{kind} {name[0]}/{name[1]}: {words}")
+        return False
 
     def _settle(self, name: ServiceName) -> set[ServicePortKey]:
         """Make ``ports`` right for one Service and return the keys that differ."""
@@ -173,60 +224,6 @@ class ServiceState:
         self._pending_endpoints[owner] = None
         self.endpoint_changes_total += 1
 
-    def _parse_slice(self, obj: Mapping[str, Any]) -> PortEndpoints:
-        """Return the ready endpoints for each port of the slice; only an endpoint's first address counts."""
-        ready = [
-            (item["addresses"][0], item.get("nodeName") == self._node_name)
-            for item in obj.get("endpoints") or ()
-            if (item.get("conditions") or {}).get("ready") is not False and item.get("addresses")
-        ]
-        found: PortEndpoints = {}
-        for port in obj.get("ports") or ():
-            number = port.get("port")
-            protocol = PROTOCOLS.get(port.get("protocol") or "TCP")
-            if number and protocol:
-                found[port.get("name") or "", protocol] = tuple(
-                    Endpoint(address, number, local) for address, local in ready
-                )
-        return found
-
-
-def _parse_service(name: ServiceName, obj: Mapping[str, Any]) -> tuple[ServicePort, ...]:
-    """Return the Service's ports without endpoints; none for a Service that no proxy serves."""
-    spec = obj["spec"]
-    labels = obj["metadata"].get("labels") or {}
-    kind = spec.get("type") or "ClusterIP"
-    cluster_ip = spec.get("clusterIP") or "None"
-    if kind == "ExternalName" or cluster_ip == "None" or ":" in cluster_ip:
-        return ()
-    if PROXY_NAME_LABEL in labels or HEADLESS_LABEL in labels:
-        return ()
-    outside = kind in {"NodePort", "LoadBalancer"}
-    external_ips = tuple(address for address in spec.get("externalIPs") or () if ":" not in address)
-    affinity = _affinity(spec)
-    return tuple(
-        ServicePort(
-            key=ServicePortKey(*name, port.get("name") or "", PROTOCOLS[port.get("protocol") or "TCP"]),
-            cluster_ip=cluster_ip,
-            port=port["port"],
-            endpoints=(),
-            node_port=(port.get("nodePort") or 0) if outside else 0,
-            external_ips=external_ips,
-            affinity_seconds=affinity,
-            local_only=outside and spec.get("externalTrafficPolicy") == "Local",
-        )
-        for port in spec.get("ports") or ()
-        if (port.get("protocol") or "TCP") in PROTOCOLS
-    )
-
-
-def _affinity(spec: Mapping[str, Any]) -> int:
-    """Return the seconds of ClientIP affinity, by default the API's three hours."""
-    if spec.get("sessionAffinity") != "ClientIP":
-        return 0
-    client = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
-    return int(client.get("timeoutSeconds") or 10800)
-
 
 def _merge(slices: list[PortEndpoints], port: tuple[str, str]) -> tuple[Endpoint, ...]:
     """Return one port's endpoints of all slices, each once, in kube-proxy's order ("ip:port" as text)."""
@@ -247,14 +244,24 @@ def _with_endpoints(bare: ServicePort, endpoints: tuple[Endpoint, ...]) -> Servi
         bare.external_ips,
         bare.affinity_seconds,
         bare.local_only,
+        bare.ingress_ips,
+        bare.source_ranges,
     )
+
+
+def _owner(slice_name: SliceName, obj: Mapping[str, Any]) -> ServiceName | None:
+    """Return the Service of a slice; None for one without, or with addresses that are not IPv4."""
+    label = (obj["metadata"].get("labels") or {}).get(SERVICE_NAME_LABEL)
+    if not isinstance(label, str) or not label or obj.get("addressType", "IPv4") != "IPv4":
+        return None
+    return slice_name[0], label
 
 
 def _creation(obj: Mapping[str, Any]) -> tuple[str, int]:
     """Order by creation; within one second (the timestamp's resolution) by the object's version."""
     meta = obj["metadata"]
     version = str(meta.get("resourceVersion", ""))
-    return meta.get("creationTimestamp") or "", int(version) if version.isdigit() else 0
+    return str(meta.get("creationTimestamp") or ""), int(version) if version.isdigit() else 0
 
 
 def _trigger(meta: Mapping[str, Any]) -> int | None:

@@ -17,6 +17,7 @@ from proxybench.proxiers.reference.iptables_found import NOTHING, find
 from proxybench.proxiers.reference.plane import SyncSplit, in_order
 from proxybench.proxiers.reference.relay_process import Relay, RelayProcess
 from proxybench.proxiers.reference.relay_wire import Port
+from proxybench.proxiers.reference.udp_flows import KernelConnections, Stale, drop, faces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from proxybench.proxiers.reference.config import LoopConfig
     from proxybench.proxiers.reference.plane import ServicePort, ServicePortKey
     from proxybench.proxiers.reference.tools import ToolRunner
+    from proxybench.proxiers.reference.udp_flows import Connections, Face
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class UserspacePlane:
         *,
         relay: Relay | None = None,
         host_ip: str = "",
+        connections: Connections | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._iptables = Iptables(runner, config.iptables)
@@ -58,6 +61,8 @@ class UserspacePlane:
         self._relay = relay or RelayProcess()
         self._now = monotonic_ns
         self._portals: dict[ServicePortKey, Portal] = {}
+        self._connections = connections or KernelConnections()
+        self._stale: set[Face] = set()  # of UDP ports: flows that lead to a port of the relay that is no more
         self._trusted = False
 
     def setup(self) -> None:
@@ -69,6 +74,7 @@ class UserspacePlane:
     ) -> SyncSplit:
         """Bring relay and kernel to ``ports``; see Plane."""
         start = self._now()
+        self._replace_dead_relay()
         full = changed is None or not self._trusted
         self._trusted = False
         keys = self._in_order(ports, None if full else changed)
@@ -76,7 +82,8 @@ class UserspacePlane:
         relay_ns = self._relay_to(ports, keys)
         tool_ns = self._write_full(ports) if full else self._write_change(ports, before, keys)
         self._trusted = True
-        return SyncSplit(self._now() - start - relay_ns - tool_ns, tool_ns, relay_ns)
+        kernel_ns = relay_ns + self._drop_stale()
+        return SyncSplit(self._now() - start - kernel_ns - tool_ns, tool_ns, kernel_ns)
 
     def relayed_ns(self) -> int | None:
         """Return the CPU time of relaying connections; see Plane."""
@@ -92,6 +99,15 @@ class UserspacePlane:
             log.warning("iptables: not all was removed: %s", error)
         self._relay.stop()
         self._portals.clear()
+
+    def _replace_dead_relay(self) -> None:
+        """Start a new relay for one that ended by itself; this sync becomes a full one, since its ports are new."""
+        if words := self._relay.ended():
+            log.warning("relay: %s; starting a new one", words)
+            self._relay.stop()
+            self._forget_portals()
+            self._trusted = False
+            self._relay.start()
 
     def _in_order(
         self, ports: Mapping[ServicePortKey, ServicePort], changed: AbstractSet[ServicePortKey] | None
@@ -119,19 +135,39 @@ class UserspacePlane:
         except ProxierError:
             # Nothing is known about it any more: end it, and let the next, full sync fill a new one.
             self._relay.stop()
-            self._portals.clear()
+            self._forget_portals()
             raise
         waited = self._now() - begun
         for key in gone:
-            del self._portals[key]
+            self._note_stale(self._portals.pop(key), None)
         for port in wanted:
             if (number := answer.listening.get(_name(port.key))) is not None:
-                self._portals[port.key] = self._portal(port, number)
+                portal = self._portal(port, number)
+                self._note_stale(self._portals.get(port.key), portal)
+                self._portals[port.key] = portal
         for name, words in answer.errors.items():
             if name not in answer.listening:
                 raise ProxierError(f"relay: {name}: {words}")
             log.warning("NodePort of %s is not held: %s", name, words)  # the rules lead to the relay all the same
         return waited
+
+    def _forget_portals(self) -> None:
+        for portal in self._portals.values():
+            self._note_stale(portal, None)
+        self._portals.clear()
+
+    def _note_stale(self, old: Portal | None, new: Portal | None) -> None:
+        """Note which UDP flows end: those whose way to the relay is another now. Endpoints are the relay's business."""
+        before, after = (
+            faces(one.port) if one and one.port.key.protocol == "udp" else frozenset() for one in (old, new)
+        )
+        self._stale |= before ^ after if old and new and old.relay_port == new.relay_port else before | after
+
+    def _drop_stale(self) -> int:
+        """Delete the noted flows; return the nanoseconds that it took."""
+        stale = Stale(frozenset(self._stale))
+        self._stale.clear()
+        return drop(self._connections, stale, self._now)
 
     def _portal(self, port: ServicePort, number: int) -> Portal:
         """Return the portal of a port; its rules are made anew only when something in them changed."""
@@ -199,11 +235,12 @@ class UserspacePlane:
 
 def _faces_alike(one: ServicePort, other: ServicePort) -> bool:
     """Tell whether two versions of a Service port have the same rules: endpoints are not in them."""
-    return (one.cluster_ip, one.port, one.node_port, one.external_ips) == (
+    return (one.cluster_ip, one.port, one.node_port, one.external_ips, one.ingress_ips) == (
         other.cluster_ip,
         other.port,
         other.node_port,
         other.external_ips,
+        other.ingress_ips,
     )
 
 

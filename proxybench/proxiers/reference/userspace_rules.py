@@ -48,8 +48,10 @@ def nat_rules(port: ServicePort, relay_port: int, host_ip: str) -> tuple[bytes, 
     redirect = f"-j REDIRECT --to-ports {relay_port}"
     forward = f"-j DNAT --to-destination {host_ip}:{relay_port}"
     here = "-m addrtype --dst-type LOCAL "
-    vip = _match(port, port.cluster_ip, port.port)
-    rules = [f"KUBE-PORTALS-CONTAINER {vip}{redirect}", f"KUBE-PORTALS-HOST {vip}{forward}"]
+    rules = []
+    for address in (port.cluster_ip, *port.ingress_ips):
+        vip = _match(port, address, port.port)
+        rules += [f"KUBE-PORTALS-CONTAINER {vip}{redirect}", f"KUBE-PORTALS-HOST {vip}{forward}"]
     for address in port.external_ips:
         external = _match(port, address, port.port)
         rules += [

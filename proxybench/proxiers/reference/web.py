@@ -5,6 +5,7 @@ The standard library's http.server would do too, but importing it takes longer t
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -15,9 +16,17 @@ from proxybench.errors import ProxierError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+log = logging.getLogger(__name__)
+
 _CLIENT_SECONDS = 2.0  # how long a client may take to send its request or read the answer
 _REQUEST_BYTES = 8192
-_REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
+_REASONS = {
+    200: "OK",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
 
 
 class Answer(NamedTuple):
@@ -70,9 +79,16 @@ class WebServer:
                 return
             request += part
         method, path, *_ = [*request.split(b"\r\n", 1)[0].decode("latin-1").split(" "), "", ""]
-        answer = self._answer(path.partition("?")[0]) if method == "GET" else Answer(405, b"GET only\n")
+        answer = self._safe_answer(path.partition("?")[0]) if method == "GET" else Answer(405, b"GET only\n")
         head = (
             f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}\r\nContent-Type: {answer.content_type}\r\n"
             f"Content-Length: {len(answer.body)}\r\nConnection: close\r\n\r\n"
         )
         client.sendall(head.encode() + answer.body)
+
+    def _safe_answer(self, path: str) -> Answer:
+        try:
+            return self._answer(path)
+        except Exception:  # or the thread would end, and nobody answer any more
+            log.exception("%s: unexpected", path)
+            return Answer(500, b"see the log\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import socket
+import threading
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -194,6 +196,80 @@ def test_a_wrong_token_is_logged_and_tried_again(
         "/api/v1/services: 401: Unauthorized; listing again in 0.08 s",
     ]
     assert mirror.lists == []
+
+
+class Scripted:
+    """Answers each request with the next of some bodies, then ends the connection; the last one again and again."""
+
+    def __init__(self, *bodies: bytes) -> None:
+        self.bodies = list(bodies)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.thread = threading.Thread(target=self._serve)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join(5)
+        self.listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            with client:
+                client.recv(65_536)
+                body = self.bodies.pop(0) if len(self.bodies) > 1 else self.bodies[0]
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+
+GOOD = b'{"items": [], "metadata": {"resourceVersion": "1"}}'
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"kind": "Status"}', "the answer is no list: it lacks items or metadata; listing again in 0.02 s"),
+        (b"[]", "the answer is no list: it lacks items or metadata; listing again in 0.02 s"),
+        (b'{"items": [], "metadata": 5}', "unexpected; listing again in 0.02 s"),
+    ],
+)
+def test_an_answer_that_is_no_list_is_logged_and_asked_for_again(
+    body: bytes, words: str, mirror: Mirror, eventually: Wait, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = Scripted(body, GOOD)
+    reflector = Reflector(served.url, "t", "/api/v1/services", mirror.on_list, mirror.on_event, patience=QUICK)
+    assert not reflector.alive
+    reflector.start()
+    try:
+        eventually(lambda: bool(mirror.lists))
+        assert reflector.alive
+    finally:
+        reflector.stop()
+        served.close()
+    assert not reflector.alive
+    assert caplog.records[0].message == f"/api/v1/services: {words}"
+
+
+def test_a_callback_that_fails_is_logged_and_called_again(eventually: Wait, caplog: pytest.LogCaptureFixture) -> None:
+    served = Scripted(GOOD)
+    calls: list[int] = []
+
+    def fail_once(objects: list[dict[str, Any]]) -> None:
+        calls.append(len(objects))
+        if len(calls) == 1:
+            raise KeyError("spec")
+
+    reflector = Reflector(served.url, "t", "/x", fail_once, lambda *_: None, patience=QUICK)
+    reflector.start()
+    try:
+        eventually(lambda: len(calls) >= 2)
+    finally:
+        reflector.stop()
+        served.close()
+    assert caplog.records[0].message == "/x: unexpected; listing again in 0.02 s"
 
 
 def test_stop_wakes_a_silent_watch(server: ApiServerProcess, mirror: Mirror, eventually: Wait) -> None:

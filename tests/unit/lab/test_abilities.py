@@ -64,14 +64,15 @@ def test_a_mode_that_was_tried_with_success_is_able(programs: Programs) -> None:
         assert abilities.netns_ability(mode) == Ability(LabKind.NETNS, mode, able=True)
         tried = (programs.folder / "tried").read_text()
         assert tried.startswith("--net --mount sh -c mount -t tmpfs run /run; ")
+        assert tried.endswith(f" -m proxybench.proxiers.reference.trial {mode} xtables-legacy-multi\n")
 
 
 @pytest.mark.parametrize(
     ("mode", "reason"),
     [
-        (Mode.IPTABLES, "this kernel refused a legacy iptables DNAT rule (the last line)"),
-        (Mode.USERSPACE, "this kernel refused a legacy iptables REDIRECT rule (the last line)"),
-        (Mode.IPVS, "this kernel has no IPVS or no dummy device (the last line)"),
+        (Mode.IPTABLES, "a trial of iptables mode failed: the last line"),
+        (Mode.USERSPACE, "a trial of userspace mode failed: the last line"),
+        (Mode.IPVS, "a trial of ipvs mode failed: the last line"),
     ],
 )
 def test_a_mode_that_the_kernel_refused_says_the_programs_last_line(
@@ -84,19 +85,17 @@ def test_a_mode_that_the_kernel_refused_says_the_programs_last_line(
     )
 
 
-def test_a_silent_refusal_has_no_brackets(programs: Programs) -> None:
+def test_a_silent_refusal_has_no_colon(programs: Programs) -> None:
     programs.add("xtables-legacy-multi", "ip")
     programs.add("unshare", script="exit 1")
-    assert abilities.netns_ability(Mode.IPVS).reason == "this kernel has no IPVS or no dummy device"
+    assert abilities.netns_ability(Mode.IPVS).reason == "a trial of ipvs mode failed"
 
 
 def test_a_trial_that_hangs_is_given_up(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(abilities, "_LIMIT", 0.2)
     programs.add("xtables-legacy-multi", "ip")
     programs.add("unshare", script="exec /bin/sleep 30")
-    assert abilities.netns_ability(Mode.IPVS).reason == (
-        "this kernel has no IPVS or no dummy device (no answer in 0 s)"
-    )
+    assert abilities.netns_ability(Mode.IPVS).reason == ("a trial of ipvs mode failed: no answer in 0 s")
 
 
 def test_the_vm_names_what_is_missing(programs: Programs) -> None:

@@ -10,13 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxybench.errors import ProxierError
+from proxybench.proxiers.reference import userspace_rules
 from proxybench.proxiers.reference.config import LoopConfig
+from proxybench.proxiers.reference.fixed_tables import missing_base, removal
+from proxybench.proxiers.reference.iptables_found import base_input, find, missing_jumps
 from proxybench.proxiers.reference.iptables_plane import IptablesPlane
-from proxybench.proxiers.reference.iptables_rules import build_block, chain_name
+from proxybench.proxiers.reference.iptables_rules import JUMPS, build_block, chain_name
 from proxybench.proxiers.reference.iptables_save import Rule, Table, parse
 from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePortKey, SyncSplit
 from proxybench.proxiers.reference.sysctl import Sysctls
 from proxybench.proxiers.reference.tools import SubprocessRunner, ToolResult
+from proxybench.proxiers.reference.udp_flows import Face, Stale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +57,14 @@ class Rig:
         self.sysctl.write_text("0\n")
         self.runner = FakeRunner()
         times: Iterator[int] = iter(range(0, 10_000, 10))
-        self.plane = IptablesPlane(self.runner, CONFIG, sysctls=Sysctls(root), monotonic_ns=lambda: next(times))
+        self.dropped: list[Stale] = []
+        self.plane = IptablesPlane(
+            self.runner, CONFIG, sysctls=Sysctls(root), connections=self, monotonic_ns=lambda: next(times)
+        )
+
+    def drop(self, stale: Stale) -> None:
+        assert self.runner.script == []  # after the rules are written
+        self.dropped.append(stale)
 
     def full(self, ports: dict[ServicePortKey, ServicePort], saved: str = EMPTY) -> str:
         self.runner.expect(SAVE, saved)
@@ -116,9 +127,9 @@ def test_a_full_sync_writes_the_missing_base_too(rig: Rig) -> None:
 def test_a_sync_builds_and_writes_only_the_chains_of_what_changed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[str] = []
 
-    def counting(item: ServicePort, cidr: str, *, comments: bool) -> object:
+    def counting(item: ServicePort, cidr: str, node_ip: str, *, comments: bool) -> object:
         built.append(item.key.name)
-        return build_block(item, cidr, comments=comments)
+        return build_block(item, cidr, node_ip, comments=comments)
 
     monkeypatch.setattr("proxybench.proxiers.reference.iptables_plane.build_block", counting)
     a, b = port("a"), port("b", first=2)
@@ -178,6 +189,31 @@ COUNTS = st.sampled_from([0, 1, 2, 5, 990])  # with a large one and some small o
 STEPS = st.lists(st.dictionaries(st.sampled_from("abcd"), st.none() | COUNTS, max_size=3), min_size=1, max_size=5)
 
 
+def test_udp_flows_end_after_the_rules_are_written_and_their_time_is_the_kernels(rig: Rig) -> None:
+    tcp = port("a")
+    udp = replace(tcp, key=tcp.key._replace(protocol="udp"))
+    rig.full(by_key(tcp, udp))
+    moved = replace(udp, endpoints=(Endpoint("10.244.9.9", 8080, local=True),))
+    rig.runner.expect(RESTORE)
+    assert rig.plane.sync(by_key(tcp, moved), {moved.key}) == SyncSplit(10, 10, 10)
+    rig.runner.expect(RESTORE)
+    assert rig.plane.sync(by_key(tcp, moved), {tcp.key}) == SyncSplit(10, 10, 0)
+    vip = Face("10.96.0.1")
+    assert rig.dropped == [Stale(frozenset({vip})), Stale(behind=frozenset({(vip, "10.244.0.1")}))]
+
+
+def test_udp_flows_that_a_failed_sync_left_end_in_the_next(rig: Rig) -> None:
+    tcp = port("a")
+    udp = replace(tcp, key=tcp.key._replace(protocol="udp"))
+    rig.runner.expect(SAVE, EMPTY)
+    rig.runner.expect(RESTORE, code=4)
+    with pytest.raises(ProxierError):
+        rig.plane.sync(by_key(udp), None)
+    assert rig.dropped == []
+    rig.full(by_key(udp))
+    assert rig.dropped == [Stale(frozenset({Face("10.96.0.1")}))]
+
+
 @settings(max_examples=40, deadline=None)
 @given(STEPS)
 def test_partial_syncs_leave_what_one_full_sync_leaves(
@@ -194,7 +230,10 @@ def test_partial_syncs_leave_what_one_full_sync_leaves(
             if count is None:
                 ports.pop(item.key, None)
             else:
-                ports[item.key] = replace(item, local_only=number % 2 == 0, node_port=30000 + number)
+                ingress = ("203.0.113.1",) if number % 3 == 0 else ()
+                ports[item.key] = replace(
+                    item, local_only=number % 2 == 0, node_port=30000 + number, ingress_ips=ingress
+                )
         plane.sync(ports, {port(name).key for name in step})
     IptablesPlane(fresh, CONFIG, sysctls=Sysctls(root)).sync(ports, None)
     assert kernel.chains() == fresh.chains()
@@ -346,3 +385,17 @@ def test_chain_names_are_the_standard_base32_of_the_digest(name: str, endpoint: 
     key = ServicePortKey("ns", name, "", "udp")
     standard = b32encode(sha256(f"ns/{name}udp{endpoint}".encode()).digest())[:16]
     assert chain_name(b"KUBE-SEP-", key, endpoint) == b"KUBE-SEP-" + standard
+
+
+FOREIGN = b'-A OUTPUT -m comment --comment "caf\xe9" -j ACCEPT\n-A OUTPUT --odd option -j ACCEPT\n'
+
+
+def test_rules_of_others_need_not_be_understood() -> None:
+    found = find(b"*nat\n:OUTPUT ACCEPT [0:0]\n:KUBE-PORTALS-HOST - [0:0]\n" + FOREIGN + b"COMMIT\n")
+    assert missing_jumps(found, b"nat") == list(JUMPS[b"nat"])
+    assert base_input(found).count(b"-I ") == sum(map(len, JUMPS.values()))
+    assert removal((userspace_rules.NAT,), found) == (
+        b"*nat\n:KUBE-PORTALS-HOST - [0:0]\n-X KUBE-PORTALS-HOST\nCOMMIT\n"
+    )
+    lines = missing_base(userspace_rules.NAT, found[b"nat"])
+    assert (lines.count(b"-I "), lines.count(b"-A ")) == (2, 2)

@@ -136,6 +136,16 @@ MEMBERS = [
             ["IPSET_ATTR_PROTO", 17],
         ],
     ),
+    (
+        Member("KUBE-LOAD-BALANCER-SOURCE-CIDR", "tcp", "203.0.113.1", 80, "192.0.2.0/24"),
+        [
+            ip("IPSET_ATTR_IP", "203.0.113.1"),
+            ip("IPSET_ATTR_IP2", "192.0.2.0"),
+            ["IPSET_ATTR_CIDR2", 24],
+            ["IPSET_ATTR_PORT", 80],
+            ["IPSET_ATTR_PROTO", 6],
+        ],
+    ),
     (Member("KUBE-NODE-PORT-TCP", "tcp", "", 30080), [["IPSET_ATTR_PORT", 30080]]),
 ]
 

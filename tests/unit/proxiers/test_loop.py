@@ -4,13 +4,17 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from proxybench.errors import ProxierError
+from proxybench.proxiers.reference.__main__ import _healthz as healthz
 from proxybench.proxiers.reference.config import LoopConfig
 from proxybench.proxiers.reference.frequency import BoundedFrequency
 from proxybench.proxiers.reference.loop import ControlLoop
 from proxybench.proxiers.reference.metrics import LoopMetrics
 from proxybench.proxiers.reference.plane import ServicePort, ServicePortKey, SyncSplit
 from proxybench.proxiers.reference.state import ServiceState
+from proxybench.proxiers.reference.web import Answer
 from proxybench.units import SystemClock
 
 if TYPE_CHECKING:
@@ -48,6 +52,7 @@ class FakePlane:
         self.seconds = seconds
         self.failures = 0
         self.during: Callable[[], None] = lambda: None
+        self.error: Exception = ProxierError("iptables-restore ended with code 4: busy")
         self.syncs: list[tuple[list[str], list[str] | None]] = []
         self.synced = threading.Event()
 
@@ -70,8 +75,20 @@ class FakePlane:
         self.synced.set()
         if self.failures:
             self.failures -= 1
-            raise ProxierError("iptables-restore ended with code 4: busy")
+            raise self.error
         return SyncSplit(S // 100, S // 10, S // 50)
+
+
+class Watch:
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.alive = True
+
+    def start(self) -> None:
+        raise AssertionError("it runs")
+
+    def stop(self) -> None:
+        raise AssertionError("it must not end")
 
 
 class Rig:
@@ -248,6 +265,42 @@ def test_a_failed_first_sync_waits_for_the_sync_period() -> None:
     assert rig.loop.healthy()
 
 
+def test_an_error_that_nobody_foresaw_is_told_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig()
+    rig.start("a")
+    rig.plane.failures, rig.plane.error = 1, ZeroDivisionError("division by zero")
+    rig.add("b")
+    assert rig.loop.step() == 30.0
+    assert rig.lines[1:] == [
+        {
+            "event": "sync-failed",
+            "elapsed_ns": S // 4,
+            "error": "unexpected ZeroDivisionError: division by zero",
+        }
+    ]
+    assert [record.message for record in caplog.records] == ["the sync failed unexpectedly"]
+    assert not rig.loop.healthy()
+    assert rig.metrics.sync_failures_total == 1
+    rig.clock.advance(30)
+    rig.loop.step()
+    assert rig.plane.syncs[2:] == [(["a", "b"], None)]
+    assert rig.loop.healthy()
+
+
+def test_an_object_that_cannot_be_read_is_told_and_the_others_are_programmed() -> None:
+    rig = Rig()
+    bad = service("b")
+    bad["spec"]["clusterIP"] = "10.96.0.300"
+    rig.loop.services_listed([bad, service("a")])
+    rig.loop.slices_listed([])
+    rig.loop.step()
+    assert rig.plane.syncs == [(["a"], None)]
+    assert rig.lines[0] == {
+        "event": "skipped",
+        "error": "Service ns/b: spec.clusterIP: expected an IPv4 address, got '10.96.0.300'",
+    }
+
+
 def test_health_ends_two_periods_after_the_last_success() -> None:
     rig = Rig()
     rig.start("a")
@@ -321,6 +374,28 @@ def test_changes_during_a_sync_wake_the_running_loop_and_stop_ends_it() -> None:
     assert not thread.is_alive()
     assert rig.plane.syncs[0][0] == []
     assert rig.plane.syncs[-1][0] == ["a"]
+
+
+def test_a_loop_that_ended_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    rig.start("a")
+    assert rig.loop.healthy()
+    monkeypatch.setattr(rig.loop, "step", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        rig.loop.run()
+    assert not rig.loop.healthy()
+
+
+def test_health_needs_a_living_watch_of_each_collection() -> None:
+    rig = Rig()
+    services, slices = Watch("/api/v1/services"), Watch("/apis/discovery.k8s.io/v1/endpointslices")
+    watches = [services, slices]
+    assert healthz("/healthz", rig.loop, watches) == Answer(503, b"no sync succeeded recently\n")
+    rig.start("a")
+    assert healthz("/healthz", rig.loop, watches) == Answer(200, b"ok\n")
+    slices.alive = False
+    expected = b"nothing watches /apis/discovery.k8s.io/v1/endpointslices\n"
+    assert healthz("/healthz", rig.loop, watches) == Answer(503, expected)
 
 
 def test_the_bucket_holds_two_runs_and_refills_with_time() -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.errors import UsageError
-from proxybench.proxiers.reference.__main__ import PLANES, main, make_plane
+from proxybench.errors import ProxierError, UsageError
+from proxybench.proxiers.reference import __main__ as process
+from proxybench.proxiers.reference.__main__ import PLANES, main, make_plane, serve
 from proxybench.proxiers.reference.config import MODES, LoopConfig, dump, load, parse
 from proxybench.proxiers.reference.iptables_plane import IptablesPlane
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 CONFIG = LoopConfig("iptables", "n", ("10.1.0.1",), "http://127.0.0.1:1", "t", "", 0.5, 30.0, "/x", "/w", 1, 2)
@@ -33,6 +37,12 @@ def test_a_configuration_is_read_as_it_was_written(tmp_path: Path) -> None:
         ({"mode": "magic"}, "mode: expected one of iptables, ipvs, userspace, nftables, got magic"),
         ({"more": 1, "extra": 2}, "unknown key: extra, more"),
         ({"node_ips": "10.1.0.1"}, "node_ips: expected a list of strings"),
+        ({"node_ips": ["10.1.0.1", "node1"]}, "node_ips: expected IPv4 addresses, got 'node1'"),
+        ({"node_ips": ["10.1\0"]}, "node_ips: expected IPv4 addresses, got '10.1\\x00'"),
+        (
+            {"mode": "userspace", "node_ips": []},
+            "node_ips: userspace mode needs the address to which the node's own traffic is sent",
+        ),
         ({"sync_period": "30"}, "sync_period: expected float"),
         ({"metrics_port": True}, "metrics_port: expected int"),
         (
@@ -89,3 +99,68 @@ def test_the_process_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert not set(heavy) & set(json.loads(done.stdout))
+
+
+class FakePlane:
+    """Notes what is asked, and what the metrics' port answers while all is being removed."""
+
+    def __init__(self, metrics_port: int) -> None:
+        self.metrics_port = metrics_port
+        self.events: list[str] = []
+
+    def setup(self) -> None:
+        self.events.append("setup")
+        raise ProxierError("sysctl x=1: Read-only file system")
+
+    def sync(self, ports: object, changed: object) -> None:
+        raise AssertionError("nothing was listed")
+
+    def relayed_ns(self) -> None:
+        raise AssertionError("nobody asks for metrics")
+
+    def cleanup(self) -> None:
+        with socket.socket() as probe:
+            refused = probe.connect_ex(("127.0.0.1", self.metrics_port))
+        self.events.append("cleanup, the port is free" if refused else "cleanup, the port is held")
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Put back the handlers that ``serve`` sets."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def free_ports() -> tuple[int, int]:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("busy", [0, 1], ids=["metrics", "healthz"])
+def test_a_second_loop_on_a_taken_port_touches_nothing(
+    busy: int, free_ports: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane = FakePlane(free_ports[0])
+    monkeypatch.setattr(process, "make_plane", lambda config: plane)
+    config = replace(CONFIG, metrics_port=free_ports[0], healthz_port=free_ports[1])
+    with socket.create_server(("127.0.0.1", free_ports[busy])), pytest.raises(ProxierError) as caught:
+        serve(config)
+    assert str(caught.value) == f"127.0.0.1:{free_ports[busy]} cannot be listened on: Address already in use"
+    assert plane.events == []
+
+
+@pytest.mark.usefixtures("signals")
+def test_the_ports_are_held_until_all_is_removed(
+    free_ports: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("secret")
+    plane = FakePlane(free_ports[0])
+    monkeypatch.setattr(process, "make_plane", lambda config: plane)
+    config = replace(CONFIG, metrics_port=free_ports[0], healthz_port=free_ports[1], token_file=str(tmp_path / "token"))
+    with pytest.raises(ProxierError, match=r"^sysctl x=1: Read-only file system$"):
+        serve(config)
+    assert plane.events == ["setup", "cleanup, the port is held"]

@@ -74,6 +74,8 @@ def test_a_relays_cpu_is_told_where_there_is_a_relay() -> None:
 
 
 def answer(path: str) -> Answer:
+    if path == "/broken":
+        raise KeyError(path)
     if path == "/healthz":
         return Answer(200, b"ok\n")
     return Answer(404, b"not here\n")
@@ -114,3 +116,9 @@ def test_a_taken_port_is_told(server: WebServer) -> None:
     with pytest.raises(ProxierError) as caught:
         WebServer(server.port, answer)
     assert str(caught.value) == f"127.0.0.1:{server.port} cannot be listened on: Address already in use"
+
+
+def test_a_mistake_in_an_answer_does_not_stop_the_server(server: WebServer, caplog: pytest.LogCaptureFixture) -> None:
+    assert ask(server, "GET", "/broken") == (500, b"see the log\n")
+    assert "/broken: unexpected" in caplog.text
+    assert ask(server, "GET", "/healthz") == (200, b"ok\n")

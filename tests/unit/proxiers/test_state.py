@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
@@ -264,3 +265,183 @@ def test_any_way_of_events_ends_where_a_fresh_list_of_the_rest_ends(
     fresh.replace_services(services.values())
     fresh.take()
     assert state.ports == fresh.ports
+
+
+def test_a_load_balancers_addresses_and_sources_are_read() -> None:
+    state = ServiceState("node")
+    obj = service(
+        type="LoadBalancer",
+        externalTrafficPolicy="Local",
+        loadBalancerSourceRanges=[" 192.0.2.7/24 ", "2001:db8::/32", "0.0.0.0/0"],
+    )
+    ingress = [{"ip": "203.0.113.1"}, {"hostname": "lb.example"}, {"ip": "2001:db8::1"}, {"ip": "203.0.113.2"}]
+    state.apply_service("ADDED", obj | {"status": {"loadBalancer": {"ingress": ingress}}})
+    state.apply_slice("ADDED", slice_("10.244.0.1"))
+    state.take()
+    assert state.ports[KEY].ingress_ips == ("203.0.113.1", "203.0.113.2")
+    assert state.ports[KEY].source_ranges == ("192.0.2.0/24", "0.0.0.0/0")
+    assert state.ports[KEY].local_only
+    assert len(state.ports[KEY].endpoints) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "chosen"),
+    [
+        ("2001:db8::1", "10.96.0.1", "10.96.0.1"),
+        ("10.96.0.1", "2001:db8::1", "10.96.0.1"),
+        ("2001:db8::1", None, None),
+        ("None", "None", None),
+    ],
+)
+def test_the_ipv4_cluster_ip_is_taken_wherever_it_stands(first: str, second: str | None, chosen: str | None) -> None:
+    state = ServiceState("node")
+    state.apply_service("ADDED", service(clusterIP=first, clusterIPs=[first, *([second] if second else [])]))
+    state.take()
+    assert [port.cluster_ip for port in state.ports.values()] == ([chosen] if chosen else [])
+
+
+def test_what_is_not_served_is_told_with_the_first_service_that_asks_for_it() -> None:
+    state = ServiceState("node")
+    state.apply_service("ADDED", service("a", internalTrafficPolicy="Cluster"))
+    assert state.take_notes() == []
+    more = [{"name": "http", "port": 80}, {"name": "s", "port": 81, "protocol": "SCTP"}]
+    for name in ("b", "c"):
+        spec = {"healthCheckNodePort": 30000, "internalTrafficPolicy": "Local", "ports": more}
+        state.apply_service("ADDED", service(name, **spec))
+    assert state.take_notes() == [
+        "Service ns/b: spec.healthCheckNodePort: nothing answers there (said once for all Services)",
+        "Service ns/b: spec.internalTrafficPolicy: Local is taken for Cluster (said once for all Services)",
+        "Service ns/b: spec.ports.protocol: SCTP is not carried (said once for all Services)",
+    ]
+
+
+BAD_SERVICES = [
+    ({"clusterIP": "10.96.0.300"}, "spec.clusterIP: expected an IPv4 address, got '10.96.0.300'"),
+    ({"clusterIP": "10.96.1"}, "spec.clusterIP: expected an IPv4 address, got '10.96.1'"),
+    ({"clusterIP": 7}, "spec.clusterIP: expected an IPv4 address, got 7"),
+    ({"externalIPs": ["192.0.2.1", "here"]}, "spec.externalIPs: expected an IPv4 address, got 'here'"),
+    ({"ports": [{"port": 70000}]}, "spec.ports.port: expected a number from 1 to 65535, got 70000"),
+    ({"ports": [{}]}, "spec.ports.port: expected a number from 1 to 65535, got None"),
+    (
+        {"type": "NodePort", "ports": [{"port": 80, "nodePort": "30080"}]},
+        "spec.ports.nodePort: expected a number from 1 to 65535, got '30080'",
+    ),
+    (
+        {"loadBalancerSourceRanges": ["192.0.2.0/33"]},
+        "spec.loadBalancerSourceRanges: expected a range of addresses, got '192.0.2.0/33'",
+    ),
+    ({"ports": "80"}, "spec.ports: expected a list of objects"),
+    (
+        {"ports": [{"port": 80, "name": 'a" -j DROP'}]},
+        """spec.ports.name: expected letters, digits, dots and dashes, got 'a" -j DROP'""",
+    ),
+    (
+        {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 90_000}}},
+        "spec.sessionAffinityConfig.clientIP.timeoutSeconds: expected a number from 1 to 86400, got 90000",
+    ),
+    (
+        {"sessionAffinity": "ClientIP", "sessionAffinityConfig": "x"},
+        "cannot be read: AttributeError: 'str' object has no attribute 'get'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spec", "words"), BAD_SERVICES)
+def test_a_service_that_cannot_be_read_is_told_once_and_stays_as_it_was(spec: Object, words: str) -> None:
+    state = ServiceState("node")
+    state.apply_service("ADDED", service())
+    state.take()
+    for _ in range(2):
+        assert not state.apply_service("MODIFIED", service(**spec))
+    assert state.take_notes() == [f"Service ns/a: {words}"]
+    assert state.take_notes() == []
+    assert state.take().keys == frozenset()
+    assert set(state.ports) == {KEY}
+    state.apply_service("MODIFIED", service())
+    state.apply_service("MODIFIED", service(**spec))
+    assert state.take_notes() == [f"Service ns/a: {words}"]
+    assert state.apply_service("DELETED", service(**spec))
+
+
+def test_a_slice_that_cannot_be_read_is_told_and_stays_as_it_was() -> None:
+    state = ServiceState("node")
+    state.apply_service("ADDED", service())
+    state.apply_slice("ADDED", slice_("10.244.0.1"))
+    state.take()
+    assert not state.apply_slice("MODIFIED", slice_("10.244.0.2", "10.244.0.256"))
+    assert not state.apply_slice("MODIFIED", slice_("10.244.0.2", port=-1))
+    assert state.take_notes() == [
+        "EndpointSlice ns/a-1: endpoints.addresses: expected an IPv4 address, got '10.244.0.256'",
+        "EndpointSlice ns/a-1: ports.port: expected a number from 1 to 65535, got -1",
+    ]
+    assert [end.ip for end in state.ports[KEY].endpoints] == ["10.244.0.1"]
+
+
+def test_a_list_with_bad_objects_is_taken_in_without_them() -> None:
+    state = ServiceState("node")
+    nameless: Object = {"metadata": {"name": "x"}, "spec": {}}
+    assert state.replace_services([service("bad", clusterIP="?"), service(), nameless, {"spec": {}}])
+    assert state.replace_slices([slice_("::::"), nameless, slice_("10.244.0.1", name="a-2")])
+    assert set(state.take().keys) == {KEY}
+    assert [end.ip for end in state.ports[KEY].endpoints] == ["10.244.0.1"]
+    assert state.take_notes() == [
+        "Service ?/?: metadata.namespace: expected a name, got None",
+        "Service ?/?: metadata: expected an object",
+        "Service ns/bad: spec.clusterIP: expected an IPv4 address, got '?'",
+        "EndpointSlice ?/?: metadata.namespace: expected a name, got None",
+        "EndpointSlice ns/a-1: endpoints.addresses: expected an IPv4 address, got '::::'",
+    ]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-70_000, 70_000) | st.text(max_size=5) | st.sampled_from(["None", "::1"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [here, *(path for key, inner in items for path in paths(inner, (*here, key)))]
+
+
+def changed_at(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    if not path:
+        return new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = changed_at(value[path[0]], path[1:], new)
+    return copy
+
+
+FULL_SERVICE = service(
+    type="LoadBalancer",
+    clusterIPs=["10.96.0.1"],
+    externalIPs=["192.0.2.1"],
+    externalTrafficPolicy="Local",
+    loadBalancerSourceRanges=["192.0.2.0/24"],
+    sessionAffinity="ClientIP",
+    sessionAffinityConfig={"clientIP": {"timeoutSeconds": 60}},
+    ports=[{"name": "http", "port": 80, "nodePort": 30080, "protocol": "TCP"}],
+) | {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}}
+FULL_SLICE = slice_(
+    "10.244.0.1", annotations={"endpoints.kubernetes.io/last-change-trigger-time": "2026-01-01T00:00:00Z"}
+)
+
+
+@given(st.data())
+def test_whatever_one_value_becomes_only_sound_ports_come_out(data: st.DataObject) -> None:
+    state = ServiceState("node")
+    for whole, apply in ((FULL_SERVICE, state.apply_service), (FULL_SLICE, state.apply_slice)):
+        path = data.draw(st.sampled_from(paths(whole)))
+        apply("ADDED", changed_at(whole, path, data.draw(JSON)))
+    state.take()
+    for key, port in state.ports.items():
+        assert all(isinstance(word, str) for word in key)
+        for address in (port.cluster_ip, *port.external_ips, *(end.ip for end in port.endpoints)):
+            assert str(IPv4Address(address)) == address
+        for address in port.ingress_ips:
+            assert str(IPv4Address(address)) == address
+        for source in port.source_ranges:
+            assert str(IPv4Network(source)) == source
+        assert 0 < port.port < 65_536
+        assert 0 <= port.node_port < 65_536

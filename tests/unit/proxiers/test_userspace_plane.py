@@ -19,12 +19,14 @@ from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePo
 from proxybench.proxiers.reference.relay_wire import Answer, Port
 from proxybench.proxiers.reference.state import ServiceState
 from proxybench.proxiers.reference.tools import ToolResult
+from proxybench.proxiers.reference.udp_flows import Face
 from proxybench.proxiers.reference.userspace_plane import UserspacePlane
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxybench.proxiers.reference.iptables_save import Rule
+    from proxybench.proxiers.reference.udp_flows import Stale
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kube-proxy-1.20.2"
 CONFIG = LoopConfig("userspace", "node", ("198.18.0.1",), "", "", "", 1.0, 30.0, "/multi", "/tmp")  # noqa: S108
@@ -61,9 +63,14 @@ class FakeRelay:
         self.errors: dict[str, str] = {}
         self.events: list[str] = []
         self.broken = False
+        self.end = ""
+
+    def ended(self) -> str:
+        return self.end
 
     def start(self) -> None:
         self.events.append("start")
+        self.end = ""
 
     def apply(self, removed: Sequence[str], ports: Sequence[Port]) -> Answer:
         if self.broken:
@@ -92,10 +99,22 @@ def web(name: str = "a", ip: str = "10.96.0.1", node_port: int = 0) -> ServicePo
     )
 
 
+class FakeConnections:
+    """Keeps the faces whose flows were dropped; the endpoints behind them are the relay's business."""
+
+    def __init__(self) -> None:
+        self.dropped: list[set[Face]] = []
+
+    def drop(self, stale: Stale) -> None:
+        assert stale.behind == frozenset()
+        self.dropped.append(set(stale.whole))
+
+
 class Made:
     def __init__(self) -> None:
         self.runner, self.relay = FakeRunner(), FakeRelay()
-        self.plane = UserspacePlane(self.runner, CONFIG, relay=self.relay)
+        self.connections = FakeConnections()
+        self.plane = UserspacePlane(self.runner, CONFIG, relay=self.relay, connections=self.connections)
         self.plane.setup()
 
 
@@ -129,7 +148,8 @@ def test_golden(table: str) -> None:
         (state.apply_service if obj["kind"] == "Service" else state.apply_slice)("ADDED", dict(obj))
     state.take()
     runner, relay = FakeRunner(), FakeRelay()
-    UserspacePlane(runner, CONFIG, relay=relay, host_ip="10.2.0.2").sync(state.ports, None)
+    plane = UserspacePlane(runner, CONFIG, relay=relay, host_ip="10.2.0.2", connections=FakeConnections())
+    plane.sync(state.ports, None)
     theirs = {
         name: iptables_save.parse((GOLDEN / f"userspace.iptables-save.{name}").read_text())[name]
         for name in ("nat", "filter")
@@ -155,7 +175,7 @@ def test_listeners_are_kube_proxys() -> None:
         (state.apply_service if obj["kind"] == "Service" else state.apply_slice)("ADDED", dict(obj))
     state.take()
     relay = FakeRelay()
-    UserspacePlane(FakeRunner(), CONFIG, relay=relay).sync(state.ports, None)
+    UserspacePlane(FakeRunner(), CONFIG, relay=relay, connections=FakeConnections()).sync(state.ports, None)
     asked = relay.calls[0][1]
     assert sorted(port.node_port for port in asked if port.node_port) == [n for _, n in theirs if 30000 <= n < 32768]
     held_and_own = [*[port for port in asked if port.node_port], *asked]
@@ -311,6 +331,63 @@ def test_a_dead_relay_is_replaced_by_the_next_sync(made: Made) -> None:
     made.plane.sync({a.key: a}, set())
     assert made.relay.events == ["start", "start", "start", "stop", "start"]
     assert made.relay.calls[-1][1][0].name == "ns/a:http tcp"
+
+
+@pytest.mark.parametrize("changed", [None, frozenset()], ids=["full", "empty"])
+def test_every_sync_notices_a_dead_relay_and_fills_a_new_one(
+    made: Made, changed: frozenset[ServicePortKey] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = web()
+    made.plane.sync({port.key: port}, None)
+    first = made.runner.restored[-1]
+    made.relay.end = "process 7 ended with -9"
+    made.plane.sync({port.key: port}, changed)
+    assert [record.message for record in caplog.records] == ["relay: process 7 ended with -9; starting a new one"]
+    assert made.relay.events[-3:] == ["stop", "start", "start"]
+    assert made.relay.calls[1] == made.relay.calls[0]
+    assert made.runner.restored[-1] == first.replace("40000", "40001")
+    made.plane.sync({port.key: port}, frozenset())
+    assert len(made.relay.calls) == 2
+
+
+def test_a_dead_relay_is_replaced_even_when_there_is_nothing_to_relay(made: Made) -> None:
+    made.plane.sync({}, None)
+    made.relay.end = "process 7 ended with -9"
+    made.plane.sync({}, frozenset())
+    assert made.relay.events[-2:] == ["stop", "start"]
+
+
+def test_udp_flows_end_when_their_way_to_the_relay_is_another(made: Made) -> None:
+    vip, external, node = Face("10.96.0.1"), Face("192.0.2.1"), Face("", 30053)
+    dns = ServicePort(ServicePortKey("ns", "dns", "", "udp"), "10.96.0.1", 53, ())
+    steps: list[tuple[ServicePort | None, list[set[Face]]]] = [
+        (dns, [{vip}]),
+        (replace(dns, endpoints=(Endpoint("10.244.0.1", 53, local=True),)), []),
+        (replace(dns, external_ips=("192.0.2.1",), node_port=30053), [{external, node}]),
+        (replace(dns, node_port=30053), [{external}]),
+        (None, [{vip, node}]),
+        (None, []),
+    ]
+    for port, expected in steps:
+        made.connections.dropped.clear()
+        made.plane.sync({dns.key: port} if port else {}, {dns.key})
+        assert made.connections.dropped == expected
+    made.plane.sync({dns.key: dns, web().key: web()}, None)
+    made.connections.dropped.clear()
+    made.relay.end = "process 7 ended with -9"
+    made.plane.sync({}, None)
+    assert made.connections.dropped == [{vip}]
+
+
+def test_udp_flows_that_a_failed_sync_left_end_in_the_next(made: Made) -> None:
+    dns = ServicePort(ServicePortKey("ns", "dns", "", "udp"), "10.96.0.1", 53, ())
+    made.runner.code = 2
+    with pytest.raises(ProxierError):
+        made.plane.sync({dns.key: dns}, None)
+    assert made.connections.dropped == []
+    made.runner.code = 0
+    made.plane.sync({dns.key: dns}, None)
+    assert made.connections.dropped == [{Face("10.96.0.1")}]
 
 
 def test_a_taken_node_port_is_told_and_the_rest_goes_on(made: Made, caplog: pytest.LogCaptureFixture) -> None:
