@@ -31,6 +31,12 @@ def hodges_lehmann(base: FloatArray, new: FloatArray) -> float:
     return float(np.median(new[:, np.newaxis] - base[np.newaxis, :]))
 
 
+def pseudo_median(values: FloatArray) -> float:
+    """Return the median of the means of all pairs, each value with itself too: the level whose shift is the above."""
+    i, j = np.triu_indices(values.size)
+    return float(np.median((values[i] + values[j]) / 2))
+
+
 def hodges_lehmann_interval(base: FloatArray, new: FloatArray, confidence: float = CONFIDENCE) -> Interval | None:
     """Return the distribution-free interval of the shift, from the exact Mann-Whitney distribution.
 
