@@ -130,9 +130,7 @@ def crossover(sizes: FloatArray, first: FloatArray, second: FloatArray, confiden
     if sure.size == 0:
         return Crossover(Outcome.UNDECIDED, (), up_to, None, (), sizes.size)
     crossings = tuple(
-        _crossing(sizes, first, second, (int(a), int(b)), confidence)
-        for a, b in pairwise(sure)
-        if sign[a] != sign[b]
+        _crossing(sizes, first, second, (int(a), int(b)), confidence) for a, b in pairwise(sure) if sign[a] != sign[b]
     )
     outcome = Outcome.CROSSED if crossings else Outcome.NONE
     told_apart = tuple(float(size) for size in sizes[sure])
@@ -163,7 +161,10 @@ def _crossing(
     """Locate the change of the lead between the sizes of the two indices, at which the leads are opposite."""
     grid = np.geomspace(sizes[ends[0]], sizes[ends[1]], GRID)
     rows = np.stack(
-        [np.log(np.interp(grid, sizes, one) / np.interp(grid, sizes, two)) for one, two in zip(first, second, strict=True)]
+        [
+            np.log(np.interp(grid, sizes, one) / np.interp(grid, sizes, two))
+            for one, two in zip(first, second, strict=True)
+        ]
     )
     low, high = _mean_interval(rows, confidence)
     mean = rows.mean(axis=0)
