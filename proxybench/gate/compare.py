@@ -17,19 +17,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxybench.errors import ExitCode
-from proxybench.gate.error import Counts, by_assumption, by_measurement, greater
-from proxybench.gate.noise import ASSUMED, LEAST, RUNS_THAT_DECIDE
+from proxybench.gate.error import Counts, Levels, shift_errors
+from proxybench.gate.noise import ASSUMED, RUNS_THAT_DECIDE
 from proxybench.gate.settings import setting_differences
 from proxybench.gate.side import differences
 from proxybench.model import ClockKind, Metric, Scenario
 from proxybench.stats.intervals import t_quantile
-from proxybench.stats.moderate import moderate
+from proxybench.stats.moderate import Moderated, moderate
 from proxybench.stats.shift import hodges_lehmann, mann_whitney_p, minimum_detectable_effect
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from proxybench.gate.noise import RunNoise
     from proxybench.gate.side import Replicates, Side
     from proxybench.stats.quantiles import FloatArray
     from proxybench.stats.series import SeriesKey
@@ -225,12 +224,13 @@ def compare(
 
 
 def _compared(base: Side, new: Side, plain: Mapping[SeriesKey, Comparison], family: int) -> list[Comparison]:
-    errors = _errors(base, new, [key for key in plain if key in base.series and key in new.series])
+    alpha = FAMILY_ALPHA / family
+    errors = _errors(base, new, [key for key in plain if key in base.series and key in new.series], alpha)
     done = []
     for key, item in plain.items():
         if key in base.series and key in new.series:
             old, young = base.series[key], new.series[key]
-            done.append(_judge(_levels(item, old, young), old, young, errors.get(key), FAMILY_ALPHA / family))
+            done.append(_judge(_levels(item, old, young), old, young, errors.get(key), alpha))
         elif item.judged:
             reason = f"not measured in the {'base' if key in new.series else 'new run'}"
             done.append(replace(item, verdict=Verdict.NOT_COMPARABLE, reason=reason))
@@ -246,7 +246,7 @@ class _Error:
     assumed: bool = False
 
 
-def _errors(base: Side, new: Side, keys: Sequence[SeriesKey]) -> dict[SeriesKey, _Error]:
+def _errors(base: Side, new: Side, keys: Sequence[SeriesKey], alpha: float) -> dict[SeriesKey, _Error]:
     """Return the standard errors of all points that have one: variances are steadied metric by metric."""
     usable: dict[str, list[SeriesKey]] = {}
     for key in keys:
@@ -260,23 +260,22 @@ def _errors(base: Side, new: Side, keys: Sequence[SeriesKey]) -> dict[SeriesKey,
             continue
         steady = moderate(np.array([spread[0] for spread in spreads]), degrees)
         for key, variance, freedom in zip(members, steady.variances, steady.degrees, strict=True):
-            counts = _counts(base.series[key], new.series[key])
-            known = [side.noise[key] for side in (base, new) if key in side.noise]
-            errors[key] = _error(variance, freedom, counts, known, base.clock)
+            within = Moderated(np.asarray(variance), np.asarray(freedom))
+            levels = _levels_of((base, new), key)
+            error = shift_errors(within, levels, _counts(base.series[key], new.series[key]), base.clock, alpha)
+            assumed = levels is None or levels.runs < RUNS_THAT_DECIDE
+            errors[key] = _Error(float(error.size), float(error.degrees), assumed)
     return errors
 
 
-def _error(within: np.float64, degrees: np.float64, counts: Counts, known: Sequence[RunNoise], clock: str) -> _Error:
-    """Return the error of one shift from the variance of a repetition and what runs of either side tell."""
-    decided = any(noise.runs >= RUNS_THAT_DECIDE for noise in known)
-    variance, freedom = np.asarray(within), np.asarray(degrees)
-    error = by_assumption(variance, freedom, ASSUMED[clock], counts)
-    if known:
-        noise = max(known, key=lambda noise: (noise.runs >= RUNS_THAT_DECIDE, noise.share))
-        level = np.asarray(max(noise.share, LEAST[clock]) ** 2)
-        measured = by_measurement(level, np.asarray(noise.degrees), noise.repetitions, variance, counts)
-        error = measured if decided else greater(measured, error)
-    return _Error(float(error.size), float(error.degrees), not decided)
+def _levels_of(sides: Sequence[Side], key: SeriesKey) -> Levels | None:
+    """Return what the runs of a side tell of a number: of both, those that are enough to decide, or tell of more."""
+    known = [side.noise[key] for side in sides if key in side.noise]
+    if not known:
+        return None
+    noise = max(known, key=lambda noise: (noise.runs >= RUNS_THAT_DECIDE, noise.share))
+    found = Moderated(np.asarray(noise.share**2), np.asarray(noise.degrees))
+    return Levels(found, noise.runs, noise.repetitions)
 
 
 def _counts(base: Replicates, new: Replicates) -> Counts:

@@ -55,7 +55,7 @@ def run_noise(gathered: Mapping[SeriesKey, Sequence[FloatArray]]) -> dict[Series
             logs.setdefault(key.metric, {})[key] = found
     noise = {}
     for members in logs.values():
-        between = np.array([np.var([pseudo_median(run) for run in runs], ddof=1) for runs in members.values()])
+        between = np.array([np.var([float(pseudo_median(run)) for run in runs], ddof=1) for runs in members.values()])
         steady = moderate(between, np.array([len(runs) - 1.0 for runs in members.values()]))
         for (key, runs), variance, degrees in zip(members.items(), steady.variances, steady.degrees, strict=True):
             repetitions = 1 / float(np.mean([1 / run.size for run in runs]))

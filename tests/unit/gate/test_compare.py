@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from proxybench.errors import ExitCode, ResultsError
 from proxybench.gate.baseline import dump, load
 from proxybench.gate.compare import Comparison, Verdict, compare, is_judged
-from proxybench.gate.error import Counts, by_assumption, by_measurement
+from proxybench.gate.error import Counts, Levels, by_assumption, by_measurement, shift_errors
 from proxybench.gate.noise import ASSUMED, run_noise
 from proxybench.gate.outputs import ANNOTATIONS, to_annotations, to_markdown
 from proxybench.gate.side import FIELDS, Replicates, Side, differences
+from proxybench.stats.moderate import Moderated
 from proxybench.stats.series import SeriesKey
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -325,24 +327,41 @@ def test_few_runs_may_show_more_noise_than_assumed_but_not_less() -> None:
     assert width(5, 0.0) < 0.5 * width(3, 0.0)
 
 
+def spread(variance: float, degrees: float) -> Moderated:
+    return Moderated(np.array(variance), np.array(degrees))
+
+
 @given(st.floats(1e-8, 1.0), st.floats(1, 50))
 def test_an_assumption_lends_no_doubt_and_takes_none_away(within: float, degrees: float) -> None:
     counts = Counts(1, 1, 4, 4)
-    error = by_assumption(np.array(within), np.array(degrees), 0.003, counts)
+    error = by_assumption(spread(within, degrees), 0.003, counts)
     assert float(error.size) == pytest.approx(math.sqrt(1.12 * within / 2 + 2 * 0.003**2))
     assert float(error.degrees) >= degrees * 0.999
-    assert np.isinf(by_assumption(np.array(0.0), np.array(degrees), 0.003, counts).degrees)
+    assert np.isinf(by_assumption(spread(0.0, degrees), 0.003, counts).degrees)
 
 
 def test_a_run_with_fewer_repetitions_than_the_base_had_adds_their_scatter() -> None:
-    level, within, degrees = np.array(4e-6), np.array(6e-6), np.array(9.0)
-    alike = by_measurement(level, degrees, 6, within, Counts(10, 1, 60, 6))
+    levels, within = Levels(spread(4e-6, 9.0), 10, 6), spread(6e-6, 50.0)
+    alike = by_measurement(levels, within, Counts(10, 1, 60, 6))
     assert float(alike.size) == pytest.approx(math.sqrt(1.12 * 4e-6 * 1.1))
-    fewer = by_measurement(level, degrees, 6, within, Counts(10, 1, 60, 3))
+    fewer = by_measurement(levels, within, Counts(10, 1, 60, 3))
     assert float(fewer.size) == pytest.approx(math.sqrt(1.12 * (4e-6 * 1.1 + 6e-6 / 6)))
-    more = by_measurement(level, degrees, 6, within, Counts(10, 1, 60, 12))
+    more = by_measurement(levels, within, Counts(10, 1, 60, 12))
     assert float(more.size) == pytest.approx(float(alike.size))
     assert float(more.degrees) == 9.0
+
+
+def test_the_wider_of_two_intervals_decides() -> None:
+    counts, within = Counts(10, 1, 60, 6), spread(6e-6, 50.0)
+    few, sure = Levels(spread(1e-6, 4.0), 10, 6), Levels(spread(1e-6, 1000.0), 10, 6)
+    by_repetitions = by_assumption(within, 0.001, counts)
+    # An error that is smaller, but known with four degrees of freedom only, makes the wider interval.
+    assert float(by_measurement(few, within, counts).size) < float(by_repetitions.size)
+    assert float(shift_errors(within, few, counts, "instructions", 1e-4).degrees) == 4
+    assert shift_errors(within, sure, counts, "instructions", 1e-4) == by_repetitions
+    assert float(by_repetitions.width(0.05)) == pytest.approx(
+        float(by_repetitions.size) * stats.t.ppf(0.975, float(by_repetitions.degrees))
+    )
 
 
 def test_every_clock_has_its_assumption() -> None:
