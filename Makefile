@@ -51,7 +51,7 @@ gate: setup ## experiments/gate.yaml against the committed baseline (2 minutes);
 		--junit results/gate.xml --markdown results/gate.md --annotations
 
 bench-stats: dev ## coverage, false alarms and power of the statistics, by simulation
-	$(BIN)/python benchmarks/stats_coverage.py
+	$(BIN)/python -m benchmarks.stats_coverage
 
 lock: dev ## write the locks anew
 	$(BIN)/pip install --quiet pip-tools
