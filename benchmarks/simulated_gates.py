@@ -13,14 +13,12 @@ from proxybench.gate.error import Counts, Errors, Levels, shift_errors
 from proxybench.gate.noise import RUNS_THAT_TELL
 from proxybench.gate.side import FIELDS, Replicates, Side
 from proxybench.model import ClockKind
-from proxybench.stats.moderate import moderate
+from proxybench.stats.moderate import Moderated, moderate
 from proxybench.stats.series import SeriesKey
 from proxybench.stats.shift import minimum_detectable_effect, pseudo_median
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from proxybench.gate.compare import Comparison
 
     FloatArray = NDArray[np.float64]
 
@@ -84,22 +82,45 @@ class Case:
         return side(self.runs, self.repetitions), side(1, self.new_repetitions)
 
 
-def judge(case: Case, base: FloatArray, new: FloatArray) -> tuple[FloatArray, Errors, float]:
-    """Return shifts of logarithms with their errors, and each number's share of the family's level."""
+@dataclass(frozen=True)
+class Gates:
+    """Shifts of logarithms, with what their errors are made of."""
+
+    case: Case
+    ratio: FloatArray
+    within: Moderated
+    between: Moderated | None
+
+    @property
+    def alpha(self) -> float:
+        """Each number's share of the family's level."""
+        return FAMILY_ALPHA / (len(METRICS) * POINTS)
+
+    def errors(self, where: NDArray[np.bool_]) -> Errors:
+        """Return the errors of some numbers; quantiles of t are what takes time here."""
+        case, within, levels = self.case, _some(self.within, where), None
+        if self.between is not None:
+            levels = Levels(_some(self.between, where), case.runs, case.repetitions)
+        counts = Counts(case.runs, 1, case.runs * case.repetitions, case.new_repetitions)
+        return shift_errors(within, levels, counts, case.clock, self.alpha)
+
+
+def _some(found: Moderated, where: NDArray[np.bool_]) -> Moderated:
+    return Moderated(found.variances[where], found.degrees[where])
+
+
+def judge(case: Case, base: FloatArray, new: FloatArray) -> Gates:
+    """Compare simulated sides as ``proxybench.gate.compare`` does."""
     flat = base.reshape(*base.shape[:3], -1)
     young = new.reshape(*new.shape[:3], -1)
     pairs = (young[..., :, np.newaxis] - flat[..., np.newaxis, :]).reshape(*flat.shape[:3], -1)
-    ratio: FloatArray = np.median(pairs, axis=-1)
     degrees = flat.shape[-1] - case.runs + young.shape[-1] - 1
     squares = sum(np.sum((side - side.mean(axis=-1, keepdims=True)) ** 2, axis=(-1, -2)) for side in (base, new))
     within = moderate(np.asarray(squares / degrees), np.full(POINTS, float(degrees)))
-    levels = None
+    between = None
     if case.runs >= RUNS_THAT_TELL:
-        between = np.var(pseudo_median(base), axis=-1, ddof=1)
-        levels = Levels(moderate(between, np.full(POINTS, case.runs - 1.0)), case.runs, case.repetitions)
-    counts = Counts(case.runs, 1, flat.shape[-1], young.shape[-1])
-    alpha = FAMILY_ALPHA / (len(METRICS) * POINTS)
-    return ratio, shift_errors(within, levels, counts, case.clock, alpha), alpha
+        between = moderate(np.var(pseudo_median(base), axis=-1, ddof=1), np.full(POINTS, case.runs - 1.0))
+    return Gates(case, np.median(pairs, axis=-1), within, between)
 
 
 def alarms(case: Case, gates: int) -> int:
@@ -109,11 +130,12 @@ def alarms(case: Case, gates: int) -> int:
     count = 0
     for start in range(0, gates, CHUNK):
         base, new = case.draw(rng, CHUNK)
-        ratio, errors, alpha = judge(case, base, new)
+        found = judge(case, base, new)
         if start == 0:
-            _must_agree(case, base[0], new[0], (ratio + errors.width(alpha))[0])
-        found = (ratio - errors.width(alpha) > 0) & (ratio >= limit)
-        count += int(found.any(axis=(1, 2)).sum())
+            _must_agree(found, base[0], new[0])
+        beyond = found.ratio >= limit
+        width = found.errors(beyond).width(found.alpha)
+        count += np.unique(np.nonzero(beyond)[0][found.ratio[beyond] - width > 0]).size
     return count
 
 
@@ -121,13 +143,14 @@ def power(case: Case) -> tuple[float, float]:
     """Return how often a change as large as stated is found, and the middle of what is stated (shares)."""
     rng = np.random.default_rng(3)
     limit = float(np.log1p(THRESHOLDS[case.clock]))
-    ratio, errors, alpha = judge(case, *case.draw(rng, CHUNK))
-    pairs = zip(errors.size.ravel(), errors.degrees.ravel(), strict=True)
+    gates = judge(case, *case.draw(rng, CHUNK))
+    errors, alpha = gates.errors(np.ones_like(gates.ratio, dtype=np.bool_)), gates.alpha
+    pairs = zip(errors.size, errors.degrees, strict=True)
     stated = np.array(
         [minimum_detectable_effect(size, degrees, alpha=alpha, threshold=limit) for size, degrees in pairs]
     )
-    moved = ratio.ravel() + stated
-    found = (moved - errors.width(alpha).ravel() > 0) & (moved >= limit)
+    moved = gates.ratio.ravel() + stated
+    found = (moved - errors.width(alpha) > 0) & (moved >= limit)
     return float(found.mean()), float(np.expm1(np.median(stated)))
 
 
@@ -155,12 +178,12 @@ def _side(case: Case, logs: FloatArray) -> Side:
     return Side("run", dict.fromkeys(FIELDS, "x") | {"clock": case.clock}, series, len(lengths))
 
 
-def _must_agree(case: Case, base: FloatArray, new: FloatArray, high: FloatArray) -> None:
-    """Raise AssertionError when ``compare`` makes other intervals than were made here."""
-    found = {(item.key.metric, item.key.services): item.high for item in _compared(case, base, new)}
-    expected = [found[metric, place] for metric in METRICS for place in range(POINTS)]
-    np.testing.assert_allclose(np.expm1(high).ravel(), np.array(expected, dtype=np.float64), rtol=1e-6, atol=1e-9)
-
-
-def _compared(case: Case, base: FloatArray, new: FloatArray) -> tuple[Comparison, ...]:
-    return compare(_side(case, base), _side(case, new)).comparisons
+def _must_agree(gates: Gates, base: FloatArray, new: FloatArray) -> None:
+    """Raise AssertionError when ``compare`` makes another interval of the first gate than is made here."""
+    first = np.zeros_like(gates.ratio, dtype=np.bool_)
+    first[0] = True
+    high = np.expm1(gates.ratio[first] + gates.errors(first).width(gates.alpha))
+    outcome = compare(_side(gates.case, base), _side(gates.case, new))
+    found = {(item.key.metric, item.key.services): item.high for item in outcome.comparisons}
+    expected = np.array([found[metric, place] for metric in METRICS for place in range(POINTS)], dtype=np.float64)
+    np.testing.assert_allclose(high, expected, rtol=1e-6, atol=1e-9)
