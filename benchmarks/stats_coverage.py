@@ -153,16 +153,17 @@ def _share(holds: Callable[[np.random.Generator], bool], experiments: int = EXPE
 
 # What is claimed: a baseline of five runs or more, whatever their noise; fewer, if it is as assumed.
 CLAIMED = (
-    *(
-        Case(clock, runs, noise, unlike)
-        for clock, noise in ((INSTRUCTIONS, 0.001), (INSTRUCTIONS, 0.003), (WALL, 0.03))
-        for runs in (5, 10)
-        for unlike in (0.0, 0.5, 1.0)
-    ),
     *(Case(clock, runs, noise, 0.0) for clock, noise in ((INSTRUCTIONS, 0.003), (WALL, 0.03)) for runs in (1, 3)),
     Case(INSTRUCTIONS, 1, 0.001, 0.5),
     Case(INSTRUCTIONS, 3, 0.001, 0.5),
     Case(INSTRUCTIONS, 1, 0.003, 0.0, wild=0.05),
+    *(
+        Case(clock, runs, noise, unlike)
+        for runs in (5, 10)
+        for clock, noise in ((INSTRUCTIONS, 0.001), (WALL, 0.03))
+        for unlike in (0.0, 0.5, 1.0)
+    ),
+    Case(INSTRUCTIONS, 10, 0.003, 0.5),
     Case(INSTRUCTIONS, 10, 0.001, 0.5, wild=0.05),
     Case(WALL, 10, 0.03, 0.5, repetitions=3, new_repetitions=3),
 )
@@ -193,7 +194,7 @@ def gates(table: Table, pool: ProcessPoolExecutor) -> None:
         table.row(f"  {case}: middle {100 * middle:.2f} %", share, 0.9)
     print("equal runs that end with 0:")
     for case, share in zip(strong, pool.map(partial(passes, gates=PASSES), strong), strict=True):
-        if case.runs == 10 and case.noise <= 0.01:  # noqa: PLR2004 -- the committed baseline's kind
+        if case.runs == 10 and case.clock == INSTRUCTIONS:  # noqa: PLR2004 -- the committed baseline's kind
             table.row(f"  {case}", share, 0.95)
         else:
             table.note(f"  {case}", share)
