@@ -171,6 +171,7 @@ CLAIMED = (
 LIMITS = (
     *(Case(clock, runs, noise, 0.5) for clock, noise in ((INSTRUCTIONS, 0.003), (WALL, 0.03)) for runs in (1, 3)),
     Case(INSTRUCTIONS, 10, 0.001, 0.5, heavy=True),
+    Case(INSTRUCTIONS, 10, 0.003, 0.5, heavy=True),
     Case(INSTRUCTIONS, 10, 0.001, 0.5, wild=0.05, new_repetitions=3),
 )
 
