@@ -51,7 +51,7 @@ gate: setup ## experiments/gate.yaml against the committed baseline (2 minutes);
 		--junit results/gate.xml --markdown results/gate.md --annotations
 
 bench-stats: dev ## coverage, false alarms and power of the statistics, by simulation
-	$(BIN)/python benchmarks/stats_coverage.py
+	$(BIN)/python -m benchmarks.stats_coverage
 
 bench-report: dev ## ten million samples into a report, against its limits of 20 s and 1.5 GiB
 	$(BIN)/python benchmarks/report_ten_million.py

@@ -14,6 +14,7 @@ from proxybench.gate import outputs
 from proxybench.gate import trend as trends
 from proxybench.gate.baseline import open_side, save
 from proxybench.gate.compare import compare as compare_sides
+from proxybench.gate.settings import PREFIX
 from proxybench.gate.side import FIELDS
 from proxybench.results.atomic import write_bytes
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxybench.gate.compare import Outcome
+    from proxybench.gate.side import Side
 
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
@@ -35,6 +37,16 @@ def share(text: str) -> float:
     if not match or number <= 0 or (number >= 1 and not match[2]):
         raise click.BadParameter(f"{text!r}: write a share such as 5% or 0.05")
     return number
+
+
+def fields(_context: click.Context, _option: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Check that each name is a field of the fingerprint or looks like a setting of the experiment."""
+    for name in names:
+        if name not in FIELDS and not name.startswith(PREFIX):
+            raise click.BadParameter(
+                f"{name!r} is neither a setting (such as {PREFIX}warmup) nor one of {', '.join(FIELDS)}"
+            )
+    return names
 
 
 def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
@@ -57,11 +69,22 @@ _judging = _options(
     click.option(
         "--only", multiple=True, metavar="METRIC", help="Judge only this metric, or 'forwarding.' for all of them."
     ),
-    click.option("--across", multiple=True, type=click.Choice(FIELDS), help="Compare although this field differs."),
+    click.option(
+        "--across",
+        multiple=True,
+        callback=fields,
+        metavar="FIELD",
+        help="Compare although this field of the fingerprint, or setting of the experiment, differs:"
+        " kernel, experiment.load.rate, or 'experiment.load.' for all of them.",
+    ),
     click.option("--strict", is_flag=True, help="Let one inconclusive number make the whole inconclusive."),
     click.option("--all", "everything", is_flag=True, help="Show rows that are the same or not judged, too."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
     click.option("--markdown", type=_FILE, help="Write a GitHub step summary."),
+    click.option("--junit", type=_FILE, help="Write JUnit XML, a suite per pair."),
+    click.option("--annotations", is_flag=True, help="Print GitHub annotations for the worst."),
+    click.option("--benchmark-action", type=_FILE, help="Write the (last) run for github-action-benchmark."),
+    click.option("--bencher", type=_FILE, help="Write the (last) run in Bencher Metric Format."),
 )
 
 
@@ -69,60 +92,48 @@ _judging = _options(
 @click.argument("base", type=_RUN)
 @click.argument("runs", type=_RUN, nargs=-1, required=True)
 @_judging
-def compare(
-    base: Path,
-    runs: tuple[Path, ...],
-    as_json: bool,
-    everything: bool,
-    markdown: Path | None,
-    **how: Any,  # noqa: ANN401 -- the options of _judging, checked by click
-) -> int:
+def compare(base: Path, runs: tuple[Path, ...], **how: Any) -> int:  # noqa: ANN401 -- the options of _judging
     """Compare runs with the first one: per metric and point the shift, its interval and a verdict.
 
     Each may be a run's folder or a baseline file. Ends with 0 when nothing got worse, 1 when something did, 4
     when that cannot be told.
     """
-    first = open_side(base)
-    outcomes = [compare_sides(first, open_side(run), **how) for run in runs]
-    _print(outcomes, as_json=as_json, everything=everything)
-    _write(markdown, lambda: outputs.to_markdown(outcomes).encode())
-    return _worst(outcomes)
+    return _judge(open_side(base), [open_side(run) for run in runs], **how)
 
 
 @click.command()
 @click.argument("run", type=_RUN)
 @click.option("--baseline", type=_RUN, required=True, help="A baseline file or another run.")
 @_judging
-@_options(
-    click.option("--junit", type=_FILE, help="Write JUnit XML."),
-    click.option("--annotations", is_flag=True, help="Print GitHub annotations for the worst."),
-    click.option("--benchmark-action", type=_FILE, help="Write the run for github-action-benchmark."),
-    click.option("--bencher", type=_FILE, help="Write the run in Bencher Metric Format."),
-)
-def gate(
-    run: Path,
-    baseline: Path,
-    as_json: bool,
-    everything: bool,
-    markdown: Path | None,
-    **how: Any,  # noqa: ANN401 -- the options of _judging, checked by click
-) -> int:
+def gate(run: Path, baseline: Path, **how: Any) -> int:  # noqa: ANN401 -- the options of _judging, checked by click
     """Tell whether RUN got worse than the baseline; the exit code is the answer.
 
     0 no regression, 1 a regression, 2 wrong arguments or files, 4 inconclusive or not comparable.
     """
-    junit, bencher, action = how.pop("junit"), how.pop("bencher"), how.pop("benchmark_action")
-    annotate = how.pop("annotations")
     new = open_side(run)
-    outcomes = [compare_sides(open_side(baseline), new, **how)]
+    return _judge(open_side(baseline), [new], **how)
+
+
+def _judge(
+    base: Side,
+    runs: list[Side],
+    *,
+    as_json: bool,
+    everything: bool,
+    annotations: bool,
+    **how: Any,  # noqa: ANN401 -- files to write, and what compare_sides takes
+) -> int:
+    """Compare, write whatever was asked for, and return the exit code."""
+    files = {name: how.pop(name) for name in ("markdown", "junit", "benchmark_action", "bencher")}
+    outcomes = [compare_sides(base, run, **how) for run in runs]
     # Standard output stays pure JSON when that is asked for.
     _print(outcomes, as_json=as_json, everything=everything)
-    for line in outputs.to_annotations(outcomes) if annotate else ():
+    for line in outputs.to_annotations(outcomes) if annotations else ():
         click.echo(line, err=as_json)
-    _write(markdown, lambda: outputs.to_markdown(outcomes).encode())
-    _write(junit, lambda: outputs.to_junit(outcomes))
-    _write(action, lambda: outputs.to_benchmark_action(new))
-    _write(bencher, lambda: outputs.to_bencher(new))
+    _write(files["markdown"], lambda: outputs.to_markdown(outcomes).encode())
+    _write(files["junit"], lambda: outputs.to_junit(outcomes))
+    _write(files["benchmark_action"], lambda: outputs.to_benchmark_action(runs[-1]))
+    _write(files["bencher"], lambda: outputs.to_bencher(runs[-1]))
     return _worst(outcomes)
 
 
@@ -135,25 +146,44 @@ def baseline() -> None:
 @click.argument("runs", type=_RUN, nargs=-1, required=True)
 @click.option("--out", type=_FILE, required=True, help="Where to write, such as results/baselines/NAME.json.")
 def baseline_save(runs: tuple[Path, ...], out: Path) -> None:
-    """Write the baseline of RUNS. Three and more runs also tell how a level moves from run to run."""
+    """Write the baseline of RUNS. Five and more runs also tell how a level moves from run to run."""
     side = save(list(runs), out)
     click.echo(f"{out}: {len(side.series)} numbers of {side.runs} run{'s' if side.runs > 1 else ''}")
 
 
 @click.command()
 @click.argument("results_dir", type=_RUN)
-@click.option("--csv", "csv_file", type=_FILE, help="Write a table for Apache Otava.")
+@click.option(
+    "--csv", "csv_file", type=_FILE, help="Write a table for Apache Otava; of several experiments NAME.csv beside it."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--plots", type=click.Path(path_type=Path, file_okay=False), help="Draw each number into this folder.")
 @click.option("--format", "suffix", type=click.Choice(["png", "svg"]), default="png", show_default=True)
-def trend(results_dir: Path, csv_file: Path | None, plots: Path | None, suffix: str) -> None:
+def trend(results_dir: Path, csv_file: Path | None, as_json: bool, plots: Path | None, suffix: str) -> None:
     """Show how each number went over the complete runs below RESULTS_DIR, with change points."""
     found = trends.trends(trends.find_runs(results_dir))
-    _console().print(trends.trend_table(found))
-    _write(csv_file, lambda: trends.to_csv(found).encode())
+    if as_json:
+        click.echo(trends.to_json(found), nl=False)
+    else:
+        console = _console()
+        console.print(trends.trend_table(found))
+        console.print(trends.sentence(found), markup=False, highlight=False)
+    names = sorted({item.experiment for item in found})
+    if csv_file is not None:
+        for name in names:
+            _write_csv(csv_file if len(names) == 1 else csv_file.with_name(f"{name}.csv"), name, found)
     if plots is not None:
         plots.mkdir(parents=True, exist_ok=True)
         for item in found:
-            trends.plot(item, plots / f"{trends.column_name(item.key)}.{suffix}")
+            prefix = f"{item.experiment}_" if len(names) > 1 else ""
+            trends.plot(item, plots / f"{prefix}{trends.column_name(item.key)}.{suffix}")
+
+
+def _write_csv(path: Path, name: str, found: list[trends.Trend]) -> None:
+    text, left_out = trends.to_csv([item for item in found if item.experiment == name])
+    write_bytes(path, text.encode())
+    if left_out:
+        click.echo(f"{path}: {left_out} numbers are not in it, since some runs of {name} lack them", err=True)
 
 
 def _print(outcomes: list[Outcome], *, as_json: bool, everything: bool) -> None:

@@ -1,30 +1,31 @@
 """Baselines: a run condensed to what a comparison needs, small enough to be reviewed in a pull request.
 
-One JSON file with sorted keys and one line per number that a gate judges: the repetitions' medians of all runs, and
-how far they move from run to run. With the fingerprint before it, it can stand wherever a run can.
+One JSON file with sorted keys and one line per number that a gate judges: the repetitions' medians, run by run, from
+which a gate also reads how far they move from run to run. With fingerprint and settings before them, the file can stand
+wherever a run can. Files of older schemas are migrated on reading.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from proxybench.errors import ResultsError
 from proxybench.gate.compare import is_judged
-from proxybench.gate.noise import RunNoise
 from proxybench.gate.side import FIELDS, Replicates, Side, side_of_runs
 from proxybench.results.atomic import write_bytes
 from proxybench.results.folder import open_run
 from proxybench.stats.series import SeriesKey
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-BASELINE_SCHEMA = 2
+BASELINE_SCHEMA = 3
 
 
 class _Entry(BaseModel):
@@ -40,9 +41,8 @@ class _Entry(BaseModel):
     metric: str
     unit: str
     clock: str
-    values: list[float]
+    values: list[list[float]]
     bounded: list[int] = []
-    noise: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
 
 
 class _Baseline(BaseModel):
@@ -52,6 +52,7 @@ class _Baseline(BaseModel):
     name: str
     runs: int
     fingerprint: dict[str, str]
+    settings: dict[str, str] | None
     series: list[_Entry]
 
 
@@ -62,6 +63,7 @@ def dump(side: Side) -> bytes:
         "fingerprint": dict(side.fingerprint),
         "name": side.name,
         "runs": side.runs,
+        "settings": None if side.settings is None else dict(side.settings),
     }
     start = orjson.dumps(head, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).removesuffix(b"\n}")
     lines = [orjson.dumps(_entry(side, key), option=orjson.OPT_SORT_KEYS) for key in sorted(side.series)]
@@ -72,11 +74,9 @@ def _entry(side: Side, key: SeriesKey) -> dict[str, Any]:
     replicates = side.series[key]
     entry: dict[str, Any] = asdict(key)
     # Half nanoseconds and bytes say nothing, and make the file's diffs longer.
-    entry["values"] = [round(float(value)) for value in replicates.values]
+    entry["values"] = [[round(float(value)) for value in run] for run in replicates.runs]
     if replicates.bounded.any():
         entry["bounded"] = [int(i) for i in np.flatnonzero(replicates.bounded)]
-    if key in side.noise:
-        entry["noise"] = [round(side.noise[key].share, 6), round(side.noise[key].degrees, 2)]
     return entry
 
 
@@ -89,14 +89,15 @@ def load(data: bytes, where: str) -> Side:
     version = parsed.get("baseline_schema") if isinstance(parsed, dict) else None
     if not isinstance(version, int):
         raise ResultsError(f"{where}: not a baseline (no 'baseline_schema' in it)")
-    if version != BASELINE_SCHEMA:
+    if not 1 <= version <= BASELINE_SCHEMA:
         raise ResultsError(
-            f"{where}: baseline schema {version}, this program reads {BASELINE_SCHEMA}: save the baseline anew"
+            f"{where}: baseline schema {version}, this program reads up to {BASELINE_SCHEMA}: update proxybench"
         )
     try:
+        for step in range(version, BASELINE_SCHEMA):
+            parsed = _MIGRATIONS[step](parsed)
         baseline = _Baseline.model_validate(parsed)
         series = dict(_series(entry) for entry in baseline.series)
-        noise = {_key(entry): RunNoise(*entry.noise) for entry in baseline.series if entry.noise}
     except ValidationError as error:
         first = error.errors()[0]
         raise ResultsError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
@@ -107,19 +108,43 @@ def load(data: bytes, where: str) -> Side:
         raise ResultsError(f"{where}: fingerprint: {missing[0]} is missing")
     if baseline.runs < 1:
         raise ResultsError(f"{where}: runs: must be at least 1")
-    return Side(baseline.name, baseline.fingerprint, series, baseline.runs, noise)
+    return Side(baseline.name, baseline.fingerprint, series, baseline.runs, baseline.settings)
 
 
 def _series(entry: _Entry) -> tuple[SeriesKey, Replicates]:
-    if not entry.values:
+    if not entry.values or not all(entry.values):
         raise ValueError(f"{entry.metric} of {entry.mode} at {entry.services} Services has no values")
-    bounded = np.zeros(len(entry.values), dtype=np.bool_)
+    values = np.concatenate([np.array(run, dtype=np.float64) for run in entry.values])
+    bounded = np.zeros(values.size, dtype=np.bool_)
     bounded[entry.bounded] = True
-    return _key(entry), Replicates(np.array(entry.values, dtype=np.float64), bounded)
+    key = SeriesKey(**entry.model_dump(exclude={"values", "bounded"}))
+    return key, Replicates(values, bounded, tuple(len(run) for run in entry.values))
 
 
-def _key(entry: _Entry) -> SeriesKey:
-    return SeriesKey(**entry.model_dump(exclude={"values", "bounded", "noise"}))
+def _without_common_noise(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what schema 1 had: one figure of noise per metric, which blinded the gate to quiet numbers."""
+    return {name: value for name, value in old.items() if name != "noise"}
+
+
+def _by_runs(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Part the values by runs: schema 2 had them in one list, their noise beside it, and no settings."""
+    runs, series = old.get("runs"), old.get("series")
+    if isinstance(series, list) and isinstance(runs, int):
+        series = [_split(entry, max(runs, 1)) for entry in series]
+    return {**old, "settings": None, "series": series}
+
+
+def _split(entry: Any, runs: int) -> Any:  # noqa: ANN401 -- parsed JSON, checked after its migration
+    """Cut the values into the runs' where all had as many; else they count as one run, whose noise is assumed."""
+    values = entry.get("values") if isinstance(entry, dict) else None
+    if not isinstance(values, list):
+        return entry
+    each, left = divmod(len(values), runs)
+    parts = [values] if left or not each else [values[i : i + each] for i in range(0, len(values), each)]
+    return {**{name: value for name, value in entry.items() if name != "noise"}, "values": parts}
+
+
+_MIGRATIONS: Mapping[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {1: _without_common_noise, 2: _by_runs}
 
 
 def open_side(path: Path) -> Side:

@@ -7,48 +7,57 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxybench.model import ClockKind
 from proxybench.stats.moderate import moderate
+from proxybench.stats.shift import pseudo_median
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from proxybench.stats.quantiles import FloatArray
-    from proxybench.stats.series import Series, SeriesKey
+    from proxybench.stats.series import SeriesKey
 
-RUNS_THAT_TELL = 3
+# Standard deviation of a run's level, as a share of it, that repetitions within one run cannot show: another boot,
+# another layout of memory, another neighbour. Assumed where fewer than RUNS_THAT_DECIDE runs of either side tell. Under
+# the instruction clock twice the greatest that ten runs told from chance (0.16 %); see docs/statistics.md.
+ASSUMED = {ClockKind.INSTRUCTIONS.value: 0.003, ClockKind.WALL.value: 0.03}
+# Never less than this is taken, however even the runs were: instruction counts can be equal by chance.
+LEAST = {ClockKind.INSTRUCTIONS.value: 0.001, ClockKind.WALL.value: 0.005}
+RUNS_THAT_TELL = 3  # fewer say nothing; these may say that there is more noise than is assumed
+RUNS_THAT_DECIDE = 5  # and these may say that there is less
 
 
 @dataclass(frozen=True)
 class RunNoise:
-    """The standard deviation of the logarithm of a level between runs, and the degrees of freedom it is known with."""
+    """The standard deviation of the logarithm of a run's level, and the degrees of freedom it is known with.
+
+    Measured over so many ``runs`` of so many ``repetitions`` each (on average), whose own spread is part of it.
+    """
 
     share: float
     degrees: float
+    runs: int
+    repetitions: float
 
 
-def run_noise(gathered: Mapping[SeriesKey, Sequence[Series]]) -> dict[SeriesKey, RunNoise]:
+def run_noise(gathered: Mapping[SeriesKey, Sequence[FloatArray]]) -> dict[SeriesKey, RunNoise]:
     """Estimate the noise from run to run of every point that was measured in three runs or more.
 
-    The variance of the runs' means, steadied by those of the metric's other points (see ``moderate``), less what the
-    repetitions' own spread explains: the usual estimate of a random effect; 0 where nothing is left. A point's own
-    variance counts, since one noisy point must not blind the gate to the quiet ones.
+    ``gathered``: the repetitions of each run. It is the variance of the runs' pseudo-medians (a wild repetition moves
+    them as little as it moves the shift), steadied by those of the metric's other points (see ``moderate``). What
+    repetitions explain of it is not taken away: a difference of two estimates would be known with fewer degrees of
+    freedom than either. A point's own variance counts, since one noisy point must not blind the gate to the quiet ones.
     """
     logs: dict[str, dict[SeriesKey, list[FloatArray]]] = {}
-    for key, parts in gathered.items():
-        found = [np.log(part.values) for part in parts if part.values.size and np.all(part.values > 0)]
+    for key, runs in gathered.items():
+        found = [np.log(run) for run in runs if run.size and np.all(run > 0)]
         if len(found) >= RUNS_THAT_TELL:
             logs.setdefault(key.metric, {})[key] = found
     noise = {}
     for members in logs.values():
-        between = np.array([np.var([run.mean() for run in runs], ddof=1) for runs in members.values()])
-        within = np.array([_within(runs) for runs in members.values()])
+        between = np.array([np.var([float(pseudo_median(run)) for run in runs], ddof=1) for runs in members.values()])
         steady = moderate(between, np.array([len(runs) - 1.0 for runs in members.values()]))
-        left = np.sqrt(np.maximum(steady.variances - within, 0.0))
-        for key, share, degrees in zip(members, left, steady.degrees, strict=True):
-            noise[key] = RunNoise(float(share), float(degrees))
+        for (key, runs), variance, degrees in zip(members.items(), steady.variances, steady.degrees, strict=True):
+            repetitions = 1 / float(np.mean([1 / run.size for run in runs]))
+            noise[key] = RunNoise(float(np.sqrt(variance)), float(degrees), len(runs), repetitions)
     return noise
-
-
-def _within(runs: Sequence[FloatArray]) -> float:
-    """Return the variance of a run's mean that its repetitions' own spread explains."""
-    return float(np.mean([np.var(run, ddof=1) / run.size if run.size > 1 else 0.0 for run in runs]))

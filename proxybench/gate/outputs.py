@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from rich.markup import escape
 from rich.table import Table
 
 from proxybench.gate import words
-from proxybench.gate.compare import Comparison, Outcome, Verdict
+from proxybench.gate.compare import FAMILY_ALPHA, Comparison, Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,8 +34,8 @@ _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
 
 def terminal_table(outcome: Outcome, *, everything: bool = False) -> Table:
     """Return the comparisons as a table; those that are the same or not judged only when ``everything``."""
-    table = Table(title=escape(f"{outcome.base} -> {outcome.new}"))
-    for name in words.COLUMNS:
+    table = Table(title=escape(f"{outcome.base} -> {outcome.new}"), caption=words.intervals(outcome))
+    for name in words.columns(outcome):
         table.add_column(name, overflow="fold")
     for item in outcome.comparisons:
         if everything or (item.judged and item.verdict is not Verdict.SAME):
@@ -53,6 +54,10 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "new": outcome.new,
         "clock": outcome.clock,
         "threshold": outcome.threshold,
+        "runs": list(outcome.runs),
+        "assumed_noise": outcome.assumed_noise,
+        "family": outcome.family,
+        "family_confidence": 1 - FAMILY_ALPHA,
         "differing": list(outcome.differing),
         "undecided": list(outcome.undecided_metrics()),
         "exit_code": int(outcome.exit_code),
@@ -72,11 +77,12 @@ def to_markdown(outcomes: Iterable[Outcome], limit: int = SUMMARY_LIMIT) -> str:
     """
     blocks = []
     for outcome in outcomes:
+        heads = [_md(name) for name in words.columns(outcome)]
         blocks.append(f"### proxybench: {_md(outcome.sentence())}\n\n")
-        blocks.append(f"`{_md(outcome.base)}` → `{_md(outcome.new)}`, {outcome.clock} clock\n\n")
-        blocks.append("| " + " | ".join(words.COLUMNS) + " |\n" + "| --- " * len(words.COLUMNS) + "|\n")
+        blocks.append(f"{_code(outcome.base)} → {_code(outcome.new)}, {outcome.clock} clock\n\n")
+        blocks.append("| " + " | ".join(heads) + " |\n" + "| --- " * len(heads) + "|\n")
         blocks += ["| " + " | ".join(map(_md, words.cells(item))) + " |\n" for item in outcome.comparisons]
-        blocks.append("\n")
+        blocks.append(f"\n{_md(words.intervals(outcome))}\n\n")
     sizes = [len(block.encode()) for block in blocks]
     if sum(sizes) <= limit:
         return "".join(blocks)
@@ -91,18 +97,39 @@ def to_markdown(outcomes: Iterable[Outcome], limit: int = SUMMARY_LIMIT) -> str:
 
 
 def _md(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ").replace("`", "'")
+    """Return text that GitHub shows as it is: no markup, no link, nobody called by name."""
+    text = re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"[\\`*\[\]|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\\g<0>", text)
+    # What GitHub makes into links by itself cannot be escaped, but interrupted by a sign without width.
+    return re.sub(r"@(?=\w)|#(?=\d)|:(?=//)|\bwww(?=\.)", r"\g<0>&#8203;", text)
+
+
+def _code(text: str) -> str:
+    """Return a code span, fenced by more backticks than the text has in a row."""
+    text = re.sub(r"\s+", " ", text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
 
 
 def to_annotations(outcomes: Iterable[Outcome]) -> list[str]:
-    """Return GitHub workflow commands: the worst regressions as errors, the first undecided as warnings."""
-    judged = [item for outcome in outcomes for item in outcome.comparisons if item.judged]
-    judged.sort(key=lambda item: -(item.relative or 0.0))
-    worst = [item for item in judged if item.verdict is Verdict.REGRESSED][:ANNOTATIONS]
-    open_ones = [item for item in judged if item.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_COMPARABLE)]
-    errors = [f"::error title=proxybench regression::{_command(words.line(item))}" for item in worst]
-    warnings = [f"::warning title=proxybench undecided::{_command(words.line(item))}" for item in open_ones]
-    return errors + warnings[:ANNOTATIONS]
+    """Return GitHub workflow commands: the worst regressions as errors, the first undecided as warnings.
+
+    Two sides that cannot be compared are one warning, not one for each number.
+    """
+    sides, judged = [], []
+    for outcome in outcomes:
+        if outcome.differing:
+            sides.append(f"{outcome.base} -> {outcome.new}: {outcome.sentence()}")
+        else:
+            judged += [item for item in outcome.comparisons if item.judged]
+    judged.sort(key=lambda item: -item.weight)
+    worst = [words.line(item) for item in judged if item.verdict is Verdict.REGRESSED]
+    undecided = [words.line(item) for item in judged if item.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_COMPARABLE)]
+    warnings = [("not comparable", text) for text in sides] + [("undecided", text) for text in undecided]
+    return [f"::error title=proxybench regression::{_command(text)}" for text in worst[:ANNOTATIONS]] + [
+        f"::warning title=proxybench {title}::{_command(text)}" for title, text in warnings[:ANNOTATIONS]
+    ]
 
 
 def _command(text: str) -> str:
@@ -112,12 +139,15 @@ def _command(text: str) -> str:
 def to_junit(outcomes: Iterable[Outcome]) -> bytes:
     """Return JUnit XML: one suite per pair, one case per judged comparison.
 
-    A regression is a failure; what could not be decided is skipped, with the reason.
+    A regression is a failure; what was too noisy is skipped, with the reason. What cannot be compared is an error:
+    a page of skipped cases would be shown as green. Where that concerns a whole pair, its one case names the fields.
     """
     document = JUnitXml("proxybench")
     for outcome in outcomes:
         suite = TestSuite(f"{outcome.base} -> {outcome.new}")
-        suite.add_testcases([_case(item) for item in outcome.comparisons if item.judged])
+        suite.add_testcases(
+            [_unlike(outcome)] if outcome.differing else [_case(item) for item in outcome.comparisons if item.judged]
+        )
         document.add_testsuite(suite)
     text = document.tostring()
     return text if isinstance(text, bytes) else str(text).encode()
@@ -127,8 +157,16 @@ def _case(item: Comparison) -> TestCase:
     case = TestCase(item.key.place(), classname=item.key.metric)
     if item.verdict is Verdict.REGRESSED:
         case.result = [Failure(words.line(item), "regression")]
-    elif item.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_COMPARABLE):
+    elif item.verdict is Verdict.NOT_COMPARABLE:
+        case.result = [Error(words.line(item), "not-comparable")]
+    elif item.verdict is Verdict.INCONCLUSIVE:
         case.result = [Skipped(words.line(item))]
+    return case
+
+
+def _unlike(outcome: Outcome) -> TestCase:
+    case = TestCase("fingerprint and settings", classname="comparable")
+    case.result = [Error(outcome.sentence(), "not-comparable")]
     return case
 
 

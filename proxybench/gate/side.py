@@ -1,29 +1,29 @@
-"""One side of a comparison: replicates per point, and the fingerprint of what they were measured on."""
+"""One side of a comparison: replicates per point, what they were measured on, and with which settings."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from proxybench.errors import IncomparableError, ResultsError
-from proxybench.gate.noise import RunNoise, run_noise
+from proxybench.gate.noise import run_noise
+from proxybench.gate.settings import setting_differences, settings_of
 from proxybench.model import ClockKind
 from proxybench.stats.series import collect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from proxybench.gate.noise import RunNoise
+    from proxybench.gate.settings import Settings
     from proxybench.results.folder import RunFolder
     from proxybench.results.manifest import Manifest
     from proxybench.stats.quantiles import BoolArray, FloatArray
     from proxybench.stats.series import Series, SeriesKey
 
-# Standard deviation of a run's level, as a share of it, that repetitions within one run cannot show: another
-# boot, another layout of memory, another neighbour. Assumed where fewer than three runs of the baseline tell, and
-# never less; see docs/statistics.md.
-ASSUMED_RUN_NOISE = {ClockKind.INSTRUCTIONS.value: 0.001, ClockKind.WALL.value: 0.005}
 _ALWAYS = (
     "clock",
     "lab_kind",
@@ -42,47 +42,56 @@ FIELDS = (*_ALWAYS, *_WALL_ONLY)
 
 @dataclass(frozen=True)
 class Replicates:
-    """One number per repetition, in the key's unit; ``bounded`` ones are only known to be at least that."""
+    """One number per repetition, in the key's unit; ``bounded`` ones are only known to be at least that.
+
+    ``lengths`` says how many of them each run has, in order; empty: all are of one run.
+    """
 
     values: FloatArray
     bounded: BoolArray
+    lengths: tuple[int, ...] = ()
+
+    @property
+    def runs(self) -> list[FloatArray]:
+        """The values run by run."""
+        return np.split(self.values, np.cumsum(self.lengths[:-1])) if self.lengths else [self.values]
 
 
 @dataclass(frozen=True)
 class Side:
-    """What is compared. ``noise`` is how far each number's level moves from run to run, where that was measured."""
+    """What is compared. ``settings``: the experiment's, None where they are not known."""
 
     name: str
     fingerprint: Mapping[str, str]
     series: Mapping[SeriesKey, Replicates]
     runs: int = 1
-    noise: Mapping[SeriesKey, RunNoise] = field(default_factory=dict)
+    settings: Settings | None = None
 
     @property
     def clock(self) -> str:
         """The clock kind that all its numbers were read from."""
         return self.fingerprint["clock"]
 
-    def run_noise(self, key: SeriesKey) -> RunNoise:
-        """Return how far this number's level moves from run to run, never less than assumed."""
-        assumed = RunNoise(ASSUMED_RUN_NOISE.get(self.clock, 0.0), float("inf"))
-        return max(assumed, self.noise.get(key, assumed), key=lambda noise: noise.share)
+    @cached_property
+    def noise(self) -> Mapping[SeriesKey, RunNoise]:
+        """How far each number's level moves from run to run, where three runs or more tell."""
+        return run_noise({key: replicates.runs for key, replicates in self.series.items()})
 
 
 def side_of_runs(folders: Sequence[RunFolder]) -> Side:
     """Read one or more runs of the same experiment as one side.
 
     Several runs make a better baseline: they show how a level moves from run to run. Raises ResultsError for
-    damaged or unfinished folders, IncomparableError when the runs' fingerprints differ.
+    damaged or unfinished folders, IncomparableError when the runs' fingerprints or settings differ.
     """
     for folder in folders:
         if folder.manifest.state in {"running", "interrupted"}:
             raise ResultsError(
                 f"{folder.path}: this run did not come to its end: proxybench run --resume {folder.path}"
             )
-    first, *others = [fingerprint(folder.manifest) for folder in folders]
+    first, *others = [(fingerprint(folder.manifest), settings_of(folder.manifest)) for folder in folders]
     for other, folder in zip(others, folders[1:], strict=True):
-        differing = differences(first, other)
+        differing = (*differences(first[0], other[0]), *setting_differences(first[1], other[1]))
         if differing:
             raise IncomparableError(f"{folder.run} is not like {folders[0].run}: {'; '.join(differing)}")
     gathered: dict[SeriesKey, list[Series]] = {}
@@ -91,16 +100,17 @@ def side_of_runs(folders: Sequence[RunFolder]) -> Side:
             gathered.setdefault(series.key, []).append(series)
     return Side(
         name=folders[0].run if len(folders) == 1 else f"{folders[0].run} and {len(folders) - 1} more",
-        fingerprint=first,
+        fingerprint=first[0],
         series={
             key: Replicates(
                 np.concatenate([part.values for part in parts]),
                 np.concatenate([part.bounded for part in parts]),
+                tuple(part.values.size for part in parts),
             )
             for key, parts in gathered.items()
         },
         runs=len(folders),
-        noise=run_noise(gathered),
+        settings=first[1],
     )
 
 
@@ -136,5 +146,14 @@ def differences(base: Mapping[str, str], new: Mapping[str, str], across: Sequenc
     return tuple(
         f"{name}: {base.get(name, 'unknown')} -> {new.get(name, 'unknown')}"
         for name in matter
-        if name not in across and base.get(name, "unknown") != new.get(name, "unknown")
+        if name not in across and _comparable(name, base) != _comparable(name, new)
     )
+
+
+def _comparable(name: str, fields: Mapping[str, str]) -> str:
+    """Return the part of a field that changes what is measured."""
+    value = fields.get(name, "unknown")
+    if name != "python":
+        return value
+    # A patch release brings fixes, and the same work; nodes of several make a list.
+    return ", ".join(sorted({".".join(version.split(".")[:2]) for version in value.split(", ")}))

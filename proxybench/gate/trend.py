@@ -1,47 +1,65 @@
-"""Many runs in order of time: a line per number, and where its level moved for good."""
+"""Many runs in order of time: a line per number, and where its level moved for good.
+
+Runs are told apart by their experiment's name: what two experiments measured is not one series.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import asdict, dataclass
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+import orjson
 from rich.markup import escape
 from rich.table import Table
 
 from proxybench.errors import ResultsError
 from proxybench.gate import words
+from proxybench.gate.settings import setting_differences, settings_of
 from proxybench.gate.side import differences, fingerprint
 from proxybench.results.folder import open_run
-from proxybench.stats.changes import ChangePoint, change_points
+from proxybench.stats.changes import ALPHA, ChangePoint, change_points, seen_after
 from proxybench.stats.series import SeriesKey, collect
+from proxybench.units import NS_PER_MS, NS_PER_S, NS_PER_US
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from proxybench.results.folder import RunFolder
     from proxybench.stats.quantiles import FloatArray
 
 TESTED_FROM = 10  # runs: fewer have too few orders for any split to reach the chosen 1 %
+LEAST_SPAN = 0.04  # of the level: the height of a plot at least, so that 2 % are seen and 0.1 % are not blown up
+_SCALES = {
+    "ns": ((NS_PER_S, "s"), (NS_PER_MS, "ms"), (NS_PER_US, "µs"), (1, "ns")),
+    "bytes": ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "bytes")),
+}
 
 
 @dataclass(frozen=True)
 class Trend:
-    """One number over the runs that have it: ``values[i]`` is the median of repetitions in ``runs[i]``.
+    """One number over the runs of one experiment that have it: ``values[i]`` is the median of those of ``runs[i]``.
 
-    ``breaks`` are places at which the fingerprint changed: levels on either side are not compared.
+    ``breaks`` are places at which the fingerprint or the settings changed: levels on either side are not compared.
     """
 
+    experiment: str
     key: SeriesKey
     runs: tuple[str, ...]
     times: tuple[str, ...]
     values: FloatArray
     breaks: tuple[int, ...]
     changes: tuple[ChangePoint, ...]
+
+    @property
+    def stretches(self) -> list[int]:
+        """How many runs lie between two breaks."""
+        return [stop - start for start, stop in pairwise([0, *self.breaks, len(self.values)])]
 
 
 def find_runs(folder: Path) -> list[RunFolder]:
@@ -58,19 +76,32 @@ def find_runs(folder: Path) -> list[RunFolder]:
 
 
 def trends(folders: list[RunFolder]) -> list[Trend]:
-    """Condense the runs to one Trend per point and metric."""
+    """Condense the runs to one Trend per experiment, point and metric."""
+    ordered = sorted(folders, key=lambda folder: folder.manifest.name)  # stable: each experiment stays in order of time
+    result = []
+    for experiment, runs in groupby(ordered, key=lambda folder: folder.manifest.name):
+        result += _of_experiment(experiment, list(runs))
+    return result
+
+
+def _of_experiment(experiment: str, folders: list[RunFolder]) -> list[Trend]:
     gathered: dict[SeriesKey, list[tuple[int, float]]] = {}
     for place, folder in enumerate(folders):
         for series in collect(folder.samples()):
             gathered.setdefault(series.key, []).append((place, float(np.median(series.values))))
-    prints = [fingerprint(folder.manifest) for folder in folders]
+    prints = [(fingerprint(folder.manifest), settings_of(folder.manifest)) for folder in folders]
+
+    def unlike(old: int, new: int) -> bool:
+        return bool(differences(prints[old][0], prints[new][0]) or setting_differences(prints[old][1], prints[new][1]))
+
     result = []
     for key, found in sorted(gathered.items()):
         places = [place for place, _ in found]
-        breaks = tuple(i for i in range(1, len(places)) if differences(prints[places[i - 1]], prints[places[i]]))
+        breaks = tuple(i for i in range(1, len(places)) if unlike(places[i - 1], places[i]))
         values = np.array([value for _, value in found])
         result.append(
             Trend(
+                experiment,
                 key,
                 tuple(folders[place].run for place in places),
                 tuple(folders[place].manifest.created for place in places),
@@ -96,48 +127,113 @@ def _changes(values: FloatArray, breaks: tuple[int, ...]) -> tuple[ChangePoint, 
     return tuple(found)
 
 
-def trend_table(found: list[Trend]) -> Table:
+def trend_table(found: Sequence[Trend]) -> Table:
     """Return the table for the terminal: first, last and the changes in between."""
+    several = len({trend.experiment for trend in found}) > 1
     table = Table(title="Trends")
-    for name in ("Metric", "Point", "Runs", "First", "Last", "Changes"):
+    for name in (*(("Experiment",) if several else ()), "Metric", "Point", "Runs", "First", "Last", "Changes"):
         table.add_column(name, overflow="fold")
     for trend in found:
         key = trend.key
         moves = [
             f"{trend.runs[change.index]}: {words.share(change.relative)} (p {change.p:.2g})" for change in trend.changes
         ]
-        moves += [f"{trend.runs[place]}: fingerprint changed" for place in trend.breaks]
+        moves += [f"{trend.runs[place]}: fingerprint or settings changed" for place in trend.breaks]
         table.add_row(
+            *((trend.experiment,) if several else ()),
             key.metric,
             escape(key.place()),
             str(len(trend.runs)),
             words.value(float(trend.values[0]), key.unit),
             words.value(float(trend.values[-1]), key.unit),
-            escape("\n".join(moves)) or ("none" if len(trend.runs) >= TESTED_FROM else "too few runs to tell"),
+            escape("\n".join(moves)) or ("none" if max(trend.stretches) >= TESTED_FROM else "too few runs to tell"),
         )
     return table
 
 
-def to_csv(found: list[Trend]) -> str:
-    """Return a table for Apache Otava's CSV importer: a row per run, a column per number.
+def tested(found: Sequence[Trend]) -> int:
+    """Count the stretches of runs between two breaks that were long enough to be searched for a move."""
+    return sum(
+        length >= TESTED_FROM and bool(np.all(trend.values > 0)) for trend in found for length in trend.stretches
+    )
 
-    Its configuration names the column ``time`` (ISO 8601), the attribute ``run`` and the columns to watch.
+
+def sentence(found: Sequence[Trend]) -> str:
+    """Say how many marks chance would make, and how soon the latest move can be seen."""
+    marks, searched = sum(len(trend.changes) for trend in found), tested(found)
+    if not searched:
+        return f"nothing searched for moves: it takes {TESTED_FROM} runs that are alike"
+    last = max(trend.stretches[-1] for trend in found)
+    late = seen_after(last)
+    soon = (
+        f"the latest {last} runs that are alike show a move once {late} of them are on the new level"
+        if late is not None and last >= TESTED_FROM
+        else f"a move among the latest {last} runs that are alike cannot be seen yet"
+    )
+    return (
+        f"{marks} {'move' if marks == 1 else 'moves'} marked; chance alone would mark about {ALPHA * searched:.2g} "
+        f"({searched} series, each tested at {100 * ALPHA:g} %); {soon}"
+    )
+
+
+def to_json(found: Sequence[Trend]) -> bytes:
+    """Return all series and their moves for programs; ``breaks`` and ``index`` are places in ``runs``."""
+    searched = tested(found)
+    document = {
+        "tested": searched,
+        "expected_by_chance": ALPHA * searched,
+        "sentence": sentence(found),
+        "trends": [
+            {
+                "experiment": trend.experiment,
+                **asdict(trend.key),
+                "runs": trend.runs,
+                "times": trend.times,
+                "values": trend.values.tolist(),
+                "breaks": trend.breaks,
+                "changes": [{**asdict(change), "relative": change.relative} for change in trend.changes],
+            }
+            for trend in found
+        ],
+    }
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+
+
+def to_csv(found: Sequence[Trend]) -> tuple[str, int]:
+    """Return a table of one experiment for Apache Otava's CSV importer, and how many numbers are not in it.
+
+    A row per run, a column per number. Its configuration names the column ``time`` (ISO 8601), the attribute ``run``
+    and the columns to watch. The importer cannot read an empty cell, so only numbers that every run has are in it.
     """
-    names = [column_name(trend.key) for trend in found]
-    rows: dict[tuple[str, str], dict[str, str]] = {}
-    for trend, name in zip(found, names, strict=True):
-        for run, time, value in zip(trend.runs, trend.times, trend.values, strict=True):
-            rows.setdefault((time, run), {"time": time, "run": run})[name] = f"{value:.10g}"
+    rows = {pair for trend in found for pair in zip(trend.times, trend.runs, strict=True)}
+    whole = [trend for trend in found if len(trend.runs) == len(rows)]
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, ["time", "run", *names], restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows[key] for key in sorted(rows))
-    return text.getvalue()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["time", "run", *(column_name(trend.key) for trend in whole)])
+    for place, (time, run) in enumerate(sorted(rows)):
+        writer.writerow([time, run, *(f"{trend.values[place]:.10g}" for trend in whole)])
+    return text.getvalue(), len(found) - len(whole)
 
 
 def column_name(key: SeriesKey) -> str:
     """Return a name of letters, digits, '.', '_' and '-' that is a column's and a file's name alike."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", f"{key.label()} {key.clock} {key.unit}")
+
+
+def scale(greatest: float, unit: str) -> tuple[float, str]:
+    """Return what to divide values by, and the unit they are in then: the one a person would choose."""
+    for divisor, name in _SCALES.get(unit, ()):
+        if abs(greatest) >= divisor:
+            return divisor, name
+    return 1, unit
+
+
+def limits(values: FloatArray) -> tuple[float, float]:
+    """Return the ends of the axis: as near to the values as 2 % of their level can be seen, and never below 0."""
+    low, high = float(values.min()), float(values.max())
+    middle = (low + high) / 2
+    half = max(0.6 * (high - low), LEAST_SPAN / 2 * abs(middle))
+    return (max(0.0, middle - half), middle + half) if half > 0 else (0.0, 1.0)
 
 
 def plot(trend: Trend, path: Path) -> None:
@@ -147,7 +243,8 @@ def plot(trend: Trend, path: Path) -> None:
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(trend.runs))
-    axes.plot(places, trend.values, marker="o", color="#0072B2", linewidth=1)
+    divisor, unit = scale(float(trend.values.max()), trend.key.unit)
+    axes.plot(places, trend.values / divisor, marker="o", color="#0072B2", linewidth=1)
     for change in trend.changes:
         axes.axvline(change.index - 0.5, color="#D55E00", linestyle="--")
         axes.annotate(
@@ -161,8 +258,11 @@ def plot(trend: Trend, path: Path) -> None:
     for place in trend.breaks:
         axes.axvline(place - 0.5, color="#555555", linestyle=":")
     axes.set_xticks(places, trend.times, rotation=45, ha="right", fontsize="x-small")
-    axes.set_ylabel(f"{trend.key.unit} ({trend.key.clock} clock)")
-    axes.set_ylim(bottom=0)
+    low, high = limits(trend.values / divisor)
+    axes.set_ylim(low, high)
+    axes.ticklabel_format(axis="y", style="plain", useOffset=False)
+    axes.set_ylabel(f"{unit}, {trend.key.clock} clock" + ("\n(axis does not start at 0)" if low > 0 else ""))
+    axes.grid(axis="y", color="#dddddd", linewidth=0.5)
     figure.suptitle(trend.key.label(), fontsize="small")
     try:
         figure.savefig(path, dpi=120)

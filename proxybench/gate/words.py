@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxybench.gate.compare import FAMILY_ALPHA
 from proxybench.units import human_ns
 
 if TYPE_CHECKING:
-    from proxybench.gate.compare import Comparison
+    from proxybench.gate.compare import Comparison, Outcome
 
-COLUMNS = ("Metric", "Point", "Base", "New", "Shift", "Change", "Interval", "Detects", "p", "Verdict")
 NOTHING = "-"
 _BYTES_PER_MIB = 1024 * 1024
 
@@ -30,8 +30,26 @@ def share(number: float | None) -> str:
     return NOTHING if number is None else f"{100 * number:+.2f} %"
 
 
+def columns(outcome: Outcome) -> tuple[str, ...]:
+    """Return the heads of the table; that of the interval says with what confidence it holds, and for what."""
+    interval = f"Interval ({_level(FAMILY_ALPHA)}, all {outcome.family} at once)"
+    return ("Metric", "Point", "Base", "New", "Shift", "Change", interval, "Detects", "p", "Verdict")
+
+
+def intervals(outcome: Outcome) -> str:
+    """Say how the intervals are made."""
+    return (
+        f"The intervals of all {outcome.family} judged numbers hold at once with {_level(FAMILY_ALPHA)} confidence: "
+        f"each is one of {_level(FAMILY_ALPHA / outcome.family)} (Bonferroni)."
+    )
+
+
+def _level(alpha: float) -> str:
+    return f"{100 * (1 - alpha):.7g} %"
+
+
 def cells(item: Comparison) -> tuple[str, ...]:
-    """Return one table row, in the order of COLUMNS."""
+    """Return one table row, in the order of ``columns``."""
     key = item.key
     interval = NOTHING if item.low is None else f"{share(item.low)} to {share(item.high)}"
     detects = NOTHING if item.detectable is None else f"{100 * item.detectable:.2f} %"

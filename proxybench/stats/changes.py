@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from proxybench.stats.intervals import SEED
 if TYPE_CHECKING:
     from proxybench.stats.quantiles import FloatArray
 
+ALPHA = 0.01  # per series: of a hundred that never moved, one gets a mark
 MIN_SEGMENT = 2  # runs on either side: one run alone may be a bad day
 PERMUTATIONS = 1_999
 ROUNDING = 1e-12  # of logarithms: the values are equal
@@ -33,7 +35,7 @@ class ChangePoint:
         return self.after / self.before - 1
 
 
-def change_points(values: FloatArray, alpha: float = 0.01) -> tuple[ChangePoint, ...]:
+def change_points(values: FloatArray, alpha: float = ALPHA) -> tuple[ChangePoint, ...]:
     """Split a series of positive values (one per run, in order of time) where its level moves.
 
     Binary segmentation: the split with the greatest standardised difference of mean logarithms is kept when
@@ -46,7 +48,20 @@ def change_points(values: FloatArray, alpha: float = 0.01) -> tuple[ChangePoint,
     found = sorted(_search(logs, 0, len(logs), alpha))
     edges = [0, *(index for index, _ in found), len(logs)]
     levels = [float(np.exp(logs[a:b].mean())) for a, b in pairwise(edges) if b > a]
-    return tuple(ChangePoint(index, levels[i], levels[i + 1], p) for i, (index, p) in enumerate(found))
+    return tuple(ChangePoint(int(index), levels[i], levels[i + 1], p) for i, (index, p) in enumerate(found))
+
+
+@lru_cache
+def seen_after(runs: int, alpha: float = ALPHA) -> int | None:
+    """Return how many of so many runs must be on the new level for the clearest move to be marked; None: no number is.
+
+    Few orders of a few runs differ: the share of those that have the moved ones together at an end is the least p
+    there is. It is found by asking, with a move that has no noise at all.
+    """
+    for moved in range(MIN_SEGMENT, runs // 2 + 1):
+        if change_points(np.r_[np.ones(runs - moved), np.full(moved, 2.0)], alpha):
+            return moved
+    return None
 
 
 def _search(logs: FloatArray, start: int, stop: int, alpha: float) -> list[tuple[int, float]]:
@@ -58,7 +73,7 @@ def _search(logs: FloatArray, start: int, stop: int, alpha: float) -> list[tuple
     shuffled = np.random.default_rng(SEED).permuted(np.tile(part, (PERMUTATIONS, 1)), axis=1)
     # Rounding differs with the order of summing: an equal score must count as reached.
     reached = np.count_nonzero(_scores(shuffled).max(axis=1) >= scores[best] * (1 - 1e-9))
-    p = (reached + 1) / (PERMUTATIONS + 1)
+    p = float(reached + 1) / (PERMUTATIONS + 1)
     if p > alpha:
         return []
     split = start + best + MIN_SEGMENT

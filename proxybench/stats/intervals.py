@@ -40,10 +40,18 @@ def centre_interval(values: FloatArray, confidence: float = CONFIDENCE) -> Inter
     """Return the interval of the replicates' centre, or None for fewer than two of them.
 
     ``values``: one number per repetition. Where all are above 0, the work is done on logarithms, since times
-    vary in proportion to their size and the interval can then not reach below 0.
+    vary in proportion to their size and the interval can then not reach below 0. What is shown beside it is the
+    median, which can lie outside of an interval of the mean (of many equal low values and a few high ones): the
+    interval is then widened to hold it.
     """
     if values.size < 2:  # noqa: PLR2004 -- one value says nothing about how values vary
         return None
+    middle = float(np.median(values))
+    found = _centre_interval(values, confidence)
+    return Interval(min(found.low, middle), max(found.high, middle))
+
+
+def _centre_interval(values: FloatArray, confidence: float) -> Interval:
     if values.size >= BOOTSTRAP_FROM:
         return bca_interval(values, row_medians, confidence)
     if np.all(values > 0):

@@ -18,6 +18,9 @@ from scipy import special
 if TYPE_CHECKING:
     from proxybench.stats.quantiles import FloatArray
 
+# The prior's degrees of freedom are themselves estimated from a few points: counted in full, they made false alarms
+# of five unlike runs (docs/statistics.md).
+PRIOR_COUNTED = 0.5
 TINY_VARIANCE = 1e-10  # of logarithms: a spread of 0.001 %, below which no clock or scheduler is that even
 
 
@@ -32,44 +35,48 @@ class Moderated:
 def moderate(variances: FloatArray, degrees: FloatArray) -> Moderated:
     """Shrink each variance towards the common one.
 
-    ``variances[i]`` has ``degrees[i]`` (0 where a point has too few repetitions to vary). Raises ValueError
-    when no point has any.
+    ``variances[..., i]`` has ``degrees[i]`` (0 where a point has too few repetitions to vary); leading axes, where
+    there are any, are experiments of their own. Raises ValueError when no point has any degrees of freedom.
     """
     known = degrees > 0
     if not known.any():
         raise ValueError("no point has two repetitions: nothing tells how they vary")
-    prior_variance, prior_degrees = _prior(np.maximum(variances[known], TINY_VARIANCE), degrees[known])
+    level, prior = _prior(np.maximum(variances[..., known], TINY_VARIANCE), degrees[known])
     total = float(degrees.sum())
-    if np.isinf(prior_degrees):
-        # All alike: one pooled variance, known as well as all repetitions together tell.
-        pooled = float(np.sum(variances[known] * degrees[known]) / total)
-        return Moderated(np.full(variances.shape, pooled), np.full(variances.shape, total))
     own = np.where(known, variances, 0.0)
-    shrunk = (prior_degrees * prior_variance + degrees * own) / (prior_degrees + degrees)
-    return Moderated(shrunk, np.minimum(prior_degrees + degrees, total))
+    pooled = np.sum(own * degrees, axis=-1, keepdims=True) / total
+    counted = PRIOR_COUNTED * np.where(np.isinf(prior), 0.0, prior) + degrees
+    shrunk = ((counted - degrees) * level + degrees * own) / np.where(counted > 0, counted, 1.0)
+    # All alike (infinite prior): one pooled variance, known as well as all repetitions together tell. So is that of
+    # a point without repetitions beside a single other one.
+    alike = np.isinf(prior) | (counted == 0)
+    return Moderated(np.where(alike, pooled, shrunk), np.where(alike, total, np.minimum(counted, total)))
 
 
-def _prior(variances: FloatArray, degrees: FloatArray) -> tuple[float, float]:
-    """Fit the scaled inverse chi-squared prior by the moments of the logarithms (Smyth, 2004, 6.2)."""
+def _prior(variances: FloatArray, degrees: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Fit the scaled inverse chi-squared prior by the moments of the logarithms (Smyth, 2004, 6.2).
+
+    Returns its level and its degrees of freedom, infinite where the variances differ by no more than chance.
+    """
+    if variances.shape[-1] == 1:
+        return variances, np.zeros_like(variances)  # nothing to learn from
     half = degrees / 2
     centred = np.log(variances) - special.digamma(half) + np.log(half)
-    if variances.size == 1:
-        return float(variances[0]), 0.0  # nothing to learn from
-    excess = float(np.var(centred, ddof=1) - np.mean(special.polygamma(1, half)))
-    if excess <= 0:
-        return float(np.exp(centred.mean())), float("inf")
-    prior_half = _inverse_trigamma(excess)
-    log_variance = float(centred.mean()) + special.digamma(prior_half) - np.log(prior_half)
-    return float(np.exp(log_variance)), 2 * prior_half
+    middle = centred.mean(axis=-1, keepdims=True)
+    excess = centred.var(axis=-1, ddof=1, keepdims=True) - np.mean(special.polygamma(1, half))
+    alike = excess <= 0
+    prior_half = _inverse_trigamma(np.where(alike, 1.0, excess))
+    level = np.exp(middle + special.digamma(prior_half) - np.log(prior_half))
+    return np.where(alike, np.exp(middle), level), np.where(alike, np.inf, 2 * prior_half)
 
 
-def _inverse_trigamma(value: float) -> float:
+def _inverse_trigamma(value: FloatArray) -> FloatArray:
     """Solve trigamma(x) = value by Newton's method, monotone from this start (Smyth, 2004, appendix)."""
-    x = 0.5 + 1 / value
+    x: FloatArray = 0.5 + 1 / value
     for _ in range(50):
-        trigamma = float(special.polygamma(1, x))
-        step = trigamma * (1 - trigamma / value) / float(special.polygamma(2, x))
-        x += step
-        if abs(step) < 1e-9 * x:
+        trigamma = special.polygamma(1, x)
+        step = trigamma * (1 - trigamma / value) / special.polygamma(2, x)
+        x = x + step
+        if np.all(np.abs(step) < 1e-9 * x):
             break
     return x

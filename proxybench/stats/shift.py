@@ -31,6 +31,12 @@ def hodges_lehmann(base: FloatArray, new: FloatArray) -> float:
     return float(np.median(new[:, np.newaxis] - base[np.newaxis, :]))
 
 
+def pseudo_median(rows: FloatArray) -> FloatArray:
+    """Return, row by row, the median of the means of all pairs, each value with itself too: the level to that shift."""
+    i, j = np.triu_indices(rows.shape[-1])
+    return np.asarray(np.median((rows[..., i] + rows[..., j]) / 2, axis=-1), dtype=np.float64)
+
+
 def hodges_lehmann_interval(base: FloatArray, new: FloatArray, confidence: float = CONFIDENCE) -> Interval | None:
     """Return the distribution-free interval of the shift, from the exact Mann-Whitney distribution.
 

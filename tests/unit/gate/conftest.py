@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -80,7 +80,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Write a run folder of three metrics that may be judged, and one that may not, at three sizes."""
     count = 0
 
-    def make(
+    def make(  # noqa: PLR0913 -- each is one thing in which a run may differ
         seed: int = 1,
         *,
         clock: ClockKind = ClockKind.INSTRUCTIONS,
@@ -90,25 +90,28 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         timeouts: int = 0,
         kernel: str = "6.1.0",
         version: str = "1",
+        name: str = "gate",
+        experiment: dict[str, Any] | None = None,
+        lacks: Metric | None = None,
     ) -> Path:
         nonlocal count
         count += 1
-        folder = RunFolder.create(tmp_path / "results", "gate", StoppedClock(count * 86_400 * 10**9))
-        folder.add(
-            samples(
-                folder.run,
-                seed,
-                clock=clock,
-                slower=slower or {},
-                noise=noise,
-                repetitions=repetitions,
-                timeouts=timeouts,
-            )
+        folder = RunFolder.create(tmp_path / "results", name, StoppedClock(count * 86_400 * 10**9))
+        found = samples(
+            folder.run,
+            seed,
+            clock=clock,
+            slower=slower or {},
+            noise=noise,
+            repetitions=repetitions,
+            timeouts=timeouts,
         )
+        folder.add([sample for sample in found if sample.metric is not lacks])
         folder.write_manifest(
             Manifest(
                 run=folder.run,
-                name="gate",
+                name=name,
+                experiment=experiment or {},
                 created=f"2026-01-{count:02d}T00:00:00Z",
                 lab=LabFacts(LabKind.VM, clock, "tcg"),
                 proxier=ProxierFacts("reference", version, 1.0, 30.0),

@@ -45,18 +45,27 @@ def proxybench(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     return run
 
 
-def test_a_process_of_its_own_ends_with_1(make_run: MakeRun) -> None:
+def process(*arguments: object) -> subprocess.CompletedProcess[str]:
     code = "from proxybench.cli.main import entry; entry()"
-    paths = [str(make_run(2, slower=SLOWER)), "--baseline", str(make_run(1))]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, "gate", *paths],
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *[str(word) for word in arguments]],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def test_a_process_of_its_own_ends_with_1(make_run: MakeRun) -> None:
+    done = process("gate", make_run(2, slower=SLOWER), "--baseline", make_run(1))
     assert (done.returncode, done.stderr) == (1, "")
     assert "9 judged at 1 % of the base: 1 regressed, 8 same" in done.stdout
+
+
+def test_a_process_of_its_own_ends_with_4(make_run: MakeRun) -> None:
+    done = process("gate", make_run(2, kernel="6.18.0"), "--baseline", make_run(1))
+    assert (done.returncode, done.stderr) == (4, "")
+    assert done.stdout.endswith("not comparable: kernel: 6.1.0 -> 6.18.0\n")
 
 
 def test_equal_runs_pass(proxybench: Run, make_run: MakeRun) -> None:
@@ -105,6 +114,72 @@ def test_another_kernel_is_not_compared(proxybench: Run, make_run: MakeRun) -> N
     assert proxybench("gate", new, "--baseline", base, "--across", "kernel").returncode == 0
 
 
+SETTINGS = {
+    "warmup": True,
+    "measure": {"cpu": {"idle": 1.0}, "forwarding": {"connections": 240, "positions": ["first", "last"]}},
+    "load": None,
+    "proxier": {"nodes": "measured", "sync_period": 600.0},
+    "repetitions": {"default": 3},
+    "scale": {"services": [10]},
+}
+
+
+def test_other_settings_are_not_compared_and_every_one_is_named(
+    proxybench: Run, make_run: MakeRun, tmp_path: Path
+) -> None:
+    other = SETTINGS | {
+        "warmup": False,
+        "measure": {"cpu": False, "forwarding": {"connections": 300, "positions": ["first", "last"]}},
+        "load": {"rate": 200, "at": "all"},
+        "proxier": {"nodes": "all", "sync_period": 30.0},
+    }
+    base, new = make_run(1, experiment=SETTINGS), make_run(2, experiment=other)
+    saved = tmp_path / "base.json"
+    assert proxybench("baseline", "save", base, "--out", saved).returncode == 0
+    expected = (
+        "not comparable: experiment.load: off -> on; experiment.measure.cpu: on -> off; "
+        "experiment.measure.forwarding.connections: 240 -> 300; experiment.proxier.nodes: measured -> all; "
+        "experiment.warmup: on -> off"
+    )
+    for side in (base, saved):
+        done = proxybench("gate", new, "--baseline", side)
+        assert done.returncode == 4
+        assert expected in " ".join(done.stdout.split())
+    parts = ("load", "measure.", "proxier.nodes", "warmup")
+    across = [word for part in parts for word in ("--across", f"experiment.{part}")]
+    assert proxybench("gate", new, "--baseline", saved, *across).returncode == 0
+    assert proxybench("baseline", "save", base, new, "--out", saved).returncode == 4
+
+
+def test_more_repetitions_and_other_sizes_are_compared(proxybench: Run, make_run: MakeRun) -> None:
+    other = SETTINGS | {"repetitions": {"default": 5}, "scale": {"services": [10, 100]}}
+    done = proxybench("gate", make_run(2, experiment=other), "--baseline", make_run(1, experiment=SETTINGS))
+    assert done.returncode == 0
+    # A run of before settings were kept says nothing of them.
+    assert proxybench("gate", make_run(3, experiment=other), "--baseline", make_run(4)).returncode == 0
+
+
+def test_what_is_not_comparable_is_one_warning_and_one_error(
+    proxybench: Run, make_run: MakeRun, tmp_path: Path
+) -> None:
+    base, new, other = make_run(1), make_run(2, kernel="6.18.0"), make_run(3, lacks=Metric.SYNC_BUILD)
+    junit = tmp_path / "junit.xml"
+    done = proxybench("compare", base, new, other, "--annotations", "--junit", junit, "--json")
+    assert done.returncode == 4
+    first, *others = done.stderr.splitlines()
+    assert first == (
+        f"::warning title=proxybench not comparable::{base.name} -> {new.name}: not comparable: kernel: 6.1.0 -> 6.18.0"
+    )
+    assert [line.partition(" iptables")[0] for line in others] == [
+        "::warning title=proxybench undecided::sync.build"
+    ] * 3
+    unlike, lacking = JUnitXml.fromfile(str(junit))
+    assert (unlike.tests, unlike.errors, unlike.skipped) == (1, 1, 0)
+    (case,) = unlike
+    assert case.result[0].message == "not comparable: kernel: 6.1.0 -> 6.18.0"
+    assert (lacking.tests, lacking.errors, lacking.failures) == (9, 3, 0)
+
+
 def test_too_noisy_to_tell_is_inconclusive(proxybench: Run, make_run: MakeRun) -> None:
     base, new = make_run(1, noise=0.05), make_run(2, noise=0.05)
     done = proxybench("gate", new, "--baseline", base)
@@ -130,6 +205,14 @@ def test_a_run_that_goes_on_is_no_side_of_a_gate(proxybench: Run, make_run: Make
             ["gate", "x", "--baseline", "x", "--threshold", "5"],
             "error: Invalid value for '--threshold': '5': write a share such as 5% or 0.05",
         ),
+        (
+            ["gate", "x", "--baseline", "x", "--across", "kernle"],
+            (
+                "error: Invalid value for '--across': 'kernle' is neither a setting (such as experiment.warmup) nor "
+                "one of clock, lab_kind, kernel, iptables_version, iptables_backend, proxier_kind, proxier_version, "
+                "python, min_sync_period, sync_period, accelerator, cpu"
+            ),
+        ),
         (["trend", "nowhere"], "error: nowhere: no such folder"),
         (["baseline", "save", "nowhere", "--out", "x"], "error: nowhere: no such run folder"),
     ],
@@ -140,21 +223,38 @@ def test_wrong_usage(proxybench: Run, arguments: list[str], message: str) -> Non
     assert done.stderr.splitlines()[0] == message
 
 
-def test_compare_takes_many_runs_and_ends_with_the_worst(proxybench: Run, make_run: MakeRun) -> None:
+def test_compare_takes_many_runs_and_ends_with_the_worst(proxybench: Run, make_run: MakeRun, tmp_path: Path) -> None:
     runs = [make_run(1), make_run(2), make_run(3, slower=SLOWER)]
     done = proxybench("compare", *runs)
     assert done.returncode == 1
     assert done.stdout.count("judged at") == 2
+    files = {name: tmp_path / name for name in ("markdown", "junit", "benchmark-action", "bencher")}
+    options = [word for name, path in files.items() for word in (f"--{name}", path)]
+    done = proxybench("compare", *runs, "--annotations", *options)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].startswith("::error title=proxybench regression::forwarding.connect")
+    assert [(suite.tests, suite.failures) for suite in JUnitXml.fromfile(str(files["junit"]))] == [(9, 0), (9, 1)]
+    assert files["markdown"].read_text().count("### proxybench: 9 judged") == 2
+    assert len(json.loads(files["benchmark-action"].read_text())) == 12
+    assert len(json.loads(files["bencher"].read_text())) == 3
     assert proxybench("compare", *runs, "--only", "cpu.control_loop").returncode == 0
 
 
-def test_the_wall_clock_judges_idle_time_too_at_five_per_cent(proxybench: Run, make_run: MakeRun) -> None:
+def test_the_wall_clock_judges_idle_time_too_at_five_per_cent(
+    proxybench: Run, make_run: MakeRun, tmp_path: Path
+) -> None:
     slower = {(Metric.SYNC_END_TO_END, 100): 1.08}
-    base = make_run(1, clock=ClockKind.WALL)
+    base = tmp_path / "base.json"
+    # One run of the base would do if it told how runs differ: by the wall clock 3 % are assumed, which hide 8 %.
+    runs = [make_run(seed, clock=ClockKind.WALL) for seed in (1, 5, 6, 7, 8)]
+    assert proxybench("baseline", "save", *runs, "--out", base).stdout == f"{base}: 12 numbers of 5 runs\n"
     new = make_run(2, clock=ClockKind.WALL, slower=slower)
     done = proxybench("gate", new, "--baseline", base)
     assert done.returncode == 1
     assert "12 judged at 5 % of the base: 1 regressed, 11 same" in done.stdout
+    alone = proxybench("gate", new, "--baseline", runs[0])
+    assert alone.returncode == 4
+    assert "run-to-run noise assumed 3 %: one run a side" in " ".join(alone.stdout.split())
     by_instructions = make_run(3, slower=slower)
     assert proxybench("gate", by_instructions, "--baseline", make_run(4)).returncode == 0
 
@@ -168,7 +268,38 @@ def test_trend_marks_the_run_that_moved(proxybench: Run, make_run: MakeRun, tmp_
     assert len(moved) == 1
     assert f"{runs[6].name}: +" in moved[0]
     assert "1000x2" in moved[0]
+    assert done.stdout.endswith(
+        "1 move marked; chance alone would mark about 0.12 (12 series, each tested at 1 %); "
+        "the latest 12 runs that are alike show a move once 3 of them are on the new level\n"
+    )
+    done = proxybench("trend", tmp_path / "results", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert (found["tested"], len(found["trends"])) == (12, 12)
+    (change,) = [change for trend in found["trends"] for change in trend["changes"]]
+    assert (change["index"], change["relative"]) == (6, pytest.approx(0.02, abs=0.002))
     header, *rows = out.read_text().splitlines()
     assert header.startswith("time,run,cpu.control_loop_iptables_reference_10x2_steady_tcp-clusterip_last_")
     assert len(rows) == 12
     assert len(list(plots.glob("*.svg"))) == 12
+
+
+def test_trend_keeps_experiments_apart_and_writes_no_gaps(proxybench: Run, make_run: MakeRun, tmp_path: Path) -> None:
+    for i in range(3):
+        make_run(i)
+        make_run(i, name="other", lacks=Metric.SYNC_BUILD if i == 1 else None)
+    make_run(9, experiment=SETTINGS)
+    make_run(9, experiment=SETTINGS | {"warmup": False})
+    csv, plots = tmp_path / "trend.csv", tmp_path / "plots"
+    done = proxybench("trend", tmp_path / "results", "--csv", csv, "--plots", plots, "--format", "svg")
+    assert done.returncode == 0
+    other = tmp_path / "other.csv"
+    assert done.stderr == f"{other}: 3 numbers are not in it, since some runs of other lack them\n"
+    assert not csv.exists()
+    for path, columns, count in ((tmp_path / "gate.csv", 14, 5), (other, 11, 3)):
+        header, *rows = [line.split(",") for line in path.read_text().splitlines()]
+        assert (len(header), len(rows)) == (columns, count)
+        assert all(float(cell) > 0 for row in rows for cell in row[2:])
+    assert len(list(plots.glob("gate_*.svg"))) == len(list(plots.glob("other_*.svg"))) == 12
+    assert done.stdout.count("fingerprint or settings changed") == 12
+    assert "nothing searched for moves: it takes 10 runs that are alike" in done.stdout

@@ -2,36 +2,44 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from proxybench.errors import ExitCode, ResultsError
 from proxybench.gate.baseline import dump, load
-from proxybench.gate.compare import Comparison, Verdict, _summed, compare, is_judged
-from proxybench.gate.noise import RunNoise, run_noise
+from proxybench.gate.compare import Comparison, Verdict, compare, is_judged
+from proxybench.gate.error import Counts, Levels, by_assumption, by_measurement, shift_errors
+from proxybench.gate.noise import ASSUMED, run_noise
 from proxybench.gate.outputs import ANNOTATIONS, to_annotations, to_markdown
 from proxybench.gate.side import FIELDS, Replicates, Side, differences
-from proxybench.stats.series import Series, SeriesKey
+from proxybench.stats.moderate import Moderated
+from proxybench.stats.series import SeriesKey
 
+GOLDEN = Path(__file__).parents[2] / "golden"
 PRINT = dict.fromkeys(FIELDS, "x") | {"clock": "instructions"}
 
 
-def key(services: int = 10, metric: str = "forwarding.connect") -> SeriesKey:
-    return SeriesKey("ipvs", "reference", services, 2, "steady", "tcp-clusterip", "last", metric, "ns", "instructions")
+def key(services: int = 10, metric: str = "forwarding.connect", scenario: str = "steady") -> SeriesKey:
+    return SeriesKey("ipvs", "reference", services, 2, scenario, "tcp-clusterip", "last", metric, "ns", "instructions")
 
 
-def side(series: dict[SeriesKey, list[float]], *, late: set[SeriesKey] | None = None) -> Side:
+def side(series: dict[SeriesKey, list[float]], *, late: set[SeriesKey] | None = None, runs: int = 1) -> Side:
     late = late or set()
     return Side(
         "run",
         PRINT,
         {
-            name: Replicates(np.array(values, dtype=float), np.full(len(values), name in late))
+            name: Replicates(
+                np.array(values, dtype=float), np.full(len(values), name in late), (len(values) // runs,) * runs
+            )
             for name, values in series.items()
         },
+        runs,
     )
 
 
@@ -50,7 +58,10 @@ def test_numbers_without_noise_decide_by_the_noise_between_runs() -> None:
 
 
 def test_sure_but_small_is_the_same_and_large_but_unsure_is_not_decided() -> None:
-    assert only([1000.0] * 3, [1008.0] * 3).verdict is Verdict.SAME
+    # One run a side cannot tell 1 % from the noise that is assumed; ten runs of the base can.
+    sure = [only([1000.0] * 30, [1008.0] * 3)]
+    sure += compare(side({key(): [1000.0] * 30}, runs=10), side({key(): [1008.0] * 3})).comparisons
+    assert [item.verdict for item in sure] == [Verdict.INCONCLUSIVE, Verdict.SAME]
     unsure = only([1000.0, 1050.0, 950.0], [1030.0, 1080.0, 990.0])
     assert unsure.verdict is Verdict.INCONCLUSIVE
     assert unsure.reason.startswith("too noisy to show 1 %: the interval is ±")
@@ -104,10 +115,56 @@ def test_what_one_side_lacks_cannot_be_passed_over() -> None:
 
 @pytest.mark.parametrize(
     ("new", "verdict"),
-    [([0.0, 9e5, 9e5], Verdict.SAME), ([9e5, 9e5, 1e6], Verdict.INCONCLUSIVE), ([5e6, 6e6, 5e6], Verdict.INCONCLUSIVE)],
+    [
+        ([0.0, 9e5, 9e5], Verdict.SAME),
+        ([9e5, 9e5, 1e6], Verdict.INCONCLUSIVE),
+        # Was inconclusive: an idle loop that begins to burn 90 % of a core passed, since no ratio to 0 can be taken.
+        ([5e6, 6e6, 5e6], Verdict.REGRESSED),
+        ([9e8, 9e8, 9e8], Verdict.REGRESSED),
+        ([9e8, 0.0, 9e8], Verdict.INCONCLUSIVE),
+    ],
 )
-def test_next_to_nothing_is_the_same_and_more_than_that_is_not(new: list[float], verdict: Verdict) -> None:
-    assert only([0.0, 9e4, 9e4], new).verdict is verdict
+def test_next_to_nothing_is_the_same_and_far_more_is_a_regression(new: list[float], verdict: Verdict) -> None:
+    base = [0.0, 9e4, 9e4]
+    assert only(base, new).verdict is verdict
+    mirrored = {Verdict.REGRESSED: Verdict.IMPROVED}.get(verdict, verdict)
+    assert only(new, base).verdict is mirrored
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "verdict", "reason"),
+    [
+        ([1e5, 1e5], [2e5, 1e5], Verdict.SAME, "next to nothing in all repetitions"),
+        ([1e5, 1e5], [5e6, 5e6], Verdict.REGRESSED, "far more in every repetition than in any before"),
+        ([1e5, 1e5], [9e5, 5e6], Verdict.INCONCLUSIVE, "next to nothing on one side: no ratio can be taken"),
+        ([6e5, 1e5], [1.1e6, 1.1e6], Verdict.INCONCLUSIVE, "next to nothing on one side: no ratio can be taken"),
+        # A blip in the base: 10 times the greatest.
+        ([0.0, 5e6], [4.9e7, 6e7], Verdict.INCONCLUSIVE, "0 in some repetitions: no ratio can be taken"),
+        ([0.0, 5e6], [5e7, 6e7], Verdict.REGRESSED, "far more in every repetition than in any before"),
+        ([0.0], [9e8], Verdict.INCONCLUSIVE, "0 in some repetitions: no ratio can be taken"),
+    ],
+)
+def test_an_idle_loop_is_judged_by_absolute_size(
+    base: list[float], new: list[float], verdict: Verdict, reason: str
+) -> None:
+    idle = key(metric="cpu.control_loop", scenario="idle")
+    (item,) = compare(side({idle: base}), side({idle: new})).comparisons
+    assert (item.verdict, item.reason) == (verdict, reason)
+
+
+def test_only_times_can_be_negligible() -> None:
+    memory = replace(key(), unit="bytes")
+    (item,) = compare(side({memory: [0.0, 9e4, 9e4]}), side({memory: [5e6, 6e6, 5e6]})).comparisons
+    assert (item.verdict, item.reason) == (Verdict.INCONCLUSIVE, "0 in some repetitions: no ratio can be taken")
+
+
+def test_what_rose_from_nothing_comes_before_what_rose_by_a_share() -> None:
+    base = {key(n): [1000.0] * 3 for n in range(12)} | {key(50): [0.0] * 3}
+    new = {key(n): [1100.0 + n] * 3 for n in range(12)} | {key(50): [9e8] * 3}
+    outcome = compare(side(base), side(new))
+    assert outcome.comparisons[0].key == key(50)
+    assert "10x2" not in to_annotations([outcome])[0]
+    assert "50x2" in to_annotations([outcome])[0]
 
 
 @pytest.mark.parametrize("name", [name for name in FIELDS if name not in ("clock", "accelerator", "cpu")])
@@ -154,16 +211,37 @@ def test_a_few_noisy_points_do_not_make_a_metric_undecided_unless_asked() -> Non
         assert outcome.undecided_metrics() == (("forwarding.connect",) if code else ())
 
 
+def test_python_is_compared_by_its_minor_version() -> None:
+    old, patch, other = (PRINT | {"python": version} for version in ("3.11.7", "3.11.2, 3.11.9", "3.12.7"))
+    assert differences(old, patch) == ()
+    assert differences(old, other) == ("python: 3.11.7 -> 3.12.7",)
+
+
 def test_a_baseline_is_read_as_it_was_written() -> None:
-    whole = side({key(1): [1000.0, 1001.0], key(2): [5.0, 6.0]}, late={key(2)})
-    whole = replace(whole, noise={key(1): RunNoise(0.0125, 9.5)})
+    whole = side({key(1): [1000.0, 1001.0, 1002.0, 1003.0], key(2): [5.0, 6.0]}, late={key(2)}, runs=2)
+    whole = replace(whole, settings={"experiment.warmup": "on"})
     data = dump(whole)
     assert data.count(b"\n    {") == 2
+    assert b'"values":[[1000,1001],[1002,1003]]' in data
     back = load(data, "b.json")
-    assert back.noise == whole.noise
     assert dump(back) == data
+    assert back.settings == whole.settings
     assert back.series[key(2)].bounded.tolist() == [True, True]
-    assert back.series[key(1)].values.tolist() == [1000.0, 1001.0]
+    assert [run.tolist() for run in back.series[key(1)].runs] == [[1000.0, 1001.0], [1002.0, 1003.0]]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_baselines_of_older_schemas_are_migrated(version: int) -> None:
+    """Each file holds the same two numbers of three runs of two repetitions, one of which failed in one of them."""
+    data = (GOLDEN / f"baseline-v{version}.json").read_bytes()
+    found = load(data, "old.json")
+    assert (found.runs, found.settings, len(found.series)) == (3, None, 2)
+    connect, build = sorted(found.series.values(), key=lambda replicates: replicates.values[0])
+    assert [run.tolist() for run in connect.runs] == [[167000, 167100], [167200, 167050], [166900, 167010]]
+    assert build.lengths == (5,)  # nothing tells whose these five are
+    (noise,) = found.noise.values()
+    assert noise.runs == 3
+    assert compare(found, replace(found, settings={"experiment.warmup": "on"})).differing == ()
 
 
 @pytest.mark.parametrize(
@@ -171,7 +249,9 @@ def test_a_baseline_is_read_as_it_was_written() -> None:
     [
         (b"{", "b.json: not valid JSON"),
         (b"{}", "b.json: not a baseline"),
-        (b'{"baseline_schema": 9}', "b.json: baseline schema 9, this program reads 2: save the baseline anew"),
+        (b'{"baseline_schema": 9}', "b.json: baseline schema 9, this program reads up to 3: update proxybench"),
+        (b'{"baseline_schema": 0}', "b.json: baseline schema 0, this program reads up to 3: update proxybench"),
+        (b'{"baseline_schema": 2, "runs": 1, "series": [3, {"values": 4}]}', "b.json: name: Field required"),
         (b'{"baseline_schema": 2}', "b.json: name: Field required"),
     ],
 )
@@ -181,46 +261,133 @@ def test_a_damaged_baseline_is_refused(data: bytes, message: str) -> None:
     assert str(raised.value).startswith(message)
 
 
-def measured(levels: list[list[float]]) -> list[Series]:
-    flags = np.zeros(len(levels[0]), dtype=np.bool_)
-    return [Series(key(1), (), np.array(values), flags, 1, 0, 0.0, 0.0) for values in levels]
-
-
-def test_noise_between_runs_is_what_repetitions_do_not_explain() -> None:
+def test_noise_between_runs_is_that_of_their_levels() -> None:
     even = [[1000.0, 1002.0, 998.0], [1001.0, 999.0, 1000.0], [1000.0, 1001.0, 999.0]]
     moved = [[value * factor for value in values] for values, factor in zip(even, (1.0, 1.02, 0.98), strict=True)]
-    noisy = [[900.0, 1000.0, 1100.0]] * 3
-    found = {name: run_noise({key(1): measured(runs)}) for name, runs in (("moved", moved), ("noisy", noisy))}
+    found = {
+        name: run_noise({key(1): [np.array(run) for run in runs]}) for name, runs in (("even", even), ("moved", moved))
+    }
     assert found["moved"][key(1)].share == pytest.approx(0.02, rel=0.02)
-    assert found["moved"][key(1)].degrees == 2
-    assert found["noisy"][key(1)].share == 0
-    assert run_noise({key(1): measured(moved[:2])}) == {}
+    assert (found["moved"][key(1)].degrees, found["moved"][key(1)].runs) == (2, 3)
+    assert found["moved"][key(1)].repetitions == pytest.approx(3)
+    assert found["even"][key(1)].share < 1e-4
+    assert run_noise({key(1): [np.array(run) for run in moved[:2]]}) == {}
+
+
+def test_a_wild_repetition_is_no_noise_between_runs() -> None:
+    runs = [np.array([1000.0, 1001.0, 999.0, 1000.5, 999.5]) for _ in range(5)]
+    runs[2] = np.array([1000.0, 1001.0, 999.0, 1000.5, 3000.0])
+    assert run_noise({key(1): runs})[key(1)].share < 0.001
 
 
 def test_a_noisy_point_does_not_blind_the_gate_to_a_quiet_one() -> None:
     rng = np.random.default_rng(1)
     spreads = {key(n): 0.05 if n == 0 else 0.0005 for n in range(8)}
     runs = {
-        name: measured([list(1000 * np.exp(spread * (rng.normal() + 0.2 * rng.normal(size=5)))) for _ in range(10)])
+        name: np.concatenate([1000 * np.exp(spread * (rng.normal() + 0.2 * rng.normal(size=5))) for _ in range(10)])
         for name, spread in spreads.items()
     }
-    noise = run_noise(runs)
-    base = side({name: list(np.concatenate([run.values for run in found])) for name, found in runs.items()})
-    base = replace(base, runs=10, noise=noise)
+    base = side({name: list(found) for name, found in runs.items()}, runs=10)
     slower = side({name: [1020.0, 1020.5, 1019.5, 1020.2, 1019.8] for name in spreads})
     verdicts = {item.key: item.verdict for item in compare(base, slower).comparisons}
     assert verdicts.pop(key(0)) is Verdict.INCONCLUSIVE
     assert set(verdicts.values()) == {Verdict.REGRESSED}
 
 
-@given(st.lists(st.tuples(st.floats(1e-8, 1.0), st.floats(1, 50)), min_size=1, max_size=3))
-def test_a_sum_of_variances_is_known_no_better_than_all_and_no_worse_than_its_worst(
-    parts: list[tuple[float, float]],
-) -> None:
-    error = _summed(*parts)
-    assert error.size == pytest.approx(math.sqrt(sum(variance for variance, _ in parts)))
-    degrees = [freedom for _, freedom in parts]
-    assert min(degrees) * 0.999 <= error.degrees <= sum(degrees) * 1.001
+def levels(runs: int, step: float) -> list[float]:
+    """Return three equal repetitions for each run, whose levels lie a share of ``step`` apart."""
+    return [1000 * (1 + step * (run % 5 - 2)) for run in range(runs) for _ in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("runs", "words"),
+    [
+        (1, "; run-to-run noise assumed 0.3 %: one run a side (5 runs of one side would measure it)"),
+        (3, "; run-to-run noise assumed 0.3 %: 3 against 1 (it takes 5 runs of one side to measure it)"),
+        (5, ""),
+    ],
+)
+def test_what_is_assumed_is_said(runs: int, words: str) -> None:
+    numbers = {key(n): [1000.0] * 3 * runs for n in range(4)}
+    outcome = compare(side(numbers, runs=runs), side({name: [1000.0] * 3 for name in numbers}))
+    assert outcome.sentence() == "4 judged at 1 % of the base: 4 same" + words
+    assert (outcome.assumed_noise, outcome.family) == (0.003 if words else None, 4)
+
+
+def test_few_runs_may_show_more_noise_than_assumed_but_not_less() -> None:
+    def width(runs: int, step: float) -> float:
+        series = {key(n): levels(runs, step) for n in range(8)}
+        found = compare(side(series, runs=runs), side({name: [1000.0] * 3 for name in series})).comparisons[0]
+        assert found.high is not None
+        assert found.relative is not None
+        return found.high - found.relative
+
+    assert width(3, 0.0) == pytest.approx(width(3, 0.0005), rel=0.01)
+    assert width(3, 0.05) > 5 * width(3, 0.0)
+    assert width(5, 0.0) < 0.5 * width(3, 0.0)
+
+
+def spread(variance: float, degrees: float) -> Moderated:
+    return Moderated(np.array(variance), np.array(degrees))
+
+
+@given(st.floats(1e-8, 1.0), st.floats(1, 50))
+def test_an_assumption_lends_no_doubt_and_takes_none_away(within: float, degrees: float) -> None:
+    counts = Counts(1, 1, 4, 4)
+    error = by_assumption(spread(within, degrees), 0.003, counts)
+    assert float(error.size) == pytest.approx(math.sqrt(1.12 * within / 2 + 2 * 0.003**2))
+    assert float(error.degrees) >= degrees * 0.999
+    assert np.isinf(by_assumption(spread(0.0, degrees), 0.003, counts).degrees)
+
+
+def test_a_run_with_fewer_repetitions_than_the_base_had_adds_their_scatter() -> None:
+    levels, within = Levels(spread(4e-6, 9.0), 10, 6), spread(6e-6, 50.0)
+    alike = by_measurement(levels, within, Counts(10, 1, 60, 6))
+    assert float(alike.size) == pytest.approx(math.sqrt(1.12 * 4e-6 * 1.1))
+    fewer = by_measurement(levels, within, Counts(10, 1, 60, 3))
+    assert float(fewer.size) == pytest.approx(math.sqrt(1.12 * (4e-6 * 1.1 + 6e-6 / 6)))
+    more = by_measurement(levels, within, Counts(10, 1, 60, 12))
+    assert float(more.size) == pytest.approx(float(alike.size))
+    assert float(more.degrees) == 9.0
+
+
+def test_the_wider_of_two_intervals_decides() -> None:
+    counts, within = Counts(10, 1, 60, 6), spread(6e-6, 50.0)
+    few, sure = Levels(spread(1e-6, 4.0), 10, 6), Levels(spread(1e-6, 1000.0), 10, 6)
+    by_repetitions = by_assumption(within, 0.001, counts)
+    # An error that is smaller, but known with four degrees of freedom only, makes the wider interval.
+    assert float(by_measurement(few, within, counts).size) < float(by_repetitions.size)
+    assert float(shift_errors(within, few, counts, "instructions", 1e-4).degrees) == 4
+    assert shift_errors(within, sure, counts, "instructions", 1e-4) == by_repetitions
+    assert float(by_repetitions.width(0.05)) == pytest.approx(
+        float(by_repetitions.size) * stats.t.ppf(0.975, float(by_repetitions.degrees))
+    )
+
+
+def test_every_clock_has_its_assumption() -> None:
+    assert ASSUMED == {"instructions": 0.003, "wall": 0.03}
+
+
+def test_markdown_shows_words_as_they_are() -> None:
+    base = replace(side({key(): [1000.0] * 3}), name="a`b")
+    new = replace(side({key(): [1100.0] * 3}), name="@team `x`")
+    assert "\n``a`b`` → `` @team `x` ``, instructions clock\n" in to_markdown([compare(base, new)])
+    odd = replace(base, fingerprint=PRINT | {"kernel": "*6*|<b> @me [a](http://x) #1\n_y_ z_z"})
+    first, *_ = to_markdown([compare(base, odd)]).splitlines()
+    assert first == (
+        "### proxybench: not comparable: kernel: x -&gt; \\*6\\*\\|&lt;b&gt; @&#8203;me "
+        "\\[a\\](http:&#8203;//x) #&#8203;1 \\_y\\_ z_z"
+    )
+
+
+def test_an_interval_says_with_what_confidence_it_holds() -> None:
+    numbers = {key(n): [1000.0] * 3 for n in range(50)}
+    page = to_markdown([compare(side(numbers), side(numbers))])
+    assert "| Change | Interval (99.85 %, all 50 at once) | Detects |" in page
+    assert page.endswith(
+        "\nThe intervals of all 50 judged numbers hold at once with 99.85 % confidence: each is one of 99.997 % "
+        "(Bonferroni).\n\n"
+    )
 
 
 def test_markdown_keeps_to_its_size_and_says_what_is_missing() -> None:

@@ -50,3 +50,18 @@ def test_the_interval_scales_with_the_unit(values: list[float], factor: float) -
     assert scaled.low == pytest.approx(plain.low * factor, rel=1e-6)
     assert 1.0 in Interval(0.5, 1.0)
     assert plain.low <= plain.high
+
+
+@given(st.lists(POSITIVE, min_size=2, max_size=25))
+def test_the_median_lies_in_its_interval(values: list[float]) -> None:
+    interval = centre_interval(np.array(values))
+    assert interval is not None
+    assert interval.low <= np.median(values) <= interval.high
+
+
+def test_a_median_outside_of_the_interval_of_the_mean_widens_it() -> None:
+    # Ten zeros on the scale of logarithms and nine ones: mean 9 / 19, sd 0.513, t quantile 2.1009.
+    interval = centre_interval(np.exp(np.r_[np.zeros(10), np.ones(9)]))
+    assert interval is not None
+    assert interval.low == 1.0
+    assert interval.high == pytest.approx(np.exp(9 / 19 + 2.100922 * 0.512989 / np.sqrt(19)), rel=1e-5)
