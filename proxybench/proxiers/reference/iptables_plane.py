@@ -9,7 +9,6 @@ it made.
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxybench.errors import ProxierError
@@ -23,6 +22,7 @@ from proxybench.proxiers.reference.iptables_rules import (
 )
 from proxybench.proxiers.reference.plane import SyncSplit, in_order
 from proxybench.proxiers.reference.sysctl import Sysctls
+from proxybench.proxiers.reference.times import NO_TIME, Times, now
 from proxybench.proxiers.reference.tools import check
 from proxybench.proxiers.reference.udp_flows import UdpMemory
 
@@ -50,7 +50,7 @@ class _Changes(NamedTuple):
 
 
 class IptablesPlane:
-    """Implements Plane with iptables rules; ``monotonic_ns`` is the clock of the timings."""
+    """Implements Plane with iptables rules; ``read_clocks`` tells the time for the timings."""
 
     def __init__(
         self,
@@ -59,14 +59,14 @@ class IptablesPlane:
         *,
         sysctls: Sysctls | None = None,
         connections: Connections | None = None,
-        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        read_clocks: Callable[[], Times] = now,
     ) -> None:
         self._runner = runner
         self._config = config
         self._node_ip = config.node_ips[0] if config.node_ips else ""
         self._sysctls = sysctls or Sysctls()
-        self._now = monotonic_ns
-        self._udp = UdpMemory(connections, monotonic_ns)
+        self._now = read_clocks
+        self._udp = UdpMemory(connections, read_clocks)
         self._blocks: dict[ServicePortKey, tuple[ServicePort, Block]] = {}
         self._comments = True
         self._trusted = False
@@ -82,19 +82,19 @@ class IptablesPlane:
     ) -> SyncSplit:
         """Write the shared chains and those of the changed Service ports; see Plane."""
         start = self._now()
-        read_ns = 0
+        reading = NO_TIME
         saved = None
         if changed is None or not self._trusted:
             changed = None
             saved = self._save()
-            read_ns = self._now() - start
+            reading = self._now() - start
         self._trusted = False
         content = self._build(ports, changed, saved)
         built = self._now()
         self._restore(content)
         self._trusted = True
-        tool_ns = read_ns + self._now() - built
-        return SyncSplit(built - start - read_ns, tool_ns, self._udp.settle(ports, changed))
+        tool = reading + self._now() - built
+        return SyncSplit((built - start - reading).cpu_ns, tool.elapsed_ns, self._udp.settle(ports, changed).elapsed_ns)
 
     def relayed_ns(self) -> None:
         """Return None: the kernel forwards."""

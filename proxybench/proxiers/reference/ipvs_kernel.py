@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from proxybench.proxiers.reference.ipvs_plan import Changes, Member
     from proxybench.proxiers.reference.netlink import Failure
+    from proxybench.proxiers.reference.times import Times
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class IpvsKernel(Protocol):
     """What the IPVS plane asks of the kernel. All methods raise ProxierError but ``remove``."""
 
     @property
-    def spent_ns(self) -> int:
+    def spent(self) -> Times:
         """Nanoseconds spent in system calls so far."""
         ...
 
@@ -76,9 +77,9 @@ class NetlinkIpvs:
         self._index = 0
 
     @property
-    def spent_ns(self) -> int:
+    def spent(self) -> Times:
         """Nanoseconds spent in system calls so far."""
-        return self._route.spent_ns + self._netfilter.spent_ns + self._generic.spent_ns
+        return self._route.spent + self._netfilter.spent + self._generic.spent
 
     def prepare(self) -> None:
         """Make the device and the sets; see IpvsKernel."""

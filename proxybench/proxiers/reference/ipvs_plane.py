@@ -7,7 +7,6 @@ iptables rules are written again only when another set gets its first or loses i
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING
 
 from proxybench.errors import ProxierError
@@ -18,6 +17,7 @@ from proxybench.proxiers.reference.ipvs_kernel import IpvsKernel, NetlinkIpvs
 from proxybench.proxiers.reference.ipvs_plan import Plan, diff
 from proxybench.proxiers.reference.plane import SyncSplit
 from proxybench.proxiers.reference.sysctl import Sysctls
+from proxybench.proxiers.reference.times import NO_TIME, Times, now
 from proxybench.proxiers.reference.udp_flows import UdpMemory
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ SYSCTLS = {
 
 
 class IpvsPlane:
-    """Implements Plane with IPVS; ``monotonic_ns`` is the clock of the timings.
+    """Implements Plane with IPVS; ``read_clocks`` tells the time for the timings.
 
     All virtual servers of the network namespace are taken for ours, as kube-proxy does.
     """
@@ -56,14 +56,14 @@ class IpvsPlane:
         sysctls: Sysctls | None = None,
         connections: Connections | None = None,
         scheduler: str = "rr",
-        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        read_clocks: Callable[[], Times] = now,
     ) -> None:
         self._iptables = Iptables(runner, config.iptables)
         self._cluster_cidr = config.cluster_cidr
         self._kernel = kernel
         self._sysctls = sysctls or Sysctls()
-        self._now = monotonic_ns
-        self._udp = UdpMemory(connections, monotonic_ns)
+        self._now = read_clocks
+        self._udp = UdpMemory(connections, read_clocks)
         self._plan = Plan(tuple(config.node_ips), scheduler)
         self._filled: frozenset[str] | None = None  # what the rules in the kernel were written for
         self._trusted = False
@@ -80,7 +80,7 @@ class IpvsPlane:
     ) -> SyncSplit:
         """Bring the kernel to ``ports``; see Plane."""
         kernel = self._ready_kernel()
-        start, spent_before = self._now(), kernel.spent_ns
+        start, spent_before = self._now(), kernel.spent
         full = changed is None or not self._trusted
         self._trusted = False
         if changed is None or full:
@@ -90,10 +90,10 @@ class IpvsPlane:
         else:
             changes = self._plan.update(ports, changed)
         kernel.apply(changes)
-        tool_ns = self._write_rules(full=full)
+        tool = self._write_rules(full=full)
         self._trusted = True
-        kernel_ns = kernel.spent_ns - spent_before + self._udp.settle(ports, None if full else changed)
-        return SyncSplit(self._now() - start - tool_ns - kernel_ns, tool_ns, kernel_ns)
+        away = kernel.spent - spent_before + self._udp.settle(ports, None if full else changed)
+        return SyncSplit((self._now() - start - tool - away).cpu_ns, tool.elapsed_ns, away.elapsed_ns)
 
     def relayed_ns(self) -> None:
         """Return None: the kernel forwards."""
@@ -117,11 +117,11 @@ class IpvsPlane:
             raise ProxierError("IPVS: sync before setup")
         return self._kernel
 
-    def _write_rules(self, *, full: bool) -> int:
-        """Write the rules where needed; return the nanoseconds that the programs took."""
+    def _write_rules(self, *, full: bool) -> Times:
+        """Write the rules where needed; return what the programs took."""
         filled = frozenset(self._plan.filled_sets)
         if filled == self._filled and not full:
-            return 0
+            return NO_TIME
         begun = self._now()
         self._filled = None
         nat, other = rules.nat_lines(filled, self._cluster_cidr), rules.filter_lines()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -57,10 +58,12 @@ class ControlLoop:
         clock: Clock,
         metrics: LoopMetrics,
         report: Callable[[str], None],
+        cpu_ns: Callable[[], int] = time.thread_time_ns,
     ) -> None:
         self._plane = plane
         self._state = state
         self._clock = clock
+        self._cpu_ns = cpu_ns
         self._metrics = metrics
         self._report = report
         self._period_ns = int(config.sync_period * NS_PER_S)
@@ -165,7 +168,7 @@ class ControlLoop:
         return self._failed or self._last_full is None or now - self._last_full >= self._period_ns
 
     def _sync(self, *, full: bool) -> None:
-        start = self._clock.monotonic_ns()
+        start, begun = self._clock.monotonic_ns(), self._cpu_ns()
         try:
             with self._lock:
                 # The first sync waits for the lists, and a periodic one for nothing.
@@ -173,7 +176,7 @@ class ControlLoop:
                 self._requested = False
                 changes = self._state.take()
                 self._count_pending()
-            taken = self._clock.monotonic_ns()
+            taking = self._cpu_ns() - begun
             split = self._plane.sync(self._state.ports, None if full else changes.keys)
         except ProxierError as error:
             self._note_failure(start, str(error))
@@ -189,7 +192,7 @@ class ControlLoop:
         self._last_good = end
         if full:
             self._last_full = start
-        whole = SyncSplit(split.build_ns + taken - start, split.tool_ns, split.kernel_ns)
+        whole = SyncSplit(split.build_ns + taking, split.tool_ns, split.kernel_ns)
         self._note(_Outcome(changes, whole, end - start, full))
 
     def _note_failure(self, start: int, words: str) -> None:
@@ -223,6 +226,6 @@ class ControlLoop:
             "tool_ns": outcome.split.tool_ns,
             "kernel_ns": outcome.split.kernel_ns,
             "service_ports": len(ports),
-            "endpoints": sum([len(port.endpoints) for port in ports.values()]),
+            "endpoints": self._state.endpoints,
             "changed": len(outcome.changes.keys),
         }

@@ -11,10 +11,10 @@ import errno
 import os
 import socket
 import struct
-import time
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from proxybench.errors import ProxierError
+from proxybench.proxiers.reference.times import NO_TIME, now
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -81,11 +81,11 @@ def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 class Netlink:
     """One netlink socket; not for several threads. Every call raises ProxierError when the kernel stays silent.
 
-    ``spent_ns`` is the time spent in system calls since the socket was made.
+    ``spent`` is the time spent in system calls since the socket was made.
     """
 
     def __init__(self, protocol: int) -> None:
-        self.spent_ns = 0
+        self.spent = NO_TIME
         self._sequence = 0
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
@@ -119,9 +119,9 @@ class Netlink:
         failures: list[Failure] = []
         first = 0
         for count, batch in self._batches(kind, flags | NLM_F_REQUEST, payloads):
-            begun = time.monotonic_ns()
+            begun = now()
             codes = self._exchange(batch, count)
-            self.spent_ns += time.monotonic_ns() - begun
+            self.spent += now() - begun
             failures.extend(Failure(first + index, code) for index, code in codes.items() if code not in tolerate)
             first += count
         return failures
@@ -188,14 +188,14 @@ class Netlink:
                     return codes
 
     def _timed_send(self, data: bytes) -> None:
-        begun = time.monotonic_ns()
+        begun = now()
         self._put(data)
-        self.spent_ns += time.monotonic_ns() - begun
+        self.spent += now() - begun
 
     def _receive(self) -> Iterator[tuple[int, int, bytes]]:
-        begun = time.monotonic_ns()
+        begun = now()
         messages = self._receive_now()
-        self.spent_ns += time.monotonic_ns() - begun
+        self.spent += now() - begun
         return messages
 
     def _put(self, data: bytes) -> None:

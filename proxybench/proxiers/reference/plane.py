@@ -54,10 +54,10 @@ class ServicePort:
 
 @dataclass(frozen=True, slots=True)
 class SyncSplit:
-    """Where one sync spent its time, in nanoseconds of the monotonic clock.
+    """Where one sync spent its time, in nanoseconds.
 
-    ``build``: making rules or requests; ``tool``: in an exec'd program (iptables-restore, ipset), its start
-    included; ``kernel``: waiting for netlink or socket calls of our own.
+    ``build``: CPU time of the loop's thread making rules or requests. By the monotonic clock: ``tool``, in an exec'd
+    program (iptables-restore, ipset), its start included; ``kernel``, waiting for netlink or socket calls of our own.
     """
 
     build_ns: int

@@ -51,6 +51,7 @@ class ServiceState:
 
     def __init__(self, node_name: str, since_ns: int = 0) -> None:
         self.ports: dict[ServicePortKey, ServicePort] = {}
+        self.endpoints = 0  # of all ports together; counting them for each sync's log line took longer than IPVS's sync
         self.service_changes_total = 0
         self.endpoint_changes_total = 0
         self._node_name = node_name
@@ -187,12 +188,13 @@ class ServiceState:
         for bare in wanted:
             endpoints = _merge(slices, (bare.key.port_name, bare.key.protocol))
             full = _with_endpoints(bare, endpoints) if endpoints else bare
-            if self.ports.get(bare.key) != full:
+            if (old := self.ports.get(bare.key)) != full:
+                self.endpoints += len(full.endpoints) - (len(old.endpoints) if old else 0)
                 self.ports[bare.key] = full
                 changed.add(bare.key)
         keys = tuple(bare.key for bare in wanted)
         for gone in set(self._programmed.get(name, ())) - set(keys):
-            del self.ports[gone]
+            self.endpoints -= len(self.ports.pop(gone).endpoints)
             changed.add(gone)
         if keys:
             self._programmed[name] = keys

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import errno
 import logging
-import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from proxybench.errors import ProxierError
 from proxybench.proxiers.reference import netlink_conntrack as conntrack
 from proxybench.proxiers.reference.netlink import NETLINK_NETFILTER, Netlink
+from proxybench.proxiers.reference.times import NO_TIME, Times, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -81,19 +81,17 @@ class KernelConnections:
 
 
 class UdpMemory:
-    """Remembers the UDP Service ports of the last sync; ``monotonic_ns`` is the clock of the timings."""
+    """Remembers the UDP Service ports of the last sync; ``read_clocks`` tells the time for the timings."""
 
-    def __init__(
-        self, connections: Connections | None = None, monotonic_ns: Callable[[], int] = time.monotonic_ns
-    ) -> None:
+    def __init__(self, connections: Connections | None = None, read_clocks: Callable[[], Times] = now) -> None:
         self._connections = connections or KernelConnections()
-        self._now = monotonic_ns
+        self._now = read_clocks
         self._ports: dict[ServicePortKey, ServicePort] = {}
 
-    def settle(self, ports: Mapping[ServicePortKey, ServicePort], changed: AbstractSet[ServicePortKey] | None) -> int:
+    def settle(self, ports: Mapping[ServicePortKey, ServicePort], changed: AbstractSet[ServicePortKey] | None) -> Times:
         """Delete what became stale since the last call, after ``ports`` are in the kernel; see Plane.sync.
 
-        ``changed`` is None for all. Returns the nanoseconds that it took, 0 when there was nothing to delete.
+        ``changed`` is None for all. Returns what it took, nothing when there was nothing to delete.
         """
         keys = self._ports.keys() | ports.keys() if changed is None else changed
         pairs = [
@@ -102,7 +100,7 @@ class UdpMemory:
             if key.protocol == "udp" and self._ports.get(key) is not ports.get(key)
         ]
         if not pairs:
-            return 0
+            return NO_TIME
         stale = stale_between((old, new) for _, old, new in pairs)
         for key, _, new in pairs:
             if new is None:
@@ -112,13 +110,13 @@ class UdpMemory:
         return drop(self._connections, stale, self._now)
 
 
-def drop(connections: Connections, stale: Stale, monotonic_ns: Callable[[], int]) -> int:
-    """Delete flows, if there are any to delete; return the nanoseconds that it took."""
+def drop(connections: Connections, stale: Stale, read_clocks: Callable[[], Times]) -> Times:
+    """Delete flows, if there are any to delete; return what it took."""
     if stale == Stale():
-        return 0
-    begun = monotonic_ns()
+        return NO_TIME
+    begun = read_clocks()
     connections.drop(stale)
-    return monotonic_ns() - begun
+    return read_clocks() - begun
 
 
 def stale_between(pairs: Iterable[tuple[ServicePort | None, ServicePort | None]]) -> Stale:

@@ -7,7 +7,6 @@ endpoints needs none, since only the relay knows them.
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxybench.errors import ProxierError
@@ -17,6 +16,7 @@ from proxybench.proxiers.reference.iptables_found import NOTHING, find
 from proxybench.proxiers.reference.plane import SyncSplit, in_order
 from proxybench.proxiers.reference.relay_process import Relay, RelayProcess
 from proxybench.proxiers.reference.relay_wire import Port
+from proxybench.proxiers.reference.times import NO_TIME, Times, now
 from proxybench.proxiers.reference.udp_flows import KernelConnections, Stale, drop, faces
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Portal(NamedTuple):
 class UserspacePlane:
     """Implements Plane with a relay; ``host_ip`` is the node's address that its own traffic is sent to.
 
-    Without ``host_ip`` it is the first of the node's addresses. ``monotonic_ns`` is the clock of the timings.
+    Without ``host_ip`` it is the first of the node's addresses. ``read_clocks`` tells the time for the timings.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class UserspacePlane:
         relay: Relay | None = None,
         host_ip: str = "",
         connections: Connections | None = None,
-        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        read_clocks: Callable[[], Times] = now,
     ) -> None:
         self._iptables = Iptables(runner, config.iptables)
         self._host_ip = host_ip or config.node_ips[0]
         self._relay = relay or RelayProcess()
-        self._now = monotonic_ns
+        self._now = read_clocks
         self._portals: dict[ServicePortKey, Portal] = {}
         self._connections = connections or KernelConnections()
         self._stale: set[Face] = set()  # of UDP ports: flows that lead to a port of the relay that is no more
@@ -79,11 +79,11 @@ class UserspacePlane:
         self._trusted = False
         keys = self._in_order(ports, None if full else changed)
         before = {key: portal for key in keys if (portal := self._portals.get(key)) is not None}
-        relay_ns = self._relay_to(ports, keys)
-        tool_ns = self._write_full(ports) if full else self._write_change(ports, before, keys)
+        relay = self._relay_to(ports, keys)
+        tool = self._write_full(ports) if full else self._write_change(ports, before, keys)
         self._trusted = True
-        kernel_ns = relay_ns + self._drop_stale()
-        return SyncSplit(self._now() - start - kernel_ns - tool_ns, tool_ns, kernel_ns)
+        away = relay + self._drop_stale()
+        return SyncSplit((self._now() - start - away - tool).cpu_ns, tool.elapsed_ns, away.elapsed_ns)
 
     def relayed_ns(self) -> int | None:
         """Return the CPU time of relaying connections; see Plane."""
@@ -117,8 +117,8 @@ class UserspacePlane:
             return [*(key for key in self._portals if key not in ports), *ports]
         return in_order(ports, changed)
 
-    def _relay_to(self, ports: Mapping[ServicePortKey, ServicePort], keys: Sequence[ServicePortKey]) -> int:
-        """Bring the relay and the portals to ``ports``; return the nanoseconds spent waiting for the relay."""
+    def _relay_to(self, ports: Mapping[ServicePortKey, ServicePort], keys: Sequence[ServicePortKey]) -> Times:
+        """Bring the relay and the portals to ``ports``; return the time spent waiting for the relay."""
         wanted = [
             ports[key]
             for key in keys
@@ -126,7 +126,7 @@ class UserspacePlane:
         ]
         gone = [key for key in keys if key in self._portals and key not in ports]
         if not wanted and not gone:
-            return 0
+            return NO_TIME
         batch = [_relayed(port) for port in wanted]
         begun = self._now()
         try:
@@ -163,7 +163,7 @@ class UserspacePlane:
         )
         self._stale |= before ^ after if old and new and old.relay_port == new.relay_port else before | after
 
-    def _drop_stale(self) -> int:
+    def _drop_stale(self) -> Times:
         """Delete the noted flows; return the nanoseconds that it took."""
         stale = Stale(frozenset(self._stale))
         self._stale.clear()
@@ -176,11 +176,11 @@ class UserspacePlane:
             return old._replace(port=port)
         return Portal(port, number, rules.nat_rules(port, number, self._host_ip), rules.filter_rules(port, number))
 
-    def _write_full(self, ports: Mapping[ServicePortKey, ServicePort]) -> int:
-        """Empty the chains and write all rules; return the nanoseconds that the programs took."""
+    def _write_full(self, ports: Mapping[ServicePortKey, ServicePort]) -> Times:
+        """Empty the chains and write all rules; return what the programs took."""
         begun = self._now()
         saved = find(self._iptables.save())
-        tool_ns = self._now() - begun
+        tool = self._now() - begun
         portals = [self._portals[key] for key in ports if key in self._portals]
         nat = (rule for portal in portals for rule in portal.nat)
         other = (rule for portal in portals for rule in portal.filter)
@@ -190,15 +190,15 @@ class UserspacePlane:
             rules.FILTER,
             rules.full_input(rules.FILTER, missing_base(rules.FILTER, saved.get(b"filter", NOTHING)), other),
         )
-        return tool_ns + self._restore(content)
+        return tool + self._restore(content)
 
     def _write_change(
         self,
         ports: Mapping[ServicePortKey, ServicePort],
         before: Mapping[ServicePortKey, Portal],
         keys: Sequence[ServicePortKey],
-    ) -> int:
-        """Write only what changed; return the nanoseconds that the program took, 0 without a change.
+    ) -> Times:
+        """Write only what changed; return what the program took, nothing without a change.
 
         Rules of a Service that was there before go back to their places; new Services' are appended.
         """
@@ -225,9 +225,9 @@ class UserspacePlane:
             counted=stays,
         )
         content = frame(rules.NAT, nat) + frame(rules.FILTER, other)
-        return self._restore(content) if content else 0
+        return self._restore(content) if content else NO_TIME
 
-    def _restore(self, content: bytes) -> int:
+    def _restore(self, content: bytes) -> Times:
         begun = self._now()
         self._iptables.restore(content)
         return self._now() - begun

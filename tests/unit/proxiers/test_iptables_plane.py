@@ -19,6 +19,7 @@ from proxybench.proxiers.reference.iptables_rules import JUMPS, build_block, cha
 from proxybench.proxiers.reference.iptables_save import Rule, Table, parse
 from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePortKey, SyncSplit
 from proxybench.proxiers.reference.sysctl import Sysctls
+from proxybench.proxiers.reference.times import Times
 from proxybench.proxiers.reference.tools import SubprocessRunner, ToolResult
 from proxybench.proxiers.reference.udp_flows import Face, Stale
 
@@ -56,10 +57,14 @@ class Rig:
         self.sysctl = root / "net/ipv4/conf/all/route_localnet"
         self.sysctl.write_text("0\n")
         self.runner = FakeRunner()
-        times: Iterator[int] = iter(range(0, 10_000, 10))
+        times: Iterator[int] = iter(range(0, 10_000, 10))  # half of each stretch is this thread's own
         self.dropped: list[Stale] = []
         self.plane = IptablesPlane(
-            self.runner, CONFIG, sysctls=Sysctls(root), connections=self, monotonic_ns=lambda: next(times)
+            self.runner,
+            CONFIG,
+            sysctls=Sysctls(root),
+            connections=self,
+            read_clocks=lambda: Times(at := next(times), at // 2),
         )
 
     def drop(self, stale: Stale) -> None:
@@ -195,9 +200,9 @@ def test_udp_flows_end_after_the_rules_are_written_and_their_time_is_the_kernels
     rig.full(by_key(tcp, udp))
     moved = replace(udp, endpoints=(Endpoint("10.244.9.9", 8080, local=True),))
     rig.runner.expect(RESTORE)
-    assert rig.plane.sync(by_key(tcp, moved), {moved.key}) == SyncSplit(10, 10, 10)
+    assert rig.plane.sync(by_key(tcp, moved), {moved.key}) == SyncSplit(5, 10, 10)
     rig.runner.expect(RESTORE)
-    assert rig.plane.sync(by_key(tcp, moved), {tcp.key}) == SyncSplit(10, 10, 0)
+    assert rig.plane.sync(by_key(tcp, moved), {tcp.key}) == SyncSplit(5, 10, 0)
     vip = Face("10.96.0.1")
     assert rig.dropped == [Stale(frozenset({vip})), Stale(behind=frozenset({(vip, "10.244.0.1")}))]
 
@@ -294,9 +299,9 @@ def test_after_a_failure_nothing_is_trusted(rig: Rig) -> None:
 def test_the_split_counts_reading_the_kernel_as_tool_time(rig: Rig) -> None:
     rig.runner.expect(SAVE, EMPTY)
     rig.runner.expect(RESTORE)
-    assert rig.plane.sync({}, None) == SyncSplit(build_ns=10, tool_ns=20, kernel_ns=0)
+    assert rig.plane.sync({}, None) == SyncSplit(build_ns=5, tool_ns=20, kernel_ns=0)
     rig.runner.expect(RESTORE)
-    assert rig.plane.sync({}, frozenset()) == SyncSplit(build_ns=10, tool_ns=10, kernel_ns=0)
+    assert rig.plane.sync({}, frozenset()) == SyncSplit(build_ns=5, tool_ns=10, kernel_ns=0)
 
 
 def test_cleanup_removes_what_is_ours_and_leaves_what_is_not(rig: Rig) -> None:

@@ -16,6 +16,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from proxybench.errors import ProxierError
 from proxybench.proxiers.reference import netlink, netlink_ipset, netlink_ipvs, netlink_route
 from proxybench.proxiers.reference.ipvs_plan import SETS, Member, RealServer, ServerId, VirtualServer
+from proxybench.proxiers.reference.times import NO_TIME
 
 HEADER = 16
 WEB = ServerId("tcp", "10.96.1.1", 80)
@@ -260,7 +261,7 @@ def test_failures_are_told_by_position_and_only_the_last_of_a_batch_is_acknowled
     fake = FakeSocket()
     monkeypatch.setattr(link, "_socket", fake, raising=False)
     monkeypatch.setattr(link, "_sequence", 0, raising=False)
-    monkeypatch.setattr(link, "spent_ns", 0, raising=False)
+    monkeypatch.setattr(link, "spent", NO_TIME, raising=False)
     codes = [0] * 4000
     codes[7], codes[2500], codes[3999] = 17, 2, 22
     payloads = [struct.pack("=i", code) + bytes(60) for code in codes]

@@ -13,6 +13,7 @@ from proxybench.proxiers.reference.ipvs_plan import Changes, Member, RealServer,
 from proxybench.proxiers.reference.ipvs_plane import SYSCTLS, IpvsPlane
 from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePortKey
 from proxybench.proxiers.reference.sysctl import Sysctls
+from proxybench.proxiers.reference.times import NO_TIME, Times
 from proxybench.proxiers.reference.tools import ToolResult
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class FakeKernel:
         self.events: list[str] = []
         self.refuse = False
         self.stays: list[str] = []
-        self.spent_ns = 0
+        self.spent = NO_TIME
 
     def prepare(self) -> None:
         self.events.append("prepare")
@@ -54,7 +55,7 @@ class FakeKernel:
     def apply(self, changes: Changes) -> None:
         if self.refuse:
             raise ProxierError("IPVS tcp/10.96.0.1:80: Operation not permitted")
-        self.spent_ns += 5
+        self.spent += Times(5, 3)
         self.events.append("apply")
         self.applied.append(changes)
 

@@ -105,6 +105,7 @@ class Rig:
             self.clock,
             self.metrics,
             lambda line: self.lines.append(json.loads(line)),
+            lambda: self.clock.now // 2,
         )
 
     def start(self, *names: str) -> None:

@@ -265,6 +265,7 @@ def test_any_way_of_events_ends_where_a_fresh_list_of_the_rest_ends(
     fresh.replace_services(services.values())
     fresh.take()
     assert state.ports == fresh.ports
+    assert state.endpoints == sum(len(port.endpoints) for port in state.ports.values())
 
 
 def test_a_load_balancers_addresses_and_sources_are_read() -> None:

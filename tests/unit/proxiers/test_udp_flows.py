@@ -17,6 +17,7 @@ from proxybench.proxiers.reference import netlink_conntrack as conntrack
 from proxybench.proxiers.reference.netlink import Failure
 from proxybench.proxiers.reference.netlink_conntrack import Flow
 from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePortKey
+from proxybench.proxiers.reference.times import NO_TIME, Times
 from proxybench.proxiers.reference.udp_flows import Face, KernelConnections, Stale, UdpMemory, stale_between
 
 if TYPE_CHECKING:
@@ -85,15 +86,15 @@ class FakeConnections:
 
 def test_a_memory_compares_with_the_sync_before_and_times_only_what_it_does() -> None:
     kernel, clock = FakeConnections(), itertools.count(step=7)
-    memory = UdpMemory(kernel, lambda: next(clock))
-    assert memory.settle({WEB.key: WEB, DNS.key: DNS}, None) == 7
+    memory = UdpMemory(kernel, lambda: Times(at := next(clock), 2 * at))
+    assert memory.settle({WEB.key: WEB, DNS.key: DNS}, None) == Times(7, 14)
     less = replace(DNS, endpoints=(A,))
-    assert memory.settle({WEB.key: WEB, DNS.key: less}, {DNS.key}) == 7
-    assert memory.settle({WEB.key: WEB, DNS.key: less}, {DNS.key, WEB.key}) == 0
+    assert memory.settle({WEB.key: WEB, DNS.key: less}, {DNS.key}) == Times(7, 14)
+    assert memory.settle({WEB.key: WEB, DNS.key: less}, {DNS.key, WEB.key}) == NO_TIME
     more = replace(DNS, endpoints=(A, B))
-    assert memory.settle({DNS.key: more}, {WEB.key, DNS.key}) == 0
-    assert memory.settle({}, None) == 7
-    assert memory.settle({}, None) == 0
+    assert memory.settle({DNS.key: more}, {WEB.key, DNS.key}) == NO_TIME
+    assert memory.settle({}, None) == Times(7, 14)
+    assert memory.settle({}, None) == NO_TIME
     assert kernel.dropped == [
         Stale(frozenset({VIP})),
         Stale(behind=frozenset({(VIP, "10.244.1.2")})),
