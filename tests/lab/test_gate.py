@@ -1,7 +1,7 @@
 """The gate on real runs of experiments/gate.yaml by a program that was made slower; `make gate` runs it as it is.
 
-The base is the committed baseline. On another kernel or Python that one is not comparable; then it is made here, of runs
-of the program as it is: as many as tell how much a number moves from one to the next.
+The base is the committed baseline. On another kernel or Python that one is not comparable; then it is made here, of
+runs of the program as it is: as many as tell how much a number moves from one to the next.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxybench.gate.noise import RUNS_THAT_TELL
+from proxybench.gate.noise import RUNS_THAT_DECIDE
 from proxybench.lab import qemu
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def own_baseline(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]
     def make() -> Path:
         folder = tmp_path_factory.mktemp("unaltered")
         same = altered(folder / "program", NOTE, NOTE)
-        runs = [run(same, folder / "out", *IPTABLES) for _ in range(RUNS_THAT_TELL)]
+        runs = [run(same, folder / "out", *IPTABLES) for _ in range(RUNS_THAT_DECIDE)]
         done = same("baseline", "save", *runs, "--out", folder / "gate.json")
         assert done.returncode == 0, done.stderr
         return folder / "gate.json"
