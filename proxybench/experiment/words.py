@@ -121,6 +121,8 @@ def switch(value: object) -> object:
         return None
     if value is None:
         raise ValueError("nothing is written here; write true, false or the settings")
+    if isinstance(value, (str, int, float)):
+        raise ValueError(f"{show(value)} is no switch; write true, false or the settings")  # noqa: TRY004 - as above
     return value
 
 

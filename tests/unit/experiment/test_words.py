@@ -106,6 +106,7 @@ def test_switch_reads_off_on_and_settings() -> None:
     assert switch(value=True) == {}
     assert switch({"idle": "5s"}) == {"idle": "5s"}
     assert _refusal(switch, None) == "nothing is written here; write true, false or the settings"
+    assert _refusal(switch, "yes") == '"yes" is no switch; write true, false or the settings'
 
 
 def test_distinct_names_what_is_twice() -> None:
