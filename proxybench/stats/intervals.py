@@ -57,7 +57,9 @@ def _centre_interval(values: FloatArray, confidence: float) -> Interval:
     if np.all(values > 0):
         interval = t_interval(np.log(values), confidence)
         return Interval(float(np.exp(interval.low)), float(np.exp(interval.high)))
-    return t_interval(values, confidence)
+    interval = t_interval(values, confidence)
+    # Ticks of CPU time, 0 in some repetitions: no time is below 0.
+    return Interval(max(0.0, interval.low), interval.high) if np.all(values >= 0) else interval
 
 
 def t_interval(values: FloatArray, confidence: float = CONFIDENCE) -> Interval:

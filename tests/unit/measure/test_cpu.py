@@ -80,6 +80,11 @@ def test_relaying_is_a_row_of_its_own_and_not_the_loops(recorder: Recorder) -> N
     ]
 
 
+def test_a_relay_that_was_read_later_than_the_ledger_has_spent_no_more_than_the_cgroup(recorder: Recorder) -> None:
+    record_ledger(recorder, Scenario.IDLE, GROUP, Window(BEFORE, AFTER, relay_ns=950))
+    assert [(row[0], row[4]) for row in rows(recorder)][:2] == [("cpu.control_loop", 0), ("cpu.relay", 900)]
+
+
 def test_birth_changes_nothing_else() -> None:
     born = before_birth(BEFORE, "/other")
     assert born.ledger.groups[GROUP] == BEFORE.ledger.groups[GROUP]

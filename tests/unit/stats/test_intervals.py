@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxybench.stats.intervals import Interval, bca_interval, centre_interval
+from proxybench.stats.intervals import Interval, bca_interval, centre_interval, t_interval
 
 POSITIVE = st.floats(1, 1e12)
 
@@ -26,7 +26,7 @@ def test_three_repetitions_take_students_t_on_logarithms() -> None:
 def test_zero_is_taken_on_the_plain_scale() -> None:
     interval = centre_interval(np.array([0.0, 2.0]))
     assert interval is not None
-    assert [interval.low, interval.high] == pytest.approx([1 - 12.7062, 13.7062], abs=1e-4)
+    assert [interval.low, interval.high] == pytest.approx([0, 13.7062], abs=1e-4)
 
 
 @pytest.mark.parametrize("count", [2, 5, 19, 20, 40])
@@ -65,3 +65,12 @@ def test_a_median_outside_of_the_interval_of_the_mean_widens_it() -> None:
     assert interval is not None
     assert interval.low == 1.0
     assert interval.high == pytest.approx(np.exp(9 / 19 + 2.100922 * 0.512989 / np.sqrt(19)), rel=1e-5)
+
+
+def test_an_interval_of_times_of_which_some_are_nought_does_not_reach_below() -> None:
+    times = np.array([0.0, 0.0, 10.0])
+    plain = t_interval(times)
+    assert plain.low < 0
+    assert centre_interval(times) == Interval(0.0, plain.high)
+    differences = np.array([-1.0, 0.0, 10.0])
+    assert centre_interval(differences) == t_interval(differences)
