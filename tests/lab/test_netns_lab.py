@@ -286,7 +286,7 @@ def test_a_killed_run_leaves_what_the_next_lab_removes(tmp_path: Path, monkeypat
 
 def _await_control_loop(run: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 90
-    while not any("proxybench.proxiers.reference" in command for command in descendants(run.pid).values()):
+    while not any("proxybench.proxiers.reference --config" in command for command in descendants(run.pid).values()):
         assert run.poll() is None, run.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.2)
