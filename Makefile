@@ -14,7 +14,7 @@ setup: ## make .venv and install what the lab runs on
 dev: ## the same, with what tests and checks need
 	@.ci/setup dev
 
-run: setup ## the main job: experiments/scale.yaml in the lab, ends with a report (about 15 minutes)
+run: setup ## the main job: experiments/scale.yaml in the lab, ends with a report (about 10 minutes)
 	$(RUN) experiments/scale.yaml
 
 quick: setup ## experiments/quickstart.yaml: 10, 100 and 1,000 Services (about 4 minutes)
