@@ -45,7 +45,7 @@ class SystemClock:
 def human_ns(value: float) -> str:
     """Write nanoseconds with three significant digits and the unit a person would choose."""
     for limit, unit in ((NS_PER_S, "s"), (NS_PER_MS, "ms"), (NS_PER_US, "µs")):
-        if abs(value) >= limit:
+        if abs(value) >= 0.9995 * limit:  # what rounds to 1,000 of the smaller unit is 1 of this one
             digits = ".3g" if abs(value) < 1000 * limit else ".0f"
             return f"{value / limit:{digits}} {unit}"
     return f"{value:.0f} ns"

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+
+from proxybench.units import human_ns
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0, "0 ns"),
+        (999, "999 ns"),
+        (999.6, "1 µs"),
+        (1_234, "1.23 µs"),
+        (999_400, "999 µs"),
+        (999_600_000, "1 s"),
+        (-999_600_000, "-1 s"),
+        (12_345_678_900, "12.3 s"),
+        (4_321_000_000_000, "4321 s"),
+    ],
+)
+def test_three_digits_and_never_a_thousand_of_a_unit_that_has_a_greater_one(value: float, words: str) -> None:
+    assert human_ns(value) == words
