@@ -21,7 +21,7 @@ from proxybench.lab.artifacts import cache_folder
 from proxybench.lab.inventory_file import from_json, known_hosts, ssh_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from proxybench.hosts.inventory import Inventory
 
@@ -45,7 +45,8 @@ def up(kind: str, clock: str) -> Inventory:
         try:
             return _await(keeper, log)
         except BaseException:
-            _end(keeper.pid)
+            # Not by its command line, which is empty for a moment when the program has just begun.
+            _end(keeper.pid, lambda: keeper.poll() is None)
             raise
 
 
@@ -77,7 +78,8 @@ def down() -> bool:
     with _lock(_folder()):
         found = _read()
         if found is not None:
-            _end(found[0])
+            keeper = found[0]
+            _end(keeper, lambda: _is_keeper(keeper))
             _state().unlink(missing_ok=True)
         leftovers.sweep()
         return found is not None
@@ -128,14 +130,14 @@ def _await(keeper: subprocess.Popen[bytes], log: Path) -> Inventory:
     raise LabError(f"the lab was not up within {_UP_LIMIT:.0f} s: {process.tail(log)}")
 
 
-def _end(pid: int) -> None:
+def _end(pid: int, alive: Callable[[], bool]) -> None:
     """Let the keeper take its lab down; by force when it does not."""
     deadline = time.monotonic() + _DOWN_LIMIT
     signals = [signal.SIGTERM, signal.SIGKILL]
-    while _is_keeper(pid):
+    while alive():
         if signals:
             os.kill(pid, signals.pop(0))
-        while _is_keeper(pid) and time.monotonic() < deadline:
+        while alive() and time.monotonic() < deadline:
             time.sleep(0.05)
         deadline += _DOWN_LIMIT
 

@@ -12,6 +12,7 @@ import pytest
 from proxybench.errors import LabError
 from proxybench.lab import keeper, manage
 from proxybench.lab.inventory_file import to_json
+from tests.lab.labs import processes_naming
 from tests.unit.lab.test_inventory_file import EXAMPLE
 
 # `up` leaves its keeper running and forgets it, which is its purpose; Python warns of that at the next collection.
@@ -86,9 +87,12 @@ def test_a_keeper_that_does_not_listen_is_killed(cache: Path, monkeypatch: pytes
 
 def test_a_keeper_that_is_not_up_in_time_is_ended(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manage, "_UP_LIMIT", 0.0)
+    # A program that has just begun has no command line yet.
+    monkeypatch.setattr(manage, "_is_keeper", lambda pid: False)
     with pytest.raises(LabError, match=r"^the lab was not up within 0 s: "):
         manage.up("auto", "auto")
     assert manage.status() is None
+    assert processes_naming(str(cache)) == {}
 
 
 def test_a_file_of_a_keeper_that_is_gone_is_removed(cache: Path) -> None:
