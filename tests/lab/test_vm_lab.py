@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 from junitparser import JUnitXml
 
+from proxybench.agent import probe
 from proxybench.agent.requests import Await, Connect, Target
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
@@ -159,6 +160,13 @@ def test_what_iptables_looks_for_in_vain_is_not_asked_of_the_host(fleet: Fleet) 
     kind, *found = fleet["node1"].run(["sh", "-c", script]).stdout.splitlines()
     assert kind == "tmpfs"
     assert [Path(path).name for path in found] == ["libxt_statistic.so"]
+
+
+def test_softirqs_come_before_the_prober(fleet: Fleet) -> None:
+    script = "for found in $(grep -l '^ksoftirqd/' /proc/[0-9]*/comm); do chrt --pid $(basename ${found%/comm}); done"
+    policy, priority = (line.split(": ")[1] for line in fleet["client"].run(["sh", "-c", script]).stdout.splitlines())
+    assert policy == "SCHED_FIFO"
+    assert int(priority) > probe.PRIORITY
 
 
 def test_the_api_is_reached_from_nodes(lab: tuple[VmLab, Inventory], fleet: Fleet) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from proxybench.agent import probe
 from proxybench.lab import node_script, topology
 from proxybench.lab.node_script import Paths
 
@@ -96,3 +97,9 @@ def test_the_guest_builds_the_network_starts_pods_and_nodes_and_masquerades_towa
     for name in ("client", "node1", "node2"):
         assert f"ip netns exec {name} sh /state/{name}.sh &\n" in text
     assert "ip netns exec ctl xtables-legacy-multi iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE\n" in text
+
+
+def test_the_guest_lets_its_softirqs_run_before_a_prober_can() -> None:
+    text = texts(PLAIN)["guest"]
+    turn = f'ksoftirqd/*) chrt --fifo --pid {probe.PRIORITY + 1} "${{folder#/proc/}}" ;;'
+    assert text.index("mount -t proc") < text.index(turn) < text.index("PROXYBENCH-LAB-READY")
