@@ -47,7 +47,7 @@ KEY = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} 6.1.0-test
 )
 def test_the_command_of_each_speed(accelerator: str, clock: ClockKind, speed: list[str]) -> None:
     machine = Machine(Path("/k"), Path("/i"), Path("/c"), accelerator, clock, 2222)
-    words = f"{WORDS} slub_min_order=3" if clock is ClockKind.INSTRUCTIONS else WORDS
+    words = f"{WORDS} slub_min_order=3 nf_conntrack.hashsize=262144" if clock is ClockKind.INSTRUCTIONS else WORDS
     assert command(machine) == [*BEFORE, "-m", "3072", *speed, *KERNEL, words, *AFTER]
 
 
