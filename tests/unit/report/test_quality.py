@@ -9,7 +9,6 @@ import pytest
 from proxybench.model import Mode
 from proxybench.report.data import ADDED, added_latency
 from proxybench.report.quality import conformance_table, noise_table, observer_table
-from proxybench.report.terminal import summary_table
 from proxybench.report.words import TIMES
 from proxybench.results.manifest import Conformance
 from proxybench.stats.series import Series, SeriesKey
@@ -90,31 +89,3 @@ def test_a_direct_measurement_without_position_serves_all() -> None:
     found = added_latency([series("connect", [110.0]), series("direct", [100.0], "none")])
     assert [record.median for record in found] == [10.0]
     assert added_latency([series("connect", [110.0])]) == []
-
-
-def test_the_terminal_table_has_a_column_per_mode(data: ReportData) -> None:
-    table = summary_table([record for record in data.records if record.metric == "forwarding.established"])
-    assert [str(column.header) for column in table.columns] == [
-        "Metric",
-        "Scenario",
-        "Services",
-        "iptables",
-        "IPVS",
-        "userspace",
-    ]
-    assert table.row_count == 4
-    assert list(table.columns[2].cells) == ["10", "100", "1,000", "10,000"]
-    assert table.caption == "instruction clock: 1 ns per executed guest instruction — not real time"
-
-
-def test_no_batch_is_bold_on_the_terminal() -> None:
-    records = [
-        make_record(mode=mode, scenario=scenario, median=median, ci_low=median, ci_high=median)
-        for scenario in ("add-one", "add-batch")
-        for mode, median in (("ipvs", 50e6), ("iptables", 100e6))
-    ]
-    table = summary_table(records)
-    assert [(str(cell), getattr(cell, "style", "")) for cell in table.columns[4].cells] == [
-        ("50 ms ±0.0 %", "bold"),
-        ("50 ms ±0.0 %", ""),
-    ]
