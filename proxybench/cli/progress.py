@@ -43,15 +43,15 @@ class Tally:
         self._start = clock.monotonic_ns()
         self._left: list[Step] = []
         self._running: dict[Step, int] = {}
+        self._numbers: dict[Step, int] = {}  # in the order in which they began
         self.cost = CostModel()
         self.total = 0
-        self.done = 0
-        self._most = 1  # steps that were under way at once
+        self._most = 1  # steps that are under way at once
 
-    def plan(self, steps: Sequence[Step]) -> None:
-        """Take in the steps to come."""
+    def plan(self, steps: Sequence[Step], side_by_side: int) -> None:
+        """Take in the steps to come, and how many are taken at once."""
         self._left = list(steps)
-        self.total, self.done = len(steps), 0
+        self.total, self._most = len(steps), side_by_side
 
     @property
     def current(self) -> tuple[Step, ...]:
@@ -61,13 +61,12 @@ class Tally:
     def start(self, step: Step) -> None:
         """Take in that a step begins."""
         self._running[step] = self._clock.monotonic_ns()
-        self._most = max(self._most, len(self._running))
+        self._numbers[step] = len(self._numbers) + 1
         self._left = [left for left in self._left if left != step]
 
     def finish(self, step: Step, seconds: float, problem: str | None) -> None:
         """Take in that a step ended; one that failed teaches nothing about what the others cost."""
         self._running.pop(step, None)
-        self.done += 1
         if problem is None:
             self.cost.learn(step.cell, seconds)
 
@@ -93,9 +92,8 @@ class Tally:
         return f"{human_seconds(self.elapsed())} elapsed{left}"
 
     def place(self, step: Step) -> str:
-        """Return which step of how many it is, and its cell."""
-        number = self.done + 1 + self.current.index(step) if step in self._running else self.done
-        return f"[{number}/{self.total}] {describe(step.cell)}, repetition {step.repetition}"
+        """Return which step of how many it is, in the order in which they began, and its cell."""
+        return f"[{self._numbers[step]}/{self.total}] {describe(step.cell)}, repetition {step.repetition}"
 
 
 class PlainProgress:
@@ -109,9 +107,9 @@ class PlainProgress:
         """Write the stage."""
         self._write(f"{name} ({self._tally.times()})")
 
-    def plan(self, steps: Sequence[Step]) -> None:
+    def plan(self, steps: Sequence[Step], side_by_side: int) -> None:
         """Write how much there is to do."""
-        self._tally.plan(steps)
+        self._tally.plan(steps, side_by_side)
         self._write(_planned(self._tally))
 
     def step_started(self, step: Step) -> None:
@@ -160,9 +158,9 @@ class LiveProgress:
         """Show the stage."""
         self._stage = name
 
-    def plan(self, steps: Sequence[Step]) -> None:
+    def plan(self, steps: Sequence[Step], side_by_side: int) -> None:
         """Show how much there is to do."""
-        self._tally.plan(steps)
+        self._tally.plan(steps, side_by_side)
         self._stage = "between steps"
         self.note(_planned(self._tally))
 

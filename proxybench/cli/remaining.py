@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from proxybench.experiment.matrix import Step
     from proxybench.model import Cell
 
-# First guesses in seconds, from the lab's VM. Only their proportions matter once a few steps are finished: a fixed
-# part (start, waits for minSyncPeriod, connections), and what grows with each Service and each endpoint.
-_FIXED = 12.0
-_PER_SERVICE = {Mode.IPTABLES: 0.0015, Mode.IPVS: 0.004, Mode.USERSPACE: 0.003, Mode.NFTABLES: 0.002}
+# First guesses in seconds, from three VMs side by side on two processors. Only their proportions matter once a few
+# steps are finished: a fixed part (start, waits for minSyncPeriod, connections), and what grows with each Service and
+# each endpoint.
+_FIXED = 25.0
+_PER_SERVICE = {Mode.IPTABLES: 0.0064, Mode.IPVS: 0.003, Mode.USERSPACE: 0.003, Mode.NFTABLES: 0.005}
 _PER_ENDPOINT = 0.0003
 
 

@@ -87,7 +87,8 @@ def _print_plan(experiment: Experiment, *, as_json: bool) -> None:
         numbers = (str(cell.services), str(cell.endpoints_per_service), human_seconds(first_guess(cell)))
         table.add_row(str(step.index), str(step.repetition), str(cell.mode), *numbers)
     print_table(table)
-    click.echo(f"{estimate(experiment)}, about {human_seconds(seconds)} after the lab is up")
+    share = "; by the instruction clock several labs share that"
+    click.echo(f"{estimate(experiment)}, about {human_seconds(seconds)} after the lab is up{share}")
 
 
 def _step_as_json(step: Step) -> dict[str, object]:

@@ -108,7 +108,7 @@ def _walk(
         inventories = [lab.up() for lab in made]
         labs.callback(stop.set)
         progress.stage("connecting to the nodes")
-        progress.plan(steps)
+        progress.plan(steps, len(hands))
         shard = Shard(experiment, book, progress, clock, stop)
         futures = [
             pool.submit(shard.work, inventory, hand, whole) for inventory, hand in zip(inventories, hands, strict=True)

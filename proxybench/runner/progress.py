@@ -17,8 +17,8 @@ class Progress(Protocol):
         """Tell what is being done outside of steps: "build the lab", "write the report"."""
         ...
 
-    def plan(self, steps: Sequence[Step]) -> None:
-        """Tell which steps will be taken, in order; once, before the first (without those already done)."""
+    def plan(self, steps: Sequence[Step], side_by_side: int) -> None:
+        """Tell which steps will be taken, and how many at once; once, before the first (without those already done)."""
         ...
 
     def step_started(self, step: Step) -> None:

@@ -63,10 +63,10 @@ def test_cells_are_named_for_people() -> None:
 
 def test_first_guesses_grow_with_services_and_mode() -> None:
     small, large = Cell(Mode.IPTABLES, "reference", 10, 2), Cell(Mode.IPTABLES, "reference", 10_000, 2)
-    assert first_guess(small) == pytest.approx(12.021)
-    assert first_guess(large) == pytest.approx(33.0)
-    assert first_guess(Cell(Mode.IPVS, "reference", 10_000, 2)) == pytest.approx(58.0)
-    assert first_guess(Cell(Mode.USERSPACE, "reference", 10_000, 2)) == pytest.approx(48.0)
+    assert first_guess(small) == pytest.approx(25.07)
+    assert first_guess(large) == pytest.approx(95.0)
+    assert first_guess(Cell(Mode.IPVS, "reference", 10_000, 2)) == pytest.approx(61.0)
+    assert first_guess(Cell(Mode.USERSPACE, "reference", 10_000, 2)) == pytest.approx(61.0)
 
 
 def test_cost_model_trusts_the_same_cell_then_the_same_mode_then_all() -> None:
@@ -97,7 +97,7 @@ def test_remaining_time_falls_as_time_passes_and_never_below_what_is_left() -> N
     clock = FakeClock()
     tally = Tally(clock)
     steps = [step(1), step(2, repetition=2), step(3, repetition=3)]
-    tally.plan(steps)
+    tally.plan(steps, 1)
     each = first_guess(steps[0].cell)
     assert tally.remaining() == pytest.approx(3 * each)
     tally.start(steps[0])
@@ -118,7 +118,7 @@ def test_plain_lines_tell_start_end_and_times() -> None:
     steps = [step(1), step(2, Mode.IPVS)]
     progress.stage("build the lab")
     clock.sleep(20)
-    progress.plan(steps)
+    progress.plan(steps, 1)
     progress.step_started(steps[0])
     progress.step_activity(steps[0], "cold start")
     clock.sleep(30)
@@ -132,8 +132,8 @@ def test_plain_lines_tell_start_end_and_times() -> None:
     progress.close()
     assert lines == [
         "build the lab (0 s elapsed)",
-        "2 steps to do, about 24 s",
-        "[1/2] iptables, 10 Services x 2 endpoints, repetition 1 (20 s elapsed, about 24 s left)",
+        "2 steps to do, about 50 s",
+        "[1/2] iptables, 10 Services x 2 endpoints, repetition 1 (20 s elapsed, about 50 s left)",
         "[1/2] iptables, 10 Services x 2 endpoints, repetition 1: done in 30 s (50 s elapsed, about 30 s left)",
         "[2/2] ipvs, 10 Services x 2 endpoints, repetition 1 (50 s elapsed, about 30 s left)",
         (
@@ -148,30 +148,43 @@ def test_plain_lines_tell_start_end_and_times() -> None:
 def test_a_resumed_run_plans_what_is_left() -> None:
     lines = list[str]()
     progress = PlainProgress(lines.append, FakeClock())
-    progress.plan([step(33)])
+    progress.plan([step(33)], 1)
     progress.step_started(step(33))
     assert lines == [
-        "1 step to do, about 12 s",
-        "[1/1] iptables, 10 Services x 2 endpoints, repetition 1 (0 s elapsed, about 12 s left)",
+        "1 step to do, about 25 s",
+        "[1/1] iptables, 10 Services x 2 endpoints, repetition 1 (0 s elapsed, about 25 s left)",
     ]
 
 
-def test_steps_side_by_side_share_the_time() -> None:
+def test_steps_side_by_side_share_the_time_from_the_beginning() -> None:
     clock = FakeClock()
     tally = Tally(clock)
     steps = [step(index) for index in range(1, 5)]
-    tally.plan(steps)
+    tally.plan(steps, 2)
+    each = first_guess(steps[0].cell)
+    assert tally.remaining() == pytest.approx(4 * each / 2)
     tally.start(steps[0])
+    assert tally.remaining() == pytest.approx(4 * each / 2)
     tally.start(steps[1])
-    assert [tally.place(one) for one in steps[:2]] == [
-        "[1/4] iptables, 10 Services x 2 endpoints, repetition 1",
-        "[2/4] iptables, 10 Services x 2 endpoints, repetition 1",
-    ]
     clock.sleep(10)
     tally.finish(steps[1], 10, None)
     assert tally.current == (steps[0],)
-    assert tally.place(steps[1]) == "[1/4] iptables, 10 Services x 2 endpoints, repetition 1"
     assert tally.remaining() == pytest.approx((0 + 2 * 10) / 2)  # the first is as old as a finished one
+
+
+def test_a_step_keeps_its_number() -> None:
+    tally = Tally(FakeClock())
+    steps = [step(index) for index in range(1, 5)]
+    tally.plan(steps, 2)
+    tally.start(steps[2])
+    tally.start(steps[0])
+    tally.finish(steps[0], 10, None)
+    tally.start(steps[1])
+    assert [tally.place(one) for one in (steps[2], steps[0], steps[1])] == [
+        "[1/4] iptables, 10 Services x 2 endpoints, repetition 1",
+        "[2/4] iptables, 10 Services x 2 endpoints, repetition 1",
+        "[3/4] iptables, 10 Services x 2 endpoints, repetition 1",
+    ]
 
 
 def drawn(progress: LiveProgress) -> list[str]:
@@ -193,13 +206,13 @@ def test_live_progress_shows_cell_activity_share_of_time_and_times() -> None:
         assert drawn(progress)[0] == "build the lab"
         assert drawn(progress)[1].endswith(" 0 s elapsed")
         steps = [step(1), step(2, Mode.IPVS)]
-        progress.plan(steps)
+        progress.plan(steps, 1)
         progress.step_started(steps[0])
         progress.step_activity(steps[0], "cold start [1]")
         clock.sleep(12)
         text, line = drawn(progress)
         assert text == "[1/2] iptables, 10 Services x 2 endpoints, repetition 1: cold start [1] (12 s)"
-        assert line == f"{'━' * 19}╸{' ' * 20} 12 s elapsed, about 12 s left"
+        assert line == f"{'━' * 9}╸{' ' * 30} 12 s elapsed, about 38 s left"
         progress.step_finished(steps[0], 12, None)
         progress.step_started(steps[1])
         progress.step_finished(steps[1], 1, "no [answer]")

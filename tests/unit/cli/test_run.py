@@ -52,7 +52,7 @@ class FakeRunner:
         steps = expand(experiment)
         self.calls.append((experiment.name, len(steps), out, resume))
         progress.stage("build the lab")
-        progress.plan(steps[:1])
+        progress.plan(steps[:1], 1)
         progress.step_started(steps[0])
         if isinstance(self.end, BaseException):
             raise self.end
@@ -88,7 +88,10 @@ def test_dry_run_prints_the_steps_in_their_order(runner: FakeRunner) -> None:
         ["6", "2", "iptables", "10", "2"],
     ]
     assert lines[0].split() == ["step", "repetition", "mode", "Services", "endpoints", "about"]
-    assert lines[-1] == "6 steps (2 sizes x 2 modes, with repetitions), about 2 min 19 s after the lab is up"
+    assert lines[-1] == (
+        "6 steps (2 sizes x 2 modes, with repetitions), about 4 min 16 s after the lab is up;"
+        " by the instruction clock several labs share that"
+    )
     assert runner.calls == []
 
 
@@ -97,7 +100,7 @@ def test_dry_run_prints_json_for_programs(runner: FakeRunner) -> None:
     assert result.exit_code == 0
     plan = json.loads(result.stdout)
     assert plan["experiment"]["scale"]["services"] == [10]
-    assert plan["seconds"] == 24
+    assert plan["seconds"] == 50
     cell = {"proxier": "reference", "services": 10, "endpoints_per_service": 2}
     assert plan["steps"] == [
         {"index": 1, "repetition": 1, "mode": "iptables", **cell},
