@@ -280,7 +280,7 @@ class LoadSpec(_Words):
     """Concurrent users; each makes rate / users connections per second."""
     duration: Annotated[Duration, AfterValidator(within("1s", "10m"))] = 10.0
     """How long the load lasts in a cell."""
-    services_used: Count = 10
+    services_used: Count = 9
     """How many Services are connected to, spread over all positions; a smaller cell uses all it has."""
     at: Annotated[
         tuple[_Services, ...] | None,

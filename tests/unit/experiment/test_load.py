@@ -201,7 +201,7 @@ description: 3
         ),
         "e.yaml:17:14: rate: 1.5 is not a whole number; write rate: 200",
         "e.yaml:17:23: at: 3 is no list of sizes; write all, or numbers of Services: [1000, 10000]",
-        'e.yaml:17:41: services_used: "a" is not a whole number; write services_used: 10',
+        'e.yaml:17:41: services_used: "a" is not a whole number; write services_used: 9',
         "e.yaml:17:53: users: 1001 is too large; write at most 1000",
         "e.yaml:18:16: cell: 2h is longer than run (10m); make it shorter",
         "e.yaml:19:36: clock: only a VM can count instructions; write clock: wall, or kind: vm",

@@ -64,6 +64,15 @@ def test_first_and_last_are_always_among_them_and_none_twice(services: int, used
     assert len(chosen) == min(used, services, len(near))
 
 
+@given(services=st.integers(20, 10_000))
+def test_by_default_one_of_them_is_the_middle_and_as_many_lie_before_it_as_after(services: int) -> None:
+    chosen = indices(plan(LoadSpec(rate=10), POPULATION, services, "/out"))
+    near = [index for index in range(services) if POPULATION.on_first_node(index)]
+    before, after = divmod(len(chosen), 2)
+    assert after == 1
+    assert chosen[before] == near[(len(near) - 1) // 2]
+
+
 def test_a_load_too_short_for_its_users_is_refused() -> None:
     spec = LoadSpec.model_validate({"rate": 1, "users": 100, "duration": "1s"})
     with pytest.raises(UsageError) as raised:
