@@ -105,17 +105,18 @@ def crossings(series: Sequence[Series], question: Question) -> tuple[str, ...]:
     lines: list[str] = []
     kept: list[str] = []
     for (first, one), (second, two) in combinations(sorted(found.items()), 2):
-        sizes = sorted(one.keys() & two.keys())
-        labels = sorted(set.intersection(*(set(each[size]) for each in (one, two) for size in sizes))) if sizes else []
+        sizes = sorted(size for size in one.keys() & two.keys() if one[size].keys() & two[size].keys())
+        labels = sorted(set().union(*(one[size].keys() & two[size].keys() for size in sizes)))
         if len(sizes) < 2 or len(labels) < 2:  # noqa: PLR2004 - no line, or no spread
             continue
-        left: FloatArray = np.array([[one[size][label] for size in sizes] for label in labels])
-        right: FloatArray = np.array([[two[size][label] for size in sizes] for label in labels])
+        # A large size may have fewer repetitions than a small one.
+        left: FloatArray = np.array([[one[size].get(label, np.nan) for size in sizes] for label in labels])
+        right: FloatArray = np.array([[two[size].get(label, np.nan) for size in sizes] for label in labels])
         if np.any(left <= 0) or np.any(right <= 0):
             continue  # there are no logarithms of such values to compare
         result = crossover(np.array(sizes, dtype=np.float64), left, right)
         (kept if result.outcome is Outcome.NONE else lines).append(_crossing_words(result, first, second))
-    return (*lines, *([f"No crossing, and wherever told apart {'; '.join(kept)}"] if kept else []))
+    return (*lines, *([f"No crossing: {'; '.join(kept)}"] if kept else []))
 
 
 def _answers(data: ReportData, question: Question) -> dict[int, list[SummaryRecord]]:
@@ -241,7 +242,10 @@ def _crossing_words(result: Crossover, first: str, second: str) -> str:
         return f"{one} and {two} were not told apart up to {result.up_to:,.0f} Services"
     if result.outcome is Outcome.NONE:
         winner, loser = (one, two) if result.first_lower else (two, one)
-        return f"{winner} is below {loser} up to {result.up_to:,.0f}"
+        if len(result.told_apart) == result.sizes:
+            return f"{winner} is below {loser} at every size up to {result.up_to:,.0f}"
+        places = ", ".join(f"{size:,.0f}" for size in result.told_apart)
+        return f"{winner} is below {loser} at {places}, elsewhere not told apart"
     return "; ".join(
         f"{one if each.first_lower_after else two} overtakes {two if each.first_lower_after else one} at about "
         f"{each.at:,.0f} Services (95 %: {each.low:,.0f} to {each.high:,.0f})"

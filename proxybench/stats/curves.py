@@ -88,36 +88,22 @@ class Crossover:
     up_to: float
     first_lower: bool | None
     told_apart: tuple[float, ...] = ()
-    sizes: int = 0
-
-    def sentence(self, first: str, second: str) -> str:
-        """Say it in words; the lower curve is the faster one."""
-        if self.outcome is Outcome.UNDECIDED:
-            return f"{first} and {second} were not told apart up to {self.up_to:g}"
-        if self.outcome is Outcome.NONE:
-            winner, loser = (first, second) if self.first_lower else (second, first)
-            if len(self.told_apart) == self.sizes:
-                return f"{winner} stays below {loser}: none up to {self.up_to:g}"
-            places = ", ".join(f"{size:g}" for size in self.told_apart)
-            return f"{winner} is below {loser} at {places}, elsewhere not told apart: none shown up to {self.up_to:g}"
-        return "; ".join(
-            f"{first if crossing.first_lower_after else second} overtakes at {crossing.at:.0f} "
-            f"({crossing.low:.0f} to {crossing.high:.0f})"
-            for crossing in self.crossings
-        )
+    sizes: int = 0  # how many were measured
 
 
 def crossover(sizes: FloatArray, first: FloatArray, second: FloatArray, confidence: float = CONFIDENCE) -> Crossover:
     """Find where ``first`` and ``second`` (R, S; rows paired by repetition, values above 0) change places.
 
-    Between measured sizes each value is taken to lie on a straight line over the size, which is exact for a cost
-    of so much plus so much per Service; rows are compared by the logarithm of their ratio. A lead is told apart
-    at a measured size by a t test of that ratio, with Holm's correction over the sizes: two equal modes get any
-    lead at all in at most ``1 - confidence`` of experiments. The lead changes hands between neighbouring sizes of
-    opposite sign; the crossing's interval is every size there at which the ratio's interval holds 0 (Fieller's
-    way: the test is inverted, so the interval covers as often as the test does). Two repetitions at least are
-    needed to tell any lead. Raises ValueError for unequal shapes, sizes or values not above 0, or fewer than two
-    sizes.
+    Where a repetition lacks a size, NaN stands in either curve, and the others decide there. Between measured sizes
+    each value is taken to lie on a straight line over the size, which is exact for a cost of so much plus so much
+    per Service; rows are compared by the logarithm of their ratio. A lead is told apart at a measured size by a t
+    test of that ratio, with Holm's correction over the sizes: two equal modes get any lead at all in at most ``1 -
+    confidence`` of experiments. The lead changes hands between neighbouring sizes of opposite sign; the crossing's
+    interval is every size there at which the ratio's interval holds 0 (Fieller's way: the test is inverted, so the
+    interval covers as often as the test does). It is asked of the repetitions that have all sizes from one lead to
+    the other; where fewer than two do, all that is known is between which sizes it lies. Two repetitions at least
+    are needed to tell any lead. Raises ValueError for unequal shapes, sizes or values not above 0, or fewer than
+    two sizes.
     """
     _check(sizes, first, 2)
     if first.shape != second.shape:
@@ -139,33 +125,42 @@ def crossover(sizes: FloatArray, first: FloatArray, second: FloatArray, confiden
 
 def _leads(ratio: FloatArray, alpha: float) -> FloatArray:
     """Return the sign of the mean log ratio at each size, 0 where Holm's procedure (1979) does not tell it from 0."""
-    count, sizes = ratio.shape
-    if count < 2:  # noqa: PLR2004 -- one value says nothing about how values vary
-        return np.zeros(sizes)
-    mean = ratio.mean(axis=0)
-    error = ratio.std(axis=0, ddof=1) / np.sqrt(count)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p = 2 * special.stdtr(count - 1, -np.abs(mean) / error)
-    p = np.where(mean == 0, 1.0, p)  # equal in every repetition: 0 / 0
+    tests = [_sign_and_p(column[np.isfinite(column)]) for column in ratio.T]
+    p = np.array([each for _, each in tests])
     order = np.argsort(p, kind="stable")
-    passed = p[order] <= alpha / np.arange(sizes, 0, -1)
-    sign = np.zeros(sizes)
-    kept = order[np.logical_and.accumulate(passed)]
-    sign[kept] = np.sign(mean[kept])
+    passed = p[order] <= alpha / np.arange(p.size, 0, -1)
+    sign = np.zeros(p.size)
+    for place in order[np.logical_and.accumulate(passed)]:
+        sign[place] = tests[place][0]
     return sign
+
+
+def _sign_and_p(ratios: FloatArray) -> tuple[float, float]:
+    """Return the sign of the mean, and the p of a t test that it is 0."""
+    count = ratios.size
+    if count < 2:  # noqa: PLR2004 -- one value says nothing about how values vary
+        return 0.0, 1.0
+    mean, error = float(ratios.mean()), float(ratios.std(ddof=1) / np.sqrt(count))
+    if mean == 0:  # equal in every repetition: 0 / 0
+        return 0.0, 1.0
+    p = 2 * float(special.stdtr(count - 1, -abs(mean) / error)) if error > 0 else 0.0
+    return float(np.sign(mean)), p
 
 
 def _crossing(
     sizes: FloatArray, first: FloatArray, second: FloatArray, ends: tuple[int, int], confidence: float
 ) -> Crossing:
     """Locate the change of the lead between the sizes of the two indices, at which the leads are opposite."""
-    grid = np.geomspace(sizes[ends[0]], sizes[ends[1]], GRID)
-    rows = np.stack(
-        [
-            np.log(np.interp(grid, sizes, one) / np.interp(grid, sizes, two))
-            for one, two in zip(first, second, strict=True)
-        ]
-    )
+    here = slice(ends[0], ends[1] + 1)
+    sizes, first, second = sizes[here], first[:, here], second[:, here]
+    whole = np.isfinite(first * second).all(axis=1)
+    before, after = np.nanmean(np.log(first[:, [0, -1]] / second[:, [0, -1]]), axis=0).tolist()
+    mean = np.log(first[whole] / second[whole]).mean(axis=0) if whole.sum() > 1 else np.zeros(2)
+    if np.sign(mean[0]) != np.sign(before) or np.sign(mean[-1]) != np.sign(after):  # those that have all do not show it
+        at = sizes[0] * (sizes[-1] / sizes[0]) ** (before / (before - after))
+        return Crossing(float(at), float(sizes[0]), float(sizes[-1]), after < 0)
+    grid = np.geomspace(sizes[0], sizes[-1], GRID)
+    rows = np.stack([_log_ratios(grid, sizes, one, two) for one, two in zip(first[whole], second[whole], strict=True)])
     low, high = _mean_interval(rows, confidence)
     mean = rows.mean(axis=0)
     change = int(np.flatnonzero(np.sign(mean[:-1]) != np.sign(mean[1:]))[0])
@@ -174,6 +169,10 @@ def _crossing(
     # The true ends lie between two places: the outer ones are taken.
     start, stop = (max(int(open_[0]) - 1, 0), min(int(open_[-1]) + 1, GRID - 1)) if open_.size else (change, change + 1)
     return Crossing(float(at), float(min(at, grid[start])), float(max(at, grid[stop])), bool(mean[-1] < 0))
+
+
+def _log_ratios(grid: FloatArray, sizes: FloatArray, one: FloatArray, two: FloatArray) -> FloatArray:
+    return np.log(np.interp(grid, sizes, one) / np.interp(grid, sizes, two))
 
 
 def _mean_interval(rows: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:

@@ -27,7 +27,7 @@ def test_the_crossover_holds_the_truth(data: ReportData) -> None:
     assert title == "Syncs fastest (one Service added)"
     # The synthetic lines meet at (41 - 28) ms / (95 - 12) µs = 157 Services; log-log lines between sizes bend that.
     assert lines[0].startswith("IPVS overtakes iptables at about 1")
-    assert lines[-1] == "No crossing, and wherever told apart iptables is below userspace up to 10,000"
+    assert lines[-1] == "No crossing: iptables is below userspace at every size up to 10,000"
 
 
 def test_userspace_never_wins_connect(data: ReportData) -> None:
