@@ -45,7 +45,7 @@ types: dev ## mypy --strict
 imports: dev ## the arrows of the architecture
 	$(BIN)/lint-imports
 
-gate: setup ## experiments/gate.yaml against the committed baseline (2 minutes); exit code as in docs/ci.md
+gate: setup ## experiments/gate.yaml against the committed baseline (3 minutes); exit code as in docs/ci.md
 	$(RUN) experiments/gate.yaml
 	$(BIN)/proxybench gate results/gate/latest --baseline results/baselines/gate.json \
 		--junit results/gate.xml --markdown results/gate.md --annotations
