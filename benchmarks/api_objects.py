@@ -14,7 +14,7 @@ from kubernetes import client as official
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, SELECTOR, AddressPlan, Population
-from proxybench.kube.serve_process import ApiServerProcess
+from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
 from proxybench.units import NS_PER_S
 
 PLAN = AddressPlan("10.96.0.0/12", (("node1", "10.244.0.0/17"), ("node2", "10.244.128.0/17")), 8080)

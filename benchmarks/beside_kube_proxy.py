@@ -21,18 +21,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from proxybench.agent.requests import Await
 from proxybench.hosts.fleet import Fleet
 from proxybench.hosts.inventory import ApiAccess
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, PORT, Population
-from proxybench.kube.serve_process import ApiServerProcess
-from proxybench.lab.common import Settings
-from proxybench.lab.vm import VmLab
 from proxybench.model import ClockKind, Mode
-from proxybench.proxiers.base import ProxierConfig
-from proxybench.proxiers.reference_driver import ReferenceProxier
-from proxybench.runner.bench import address_plan
+from proxybench.nodes.requests import Await
+from proxybench.run.testbed import address_plan
+from proxybench.subjects.base import ProxierConfig
+from proxybench.subjects.reference import ReferenceProxier
+from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
+from proxybench.targets.lab.common import Settings
+from proxybench.targets.lab.vm import VmLab
 from proxybench.units import SystemClock
 from tests.lab import kube_proxy
 from tests.lab.labs import agents_on
@@ -40,8 +40,8 @@ from tests.lab.labs import agents_on
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxybench.agent.client import AgentClient
     from proxybench.hosts.inventory import Inventory
+    from proxybench.nodes.client import AgentClient
 
 SIZES = (10, 100, 1000, 10_000)
 MODES = (Mode.IPTABLES, Mode.IPVS)

@@ -18,10 +18,10 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from proxybench.proxiers.reference.config import LoopConfig
-from proxybench.proxiers.reference.iptables_plane import IptablesPlane
-from proxybench.proxiers.reference.state import ServiceState
-from proxybench.proxiers.reference.tools import SubprocessRunner, ToolResult
+from refproxy.config import LoopConfig
+from refproxy.iptables_plane import IptablesPlane
+from refproxy.state import ServiceState
+from refproxy.tools import SubprocessRunner, ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -17,7 +17,7 @@ def doctor(as_json: bool) -> int:
 
     Exits 3 when nothing can be measured here at all.
     """
-    from proxybench.lab.doctor import examine  # noqa: PLC0415 - imports all of the lab
+    from proxybench.targets.lab.doctor import examine  # noqa: PLC0415 - imports all of the lab
 
     abilities = examine()
     if as_json:

@@ -17,7 +17,7 @@ _CLOCKS = ("auto", "wall", "instructions")
 
 
 class Manager(Protocol):
-    """What is called: the functions of ``proxybench.lab.manage``. One lab per user stays up between calls."""
+    """What is called: the functions of ``proxybench.targets.lab.manage``. One lab per user stays up between calls."""
 
     def up(self, kind: str, clock: str) -> Inventory:
         """Build a lab that stays; raise LabError when one is up already."""
@@ -38,7 +38,7 @@ class Manager(Protocol):
 
 def _manager() -> Manager:
     # By name, and so late: managing imports all of the lab.
-    return cast("Manager", import_module("proxybench.lab.manage"))
+    return cast("Manager", import_module("proxybench.targets.lab.manage"))
 
 
 @click.group()

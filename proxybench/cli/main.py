@@ -17,10 +17,12 @@ VERBS = {
     "doctor": Verb(
         "proxybench.cli.doctor:doctor",
         "Tell what this machine can measure, and how to mend it.",
-        needs="proxybench.lab.doctor",
+        needs="proxybench.targets.lab.doctor",
     ),
     "lab": Verb(
-        "proxybench.cli.lab:lab", "Build, look at, enter and remove a lab by hand.", needs="proxybench.lab.manage"
+        "proxybench.cli.lab:lab",
+        "Build, look at, enter and remove a lab by hand.",
+        needs="proxybench.targets.lab.manage",
     ),
     "report": Verb("proxybench.cli.report:report", "Write the report of a run again.", needs="proxybench.report.page"),
     "compare": Verb("proxybench.cli.gate:compare", "Compare runs point by point."),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from proxybench.experiment.matrix import Step
     from proxybench.model import Cell
-    from proxybench.runner.progress import Progress
+    from proxybench.run.progress import Progress
 
 
 def open_progress() -> Progress:

@@ -15,7 +15,7 @@ from proxybench.errors import ExitCode
 if TYPE_CHECKING:
     from proxybench.experiment.matrix import Step
     from proxybench.experiment.spec import Experiment
-    from proxybench.runner.outcome import RunOutcome
+    from proxybench.run.outcome import RunOutcome
 
 
 @click.command()
@@ -59,7 +59,7 @@ def run(
 
 def _run(experiment: Experiment, out: Path, resume: Path | None) -> RunOutcome:
     from proxybench.cli.progress import open_progress  # noqa: PLC0415 - keeps help fast
-    from proxybench.runner.main import run_experiment  # noqa: PLC0415 - imports everything that measures
+    from proxybench.run.main import run_experiment  # noqa: PLC0415 - imports everything that measures
 
     with closing(open_progress()) as progress:
         return run_experiment(experiment, out, resume=resume, progress=progress)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from proxybench.hosts.base import Executor
-    from proxybench.kube.serve_process import ApiServerProcess
+    from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
 
 BINARY = os.environ.get("PROXYBENCH_KUBE_PROXY", "")
 HOST = "10.0.2.2"  # this machine's loopback, as the guest sees it

@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxybench.agent.client import MARGIN_S, AgentClient, connect_agent, install
-from proxybench.agent.requests import Await, Change, Write
 from proxybench.kube import objects
 from proxybench.kube.base import Kind
 from proxybench.kube.client import KubernetesServiceApi
+from proxybench.nodes.client import MARGIN_S, AgentClient, connect_agent, install
+from proxybench.nodes.requests import Await, Change, Write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

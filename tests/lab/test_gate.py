@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxybench.gate.noise import RUNS_THAT_DECIDE
-from proxybench.lab import qemu
+from proxybench.targets.lab import qemu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ruamel.yaml import YAML
 
-from proxybench.lab.abilities import netns_ability
-from proxybench.lab.base import Ability
 from proxybench.model import LabKind, Mode
-from proxybench.proxiers.leftovers import IptablesReading
-from proxybench.proxiers.reference import iptables_save
-from proxybench.proxiers.reference.config import LoopConfig, dump
-from proxybench.proxiers.reference_driver import parse_figures
+from proxybench.nodes.kernel_state import IptablesReading
+from proxybench.subjects.reference import parse_figures
+from proxybench.targets.lab.abilities import netns_ability
+from proxybench.targets.lab.base import Ability
+from refproxy import iptables_save
+from refproxy.config import LoopConfig, dump
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ HELPER = """
 import json, sys
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.client import KubernetesServiceApi
-from proxybench.kube.serve_process import ApiServerProcess
+from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
 with ApiServerProcess() as server, KubernetesServiceApi(server.url, server.token) as api:
     api.ensure_namespace("bench")
     print(json.dumps([server.url, server.token]), flush=True)
@@ -102,7 +102,7 @@ class Loop:
         )
         (folder / "config.json").write_bytes(dump(settings))
         self.log = folder / "log"
-        argv = inside(sys.executable, "-m", "proxybench.proxiers.reference", "--config", str(folder / "config.json"))
+        argv = inside(sys.executable, "-m", "refproxy", "--config", str(folder / "config.json"))
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(argv, stderr=log)
         until(lambda: get(10256, "/healthz") == "ok\n", self.log)
@@ -247,10 +247,10 @@ def test_the_kernel_holds_what_kube_proxy_programmed_for_the_golden_objects(api:
 KEPT_SOCKET = """
 import socket, subprocess, sys, threading
 from dataclasses import replace
-from proxybench.proxiers.reference.config import LoopConfig
-from proxybench.proxiers.reference.iptables_plane import IptablesPlane
-from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePortKey
-from proxybench.proxiers.reference.tools import SubprocessRunner
+from refproxy.config import LoopConfig
+from refproxy.iptables_plane import IptablesPlane
+from refproxy.plane import Endpoint, ServicePort, ServicePortKey
+from refproxy.tools import SubprocessRunner
 for command in (
     "addr add 198.18.77.1/32 dev lo", "route add local 10.244.0.0/16 dev lo", "route add default dev lo",
 ):

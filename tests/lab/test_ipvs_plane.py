@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.lab.abilities import netns_ability
 from proxybench.model import Mode
+from proxybench.targets.lab.abilities import netns_ability
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,10 +22,10 @@ pytestmark = pytest.mark.lab
 PROLOGUE = """
 import socket, threading
 from dataclasses import replace
-from proxybench.proxiers.reference.config import LoopConfig
-from proxybench.proxiers.reference.ipvs_plane import IpvsPlane
-from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePortKey
-from proxybench.proxiers.reference.tools import SubprocessRunner
+from refproxy.config import LoopConfig
+from refproxy.ipvs_plane import IpvsPlane
+from refproxy.plane import Endpoint, ServicePort, ServicePortKey
+from refproxy.tools import SubprocessRunner
 CONFIG = LoopConfig("ipvs", "node", ("198.18.77.1",), "", "", "10.244.0.0/16", 0, 30, IPTABLES, "/tmp")
 def port(number, **fields):
     ends = (Endpoint("10.244.0.1", 8080, True), Endpoint("10.244.0.2", 8080, True))
@@ -131,7 +131,7 @@ def test_a_full_sync_mends_what_others_broke_and_then_finds_nothing_to_do(namesp
             "ipset add KUBE-CLUSTER-IP 10.96.8.8,tcp:80", IPTABLES + " iptables -t nat -F PREROUTING",
         ):
             subprocess.run(command.split(), check=True)
-        from proxybench.proxiers.reference.ipvs_plan import Changes, diff
+        from refproxy.ipvs_plan import Changes, diff
         changes = diff(plane._kernel.held(), plane._plan.state)
         print(*(len(getattr(changes, name)) for name in Changes.__slots__))
         plane.sync(wanted, None)
@@ -151,7 +151,7 @@ def test_load_balancers_are_programmed_and_read_back_as_they_were(namespace: str
         namespace,
         """
         import subprocess
-        from proxybench.proxiers.reference.ipvs_plan import Changes, diff
+        from refproxy.ipvs_plan import Changes, diff
         fields = {"ingress_ips": ("203.0.113.1",), "source_ranges": ("192.0.2.0/24", "198.18.0.0/15", "0.0.0.0/0")}
         wanted = ports(port(0, **fields), port(1, ingress_ips=("203.0.113.2",), local_only=True))
         plane.sync(wanted, None)
@@ -202,7 +202,7 @@ def test_each_refusal_in_a_batch_is_counted(namespace: str) -> None:
         namespace,
         """
         from proxybench.errors import ProxierError
-        from proxybench.proxiers.reference.ipvs_plan import Changes, Member, RealServer, ServerId
+        from refproxy.ipvs_plan import Changes, Member, RealServer, ServerId
         def refused(**changes):
             try:
                 plane._kernel.apply(Changes(**changes))
@@ -279,8 +279,8 @@ def test_a_udp_client_that_keeps_its_socket_follows_its_service(namespace: str) 
             if ends == (1,):
                 client.connect(("10.96.0.1", 53))  # only now is there a route
             print(ends, ask())
-        from proxybench.proxiers.reference import netlink_conntrack as conntrack
-        from proxybench.proxiers.reference.netlink import NETLINK_NETFILTER, Netlink
+        from refproxy import netlink_conntrack as conntrack
+        from refproxy.netlink import NETLINK_NETFILTER, Netlink
         def flows():
             replies = Netlink(NETLINK_NETFILTER).dump(conntrack.GET, conntrack.list_request())
             return [flow[:3] for flow in conntrack.parse_flows(replies) if flow.address == "10.96.0.1"]

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.agent.requests import Connect, Target
 from proxybench.errors import ConnectionLostError, LabError
 from proxybench.hosts.fleet import Fleet
-from proxybench.lab.common import Settings
-from proxybench.lab.leftovers import cgroup_name
-from proxybench.lab.netns import NetnsLab
 from proxybench.model import ClockKind
+from proxybench.nodes.requests import Connect, Target
+from proxybench.targets.lab.common import Settings
+from proxybench.targets.lab.leftovers import cgroup_name
+from proxybench.targets.lab.netns import NetnsLab
 from tests.lab.labs import (
     agents_on,
     cgroups,
@@ -49,9 +49,9 @@ HOME = Path(__file__).parents[2]
 # Holds a lab, says where, and waits to be killed.
 HOLDER = """
 import signal, sys
-from proxybench.lab.common import Settings
-from proxybench.lab.leftovers import cgroup_name
-from proxybench.lab.netns import NetnsLab
+from proxybench.targets.lab.common import Settings
+from proxybench.targets.lab.leftovers import cgroup_name
+from proxybench.targets.lab.netns import NetnsLab
 from proxybench.model import ClockKind
 lab = NetnsLab(Settings(ClockKind.WALL, "none"))
 lab.up()
@@ -202,7 +202,7 @@ def test_nothing_but_its_folder_is_left_when_its_holder_is_killed(tmp_path: Path
 
 
 def test_a_lab_that_cannot_be_built_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("proxybench.lab.netns.topology.script", lambda layout: "echo broken >&2; exit 7\n")
+    monkeypatch.setattr("proxybench.targets.lab.netns.topology.script", lambda layout: "echo broken >&2; exit 7\n")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(LabError, match=r"the namespaces could not be made: .*returned non-zero exit status 7"):
         NetnsLab(WALL).up()
@@ -286,7 +286,7 @@ def test_a_killed_run_leaves_what_the_next_lab_removes(tmp_path: Path, monkeypat
 
 def _await_control_loop(run: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 90
-    while not any("proxybench.proxiers.reference --config" in command for command in descendants(run.pid).values()):
+    while not any("refproxy --config" in command for command in descendants(run.pid).values()):
         assert run.poll() is None, run.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.2)

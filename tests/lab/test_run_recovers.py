@@ -26,7 +26,7 @@ pytestmark = [
 
 HOME = Path(__file__).parents[2]
 PROGRAM = "from proxybench.cli.main import entry; entry()"
-LOOP = "proxybench.proxiers.reference --config"  # not the trial of a mode
+LOOP = "refproxy --config"  # not the trial of a mode
 EXPERIMENT = """\
 version: 1
 name: recovers

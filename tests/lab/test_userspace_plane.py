@@ -21,10 +21,10 @@ pytestmark = pytest.mark.lab
 PROLOGUE = """
 import os, signal, socket, subprocess, sys, threading, time
 from dataclasses import replace
-from proxybench.proxiers.reference.config import LoopConfig
-from proxybench.proxiers.reference.plane import Endpoint, ServicePort, ServicePortKey
-from proxybench.proxiers.reference.tools import SubprocessRunner
-from proxybench.proxiers.reference.userspace_plane import UserspacePlane
+from refproxy.config import LoopConfig
+from refproxy.plane import Endpoint, ServicePort, ServicePortKey
+from refproxy.tools import SubprocessRunner
+from refproxy.userspace_plane import UserspacePlane
 CONFIG = LoopConfig("userspace", "node", ("198.18.77.1",), "", "", "", 0, 30, IPTABLES, "/tmp")
 def port(number, protocol="tcp", **fields):
     ends = (Endpoint("10.244.0.1", 8080, True), Endpoint("10.244.0.2", 8080, True))

@@ -19,17 +19,17 @@ import pytest
 from junitparser import JUnitXml
 
 from proxybench.agent import probe
-from proxybench.agent.requests import Await, Connect, Target
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, PORT, Population
-from proxybench.kube.serve_process import ApiServerProcess
-from proxybench.lab import qemu
-from proxybench.lab.common import Settings
-from proxybench.lab.vm import VmLab
 from proxybench.model import ClockKind, LabKind, Position
+from proxybench.nodes.requests import Await, Connect, Target
 from proxybench.results.folder import open_run
-from proxybench.runner.bench import address_plan
+from proxybench.run.testbed import address_plan
+from proxybench.targets.lab import qemu
+from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
+from proxybench.targets.lab.common import Settings
+from proxybench.targets.lab.vm import VmLab
 from tests.lab import kube_proxy
 from tests.lab.labs import agents_on, check_api, descendants, eventually, processes_naming, root_network
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.agent.build import build_zipapp
-from proxybench.agent.client import AgentClient
-from proxybench.agent.requests import Await, Connect, Target
+from proxybench.nodes.client import AgentClient
+from proxybench.nodes.requests import Await, Connect, Target
+from proxybench.nodes.zipapp import build_zipapp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.agent.build import build_zipapp
-from proxybench.agent.client import AgentClient
 from proxybench.errors import CommandTimeoutError, ConnectionLostError
+from proxybench.nodes.client import AgentClient
+from proxybench.nodes.zipapp import build_zipapp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

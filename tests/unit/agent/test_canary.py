@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from proxybench.agent.requests import Await, Change, Write
 from proxybench.errors import AgentError
+from proxybench.nodes.requests import Await, Change, Write
 
 from .pythons import both_pythons
 from .talker import Talker, free_port
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from proxybench.agent.client import AgentClient
+    from proxybench.nodes.client import AgentClient
 
     from .conftest import Api, RunningBackend
 

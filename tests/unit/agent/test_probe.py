@@ -8,14 +8,14 @@ import pytest
 from proxybench.agent.fields import Fields
 from proxybench.agent.probe import Target as WireTarget
 from proxybench.agent.probe import interleaved
-from proxybench.agent.requests import Connect, Established, Target
 from proxybench.errors import AgentError
+from proxybench.nodes.requests import Connect, Established, Target
 
 from .pythons import both_pythons
 from .talker import Talker, free_port
 
 if TYPE_CHECKING:
-    from proxybench.agent.client import AgentClient
+    from proxybench.nodes.client import AgentClient
 
     from .conftest import RunningBackend
 

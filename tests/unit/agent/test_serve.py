@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.agent.requests import Sleep
 from proxybench.errors import AgentError
+from proxybench.nodes.requests import Sleep
 
 from .pythons import both_pythons
 from .talker import free_port
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proxybench.agent.client import AgentClient
+    from proxybench.nodes.client import AgentClient
 
     from .conftest import Api, PipeSession
 

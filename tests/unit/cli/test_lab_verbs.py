@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from proxybench.cli.main import cli
 from proxybench.errors import LabError, ResultsError
 from proxybench.hosts.inventory import ApiAccess, Inventory, Node, SshTarget
-from proxybench.lab.base import Ability
 from proxybench.model import ClockKind, LabKind, Mode
+from proxybench.targets.lab.base import Ability
 
 TOKEN = "very-secret"
 SSH = SshTarget("127.0.0.1", 2222, "root", Path("/tmp/key"), "ssh-ed25519 AAAA")  # noqa: S108 - never opened
@@ -56,7 +56,7 @@ def test_doctor_tells_what_can_be_measured_and_how_to_mend_the_rest(monkeypatch:
         Ability(LabKind.NETNS, Mode.IPVS, able=False, reason="no ip_vs in this kernel", mend="modprobe ip_vs"),
         Ability(LabKind.VM, Mode.IPVS, able=True),
     ]
-    stand_in(monkeypatch, "proxybench.lab.doctor", examine=lambda: abilities)
+    stand_in(monkeypatch, "proxybench.targets.lab.doctor", examine=lambda: abilities)
     result = call("doctor")
     assert (result.exit_code, result.stderr) == (0, "")
     assert [line.rstrip() for line in result.stdout.splitlines()] == [
@@ -79,7 +79,7 @@ def test_doctor_tells_what_can_be_measured_and_how_to_mend_the_rest(monkeypatch:
 
 def test_doctor_exits_3_when_nothing_can_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     unable = [Ability(LabKind.VM, Mode.IPVS, able=False, reason="no QEMU")]
-    stand_in(monkeypatch, "proxybench.lab.doctor", examine=lambda: unable)
+    stand_in(monkeypatch, "proxybench.targets.lab.doctor", examine=lambda: unable)
     assert call("doctor").exit_code == 3
 
 
@@ -97,7 +97,7 @@ def _unused(*_: object) -> None:
 
 def manage(monkeypatch: pytest.MonkeyPatch, **functions: Any) -> None:
     every = dict.fromkeys(("up", "status", "shell", "down"), _unused)
-    stand_in(monkeypatch, "proxybench.lab.manage", **(every | functions))
+    stand_in(monkeypatch, "proxybench.targets.lab.manage", **(every | functions))
 
 
 def tidy(text: str) -> str:

@@ -98,8 +98,8 @@ def test_debug_shows_where_an_error_came_from(monkeypatch: pytest.MonkeyPatch) -
 def test_logs_go_to_standard_error(flags: tuple[str, ...], lines: str, monkeypatch: pytest.MonkeyPatch) -> None:
     @click.command()
     def verb() -> None:
-        logging.getLogger("proxybench.lab").debug("a")
-        logging.getLogger("proxybench.lab").warning("b")
+        logging.getLogger("proxybench.targets.lab").debug("a")
+        logging.getLogger("proxybench.targets.lab").warning("b")
 
     module = ModuleType("pbt_verbs")
     module.verb = verb  # type: ignore[attr-defined] # a module made for the test

@@ -12,11 +12,11 @@ from click.testing import CliRunner, Result
 from proxybench.cli.main import cli
 from proxybench.errors import LabError
 from proxybench.experiment.matrix import expand
-from proxybench.runner.outcome import RunOutcome
+from proxybench.run.outcome import RunOutcome
 
 if TYPE_CHECKING:
     from proxybench.experiment.spec import Experiment
-    from proxybench.runner.progress import Progress
+    from proxybench.run.progress import Progress
 
 TEXT = """\
 version: 1
@@ -42,7 +42,7 @@ def record(mode: str, metric: str, scenario: str, position: str, median: float) 
 
 
 class FakeRunner:
-    """Stands for proxybench.runner.main: notes how it was called, and ends as it is told."""
+    """Stands for proxybench.run.main: notes how it was called, and ends as it is told."""
 
     def __init__(self) -> None:
         self.end: RunOutcome | BaseException = RunOutcome(Path("results/tiny/1"), None, (), ())
@@ -65,9 +65,9 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRunner:
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(TEXT)
     fake = FakeRunner()
-    module = ModuleType("proxybench.runner.main")
+    module = ModuleType("proxybench.run.main")
     module.run_experiment = fake  # type: ignore[attr-defined] # a module made for the test
-    monkeypatch.setitem(sys.modules, "proxybench.runner.main", module)
+    monkeypatch.setitem(sys.modules, "proxybench.run.main", module)
     return fake
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from proxybench.errors import CommandFailedError, CommandTimeoutError
 from proxybench.hosts.base import Completed
 from proxybench.hosts.batch import run_together, script, split
-from proxybench.hosts.fake import FakeExecutor, Run, done
+from proxybench.testing.hosts import FakeExecutor, Run, done
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

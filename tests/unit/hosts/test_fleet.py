@@ -10,11 +10,11 @@ import pytest
 
 from proxybench.errors import CommandTimeoutError, ConnectionLostError, HostError
 from proxybench.hosts.connect import LinkPool
-from proxybench.hosts.fake import FakeExecutor, Run, done
 from proxybench.hosts.fleet import Fleet, together
 from proxybench.hosts.inventory import ApiAccess, Inventory, Node, SshTarget
 from proxybench.hosts.ssh import SshExecutor
 from proxybench.model import ClockKind, LabKind
+from proxybench.testing.hosts import FakeExecutor, Run, done
 
 if TYPE_CHECKING:
     from collections.abc import Callable

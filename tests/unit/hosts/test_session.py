@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxybench.clocks import echo_argv, estimate, ping
 from proxybench.errors import CommandTimeoutError, ConnectionLostError
-from proxybench.hosts.clock import echo_argv, estimate, ping
 from proxybench.hosts.ssh import SshExecutor
 from proxybench.units import SystemClock
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxybench.kube.objects import AddressPlan, Population
-from proxybench.kube.serve_process import ApiServerProcess
+from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

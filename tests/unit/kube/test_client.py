@@ -15,13 +15,13 @@ from proxybench.errors import ApiError
 from proxybench.kube.base import Kind, Ref, ServiceApi
 from proxybench.kube.cleanup import cleanup
 from proxybench.kube.client import KubernetesServiceApi
-from proxybench.kube.fake import FakeServiceApi
 from proxybench.kube.objects import NAMESPACE, SELECTOR, AddressPlan, Population
+from proxybench.testing.kube import FakeServiceApi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxybench.kube.serve_process import ApiServerProcess
+    from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
 
 
 @pytest.fixture(params=["real", "fake"])

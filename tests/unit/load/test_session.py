@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from proxybench.errors import CommandTimeoutError, ConnectionLostError, MeasurementError
-from proxybench.hosts.fake import FakeSession, Line, Sent
 from proxybench.load.session import WarmLocust
+from proxybench.testing.hosts import FakeSession, Line, Sent
 
 SLOW = CommandTimeoutError("node1: `python warm.py` said nothing within 1 s")
 GONE = ConnectionLostError("node1: `python warm.py` is gone: ImportError: no locust")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from proxybench.hosts.fake import FakeExecutor, FakeSession, Line, Open, Put, Run
 from proxybench.load.command import locustfile, warm
-from proxybench.runner.load import start_load
+from proxybench.run.load import start_load
+from proxybench.testing.hosts import FakeExecutor, FakeSession, Line, Open, Put, Run
 
 
 def test_the_program_is_started_and_not_waited_for() -> None:

@@ -1,1 +1,0 @@
-"""One module per measurement: what to command, and pure functions from output to samples."""

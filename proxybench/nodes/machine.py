@@ -1,0 +1,69 @@
+"""What a machine is: everything that can change a number measured on it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxybench.nodes.answers import Hello
+
+SYSCTLS = (
+    "net/ipv4/ip_forward",
+    "net/ipv4/conf/all/route_localnet",
+    "net/ipv4/ip_local_port_range",
+    "net/ipv4/tcp_congestion_control",
+    "net/ipv4/tcp_timestamps",
+    "net/core/somaxconn",
+    "net/netfilter/nf_conntrack_max",
+    "net/netfilter/nf_conntrack_buckets",
+    "kernel/sched_autogroup_enabled",
+)
+_FILES = ("/proc/meminfo", *(f"/proc/sys/{name}" for name in SYSCTLS))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One node; ``memory`` in bytes."""
+
+    kernel: str
+    cpu: str
+    cpus: int
+    memory: int
+    iptables_version: str
+    iptables_backend: str
+    python: str
+    sysctls: dict[str, str] = field(default_factory=dict)
+
+
+def files() -> tuple[str, ...]:
+    """Return the files of a node that ``machine`` reads."""
+    return _FILES
+
+
+def machine(hello: Hello, texts: Mapping[str, str | None], iptables_version: str) -> Machine:
+    """Put a node's description together; ``iptables_version`` is what ``iptables --version`` printed."""
+    version, backend = parse_iptables_version(iptables_version)
+    total = re.search(r"MemTotal:\s+(\d+) kB", texts.get("/proc/meminfo") or "")
+    found = {name: texts.get(f"/proc/sys/{name}") for name in SYSCTLS}
+    return Machine(
+        kernel=hello.kernel,
+        cpu=hello.cpu_model,
+        cpus=hello.online_cpus,
+        memory=int(total[1]) * 1024 if total else 0,
+        iptables_version=version,
+        iptables_backend=backend,
+        python=hello.python,
+        sysctls={name.replace("/", "."): " ".join(value.split()) for name, value in found.items() if value},
+    )
+
+
+def parse_iptables_version(text: str) -> tuple[str, str]:
+    """Read "iptables v1.8.9 (legacy)" into version and backend; "unknown" for what is not there."""
+    match = re.search(r"v(\d+(?:\.\d+)+)(?: \((\w+)\))?", text)
+    if not match:
+        return "unknown", "unknown"
+    return match[1], {"nf_tables": "nft"}.get(match[2] or "", match[2] or "unknown")

@@ -1,1 +1,0 @@
-"""Drivers of Service proxies: one per way in which a control loop runs."""

@@ -1,1 +1,0 @@
-"""Our own Service proxy control loop: one process on a node, four ways to program the kernel."""

@@ -1,0 +1,188 @@
+"""The run's own record: its folder and manifest, written after every step, by whichever shard took it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from proxybench import __version__
+from proxybench.errors import RunError
+from proxybench.results.folder import RunFolder, open_run
+from proxybench.results.manifest import (
+    Conformance,
+    Fingerprint,
+    LabFacts,
+    Manifest,
+    NodeFacts,
+    NotMeasured,
+    ProxierFacts,
+)
+from proxybench.results.manifest import Step as StepFacts
+from proxybench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from proxybench.experiment.matrix import Step
+    from proxybench.experiment.spec import Experiment
+    from proxybench.nodes.machine import Machine
+    from proxybench.results.manifest import RunState
+    from proxybench.run.step import StepResult
+    from proxybench.targets.lab.choose import Choice
+    from proxybench.units import Clock
+
+
+_SAME = ("kernel", "cpu", "iptables_version", "iptables_backend", "python")
+"""What a node must be throughout a run, as between two runs that are compared."""
+
+
+class Book:
+    """Writes down what happens; its methods may be called from several threads."""
+
+    def __init__(self, folder: RunFolder, manifest: Manifest, clock: Clock) -> None:
+        self.folder = folder
+        self._manifest = manifest
+        self._clock = clock
+        self._lock = Lock()
+        self._problems: list[str] = []
+
+    @classmethod
+    def begin(cls, out: Path, experiment: Experiment, steps: Sequence[Step], choice: Choice, clock: Clock) -> Book:
+        """Make the folder of a new run and its first manifest."""
+        folder = RunFolder.create(out, experiment.name, clock)
+        proxier = experiment.proxier
+        manifest = Manifest(
+            run=folder.run,
+            name=experiment.name,
+            created=_utc(clock),
+            lab=LabFacts(choice.kind, choice.settings.clock, choice.settings.accelerator, choice.why),
+            proxier=ProxierFacts(str(proxier.kind), __version__, proxier.min_sync_period, proxier.sync_period),
+            command=("proxybench", *sys.argv[1:]),
+            proxybench=__version__,
+            experiment=experiment.model_dump(mode="json"),
+            matrix=tuple(StepFacts(step.index, step.repetition, step.cell) for step in steps),
+        )
+        folder.write_manifest(manifest)
+        return cls(folder, manifest, clock)
+
+    @classmethod
+    def go_on(cls, path: Path, experiment: Experiment, choice: Choice, clock: Clock) -> tuple[Book, tuple[int, ...]]:
+        """Open an unfinished run and return it with the steps that are done. Raises RunError when it does not fit.
+
+        The others will be taken again: what they brought, and what went wrong in them, no longer counts.
+        """
+        folder = open_run(path)
+        manifest = folder.manifest
+        if manifest.experiment != experiment.model_dump(mode="json"):
+            raise RunError(f"{path}: was made from another experiment; resume it with the one that it holds")
+        if (manifest.lab.kind, manifest.lab.clock) != (choice.kind, choice.settings.clock):
+            raise RunError(f"{path}: ran in another kind of lab or by another clock; one run never mixes them")
+        done = folder.resume()
+        again = replace(
+            manifest,
+            state="running",
+            not_measured=(),
+            matrix=tuple(
+                step if step.index in done else replace(step, state="pending", seconds=None, problem=None)
+                for step in manifest.matrix
+            ),
+            conformance=tuple(check for check in manifest.conformance if check.passed),  # one not passed fails its step
+        )
+        return cls(folder, again, clock), done
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What could not be measured, one line each."""
+        with self._lock:
+            return tuple(self._problems)
+
+    def trouble(self, text: str) -> None:
+        """Note something that is no one step's problem."""
+        with self._lock:
+            self._note(" ".join(text.split()))
+
+    def describe(self, machines: Mapping[str, Machine], nodes: Sequence[str]) -> None:
+        """Write down what the nodes and this machine are, and which nodes run a control loop.
+
+        Every shard tells, again after each lost connection; the labs of a run are alike, so the first one's word
+        stands. A node that is something else by now is trouble: its numbers are not the others'.
+        """
+        orchestrator = {
+            "kernel": platform.release(),
+            "machine": platform.machine(),
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+        }
+        with self._lock:
+            known = self._manifest.fingerprint.nodes
+            facts = {name: NodeFacts(**asdict(machine)) for name, machine in machines.items()}
+            for name in facts.keys() & known.keys():
+                self._compare(name, known[name], facts[name])
+            if facts.keys() <= known.keys():
+                return
+            proxier = replace(self._manifest.proxier, nodes=tuple(nodes))
+            self._write(fingerprint=Fingerprint(orchestrator=orchestrator, nodes={**facts, **known}), proxier=proxier)
+
+    def _compare(self, node: str, before: NodeFacts, now: NodeFacts) -> None:
+        changed = [
+            f"{field} {getattr(before, field)}, now {getattr(now, field)}"
+            for field in _SAME
+            if getattr(before, field) != getattr(now, field)
+        ]
+        if changed:
+            self._note(f"{node} is not what it was when the run began: {'; '.join(changed)}")
+
+    def step_done(self, step: Step, result: StepResult, seconds: float) -> None:
+        """Keep what a step brought; when this returns, it is on the disk.
+
+        A step of which one part failed has failed, but the samples of its other parts are as good as any.
+        """
+        cell = step.cell
+        checks = tuple(Conformance(cell.mode, cell.services, c.check, c.passed, c.detail) for c in result.checks)
+        text = "; ".join(result.problems) or None
+        facts = StepFacts(step.index, step.repetition, cell, "failed" if text else "done", round(seconds, 3), text)
+        with self._lock:
+            self.folder.add(result.samples, step.index)
+            for name, log in result.logs.items():
+                self.folder.write_log(name, log)
+            missing: tuple[NotMeasured, ...] = ()
+            if text:
+                missing = (NotMeasured(cell.mode, cell.services, f"repetition {step.repetition}: {text}"),)
+                where = f"{cell.mode} at {cell.services} Services, repetition {step.repetition}"
+                self._problems.append(f"{where}: {text}")
+            self._write(
+                matrix=tuple(facts if old.index == step.index else old for old in self._manifest.matrix),
+                conformance=(*self._manifest.conformance, *checks),
+                not_measured=(*self._manifest.not_measured, *missing),
+            )
+            if not text:
+                self.folder.checkpoint(step.index)
+
+    def end(self, state: RunState) -> None:
+        """Write down how the run ended."""
+        with self._lock:
+            self._write(state=state, finished=_utc(self._clock))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every step of the matrix is done."""
+        with self._lock:
+            return all(step.state == "done" for step in self._manifest.matrix)
+
+    def _note(self, line: str) -> None:
+        if line not in self._problems:  # a full disk is each shard's trouble
+            self._problems.append(line)
+
+    def _write(self, **changes: object) -> None:
+        self._manifest = replace(self._manifest, **changes)  # type: ignore[arg-type] # fields by name
+        self.folder.write_manifest(self._manifest)
+
+
+def _utc(clock: Clock) -> str:
+    return datetime.fromtimestamp(clock.utc_ns() / NS_PER_S, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,89 @@
+"""The locust load of one step: put its plan on the client node, run it there, and read its raw records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxybench.errors import MeasurementError
+from proxybench.kube.objects import PORT
+from proxybench.load.command import build_request, locustfile, time_limit, warm
+from proxybench.load.plan import LoadPlan, Target
+from proxybench.load.result import LoadResult, parse
+from proxybench.load.session import WarmLocust
+from proxybench.model import ClockKind, Metric, Scenario
+from proxybench.scenarios.recorder import TRAFFIC
+
+if TYPE_CHECKING:
+    from proxybench.deadline import Deadline
+    from proxybench.experiment.spec import LoadSpec
+    from proxybench.hosts.base import Executor
+    from proxybench.kube.objects import Population
+    from proxybench.run.testbed import Bench
+    from proxybench.scenarios.recorder import Recorder
+
+_TIMEOUT_MS = 2000
+_GUEST_IS_SLOW = 3.0  # a second of an emulated guest takes that many of the orchestrator's
+_IMPORT_LIMIT = 300.0  # seconds; importing locust takes 47 s in an emulated guest, more in an overloaded one
+
+
+def start_load(executor: Executor, python: str, workdir: str) -> WarmLocust:
+    """Put locust's files on the client node and start the program that imports it, without waiting for that.
+
+    The caller closes it. Raises HostError.
+    """
+    folder = _folder(workdir)
+    executor.run(["mkdir", "-p", folder])
+    executor.put(locustfile(), f"{folder}/locustfile.py")
+    executor.put(warm(), f"{folder}/warm.py")
+    return WarmLocust(executor.open([python, f"{folder}/warm.py"]))
+
+
+def plan(spec: LoadSpec, population: Population, services: int, output: str) -> LoadPlan:
+    """Return the load for a cell: Services spread evenly over all positions, each with endpoints in one place."""
+    used = min(spec.services_used, services)
+    near = [index for index in range(services) if population.on_first_node(index)]
+    chosen = sorted({near[number * (len(near) - 1) // max(1, used - 1)] for number in range(used)})
+    targets = tuple(
+        Target(population.plan.vip(index), PORT, tuple(pod.address for pod in population.pods(index)))
+        for index in chosen
+    )
+    return LoadPlan(targets, spec.rate / spec.users, spec.users, spec.duration, _TIMEOUT_MS, output)
+
+
+def run_load(bench: Bench, population: Population, recorder: Recorder, deadline: Deadline) -> None:
+    """Run the load on the client node and record every connection. Raises MeasurementError, HostError."""
+    spec = bench.experiment.load
+    if spec is None:
+        raise MeasurementError("the experiment has no load")
+    if bench.load is None:
+        raise MeasurementError("locust was not started")
+    folder = _folder(bench.inventory.workdir)
+    executor = bench.executors[bench.client.name]
+    load = plan(spec, population, recorder.cell.services, f"{folder}/records")
+    executor.put(load.to_json(), f"{folder}/plan.json")
+    request = build_request(
+        load,
+        locustfile_path=f"{folder}/locustfile.py",
+        plan_path=f"{folder}/plan.json",
+        log_path=f"{folder}/log",
+    )
+    bench.load.ready(deadline.left(_IMPORT_LIMIT))
+    bench.load.run(request, deadline.left(time_limit(load) * _GUEST_IS_SLOW))
+    record(recorder, parse(executor.get(load.output).decode()))
+
+
+def record(recorder: Recorder, result: LoadResult) -> None:
+    """Record service times (connect() to first byte) and times from the intended start; failures are censored.
+
+    A generator sleeps until a start. By the instruction clock that wait is the host's, so nothing is counted from it.
+    """
+    series = [(Metric.FORWARDING_LOAD, result.first_byte_ns)]
+    if recorder.clock_kind is ClockKind.WALL:
+        series.append((Metric.FORWARDING_LOAD_INTENDED, result.intended_ns))
+    for metric, values in series:
+        recorder.add_all(metric, Scenario.LOAD, values.tolist(), traffic=TRAFFIC)
+        recorder.add_all(metric, Scenario.LOAD, [result.timeout_ns] * result.censored, censored=True, traffic=TRAFFIC)
+
+
+def _folder(workdir: str) -> str:
+    return f"{workdir}/load"

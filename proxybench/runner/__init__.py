@@ -1,1 +1,0 @@
-"""Walks the matrix of an experiment over a cluster."""

@@ -1,0 +1,70 @@
+"""The CPU ledger: what the control loop's cgroup, the node and our own agents spent between two readings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from proxybench.errors import MeasurementError
+from proxybench.model import Metric
+from proxybench.nodes.answers import GroupFigures
+
+if TYPE_CHECKING:
+    from proxybench.model import Scenario
+    from proxybench.nodes.answers import Ledger
+    from proxybench.scenarios.recorder import Recorder
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The counters at one moment: of the measured node, and the CPU time of all agents together (ns)."""
+
+    ledger: Ledger
+    agents_ns: int
+
+
+def before_birth(reading: Reading, cgroup: str) -> Reading:
+    """Return the reading with an empty ledger for a cgroup that did not exist yet."""
+    empty = GroupFigures(usage_ns=0, user_ns=0, system_ns=0, memory_peak=None, memory_current=None)
+    return replace(reading, ledger=replace(reading.ledger, groups={**reading.ledger.groups, cgroup: empty}))
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of time: the readings at its ends, and the CPU time of relaying in it (ns; None without a relay).
+
+    Relaying is done by a process of the control loop's cgroup, and would else count as its work.
+    """
+
+    before: Reading
+    after: Reading
+    relay_ns: int | None = None
+
+
+def record_ledger(recorder: Recorder, scenario: Scenario, cgroup: str, window: Window) -> None:
+    """Record what was spent in a window on the measured node.
+
+    ``cpu.control_loop`` is without ``cpu.relay``; its user and system parts are of the whole cgroup. ``cpu.softirq``
+    and ``cpu.node`` are the whole machine's, in steps of one clock tick (10 ms). In a lab, whose nodes share one
+    kernel, they are the lab's. Raises MeasurementError when the cgroup is missing.
+    """
+    before, after = window.before, window.after
+    try:
+        earlier, later = before.ledger.groups[cgroup], after.ledger.groups[cgroup]
+    except KeyError:
+        raise MeasurementError(f"the control loop's cgroup {cgroup} is missing from the ledger") from None
+    used = later.usage_ns - earlier.usage_ns
+    # The relay is read a moment before and after the ledger, and may close connections in between.
+    relaying = min(window.relay_ns or 0, used)
+    recorder.add(Metric.CPU_CONTROL_LOOP, scenario, used - relaying)
+    if window.relay_ns is not None:
+        recorder.add(Metric.CPU_RELAY, scenario, relaying)
+    recorder.add(Metric.CPU_CONTROL_LOOP_USER, scenario, later.user_ns - earlier.user_ns)
+    recorder.add(Metric.CPU_CONTROL_LOOP_SYSTEM, scenario, later.system_ns - earlier.system_ns)
+    recorder.add(Metric.CPU_SOFTIRQ, scenario, after.ledger.stat.softirq_ns - before.ledger.stat.softirq_ns)
+    recorder.add(Metric.CPU_NODE, scenario, after.ledger.stat.busy_ns - before.ledger.stat.busy_ns)
+    recorder.add(Metric.CPU_AGENT, scenario, after.agents_ns - before.agents_ns)
+    recorder.add(Metric.CPU_WINDOW, scenario, after.ledger.at_ns - before.ledger.at_ns)
+    peak = later.memory_peak if later.memory_peak is not None else later.memory_current
+    if peak is not None:
+        recorder.add(Metric.MEMORY_CONTROL_LOOP, scenario, peak, unit="bytes")

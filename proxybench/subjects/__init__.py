@@ -1,0 +1,1 @@
+"""What is under test: one driver per kind of Service proxy."""

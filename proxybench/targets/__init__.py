@@ -1,0 +1,1 @@
+"""Where is measured: a target opens a cluster of nodes; the embedded lab is one."""

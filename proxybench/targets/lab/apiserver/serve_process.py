@@ -1,0 +1,129 @@
+"""The lab's API server, started and stopped from here."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Self
+
+import orjson
+
+from proxybench import scratch
+from proxybench.errors import LabError
+from proxybench.targets.lab.apiserver.certificate import Certificate, make_certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+FOLDER_PREFIX = "proxybench-api-"
+_POLL_SECONDS = 0.02
+_STOP_SECONDS = 5.0
+_LOG_TAIL = 2000  # characters of its standard error in an error message
+
+
+class ApiServerProcess:
+    """One API server on 127.0.0.1 with a fresh token: a context manager that leaves nothing behind.
+
+    ``port`` 0 takes a free one. ``addresses`` are those by which nodes reach it (a relay's, 10.0.2.2 for a guest):
+    the certificate of its https port names them, besides 127.0.0.1 and certificate.SERVER_NAME. The server ends with
+    this process, however that ends. Raises LabError when it is not ready within ``start_seconds``.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        token: str | None = None,
+        addresses: Sequence[str] = (),
+        start_seconds: float = 30.0,
+    ) -> None:
+        """Start it and wait until it answers."""
+        self.token = token or secrets.token_urlsafe(32)
+        self._folder = scratch.make(FOLDER_PREFIX)
+        self._log = self._folder / "log"
+        made = make_certificate(["127.0.0.1", *addresses])
+        self.ca_pem = made.certificate.decode()
+        try:
+            self._process = self._start(port, made)
+        except OSError as error:
+            scratch.remove(self._folder)
+            raise LabError(f"the API server could not be started: {error}") from error
+        try:
+            self.port, self.tls_port = self._wait(time.monotonic() + start_seconds)
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def url(self) -> str:
+        """Where it listens for our own clients: "http://127.0.0.1:PORT"."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def tls_url(self) -> str:
+        """Where it listens for kube-proxy, which shows its token over https only; ``ca_pem`` vouches for it."""
+        return f"https://127.0.0.1:{self.tls_port}"
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """End it, by force if it must be, and remove its files. May be called twice."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        scratch.remove(self._folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start(self, port: int, made: Certificate) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "proxybench.targets.lab.apiserver.server", "--port", str(port)]
+        command += ["--token-file", self._secret("token", self.token.encode())]
+        command += ["--tls-file", self._secret("tls", made.key + made.certificate)]
+        command += ["--ready-file", str(self._folder / "ready")]
+        with self._log.open("wb") as log:
+            # Our end of its standard input closes when this process dies, and the server with it. A session of its
+            # own keeps a Ctrl-C of the terminal from stopping it before the run has cleaned up.
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _secret(self, name: str, content: bytes) -> str:
+        path = self._folder / name
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+        return str(path)
+
+    def _wait(self, deadline: float) -> tuple[int, int]:
+        """Return the ports for http and https, once it listens there."""
+        ready = self._folder / "ready"
+        while not ready.exists():
+            if self._process.poll() is not None:
+                tail = self._log.read_text(errors="replace")[-_LOG_TAIL:].strip()
+                raise LabError(f"the API server ended with code {self._process.returncode}: {tail}")
+            if time.monotonic() > deadline:
+                raise LabError("the API server was not ready in time")
+            time.sleep(_POLL_SECONDS)
+        ports = orjson.loads(ready.read_bytes())
+        return int(ports["port"]), int(ports["tls_port"])

@@ -1,0 +1,49 @@
+"""Keeps one lab up between commands: ``python -m proxybench.targets.lab.keeper KIND CLOCK STATE_FILE``.
+
+A process of its own, started by manage.py. It writes the state file once the lab is up, waits for SIGTERM and takes
+the lab down. Since the lab dies with its keeper, killing the keeper any other way leaves nothing either.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from proxybench.errors import ProxybenchError
+from proxybench.targets.lab.abilities import MODES
+from proxybench.targets.lab.choose import choose
+from proxybench.targets.lab.inventory_file import to_json
+
+
+def main(kind: str, clock: str, state_file: Path) -> int:
+    """Hold the lab until told to stop; return the exit code."""
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    # A lab that was asked for by name is built even where not every mode can run in it.
+    lab = choose(kind, clock, MODES if kind == "auto" else (), _say).make(_say)
+    inventory = lab.up()
+    try:
+        content = json.dumps({"keeper": os.getpid(), "inventory": to_json(inventory)})
+        part = state_file.with_suffix(".part")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(content)
+        part.rename(state_file)
+        signal.sigwait(signals)
+    finally:
+        state_file.unlink(missing_ok=True)
+        lab.down()
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - read from the keeper's log by whoever waits for the lab
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1], sys.argv[2], Path(sys.argv[3])))
+    except ProxybenchError as error:
+        sys.exit(f"error: {error}")

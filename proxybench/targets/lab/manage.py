@@ -1,0 +1,152 @@
+"""A lab by hand: one per user stays up between commands, held by a keeper process (see keeper.py)."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxybench import scratch
+from proxybench.errors import LabError
+from proxybench.targets.lab import leftovers, process
+from proxybench.targets.lab.artifacts import cache_folder
+from proxybench.targets.lab.inventory_file import from_json, known_hosts, ssh_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from proxybench.hosts.inventory import Inventory
+
+_UP_LIMIT = 900.0  # the first time, a kernel is fetched
+_DOWN_LIMIT = 30.0
+
+
+def up(kind: str, clock: str) -> Inventory:
+    """Build a lab that stays; raise LabError when one is up already or it cannot be built."""
+    folder = _folder()
+    with _lock(folder):
+        if _read() is not None:
+            raise LabError("a lab is up already; `proxybench lab down` removes it")
+        log = folder / "lab.log"
+        log.write_text("")
+        argv = [sys.executable, "-m", "proxybench.targets.lab.keeper", kind, clock, str(_state())]
+        with log.open("ab") as output:
+            keeper = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        try:
+            return _await(keeper, log)
+        except BaseException:
+            # Not by its command line, which is empty for a moment when the program has just begun.
+            _end(keeper.pid, lambda: keeper.poll() is None)
+            raise
+
+
+def status() -> Inventory | None:
+    """Return the lab that is up, None for none."""
+    found = _read()
+    return found[1] if found else None
+
+
+def shell(node: str) -> int:
+    """Open a shell on a node and return its exit code; raise LabError for an unknown node or no lab."""
+    inventory = status()
+    if inventory is None:
+        raise LabError("no lab is up; `proxybench lab up` builds one")
+    names = [member.name for member in inventory.nodes]
+    if node not in names:
+        raise LabError(f"no node is called {node}; there are {', '.join(names)}")
+    if not shutil.which("ssh"):
+        raise LabError("ssh is not installed; `apt-get install openssh-client` brings it")
+    with scratch.folder(leftovers.SSH_PREFIX) as folder:
+        keys, config = folder / "known_hosts", folder / "config"
+        keys.write_text(known_hosts(inventory))
+        config.write_text(ssh_config(inventory, keys))
+        return subprocess.run(["ssh", "-F", str(config), node], check=False).returncode
+
+
+def down() -> bool:
+    """Remove the lab, and what killed ones left; return False when there was none."""
+    with _lock(_folder()):
+        found = _read()
+        if found is not None:
+            keeper = found[0]
+            _end(keeper, lambda: _is_keeper(keeper))
+            _state().unlink(missing_ok=True)
+        leftovers.sweep()
+        return found is not None
+
+
+def _folder() -> Path:
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _state() -> Path:
+    return _folder() / "lab.json"
+
+
+def _read() -> tuple[int, Inventory] | None:
+    """Return the keeper's pid and the inventory; None, and the file removed, when the keeper is gone."""
+    try:
+        content = json.loads(_state().read_text())
+        keeper, inventory = int(content["keeper"]), from_json(content["inventory"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise LabError(f"{_state()}: damaged; remove it, and any process that `pgrep -f lab.keeper` shows") from None
+    if not _is_keeper(keeper):
+        _state().unlink(missing_ok=True)
+        return None
+    return keeper, inventory
+
+
+def _is_keeper(pid: int) -> bool:
+    # A pid alone may be a stranger's by now.
+    try:
+        return b"proxybench.targets.lab.keeper" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _await(keeper: subprocess.Popen[bytes], log: Path) -> Inventory:
+    deadline = time.monotonic() + _UP_LIMIT
+    while time.monotonic() < deadline:
+        found = _read()
+        if found:
+            return found[1]
+        if keeper.poll() is not None:
+            raise LabError(process.tail(log, 1).removeprefix("error: "))
+        time.sleep(0.1)
+    raise LabError(f"the lab was not up within {_UP_LIMIT:.0f} s: {process.tail(log)}")
+
+
+def _end(pid: int, alive: Callable[[], bool]) -> None:
+    """Let the keeper take its lab down; by force when it does not."""
+    deadline = time.monotonic() + _DOWN_LIMIT
+    signals = [signal.SIGTERM, signal.SIGKILL]
+    while alive():
+        if signals:
+            os.kill(pid, signals.pop(0))
+        while alive() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        deadline += _DOWN_LIMIT
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    with (folder / "lab.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError("another command is building or removing the lab; try again when it is done") from None
+        yield

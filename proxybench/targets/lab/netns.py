@@ -1,0 +1,128 @@
+"""The ``netns`` kind: the lab's nodes are network namespaces on this kernel; needs root."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from proxybench import scratch
+from proxybench.errors import LabError
+from proxybench.hosts.inventory import ApiAccess
+from proxybench.model import LabKind
+from proxybench.targets.lab import artifacts, common, node_script, process, topology
+from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
+from proxybench.targets.lab.leftovers import cgroup_name, remove_cgroups
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from proxybench.hosts.inventory import Inventory
+    from proxybench.targets.lab.artifacts import System
+    from proxybench.targets.lab.common import Settings
+
+_UP_LIMIT = 60.0
+# Everything started below dies when this one does: the PID namespace's process 1 is killed with it, and the rest with
+# process 1. The mount namespace keeps the nodes' names, /run and /etc/passwd from being seen outside.
+_CONTAINED = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
+
+
+class NetnsLab:
+    """A lab of network namespaces."""
+
+    def __init__(self, settings: Settings, say: Callable[[str], None] = lambda _: None) -> None:
+        self._settings = settings
+        self._say = say
+        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._api: ApiServerProcess | None = None
+        self.state: Path | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that holds the lab."""
+        return self._supervisor.pid if self._supervisor else 0
+
+    def begin(self) -> None:
+        """Do nothing yet: namespaces are made in a moment, by ``up``."""
+
+    def up(self) -> Inventory:
+        """Make the namespaces and return how to reach the nodes. Raises LabError."""
+        if os.geteuid() != 0:
+            raise LabError("a netns lab needs root; use `target.lab.kind: vm`, which does not")
+        common.find_iptables()
+        system = artifacts.ensure(kernel=False, say=self._say)
+        try:
+            return self._build(system)
+        except BaseException:
+            self.down()
+            raise
+
+    def down(self) -> None:
+        """Kill everything in the lab, and remove its cgroups and its folder."""
+        if self._supervisor:
+            process.wait_dead(self._supervisor)
+            self._supervisor = None
+        if self._api:
+            self._api.stop()
+            self._api = None
+        if self.state:
+            remove_cgroups(cgroup_name(self.state))
+            scratch.remove(self.state)
+            self.state = None
+
+    def _build(self, system: System) -> Inventory:
+        settings, layout = self._settings, self._settings.topology
+        self.state = state = common.make_state_folder()
+        self._api = ApiServerProcess()
+        prepared = common.prepare(state, system, layout)
+        api_port = int(self._api.url.rsplit(":", 1)[1])
+        (state / "network.sh").write_text(topology.script(layout))
+        for node in layout.nodes:
+            (state / f"{node.name}.sh").write_text(node_script.holder(prepared.paths, proxy="proxy" in node.roles))
+            (state / f"{node.name}.connection.sh").write_text(node_script.connection(prepared.paths, node.name))
+        plan = {
+            "network": str(state / "network.sh"),
+            "start": [
+                ["ip", "netns", "exec", node.pods, *node_script.backend(prepared.paths)]
+                for node in layout.nodes
+                if node.pods
+            ],
+            "holders": {node.name: str(state / f"{node.name}.sh") for node in layout.nodes},
+            "connections": {node.name: str(state / f"{node.name}.connection.sh") for node in layout.nodes},
+            "relay": {
+                "namespace": topology.CTL,
+                "address": topology.CTL_ADDRESS,
+                "port": node_script.API_PORT,
+                "to": api_port,
+            },
+            "ready": str(state / "ready.json"),
+        }
+        (state / "plan.json").write_text(json.dumps(plan))
+        argv = [*_CONTAINED, sys.executable, "-m", "proxybench.targets.lab.supervisor", str(state / "plan.json")]
+        self._say("making the namespaces")
+        self._supervisor = process.start(argv, state / "supervisor.log")
+        ports = self._await_ready(state)
+        return common.inventory(
+            prepared,
+            targets={name: common.target(prepared, name, "127.0.0.1", port) for name, port in ports.items()},
+            api=ApiAccess(self._api.url, f"http://{topology.CTL_ADDRESS}:{node_script.API_PORT}", self._api.token),
+            kind=LabKind.NETNS,
+            settings=settings,
+            cgroup=f"/sys/fs/cgroup/{cgroup_name(state)}",
+        )
+
+    def _await_ready(self, state: Path) -> dict[str, int]:
+        deadline = time.monotonic() + _UP_LIMIT
+        ready = state / "ready.json"
+        while not ready.exists():
+            if self._supervisor is None or self._supervisor.poll() is not None:
+                raise LabError(f"the namespaces could not be made: {process.tail(state / 'supervisor.log')}")
+            if time.monotonic() > deadline:
+                raise LabError(f"the lab was not ready in {_UP_LIMIT:.0f} s: {process.tail(state / 'supervisor.log')}")
+            time.sleep(0.05)
+        found: dict[str, int] = json.loads(ready.read_text())
+        return found

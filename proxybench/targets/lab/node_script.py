@@ -1,0 +1,182 @@
+"""The shell scripts that turn a namespace into a node with its own sshd, or into a host of pods. Pure text."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxybench.agent import probe
+from proxybench.targets.lab import topology as network
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from proxybench.targets.lab.topology import Topology
+
+API_PORT = 6443
+IPTABLES = "xtables-legacy-multi"
+"""The backend, by name and never the host's default: the two differ in what a rule costs."""
+READY = "PROXYBENCH-LAB-READY"
+FAILED = "PROXYBENCH-LAB-FAILED"
+
+# iptables-restore asks twice for a file named after the target of each rule, a chain of ours in most: 20,000 names of
+# which none is there. Over 9p each question is a way to the host and back, 2.4 s for adding one Service to 10,000.
+_LOCAL_EXTENSIONS = (
+    "for folder in /usr/lib/xtables /usr/lib/*/xtables; do",
+    '  [ -d "$folder" ] || continue',
+    '  mkdir -p "/run/local$folder"',
+    '  cp -a "$folder/." "/run/local$folder"',
+    '  mount --bind "/run/local$folder" "$folder"',
+    "done",
+)
+
+# Once a relay's work has woken it, ksoftirqd (nice 0) would not get a turn beside a real-time prober on the guest's one
+# processor. While it waits for one, the kernel leaves all packets to it, and each connection takes 25 us more.
+_SOFTIRQS_FIRST = (
+    "for folder in /proc/[0-9]*; do",
+    '  read -r name < "$folder/comm" || continue',
+    f'  case "$name" in ksoftirqd/*) chrt --fifo --pid {probe.PRIORITY + 1} "${{folder#/proc/}}" ;; esac',
+    "done",
+)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where things lie, as host and guest see them alike.
+
+    ``state`` is the lab's folder, ``system`` the unpacked packages (kernel, sshd, libraries), ``python`` the
+    interpreter with proxybench, ``agent`` the agent's zipapp.
+    """
+
+    state: Path
+    system: Path
+    python: Path
+    agent: Path
+
+    def config(self, name: str) -> Path:
+        """Return the sshd configuration of a node."""
+        return self.state / f"{name}.sshd"
+
+    @property
+    def sshd(self) -> str:
+        """The command that starts sshd with its own libraries, quoted for the shell."""
+        libraries = self.system / "usr/lib/x86_64-linux-gnu"
+        return f"LD_LIBRARY_PATH={shlex.quote(str(libraries))} {shlex.quote(str(self.system / 'usr/sbin/sshd'))}"
+
+
+def private_mounts(state: Path) -> list[str]:
+    """Return the commands that give a process group its own /run, passwd and cgroup tree.
+
+    Its own /run, because iptables takes its lock there: on two machines there are two locks. ``ip netns exec`` has
+    made the mount namespace and a fresh /sys, from which the cgroups are missing. The namespaces' names are kept
+    in /run too, so the folder that holds them comes along.
+    """
+    passwd = shlex.quote(str(state / "passwd"))
+    return [
+        "mount -t tmpfs -o mode=755,size=64m run /run",
+        "mkdir -p /run/sshd /run/home /run/proxybench",
+        f"mount --bind {passwd} /etc/passwd",
+        "mkdir -p /sys/fs/cgroup",
+        "mount -t cgroup2 cgroup /sys/fs/cgroup",
+    ]
+
+
+def empty_tables() -> list[str]:
+    """Return the commands that make a proxy node's tables before anything is measured.
+
+    A table once looked at stays, and conntrack with it: the first mode must not find fewer than the next.
+    """
+    return [f"{IPTABLES} iptables -t {table} -S > /dev/null" for table in ("nat", "filter", "mangle")]
+
+
+def node(paths: Paths, name: str, *, proxy: bool) -> str:
+    """Return what a node runs inside its namespace: its mounts, then sshd in the foreground."""
+    start = f"exec env {paths.sshd} -D -e -f {shlex.quote(str(paths.config(name)))}"
+    return "\n".join(["set -e", *private_mounts(paths.state), *(empty_tables() if proxy else ()), start]) + "\n"
+
+
+def holder(paths: Paths, *, proxy: bool) -> str:
+    """Return what keeps a node's mounts alive where no sshd runs all the time; it says "ready" when they are made."""
+    lines = ["set -e", *private_mounts(paths.state), *(empty_tables() if proxy else ())]
+    return "\n".join([*lines, "echo ready", "exec sleep infinity"]) + "\n"
+
+
+def connection(paths: Paths, name: str) -> str:
+    """Return what serves one SSH connection on standard input and output, inside the node's namespace."""
+    return f"exec env {paths.sshd} -i -e -f {shlex.quote(str(paths.config(name)))}\n"
+
+
+def backend(paths: Paths) -> list[str]:
+    """Return the command of the pods' server."""
+    return [str(paths.python), "-I", "-S", str(paths.agent), "backend", "--port", str(network.BACKEND_PORT)]
+
+
+def in_namespace(name: str, argv: Sequence[str]) -> str:
+    """Return a shell command that runs ``argv`` in a namespace."""
+    return shlex.join(["ip", "netns", "exec", name, *argv])
+
+
+def guest(paths: Paths, topology: Topology, cgroup: str) -> str:
+    """Return the script that becomes process 1 of the guest: system, network, pods, nodes, then waits."""
+    modules = shlex.quote(str(paths.system / "lib/modules"))
+    jump = f"env {paths.sshd} -D -e -f {shlex.quote(str(paths.config(network.CTL)))}"
+    lines = [
+        f"trap 'echo {FAILED}' EXIT",
+        "set -e",
+        "export PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+        "mount -t proc proc /proc",
+        "mount -t sysfs sys /sys",
+        "mount -t devtmpfs dev /dev",
+        "mkdir -p /dev/pts /dev/shm /lib/modules",
+        "mount -t devpts pts /dev/pts",
+        "mount -t tmpfs shm /dev/shm",
+        "mount -t tmpfs -o mode=755 run /run",
+        "mkdir -p /run/netns /run/sshd /run/home",
+        *_LOCAL_EXTENSIONS,
+        f"mount --bind {shlex.quote(str(paths.state / 'passwd'))} /etc/passwd",
+        f"mount --bind {modules} /lib/modules",
+        "mount -t cgroup2 cgroup /sys/fs/cgroup",
+        "echo +memory > /sys/fs/cgroup/cgroup.subtree_control",
+        f"mkdir -p {cgroup}",
+        f"echo +memory > {cgroup}/cgroup.subtree_control",
+        "hostname lab",
+        "modprobe -a virtio_net br_netfilter",
+        "ip link set lo up",
+        "echo 1048576 > /proc/sys/fs/nr_open",
+        *_SOFTIRQS_FIRST,
+        network.script(topology).rstrip(),
+        # The guest's only way out is QEMU's address of the host's loopback; nothing else has a route.
+        f"ip link set eth0 netns {network.CTL}",
+        f"ip -n {network.CTL} addr add 10.0.2.15/24 dev eth0",
+        f"ip -n {network.CTL} link set eth0 up",
+        f"ip netns exec {network.CTL} {IPTABLES} iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE",
+    ]
+    lines += [
+        f"{in_namespace(str(member.pods), ['sh', '-c', _limit(backend(paths))])} &"
+        for member in topology.nodes
+        if member.pods
+    ]
+    lines += [
+        f"{in_namespace(member.name, ['sh', str(paths.state / f'{member.name}.sh')])} &" for member in topology.nodes
+    ]
+    lines += [
+        f"{in_namespace(network.CTL, ['sh', '-c', jump])} &",
+        *(_await_sshd(name) for name in (*(member.name for member in topology.nodes), network.CTL)),
+        f"echo {READY}",
+        "trap - EXIT",
+        "set +e",
+        "while :; do sleep 86400 & wait $!; done",  # process 1 reaps what others leave
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _await_sshd(name: str) -> str:
+    """Return a wait until something listens on port 22 (0x16, state 0A) in a namespace."""
+    listens = in_namespace(name, ["grep", "-q", ":0016 00000000:0000 0A", "/proc/net/tcp"])
+    return f"until {listens}; do sleep 0.1; done"
+
+
+def _limit(argv: list[str]) -> str:
+    return f"ulimit -n 65536; exec {shlex.join(argv)}"

@@ -1,0 +1,162 @@
+"""The ``vm`` kind: the lab's namespaces inside one QEMU guest with Debian's kernel; needs no root and no KVM."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from proxybench import scratch
+from proxybench.errors import LabError
+from proxybench.hosts.inventory import ApiAccess
+from proxybench.model import ClockKind, LabKind
+from proxybench.targets.lab import artifacts, common, node_script, process, qemu, topology
+from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from proxybench.hosts.inventory import Inventory, SshTarget
+    from proxybench.targets.lab.artifacts import System
+    from proxybench.targets.lab.common import Prepared, Settings
+
+_BOOT_LIMIT = 180.0
+_CGROUP = "/sys/fs/cgroup/proxybench"
+_HOST = "10.0.2.2"  # QEMU's address, in the guest, of the host's loopback
+
+
+class VmLab:
+    """A lab in a virtual machine."""
+
+    def __init__(self, settings: Settings, say: Callable[[str], None] = lambda _: None) -> None:
+        self._settings = settings
+        self._say = say
+        self._machine: subprocess.Popen[bytes] | None = None
+        self._api: ApiServerProcess | None = None
+        self._begun: tuple[Prepared, int] | None = None  # and the loopback port of its sshd
+        self.state: Path | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that holds the lab."""
+        return self._machine.pid if self._machine else 0
+
+    def begin(self) -> None:
+        """Start the guest without waiting for it. Raises LabError, with everything already removed."""
+        if not shutil.which(qemu.BINARY):
+            raise LabError(f"{qemu.BINARY} is not installed; `apt-get install qemu-system-x86` brings it")
+        common.find_iptables()
+        system = artifacts.ensure(kernel=True, say=self._say)
+        try:
+            self._boot(system)
+        except BaseException:
+            self.down()
+            raise
+
+    def up(self) -> Inventory:
+        """Wait until the guest is up (start it, if need be) and return how to reach its nodes. Raises LabError."""
+        if self._begun is None:
+            self.begin()
+        try:
+            return self._finish()
+        except BaseException:
+            self.down()
+            raise
+
+    def down(self) -> None:
+        """End the guest and the API server and remove the state folder."""
+        self._begun = None
+        if self._machine:
+            process.wait_dead(self._machine)
+            self._machine = None
+        if self._api:
+            self._api.stop()
+            self._api = None
+        if self.state:
+            scratch.remove(self.state)
+            self.state = None
+
+    def console(self) -> str:
+        """Return what the guest wrote to its console."""
+        file = self.state / "console" if self.state else None
+        return file.read_text(errors="replace") if file and file.exists() else ""
+
+    def _boot(self, system: System) -> None:
+        settings = self._settings
+        self.state = state = common.make_state_folder()
+        self._api = ApiServerProcess()
+        prepared = common.prepare(state, system, settings.topology)
+        for node in settings.topology.nodes:
+            (state / f"{node.name}.sh").write_text(
+                node_script.node(prepared.paths, node.name, proxy="proxy" in node.roles)
+            )
+        (state / "guest.sh").write_text(node_script.guest(prepared.paths, settings.topology, _CGROUP))
+        (state / "initramfs").write_bytes(system.initramfs(state / "guest.sh"))
+        machine = qemu.Machine(
+            kernel=system.kernel,
+            initramfs=state / "initramfs",
+            console=state / "console",
+            accelerator=settings.accelerator,
+            clock=settings.clock,
+            ssh_port=_free_port(),
+        )
+        self._say(f"booting the guest ({settings.accelerator}, clock: {settings.clock})")
+        self._machine = process.start(qemu.command(machine), state / "qemu.log")
+        self._begun = prepared, machine.ssh_port
+
+    def _finish(self) -> Inventory:
+        settings = self._settings
+        if self._begun is None or self._api is None or self.state is None:
+            raise LabError("the guest was not started")
+        prepared, ssh_port = self._begun
+        self._await_ready(self.state)
+        port = self._api.url.rsplit(":", 1)[1]
+        return common.inventory(
+            prepared,
+            targets=_targets(prepared, ssh_port, settings.topology),
+            api=ApiAccess(self._api.url, f"http://{_HOST}:{port}", self._api.token),
+            kind=LabKind.VM,
+            settings=settings,
+            cgroup=_CGROUP,
+        )
+
+    def _await_ready(self, state: Path) -> None:
+        deadline = time.monotonic() + _BOOT_LIMIT
+        while node_script.READY not in (text := self.console()):
+            if node_script.FAILED in text or "Kernel panic" in text:
+                raise LabError(f"the guest did not come up: {_last_words(text)}")
+            if self._machine is None or self._machine.poll() is not None:
+                raise LabError(f"QEMU ended: {process.tail(state / 'qemu.log')}")
+            if time.monotonic() > deadline:
+                raise LabError(f"the guest was not ready in {_BOOT_LIMIT:.0f} s: {process.tail(state / 'console')}")
+            time.sleep(0.1)
+
+
+def default_accelerator(system: System) -> str:
+    """Return "kvm" where a stock kernel really boots under it, else "tcg"."""
+    return "kvm" if qemu.kvm_boots(system) else "tcg"
+
+
+def default_clock(accelerator: str) -> ClockKind:
+    """Return the clock that ``auto`` stands for: TCG's real time says little, its instructions repeat."""
+    return ClockKind.WALL if accelerator == "kvm" else ClockKind.INSTRUCTIONS
+
+
+def _targets(prepared: Prepared, port: int, layout: topology.Topology) -> dict[str, SshTarget]:
+    jump = common.target(prepared, topology.CTL, "127.0.0.1", port)
+    return {node.name: common.target(prepared, node.name, node.management, 22, jump) for node in layout.nodes}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _last_words(console: str) -> str:
+    """Return what the guest said before it gave up, without the kernel's register dump."""
+    said = console.split("Kernel panic", maxsplit=1)[0].replace(node_script.FAILED, "").strip().splitlines()
+    return " | ".join(line.strip() for line in said[-3:]) or "an empty console"

@@ -1,0 +1,1 @@
+"""Strict fakes of every seam, for the tests of proxybench and of whoever extends it."""

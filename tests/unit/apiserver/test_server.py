@@ -1,0 +1,525 @@
+"""The API server as a process, asked by plain HTTP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import uuid
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import orjson
+import pytest
+
+from proxybench.errors import LabError
+from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SLICE = {
+    "apiVersion": "discovery.k8s.io/v1",
+    "kind": "EndpointSlice",
+    "metadata": {"name": "s"},
+    "addressType": "IPv4",
+    "endpoints": [{"addresses": ["10.244.1.1"], "nodeName": "node1"}],
+    "ports": [{"port": 8080}],
+}
+PROXY_SELECTOR = "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name"
+
+
+class Http:
+    """Says what came back, refusals included."""
+
+    def __init__(self, server: ApiServerProcess) -> None:
+        self.server = server
+        self.namespace = f"t-{uuid.uuid4().hex[:12]}"
+        self("POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace}})
+
+    def raw(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+        request = urllib.request.Request(self.server.url + path, body, method=method)  # noqa: S310 - always http
+        request.add_header("Authorization", f"Bearer {self.server.token}")
+        request.add_header("Content-Type", "application/json")
+        for name, value in headers.items():
+            request.add_header(name.replace("_", "-"), value)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - always http
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    def __call__(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
+        data = None if body is None else orjson.dumps(body)
+        code, answer = self.raw(method, path.replace("NS", self.namespace), data, **headers)
+        return code, orjson.loads(answer)
+
+
+@pytest.fixture
+def http(server: ApiServerProcess) -> Http:
+    return Http(server)
+
+
+def service(name: str, **labels: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"clusterIP": "10.96.1.1", "ports": [{"port": 80}]},
+    }
+
+
+SERVICES = "/api/v1/namespaces/NS/services"
+SLICES = "/apis/discovery.k8s.io/{}/namespaces/NS/endpointslices"
+
+
+def test_the_life_of_a_service(http: Http) -> None:
+    code, made = http("POST", SERVICES, service("a"))
+    assert (code, made["metadata"]["namespace"]) == (201, http.namespace)
+    assert http("GET", f"{SERVICES}/a") == (200, made)
+    made["metadata"]["labels"] = {"new": "1"}
+    code, replaced = http("PUT", f"{SERVICES}/a", made)
+    assert (code, replaced["metadata"]["labels"]) == (200, {"new": "1"})
+    code, patched = http(
+        "PATCH", f"{SERVICES}/a", {"metadata": {"labels": None}}, Content_Type="application/merge-patch+json"
+    )
+    assert (code, "labels" in patched["metadata"]) == (200, False)
+    assert http("DELETE", f"{SERVICES}/a") == (
+        200,
+        {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Success",
+            "details": {"name": "a", "kind": "services", "uid": made["metadata"]["uid"]},
+        },
+    )
+    assert http("GET", f"{SERVICES}/a")[0] == 404
+
+
+def test_lists_as_kube_proxy_asks_for_them(http: Http) -> None:
+    http("POST", SERVICES, service("a"))
+    http(
+        "POST", SERVICES, {**service("h"), "metadata": {"name": "h", "labels": {"service.kubernetes.io/headless": ""}}}
+    )
+    code, found = http("GET", f"{SERVICES}?labelSelector={quote(PROXY_SELECTOR)}&limit=500&resourceVersion=0")
+    assert code == 200
+    assert (found["kind"], found["apiVersion"]) == ("ServiceList", "v1")
+    assert [item["metadata"]["name"] for item in found["items"]] == ["a"]
+    assert http("GET", f"{SERVICES}?labelSelector={PROXY_SELECTOR}")[1]["items"] == found["items"]
+    code, everywhere = http("GET", "/api/v1/services")
+    assert {"a", "h"} <= {item["metadata"]["name"] for item in everywhere["items"]}
+
+
+def test_pages(http: Http) -> None:
+    for name in "abc":
+        http("POST", SERVICES, service(name))
+    _, first = http("GET", f"{SERVICES}?limit=2")
+    token = first["metadata"]["continue"]
+    _, second = http("GET", f"{SERVICES}?limit=2&continue={token}")
+    assert [item["metadata"]["name"] for item in first["items"] + second["items"]] == ["a", "b", "c"]
+    assert second["metadata"] == {"resourceVersion": first["metadata"]["resourceVersion"]}
+    code, refused = http("GET", f"{SERVICES}?continue={token}&resourceVersion=7")
+    assert (code, refused["message"]) == (
+        400,
+        "specifying resource version is not allowed when using continue",
+    )
+
+
+def test_both_versions_of_a_slice_are_one_object(http: Http) -> None:
+    http("POST", SLICES.format("v1"), SLICE)
+    code, beta = http("GET", SLICES.format("v1beta1") + "/s")
+    assert (code, beta["apiVersion"]) == (200, "discovery.k8s.io/v1beta1")
+    assert beta["endpoints"] == [{"addresses": ["10.244.1.1"], "topology": {"kubernetes.io/hostname": "node1"}}]
+    beta["endpoints"][0]["topology"]["kubernetes.io/hostname"] = "node2"
+    assert http("PUT", SLICES.format("v1beta1") + "/s", beta)[0] == 200
+    code, found = http("GET", SLICES.format("v1"))
+    assert (found["kind"], found["apiVersion"]) == ("EndpointSliceList", "discovery.k8s.io/v1")
+    assert found["items"][0]["endpoints"] == [{"addresses": ["10.244.1.1"], "nodeName": "node2"}]
+    patch = [{"op": "replace", "path": "/endpoints/0/topology", "value": {"kubernetes.io/hostname": "node3"}}]
+    code, patched = http("PATCH", SLICES.format("v1beta1") + "/s", patch, Content_Type="application/json-patch+json")
+    assert (code, patched["endpoints"][0]["topology"]) == (200, {"kubernetes.io/hostname": "node3"})
+
+
+def test_deletecollection_by_label(http: Http) -> None:
+    for name in "abc":
+        http("POST", SERVICES, service(name, gone=str(name < "c")))
+    code, gone = http("DELETE", f"{SERVICES}?labelSelector=gone%3DTrue")
+    assert (code, [item["metadata"]["name"] for item in gone["items"]]) == (200, ["a", "b"])
+    assert [item["metadata"]["name"] for item in http("GET", SERVICES)[1]["items"]] == ["c"]
+
+
+def watch(http: Http, path: str) -> list[dict[str, Any]]:
+    code, body = http.raw("GET", path.replace("NS", http.namespace))
+    assert code == 200
+    return [orjson.loads(line) for line in body.splitlines()]
+
+
+def test_a_watch_tells_what_happened_since(http: Http) -> None:
+    since = http("GET", SERVICES)[1]["metadata"]["resourceVersion"]
+    http("POST", SERVICES, service("a"))
+    http("PUT", f"{SERVICES}/a", service("a", new="1"))
+    http("DELETE", f"{SERVICES}/a")
+    events = watch(http, f"{SERVICES}?watch=true&timeoutSeconds=1&resourceVersion={since}")
+    assert [event["type"] for event in events] == ["ADDED", "MODIFIED", "DELETED"]
+    versions = [int(event["object"]["metadata"]["resourceVersion"]) for event in events]
+    assert versions == sorted(set(versions))
+
+
+def test_a_watch_from_nowhere_begins_with_what_is_there(http: Http) -> None:
+    http("POST", SLICES.format("v1"), SLICE)
+    events = watch(http, SLICES.format("v1beta1") + "?watch=1&timeoutSeconds=1&resourceVersion=0")
+    assert [(event["type"], event["object"]["apiVersion"]) for event in events] == [
+        ("ADDED", "discovery.k8s.io/v1beta1")
+    ]
+
+
+def test_a_watch_that_comes_too_late(http: Http) -> None:
+    assert watch(http, f"{SERVICES}?watch=true&resourceVersion=5")[0]["type"] == "ERROR"
+    (event,) = watch(http, f"{SERVICES}?watch=true&resourceVersion=5")
+    status = event["object"]
+    assert (status["code"], status["reason"]) == (410, "Expired")
+    assert status["message"].startswith("too old resource version: 5 (")
+
+
+NEEDS_JSON = "the body of the request was in an unknown format - accepted media types include: application/json"
+NO_METHOD = "the server does not allow this method on the requested resource"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "code", "reason", "message"),
+    [
+        ("GET", "/api/v1/pods", None, 404, "NotFound", "the server could not find the requested resource"),
+        ("GET", "/nothing", None, 404, "NotFound", "the server could not find the requested resource"),
+        ("POST", "/version", {}, 405, "MethodNotAllowed", NO_METHOD),
+        ("POST", "/api/v1/services", {}, 405, "MethodNotAllowed", NO_METHOD),
+        ("DELETE", "/api/v1/services", None, 405, "MethodNotAllowed", NO_METHOD),
+        ("PUT", SERVICES, {}, 405, "MethodNotAllowed", NO_METHOD),
+        ("POST", f"{SERVICES}/a", {}, 405, "MethodNotAllowed", NO_METHOD),
+        (
+            "POST",
+            SERVICES,
+            SLICE,
+            400,
+            "BadRequest",
+            "the object provided is EndpointSlice of discovery.k8s.io/v1, the path takes Service of v1",
+        ),
+        (
+            "POST",
+            SERVICES,
+            [],
+            400,
+            "BadRequest",
+            "the object provided is unrecognized: it is not a JSON object",
+        ),
+        ("GET", f"{SERVICES}?limit=x", None, 400, "BadRequest", 'limit: Invalid value: "x": must be a number'),
+        ("GET", f"{SERVICES}?labelSelector=a%20b", None, 400, "BadRequest", 'unable to parse requirement: "a b"'),
+    ],
+)
+def test_refusals(http: Http, method: str, path: str, body: object, code: int, reason: str, message: str) -> None:
+    found_code, status = http(method, path, body)
+    assert (found_code, status["code"], status["reason"], status["message"]) == (code, code, reason, message)
+    assert (status["kind"], status["apiVersion"], status["status"]) == ("Status", "v1", "Failure")
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        (None, "spec.ports"),
+        ({"ports": ["x"]}, "spec.ports[0]"),
+        ({"ports": [{"port": 80}], "clusterIP": 5}, "spec.clusterIP"),
+    ],
+)
+def test_an_object_that_is_malformed_is_refused_by_field(http: Http, spec: object, field: str) -> None:
+    code, status = http("POST", SERVICES, {"metadata": {"name": "a"}, "spec": spec})
+    assert (code, status["reason"]) == (422, "Invalid")
+    assert [cause["field"] for cause in status["details"]["causes"]] == [field]
+    assert status["message"].startswith(f'Service "a" is invalid: {field}: ')
+
+
+def test_labels_that_are_none_do_not_break_the_lists(http: Http) -> None:
+    code, status = http("POST", SERVICES, {**service("a"), "metadata": {"name": "a", "labels": ["x"]}})
+    assert (code, status["details"]["causes"][0]["field"]) == (422, "metadata.labels")
+    assert http("GET", f"{SERVICES}?labelSelector=x%3Dy")[1]["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch"),
+    [
+        ("json-patch+json", [{"op": "replace", "path": "/kind", "value": "Node"}]),
+        ("merge-patch+json", {"kind": "Node"}),
+        ("strategic-merge-patch+json", {"kind": "Node"}),
+    ],
+)
+def test_a_patch_changes_no_kind(http: Http, kind: str, patch: object) -> None:
+    http("POST", SERVICES, service("a"))
+    code, status = http("PATCH", f"{SERVICES}/a", patch, Content_Type=f"application/{kind}")
+    assert (code, status["message"]) == (400, "the object provided is Node of v1, the path takes Service of v1")
+
+
+def test_a_strategic_patch_merges_ports(http: Http) -> None:
+    http("POST", SERVICES, service("a"))
+    patch = {"spec": {"ports": [{"port": 443, "name": "s"}, {"port": 80, "name": "p", "targetPort": 8080}]}}
+    code, patched = http("PATCH", f"{SERVICES}/a", patch, Content_Type="application/strategic-merge-patch+json")
+    assert (code, [(port["port"], port["targetPort"]) for port in patched["spec"]["ports"]]) == (
+        200,
+        [(80, 8080), (443, 443)],
+    )
+    patch = {"spec": {"ports": [{"port": 80, "$patch": "delete"}]}}
+    code, patched = http("PATCH", f"{SERVICES}/a", patch, Content_Type="application/strategic-merge-patch+json")
+    assert (code, [port["port"] for port in patched["spec"]["ports"]]) == (200, [443])
+
+
+def test_server_side_apply_is_refused(http: Http) -> None:
+    http("POST", SERVICES, service("a"))
+    code, status = http("PATCH", f"{SERVICES}/a", {}, Content_Type="application/apply-patch+yaml")
+    assert (code, status["reason"]) == (415, "UnsupportedMediaType")
+
+
+def test_namespaces_are_deleted_one_by_one(http: Http) -> None:
+    code, status = http("DELETE", "/api/v1/namespaces")
+    assert (code, status["message"]) == (405, NO_METHOD)
+
+
+def test_dry_run_stores_nothing(http: Http) -> None:
+    http("POST", SERVICES, service("kept"))
+    before = http("GET", SERVICES)[1]
+    assert http("POST", f"{SERVICES}?dryRun=All", service("a"))[0] == 201
+    assert http("PUT", f"{SERVICES}/kept?dryRun=All", service("kept", new="1"))[1]["metadata"]["labels"] == {"new": "1"}
+    patch = {"metadata": {"labels": {"new": "2"}}}
+    code, patched = http("PATCH", f"{SERVICES}/kept?dryRun=All", patch, Content_Type="application/merge-patch+json")
+    assert (code, patched["metadata"]["labels"]) == (200, {"new": "2"})
+    assert http("DELETE", f"{SERVICES}/kept?dryRun=All")[0] == 200
+    assert http("DELETE", f"{SERVICES}/kept", {"dryRun": ["All"]})[0] == 200
+    assert len(http("DELETE", f"{SERVICES}?dryRun=All")[1]["items"]) == 1
+    assert len(http("DELETE", SERVICES, {"dryRun": ["All"]})[1]["items"]) == 1
+    assert http("GET", SERVICES)[1] == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind"),
+    [
+        ("POST", SERVICES, "CreateOptions"),
+        ("PUT", f"{SERVICES}/a", "UpdateOptions"),
+        ("PATCH", f"{SERVICES}/a", "PatchOptions"),
+        ("DELETE", f"{SERVICES}/a", "DeleteOptions"),
+        ("DELETE", SERVICES, "DeleteOptions"),
+    ],
+)
+def test_a_dry_run_of_another_kind(http: Http, method: str, path: str, kind: str) -> None:
+    http("POST", SERVICES, service("a"))
+    before = http("GET", SERVICES)[1]
+    body = service("b" if method == "POST" else "a", new="1") if method != "DELETE" else None
+    content = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    code, status = http(method, f"{path}?dryRun=All&dryRun=some", body, Content_Type=content)
+    assert (code, status["message"]) == (
+        422,
+        f'{kind}.meta.k8s.io "" is invalid: dryRun: Unsupported value: "some": supported values: "All"',
+    )
+    assert http("GET", SERVICES)[1] == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"preconditions": ["x"]}, "preconditions: must be an object of strings"),
+        ({"preconditions": {"uid": ["x"]}}, "preconditions: must be an object of strings"),
+        ({"dryRun": "All"}, "dryRun: must be of type array"),
+    ],
+)
+def test_delete_options_that_are_none(http: Http, options: object, words: str) -> None:
+    http("POST", SERVICES, service("a"))
+    code, status = http("DELETE", f"{SERVICES}/a", options)
+    assert (code, status["message"]) == (400, words)
+
+
+def test_the_state_at_an_exact_version(http: Http) -> None:
+    _, made = http("POST", SERVICES, service("a"))
+    version = made["metadata"]["resourceVersion"]
+    http("DELETE", f"{SERVICES}/a")
+    _, past = http("GET", f"{SERVICES}?resourceVersion={version}&resourceVersionMatch=Exact")
+    assert ([item["metadata"]["name"] for item in past["items"]], past["metadata"]["resourceVersion"]) == (
+        ["a"],
+        version,
+    )
+    assert http("GET", f"{SERVICES}?resourceVersion={version}&resourceVersionMatch=NotOlderThan")[1]["items"] == []
+    code, status = http("GET", f"{SERVICES}?resourceVersion=1&resourceVersionMatch=Exact")
+    assert (code, status["reason"]) == (410, "Expired")
+
+
+def test_a_streaming_list_ends_with_a_bookmark(http: Http) -> None:
+    http("POST", SERVICES, service("a"))
+    words = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1"
+    added, bookmark = watch(http, f"{SERVICES}?{words}")
+    assert (added["type"], added["object"]["metadata"]["name"]) == ("ADDED", "a")
+    assert (bookmark["type"], bookmark["object"]["kind"]) == ("BOOKMARK", "Service")
+    assert bookmark["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    assert int(bookmark["object"]["metadata"]["resourceVersion"]) >= int(added["object"]["metadata"]["resourceVersion"])
+    assert watch(http, f"{SERVICES}?{words.replace('=true&r', '=false&r')}") == []
+
+
+def test_a_streaming_list_of_the_future(http: Http) -> None:
+    words = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1"
+    (event,) = watch(http, f"{SERVICES}?{words}&resourceVersion={2**60}")
+    assert (event["type"], event["object"]["code"], event["object"]["reason"]) == ("ERROR", 504, "Timeout")
+
+
+def test_a_list_of_the_future(http: Http) -> None:
+    code, status = http("GET", f"{SERVICES}?resourceVersion={2**60}")
+    assert (code, status["reason"]) == (504, "Timeout")
+    assert status["message"].startswith(f"Too large resource version: {2**60}, current: ")
+
+
+def test_bodies_that_are_no_json(http: Http) -> None:
+    path = SERVICES.replace("NS", http.namespace)
+    code, body = http.raw("POST", path, b"{")
+    assert (code, orjson.loads(body)["message"][:35]) == (400, "the object provided is unrecognized")
+    code, body = http.raw("POST", path, b"x", Content_Type="application/vnd.kubernetes.protobuf")
+    assert (code, orjson.loads(body)["message"]) == (415, NEEDS_JSON)
+    code, body = http.raw("GET", path, Accept="application/vnd.kubernetes.protobuf")
+    assert (code, orjson.loads(body)["message"]) == (
+        406,
+        "only the following media types are accepted: application/json",
+    )
+    code, body = http.raw("GET", path, Accept="application/vnd.kubernetes.protobuf, application/json;q=0.5")
+    assert code == 200
+
+
+def test_a_body_that_is_not_compressed_as_it_says(http: Http) -> None:
+    code, body = http.raw("POST", SERVICES.replace("NS", http.namespace), b"garbage", Content_Encoding="gzip")
+    assert (code, orjson.loads(body)["message"]) == (
+        400,
+        "the body of the request is broken: 400, message: Can not decode content-encoding: gzip",
+    )
+
+
+def test_a_body_that_is_too_large(http: Http) -> None:
+    code, body = http.raw("POST", SERVICES.replace("NS", http.namespace), b" " * (3 * 1024 * 1024 + 1))
+    assert (code, orjson.loads(body)["message"]) == (413, "Request entity too large: limit is 3145728")
+
+
+@pytest.mark.parametrize("header", ["", "Bearer wrong", "Basic abc", "Bearer \u00e9"])
+@pytest.mark.parametrize("path", ["/api/v1/services", "/version", "/nothing"])
+def test_without_the_token_nothing_is_told(http: Http, path: str, header: str) -> None:
+    code, body = http.raw("GET", path, Authorization=header)
+    assert code == 401
+    assert orjson.loads(body) == {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": "Unauthorized",
+        "reason": "Unauthorized",
+        "code": 401,
+    }
+
+
+def test_health_needs_no_token(http: Http) -> None:
+    assert http.raw("GET", "/healthz", Authorization="") == (200, b"ok")
+
+
+def test_version_and_discovery(http: Http) -> None:
+    assert http("GET", "/version")[1]["gitVersion"] == "v1.33.0-proxybench"
+    assert http("GET", "/api")[1] == {"kind": "APIVersions", "versions": ["v1"]}
+    assert http("GET", "/apis/discovery.k8s.io/v1")[1]["resources"][0]["name"] == "endpointslices"
+
+
+def test_events_are_taken(http: Http) -> None:
+    event = {"kind": "Event", "apiVersion": "events.k8s.io/v1", "metadata": {"name": "e"}, "reason": "Starting"}
+    assert http("POST", "/apis/events.k8s.io/v1/namespaces/default/events", event)[0] == 201
+
+
+def test_https_with_the_certificate_of_this_server(server: ApiServerProcess) -> None:
+    context = ssl.create_default_context(cadata=server.ca_pem)
+    url = f"{server.tls_url}/healthz"
+    with urllib.request.urlopen(url, context=context, timeout=10) as response:  # noqa: S310 - always https
+        assert response.read() == b"ok"
+    for name, good in (("proxybench-api", True), ("198.18.0.1", True), ("198.18.0.2", False)):
+        with socket.create_connection(("127.0.0.1", server.tls_port), timeout=10) as plain:
+            if good:
+                context.wrap_socket(plain, server_hostname=name).close()
+            else:
+                with pytest.raises(ssl.SSLCertVerificationError):
+                    context.wrap_socket(plain, server_hostname=name)
+
+
+def test_it_listens_on_loopback_only(server: ApiServerProcess) -> None:
+    listening = set()
+    with open("/proc/net/tcp", encoding="ascii") as table:  # noqa: PTH123 - a file of the kernel
+        for line in table.readlines()[1:]:
+            _, local, _, state, *_ = line.split()
+            address, port = local.split(":")
+            if state == "0A" and int(port, 16) in {server.port, server.tls_port}:
+                listening.add(address)
+    assert listening == {"0100007F"}
+
+
+def test_the_token_stays_out_of_argv(server: ApiServerProcess) -> None:
+    with open(f"/proc/{server.pid}/cmdline", encoding="ascii") as words:  # noqa: PTH123 - a file of the kernel
+        assert server.token not in words.read()
+
+
+def test_stop_leaves_nothing() -> None:
+    with ApiServerProcess() as running:
+        folder = running._folder
+        assert folder.exists()
+        assert {path.stat().st_mode & 0o077 for path in (folder / "token", folder / "tls")} == {0}
+    running.stop()
+    assert not folder.exists()
+    assert running._process.returncode == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", running.port), timeout=5)
+
+
+def test_it_ends_with_its_parent(eventually: Callable[[Callable[[], bool]], None]) -> None:
+    program = (
+        "import sys, time\n"
+        "from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess\n"
+        "running = ApiServerProcess()\n"
+        "print(running.pid, running._folder, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        try:
+            pid, _, folder = parent.stdout.readline().strip().partition(" ")
+        finally:
+            parent.send_signal(signal.SIGKILL)
+    eventually(lambda: not _alive(int(pid)))
+    subprocess.run(["rm", "-r", folder], check=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:  # noqa: PTH123 - a file of the kernel
+        return stat.read().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_port_that_is_taken(server: ApiServerProcess) -> None:
+    with pytest.raises(LabError) as caught:
+        ApiServerProcess(port=server.port)
+    assert str(caught.value) == (
+        f"the API server ended with code 1: cannot listen on 127.0.0.1:{server.port}: Address already in use"
+    )
+
+
+def test_a_start_that_takes_too_long() -> None:
+    with pytest.raises(LabError) as caught:
+        ApiServerProcess(start_seconds=0)
+    assert str(caught.value) == "the API server was not ready in time"
+
+
+def test_a_token_file_that_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "token").touch()
+    command = [sys.executable, "-m", "proxybench.targets.lab.apiserver.server", "--token-file", str(tmp_path / "token")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.endswith("error: the token file is empty\n")

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+
+from proxybench.nodes.answers import Hello
+from proxybench.nodes.machine import Machine, files, machine, parse_iptables_version
+
+HELLO = Hello("proxybench-agent 1", "3.11.2", "6.1.0-56-amd64", "lab", 7, 1, "QEMU Virtual CPU", 2, 100)
+
+
+# What `iptables --version` of Debian 10 to 12, of Alpine, and of releases before the two backends printed.
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("iptables v1.8.9 (legacy)\n", ("1.8.9", "legacy")),
+        ("iptables v1.8.9 (nf_tables)\n", ("1.8.9", "nft")),
+        ("iptables v1.8.10 (nf_tables)\n", ("1.8.10", "nft")),
+        ("iptables v1.6.1\n", ("1.6.1", "unknown")),
+        ("ip6tables v1.8.2 (nf_tables)\n", ("1.8.2", "nft")),
+        ("sh: iptables: not found\n", ("unknown", "unknown")),
+        ("", ("unknown", "unknown")),
+    ],
+)
+def test_what_iptables_says_of_itself(text: str, expected: tuple[str, str]) -> None:
+    assert parse_iptables_version(text) == expected
+
+
+def test_a_machine_is_put_together_from_what_it_says() -> None:
+    texts = {
+        "/proc/meminfo": "MemTotal:        3047804 kB\nMemFree:         100 kB\n",
+        "/proc/sys/net/ipv4/ip_forward": "1\n",
+        "/proc/sys/net/ipv4/ip_local_port_range": "1024\t65535\n",
+        "/proc/sys/net/core/somaxconn": None,
+    }
+    assert machine(HELLO, texts, "iptables v1.8.9 (legacy)") == Machine(
+        kernel="6.1.0-56-amd64",
+        cpu="QEMU Virtual CPU",
+        cpus=2,
+        memory=3_120_951_296,
+        iptables_version="1.8.9",
+        iptables_backend="legacy",
+        python="3.11.2",
+        sysctls={"net.ipv4.ip_forward": "1", "net.ipv4.ip_local_port_range": "1024 65535"},
+    )
+
+
+def test_a_machine_that_says_nothing_is_unknown_not_an_error() -> None:
+    found = machine(HELLO, {}, "")
+    assert (found.memory, found.iptables_version, found.iptables_backend, found.sysctls) == (
+        0,
+        "unknown",
+        "unknown",
+        {},
+    )
+
+
+def test_all_that_is_read_is_asked_for() -> None:
+    names = files()
+    assert names[0] == "/proc/meminfo"
+    assert len(names) == len(set(names))
+    texts = dict.fromkeys(names, "5")
+    assert len(machine(HELLO, texts, "").sysctls) == len(names) - 1

@@ -1,0 +1,77 @@
+"""The rules built for the golden objects equal what kube-proxy 1.20.2 programmed for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from refproxy import iptables_found, iptables_save
+from refproxy.iptables_rules import build_block, filter_table, nat_table
+from refproxy.state import ServiceState
+
+if TYPE_CHECKING:
+    from refproxy.iptables_save import Table
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "kube-proxy-1.20.2"
+CIDR = "10.244.0.0/16"
+
+
+@pytest.fixture(scope="module")
+def built() -> dict[str, Table]:
+    state = ServiceState("node")
+    for obj in objects():
+        if obj["kind"] == "Service":
+            state.apply_service("ADDED", obj)
+        else:
+            state.apply_slice("ADDED", obj)
+    state.take()
+    blocks = [build_block(port, CIDR, comments=True) for port in state.ports.values()]
+    pieces = [iptables_found.base_input({}), *nat_table(blocks, blocks), *filter_table(blocks, CIDR)]
+    return iptables_save.parse(b"".join(pieces).decode())
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, Table]:
+    return {
+        table: iptables_save.parse((GOLDEN / f"iptables.iptables-save.{table}").read_text())[table]
+        for table in ("nat", "filter", "mangle")
+    }
+
+
+def objects() -> list[dict[str, Any]]:
+    return [dict(item) for item in YAML(typ="safe").load_all((GOLDEN / "objects.yaml").read_text())]
+
+
+@pytest.mark.parametrize("table", ["nat", "filter", "mangle"])
+def test_chains_are_kube_proxys(built: dict[str, Table], golden: dict[str, Table], table: str) -> None:
+    assert built[table].own_chains == golden[table].own_chains
+
+
+@pytest.mark.parametrize("table", ["nat", "filter", "mangle"])
+def test_rules_are_kube_proxys(built: dict[str, Table], golden: dict[str, Table], table: str) -> None:
+    ours, theirs = built[table].rules, golden[table].rules
+    assert set(ours) == set(theirs)
+    assert len(ours) == len(theirs)
+
+
+@pytest.mark.parametrize("table", ["nat", "filter"])
+def test_order_within_each_chain_but_the_random_ones_is_kube_proxys(
+    built: dict[str, Table], golden: dict[str, Table], table: str
+) -> None:
+    random = {"KUBE-SERVICES", "KUBE-NODEPORTS"}
+    for chain in {rule.chain for rule in golden[table].rules} - random:
+        ours = [rule for rule in built[table].rules if rule.chain == chain]
+        theirs = [rule for rule in golden[table].rules if rule.chain == chain]
+        assert ours == theirs
+
+
+def test_services_stand_in_the_order_of_their_creation_and_node_ports_last(built: dict[str, Table]) -> None:
+    rules = [rule for rule in built["nat"].rules if rule.chain == "KUBE-SERVICES"]
+    seen = list(dict.fromkeys(rule.comment.split(" ")[0] for rule in rules))
+    names = ("one:http", "three:http", "notready:http", "sticky:http", "dns:dns", "dns:dns-tcp")
+    more = ("np:http", "np-local:http", "np-local-none:http", "extip:http")
+    assert seen == [f"bench/{name}" for name in (*names, *more)] + ["kubernetes"]
+    assert rules[-1].target == "KUBE-NODEPORTS"

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from proxybench.experiment.matrix import expand
+from proxybench.experiment.spec import Experiment
+from proxybench.model import ClockKind, Metric, Point, Sample, Scenario
+from proxybench.nodes.machine import Machine
+from proxybench.run.journal import Book
+from proxybench.run.step import Checked, StepResult
+from tests.unit.run.test_main import Choice, Lab
+from tests.unit.run.world import FakeClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxybench.experiment.matrix import Step
+
+EXPERIMENT = Experiment.model_validate(
+    {
+        "version": 1,
+        "name": "t",
+        "modes": ["ipvs", "iptables"],
+        "scale": {"services": [10]},
+        "repetitions": 1,
+        "measure": {"cpu": True},
+    }
+)
+STEPS = expand(EXPERIMENT)
+CHOICE = cast("Any", Choice(Lab(RuntimeError())))
+MACHINE = Machine("6.1.0-56", "QEMU", 1, 1 << 30, "1.8.9", "legacy", "3.11.7", {"net.ipv4.ip_forward": "1"})
+
+
+def begun(out: Path) -> Book:
+    return Book.begin(out, EXPERIMENT, STEPS, CHOICE, FakeClock())
+
+
+def sample(step: Step, value: int) -> Sample:
+    point = Point(step.cell.mode, step.cell.proxier, 10, 2, Scenario.IDLE)
+    return Sample("r", point, 1, "node1", Metric.CPU_WINDOW, value, "ns", ClockKind.WALL, censored=False, at=5)
+
+
+def manifest(book: Book) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((book.folder.path / "manifest.json").read_text())
+    return found
+
+
+def test_the_first_description_of_a_node_stands(tmp_path: Path) -> None:
+    book = begun(tmp_path)
+    book.describe({"node1": MACHINE}, ["node1"])
+    before = manifest(book)
+    assert before["fingerprint"]["nodes"]["node1"]["kernel"] == "6.1.0-56"
+    assert before["proxier"]["nodes"] == ["node1"]
+    book.describe({"node1": replace(MACHINE, sysctls={}, memory=5)}, ["node1"])
+    assert manifest(book) == before
+    assert book.problems == ()
+
+
+def test_a_node_that_has_become_another_is_trouble_once(tmp_path: Path) -> None:
+    book = begun(tmp_path)
+    book.describe({"node1": MACHINE}, ["node1"])
+    for _ in range(2):
+        book.describe({"node1": replace(MACHINE, kernel="6.1.0-57", python="3.12.0")}, ["node1"])
+    assert book.problems == (
+        "node1 is not what it was when the run began: kernel 6.1.0-56, now 6.1.0-57; python 3.11.7, now 3.12.0",
+    )
+    assert manifest(book)["fingerprint"]["nodes"]["node1"]["kernel"] == "6.1.0-56"
+
+
+def test_what_a_failed_step_brought_does_not_count_once_it_is_taken_again(tmp_path: Path) -> None:
+    book = begun(tmp_path)
+    failed, good = STEPS
+    bad = Checked("VIPs answer", passed=False, detail="first: 1 without an answer")
+    fine = Checked("VIPs answer", passed=True)
+    book.step_done(failed, StepResult([sample(failed, 1)], [bad], ["conformance: no"]), 2.0)
+    book.step_done(good, StepResult([sample(good, 2)], [fine]), 3.0)
+    book.end("incomplete")
+    assert sorted(book.folder.samples()["value"]) == [1, 2]  # kept, as long as the step is not taken again
+    again, done = Book.go_on(book.folder.path, EXPERIMENT, CHOICE, FakeClock())
+    assert done == (good.index,)
+    assert again.folder.aside == 1
+    assert list(again.folder.samples()["value"]) == [2]
+    again.step_done(failed, StepResult([sample(failed, 3)], [fine]), 2.5)
+    found = manifest(again)
+    assert [(step["state"], step["problem"]) for step in found["matrix"]] == [("done", None), ("done", None)]
+    assert found["not_measured"] == []
+    assert [check["passed"] for check in found["conformance"]] == [True, True]
+    assert sorted(again.folder.samples()["value"]) == [2, 3]
+    assert again.complete
+
+
+def test_a_step_that_is_to_be_taken_again_is_pending_until_then(tmp_path: Path) -> None:
+    book = begun(tmp_path)
+    book.step_done(STEPS[0], StepResult(problems=["no room"]), 2.0)
+    book.end("incomplete")
+    again, _ = Book.go_on(book.folder.path, EXPERIMENT, CHOICE, FakeClock())
+    again.end("interrupted")
+    assert [step["state"] for step in manifest(again)["matrix"]] == ["pending", "pending"]
+    assert manifest(again)["matrix"][0]["problem"] is None

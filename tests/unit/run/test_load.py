@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxybench.errors import UsageError
+from proxybench.experiment.spec import LoadSpec
+from proxybench.kube.objects import Population
+from proxybench.load.plan import LoadPlan, Target
+from proxybench.load.result import LoadResult
+from proxybench.model import ClockKind
+from proxybench.run.load import plan, record
+from proxybench.scenarios.recorder import Recorder
+from tests.unit.run.world import CELL, PLAN, FakeClock
+
+POPULATION = Population(PLAN, 2)
+BY_VIP = {PLAN.vip(index): index for index in range(10_000)}
+
+
+def indices(load: LoadPlan) -> list[int]:
+    return [BY_VIP[target.address] for target in load.targets]
+
+
+def test_a_plan_spreads_over_the_services_whose_endpoints_are_on_the_measured_node() -> None:
+    load = plan(
+        LoadSpec.model_validate({"rate": 200, "users": 10, "duration": "5s", "services_used": 4}),
+        POPULATION,
+        10,
+        "/out",
+    )
+    assert load == LoadPlan(
+        targets=(
+            Target("10.96.1.0", 80, ("10.244.1.0", "10.244.1.1")),
+            Target("10.96.1.3", 80, ("10.244.1.6", "10.244.1.7")),
+            Target("10.96.1.6", 80, ("10.244.1.12", "10.244.1.13")),
+            Target("10.96.1.9", 80, ("10.244.1.18", "10.244.1.19")),
+        ),
+        rate_per_user=20.0,
+        users=10,
+        duration_s=5.0,
+        timeout_ms=2000,
+        output="/out",
+    )
+
+
+def test_a_cell_smaller_than_the_load_uses_all_it_has() -> None:
+    load = plan(LoadSpec(rate=10, services_used=50), POPULATION, 3, "/out")
+    assert indices(load) == [0, 2]
+
+
+def test_one_service_is_enough() -> None:
+    assert indices(plan(LoadSpec(rate=10, services_used=1), POPULATION, 1000, "/out")) == [0]
+
+
+@given(services=st.integers(1, 10_000), used=st.integers(2, 100))
+def test_first_and_last_are_always_among_them_and_none_twice(services: int, used: int) -> None:
+    chosen = indices(plan(LoadSpec(rate=10, services_used=used), POPULATION, services, "/out"))
+    near = [index for index in range(services) if POPULATION.on_first_node(index)]
+    assert (chosen[0], chosen[-1]) == (near[0], near[-1])
+    assert chosen == sorted(set(chosen))
+    assert set(chosen) <= set(near)
+    assert len(chosen) == min(used, services, len(near))
+
+
+@given(services=st.integers(20, 10_000))
+def test_by_default_one_of_them_is_the_middle_and_as_many_lie_before_it_as_after(services: int) -> None:
+    chosen = indices(plan(LoadSpec(rate=10), POPULATION, services, "/out"))
+    near = [index for index in range(services) if POPULATION.on_first_node(index)]
+    before, after = divmod(len(chosen), 2)
+    assert after == 1
+    assert chosen[before] == near[(len(near) - 1) // 2]
+
+
+def test_a_load_too_short_for_its_users_is_refused() -> None:
+    spec = LoadSpec.model_validate({"rate": 1, "users": 100, "duration": "1s"})
+    with pytest.raises(UsageError) as raised:
+        plan(spec, POPULATION, 10, "/out")
+    assert str(raised.value) == "the load is too short for one connection per user"
+
+
+@pytest.mark.parametrize(
+    ("clock", "metrics"),
+    [
+        (ClockKind.WALL, {"forwarding.load": [30, 40, 5000], "forwarding.load.intended": [35, 47, 5000]}),
+        (ClockKind.INSTRUCTIONS, {"forwarding.load": [30, 40, 5000]}),
+    ],
+)
+def test_waiting_for_the_intended_start_counts_by_the_wall_clock_only(
+    clock: ClockKind, metrics: dict[str, list[int]]
+) -> None:
+    service, intended = np.array([30, 40]), np.array([35, 47])
+    recorder = Recorder("run-1", CELL, 1, "node1", clock, FakeClock())
+    record(recorder, LoadResult(intended, service, service, service, 1, 5000, {"timeout": 1}, 3.0, 2.0))
+    found: dict[str, list[int]] = {}
+    for sample in recorder.samples:
+        found.setdefault(sample.metric, []).append(sample.value)
+    assert found == metrics
+    assert [sample.value for sample in recorder.samples if sample.censored] == [5000] * len(metrics)

@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from proxybench.errors import AgentError, ConnectionLostError, ProxierError
+from proxybench.kube.base import Kind
+from proxybench.kube.objects import NAMESPACE, Population
+from proxybench.model import Position
+from proxybench.nodes.requests import AskLedger, Await, Change, Connect, Established
+from proxybench.run.step import Checked
+from tests.unit.run.world import PLAN, World, changed, connected, ledger, seen
+
+CPU = {"idle": "4s"}
+SYNC = {"scenarios": ["cold-start", "add-one", "change-endpoint", "delete-one", "add-batch"], "batch": 5}
+FORWARDING = {"connections": 20, "established": 3}
+ALL = {"cpu": CPU, "sync": SYNC, "forwarding": FORWARDING}
+LEDGER = {
+    "cpu.control_loop",
+    "cpu.control_loop.user",
+    "cpu.control_loop.system",
+    "cpu.softirq",
+    "cpu.node",
+    "cpu.agent",
+    "cpu.window",
+    "memory.control_loop",
+}
+LOOP = {"sync.control_loop", "sync.build", "sync.tool", "sync.kernel", "sync.wait"}
+
+
+def refusing(*errors: str) -> object:
+    raise AgentError("; ".join(errors))
+
+
+def test_a_good_step_brings_every_metric_of_its_scenarios() -> None:
+    world = World(ALL)
+    result = world.take()
+    assert result.problems == []
+    assert result.checks == [Checked("VIPs answer from the right endpoints", passed=True)]
+    assert result.logs == {"004-iptables-node1.log": "log of node1"}
+    for scenario in ("cold-start", "add-one", "change-endpoint", "delete-one", "add-batch"):
+        assert set(world.metrics(result, scenario)) == {"sync.end_to_end"} | LOOP | LEDGER
+    assert set(world.metrics(result, "idle")) == LEDGER
+    steady = world.metrics(result, "steady")
+    assert {"forwarding.connect", "forwarding.direct", "forwarding.established", "forwarding.first_byte"} <= set(steady)
+    assert {(sample.run, sample.repetition, sample.node) for sample in result.samples} == {("run-1", 2, "node1")}
+
+
+def test_values_are_those_of_the_agents() -> None:
+    world = World(ALL)
+    result = world.take()
+    assert world.metrics(result, "add-one")["sync.end_to_end"] == [2_000_000]
+    assert world.metrics(result, "add-one")["sync.control_loop"] == [500_000_000]
+    idle = world.metrics(result, "idle")
+    assert idle["cpu.window"] == [4_000_000_000]
+    assert idle["cpu.control_loop"] == [40_000_000]
+    assert idle["cpu.agent"] == [3 * 4_000_000]  # of three agents
+    direct = [s for s in result.samples if s.metric == "forwarding.direct"]
+    assert [sample.value for sample in direct] == [100_000] * 20
+    positions = {s.point.position for s in result.samples if s.metric == "forwarding.connect"}
+    assert positions == {Position.FIRST, Position.MIDDLE, Position.LAST}
+
+
+def test_the_probe_runs_before_the_loop_starts_and_it_is_stopped_at_the_end() -> None:
+    world = World({"cpu": CPU})
+    world.take()
+    assert world.log == ["client await", "node1 start", "node1 ready", "client connect", "node1 stop"]
+    assert world.said == ["cold start", "checking that the Services answer", "idle", "stopping"]
+
+
+def test_a_cold_start_that_is_not_asked_for_is_not_recorded() -> None:
+    result = World({"cpu": CPU}).take()
+    assert {str(sample.point.scenario) for sample in result.samples} == {"idle"}
+
+
+def test_a_batch_is_written_without_its_last_service_which_the_agent_writes() -> None:
+    world = World({"sync": {"scenarios": ["add-batch"], "batch": 5}})
+    requests: list[Change] = []
+
+    def note(request: Change) -> object:
+        requests.append(request)
+        return changed(world, request)
+
+    world.answers[Change] = note
+    result = world.take()
+    assert result.problems == []
+    begun, request = requests
+    assert begun.writes[0].body is not None
+    assert begun.writes[0].body["metadata"]["name"] == "svc-00010"
+    assert begun.probes == ()
+    # Number 14 has its endpoints on the measured node; 10 and 13 have not.
+    assert request.writes[0].body is not None
+    assert request.writes[0].body["metadata"]["name"] == "svc-00014"
+    assert request.probes[0].host == "10.96.1.14"
+    names = [service["metadata"]["name"] for service in world.api.list(Kind.SERVICE, NAMESPACE)]
+    assert names == [f"svc-{index:05d}" for index in (*range(10), 11, 12, 13)]  # the agent's are not in this API
+
+
+def test_a_batch_counts_from_its_first_write_and_begins_with_all_turns_to_spare() -> None:
+    world = World({"sync": {"scenarios": ["add-one", "add-batch"], "batch": 5}})
+
+    def slow(request: Change) -> object:
+        result = changed(world, request)
+        world.clock.now += 30_000_000  # passes between this write and the next
+        return result
+
+    world.answers[Change] = slow
+    result = world.take()
+    assert world.metrics(result, "add-one")["sync.end_to_end"] == [2_000_000]
+    assert world.metrics(result, "add-batch")["sync.end_to_end"] == [32_000_000]
+    rests = [seconds for seconds in world.clock.slept if seconds >= 1]
+    assert rests == [1.0, 2.0]
+
+
+def test_a_batch_of_one_is_its_only_write() -> None:
+    world = World({"sync": {"scenarios": ["add-batch"], "batch": 1}})
+    result = world.take()
+    assert world.log.count("client change") == 1
+    assert world.metrics(result, "add-batch")["sync.end_to_end"] == [2_000_000]
+
+
+def test_relaying_is_not_the_control_loops_work() -> None:
+    world = World({"cpu": CPU})
+    world.proxiers[0].relay_cpu = lambda now: now / 1e9 / 200  # half of what the cgroup spends
+    idle = world.metrics(world.take(), "idle")
+    assert idle["cpu.relay"] == [20_000_000]
+    assert idle["cpu.control_loop"] == [20_000_000]
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "missing"),
+    [
+        (Established, "forwarding", "forwarding.established"),
+        (Change, "add-one", "sync.end_to_end"),
+    ],
+)
+def test_a_part_that_fails_is_reported_and_the_others_go_on(kind: type, part: str, missing: str) -> None:
+    world = World({**ALL, "sync": {"scenarios": ["add-one"]}})
+    world.answers[kind] = lambda request: refusing("no", "such thing")
+    result = world.take()
+    assert result.problems == [f"{part}: no; such thing"]
+    assert missing not in {str(sample.metric) for sample in result.samples}
+    assert set(world.metrics(result, "idle")) == LEDGER
+    assert world.log[-1] == "node1 stop"
+
+
+def test_each_change_that_fails_is_reported() -> None:
+    world = World({"sync": {"scenarios": ["add-one", "delete-one"]}})
+    world.answers[Change] = lambda request: refusing("line one\nline two")
+    assert world.take().problems == ["add-one: line one line two", "delete-one: line one line two"]
+
+
+def test_a_change_that_the_api_refuses_is_no_sample() -> None:
+    world = World({"sync": {"scenarios": ["add-one"]}})
+    world.answers[Change] = lambda request: changed(world, request, status=409)
+    result = world.take()
+    assert result.problems == ["add-one: the API refused the change with status 409"]
+    assert result.samples == []
+
+
+def test_a_batch_that_the_api_refuses_is_a_problem() -> None:
+    world = World({"sync": {"scenarios": ["add-batch"], "batch": 3}})
+
+    def take_a_name(request: Await) -> object:
+        world.api.create_many([Population(PLAN, 2).service(11)])
+        return seen(world, request)
+
+    world.answers[Await] = take_a_name
+    path = "/api/v1/namespaces/proxybench/services"
+    assert world.take().problems == [
+        f'add-batch: POST {path}: 409 AlreadyExists: services "svc-00011" already exists',
+    ]
+
+
+def test_a_cold_start_that_nobody_saw_is_censored_and_ends_the_step() -> None:
+    world = World(ALL)
+    world.answers[Await] = lambda request: seen(world, request, censored=True)
+    result = world.take()
+    assert result.problems == ["step: the last Service did not answer within 120 s of the start"]
+    (sample,) = [sample for sample in result.samples if sample.metric == "sync.end_to_end"]
+    assert (sample.censored, sample.value, sample.point.scenario) == (True, 9_000_000, "cold-start")
+    assert result.checks == []
+    assert world.log[-1] == "node1 stop"
+
+
+def test_wrong_answers_stop_the_measuring() -> None:
+    world = World({"cpu": CPU, "sync": SYNC})
+
+    def wrong(request: Connect) -> object:
+        good = connected(world, request)
+        return replace(good, targets={**good.targets, "first": replace(good.targets["first"], wrong=3, timeouts=1)})
+
+    world.answers[Connect] = wrong
+    result = world.take()
+    detail = "first: 1 without an answer, 3 answered by an endpoint of another Service"
+    assert result.checks == [Checked("VIPs answer from the right endpoints", passed=False, detail=detail)]
+    assert result.problems == [f"conformance: {detail}"]
+    assert not result.lost
+    assert {str(sample.point.scenario) for sample in result.samples} == {"cold-start"}
+    assert world.log[-1] == "node1 stop"
+
+
+def test_a_loop_that_does_not_start_leaves_no_probe_behind() -> None:
+    world = World(ALL)
+    world.proxiers[0].fails["start"] = ProxierError("node1: it ended at once")
+    result = world.take()
+    assert result.problems == ["step: node1: it ended at once"]
+    assert not any(agent.open for agent in world.bench.agents.values())  # type: ignore[attr-defined] # they are FakeNodes
+    assert world.log[-2:] == ["node1 start", "node1 stop"]
+
+
+def test_a_loop_that_never_gets_ready_is_reported_with_its_log() -> None:
+    world = World({"cpu": CPU})
+    world.proxiers[0].fails["ready"] = ProxierError("node1: not ready in 300 s")
+    result = world.take()
+    assert result.problems == ["step: node1: not ready in 300 s"]
+    assert result.logs == {"004-iptables-node1.log": "log of node1"}
+    assert result.samples == []
+
+
+def test_what_is_left_behind_is_reported_but_not_all_of_it() -> None:
+    world = World({"cpu": CPU})
+    world.proxiers[0].left = tuple(f"rule {number}" for number in range(7))
+    assert world.take().problems == [
+        "stopping on node1: left behind: rule 0; rule 1; rule 2; rule 3; rule 4",
+    ]
+
+
+def test_a_stop_that_fails_on_one_node_does_not_keep_the_other_from_being_stopped() -> None:
+    world = World({"cpu": CPU}, nodes="all")
+    world.proxiers[0].fails["stop"] = ProxierError("it had to be killed")
+    result = world.take()
+    assert result.problems == ["stopping on node1: it had to be killed"]
+    assert world.log == [
+        "node2 start",
+        "client await",
+        "node1 start",
+        "node1 ready",
+        "client connect",
+        "node1 stop",
+        "node2 stop",
+    ]
+    assert result.logs == {f"004-iptables-{node}.log": f"log of {node}" for node in ("node1", "node2")}
+
+
+def test_a_lost_connection_ends_the_step() -> None:
+    world = World({"cpu": CPU, "forwarding": {"connections": 20, "established": 3}})
+
+    def lose(request: Established) -> object:
+        raise ConnectionLostError("client: the connection broke")
+
+    world.answers[Established] = lose
+    result = world.take()
+    assert result.problems == ["step: client: the connection broke"]
+    assert result.lost
+    assert "idle" not in world.said
+    assert world.log[-1] == "node1 stop"
+
+
+def test_an_interrupt_goes_through_after_the_loop_is_stopped() -> None:
+    world = World({"cpu": CPU})
+
+    def interrupt(request: Connect) -> object:
+        raise KeyboardInterrupt
+
+    world.answers[Connect] = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        world.take()
+    assert world.log[-1] == "node1 stop"
+
+
+def test_nothing_is_waited_for_beyond_the_limit_of_the_step() -> None:
+    world = World({"cpu": {"idle": "60s"}})
+    result = world.take(limit=10)
+    assert sum(world.clock.slept) == pytest.approx(10)
+    assert set(world.metrics(result, "idle")) == LEDGER  # what could be watched of it
+    assert result.problems == []
+
+
+def test_a_loop_that_never_rests_ends_the_step_at_its_limit() -> None:
+    world = World({"cpu": CPU})
+
+    def busy(request: AskLedger) -> object:
+        calm = ledger(world, request)
+        groups = {name: replace(group, usage_ns=world.clock.now) for name, group in calm.groups.items()}
+        return replace(calm, groups=groups)
+
+    world.answers[AskLedger] = busy
+    result = world.take(limit=5)
+    assert result.problems == ["step: the step took longer than its limit of 5 s"]
+    assert world.log[-1] == "node1 stop"
+
+
+def test_nodes_with_clocks_of_their_own_have_no_cold_start() -> None:
+    world = World(ALL)
+    apart = replace(world.bench, inventory=replace(world.bench.inventory, one_kernel=False))
+    result = world.take(bench=apart)
+    assert result.problems == ["step: the nodes have clocks of their own, which a cold start cannot span yet"]
+
+
+def test_a_load_without_locust_is_a_problem_of_the_load_alone() -> None:
+    world = World({"cpu": CPU}, load={"rate": 10})
+    result = world.take()
+    assert len(result.problems) == 1
+    assert result.problems[0].startswith("load: ")
+    assert set(world.metrics(result, "idle")) == LEDGER
+
+
+def test_a_load_at_other_sizes_is_not_run() -> None:
+    world = World({"cpu": CPU}, load={"rate": 10, "at": [1000]})
+    assert world.take().problems == []
+    assert "load" not in world.said
+
+
+def test_an_error_of_ours_is_no_problem_of_the_step() -> None:
+    world = World({"cpu": CPU})
+
+    def mistake(request: Connect) -> object:
+        raise ZeroDivisionError
+
+    world.answers[Connect] = mistake
+    with pytest.raises(ZeroDivisionError):
+        world.take()
+    assert world.log[-1] == "node1 stop"

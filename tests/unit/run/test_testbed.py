@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from proxybench.errors import RunError
+from proxybench.nodes import machine as fingerprint
+from proxybench.nodes.answers import Hello
+from proxybench.nodes.requests import AskHello, AskLedger, ReadFiles
+from proxybench.run.testbed import address_plan, read_machines
+from proxybench.testing.agent import FakeAgent
+from proxybench.testing.hosts import FakeExecutor, Run, done
+from tests.unit.run.world import INVENTORY, World, ledger
+
+HELLO = Hello("proxybench-agent 1", "3.11.2", "6.1.0", "lab", 7, 1, "cpu", 2, 100)
+
+
+def test_who_is_who() -> None:
+    bench = World({"cpu": True}).bench
+    assert (bench.client.name, bench.measured.name) == ("client", "node1")
+    assert [node.name for node in bench.proxy_nodes] == ["node1"]
+    everywhere = World({"cpu": True}, nodes="all").bench
+    assert [node.name for node in everywhere.proxy_nodes] == ["node1", "node2"]
+
+
+def test_addresses_come_from_the_nodes_with_pods_the_measured_one_first() -> None:
+    plan = address_plan(INVENTORY)
+    assert plan.pod_ranges == (("node1", "10.244.0.0/17"), ("node2", "10.244.128.0/17"))
+    assert (plan.service_cidr, plan.backend_port) == ("10.96.0.0/12", 8080)
+
+
+def test_a_cluster_without_pods_cannot_be_measured() -> None:
+    with pytest.raises(RunError) as raised:
+        address_plan(replace(INVENTORY, nodes=INVENTORY.nodes[:1]))
+    assert str(raised.value) == "no node of the inventory has a range of pods"
+
+
+@pytest.mark.parametrize(("cgroup", "asked"), [("/g", ("/g",)), (None, ())])
+def test_a_reading_is_the_measured_nodes_and_all_agents_own_cost(cgroup: str | None, asked: tuple[str, ...]) -> None:
+    world = World({"cpu": True})
+    answers = {
+        name: replace(ledger(world, AskLedger(asked if name == "node1" else ())), self_ns=cost)
+        for name, cost in (("client", 5), ("node1", 70), ("node2", 900))
+    }
+    agents = {
+        name: FakeAgent([(AskLedger(asked if name == "node1" else ()), answer)]) for name, answer in answers.items()
+    }
+    reading = replace(world.bench, agents=agents).read_ledger(cgroup)
+    assert (reading.ledger, reading.agents_ns) == (answers["node1"], 975)
+    for agent in agents.values():
+        agent.verify()
+
+
+def test_every_node_is_described() -> None:
+    world = World({"cpu": True})
+    texts = dict.fromkeys(fingerprint.files())
+    names = [node.name for node in INVENTORY.nodes]
+    agents = {name: FakeAgent([(AskHello(), HELLO), (ReadFiles(fingerprint.files()), texts)]) for name in names}
+    version = Run(["/xtables", "iptables", "--version"], done("iptables v1.8.9 (legacy)\n"))
+    executors = {name: FakeExecutor(name, [version]) for name in names}
+    found = read_machines(replace(world.bench, agents=agents, executors=executors))
+    assert list(found) == names
+    assert {(machine.kernel, machine.iptables_backend) for machine in found.values()} == {("6.1.0", "legacy")}
+    for agent in agents.values():
+        agent.verify()

@@ -1,0 +1,252 @@
+"""A cluster in memory in which one step can be taken: nothing waits, and every answer is known beforehand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from proxybench.deadline import Deadline
+from proxybench.experiment.matrix import Step
+from proxybench.experiment.spec import Experiment
+from proxybench.hosts.inventory import ApiAccess, Inventory, Node, SshTarget
+from proxybench.model import Cell, ClockKind, LabKind, Mode
+from proxybench.nodes.answers import (
+    AwaitResult,
+    ChangeResult,
+    ConnectFigures,
+    ConnectResult,
+    EstablishedFigures,
+    EstablishedResult,
+    GroupFigures,
+    Ledger,
+    NodeFigures,
+)
+from proxybench.nodes.client import Agent, Pending
+from proxybench.nodes.requests import AskLedger, Await, Change, Connect, Established, ReadFiles
+from proxybench.run.population import Populator
+from proxybench.run.step import StepResult, StepRunner
+from proxybench.run.testbed import Bench, address_plan
+from proxybench.subjects.base import LoopFigures, ProxierConfig
+from proxybench.testing.kube import FakeServiceApi
+from proxybench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from proxybench.nodes.requests import Request
+
+T = TypeVar("T")
+TARGET = SshTarget("127.0.0.1", 22, "root", Path("/key"), "ssh-ed25519 A")
+INVENTORY = Inventory(
+    nodes=(
+        Node("client", frozenset({"client"}), TARGET, "198.18.1.10", None),
+        Node("node1", frozenset({"proxy"}), TARGET, "198.18.1.11", "10.244.0.0/17"),
+        Node("node2", frozenset({"proxy"}), TARGET, "198.18.1.12", "10.244.128.0/17"),
+    ),
+    api=ApiAccess("http://127.0.0.1:1", "http://10.0.2.2:1", "secret"),
+    lab=LabKind.NETNS,
+    clock=ClockKind.WALL,
+    accelerator="none",
+    cluster_cidr="10.244.0.0/16",
+    service_cidr="10.96.0.0/12",
+    python="/python",
+    workdir="/run/pb",
+    iptables="/xtables",
+    iptables_backend="legacy",
+    backend_port=8080,
+    one_kernel=True,
+)
+PLAN = address_plan(INVENTORY)
+CELL = Cell(Mode.IPTABLES, "reference", 10, 2)
+
+
+class FakeClock:
+    """Time passes by sleeping only; ``slept`` holds each wait in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 1000 * NS_PER_S
+        self.slept: list[float] = []
+
+    def monotonic_ns(self) -> int:
+        return self.now
+
+    def utc_ns(self) -> int:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += round(seconds * NS_PER_S)
+
+
+class FakeProxier:
+    """A control loop that tells what was asked of it, in order, to the world's log."""
+
+    def __init__(self, world: World, node: str) -> None:
+        self.world = world
+        self.node = node
+        self.fails: dict[str, Exception] = {}
+        self.left: tuple[str, ...] = ()
+        self.relay_cpu: Callable[[int], float | None] = lambda _: None  # of the clock's time
+
+    @property
+    def cgroup(self) -> str:
+        return f"/cgroup/{self.node}"
+
+    def _asked(self, what: str) -> None:
+        self.world.log.append(f"{self.node} {what}")
+        if what in self.fails:
+            raise self.fails[what]
+
+    def start(self, config: ProxierConfig) -> int:
+        self._asked("start")
+        assert config == ProxierConfig(Mode.IPTABLES, 1.0, 30.0)
+        return self.world.clock.now
+
+    def ready(self, timeout: float) -> None:
+        self._asked("ready")
+        assert timeout > 0
+
+    def figures(self) -> LoopFigures:
+        syncs = self.world.syncs
+        parts = (0.1 * syncs, 0.2 * syncs, 0.1 * syncs, 0.0)  # build, tool, kernel, wait
+        return LoopFigures(0.5 * syncs, syncs, 0.0, 0, *parts, self.relay_cpu(self.world.clock.now))
+
+    def stop(self, timeout: float) -> None:
+        self._asked("stop")
+
+    def leftovers(self) -> tuple[str, ...]:
+        return self.left
+
+    def log(self) -> str:
+        return f"log of {self.node}"
+
+
+class World:
+    """The nodes; ``answers`` replaces what a kind of request is answered (a value, or an exception to raise)."""
+
+    def __init__(self, measure: Mapping[str, Any], *, nodes: str = "measured", load: Any = None) -> None:
+        self.clock = FakeClock()
+        self.log: list[str] = []
+        self.syncs = 1
+        self.answers: dict[type, Callable[[Any], Any]] = {}
+        self.api = FakeServiceApi()
+        self.experiment = Experiment.model_validate(
+            {
+                "version": 1,
+                "name": "t",
+                "modes": ["iptables"],
+                "scale": {"services": [10]},
+                "measure": measure,
+                "proxier": {"nodes": nodes},
+                "load": load,
+            }
+        )
+        self.bench = Bench(
+            run="run-1",
+            experiment=self.experiment,
+            inventory=INVENTORY,
+            executors={},
+            agents={node.name: FakeNode(self, node.name) for node in INVENTORY.nodes},
+            api=self.api,
+            plan=PLAN,
+            clock=self.clock,
+        )
+        self.proxiers = tuple(FakeProxier(self, node.name) for node in self.bench.proxy_nodes)
+        self.said: list[str] = []
+
+    def take(self, *, limit: float = 300.0, bench: Bench | None = None) -> StepResult:
+        """Take a step, at a population that was written before."""
+        population = Populator(self.api, PLAN).reach(10, 2, 1, lambda _: None)
+        deadline = Deadline(self.clock, limit, "the step")
+        step = Step(4, 2, CELL)
+        return StepRunner(bench or self.bench, step, population, self.proxiers, deadline, self.said.append).take()
+
+    def metrics(self, result: StepResult, scenario: str) -> dict[str, list[int]]:
+        """Return the values of a scenario by metric."""
+        found: dict[str, list[int]] = {}
+        for sample in result.samples:
+            if sample.point.scenario == scenario:
+                found.setdefault(str(sample.metric), []).append(sample.value)
+        return found
+
+
+class FakeNode(Agent):
+    """An agent that answers by the kind of request; one request at a time."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.open = False
+
+    def begin(self, request: Request[T]) -> Pending[T]:
+        assert not self.open, f"{request} was begun before another was finished"
+        self.open = True
+        if not isinstance(request, AskLedger):
+            self.world.log.append(f"{self.name} {request.op}")
+        return _Answer(self, request)
+
+    def close(self) -> None:
+        raise AssertionError("a step closes no agent")
+
+    def answer(self, request: Request[Any]) -> object:
+        chosen = self.world.answers.get(type(request))
+        return chosen(request) if chosen else ANSWERS[type(request)](self.world, request)
+
+
+class _Answer(Pending[T]):
+    def __init__(self, node: FakeNode, request: Request[T]) -> None:
+        self.node = node
+        self.request = request
+
+    def finish(self) -> T:
+        self.node.open = False
+        return self.node.answer(self.request)  # type: ignore[return-value] # ANSWERS pairs requests with their answers
+
+
+def ledger(world: World, request: AskLedger) -> Ledger:
+    """Everything spends 1 % of the time, which is as good as nothing."""
+    now = world.clock.now
+    groups = {group: GroupFigures(now // 100, now // 200, now // 200, 4096, 4096) for group in request.cgroups}
+    return Ledger(now, groups, NodeFigures(now // 50, 0, 0, 0, 0, 0, now // 1000, 0), {}, now // 1000, 0)
+
+
+def seen(world: World, request: Await, *, censored: bool = False) -> AwaitResult:
+    """It answers 2 ms after now, or never."""
+    first = None if censored else world.clock.now + 2_000_000
+    end = world.clock.now + 9_000_000
+    return AwaitResult(world.clock.now, first, first, None, None, None, 3, 1, {}, end, censored)
+
+
+def changed(world: World, request: Change, status: int = 201) -> ChangeResult:
+    """The write is acknowledged at once, and taken up by one sync."""
+    world.syncs += 1
+    probes = tuple(seen(world, probe) for probe in request.probes)
+    return ChangeResult(world.clock.now, world.clock.now, (world.clock.now,), (status,), probes)
+
+
+def connected(world: World, request: Connect) -> ConnectResult:
+    """Each connection takes 100 µs."""
+    count = request.rounds * request.block
+    figures = ConnectFigures((100_000,) * count, (150_000,) * count, (90,) * count, {}, 0, {}, 0, (), ())
+    return ConnectResult({target.label: figures for target in request.targets}, complete=True)
+
+
+def established(world: World, request: Established) -> EstablishedResult:
+    """Each round trip takes 40 µs."""
+    figures = EstablishedFigures((40_000,) * request.count, {}, 0, ())
+    return EstablishedResult({target.label: figures for target in request.targets}, complete=True)
+
+
+def files(_: World, request: ReadFiles) -> dict[str, str | None]:
+    """Every file holds a line with the number 1."""
+    return dict.fromkeys(request.paths, "1\n")
+
+
+ANSWERS: dict[type, Callable[[World, Any], object]] = {
+    AskLedger: ledger,
+    Await: seen,
+    Change: changed,
+    Connect: connected,
+    Established: established,
+    ReadFiles: files,
+}

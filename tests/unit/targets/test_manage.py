@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxybench.errors import LabError
+from proxybench.targets.lab import keeper, manage
+from proxybench.targets.lab.inventory_file import to_json
+from tests.lab.labs import processes_naming
+from tests.unit.targets.test_inventory_file import EXAMPLE
+
+# `up` leaves its keeper running and forgets it, which is its purpose; Python warns of that at the next collection.
+pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+
+# Stands for proxybench.targets.lab.keeper, and is called the same: `-m` finds this package first.
+KEEPER = """
+import json, os, signal, sys, time
+from pathlib import Path
+kind, clock, state = sys.argv[1:]
+print(f"asked for {kind} {clock}", flush=True)
+if kind == "netns":
+    sys.exit("error: no such lab here")
+if kind == "vm":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signals = {signal.SIGTERM}
+signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+Path(state + ".part").write_text(json.dumps({"keeper": os.getpid(), "inventory": json.loads(os.environ["INVENTORY"])}))
+Path(state + ".part").rename(state)
+if kind == "vm":
+    time.sleep(600)
+signal.sigwait(signals)
+Path(state).unlink()
+"""
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    package = tmp_path / "fakes/proxybench/lab"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package.parent / "__init__.py").touch()
+    (package / "keeper.py").write_text(KEEPER)
+    monkeypatch.chdir(tmp_path / "fakes")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fakes"))
+    monkeypatch.setenv("PROXYBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("INVENTORY", json.dumps(to_json(EXAMPLE)))
+    return tmp_path / "cache"
+
+
+def test_a_lab_stays_up_until_it_is_removed(cache: Path) -> None:
+    assert manage.status() is None
+    assert manage.up("auto", "wall") == EXAMPLE
+    try:
+        assert manage.status() == EXAMPLE
+        assert (cache / "lab.log").read_text() == "asked for auto wall\n"
+        with pytest.raises(LabError) as raised:
+            manage.up("auto", "wall")
+        assert str(raised.value) == "a lab is up already; `proxybench lab down` removes it"
+    finally:
+        assert manage.down()
+    assert manage.status() is None
+    assert not manage.down()
+    assert not (cache / "lab.json").exists()
+
+
+def test_a_keeper_that_fails_says_why(cache: Path) -> None:
+    with pytest.raises(LabError) as raised:
+        manage.up("netns", "auto")
+    assert str(raised.value) == "no such lab here"
+    assert manage.status() is None
+
+
+def test_a_keeper_that_does_not_listen_is_killed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manage, "_DOWN_LIMIT", 0.3)
+    manage.up("vm", "auto")
+    pid = json.loads((cache / "lab.json").read_text())["keeper"]
+    assert manage.down()
+    assert not manage._is_keeper(pid)
+    assert not (cache / "lab.json").exists()
+
+
+def test_a_keeper_that_is_not_up_in_time_is_ended(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manage, "_UP_LIMIT", 0.0)
+    # A program that has just begun has no command line yet.
+    monkeypatch.setattr(manage, "_is_keeper", lambda pid: False)
+    with pytest.raises(LabError, match=r"^the lab was not up within 0 s: "):
+        manage.up("auto", "auto")
+    assert manage.status() is None
+    assert processes_naming(str(cache)) == {}
+
+
+def test_a_file_of_a_keeper_that_is_gone_is_removed(cache: Path) -> None:
+    cache.mkdir()
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    for pid in (gone.pid, os.getpid()):  # the second is alive, but no keeper
+        (cache / "lab.json").write_text(json.dumps({"keeper": pid, "inventory": to_json(EXAMPLE)}))
+        assert manage.status() is None
+        assert not (cache / "lab.json").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"keeper": "x", "inventory": {}}', '{"keeper": 1, "inventory": {}}'])
+def test_a_damaged_file_is_named_and_kept(cache: Path, text: str) -> None:
+    cache.mkdir()
+    (cache / "lab.json").write_text(text)
+    with pytest.raises(LabError) as raised:
+        manage.status()
+    assert str(raised.value) == (
+        f"{cache}/lab.json: damaged; remove it, and any process that `pgrep -f lab.keeper` shows"
+    )
+    assert (cache / "lab.json").exists()
+
+
+def test_two_commands_at_once_are_refused(cache: Path) -> None:
+    cache.mkdir()
+    with (cache / "lab.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for call in (lambda: manage.up("auto", "auto"), manage.down):
+            with pytest.raises(LabError) as raised:
+                call()
+            assert str(raised.value) == ("another command is building or removing the lab; try again when it is done")
+
+
+def test_a_shell_needs_a_lab_a_node_and_ssh(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LabError) as raised:
+        manage.shell("a")
+    assert str(raised.value) == "no lab is up; `proxybench lab up` builds one"
+    monkeypatch.setattr(manage, "status", lambda: EXAMPLE)
+    with pytest.raises(LabError) as raised:
+        manage.shell("c")
+    assert str(raised.value) == "no node is called c; there are a, b"
+    monkeypatch.setenv("PATH", str(cache))
+    with pytest.raises(LabError) as raised:
+        manage.shell("a")
+    assert str(raised.value) == "ssh is not installed; `apt-get install openssh-client` brings it"
+
+
+def test_a_shell_is_ssh_with_our_configuration_and_its_exit_code(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "ssh").write_text(f'#!/bin/sh\ncp "$2" {tmp_path}/config\necho "$1 $3" > {tmp_path}/asked\nexit 7\n')
+    (programs / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setattr(manage, "status", lambda: EXAMPLE)
+    assert manage.shell("b") == 7
+    assert (tmp_path / "asked").read_text() == "-F b\n"
+    assert "Host b-jump\n" in (tmp_path / "config").read_text()
+
+
+def test_the_keeper_itself_says_an_error_of_ours_in_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "proxybench.targets.lab.keeper", "netns", "instructions", str(tmp_path / "lab.json")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(keeper.__file__).parents[2],
+    )
+    message = "error: clock: instructions needs target.lab.kind: vm (this kernel counts real time)\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
+
+
+def test_down_removes_what_killed_owners_left(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    kept = tmp_path / "scratch/another-prefix.x"
+    for name in ("proxybench-lab.x", "proxybench-api-x", "proxybench-ssh.x", "proxybench-kvm.x", kept.name):
+        (tmp_path / "scratch" / name).mkdir(parents=True)
+        (tmp_path / "scratch" / name / "owner").touch()
+    assert not manage.down()
+    assert list((tmp_path / "scratch").iterdir()) == [kept]

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxybench.clocks import Offset, Ping, echo_argv, estimate, ping, spanning
+from proxybench.errors import MeasurementError
+from proxybench.testing.hosts import FakeSession, Line, Sent
+
+NS = st.integers(min_value=0, max_value=10**18)
+DELAY = st.integers(min_value=0, max_value=10**10)
+TRUE = st.integers(min_value=-(10**18), max_value=10**18)
+WAYS = st.lists(st.tuples(NS, DELAY, DELAY), min_size=1, max_size=20)
+
+
+def pings(true: int, ways: list[tuple[int, int, int]]) -> list[Ping]:
+    return [Ping(sent, sent + out + true, sent + out + back) for sent, out, back in ways]
+
+
+@given(TRUE, WAYS)
+def test_the_truth_lies_within_the_bound(true: int, ways: list[tuple[int, int, int]]) -> None:
+    offset = estimate(pings(true, ways))
+    assert abs(offset.value - true) <= offset.bound
+
+
+@given(TRUE, WAYS)
+def test_the_bound_is_half_the_shortest_round_trip(true: int, ways: list[tuple[int, int, int]]) -> None:
+    shortest = min(out + back for _, out, back in ways)
+    assert estimate(pings(true, ways)).bound == (shortest + 1) // 2
+
+
+@given(TRUE, NS, DELAY)
+def test_equal_ways_give_the_exact_offset(true: int, sent: int, way: int) -> None:
+    assert estimate(pings(true, [(sent, way, way)])) == Offset(true, way)
+
+
+@given(TRUE, TRUE, DELAY, DELAY, st.floats(min_value=0, max_value=1))
+def test_a_span_holds_for_every_moment_between(
+    first: int, last: int, first_bound: int, last_bound: int, share: float
+) -> None:
+    span = spanning(Offset(first, first_bound), Offset(last, last_bound))
+    between = first + round(share * (last - first))
+    low, high = min(first, last), max(first, last)
+    assert abs(span.value - min(max(between, low), high)) <= span.bound
+
+
+def test_no_ping_is_no_estimate() -> None:
+    with pytest.raises(MeasurementError, match=r"^no clock reading came back from the node$"):
+        estimate([])
+
+
+def test_a_local_clock_that_went_back_is_not_used() -> None:
+    assert estimate([Ping(10, 0, 5), Ping(10, 1015, 20)]) == Offset(1000, 5)
+
+
+def test_times_are_translated_and_judged() -> None:
+    offset = Offset(1000, 50)
+    assert offset.to_local(1500) == 500
+    assert not offset.spoils(1000)
+    assert offset.spoils(999)
+    assert offset.spoils(0)
+    assert not offset.spoils(500, share=0.1)
+
+
+class Ticks:
+    def __init__(self) -> None:
+        self.now = 0
+
+    def monotonic_ns(self) -> int:
+        self.now += 10
+        return self.now
+
+    def utc_ns(self) -> int:
+        raise AssertionError
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError
+
+
+def test_pings_are_taken_one_by_one() -> None:
+    session = FakeSession([Sent(""), Line("500"), Sent(""), Line("520")])
+    assert ping(session, Ticks(), count=2, timeout=1) == (Ping(10, 500, 20), Ping(30, 520, 40))
+
+
+def test_an_answer_that_is_no_time() -> None:
+    session = FakeSession([Sent(""), Line("Traceback")])
+    with pytest.raises(MeasurementError, match=r"^the node answered 'Traceback' when asked for its clock$"):
+        ping(session, Ticks())
+
+
+def test_the_echo_is_one_short_program() -> None:
+    argv = echo_argv("/opt/py")
+    assert argv[:2] == ["/opt/py", "-c"]
+    assert "CLOCK_MONOTONIC" in argv[2]
