@@ -1,4 +1,7 @@
-"""How far a node's monotonic clock is from the orchestrator's, and how sure that is.
+"""Whose time a moment was read by, and how far one clock is from another.
+
+A moment (``Instant``) belongs to a clock domain: two nodes of one kernel share one, two machines do not. Moments are
+not subtracted; ``Clocks.between`` is asked, which knows the offsets and says how sure the answer is (``Span``).
 
 Definition (Cristian 1989): a remote reading taken between sending and receiving belongs to some local moment in that
 interval; the middle of the interval is off by at most half the round trip, whatever the two ways' delays are.
@@ -7,18 +10,38 @@ interval; the middle of the interval is off by at most half the round trip, what
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NewType
 
 from proxybench.errors import MeasurementError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from proxybench.hosts.base import Session
     from proxybench.units import Clock
 
 # Answers each line with the node's CLOCK_MONOTONIC in nanoseconds; runs on any Python 3.
 _ECHO: Final = "import sys,time\nfor _ in sys.stdin:\n print(time.clock_gettime_ns(time.CLOCK_MONOTONIC),flush=True)"
+
+
+ClockDomain = NewType("ClockDomain", str)
+"""Names a monotonic clock; times of one domain may be compared as they are."""
+
+
+@dataclass(frozen=True)
+class Instant:
+    """A moment: nanoseconds of the domain's monotonic clock."""
+
+    ns: int
+    domain: ClockDomain
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of time in ns; the true one lies within ``± uncertainty_ns``."""
+
+    ns: int
+    uncertainty_ns: int
 
 
 @dataclass(frozen=True)
@@ -89,3 +112,25 @@ def _ask(session: Session, clock: Clock, timeout: float) -> Ping:
 def _between(low: int, high: int) -> Offset:
     value = (low + high) // 2
     return Offset(value, high - value)  # high - value is the larger half when the sum is odd
+
+
+class Clocks:
+    """What is known of the clocks of a run: each domain's offset from the orchestrator's clock, where there is one."""
+
+    def __init__(self, offsets: Mapping[ClockDomain, Offset] | None = None) -> None:
+        self._offsets = dict(offsets or {})
+
+    def between(self, start: Instant, end: Instant) -> Span:
+        """Return the time from ``start`` to ``end``: exact within one domain, else within both offsets' bounds.
+
+        Raises MeasurementError where the two moments are of different clocks and no offset between them is known.
+        """
+        if start.domain == end.domain:
+            return Span(end.ns - start.ns, 0)
+        try:
+            first, second = self._offsets[start.domain], self._offsets[end.domain]
+        except KeyError as error:
+            raise MeasurementError(
+                f"a time from {start.domain} to {end.domain} cannot be told: the offset of {error.args[0]} is not known"
+            ) from None
+        return Span(second.to_local(end.ns) - first.to_local(start.ns), first.bound + second.bound)

@@ -95,6 +95,28 @@ RESOLUTIONS: Mapping[str, float] = {Metric.FORWARDING_RTT: 1000.0}
 
 
 @dataclass(frozen=True, order=True)
+class Subject:
+    """What is under test; part of every number's key.
+
+    ``kind`` is a key of the registry of drivers ("kube-proxy", "reference", …). ``version`` is told by the driver,
+    never by us ("v1.37.2"; "" where a kind has none). ``settings`` are the settings that set it apart from another of the same
+    version and mode, sorted by name: (("iptables", "nft"),).
+    """
+
+    kind: str
+    version: str
+    mode: Mode
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What tables and figures call it: "kube-proxy v1.37.2 iptables (iptables=nft)"."""
+        words = " ".join(filter(None, (self.kind, self.version, str(self.mode))))
+        told = ", ".join(f"{name}={value}" for name, value in self.settings)
+        return f"{words} ({told})" if told else words
+
+
+@dataclass(frozen=True, order=True)
 class Cell:
     """One state of the cluster in which measurements are taken."""
 

@@ -15,8 +15,7 @@ from proxybench.nodes.client import AgentClient, connect_agent, install
 from proxybench.nodes.requests import AskAlive, Await, Change, Connect, SetApi, Sleep, Target, Write
 from proxybench.nodes.zipapp import build_zipapp, zipapp_name
 from proxybench.testing.agent import FakeAgent
-
-from .conftest import PipeSession
+from tests.unit.agent.conftest import PipeSession
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

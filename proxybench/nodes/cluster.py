@@ -1,0 +1,68 @@
+"""A cluster as data: its nodes, its API, its address ranges, and what it lends to whoever measures it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxybench.model import ClockKind
+    from proxybench.nodes.node import Node
+
+
+@dataclass(frozen=True)
+class ApiAccess:
+    """The Kubernetes API: as the orchestrator reaches it, and as the nodes do; https, always.
+
+    ``ca_pem`` is the certificate authority that signed the server's certificate. The token is a secret.
+    """
+
+    url: str
+    node_url: str
+    ca_pem: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a cluster lends: whether nobody else uses it, whether the prober may have real-time priority there.
+
+    ``owns_nodes``: the target registered the Node objects itself. ``control_plane_outside``: the API server's work does
+    not land on the measured node.
+    """
+
+    exclusive: bool
+    may_use_realtime: bool
+    owns_nodes: bool
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that is there to be measured.
+
+    ``measured`` runs the Service proxy that is measured and passes the client's traffic on; ``client`` sends it;
+    ``others`` are further nodes with pods. Every pod address answers on ``backend_port``, TCP and UDP. ``clock`` is the
+    kind of clock that the nodes' times come from. ``kind`` and ``accelerator`` are for the manifest.
+    """
+
+    client: Node
+    measured: Node
+    others: tuple[Node, ...]
+    api: ApiAccess
+    clock: ClockKind
+    kind: str
+    accelerator: str
+    cluster_cidr: str
+    service_cidr: str
+    backend_port: int
+    traits: Traits
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes: the client, the measured one, the others."""
+        return (self.client, self.measured, *self.others)
+
+    @property
+    def proxy_nodes(self) -> tuple[Node, ...]:
+        """The nodes that may run a Service proxy, the measured one first."""
+        return (self.measured, *self.others)

@@ -1,0 +1,50 @@
+"""One node of a cluster: what is known of it before it is reached, and a live handle to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxybench.clocks import ClockDomain
+    from proxybench.hosts.base import Executor
+    from proxybench.hosts.inventory import SshTarget
+    from proxybench.nodes.client import Agent
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine of the cluster.
+
+    ``address`` is its InternalIP (IPv4), ``pod_cidr`` the range of its pods. ``cgroup_root`` is a cgroup v2 folder
+    below which groups may be made, ``python`` an interpreter (one that has proxybench installed, in a lab), ``workdir`` a
+    folder that may be written. ``iptables`` holds the full path of the multi-call program (``xtables-…-multi``) of each
+    backend that the node has: "legacy", "nft". ``clock`` names the clock that its monotonic times are read from: two
+    nodes of one kernel share a domain.
+    """
+
+    name: str
+    ssh: SshTarget
+    address: str
+    pod_cidr: str | None
+    clock: ClockDomain
+    cgroup_root: str = "/sys/fs/cgroup/proxybench"
+    python: str = "python3"
+    workdir: str = "/run/proxybench"
+    iptables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NodeHandle:
+    """A node that is connected: its executor runs programs, its agent measures."""
+
+    node: Node
+    executor: Executor
+    agent: Agent
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.node.name

@@ -1,0 +1,151 @@
+"""The seam to what is under test: one driver per kind of Service proxy.
+
+A driver knows one kind (kube-proxy, the reference proxier, any command) and acts on one node, through its handle. The
+kernel's state is the harness's business (``nodes.kernel_state``): it is captured before a start, compared after a stop
+and put back, whatever the proxy leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxybench.clocks import Instant
+    from proxybench.deadline import Deadline
+    from proxybench.model import Subject
+    from proxybench.nodes.cluster import Cluster
+    from proxybench.nodes.node import NodeHandle
+
+
+@dataclass(frozen=True)
+class Capability:
+    """Whether a subject can run on a node; if not, why, and the command or setting that would fix it."""
+
+    supported: bool
+    reason: str = ""
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class ProxyMetrics:
+    """A proxy's own metrics, totals since its start, summed over labels such as ``ip_family``; times in seconds.
+
+    ``sync_*`` are sum and count of ``kubeproxy_sync_proxy_rules_duration_seconds``, ``full_sync_*`` and
+    ``partial_sync_*`` of the histograms that tell full syncs from partial ones (kube-proxy 1.28 and later),
+    ``programming_*`` of ``kubeproxy_network_programming_duration_seconds``. ``build``, ``tool``, ``kernel`` and
+    ``wait`` split the reference proxier's syncs; ``relay_cpu`` is the CPU time of relaying connections. None: the proxy
+    does not say. ``pending`` is the number of changes that were seen and not yet taken up by a sync.
+    """
+
+    sync_sum: float
+    sync_count: int
+    programming_sum: float = 0.0
+    programming_count: int = 0
+    full_sync_sum: float | None = None
+    full_sync_count: int | None = None
+    partial_sync_sum: float | None = None
+    partial_sync_count: int | None = None
+    build: float | None = None
+    tool: float | None = None
+    kernel: float | None = None
+    wait: float | None = None
+    relay_cpu: float | None = None
+    pending: int = 0
+
+
+@dataclass(frozen=True)
+class SyncRecord:
+    """One sync as the proxy's log tells it. ``ended_utc_ns`` is the log line's time by the node's UTC clock.
+
+    ``full``: whether everything was written anew; None where the release does not say. ``services`` and ``endpoints``
+    are the numbers that it worked on.
+    """
+
+    ended_utc_ns: int
+    elapsed_ns: int
+    full: bool | None
+    family: str
+    services: int | None
+    endpoints: int | None
+
+
+class RunningProxy(Protocol):
+    """A Service proxy that was started on one node."""
+
+    @property
+    def handle(self) -> NodeHandle:
+        """The node."""
+        ...
+
+    @property
+    def started_at(self) -> Instant:
+        """When it was started, by the node's clock."""
+        ...
+
+    @property
+    def cgroup(self) -> str:
+        """The cgroup v2 folder on the node that holds the proxy and all its children."""
+        ...
+
+    def wait_ready(self, deadline: Deadline, limit_s: float) -> None:
+        """Wait until it reports a finished first sync, and runs in the mode that was asked for.
+
+        Raises ProxierError with the log's tail.
+        """
+        ...
+
+    def metrics(self) -> ProxyMetrics:
+        """Read its metrics. Raises ProxierError."""
+        ...
+
+    def rule_ranks(self) -> Mapping[str, int] | None:
+        """Return where each Service's rule stands in the order in which the kernel walks them, by ClusterIP, from 1.
+
+        None where the mode has no order (IPVS and nftables look addresses up). Raises ProxierError.
+        """
+        ...
+
+    def syncs(self) -> tuple[SyncRecord, ...]:
+        """Return the syncs that its log tells of, oldest first; empty for a proxy that does not log them."""
+        ...
+
+    def stop(self, limit_s: float) -> None:
+        """End the process and all its children. It may leave rules: most do.
+
+        Raises ProxierError when it had to be killed.
+        """
+        ...
+
+    def log(self) -> str:
+        """Return the log that it wrote; after ``stop`` the whole one."""
+        ...
+
+    def files(self) -> Mapping[str, str]:
+        """Return what shaped the run and belongs in its folder, by file name: the rendered configuration."""
+        ...
+
+
+class ProxyDriver(Protocol):
+    """One kind of Service proxy."""
+
+    def resolve(self, subject: Subject) -> Subject:
+        """Return the subject with its exact version filled in, fetching or building what it needs first.
+
+        Called once per run, before anything starts. Raises UsageError when it cannot be had.
+        """
+        ...
+
+    def check(self, subject: Subject, handle: NodeHandle) -> Capability:
+        """Say whether the subject can run on the node."""
+        ...
+
+    def start(self, subject: Subject, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
+        """Start it. Raises ProxierError."""
+        ...
+
+    def cleanup(self, subject: Subject, handle: NodeHandle) -> None:
+        """Let the proxy remove what it made, in its own way (kube-proxy --cleanup); it may leave some of it."""
+        ...
