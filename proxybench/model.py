@@ -99,8 +99,8 @@ class Subject:
     """What is under test; part of every number's key.
 
     ``kind`` is a key of the registry of drivers ("kube-proxy", "reference", …). ``version`` is told by the driver,
-    never by us ("v1.37.2"; "" where a kind has none). ``settings`` are the settings that set it apart from another of the same
-    version and mode, sorted by name: (("iptables", "nft"),).
+    never by us ("v1.37.2"; "" where a kind has none). ``settings`` are the settings that set it apart from another of
+    the same version and mode, sorted by name: (("iptables", "nft"),).
     """
 
     kind: str
