@@ -20,9 +20,9 @@ class Node:
 
     ``address`` is its InternalIP (IPv4), ``pod_cidr`` the range of its pods. ``cgroup_root`` is a cgroup v2 folder
     below which groups may be made, ``python`` an interpreter (one that has proxybench installed, in a lab), ``workdir``
-    a folder that may be written. ``iptables`` holds the full path of the multi-call program (``xtables-…-multi``) of each
-    backend that the node has: "legacy", "nft". ``clock`` names the clock that its monotonic times are read from: two
-    nodes of one kernel share a domain.
+    a folder that may be written. ``iptables`` holds the full path of the multi-call program of each backend that the
+    node has: "legacy", "nft". ``clock`` names the clock that its monotonic times are read from: two nodes of one
+    kernel share a domain.
     """
 
     name: str

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxybench.errors import ProxierError
 from refproxy import userspace_rules
 from refproxy.config import LoopConfig
+from refproxy.errors import ProxierError
 from refproxy.fixed_tables import missing_base, removal
 from refproxy.iptables_found import base_input, find, missing_jumps
 from refproxy.iptables_plane import IptablesPlane

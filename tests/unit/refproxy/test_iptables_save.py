@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxybench.errors import ProxierError
+from refproxy.errors import ProxierError
 from refproxy.iptables_save import (
     Match,
     Option,

@@ -13,8 +13,8 @@ from pyroute2.netlink.nfnetlink.ipset import ipset_msg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from proxybench.errors import ProxierError
 from refproxy import netlink, netlink_ipset, netlink_ipvs, netlink_route
+from refproxy.errors import ProxierError
 from refproxy.ipvs_plan import SETS, Member, RealServer, ServerId, VirtualServer
 from refproxy.times import NO_TIME
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.errors import ProxierError
 from refproxy.config import LoopConfig
+from refproxy.errors import ProxierError
 from refproxy.ipvs_plan import Changes, Member, RealServer, ServerId, State, VirtualServer
 from refproxy.ipvs_plane import SYSCTLS, IpvsPlane
 from refproxy.plane import Endpoint, ServicePort, ServicePortKey

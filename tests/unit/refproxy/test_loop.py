@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxybench.errors import ProxierError
-from proxybench.units import SystemClock
 from refproxy.__main__ import _healthz as healthz
 from refproxy.config import LoopConfig
+from refproxy.errors import ProxierError
 from refproxy.frequency import BoundedFrequency
 from refproxy.loop import ControlLoop
 from refproxy.metrics import LoopMetrics
 from refproxy.plane import ServicePort, ServicePortKey, SyncSplit
 from refproxy.state import ServiceState
+from refproxy.units import SystemClock
 from refproxy.web import Answer
 
 if TYPE_CHECKING:

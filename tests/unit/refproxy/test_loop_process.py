@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.errors import ProxierError, UsageError
 from refproxy import __main__ as process
 from refproxy.__main__ import PLANES, main, make_plane, serve
 from refproxy.config import MODES, LoopConfig, dump, load, parse
+from refproxy.errors import ProxierError, UsageError
 from refproxy.iptables_plane import IptablesPlane
 
 if TYPE_CHECKING:

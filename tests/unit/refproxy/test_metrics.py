@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxybench.errors import ProxierError
+from refproxy.errors import ProxierError
 from refproxy.metrics import PROGRAMMING_BUCKETS, SYNC_BUCKETS, Histogram, LoopMetrics
 from refproxy.web import Answer, WebServer
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.errors import ProxierError
 from refproxy import relay
+from refproxy.errors import ProxierError
 from refproxy.relay_process import RelayProcess
 from refproxy.relay_wire import Answer, Batch, Port, Reader, decode_answer, encode
 

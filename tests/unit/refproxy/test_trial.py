@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.errors import ProxierError
 from refproxy import fixed_tables, iptables_rules, ipvs_rules, trial, userspace_rules
+from refproxy.errors import ProxierError
 from refproxy.iptables_found import NOTHING, base_input
 from refproxy.iptables_rules import build_block, filter_table, nat_table
 from refproxy.ipvs_plan import SETS, Plan

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from pyroute2.netlink.nfnetlink.nfctsocket import nfct_msg
 
-from proxybench.errors import ProxierError
 from refproxy import netlink, udp_flows
 from refproxy import netlink_conntrack as conntrack
+from refproxy.errors import ProxierError
 from refproxy.netlink import Failure
 from refproxy.netlink_conntrack import Flow
 from refproxy.plane import Endpoint, ServicePort, ServicePortKey

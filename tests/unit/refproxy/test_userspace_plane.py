@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from proxybench.errors import ProxierError
 from refproxy import iptables_save
 from refproxy.config import LoopConfig
+from refproxy.errors import ProxierError
 from refproxy.plane import Endpoint, ServicePort, ServicePortKey
 from refproxy.relay_wire import Answer, Port
 from refproxy.state import ServiceState
