@@ -15,6 +15,11 @@ _MARGIN_SECONDS: Final = 5  # for spawning and for the last answers
 _START_SECONDS: Final = 60.0  # locust is imported already; the rest takes under a second on an idle guest
 
 
+def folder(workdir: str) -> str:
+    """Return where the load's files lie below the client's work folder."""
+    return f"{workdir}/load"
+
+
 def locustfile() -> bytes:
     """Return the locustfile to put on the node.
 

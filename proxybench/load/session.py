@@ -7,9 +7,22 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from proxybench.errors import CommandTimeoutError, MeasurementError
+from proxybench.load.command import folder, locustfile, warm
 
 if TYPE_CHECKING:
-    from proxybench.hosts.base import Session
+    from proxybench.hosts.base import Executor, Session
+
+
+def start_load(executor: Executor, python: str, workdir: str) -> WarmLocust:
+    """Put locust's files on the client node and start the program that imports it, without waiting for that.
+
+    The caller closes it. Raises HostError.
+    """
+    place = folder(workdir)
+    executor.run(["mkdir", "-p", place])
+    executor.put(locustfile(), f"{place}/locustfile.py")
+    executor.put(warm(), f"{place}/warm.py")
+    return WarmLocust(executor.open([python, f"{place}/warm.py"]))
 
 
 class WarmLocust:

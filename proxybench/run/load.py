@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING
 
 from proxybench.errors import MeasurementError
 from proxybench.kube.objects import PORT
-from proxybench.load.command import build_request, locustfile, time_limit, warm
+from proxybench.load.command import build_request, folder, time_limit
 from proxybench.load.plan import LoadPlan, Target
 from proxybench.load.result import LoadResult, parse
-from proxybench.load.session import WarmLocust
 from proxybench.model import ClockKind, Metric, Scenario
 from proxybench.scenarios.recorder import TRAFFIC
 
 if TYPE_CHECKING:
     from proxybench.deadline import Deadline
     from proxybench.experiment.spec import LoadSpec
-    from proxybench.hosts.base import Executor
     from proxybench.kube.objects import Population
     from proxybench.run.testbed import Bench
     from proxybench.scenarios.recorder import Recorder
@@ -24,18 +22,6 @@ if TYPE_CHECKING:
 _TIMEOUT_MS = 2000
 _GUEST_IS_SLOW = 3.0  # a second of an emulated guest takes that many of the orchestrator's
 _IMPORT_LIMIT = 300.0  # seconds; importing locust takes 47 s in an emulated guest, more in an overloaded one
-
-
-def start_load(executor: Executor, python: str, workdir: str) -> WarmLocust:
-    """Put locust's files on the client node and start the program that imports it, without waiting for that.
-
-    The caller closes it. Raises HostError.
-    """
-    folder = _folder(workdir)
-    executor.run(["mkdir", "-p", folder])
-    executor.put(locustfile(), f"{folder}/locustfile.py")
-    executor.put(warm(), f"{folder}/warm.py")
-    return WarmLocust(executor.open([python, f"{folder}/warm.py"]))
 
 
 def plan(spec: LoadSpec, population: Population, services: int, output: str) -> LoadPlan:
@@ -57,15 +43,15 @@ def run_load(bench: Bench, population: Population, recorder: Recorder, deadline:
         raise MeasurementError("the experiment has no load")
     if bench.load is None:
         raise MeasurementError("locust was not started")
-    folder = _folder(bench.inventory.workdir)
+    place = folder(bench.inventory.workdir)
     executor = bench.executors[bench.client.name]
-    load = plan(spec, population, recorder.cell.services, f"{folder}/records")
-    executor.put(load.to_json(), f"{folder}/plan.json")
+    load = plan(spec, population, recorder.cell.services, f"{place}/records")
+    executor.put(load.to_json(), f"{place}/plan.json")
     request = build_request(
         load,
-        locustfile_path=f"{folder}/locustfile.py",
-        plan_path=f"{folder}/plan.json",
-        log_path=f"{folder}/log",
+        locustfile_path=f"{place}/locustfile.py",
+        plan_path=f"{place}/plan.json",
+        log_path=f"{place}/log",
     )
     bench.load.ready(deadline.left(_IMPORT_LIMIT))
     bench.load.run(request, deadline.left(time_limit(load) * _GUEST_IS_SLOW))
@@ -83,7 +69,3 @@ def record(recorder: Recorder, result: LoadResult) -> None:
     for metric, values in series:
         recorder.add_all(metric, Scenario.LOAD, values.tolist(), traffic=TRAFFIC)
         recorder.add_all(metric, Scenario.LOAD, [result.timeout_ns] * result.censored, censored=True, traffic=TRAFFIC)
-
-
-def _folder(workdir: str) -> str:
-    return f"{workdir}/load"

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from proxybench.clocks import Clocks, Instant
 from proxybench.errors import ConnectionLostError, MeasurementError, ProxybenchError
-from proxybench.model import Position, Scenario
+from proxybench.model import Metric, Position, Scenario
 from proxybench.run.load import run_load
-from proxybench.scenarios import cpu, forwarding, sync
+from proxybench.scenarios import forwarding, sync, usage
 from proxybench.scenarios.recorder import Recorder
 from proxybench.subjects.base import LoopFigures, ProxierConfig
 from proxybench.units import NS_PER_S
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from proxybench.experiment.spec import ForwardingSpec, SyncSpec
     from proxybench.kube.objects import Object, Population
     from proxybench.model import Sample
-    from proxybench.nodes.answers import ChangeResult
+    from proxybench.nodes.answers import AwaitResult, ChangeResult
     from proxybench.nodes.requests import Change
     from proxybench.run.testbed import Bench
-    from proxybench.scenarios.cpu import Reading
+    from proxybench.scenarios.usage import Reading
     from proxybench.subjects.base import Proxier
 
 _POLL = 0.25  # seconds of the orchestrator's time between two looks at a control loop
@@ -49,12 +50,14 @@ class Checked:
 class StepResult:
     """What a step brought: its samples, its checks, what went wrong (one line each), and logs by name.
 
+    ``notes`` are lines for whoever reads the numbers, such as a metric that cannot be had here; they fail no step.
     ``lost``: a connection broke meanwhile, so the bench is of no more use.
     """
 
     samples: list[Sample] = field(default_factory=list)
     checks: list[Checked] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
     lost: bool = False
 
@@ -150,7 +153,7 @@ class StepRunner:
         config = ProxierConfig(cell.mode, experiment.proxier.min_sync_period, experiment.proxier.sync_period)
         last = self._population.measured(cell.services, Position.LAST)
         endpoints = tuple(pod.address for pod in self._population.pods(last))
-        before = cpu.before_birth(self._bench.read_ledger(), self._proxier.cgroup)
+        before = usage.before_birth(self._bench.read_ledger(), self._proxier.cgroup)
         for other in self._proxiers[1:]:
             other.start(config)
         probe = sync.appears(self._population.plan.vip(last), endpoints, self._deadline.left(limit))
@@ -162,13 +165,25 @@ class StepRunner:
         self._proxier.ready(self._deadline.left(limit))
         self._settle()
         if experiment.measure.sync and Scenario.COLD_START in experiment.measure.sync.scenarios:
-            sync.record_cold_start(self._recorder, started, seen)
+            self._record_cold_start(started, seen)
             figures = self._close(Scenario.COLD_START, _Opened(_AT_BIRTH, before))
             sync.record_loop(self._recorder, Scenario.COLD_START, _AT_BIRTH, figures)
-        if not self._bench.inventory.one_kernel:
-            raise MeasurementError("the nodes have clocks of their own, which a cold start cannot span yet")
         if seen.censored:
             raise MeasurementError(f"the last Service did not answer within {probe.timeout_s:.0f} s of the start")
+
+    def _record_cold_start(self, started: int, seen: AwaitResult) -> None:
+        """Record from the start, by the measured node's clock, to the answer, by the client's, if they can be compared.
+
+        If not, no number is made up: the step says so, and what needs one clock only is measured.
+        """
+        start = Instant(started, self._bench.clock_of(self._bench.measured))
+        end = Instant(sync.ended(seen), self._bench.clock_of(self._bench.client))
+        try:
+            span = Clocks().between(start, end)
+        except MeasurementError as error:
+            self._result.notes.append(f"cold start: {Metric.SYNC_END_TO_END} is not measured: {error}")
+            return
+        sync.record_cold_start(self._recorder, span, seen)
 
     def _bare(self, spec: ForwardingSpec) -> None:
         where = self._paths(spec.positions)
@@ -269,8 +284,8 @@ class StepRunner:
         if figures.relay_cpu is not None:
             # What a relay does right after its answer to a batch is told with its next one: a little may come off here.
             relayed = max(0, round((figures.relay_cpu - (opened.figures.relay_cpu or 0.0)) * NS_PER_S))
-        window = cpu.Window(opened.ledger, after, relayed)
-        cpu.record_ledger(self._recorder, scenario, self._proxier.cgroup, window)
+        window = usage.Window(opened.ledger, after, relayed)
+        usage.record_ledger(self._recorder, scenario, self._proxier.cgroup, window)
         return figures
 
     def _settle(self, before: LoopFigures | None = None) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from proxybench.clocks import ClockDomain
 from proxybench.errors import RunError
 from proxybench.kube.objects import AddressPlan
 from proxybench.nodes import machine as fingerprint
 from proxybench.nodes.client import connect_agent, install
-from proxybench.scenarios.cpu import Reading
+from proxybench.scenarios.usage import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +55,10 @@ class Bench:
         """The nodes that run a control loop, the measured one first."""
         nodes = self.inventory.with_role("proxy")
         return nodes if self.experiment.proxier.nodes == "all" else nodes[:1]
+
+    def clock_of(self, node: Node) -> ClockDomain:
+        """Name the monotonic clock of a node: one for all nodes of one kernel, else each has its own."""
+        return ClockDomain("one kernel" if self.inventory.one_kernel else node.name)
 
     def read_ledger(self, cgroup: str | None = None) -> Reading:
         """Read the measured node's counters, with those of a cgroup, and what our agents have spent."""

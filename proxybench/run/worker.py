@@ -18,12 +18,12 @@ from proxybench.errors import ApiError, ConnectionLostError, HostError, Proxyben
 from proxybench.experiment.matrix import Step
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
-from proxybench.run.load import start_load
-from proxybench.run.population import Populator
+from proxybench.load.session import start_load
 from proxybench.run.restore import recover, settings
 from proxybench.run.step import StepResult, StepRunner
 from proxybench.run.testbed import Bench, address_plan, read_machines, start_agents
-from proxybench.run.warmup import warm_up
+from proxybench.scenarios.population import Populator
+from proxybench.scenarios.warmup import warm_up
 from proxybench.subjects.reference import ReferenceProxier
 from proxybench.units import NS_PER_S
 
@@ -206,6 +206,8 @@ class Shard:
             result = StepResult(problems=[str(error)], lost=True)
         if result.problems and self._stop.is_set():
             return False  # the lab was taken away on purpose; the step counts as not taken
+        for note in result.notes:
+            self._progress.note(f"{step.cell.mode} at {step.cell.services} Services: {note}")
         seconds = (self._clock.monotonic_ns() - started) / NS_PER_S
         self._book.step_done(step, result, seconds)
         self._progress.step_finished(step, seconds, "; ".join(result.problems) or None)

@@ -19,6 +19,7 @@ from proxybench.scenarios.recorder import TRAFFIC
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
+    from proxybench.clocks import Span
     from proxybench.kube.objects import AddressPlan, Object, Pod
     from proxybench.nodes.answers import AwaitResult, ChangeResult
     from proxybench.scenarios.recorder import Recorder
@@ -109,9 +110,14 @@ def delete(canary: Canary, timeout: float) -> Change:
     return Change((Write("DELETE", f"{_SERVICES}/{canary.name}"),), (probe,))
 
 
-def record_cold_start(recorder: Recorder, started_ns: int, seen: AwaitResult) -> None:
+def ended(seen: AwaitResult) -> int:
+    """Return when a probe was decided, or given up, by the client's clock (ns)."""
+    return seen.end_ns if seen.first_ns is None else seen.first_ns
+
+
+def record_cold_start(recorder: Recorder, took: Span, seen: AwaitResult) -> None:
     """Record the time from the control loop's start until the last Service answered."""
-    _record_end(recorder, Scenario.COLD_START, started_ns, seen)
+    _record_end(recorder, Scenario.COLD_START, took.ns, seen)
 
 
 def record_change(recorder: Recorder, scenario: Scenario, result: ChangeResult, begun: int | None = None) -> None:
@@ -121,7 +127,7 @@ def record_change(recorder: Recorder, scenario: Scenario, result: ChangeResult, 
     faster than the acknowledgement counts as 0 ns.
     """
     seen = result.probes[0]
-    _record_end(recorder, scenario, result.ack_ns if begun is None else begun, seen)
+    _record_end(recorder, scenario, ended(seen) - (result.ack_ns if begun is None else begun), seen)
     if scenario is Scenario.CHANGE_ENDPOINT and seen.last_other_ns is not None:
         stale = max(0, seen.last_other_ns - result.ack_ns)
         recorder.add(Metric.SYNC_STALE, scenario, stale, position=Position.LAST, traffic=TRAFFIC)
@@ -149,12 +155,11 @@ def record_loop(recorder: Recorder, scenario: Scenario, before: LoopFigures, aft
         recorder.add(Metric.SYNC_NETWORK_PROGRAMMING, scenario, round(mean * NS_PER_S))
 
 
-def _record_end(recorder: Recorder, scenario: Scenario, start_ns: int, seen: AwaitResult) -> None:
-    end = seen.end_ns if seen.first_ns is None else seen.first_ns
+def _record_end(recorder: Recorder, scenario: Scenario, took_ns: int, seen: AwaitResult) -> None:
     recorder.add(
         Metric.SYNC_END_TO_END,
         scenario,
-        max(0, end - start_ns),
+        max(0, took_ns),
         censored=seen.censored,
         position=Position.LAST,
         traffic=TRAFFIC,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxybench.load.command import locustfile, warm
-from proxybench.run.load import start_load
+from proxybench.load.session import start_load
 from proxybench.testing.hosts import FakeExecutor, FakeSession, Line, Open, Put, Run
 
 

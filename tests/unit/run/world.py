@@ -23,9 +23,9 @@ from proxybench.nodes.answers import (
 )
 from proxybench.nodes.client import Agent, Pending
 from proxybench.nodes.requests import AskLedger, Await, Change, Connect, Established, ReadFiles
-from proxybench.run.population import Populator
 from proxybench.run.step import StepResult, StepRunner
 from proxybench.run.testbed import Bench, address_plan
+from proxybench.scenarios.population import Populator
 from proxybench.subjects.base import LoopFigures, ProxierConfig
 from proxybench.testing.kube import FakeServiceApi
 from proxybench.units import NS_PER_S

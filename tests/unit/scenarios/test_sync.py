@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxybench.clocks import Span
 from proxybench.kube import objects
 from proxybench.kube.objects import TRIGGER_TIME, AddressPlan
 from proxybench.model import Scenario
@@ -116,8 +117,8 @@ def test_a_batch_counts_from_the_acknowledgement_of_its_first_write(recorder: Re
 
 
 def test_a_cold_start_counts_from_the_start_of_the_loop(recorder: Recorder) -> None:
-    sync.record_cold_start(recorder, 200, seen(350))
-    sync.record_cold_start(recorder, 200, seen(None, end=900))
+    sync.record_cold_start(recorder, Span(150, 0), seen(350))
+    sync.record_cold_start(recorder, Span(700, 0), seen(None, end=900))
     assert [row[4:] for row in rows(recorder)] == [(150, "ns", False), (700, "ns", True)]
 
 

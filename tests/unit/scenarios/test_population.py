@@ -7,7 +7,7 @@ import pytest
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import NAMESPACE, SELECTOR, Population, service
 from proxybench.model import Position
-from proxybench.run.population import Populator
+from proxybench.scenarios.population import Populator
 from proxybench.scenarios.sync import Canary
 from proxybench.testing.kube import FakeServiceApi
 from tests.unit.run.world import PLAN

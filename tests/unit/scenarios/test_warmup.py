@@ -5,7 +5,7 @@ import pytest
 from proxybench.deadline import Deadline
 from proxybench.errors import ConnectionLostError, ProxierError
 from proxybench.model import Mode
-from proxybench.run.warmup import warm_up
+from proxybench.scenarios.warmup import warm_up
 from tests.unit.run.world import World
 
 PERIODS = (1.0, 30.0)

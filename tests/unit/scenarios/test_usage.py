@@ -7,7 +7,7 @@ import pytest
 from proxybench.errors import MeasurementError
 from proxybench.model import Scenario
 from proxybench.nodes.answers import GroupFigures, Ledger, NodeFigures
-from proxybench.scenarios.cpu import Reading, Window, before_birth, record_ledger
+from proxybench.scenarios.usage import Reading, Window, before_birth, record_ledger
 from tests.unit.scenarios.rows import rows
 
 if TYPE_CHECKING:
