@@ -41,10 +41,10 @@ Path(state).unlink()
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    package = tmp_path / "fakes/proxybench/lab"
+    package = tmp_path / "fakes/proxybench/targets/lab"
     package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package.parent / "__init__.py").touch()
+    for folder in (package, package.parent, package.parent.parent):
+        (folder / "__init__.py").touch()
     (package / "keeper.py").write_text(KEEPER)
     monkeypatch.chdir(tmp_path / "fakes")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fakes"))
