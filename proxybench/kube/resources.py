@@ -56,7 +56,10 @@ GROUP_EVENTS: Final = Resource("events.k8s.io", "events", "Event", namespaced=Tr
 ENDPOINT_SLICES: Final = Resource(
     "discovery.k8s.io", "endpointslices", "EndpointSlice", namespaced=True, versions=("v1", "v1beta1")
 )
-RESOURCES: Final = (SERVICES, ENDPOINTS, NODES, NAMESPACES, EVENTS, GROUP_EVENTS, ENDPOINT_SLICES)
+SERVICE_CIDRS: Final = Resource(
+    "networking.k8s.io", "servicecidrs", "ServiceCIDR", namespaced=False, versions=("v1", "v1beta1")
+)
+RESOURCES: Final = (SERVICES, ENDPOINTS, NODES, NAMESPACES, EVENTS, GROUP_EVENTS, ENDPOINT_SLICES, SERVICE_CIDRS)
 
 _BY_NAME: Final = {
     (resource.group, version, resource.plural): resource for resource in RESOURCES for version in resource.versions

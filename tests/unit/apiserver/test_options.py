@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxybench.kube.resources import SERVICES
 from proxybench.targets.lab.apiserver.options import dry_run, is_watch, list_options, watch_options
 from proxybench.targets.lab.apiserver.selectors import EVERYTHING
 from proxybench.targets.lab.apiserver.status import StatusError
@@ -24,7 +25,7 @@ NOT_OLDER = {"resourceVersionMatch": "NotOlderThan"}
     ],
 )
 def test_lists(query: Query, version: int, exact: bool) -> None:
-    found = list_options(query)
+    found = list_options(query, SERVICES)
     assert (found.version, found.exact, found.selection) == (version, exact, EVERYTHING)
 
 
@@ -49,7 +50,7 @@ FORBIDDEN = "resourceVersionMatch: Forbidden: resourceVersionMatch"
 )
 def test_lists_that_cannot_be(query: Query, words: str) -> None:
     with pytest.raises(StatusError) as caught:
-        list_options(query)
+        list_options(query, SERVICES)
     assert (caught.value.code, str(caught.value)) == (422, f'ListOptions.meta.k8s.io "" is invalid: {words}')
     assert caught.value.body["details"]["kind"] == "ListOptions"
 
@@ -58,7 +59,7 @@ def test_lists_that_cannot_be(query: Query, words: str) -> None:
 @pytest.mark.parametrize("text", ["x", "-1", "1.5", "²", "9" * 20, "9" * 5000])
 def test_numbers_that_are_none(name: str, text: str) -> None:
     with pytest.raises(StatusError) as caught:
-        list_options({name: text})
+        list_options({name: text}, SERVICES)
     assert (caught.value.code, str(caught.value)) == (400, f'{name}: Invalid value: "{text}": must be a number')
 
 
@@ -74,13 +75,13 @@ def test_numbers_that_are_none(name: str, text: str) -> None:
     ],
 )
 def test_watches(query: Query, initial: bool, marks_end: bool) -> None:
-    found = watch_options(query)
+    found = watch_options(query, SERVICES)
     assert (found.initial, found.marks_end) == (initial, marks_end)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("", 1800), ("0", 1800), ("7", 7), ("9" * 19, 86_400)])
 def test_the_length_of_a_watch(text: str, seconds: float) -> None:
-    assert watch_options({"timeoutSeconds": text}).seconds == seconds
+    assert watch_options({"timeoutSeconds": text}, SERVICES).seconds == seconds
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_the_length_of_a_watch(text: str, seconds: float) -> None:
 )
 def test_watches_that_cannot_be(query: Query, words: str) -> None:
     with pytest.raises(StatusError) as caught:
-        watch_options(query)
+        watch_options(query, SERVICES)
     assert (caught.value.code, str(caught.value)) == (422, f'ListOptions.meta.k8s.io "" is invalid: {words}')
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxybench.targets.lab.apiserver.selectors import EVERYTHING, parse_selection
+from proxybench.kube.resources import SERVICES
+from proxybench.targets.lab.apiserver.selectors import EVERYTHING, parse_selection, selectable_fields
 from proxybench.targets.lab.apiserver.status import StatusError
 
 LABELS = {"a": "1", "kubernetes.io/name": "x.y_z", "empty": ""}
@@ -43,7 +44,7 @@ LABELS = {"a": "1", "kubernetes.io/name": "x.y_z", "empty": ""}
     ],
 )
 def test_label_selectors(selector: str, expected: bool) -> None:
-    assert parse_selection(selector).matches("ns", "name", LABELS) is expected
+    assert parse_selection(selector).matches({}, LABELS) is expected
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,20 @@ def test_label_selectors(selector: str, expected: bool) -> None:
     ],
 )
 def test_field_selectors(selector: str, expected: bool) -> None:
-    assert parse_selection("", selector).matches("ns", "svc", {}) is expected
+    assert parse_selection("", selector).matches({"metadata.name": "svc", "metadata.namespace": "ns"}, {}) is expected
+
+
+def test_services_are_selected_by_address_and_type() -> None:
+    obj = {"metadata": {"name": "a", "namespace": "ns"}, "spec": {"clusterIP": "None", "type": "ClusterIP"}}
+    found = selectable_fields(SERVICES, obj)
+    assert found == {
+        "metadata.name": "a",
+        "metadata.namespace": "ns",
+        "spec.clusterIP": "None",
+        "spec.type": "ClusterIP",
+    }
+    assert not parse_selection("", "spec.clusterIP!=None", SERVICES).matches(found, {})
+    assert parse_selection("", "spec.clusterIP=None,spec.type=ClusterIP", SERVICES).matches(found, {})
 
 
 @pytest.mark.parametrize(
@@ -72,6 +86,7 @@ def test_field_selectors(selector: str, expected: bool) -> None:
         ("a=1,,b", "", 'unable to parse requirement: ""'),
         ("a>1", "", 'unable to parse requirement: "a>1"'),
         ("", "spec.type=x", "field label not supported: spec.type"),
+        ("", "spec.nothing=x", "field label not supported: spec.nothing"),
         ("", "metadata.name", "invalid field selector: 'metadata.name'; can't understand 'metadata.name'"),
     ],
 )
@@ -102,7 +117,7 @@ VALUES = st.from_regex(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,8}[A-Za-z0-9])?)?", fullm
 @given(labels=st.dictionaries(KEYS, VALUES, max_size=4), key=KEYS, value=VALUES)
 def test_every_requirement_and_its_opposite_divide_the_world(labels: dict[str, str], key: str, value: str) -> None:
     def holds(selector: str) -> bool:
-        return parse_selection(selector).matches("", "", labels)
+        return parse_selection(selector).matches({}, labels)
 
     assert holds(key) is (key in labels) is not holds(f"!{key}")
     assert holds(f"{key}={value}") is (labels.get(key) == value) is not holds(f"{key}!={value}")

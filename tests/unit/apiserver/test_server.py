@@ -429,9 +429,31 @@ def test_version_and_discovery(http: Http) -> None:
     assert http("GET", "/apis/discovery.k8s.io/v1")[1]["resources"][0]["name"] == "endpointslices"
 
 
-def test_events_are_taken(http: Http) -> None:
-    event = {"kind": "Event", "apiVersion": "events.k8s.io/v1", "metadata": {"name": "e"}, "reason": "Starting"}
-    assert http("POST", "/apis/events.k8s.io/v1/namespaces/default/events", event)[0] == 201
+@pytest.mark.parametrize(
+    "path", ["/api/v1/namespaces/default/events", "/apis/events.k8s.io/v1/namespaces/default/events"]
+)
+@pytest.mark.parametrize("kind", ["application/json", "application/vnd.kubernetes.protobuf"])
+def test_events_are_taken_and_dropped(http: Http, path: str, kind: str) -> None:
+    code, answer = http.raw("POST", path, b"k8s\0\n\x0b", Content_Type=kind, Accept=kind)
+    assert (code, orjson.loads(answer)["kind"]) == (201, "Event")
+    code, answer = http.raw("PATCH", f"{path}/e", b"{", Content_Type="application/strategic-merge-patch+json")
+    assert (code, orjson.loads(answer)["metadata"]["name"]) == (200, "e")
+    assert http("GET", path)[1]["items"] == []
+
+
+def test_headless_services_are_left_out_where_kube_proxy_asks_for_it(http: Http) -> None:
+    since = http("GET", SERVICES)[1]["metadata"]["resourceVersion"]
+    http("POST", SERVICES, service("a"))
+    http("POST", SERVICES, {"metadata": {"name": "h"}, "spec": {"clusterIP": "None", "ports": [{"port": 80}]}})
+    query = "fieldSelector=spec.clusterIP%21%3DNone"
+    assert [item["metadata"]["name"] for item in http("GET", f"{SERVICES}?{query}")[1]["items"]] == ["a"]
+    seen = watch(http, f"{SERVICES}?watch=1&timeoutSeconds=1&resourceVersion={since}&{query}")
+    assert [(event["type"], event["object"]["metadata"]["name"]) for event in seen] == [("ADDED", "a")]
+
+
+def test_service_cidrs_can_be_listed(http: Http) -> None:
+    code, found = http("GET", "/apis/networking.k8s.io/v1/servicecidrs")
+    assert (code, found["kind"], found["apiVersion"]) == (200, "ServiceCIDRList", "networking.k8s.io/v1")
 
 
 def test_https_with_the_certificate_of_this_server(server: ApiServerProcess) -> None:

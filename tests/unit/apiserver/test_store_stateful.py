@@ -74,7 +74,7 @@ class StoreMachine(RuleBasedStateMachine):
         expected = {
             name
             for name, colour in self.model.items()
-            if selection.matches("default", name, {"colour": colour} if colour else {})
+            if selection.matches({"metadata.name": name}, {"colour": colour} if colour else {})
         }
         assert gone == expected
         for name in gone:

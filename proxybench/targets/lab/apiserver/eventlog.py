@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import orjson
 
+from proxybench.targets.lab.apiserver.selectors import selectable_fields
 from proxybench.targets.lab.apiserver.status import expired
 from proxybench.targets.lab.apiserver.versions import from_stored
 
@@ -24,7 +25,7 @@ _SLACK: Final = 0.25  # of the capacity: old events are dropped in lots, not one
 class Stored:
     """One object at one resourceVersion, as bytes: parsed only when somebody must look inside."""
 
-    __slots__ = ("_converted", "labels", "name", "namespace", "raw", "resource", "version")
+    __slots__ = ("_converted", "fields", "labels", "name", "namespace", "raw", "resource", "version")
 
     def __init__(self, resource: Resource, obj: Object, version: int) -> None:
         """Encode the object, whose ``metadata`` must already be whole."""
@@ -33,6 +34,7 @@ class Stored:
         self.namespace: str = metadata.get("namespace", "")
         self.name: str = metadata["name"]
         self.labels: Mapping[str, str] = metadata.get("labels") or {}
+        self.fields = selectable_fields(resource, obj)
         self.version = version
         self.raw = orjson.dumps(obj)
         self._converted: bytes | None = None
@@ -59,7 +61,7 @@ class Stored:
         """Tell whether a list of this namespace ("" for all) with this selection shows the object."""
         if namespace and namespace != self.namespace:
             return False
-        return selection.matches(self.namespace, self.name, self.labels)
+        return selection.matches(self.fields, self.labels)
 
 
 class Event(NamedTuple):

@@ -15,6 +15,8 @@ from proxybench.targets.lab.apiserver.status import bad_request, invalid_options
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from proxybench.kube.resources import Resource
+
 WATCH_SECONDS: Final = 1800.0  # when the client names no limit
 _MOST_SECONDS: Final = 86_400.0  # the longest watch
 _TRUE: Final = frozenset({"true", "1"})
@@ -49,7 +51,7 @@ def is_watch(query: Mapping[str, str]) -> bool:
     return query.get("watch") in _TRUE
 
 
-def list_options(query: Mapping[str, str]) -> ListOptions:
+def list_options(query: Mapping[str, str], resource: Resource) -> ListOptions:
     """Parse the parameters of a list. Raises StatusError (400, 422)."""
     version = _number(query, "resourceVersion")
     token = query.get("continue", "")
@@ -75,10 +77,10 @@ def list_options(query: Mapping[str, str]) -> ListOptions:
         raise bad_request("specifying resource version is not allowed when using continue")
     # Without a word on it, a limited list of a version is an exact one.
     exact = match == _EXACT or (not match and version > 0 and limit > 0)
-    return ListOptions(selection(query), limit, token, version, exact)
+    return ListOptions(selection(query, resource), limit, token, version, exact)
 
 
-def watch_options(query: Mapping[str, str]) -> WatchOptions:
+def watch_options(query: Mapping[str, str], resource: Resource) -> WatchOptions:
     """Parse the parameters of a watch. Raises StatusError (400, 422)."""
     version = _number(query, "resourceVersion")
     match = query.get("resourceVersionMatch", "")
@@ -97,7 +99,7 @@ def watch_options(query: Mapping[str, str]) -> WatchOptions:
     bookmarks = query.get("allowWatchBookmarks") in _TRUE
     wanted = initial in _TRUE
     return WatchOptions(
-        selection=selection(query),
+        selection=selection(query, resource),
         version=version,
         initial=wanted or (initial is None and not version),
         marks_end=wanted and bookmarks,
@@ -106,9 +108,9 @@ def watch_options(query: Mapping[str, str]) -> WatchOptions:
     )
 
 
-def selection(query: Mapping[str, str]) -> Selection:
+def selection(query: Mapping[str, str], resource: Resource) -> Selection:
     """Parse the two selectors. Raises StatusError (400)."""
-    return parse_selection(query.get("labelSelector", ""), query.get("fieldSelector", ""))
+    return parse_selection(query.get("labelSelector", ""), query.get("fieldSelector", ""), resource)
 
 
 def dry_run(kind: str, values: list[str]) -> bool:

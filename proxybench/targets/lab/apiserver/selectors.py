@@ -9,10 +9,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from proxybench.kube.resources import SERVICES
 from proxybench.targets.lab.apiserver.status import bad_request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from proxybench.kube.resources import Resource
+    from proxybench.targets.lab.apiserver.status import Object
 
 _KEY: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?"
 _VALUE: Final = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)?"
@@ -21,7 +25,8 @@ _PRESENT: Final = re.compile(rf"({_KEY})")
 _EQUAL: Final = re.compile(rf"({_KEY})\s*(==|=|!=)\s*({_VALUE})")
 _AMONG: Final = re.compile(rf"({_KEY})\s+(in|notin)\s+\(([^()]*)\)")
 _COMMA: Final = re.compile(r",(?![^(]*\))")  # not inside "in (a,b)"
-_FIELDS: Final = ("metadata.name", "metadata.namespace")
+_OF_ALL: Final = frozenset({"metadata.name", "metadata.namespace"})
+_OF_SERVICES: Final = frozenset({"spec.clusterIP", "spec.type"})  # the former is asked for by kube-proxy from 1.34 on
 
 
 @dataclass(frozen=True)
@@ -51,26 +56,37 @@ class Selection:
     fields: tuple[Requirement, ...] = ()
     everything: bool = True
 
-    def matches(self, namespace: str, name: str, labels: Mapping[str, str]) -> bool:
-        """Tell whether the object is among those meant."""
+    def matches(self, fields: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+        """Tell whether the object with these ``selectable_fields`` is among those meant."""
         if self.everything:
             return True
-        if self.fields:
-            found = {"metadata.name": name, "metadata.namespace": namespace}
-            if not all(requirement.holds(found) for requirement in self.fields):
-                return False
+        if not all(requirement.holds(fields) for requirement in self.fields):
+            return False
         return all(requirement.holds(labels) for requirement in self.labels)
 
 
 EVERYTHING: Final = Selection()
 
 
-def parse_selection(label_selector: str, field_selector: str = "") -> Selection:
-    """Parse the two query parameters of a list or watch. Raises StatusError (400)."""
+def selectable_fields(resource: Resource, obj: Object) -> dict[str, str]:
+    """Return what a field selector may ask of this object."""
+    metadata = obj["metadata"]
+    found = {"metadata.name": metadata["name"], "metadata.namespace": metadata.get("namespace", "")}
+    if resource == SERVICES:
+        spec = obj.get("spec") or {}
+        found |= {"spec.clusterIP": spec.get("clusterIP") or "", "spec.type": spec.get("type") or ""}
+    return found
+
+
+def parse_selection(label_selector: str, field_selector: str = "", resource: Resource | None = None) -> Selection:
+    """Parse the two query parameters of a list or watch; a resource may have fields of its own to select by.
+
+    Raises StatusError (400).
+    """
     if not label_selector and not field_selector:
         return EVERYTHING
     labels = tuple(_label_requirement(part) for part in _parts(label_selector))
-    fields = tuple(_field_requirement(part) for part in _parts(field_selector))
+    fields = tuple(_field_requirement(part, resource) for part in _parts(field_selector))
     return Selection(labels, fields, everything=False)
 
 
@@ -91,10 +107,10 @@ def _label_requirement(part: str) -> Requirement:
     raise bad_request(f'unable to parse requirement: "{part}"')
 
 
-def _field_requirement(part: str) -> Requirement:
+def _field_requirement(part: str, resource: Resource | None) -> Requirement:
     found = _EQUAL.fullmatch(part)
     if found is None:
         raise bad_request(f"invalid field selector: '{part}'; can't understand '{part}'")
-    if found[1] not in _FIELDS:
+    if found[1] not in _OF_ALL | (_OF_SERVICES if resource == SERVICES else set()):
         raise bad_request(f"field label not supported: {found[1]}")
     return Requirement(found[1], frozenset({found[3]}), wanted=found[2] != "!=")

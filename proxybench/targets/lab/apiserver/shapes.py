@@ -15,6 +15,7 @@ from proxybench.kube.resources import (
     GROUP_EVENTS,
     NAMESPACES,
     NODES,
+    SERVICE_CIDRS,
     SERVICES,
 )
 from proxybench.targets.lab.apiserver.problems import type_name
@@ -140,6 +141,7 @@ _SHAPES: Final[dict[Resource, Shape]] = {
     },
     EVENTS: {"metadata": _METADATA},
     GROUP_EVENTS: {"metadata": _METADATA},
+    SERVICE_CIDRS: {"metadata": _METADATA},
 }
 
 
