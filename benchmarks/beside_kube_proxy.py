@@ -22,10 +22,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxybench.hosts.fleet import Fleet
-from proxybench.hosts.inventory import ApiAccess
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, PORT, Population
 from proxybench.model import ClockKind, Mode
+from proxybench.nodes.cluster import ApiAccess
 from proxybench.nodes.requests import Await
 from proxybench.run.testbed import address_plan
 from proxybench.subjects.base import ProxierConfig
@@ -40,8 +40,8 @@ from tests.lab.labs import agents_on
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxybench.hosts.inventory import Inventory
     from proxybench.nodes.client import AgentClient
+    from proxybench.nodes.cluster import Cluster
 
 SIZES = (10, 100, 1000, 10_000)
 MODES = (Mode.IPTABLES, Mode.IPVS)
@@ -83,20 +83,20 @@ def measure(mode: Mode, services: int, proxier: str) -> Figures:
     """Boot a guest, and take one proxier from N/2 to N Services."""
     lab = VmLab(Settings(ClockKind.INSTRUCTIONS, "tcg"))
     try:
-        inventory = lab.up()
+        cluster = lab.up()
         with (
-            Fleet.connect(inventory) as fleet,
+            Fleet.connect(cluster.targets) as fleet,
             ApiServerProcess(addresses=[kube_proxy.HOST]) as server,
             KubernetesServiceApi(server.url, server.token) as api,
-            agents_on(fleet, inventory, "client", "node1", margin_s=PATIENCE) as agents,
+            agents_on(fleet, cluster, "client", "node1", margin_s=PATIENCE) as agents,
         ):
-            population = Population(address_plan(inventory), endpoints_per_service=2)
-            api.put_node("node1", inventory.nodes[1].address, "10.244.0.0/17")
+            population = Population(address_plan(cluster), endpoints_per_service=2)
+            api.put_node("node1", cluster.nodes[1].address, "10.244.0.0/17")
             api.ensure_namespace(NAMESPACE)
             api.create_many([part for index in range(services) for part in population.endpoint_slices(index, 0)])
             half = services // 2
             api.create_many([population.service(index) for index in range(half)])
-            with running(proxier, mode, (fleet, inventory, server, agents["node1"])) as (cgroup, started):
+            with running(proxier, mode, (fleet, cluster, server, agents["node1"])) as (cgroup, started):
                 cold = seen(agents["client"], population, half) - started
                 cold_cpu = settled(agents["node1"], cgroup)
                 before = agents["node1"].ledger([cgroup]).at_ns
@@ -110,17 +110,17 @@ def measure(mode: Mode, services: int, proxier: str) -> Figures:
 
 @contextmanager
 def running(
-    proxier: str, mode: Mode, where: tuple[Fleet, Inventory, ApiServerProcess, AgentClient]
+    proxier: str, mode: Mode, where: tuple[Fleet, Cluster, ApiServerProcess, AgentClient]
 ) -> Iterator[tuple[str, int]]:
     """Start a proxier on node1; give its cgroup, and the node's ns of the start. It ends with the guest."""
-    fleet, inventory, server, agent = where
-    node = next(node for node in inventory.nodes if node.name == "node1")
+    fleet, cluster, server, agent = where
+    node = next(node for node in cluster.nodes if node.name == "node1")
     if proxier == OURS:
-        access = ApiAccess(server.url, f"http://{kube_proxy.HOST}:{server.port}", server.token)
-        ours = ReferenceProxier(agent, fleet["node1"], node, replace(inventory, api=access), SystemClock())
+        access = ApiAccess(server.url, f"http://{kube_proxy.HOST}:{server.port}", server.ca_pem, server.token)
+        ours = ReferenceProxier(agent, fleet["node1"], node, replace(cluster, api=access), SystemClock())
         yield ours.cgroup, ours.start(replace(CONFIG, mode=mode))
         return
-    folder, cgroup = f"{inventory.workdir}/kube-proxy", f"{node.cgroup_root}/kube-proxy"
+    folder, cgroup = f"{node.workdir}/kube-proxy", f"{node.cgroup_root}/kube-proxy"
     kube_proxy.configure(fleet["node1"], folder, str(mode), server, sync_period="600s")
     argv = ["sh", "-c", f"ulimit -n 65536; {kube_proxy.command(folder)}"]
     yield cgroup, agent.spawn(argv, log=f"{folder}/log", cgroup=cgroup).at_ns

@@ -10,7 +10,7 @@ import click
 from proxybench.cli.terminal import plain_table, print_json, print_table
 
 if TYPE_CHECKING:
-    from proxybench.hosts.inventory import Inventory
+    from proxybench.nodes.cluster import Cluster
 
 _KINDS = ("auto", "netns", "vm")
 _CLOCKS = ("auto", "wall", "instructions")
@@ -19,11 +19,11 @@ _CLOCKS = ("auto", "wall", "instructions")
 class Manager(Protocol):
     """What is called: the functions of ``proxybench.targets.lab.manage``. One lab per user stays up between calls."""
 
-    def up(self, kind: str, clock: str) -> Inventory:
+    def up(self, kind: str, clock: str) -> Cluster:
         """Build a lab that stays; raise LabError when one is up already."""
         ...
 
-    def status(self) -> Inventory | None:
+    def status(self) -> Cluster | None:
         """Return the lab that is up, None for none."""
         ...
 
@@ -58,13 +58,13 @@ def up(kind: str, clock: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool) -> None:
     """Tell whether a lab is up, and its nodes."""
-    inventory = _manager().status()
+    cluster = _manager().status()
     if as_json:
-        print_json(None if inventory is None else _as_json(inventory))
-    elif inventory is None:
+        print_json(None if cluster is None else _as_json(cluster))
+    elif cluster is None:
         click.echo("no lab is up")
     else:
-        _print_nodes(inventory)
+        _print_nodes(cluster)
 
 
 @lab.command()
@@ -80,18 +80,22 @@ def down() -> None:
     click.echo("the lab is removed" if _manager().down() else "no lab is up")
 
 
-def _print_nodes(inventory: Inventory) -> None:
-    click.echo(f"lab {inventory.lab}, clock {inventory.clock}, {inventory.accelerator}")
-    table = plain_table("node", "roles", "address", "pods")
-    for node in inventory.nodes:
-        table.add_row(node.name, ", ".join(sorted(node.roles)), node.address, node.pod_cidr or "-")
+def _print_nodes(cluster: Cluster) -> None:
+    click.echo(f"lab {cluster.kind}, clock {cluster.clock}, {cluster.accelerator}")
+    table = plain_table("node", "role", "address", "pods")
+    for node in _nodes(cluster):
+        table.add_row(node["name"], node["role"], node["address"], node["pod_cidr"] or "-")
     print_table(table)
 
 
-def _as_json(inventory: Inventory) -> dict[str, object]:
-    """Return what may be told: no token, no key."""
-    nodes = [
-        {"name": node.name, "roles": sorted(node.roles), "address": node.address, "pod_cidr": node.pod_cidr}
-        for node in inventory.nodes
+def _nodes(cluster: Cluster) -> list[dict[str, str | None]]:
+    roles = {cluster.client.name: "client", cluster.measured.name: "measured"}
+    return [
+        {"name": node.name, "role": roles.get(node.name, "other"), "address": node.address, "pod_cidr": node.pod_cidr}
+        for node in cluster.nodes
     ]
-    return {"lab": str(inventory.lab), "clock": str(inventory.clock), "nodes": nodes}
+
+
+def _as_json(cluster: Cluster) -> dict[str, object]:
+    """Return what may be told: no token, no key."""
+    return {"lab": cluster.kind, "clock": str(cluster.clock), "nodes": _nodes(cluster)}

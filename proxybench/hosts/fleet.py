@@ -1,4 +1,4 @@
-"""All nodes of an inventory, connected at once and asked at once."""
+"""Several nodes, connected at once and asked at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from proxybench.hosts.base import Executor
-    from proxybench.hosts.inventory import Inventory, Node
+    from proxybench.hosts.inventory import SshTarget
 
 _T = TypeVar("_T")
 _CLOSE_SECONDS: Final = 10.0
@@ -31,17 +31,20 @@ class Fleet:
         self._pool = pool
 
     @classmethod
-    def connect(cls, inventory: Inventory, policy: ConnectPolicy = DEFAULT_POLICY) -> Self:
-        """Connect to all nodes concurrently; all or none. Raises ConnectionLostError of the first bad node."""
+    def connect(cls, targets: Mapping[str, SshTarget], policy: ConnectPolicy = DEFAULT_POLICY) -> Self:
+        """Connect to all nodes, by name, concurrently; all or none.
+
+        Raises ConnectionLostError of the first bad node.
+        """
         pool = LinkPool(policy)
 
-        def opening(node: Node) -> Callable[[], SshExecutor]:
-            return lambda: SshExecutor(node.name, node.ssh, pool=pool, policy=policy)
+        def opening(name: str, target: SshTarget) -> Callable[[], SshExecutor]:
+            return lambda: SshExecutor(name, target, pool=pool, policy=policy)
 
         try:
             # A jump host and the node behind it are each allowed the policy's total and one more step.
             limit = 2 * (policy.total + policy.step)
-            executors = together({node.name: opening(node) for node in inventory.nodes}, limit)
+            executors = together({name: opening(name, target) for name, target in targets.items()}, limit)
         except BaseException:
             pool.close()
             raise

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from proxybench.hosts.inventory import SshTarget
     from proxybench.model import ClockKind
     from proxybench.nodes.node import Node
 
@@ -61,6 +62,11 @@ class Cluster:
     def nodes(self) -> tuple[Node, ...]:
         """All nodes: the client, the measured one, the others."""
         return (self.client, self.measured, *self.others)
+
+    @property
+    def targets(self) -> dict[str, SshTarget]:
+        """How each node is reached, by its name."""
+        return {node.name: node.ssh for node in self.nodes}
 
     @property
     def proxy_nodes(self) -> tuple[Node, ...]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from proxybench.deadline import Deadline
     from proxybench.experiment.spec import LoadSpec
     from proxybench.kube.objects import Population
-    from proxybench.run.testbed import Bench
+    from proxybench.run.testbed import Testbed
     from proxybench.scenarios.recorder import Recorder
 
 _TIMEOUT_MS = 2000
@@ -36,15 +36,15 @@ def plan(spec: LoadSpec, population: Population, services: int, output: str) -> 
     return LoadPlan(targets, spec.rate / spec.users, spec.users, spec.duration, _TIMEOUT_MS, output)
 
 
-def run_load(bench: Bench, population: Population, recorder: Recorder, deadline: Deadline) -> None:
+def run_load(bench: Testbed, population: Population, recorder: Recorder, deadline: Deadline) -> None:
     """Run the load on the client node and record every connection. Raises MeasurementError, HostError."""
     spec = bench.experiment.load
     if spec is None:
         raise MeasurementError("the experiment has no load")
     if bench.load is None:
         raise MeasurementError("locust was not started")
-    place = folder(bench.inventory.workdir)
-    executor = bench.executors[bench.client.name]
+    place = folder(bench.client.node.workdir)
+    executor = bench.client.executor
     load = plan(spec, population, recorder.cell.services, f"{place}/records")
     executor.put(load.to_json(), f"{place}/plan.json")
     request = build_request(

@@ -105,14 +105,12 @@ def _walk(
         for lab in made:
             labs.callback(lab.down)
             lab.begin()  # in this thread: what a lab starts dies with the thread that started it
-        inventories = [lab.up() for lab in made]
+        clusters = [lab.up() for lab in made]
         labs.callback(stop.set)
         progress.stage("connecting to the nodes")
         progress.plan(steps, len(hands))
         shard = Shard(experiment, book, progress, clock, stop)
-        futures = [
-            pool.submit(shard.work, inventory, hand, whole) for inventory, hand in zip(inventories, hands, strict=True)
-        ]
+        futures = [pool.submit(shard.work, cluster, hand, whole) for cluster, hand in zip(clusters, hands, strict=True)]
         wait(futures)  # one that fails is no reason for the others to end
         for future in futures:
             try:

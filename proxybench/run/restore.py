@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from proxybench.hosts.base import Executor
-    from proxybench.run.testbed import Bench
+    from proxybench.nodes.node import NodeHandle
+    from proxybench.run.testbed import Testbed
     from proxybench.subjects.base import Proxier
     from proxybench.units import Clock
 
@@ -36,17 +37,17 @@ Settings = dict[str, str]
 """Kernel settings that proxies change, by file."""
 
 
-def settings(bench: Bench) -> dict[str, Settings]:
+def settings(bench: Testbed) -> dict[str, Settings]:
     """Read the kernel settings of each proxy node. Raises HostError."""
     files = [f"/proc/sys/{name}" for name in SYSCTLS]
-    found = {node.name: bench.agents[node.name].read(files) for node in bench.proxy_nodes}
+    found = {handle.name: handle.agent.read(files) for handle in bench.proxy_handles}
     return {
         node: {file: text.strip() for file, text in texts.items() if text is not None} for node, texts in found.items()
     }
 
 
 def recover(
-    bench: Bench,
+    bench: Testbed,
     proxiers: Sequence[Proxier],
     modes: Collection[Mode],
     before: Mapping[str, Settings],
@@ -57,16 +58,18 @@ def recover(
     ``clean`` starts and stops each mode once, which removes what another control loop left; it is called only when
     there is something. Raises ProxierError when something stays, HostError as the executor does.
     """
-    places = [(bench.executors[node.name], node.name) for node in bench.proxy_nodes]
-    for (executor, _), proxier in zip(places, proxiers, strict=True):
-        _end(executor, proxier.cgroup, bench.clock)
-    if any(_left(executor, bench, modes) for executor, _ in places):
+    handles = bench.proxy_handles
+    for handle, proxier in zip(handles, proxiers, strict=True):
+        _end(handle.executor, proxier.cgroup, bench.clock)
+    if any(_left(handle, modes) for handle in handles):
         clean()
-    for executor, name in places:
-        for file, value in before[name].items():
-            executor.run(["sh", "-c", _SYSCTL_SCRIPT, "set", file, value])
-        if left := _left(executor, bench, modes):
-            raise ProxierError(f"{name}: could not be cleaned after a lost connection: {'; '.join(left[:_SHOWN])}")
+    for handle in handles:
+        for file, value in before[handle.name].items():
+            handle.executor.run(["sh", "-c", _SYSCTL_SCRIPT, "set", file, value])
+        if left := _left(handle, modes):
+            raise ProxierError(
+                f"{handle.name}: could not be cleaned after a lost connection: {'; '.join(left[:_SHOWN])}"
+            )
 
 
 def _end(executor: Executor, cgroup: str, clock: Clock) -> None:
@@ -84,6 +87,6 @@ def _end(executor: Executor, cgroup: str, clock: Clock) -> None:
     raise ProxierError(f"{executor.name}: the control loop of the lost connection cannot be ended")
 
 
-def _left(executor: Executor, bench: Bench, modes: Collection[Mode]) -> list[str]:
-    readings = usual_readings(bench.inventory.iptables, ipvs=Mode.IPVS in modes)
-    return sorted(read_all(executor, [one for one in readings if not isinstance(one, SysctlReading)]))
+def _left(handle: NodeHandle, modes: Collection[Mode]) -> list[str]:
+    readings = usual_readings(handle.node.iptables["legacy"], ipvs=Mode.IPVS in modes)
+    return sorted(read_all(handle.executor, [one for one in readings if not isinstance(one, SysctlReading)]))

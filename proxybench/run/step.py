@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from proxybench.model import Sample
     from proxybench.nodes.answers import AwaitResult, ChangeResult
     from proxybench.nodes.requests import Change
-    from proxybench.run.testbed import Bench
+    from proxybench.run.testbed import Testbed
     from proxybench.scenarios.usage import Reading
     from proxybench.subjects.base import Proxier
 
@@ -75,7 +75,7 @@ class StepRunner:
 
     def __init__(
         self,
-        bench: Bench,
+        bench: Testbed,
         step: Step,
         population: Population,
         proxiers: tuple[Proxier, ...],
@@ -88,13 +88,13 @@ class StepRunner:
         self._proxiers = proxiers
         self._deadline = deadline
         self._say = say
-        self._client = bench.agents[bench.client.name]
+        self._client = bench.client.agent
         self._recorder = Recorder(
             run=bench.run,
             cell=step.cell,
             repetition=step.repetition,
             node=bench.measured.name,
-            clock_kind=bench.inventory.clock,
+            clock_kind=bench.cluster.clock,
             clock=bench.clock,
         )
         self._result = StepResult(samples=self._recorder.samples)
@@ -176,8 +176,8 @@ class StepRunner:
 
         If not, no number is made up: the step says so, and what needs one clock only is measured.
         """
-        start = Instant(started, self._bench.clock_of(self._bench.measured))
-        end = Instant(sync.ended(seen), self._bench.clock_of(self._bench.client))
+        start = Instant(started, self._bench.measured.node.clock)
+        end = Instant(sync.ended(seen), self._bench.client.node.clock)
         try:
             span = Clocks().between(start, end)
         except MeasurementError as error:
@@ -293,7 +293,7 @@ class StepRunner:
 
         It is watched through its cgroup's CPU time, since reading its metrics would make work for it.
         """
-        agent = self._bench.agents[self._bench.measured.name]
+        agent = self._bench.measured.agent
         cgroup = self._proxier.cgroup
         while True:
             quiet, last = 0, agent.ledger([cgroup])
@@ -314,7 +314,7 @@ class StepRunner:
     def _stop(self) -> None:
         self._say("stopping")
         for proxier in self._proxiers:
-            node = self._bench.proxy_nodes[self._proxiers.index(proxier)].name
+            node = self._bench.proxy_handles[self._proxiers.index(proxier)].name
             try:
                 try:
                     proxier.stop(_STOP_LIMIT)

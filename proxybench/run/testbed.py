@@ -1,15 +1,15 @@
-"""What all steps of a run share: the cluster, the ways to reach it, and the experiment."""
+"""What all steps of a worker share: the cluster that it reached, its API, and the experiment."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxybench.clocks import ClockDomain
 from proxybench.errors import RunError
 from proxybench.kube.objects import AddressPlan
 from proxybench.nodes import machine as fingerprint
 from proxybench.nodes.client import connect_agent, install
+from proxybench.nodes.node import NodeHandle
 from proxybench.scenarios.usage import Reading
 
 if TYPE_CHECKING:
@@ -18,85 +18,90 @@ if TYPE_CHECKING:
     from proxybench.experiment.spec import Experiment
     from proxybench.hosts.base import Executor
     from proxybench.hosts.fleet import Fleet
-    from proxybench.hosts.inventory import Inventory, Node
     from proxybench.kube.base import ServiceApi
     from proxybench.load.session import WarmLocust
     from proxybench.nodes.client import Agent
+    from proxybench.nodes.cluster import Cluster
     from proxybench.nodes.machine import Machine
     from proxybench.units import Clock
 
+_AGENTS_LIMIT = 300.0
+"""Seconds until every node's agent has to answer; on an emulated node a start takes some."""
+
 
 @dataclass(frozen=True)
-class Bench:
-    """The cluster at hand. ``client`` sends the traffic, ``measured`` runs the control loop that is measured."""
+class Testbed:
+    """A cluster that is reached: one handle per node, by name, and the API to which the population is written."""
 
     run: str
     experiment: Experiment
-    inventory: Inventory
-    executors: Mapping[str, Executor]
-    agents: Mapping[str, Agent]
+    cluster: Cluster
+    handles: Mapping[str, NodeHandle]
     api: ServiceApi
     plan: AddressPlan
     clock: Clock
     load: WarmLocust | None = None
 
     @property
-    def client(self) -> Node:
+    def client(self) -> NodeHandle:
         """The node that sends the traffic."""
-        return self.inventory.with_role("client")[0]
+        return self.handles[self.cluster.client.name]
 
     @property
-    def measured(self) -> Node:
-        """The node whose control loop is measured, and through which the client's traffic goes."""
-        return self.inventory.with_role("proxy")[0]
+    def measured(self) -> NodeHandle:
+        """The node whose Service proxy is measured, and through which the client's traffic goes."""
+        return self.handles[self.cluster.measured.name]
 
     @property
-    def proxy_nodes(self) -> tuple[Node, ...]:
-        """The nodes that run a control loop, the measured one first."""
-        nodes = self.inventory.with_role("proxy")
-        return nodes if self.experiment.proxier.nodes == "all" else nodes[:1]
-
-    def clock_of(self, node: Node) -> ClockDomain:
-        """Name the monotonic clock of a node: one for all nodes of one kernel, else each has its own."""
-        return ClockDomain("one kernel" if self.inventory.one_kernel else node.name)
+    def proxy_handles(self) -> tuple[NodeHandle, ...]:
+        """The nodes that run a Service proxy, the measured one first."""
+        nodes = self.cluster.proxy_nodes if self.experiment.proxier.nodes == "all" else (self.cluster.measured,)
+        return tuple(self.handles[node.name] for node in nodes)
 
     def read_ledger(self, cgroup: str | None = None) -> Reading:
         """Read the measured node's counters, with those of a cgroup, and what our agents have spent."""
-        ledger = self.agents[self.measured.name].ledger([cgroup] if cgroup else [])
-        others = sum(agent.ledger().self_ns for name, agent in self.agents.items() if name != self.measured.name)
-        return Reading(ledger, ledger.self_ns + others)
+        measured = self.measured
+        ledger = measured.agent.ledger([cgroup] if cgroup else [])
+        others = (handle for handle in self.handles.values() if handle is not measured)
+        return Reading(ledger, ledger.self_ns + sum(handle.agent.ledger().self_ns for handle in others))
 
 
-def address_plan(inventory: Inventory) -> AddressPlan:
-    """Return the addresses of the population: the measured node's pods come first."""
-    ranges = tuple((node.name, node.pod_cidr) for node in inventory.nodes if node.pod_cidr)
+def address_plan(cluster: Cluster) -> AddressPlan:
+    """Return the addresses of the population: the measured node's pods come first. Raises RunError without any."""
+    ranges = tuple((node.name, node.pod_cidr) for node in (*cluster.proxy_nodes, cluster.client) if node.pod_cidr)
     if not ranges:
-        raise RunError("no node of the inventory has a range of pods")
-    return AddressPlan(inventory.service_cidr, ranges, inventory.backend_port)
+        raise RunError("no node of the cluster has a range of pods")
+    return AddressPlan(cluster.service_cidr, ranges, cluster.backend_port)
 
 
-def start_agents(fleet: Fleet, inventory: Inventory) -> dict[str, Agent]:
-    """Put an agent on every node, start it, and tell the client's where the API is."""
-    agents: dict[str, Agent] = {}
+def start_agents(fleet: Fleet, cluster: Cluster) -> dict[str, NodeHandle]:
+    """Put an agent on every node and start it, all at once, and tell the client's where the API is.
+
+    Raises HostError, with every agent ended that was started.
+    """
+    nodes = {node.name: node for node in cluster.nodes}
+    started: list[Agent] = []
+
+    def start(executor: Executor) -> NodeHandle:
+        node = nodes[executor.name]
+        agent = connect_agent(executor, node.python, install(executor, node.workdir))
+        started.append(agent)
+        return NodeHandle(node, executor, agent)
+
     try:
-        for node in inventory.nodes:
-            executor = fleet[node.name]
-            path = install(executor, inventory.workdir)
-            agents[node.name] = connect_agent(executor, inventory.python, path)
-            if "client" in node.roles:
-                agents[node.name].api(inventory.api.node_url, inventory.api.token)
+        handles = fleet.fan_out(start, timeout=_AGENTS_LIMIT, nodes=nodes)
+        handles[cluster.client.name].agent.api(cluster.api.node_url, cluster.api.token)
     except BaseException:
-        for agent in agents.values():
+        for agent in started:
             agent.close()
         raise
-    return agents
+    return handles
 
 
-def read_machines(bench: Bench) -> dict[str, Machine]:
-    """Describe every node."""
+def read_machines(handles: Mapping[str, NodeHandle]) -> dict[str, Machine]:
+    """Describe every node. Raises HostError."""
     found = {}
-    for node in bench.inventory.nodes:
-        agent = bench.agents[node.name]
-        version = bench.executors[node.name].run([bench.inventory.iptables, "iptables", "--version"], check=False)
-        found[node.name] = fingerprint.machine(agent.hello(), agent.read(fingerprint.files()), version.stdout)
+    for name, handle in handles.items():
+        version = handle.executor.run([handle.node.iptables["legacy"], "iptables", "--version"], check=False)
+        found[name] = fingerprint.machine(handle.agent.hello(), handle.agent.read(fingerprint.files()), version.stdout)
     return found

@@ -21,7 +21,7 @@ from proxybench.kube.client import KubernetesServiceApi
 from proxybench.load.session import start_load
 from proxybench.run.restore import recover, settings
 from proxybench.run.step import StepResult, StepRunner
-from proxybench.run.testbed import Bench, address_plan, read_machines, start_agents
+from proxybench.run.testbed import Testbed, address_plan, read_machines, start_agents
 from proxybench.scenarios.population import Populator
 from proxybench.scenarios.warmup import warm_up
 from proxybench.subjects.reference import ReferenceProxier
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from threading import Event
 
     from proxybench.experiment.spec import Experiment
-    from proxybench.hosts.inventory import Inventory
     from proxybench.model import Mode
+    from proxybench.nodes.cluster import Cluster
     from proxybench.run.journal import Book
     from proxybench.run.progress import Progress
     from proxybench.run.restore import Settings
@@ -69,7 +69,7 @@ def _weight(steps: Sequence[Step]) -> int:
 class _Lab:
     """What a shard knows of its lab for longer than one connection lasts."""
 
-    inventory: Inventory
+    cluster: Cluster
     hand: Sequence[Step]
     before: dict[str, Settings] | None = None  # the nodes' settings before anything ran
     warm: bool = False
@@ -85,14 +85,14 @@ class Shard:
         self._clock = _Stoppable(clock, stop)
         self._stop = stop
 
-    def work(self, inventory: Inventory, steps: Sequence[Step], whole: Deadline) -> None:
+    def work(self, cluster: Cluster, steps: Sequence[Step], whole: Deadline) -> None:
         """Connect to the lab and take the steps.
 
         A step in which a connection or an agent is lost has failed. The shard then connects anew, cleans the nodes and
         goes on with the next one. When the lab cannot be reached any more, the steps that are left fail with that
         reason. Raises RunError only when the disk refuses.
         """
-        lab = _Lab(inventory, steps)
+        lab = _Lab(cluster, steps)
         left = deque(steps)
         while left and not self._stop.is_set():
             with ExitStack() as stack:
@@ -105,7 +105,7 @@ class Shard:
                 while good and left and not self._stop.is_set():
                     good = self._take(bench, populator, left.popleft(), whole)
 
-    def _reach(self, lab: _Lab, stack: ExitStack, whole: Deadline) -> tuple[Bench, Populator]:
+    def _reach(self, lab: _Lab, stack: ExitStack, whole: Deadline) -> tuple[Testbed, Populator]:
         """Connect, in a few tries, and make the lab ready for a step; leaving ``stack`` ends the connection."""
         retrying = Retrying(
             retry=retry_if_exception_type((HostError, ApiError)),
@@ -116,10 +116,10 @@ class Shard:
         )
         return retrying(self._reach_once, lab, stack, whole)
 
-    def _reach_once(self, lab: _Lab, stack: ExitStack, whole: Deadline) -> tuple[Bench, Populator]:
+    def _reach_once(self, lab: _Lab, stack: ExitStack, whole: Deadline) -> tuple[Testbed, Populator]:
         whole.left(1)
         with ExitStack() as own:
-            bench = self._bench(lab.inventory, own)
+            bench = self._bench(lab.cluster, own)
             populator = Populator(bench.api, bench.plan)
             if lab.before is None:
                 lab.before = settings(bench)
@@ -128,7 +128,7 @@ class Shard:
                 populator.clear()
                 modes = dict.fromkeys(step.cell.mode for step in lab.hand)
                 recover(bench, self._proxiers(bench), modes, lab.before, lambda: self._start_each(bench, modes, whole))
-            self._book.describe(read_machines(bench), [node.name for node in bench.proxy_nodes])
+            self._book.describe(read_machines(bench.handles), [handle.name for handle in bench.proxy_handles])
             if bench.load:
                 bench.load.ready(whole.left(_LOCUST_LIMIT))  # importing it would take the first step's time
             if not lab.warm:
@@ -145,32 +145,29 @@ class Shard:
             self._book.step_done(step, StepResult(problems=[str(error)]), 0.0)
             self._progress.step_finished(step, 0.0, str(error))
 
-    def _bench(self, inventory: Inventory, stack: ExitStack) -> Bench:
-        fleet = stack.enter_context(Fleet.connect(inventory))
-        agents = start_agents(fleet, inventory)
-        for agent in agents.values():
-            stack.callback(agent.close)
-        api = stack.enter_context(KubernetesServiceApi(inventory.api.url, inventory.api.token))
-        for node in inventory.with_role("proxy"):
-            api.put_node(node.name, node.address, node.pod_cidr or "")
+    def _bench(self, cluster: Cluster, stack: ExitStack) -> Testbed:
+        fleet = stack.enter_context(Fleet.connect(cluster.targets))
+        handles = start_agents(fleet, cluster)
+        for handle in handles.values():
+            stack.callback(handle.agent.close)
+        api = stack.enter_context(KubernetesServiceApi(cluster.api.url, cluster.api.token))
         load = None
         if self._experiment.load:
-            client = inventory.with_role("client")[0]
-            load = start_load(fleet[client.name], inventory.python, inventory.workdir)
+            client = cluster.client
+            load = start_load(fleet[client.name], client.python, client.workdir)
             stack.callback(load.close)
-        return Bench(
+        return Testbed(
             run=self._book.folder.run,
             experiment=self._experiment,
-            inventory=inventory,
-            executors={node.name: fleet[node.name] for node in inventory.nodes},
-            agents=agents,
+            cluster=cluster,
+            handles=handles,
             api=api,
-            plan=address_plan(inventory),
+            plan=address_plan(cluster),
             clock=self._clock,
             load=load,
         )
 
-    def _warm_up(self, bench: Bench, populator: Populator, steps: Sequence[Step], whole: Deadline) -> None:
+    def _warm_up(self, bench: Testbed, populator: Populator, steps: Sequence[Step], whole: Deadline) -> None:
         if not self._experiment.warmup:
             modes = dict.fromkeys(step.cell.mode for step in steps)
             self._progress.note(f"starting {', '.join(modes)} once, unmeasured")
@@ -184,19 +181,19 @@ class Shard:
             if _useless(bench, result):
                 raise ConnectionLostError("; ".join(result.problems))
 
-    def _start_each(self, bench: Bench, modes: Iterable[Mode], whole: Deadline) -> None:
+    def _start_each(self, bench: Testbed, modes: Iterable[Mode], whole: Deadline) -> None:
         proxier = self._experiment.proxier
         periods = (proxier.min_sync_period, proxier.sync_period)
         for problem in warm_up(modes, periods, lambda: self._proxiers(bench), whole):
             self._progress.note(problem)
 
-    def _proxiers(self, bench: Bench) -> tuple[ReferenceProxier, ...]:
+    def _proxiers(self, bench: Testbed) -> tuple[ReferenceProxier, ...]:
         return tuple(
-            ReferenceProxier(bench.agents[node.name], bench.executors[node.name], node, bench.inventory, self._clock)
-            for node in bench.proxy_nodes
+            ReferenceProxier(handle.agent, handle.executor, handle.node, bench.cluster, self._clock)
+            for handle in bench.proxy_handles
         )
 
-    def _take(self, bench: Bench, populator: Populator, step: Step, whole: Deadline) -> bool:
+    def _take(self, bench: Testbed, populator: Populator, step: Step, whole: Deadline) -> bool:
         """Take a step and return whether the bench is good for another."""
         self._progress.step_started(step)
         started = self._clock.monotonic_ns()
@@ -214,7 +211,7 @@ class Shard:
         return not _useless(bench, result)
 
     def _measure(
-        self, bench: Bench, populator: Populator, step: Step, whole: Deadline, say: Callable[[str], None]
+        self, bench: Testbed, populator: Populator, step: Step, whole: Deadline, say: Callable[[str], None]
     ) -> StepResult:
         spec, cell = self._experiment, step.cell
         sync = spec.measure.sync
@@ -227,8 +224,8 @@ class Shard:
         return result
 
 
-def _useless(bench: Bench, result: StepResult) -> bool:
-    return result.lost or any(agent.broken for agent in bench.agents.values())
+def _useless(bench: Testbed, result: StepResult) -> bool:
+    return result.lost or any(handle.agent.broken for handle in bench.handles.values())
 
 
 class _Stoppable:

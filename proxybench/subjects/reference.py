@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from proxybench.hosts.base import Completed, Executor
-    from proxybench.hosts.inventory import Inventory, Node
+    from proxybench.nodes.cluster import Cluster
     from proxybench.nodes.kernel_state import Reading
+    from proxybench.nodes.node import Node
     from proxybench.subjects.base import ProxierConfig
     from proxybench.units import Clock
 
@@ -116,13 +117,13 @@ class ReferenceProxier:
     node takes a good part of a second.
     """
 
-    def __init__(self, agent: NodeAgent, executor: Executor, node: Node, inventory: Inventory, clock: Clock) -> None:
+    def __init__(self, agent: NodeAgent, executor: Executor, node: Node, cluster: Cluster, clock: Clock) -> None:
         self._agent = agent
         self._executor = executor
         self._node = node
-        self._inventory = inventory
+        self._cluster = cluster
         self._clock = clock
-        self._folder = f"{inventory.workdir}/control-loop"
+        self._folder = f"{node.workdir}/control-loop"
         self._pid: int | None = None
         self._mode: Mode | None = None
         self._before: frozenset[str] = frozenset()
@@ -144,9 +145,9 @@ class ReferenceProxier:
         folder = self._folder
         self._executor.run(
             ["sh", "-c", _PREPARE_SCRIPT, "prepare", folder],
-            stdin=f"{self._inventory.api.token}\n{dump(self._settings(config)).decode()}",
+            stdin=f"{self._cluster.api.token}\n{dump(self._settings(config)).decode()}",
         )
-        argv = [self._inventory.python, "-m", "refproxy", "--config"]
+        argv = [self._node.python, "-m", "refproxy", "--config"]
         try:
             started = self._agent.spawn(
                 [*argv, f"{folder}/config.json"], log=f"{folder}/log", cgroup=self.cgroup, env=_ENV, grace_s=60.0
@@ -218,24 +219,24 @@ class ReferenceProxier:
         return self._executor.get(f"{self._folder}/log").decode(errors="replace")
 
     def _settings(self, config: ProxierConfig) -> LoopConfig:
-        inventory = self._inventory
+        cluster = self._cluster
         return LoopConfig(
             mode=str(config.mode),
             node_name=self._node.name,
             node_ips=(self._node.address,),
-            api_url=inventory.api.node_url,
+            api_url=cluster.api.node_url,
             token_file=f"{self._folder}/token",
-            cluster_cidr=inventory.cluster_cidr,
+            cluster_cidr=cluster.cluster_cidr,
             min_sync_period=config.min_sync_period,
             sync_period=config.sync_period,
-            iptables=inventory.iptables,
+            iptables=self._node.iptables["legacy"],
             work_dir=self._folder,
             metrics_port=METRICS_PORT,
             healthz_port=HEALTHZ_PORT,
         )
 
     def _readings(self) -> tuple[Reading, ...]:
-        return usual_readings(self._inventory.iptables, ipvs=self._mode is Mode.IPVS)
+        return usual_readings(self._node.iptables["legacy"], ipvs=self._mode is Mode.IPVS)
 
     def _running(self) -> int:
         if self._pid is None:

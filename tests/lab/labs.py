@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from proxybench.hosts.fleet import Fleet
-    from proxybench.hosts.inventory import Inventory
+    from proxybench.nodes.cluster import Cluster
 
 PATIENCE = 20.0
 
@@ -93,31 +93,32 @@ def eventually(empty: Callable[[], object]) -> object:
 
 @contextmanager
 def agents_on(
-    fleet: Fleet, inventory: Inventory, *names: str, margin_s: float = MARGIN_S
+    fleet: Fleet, cluster: Cluster, *names: str, margin_s: float = MARGIN_S
 ) -> Iterator[dict[str, AgentClient]]:
     agents: dict[str, AgentClient] = {}
     try:
-        for name in names:
-            path = install(fleet[name], inventory.workdir)
-            agents[name] = connect_agent(fleet[name], inventory.python, path, margin_s)
+        for node in cluster.nodes:
+            if node.name in names:
+                path = install(fleet[node.name], node.workdir)
+                agents[node.name] = connect_agent(fleet[node.name], node.python, path, margin_s)
         yield agents
     finally:
         for agent in agents.values():
             agent.close()
 
 
-def check_api(inventory: Inventory, fleet: Fleet, *names: str) -> None:
+def check_api(cluster: Cluster, fleet: Fleet, *names: str) -> None:
     """What a node writes by its address of the API, the orchestrator reads by its own; without a token nobody does."""
     probe = Await("10.96.200.200", 80, "answer", timeout_s=1)  # a change wants a probe; nothing answers this one
     path = f"/api/v1/namespaces/{objects.NAMESPACE}/services"
     with (
-        KubernetesServiceApi(inventory.api.url, inventory.api.token) as api,
-        agents_on(fleet, inventory, *names) as agents,
+        KubernetesServiceApi(cluster.api.url, cluster.api.token) as api,
+        agents_on(fleet, cluster, *names) as agents,
     ):
         api.ensure_namespace(objects.NAMESPACE)
         for number, (name, agent) in enumerate(agents.items(), start=1):
-            assert agent.http_get(f"{inventory.api.node_url}/version").status == 401
-            agent.api(inventory.api.node_url, inventory.api.token)
+            assert agent.http_get(f"{cluster.api.node_url}/version").status == 401
+            agent.api(cluster.api.node_url, cluster.api.token)
             body = objects.service(f"from-{name}", f"10.96.9.{number}", 8080)
             assert agent.change(Change((Write("POST", path, body),), (probe,))).statuses == (201,)
         found = [service["metadata"]["name"] for service in api.list(Kind.SERVICE, objects.NAMESPACE)]

@@ -36,7 +36,7 @@ from tests.lab.labs import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxybench.hosts.inventory import Inventory
+    from proxybench.nodes.cluster import Cluster
 
 pytestmark = [
     pytest.mark.lab,
@@ -70,53 +70,53 @@ measure: {cpu: {idle: 60s}}
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[tuple[NetnsLab, Inventory]]:
+def lab() -> Iterator[tuple[NetnsLab, Cluster]]:
     made = NetnsLab(WALL)
-    inventory = made.up()
+    cluster = made.up()
     try:
-        yield made, inventory
+        yield made, cluster
     finally:
         made.down()
 
 
 @pytest.fixture(scope="module")
-def fleet(lab: tuple[NetnsLab, Inventory]) -> Iterator[Fleet]:
-    with Fleet.connect(lab[1]) as connected:
+def fleet(lab: tuple[NetnsLab, Cluster]) -> Iterator[Fleet]:
+    with Fleet.connect(lab[1].targets) as connected:
         yield connected
 
 
-def test_every_node_answers_as_itself(lab: tuple[NetnsLab, Inventory], fleet: Fleet) -> None:
-    inventory = lab[1]
+def test_every_node_answers_as_itself(lab: tuple[NetnsLab, Cluster], fleet: Fleet) -> None:
+    cluster = lab[1]
     assert list(fleet) == ["client", "node1", "node2"]
     found = fleet.fan_out(lambda executor: executor.run(["ip", "-o", "-4", "address"]).stdout, timeout=30)
-    for node in inventory.nodes:
+    for node in cluster.nodes:
         assert f" {node.address}/24 " in found[node.name]
-        others = [other.address for other in inventory.nodes if other is not node]
+        others = [other.address for other in cluster.nodes if other is not node]
         assert not any(f" {address}/24 " in found[node.name] for address in others)
 
 
-def test_a_node_with_another_nodes_key_is_refused(lab: tuple[NetnsLab, Inventory]) -> None:
-    inventory = lab[1]
-    client, node1, node2 = inventory.nodes
-    swapped = replace(node1, ssh=replace(node1.ssh, host_key=node2.ssh.host_key))
+def test_a_node_with_another_nodes_key_is_refused(lab: tuple[NetnsLab, Cluster]) -> None:
+    cluster = lab[1]
+    client, node1, node2 = cluster.nodes
+    swapped = replace(node1.ssh, host_key=node2.ssh.host_key)
     with pytest.raises(ConnectionLostError, match="key"):
-        Fleet.connect(replace(inventory, nodes=(client, swapped, node2)))
+        Fleet.connect({"client": client.ssh, "node1": swapped, "node2": node2.ssh})
 
 
-def test_another_users_key_is_refused(lab: tuple[NetnsLab, Inventory]) -> None:
-    inventory = lab[1]
-    node1 = inventory.nodes[1]
+def test_another_users_key_is_refused(lab: tuple[NetnsLab, Cluster]) -> None:
+    cluster = lab[1]
+    node1 = cluster.nodes[1]
     assert lab[0].state
-    stranger = replace(node1, ssh=replace(node1.ssh, identity=lab[0].state / "node1.key"))
+    stranger = replace(node1.ssh, identity=lab[0].state / "node1.key")
     with pytest.raises(ConnectionLostError):
-        Fleet.connect(replace(inventory, nodes=(stranger,)))
+        Fleet.connect({"node1": stranger})
 
 
-def test_both_pod_ranges_answer_directly_from_every_address(lab: tuple[NetnsLab, Inventory], fleet: Fleet) -> None:
-    inventory = lab[1]
+def test_both_pod_ranges_answer_directly_from_every_address(lab: tuple[NetnsLab, Cluster], fleet: Fleet) -> None:
+    cluster = lab[1]
     addresses = ("10.244.1.0", "10.244.127.254", "10.244.129.0", "10.244.255.254")
-    targets = tuple(Target(address, address, inventory.backend_port, (address,)) for address in addresses)
-    with agents_on(fleet, inventory, "client") as agents:
+    targets = tuple(Target(address, address, cluster.backend_port, (address,)) for address in addresses)
+    with agents_on(fleet, cluster, "client") as agents:
         result = agents["client"].connect(Connect(targets, rounds=1, block=5, limit=30))
     assert result.complete
     for address in addresses:
@@ -124,7 +124,7 @@ def test_both_pod_ranges_answer_directly_from_every_address(lab: tuple[NetnsLab,
         assert (figures.answers, figures.wrong, figures.errors, figures.timeouts) == ({address: 5}, 0, {}, 0)
 
 
-def test_a_virtual_address_that_no_rule_takes_ends_in_the_lab(lab: tuple[NetnsLab, Inventory], fleet: Fleet) -> None:
+def test_a_virtual_address_that_no_rule_takes_ends_in_the_lab(lab: tuple[NetnsLab, Cluster], fleet: Fleet) -> None:
     target = Target("vip", "10.96.1.0", 80)
     with agents_on(fleet, lab[1], "client") as agents:
         figures = agents["client"].connect(Connect((target,), rounds=1, block=2, timeout_ms=200, limit=30))
@@ -133,21 +133,21 @@ def test_a_virtual_address_that_no_rule_takes_ends_in_the_lab(lab: tuple[NetnsLa
     assert sum(vip.errors.values()) + vip.timeouts == 2
 
 
-def test_the_api_is_one_for_the_orchestrator_and_for_nodes(lab: tuple[NetnsLab, Inventory], fleet: Fleet) -> None:
+def test_the_api_is_one_for_the_orchestrator_and_for_nodes(lab: tuple[NetnsLab, Cluster], fleet: Fleet) -> None:
     check_api(lab[1], fleet, "client", "node1")
 
 
-def test_nothing_listens_beyond_loopback(lab: tuple[NetnsLab, Inventory]) -> None:
+def test_nothing_listens_beyond_loopback(lab: tuple[NetnsLab, Cluster]) -> None:
     mine = {node.ssh.port for node in lab[1].nodes} | {int(lab[1].api.url.rsplit(":", 1)[1])}
     listening = [line.split()[3].rsplit(":", 1) for line in said("ss", "-Hltn").splitlines()]
     assert {address for address, port in listening if int(port) in mine} == {"127.0.0.1"}
     assert mine <= {int(port) for _, port in listening}
 
 
-def test_a_second_lab_lives_beside_the_first(lab: tuple[NetnsLab, Inventory], fleet: Fleet) -> None:
+def test_a_second_lab_lives_beside_the_first(lab: tuple[NetnsLab, Cluster], fleet: Fleet) -> None:
     second = NetnsLab(WALL)
     try:
-        with Fleet.connect(second.up()) as other:
+        with Fleet.connect(second.up().targets) as other:
             other["node1"].run(["ip", "link", "add", "only-here", "type", "bridge"])
             assert fleet["node1"].run(["ip", "link", "show", "only-here"], check=False).code == 1
     finally:
@@ -155,18 +155,18 @@ def test_a_second_lab_lives_beside_the_first(lab: tuple[NetnsLab, Inventory], fl
     assert fleet["node1"].run(["true"]).code == 0
 
 
-def test_nothing_of_this_machine_changes_and_nothing_is_left(lab: tuple[NetnsLab, Inventory]) -> None:
+def test_nothing_of_this_machine_changes_and_nothing_is_left(lab: tuple[NetnsLab, Cluster]) -> None:
     before = root_network()
     second = NetnsLab(WALL)
-    inventory = second.up()
+    cluster = second.up()
     state = second.state
     assert state
     group = f"proxybench-{state.name.removeprefix('proxybench-lab.')}"
     try:
         assert root_network() == before
         assert mounts_naming(str(state)) == []
-        with Fleet.connect(inventory) as fleet, agents_on(fleet, inventory, "node1") as agents:
-            root = inventory.nodes[1].cgroup_root
+        with Fleet.connect(cluster.targets) as fleet, agents_on(fleet, cluster, "node1") as agents:
+            root = cluster.nodes[1].cgroup_root
             assert root == f"/sys/fs/cgroup/{group}/node1"
             agents["node1"].spawn(["sleep", "600"], log="/run/proxybench/log", cgroup=f"{root}/sleep")
             assert cgroups(group) == [group]

@@ -22,7 +22,7 @@ from proxybench.agent import probe
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, PORT, Population
-from proxybench.model import ClockKind, LabKind, Position
+from proxybench.model import ClockKind, Position
 from proxybench.nodes.requests import Await, Connect, Target
 from proxybench.results.folder import open_run
 from proxybench.run.testbed import address_plan
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proxybench.hosts.base import Executor
-    from proxybench.hosts.inventory import Inventory
+    from proxybench.nodes.cluster import Cluster
 
 pytestmark = [
     pytest.mark.lab,
@@ -90,35 +90,35 @@ measure: {sync: {scenarios: [cold-start]}, cpu: {idle: 5s}}
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[tuple[VmLab, Inventory]]:
+def lab() -> Iterator[tuple[VmLab, Cluster]]:
     made = VmLab(Settings(ClockKind.INSTRUCTIONS, "tcg"))
-    inventory = made.up()
+    cluster = made.up()
     try:
-        yield made, inventory
+        yield made, cluster
     finally:
         made.down()
 
 
 @pytest.fixture(scope="module")
-def fleet(lab: tuple[VmLab, Inventory]) -> Iterator[Fleet]:
-    with Fleet.connect(lab[1]) as connected:
+def fleet(lab: tuple[VmLab, Cluster]) -> Iterator[Fleet]:
+    with Fleet.connect(lab[1].targets) as connected:
         yield connected
 
 
-def test_its_inventory_says_what_it_is(lab: tuple[VmLab, Inventory]) -> None:
-    inventory = lab[1]
-    assert (inventory.lab, inventory.clock, inventory.accelerator) == (LabKind.VM, ClockKind.INSTRUCTIONS, "tcg")
-    assert {node.ssh.jump.host for node in inventory.nodes if node.ssh.jump} == {"127.0.0.1"}
-    assert inventory.api.node_url.startswith(f"http://{kube_proxy.HOST}:")
+def test_its_cluster_says_what_it_is(lab: tuple[VmLab, Cluster]) -> None:
+    cluster = lab[1]
+    assert (cluster.kind, cluster.clock, cluster.accelerator) == ("vm", ClockKind.INSTRUCTIONS, "tcg")
+    assert {node.ssh.jump.host for node in cluster.nodes if node.ssh.jump} == {"127.0.0.1"}
+    assert cluster.api.node_url.startswith(f"http://{kube_proxy.HOST}:")
 
 
-def test_every_node_answers_as_itself_through_the_jump_host(lab: tuple[VmLab, Inventory], fleet: Fleet) -> None:
+def test_every_node_answers_as_itself_through_the_jump_host(lab: tuple[VmLab, Cluster], fleet: Fleet) -> None:
     found = fleet.fan_out(lambda executor: executor.run(["ip", "-o", "-4", "address"]).stdout, timeout=60)
     for node in lab[1].nodes:
         assert f" {node.address}/24 " in found[node.name]
 
 
-def test_the_guest_has_a_kernel_of_its_own(lab: tuple[VmLab, Inventory], fleet: Fleet) -> None:
+def test_the_guest_has_a_kernel_of_its_own(lab: tuple[VmLab, Cluster], fleet: Fleet) -> None:
     with agents_on(fleet, lab[1], "node1") as agents:
         hello = agents["node1"].hello()
     assert hello.kernel.endswith("-amd64")
@@ -142,8 +142,8 @@ def test_the_tree_below_the_overlay_is_mounted_read_only(fleet: Fleet) -> None:
     assert not any(line.split()[2] == "9p" and "ro" not in line.split()[3].split(",") for line in mounts)
 
 
-def test_its_kernel_has_what_all_modes_need(lab: tuple[VmLab, Inventory], fleet: Fleet) -> None:
-    node, iptables = fleet["node2"], lab[1].iptables
+def test_its_kernel_has_what_all_modes_need(lab: tuple[VmLab, Cluster], fleet: Fleet) -> None:
+    node, iptables = fleet["node2"], lab[1].measured.iptables["legacy"]
     assert "(legacy)" in node.run([iptables, "iptables", "--version"]).stdout
     nat = [iptables, "iptables", "-w", "-t", "nat"]
     rule = ["PREROUTING", "-p", "tcp", "-m", "statistic", "--mode", "random", "--probability", "0.5"]
@@ -169,11 +169,11 @@ def test_softirqs_come_before_the_prober(fleet: Fleet) -> None:
     assert int(priority) > probe.PRIORITY
 
 
-def test_the_api_is_reached_from_nodes(lab: tuple[VmLab, Inventory], fleet: Fleet) -> None:
+def test_the_api_is_reached_from_nodes(lab: tuple[VmLab, Cluster], fleet: Fleet) -> None:
     check_api(lab[1], fleet, "node1", "client")
 
 
-def test_two_measurements_agree_within_a_percent(lab: tuple[VmLab, Inventory], fleet: Fleet) -> None:
+def test_two_measurements_agree_within_a_percent(lab: tuple[VmLab, Cluster], fleet: Fleet) -> None:
     address = "10.244.1.0"
     target = Target("direct", address, lab[1].backend_port, (address,))
     request = Connect((target,), rounds=20, block=10, warmup=20, limit=60)
@@ -284,11 +284,9 @@ def test_ctrl_c_ends_with_130_keeps_what_is_done_and_leaves_nothing(tmp_path: Pa
 
 @pytest.mark.skipif(not kube_proxy.BINARY, reason="PROXYBENCH_KUBE_PROXY names no kube-proxy binary")
 @pytest.mark.parametrize("mode", ["iptables", "ipvs", "userspace"])
-def test_a_real_kube_proxy_programs_services_from_our_api(
-    lab: tuple[VmLab, Inventory], fleet: Fleet, mode: str
-) -> None:
-    inventory = lab[1]
-    population = Population(address_plan(inventory), endpoints_per_service=2)
+def test_a_real_kube_proxy_programs_services_from_our_api(lab: tuple[VmLab, Cluster], fleet: Fleet, mode: str) -> None:
+    cluster = lab[1]
+    population = Population(address_plan(cluster), endpoints_per_service=2)
     folder = f"/run/kube-proxy-{mode}-{uuid.uuid4().hex[:8]}"
     with ApiServerProcess(addresses=[kube_proxy.HOST]) as server, KubernetesServiceApi(server.url, server.token) as api:
         api.put_node("node1", "198.18.1.11", "10.244.0.0/17")
@@ -300,7 +298,7 @@ def test_a_real_kube_proxy_programs_services_from_our_api(
         api.create_many(written)
         kube_proxy.configure(fleet["node1"], folder, mode, server)
         command = kube_proxy.command(folder)
-        with agents_on(fleet, inventory, "client", "node1") as agents:
+        with agents_on(fleet, cluster, "client", "node1") as agents:
             # The userspace mode wants to raise the limit itself, and may only up to the hard one.
             pid = agents["node1"].spawn(["sh", "-c", f"ulimit -n 65536; {command}"], log=f"{folder}/log").pid
             try:

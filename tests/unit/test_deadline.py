@@ -4,7 +4,7 @@ import pytest
 
 from proxybench.deadline import Deadline
 from proxybench.errors import MeasurementError
-from tests.unit.run.world import FakeClock
+from proxybench.testing.clock import FakeClock
 
 
 @pytest.mark.parametrize(("passed", "at_most", "left"), [(0, 4, 4), (0, 40, 10), (7, 4, 3), (9.5, 4, 0.5)])

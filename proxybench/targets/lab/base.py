@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from proxybench.hosts.inventory import Inventory
     from proxybench.model import LabKind, Mode
+    from proxybench.nodes.cluster import Cluster
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Lab(Protocol):
         """Start building it without waiting, so that several labs can be built at once. Raises LabError."""
         ...
 
-    def up(self) -> Inventory:
+    def up(self) -> Cluster:
         """Build it and return how to reach it. Raises LabError, with everything already removed."""
         ...
 

@@ -1,4 +1,4 @@
-"""What both kinds of lab share: the state folder, the files in it, and the inventory they end in."""
+"""What both kinds of lab share: the state folder, the files in it, and the cluster they end in."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxybench import scratch
+from proxybench.clocks import ClockDomain
 from proxybench.errors import LabError
-from proxybench.hosts.inventory import ApiAccess, Inventory, Node, SshTarget
+from proxybench.hosts.inventory import SshTarget
+from proxybench.kube.client import KubernetesServiceApi
+from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
+from proxybench.nodes.node import Node
 from proxybench.nodes.zipapp import build_zipapp
 from proxybench.targets.lab import leftovers, topology
 from proxybench.targets.lab.node_script import IPTABLES, Paths
@@ -22,7 +26,8 @@ if TYPE_CHECKING:
     from proxybench.targets.lab.artifacts import System
     from proxybench.targets.lab.topology import Topology
 
-IPTABLES_BACKEND = "legacy"
+IPTABLES_PROGRAMS = {"legacy": IPTABLES, "nft": "xtables-nft-multi"}
+"""The multi-call program of each backend of iptables."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def prepare(state: Path, system: System, layout: Topology) -> Prepared:
     return Prepared(paths, client_key, host_keys)
 
 
-def inventory(
+def cluster(
     prepared: Prepared,
     *,
     targets: dict[str, SshTarget],
@@ -77,42 +82,55 @@ def inventory(
     kind: LabKind,
     settings: Settings,
     cgroup: str,
-) -> Inventory:
-    """Return what the orchestrator needs to know."""
-    nodes = tuple(
-        Node(
+) -> Cluster:
+    """Return the lab as whoever measures it sees it: nothing in it says that it is one."""
+    clock = ClockDomain(f"{kind} {prepared.paths.state.name}")  # all its nodes share one kernel
+    iptables = find_iptables()
+    nodes = {
+        node.name: Node(
             name=node.name,
-            roles=node.roles,
             ssh=targets[node.name],
             address=node.address,
             pod_cidr=node.pod_cidr,
+            clock=clock,
             cgroup_root=f"{cgroup}/{node.name}",
+            python=str(prepared.paths.python),
+            workdir="/run/proxybench",
+            iptables=iptables,
         )
         for node in settings.topology.nodes
-    )
-    return Inventory(
-        nodes=nodes,
+    }
+    measured, *others = (nodes[node.name] for node in settings.topology.with_role("proxy"))
+    return Cluster(
+        client=nodes[settings.topology.with_role("client")[0].name],
+        measured=measured,
+        others=tuple(others),
         api=api,
-        lab=kind,
         clock=settings.clock,
+        kind=str(kind),
         accelerator=settings.accelerator,
         cluster_cidr=topology.CLUSTER_CIDR,
         service_cidr=topology.SERVICE_CIDR,
-        python=str(prepared.paths.python),
-        workdir="/run/proxybench",
-        iptables=find_iptables(),
-        iptables_backend=IPTABLES_BACKEND,
         backend_port=topology.BACKEND_PORT,
-        one_kernel=True,
+        traits=Traits(exclusive=True, may_use_realtime=True, owns_nodes=True),
     )
 
 
-def find_iptables() -> str:
-    """Return the full path of the iptables binary of our backend; raise LabError when it is not installed."""
-    found = shutil.which(IPTABLES, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if not found:
-        raise LabError(f"{IPTABLES} is not installed; `apt-get install iptables` brings it")
-    return found
+def register(api: ApiAccess, layout: Topology) -> None:
+    """Write the Node object of each node that runs a Service proxy, as its kubelet would. Raises ApiError."""
+    with KubernetesServiceApi(api.url, api.token) as client:
+        for node in layout.with_role("proxy"):
+            client.put_node(node.name, node.address, node.pod_cidr or "")
+
+
+def find_iptables() -> dict[str, str]:
+    """Return the full path of each backend's multi-call program. Raises LabError when one is not installed."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    found = {backend: shutil.which(program, path=path) for backend, program in IPTABLES_PROGRAMS.items()}
+    lacking = [IPTABLES_PROGRAMS[backend] for backend, program in found.items() if program is None]
+    if lacking:
+        raise LabError(f"{', '.join(lacking)} not installed; `apt-get install iptables` brings it")
+    return {backend: program for backend, program in found.items() if program is not None}
 
 
 def target(prepared: Prepared, name: str, host: str, port: int, jump: SshTarget | None = None) -> SshTarget:

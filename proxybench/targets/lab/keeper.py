@@ -15,7 +15,7 @@ from pathlib import Path
 from proxybench.errors import ProxybenchError
 from proxybench.targets.lab.abilities import MODES
 from proxybench.targets.lab.choose import choose
-from proxybench.targets.lab.inventory_file import to_json
+from proxybench.targets.lab.cluster_file import to_json
 
 
 def main(kind: str, clock: str, state_file: Path) -> int:
@@ -24,9 +24,9 @@ def main(kind: str, clock: str, state_file: Path) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     # A lab that was asked for by name is built even where not every mode can run in it.
     lab = choose(kind, clock, MODES if kind == "auto" else (), _say).make(_say)
-    inventory = lab.up()
+    cluster = lab.up()
     try:
-        content = json.dumps({"keeper": os.getpid(), "inventory": to_json(inventory)})
+        content = json.dumps({"keeper": os.getpid(), "cluster": to_json(cluster)})
         part = state_file.with_suffix(".part")
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(content)

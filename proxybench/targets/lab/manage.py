@@ -18,18 +18,18 @@ from proxybench import scratch
 from proxybench.errors import LabError
 from proxybench.targets.lab import leftovers, process
 from proxybench.targets.lab.artifacts import cache_folder
-from proxybench.targets.lab.inventory_file import from_json, known_hosts, ssh_config
+from proxybench.targets.lab.cluster_file import from_json, known_hosts, ssh_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from proxybench.hosts.inventory import Inventory
+    from proxybench.nodes.cluster import Cluster
 
 _UP_LIMIT = 900.0  # the first time, a kernel is fetched
 _DOWN_LIMIT = 30.0
 
 
-def up(kind: str, clock: str) -> Inventory:
+def up(kind: str, clock: str) -> Cluster:
     """Build a lab that stays; raise LabError when one is up already or it cannot be built."""
     folder = _folder()
     with _lock(folder):
@@ -50,7 +50,7 @@ def up(kind: str, clock: str) -> Inventory:
             raise
 
 
-def status() -> Inventory | None:
+def status() -> Cluster | None:
     """Return the lab that is up, None for none."""
     found = _read()
     return found[1] if found else None
@@ -58,18 +58,18 @@ def status() -> Inventory | None:
 
 def shell(node: str) -> int:
     """Open a shell on a node and return its exit code; raise LabError for an unknown node or no lab."""
-    inventory = status()
-    if inventory is None:
+    cluster = status()
+    if cluster is None:
         raise LabError("no lab is up; `proxybench lab up` builds one")
-    names = [member.name for member in inventory.nodes]
+    names = [member.name for member in cluster.nodes]
     if node not in names:
         raise LabError(f"no node is called {node}; there are {', '.join(names)}")
     if not shutil.which("ssh"):
         raise LabError("ssh is not installed; `apt-get install openssh-client` brings it")
     with scratch.folder(leftovers.SSH_PREFIX) as folder:
         keys, config = folder / "known_hosts", folder / "config"
-        keys.write_text(known_hosts(inventory))
-        config.write_text(ssh_config(inventory, keys))
+        keys.write_text(known_hosts(cluster))
+        config.write_text(ssh_config(cluster, keys))
         return subprocess.run(["ssh", "-F", str(config), node], check=False).returncode
 
 
@@ -95,11 +95,11 @@ def _state() -> Path:
     return _folder() / "lab.json"
 
 
-def _read() -> tuple[int, Inventory] | None:
-    """Return the keeper's pid and the inventory; None, and the file removed, when the keeper is gone."""
+def _read() -> tuple[int, Cluster] | None:
+    """Return the keeper's pid and the cluster; None, and the file removed, when the keeper is gone."""
     try:
         content = json.loads(_state().read_text())
-        keeper, inventory = int(content["keeper"]), from_json(content["inventory"])
+        keeper, cluster = int(content["keeper"]), from_json(content["cluster"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
@@ -107,7 +107,7 @@ def _read() -> tuple[int, Inventory] | None:
     if not _is_keeper(keeper):
         _state().unlink(missing_ok=True)
         return None
-    return keeper, inventory
+    return keeper, cluster
 
 
 def _is_keeper(pid: int) -> bool:
@@ -118,7 +118,7 @@ def _is_keeper(pid: int) -> bool:
         return False
 
 
-def _await(keeper: subprocess.Popen[bytes], log: Path) -> Inventory:
+def _await(keeper: subprocess.Popen[bytes], log: Path) -> Cluster:
     deadline = time.monotonic() + _UP_LIMIT
     while time.monotonic() < deadline:
         found = _read()

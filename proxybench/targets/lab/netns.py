@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from proxybench import scratch
 from proxybench.errors import LabError
-from proxybench.hosts.inventory import ApiAccess
 from proxybench.model import LabKind
+from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.lab import artifacts, common, node_script, process, topology
 from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
 from proxybench.targets.lab.leftovers import cgroup_name, remove_cgroups
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proxybench.hosts.inventory import Inventory
+    from proxybench.nodes.cluster import Cluster
     from proxybench.targets.lab.artifacts import System
     from proxybench.targets.lab.common import Settings
 
@@ -49,7 +49,7 @@ class NetnsLab:
     def begin(self) -> None:
         """Do nothing yet: namespaces are made in a moment, by ``up``."""
 
-    def up(self) -> Inventory:
+    def up(self) -> Cluster:
         """Make the namespaces and return how to reach the nodes. Raises LabError."""
         if os.geteuid() != 0:
             raise LabError("a netns lab needs root; use `target.lab.kind: vm`, which does not")
@@ -74,10 +74,13 @@ class NetnsLab:
             scratch.remove(self.state)
             self.state = None
 
-    def _build(self, system: System) -> Inventory:
+    def _build(self, system: System) -> Cluster:
         settings, layout = self._settings, self._settings.topology
         self.state = state = common.make_state_folder()
         self._api = ApiServerProcess()
+        node_url = f"http://{topology.CTL_ADDRESS}:{node_script.API_PORT}"
+        api = ApiAccess(self._api.url, node_url, self._api.ca_pem, self._api.token)
+        common.register(api, layout)
         prepared = common.prepare(state, system, layout)
         api_port = int(self._api.url.rsplit(":", 1)[1])
         (state / "network.sh").write_text(topology.script(layout))
@@ -106,10 +109,10 @@ class NetnsLab:
         self._say("making the namespaces")
         self._supervisor = process.start(argv, state / "supervisor.log")
         ports = self._await_ready(state)
-        return common.inventory(
+        return common.cluster(
             prepared,
             targets={name: common.target(prepared, name, "127.0.0.1", port) for name, port in ports.items()},
-            api=ApiAccess(self._api.url, f"http://{topology.CTL_ADDRESS}:{node_script.API_PORT}", self._api.token),
+            api=api,
             kind=LabKind.NETNS,
             settings=settings,
             cgroup=f"/sys/fs/cgroup/{cgroup_name(state)}",

@@ -53,6 +53,10 @@ class Topology:
 
     nodes: tuple[LabNode, ...]
 
+    def with_role(self, role: str) -> tuple[LabNode, ...]:
+        """Return the nodes that have the role ("client", "proxy"), in order."""
+        return tuple(node for node in self.nodes if role in node.roles)
+
 
 DEFAULT = Topology(
     nodes=(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from proxybench import scratch
 from proxybench.errors import LabError
-from proxybench.hosts.inventory import ApiAccess
 from proxybench.model import ClockKind, LabKind
+from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.lab import artifacts, common, node_script, process, qemu, topology
 from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proxybench.hosts.inventory import Inventory, SshTarget
+    from proxybench.hosts.inventory import SshTarget
+    from proxybench.nodes.cluster import Cluster
     from proxybench.targets.lab.artifacts import System
     from proxybench.targets.lab.common import Prepared, Settings
 
@@ -36,7 +37,7 @@ class VmLab:
         self._say = say
         self._machine: subprocess.Popen[bytes] | None = None
         self._api: ApiServerProcess | None = None
-        self._begun: tuple[Prepared, int] | None = None  # and the loopback port of its sshd
+        self._begun: tuple[Prepared, ApiAccess, int] | None = None  # and the loopback port of its sshd
         self.state: Path | None = None
 
     @property
@@ -56,7 +57,7 @@ class VmLab:
             self.down()
             raise
 
-    def up(self) -> Inventory:
+    def up(self) -> Cluster:
         """Wait until the guest is up (start it, if need be) and return how to reach its nodes. Raises LabError."""
         if self._begun is None:
             self.begin()
@@ -88,6 +89,9 @@ class VmLab:
         settings = self._settings
         self.state = state = common.make_state_folder()
         self._api = ApiServerProcess()
+        node_url = f"http://{_HOST}:{self._api.port}"
+        api = ApiAccess(self._api.url, node_url, self._api.ca_pem, self._api.token)
+        common.register(api, settings.topology)
         prepared = common.prepare(state, system, settings.topology)
         for node in settings.topology.nodes:
             (state / f"{node.name}.sh").write_text(
@@ -105,19 +109,18 @@ class VmLab:
         )
         self._say(f"booting the guest ({settings.accelerator}, clock: {settings.clock})")
         self._machine = process.start(qemu.command(machine), state / "qemu.log")
-        self._begun = prepared, machine.ssh_port
+        self._begun = prepared, api, machine.ssh_port
 
-    def _finish(self) -> Inventory:
+    def _finish(self) -> Cluster:
         settings = self._settings
-        if self._begun is None or self._api is None or self.state is None:
+        if self._begun is None or self.state is None:
             raise LabError("the guest was not started")
-        prepared, ssh_port = self._begun
+        prepared, api, ssh_port = self._begun
         self._await_ready(self.state)
-        port = self._api.url.rsplit(":", 1)[1]
-        return common.inventory(
+        return common.cluster(
             prepared,
             targets=_targets(prepared, ssh_port, settings.topology),
-            api=ApiAccess(self._api.url, f"http://{_HOST}:{port}", self._api.token),
+            api=api,
             kind=LabKind.VM,
             settings=settings,
             cgroup=_CGROUP,

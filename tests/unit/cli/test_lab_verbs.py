@@ -4,40 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from proxybench.cli.main import cli
 from proxybench.errors import LabError, ResultsError
-from proxybench.hosts.inventory import ApiAccess, Inventory, Node, SshTarget
 from proxybench.model import ClockKind, LabKind, Mode
 from proxybench.targets.lab.base import Ability
+from tests.factories import API, make_cluster
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxybench.nodes.cluster import Cluster
 
 TOKEN = "very-secret"
-SSH = SshTarget("127.0.0.1", 2222, "root", Path("/tmp/key"), "ssh-ed25519 AAAA")  # noqa: S108 - never opened
-LAB = Inventory(
-    nodes=(
-        Node("client", frozenset({"client"}), SSH, "198.18.1.10", None),
-        Node("node1", frozenset({"proxy"}), SSH, "198.18.1.11", "10.244.0.0/17"),
-    ),
-    api=ApiAccess("http://127.0.0.1:1", "http://10.0.2.2:1", TOKEN),
-    lab=LabKind.VM,
-    clock=ClockKind.INSTRUCTIONS,
-    accelerator="tcg",
-    cluster_cidr="10.244.0.0/16",
-    service_cidr="10.96.0.0/12",
-    python="python3",
-    workdir="/w",
-    iptables="/usr/sbin/xtables-legacy-multi",
-    iptables_backend="legacy",
-    backend_port=8080,
-    one_kernel=True,
-)
+LAB = make_cluster(api=replace(API, token=TOKEN), others=(), kind="vm", clock=ClockKind.INSTRUCTIONS, accelerator="tcg")
 
 
 def call(*args: str) -> Result:
@@ -85,9 +72,9 @@ def test_doctor_exits_3_when_nothing_can_be_measured(monkeypatch: pytest.MonkeyP
 
 NODES = """\
 lab vm, clock instructions, tcg
-node    roles   address      pods
-client  client  198.18.1.10  -
-node1   proxy   198.18.1.11  10.244.0.0/17
+node    role      address      pods
+client  client    198.18.1.10  -
+node1   measured  198.18.1.11  10.244.0.0/17
 """
 
 
@@ -107,7 +94,7 @@ def tidy(text: str) -> str:
 def test_lab_up_builds_what_is_asked_and_lists_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
 
-    def up(kind: str, clock: str) -> Inventory:
+    def up(kind: str, clock: str) -> Cluster:
         asked.append((kind, clock))
         return LAB
 
@@ -118,7 +105,7 @@ def test_lab_up_builds_what_is_asked_and_lists_the_nodes(monkeypatch: pytest.Mon
 
 
 def test_lab_up_that_fails_exits_3(monkeypatch: pytest.MonkeyPatch) -> None:
-    def up(kind: str, clock: str) -> Inventory:
+    def up(kind: str, clock: str) -> Cluster:
         raise LabError(f"a lab is up already: {kind}, {clock}")
 
     manage(monkeypatch, up=up)
@@ -135,8 +122,8 @@ def test_lab_status_tells_nodes_but_no_secret(monkeypatch: pytest.MonkeyPatch) -
         "lab": "vm",
         "clock": "instructions",
         "nodes": [
-            {"name": "client", "roles": ["client"], "address": "198.18.1.10", "pod_cidr": None},
-            {"name": "node1", "roles": ["proxy"], "address": "198.18.1.11", "pod_cidr": "10.244.0.0/17"},
+            {"name": "client", "role": "client", "address": "198.18.1.10", "pod_cidr": None},
+            {"name": "node1", "role": "measured", "address": "198.18.1.11", "pod_cidr": "10.244.0.0/17"},
         ],
     }
 

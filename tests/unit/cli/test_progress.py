@@ -13,23 +13,7 @@ from proxybench.cli.remaining import CostModel, first_guess
 from proxybench.cli.terminal import human_seconds
 from proxybench.experiment.matrix import Step
 from proxybench.model import Cell, Mode
-from proxybench.units import NS_PER_S
-
-
-class FakeClock:
-    """Stands still until it is told to go on."""
-
-    def __init__(self) -> None:
-        self.now = 0
-
-    def monotonic_ns(self) -> int:
-        return self.now
-
-    def utc_ns(self) -> int:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += round(seconds * NS_PER_S)
+from proxybench.testing.clock import FakeClock
 
 
 def step(index: int, mode: Mode = Mode.IPTABLES, services: int = 10, repetition: int = 1) -> Step:

@@ -8,6 +8,7 @@ import pytest
 from proxybench.model import ClockKind, LabKind, Metric, Mode, Point, Position, Sample, Scenario
 from proxybench.results.folder import RunFolder
 from proxybench.results.manifest import Fingerprint, LabFacts, Manifest, NodeFacts, ProxierFacts
+from proxybench.testing.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,22 +22,6 @@ METRICS = (
 )
 SIZES = (10, 100, 1000)
 Level = dict[tuple[Metric, int], float]
-
-
-class StoppedClock:
-    """A clock that tells the time it was given."""
-
-    def __init__(self, utc: int) -> None:
-        self.utc = utc
-
-    def monotonic_ns(self) -> int:
-        return self.utc
-
-    def utc_ns(self) -> int:
-        return self.utc
-
-    def sleep(self, seconds: float) -> None:
-        raise AssertionError("nothing here should wait")
 
 
 def samples(
@@ -96,7 +81,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         nonlocal count
         count += 1
-        folder = RunFolder.create(tmp_path / "results", name, StoppedClock(count * 86_400 * 10**9))
+        folder = RunFolder.create(tmp_path / "results", name, FakeClock(count * 86_400 * 10**9, may_sleep=False))
         found = samples(
             folder.run,
             seed,

@@ -11,9 +11,7 @@ import pytest
 from proxybench.errors import CommandTimeoutError, ConnectionLostError, HostError
 from proxybench.hosts.connect import LinkPool
 from proxybench.hosts.fleet import Fleet, together
-from proxybench.hosts.inventory import ApiAccess, Inventory, Node, SshTarget
 from proxybench.hosts.ssh import SshExecutor
-from proxybench.model import ClockKind, LabKind
 from proxybench.testing.hosts import FakeExecutor, Run, done
 
 if TYPE_CHECKING:
@@ -23,27 +21,9 @@ if TYPE_CHECKING:
     from proxybench.hosts.connect import ConnectPolicy
 
 
-def inventory(**targets: SshTarget) -> Inventory:
-    return Inventory(
-        nodes=tuple(Node(name, frozenset(), target, "198.18.0.1", None) for name, target in targets.items()),
-        api=ApiAccess("http://127.0.0.1:1", "http://127.0.0.1:1", "t"),
-        lab=LabKind.NETNS,
-        clock=ClockKind.WALL,
-        accelerator="none",
-        cluster_cidr="10.244.0.0/16",
-        service_cidr="10.96.0.0/16",
-        python="python3",
-        workdir="/tmp",  # noqa: S108 - never written here
-        iptables="iptables",
-        iptables_backend="legacy",
-        backend_port=80,
-        one_kernel=True,
-    )
-
-
 def test_nodes_behind_one_jump_host_share_its_connection(new_server: Callable[[], Any], quick: ConnectPolicy) -> None:
     jump, one, two = new_server(), new_server(), new_server()
-    nodes = inventory(jump=jump.target, one=one.behind(jump), two=two.behind(jump))
+    nodes = {"jump": jump.target, "one": one.behind(jump), "two": two.behind(jump)}
     with Fleet.connect(nodes, quick) as fleet:
         assert list(fleet) == ["jump", "one", "two"]
         assert len(fleet) == 3
@@ -62,7 +42,7 @@ def test_the_jump_hosts_key_is_checked_too(new_server: Callable[[], Any], quick:
     jump, one = new_server(), new_server()
     target = replace(one.target, jump=replace(jump.target, host_key=one.target.host_key))
     with pytest.raises(ConnectionLostError, match=rf"^one: 127\.0\.0\.1:{jump.target.port} showed another host key"):
-        Fleet.connect(inventory(one=target), quick)
+        Fleet.connect({"one": target}, quick)
     assert one.connections == 0
 
 
@@ -80,7 +60,7 @@ def test_one_bad_node_closes_the_good_ones(new_server: Callable[[], Any], quick:
     good, bad = new_server(), new_server()
     wrong = replace(bad.target, host_key=good.target.host_key)
     with pytest.raises(ConnectionLostError, match=r"^bad: .* showed another host key"):
-        Fleet.connect(inventory(good=good.target, bad=wrong), quick)
+        Fleet.connect({"good": good.target, "bad": wrong}, quick)
     good.transports[0].join(3)
     assert not good.transports[0].is_active()
 
@@ -126,7 +106,7 @@ def test_a_hanging_node_does_not_outlive_its_cut(new_server: Callable[[], Any], 
         finally:
             ended.set()
 
-    with Fleet.connect(inventory(one=server.target), quick) as fleet:
+    with Fleet.connect({"one": server.target}, quick) as fleet:
         with pytest.raises(CommandTimeoutError):
             fleet.fan_out(work, timeout=0.2)
         assert ended.wait(3)

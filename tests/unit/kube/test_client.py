@@ -16,6 +16,7 @@ from proxybench.kube.base import Kind, Ref, ServiceApi
 from proxybench.kube.cleanup import cleanup
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, SELECTOR, AddressPlan, Population
+from proxybench.testing.clock import FakeClock
 from proxybench.testing.kube import FakeServiceApi
 
 if TYPE_CHECKING:
@@ -165,19 +166,7 @@ def test_cleanup_waits_for_a_namespace_that_is_slow_to_go() -> None:
         def delete_many(self, refs: Any, progress: Any = None) -> Any:
             return super().delete_many([], progress)
 
-    class Clock:
-        now = 0
-
-        def monotonic_ns(self) -> int:
-            return self.now
-
-        def utc_ns(self) -> int:
-            raise AssertionError
-
-        def sleep(self, seconds: float) -> None:
-            self.now += round(seconds * 1e9)
-
-    clock = Clock()
+    clock = FakeClock()
     with SlowApi() as api:
         api.ensure_namespace("ns")
         with pytest.raises(ApiError) as caught:

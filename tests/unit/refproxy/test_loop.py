@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxybench.testing.clock import FakeClock
 from refproxy.__main__ import _healthz as healthz
 from refproxy.config import LoopConfig
 from refproxy.errors import ProxierError
@@ -23,25 +24,6 @@ if TYPE_CHECKING:
 
 S = 1_000_000_000
 CONFIG = LoopConfig("iptables", "node", (), "http://127.0.0.1:1", "token", "", 1.0, 30.0, "xtables", "/tmp")  # noqa: S108 - never used
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.now = 100 * S
-        self.utc = 1_000 * S
-
-    def monotonic_ns(self) -> int:
-        return self.now
-
-    def utc_ns(self) -> int:
-        return self.utc
-
-    def sleep(self, seconds: float) -> None:
-        raise AssertionError("the loop never sleeps")
-
-    def advance(self, seconds: float) -> None:
-        self.now += int(seconds * S)
-        self.utc += int(seconds * S)
 
 
 class FakePlane:
@@ -93,7 +75,7 @@ class Watch:
 
 class Rig:
     def __init__(self, config: LoopConfig = CONFIG) -> None:
-        self.clock = FakeClock()
+        self.clock = FakeClock(100 * S, 1_000 * S, may_sleep=False)
         self.plane = FakePlane(self.clock)
         self.metrics = LoopMetrics()
         self.lines: list[dict[str, Any]] = []

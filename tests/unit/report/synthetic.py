@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from proxybench.results.folder import RunFolder
 from proxybench.results.frame import COLUMNS, frame_to_table
 from proxybench.stats.summary import summarise
+from proxybench.testing.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,19 +30,6 @@ CONNECT = {"iptables": (13_000, 26.4), "ipvs": (9_500, 0.03), "userspace": (-41_
 FIRST_BYTE = {"iptables": (14_000, 26.4), "ipvs": (10_200, 0.03), "userspace": (310_000, 11.0)}
 DIRECT = 103_000
 WHERE = {"first": 0.0, "middle": 0.5, "last": 1.0}
-
-
-class FixedClock:
-    """2026-11-23 08:30:00 UTC, for ever."""
-
-    def monotonic_ns(self) -> int:
-        return 0
-
-    def utc_ns(self) -> int:
-        return 1_795_422_600 * 10**9
-
-    def sleep(self, seconds: float) -> None:
-        raise AssertionError("nothing here waits")
 
 
 CONSTANT = {"run": RUN, "proxier": "reference", "traffic": "tcp-clusterip", "node": "client"}
@@ -235,7 +223,7 @@ def synthetic_manifest(clock: str = "instructions", **changes: Any) -> dict[str,
 
 def synthetic_run(base: Path, frame: pd.DataFrame | None = None, **changes: Any) -> RunFolder:
     """Write a finished run below ``base``."""
-    folder = RunFolder.create(base, "scale", FixedClock())
+    folder = RunFolder.create(base, "scale", FakeClock(0, 1_795_422_600 * 10**9, may_sleep=False))
     folder.write_manifest(synthetic_manifest(**changes))
     samples = synthetic_frame() if frame is None else frame
     pq.write_table(frame_to_table(samples), folder.path / "samples.parquet", compression="zstd")

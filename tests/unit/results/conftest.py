@@ -5,27 +5,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxybench.model import ClockKind, Metric, Mode, Point, Position, Sample, Scenario
+from proxybench.testing.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class FixedClock:
-    """2026-11-23 08:30:00 UTC, for ever."""
-
-    def monotonic_ns(self) -> int:
-        return 0
-
-    def utc_ns(self) -> int:
-        return 1_795_422_600 * 10**9
-
-    def sleep(self, seconds: float) -> None:
-        raise AssertionError("nothing here waits")
-
-
 @pytest.fixture
-def clock() -> FixedClock:
-    return FixedClock()
+def clock() -> FakeClock:
+    return FakeClock(0, 1_795_422_600 * 10**9, may_sleep=False)  # 2026-11-23 08:30:00 UTC
 
 
 def make_samples(count: int, start: int = 0, mode: Mode = Mode.IPTABLES) -> list[Sample]:

@@ -10,8 +10,8 @@ from proxybench.model import ClockKind, Metric, Point, Sample, Scenario
 from proxybench.nodes.machine import Machine
 from proxybench.run.journal import Book
 from proxybench.run.step import Checked, StepResult
+from proxybench.testing.clock import FakeClock
 from tests.unit.run.test_main import Choice, Lab
-from tests.unit.run.world import FakeClock
 
 if TYPE_CHECKING:
     from pathlib import Path

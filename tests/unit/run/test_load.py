@@ -13,7 +13,8 @@ from proxybench.load.result import LoadResult
 from proxybench.model import ClockKind
 from proxybench.run.load import plan, record
 from proxybench.scenarios.recorder import Recorder
-from tests.unit.run.world import CELL, PLAN, FakeClock
+from proxybench.testing.clock import FakeClock
+from tests.unit.run.world import CELL, PLAN
 
 POPULATION = Population(PLAN, 2)
 BY_VIP = {PLAN.vip(index): index for index in range(10_000)}

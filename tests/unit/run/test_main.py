@@ -15,14 +15,15 @@ from proxybench.run import main
 from proxybench.run.step import StepResult
 from proxybench.run.worker import Shard
 from proxybench.targets.lab.common import Settings
-from tests.unit.run.world import INVENTORY, FakeClock
+from proxybench.testing.clock import FakeClock
+from tests.unit.run.world import CLUSTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from proxybench.experiment.matrix import Step
-    from proxybench.hosts.inventory import Inventory
+    from proxybench.nodes.cluster import Cluster
 
 SPEC = {"version": 1, "name": "t", "modes": ["ipvs"], "scale": {"services": [10]}, "measure": {"cpu": True}}
 EXPERIMENT = Experiment.model_validate(SPEC)
@@ -62,7 +63,7 @@ class Lab:
     def begin(self) -> None:
         assert self.downs == 0
 
-    def up(self) -> Inventory:
+    def up(self) -> Cluster:
         raise self.error
 
     def down(self) -> None:
@@ -93,8 +94,8 @@ class Up(Lab):
     def __init__(self) -> None:
         super().__init__(LabError("never"))
 
-    def up(self) -> Inventory:
-        return INVENTORY
+    def up(self) -> Cluster:
+        return CLUSTER
 
 
 def test_a_shard_that_fails_ends_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,8 +104,8 @@ def test_a_shard_that_fails_ends_no_other(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(main, "shards_for", lambda experiment, choice: 3)
     failed = Event()
 
-    def work(shard: Shard, inventory: Inventory, steps: Sequence[Step], whole: object) -> None:
-        assert inventory is INVENTORY
+    def work(shard: Shard, cluster: Cluster, steps: Sequence[Step], whole: object) -> None:
+        assert cluster is CLUSTER
         if steps[0].cell.services != 20:
             failed.set()
             raise RunError("no space left")

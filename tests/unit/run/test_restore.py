@@ -45,7 +45,8 @@ def recovered(script: Sequence[Run], *, ipvs: bool = False) -> tuple[World, int]
     """Recover by that script; return the world, and how often each mode was started once."""
     world = World({"cpu": True})
     executor = FakeExecutor("node1", script)
-    bench = replace(world.bench, executors={"node1": executor})
+    handles = {**world.bench.handles, "node1": replace(world.bench.measured, executor=executor)}
+    bench = replace(world.bench, handles=handles)
     cleaned: list[str] = []
     modes = [Mode.IPTABLES, Mode.IPVS] if ipvs else [Mode.IPTABLES]
     recover(bench, world.proxiers, modes, BEFORE, lambda: cleaned.append("once"))

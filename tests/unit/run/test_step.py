@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from proxybench.clocks import ClockDomain
 from proxybench.errors import AgentError, ConnectionLostError, ProxierError
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import NAMESPACE, Population
 from proxybench.model import Position
 from proxybench.nodes.requests import AskLedger, Await, Change, Connect, Established
 from proxybench.run.step import Checked
+from tests.factories import make_node
 from tests.unit.run.world import PLAN, World, changed, connected, ledger, seen
 
 CPU = {"idle": "4s"}
@@ -206,7 +208,7 @@ def test_a_loop_that_does_not_start_leaves_no_probe_behind() -> None:
     world.proxiers[0].fails["start"] = ProxierError("node1: it ended at once")
     result = world.take()
     assert result.problems == ["step: node1: it ended at once"]
-    assert not any(agent.open for agent in world.bench.agents.values())  # type: ignore[attr-defined] # they are FakeNodes
+    assert not any(handle.agent.open for handle in world.bench.handles.values())  # type: ignore[attr-defined] # they are FakeNodes
     assert world.log[-2:] == ["node1 start", "node1 stop"]
 
 
@@ -294,10 +296,11 @@ def test_a_loop_that_never_rests_ends_the_step_at_its_limit() -> None:
 
 def test_a_cold_start_is_no_number_across_two_clocks_but_all_else_is_measured() -> None:
     world = World(ALL)
-    apart = replace(world.bench, inventory=replace(world.bench.inventory, one_kernel=False))
+    client = replace(world.bench.client, node=make_node("client", clock=ClockDomain("its own")))
+    apart = replace(world.bench, handles={**world.bench.handles, "client": client})
     result = world.take(bench=apart)
     assert result.problems == []
-    why = "a time from node1 to client cannot be told: the offset of node1 is not known"
+    why = "a time from one kernel to its own cannot be told: the offset of one kernel is not known"
     assert result.notes == [f"cold start: sync.end_to_end is not measured: {why}"]
     assert set(world.metrics(result, "cold-start")) == LOOP | LEDGER
     for scenario in ("add-one", "change-endpoint", "delete-one", "add-batch"):

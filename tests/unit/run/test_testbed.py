@@ -7,11 +7,13 @@ import pytest
 from proxybench.errors import RunError
 from proxybench.nodes import machine as fingerprint
 from proxybench.nodes.answers import Hello
+from proxybench.nodes.node import NodeHandle
 from proxybench.nodes.requests import AskHello, AskLedger, ReadFiles
 from proxybench.run.testbed import address_plan, read_machines
 from proxybench.testing.agent import FakeAgent
 from proxybench.testing.hosts import FakeExecutor, Run, done
-from tests.unit.run.world import INVENTORY, World, ledger
+from tests.factories import make_cluster, make_node
+from tests.unit.run.world import CLUSTER, World, ledger
 
 HELLO = Hello("proxybench-agent 1", "3.11.2", "6.1.0", "lab", 7, 1, "cpu", 2, 100)
 
@@ -19,21 +21,21 @@ HELLO = Hello("proxybench-agent 1", "3.11.2", "6.1.0", "lab", 7, 1, "cpu", 2, 10
 def test_who_is_who() -> None:
     bench = World({"cpu": True}).bench
     assert (bench.client.name, bench.measured.name) == ("client", "node1")
-    assert [node.name for node in bench.proxy_nodes] == ["node1"]
+    assert [handle.name for handle in bench.proxy_handles] == ["node1"]
     everywhere = World({"cpu": True}, nodes="all").bench
-    assert [node.name for node in everywhere.proxy_nodes] == ["node1", "node2"]
+    assert [handle.name for handle in everywhere.proxy_handles] == ["node1", "node2"]
 
 
 def test_addresses_come_from_the_nodes_with_pods_the_measured_one_first() -> None:
-    plan = address_plan(INVENTORY)
+    plan = address_plan(CLUSTER)
     assert plan.pod_ranges == (("node1", "10.244.0.0/17"), ("node2", "10.244.128.0/17"))
     assert (plan.service_cidr, plan.backend_port) == ("10.96.0.0/12", 8080)
 
 
 def test_a_cluster_without_pods_cannot_be_measured() -> None:
     with pytest.raises(RunError) as raised:
-        address_plan(replace(INVENTORY, nodes=INVENTORY.nodes[:1]))
-    assert str(raised.value) == "no node of the inventory has a range of pods"
+        address_plan(make_cluster(measured=make_node(), others=()))
+    assert str(raised.value) == "no node of the cluster has a range of pods"
 
 
 @pytest.mark.parametrize(("cgroup", "asked"), [("/g", ("/g",)), (None, ())])
@@ -46,20 +48,21 @@ def test_a_reading_is_the_measured_nodes_and_all_agents_own_cost(cgroup: str | N
     agents = {
         name: FakeAgent([(AskLedger(asked if name == "node1" else ()), answer)]) for name, answer in answers.items()
     }
-    reading = replace(world.bench, agents=agents).read_ledger(cgroup)
+    handles = {name: replace(world.bench.handles[name], agent=agent) for name, agent in agents.items()}
+    reading = replace(world.bench, handles=handles).read_ledger(cgroup)
     assert (reading.ledger, reading.agents_ns) == (answers["node1"], 975)
     for agent in agents.values():
         agent.verify()
 
 
 def test_every_node_is_described() -> None:
-    world = World({"cpu": True})
     texts = dict.fromkeys(fingerprint.files())
-    names = [node.name for node in INVENTORY.nodes]
+    names = [node.name for node in CLUSTER.nodes]
     agents = {name: FakeAgent([(AskHello(), HELLO), (ReadFiles(fingerprint.files()), texts)]) for name in names}
     version = Run(["/xtables", "iptables", "--version"], done("iptables v1.8.9 (legacy)\n"))
     executors = {name: FakeExecutor(name, [version]) for name in names}
-    found = read_machines(replace(world.bench, agents=agents, executors=executors))
+    handles = {node.name: NodeHandle(node, executors[node.name], agents[node.name]) for node in CLUSTER.nodes}
+    found = read_machines(handles)
     assert list(found) == names
     assert {(machine.kernel, machine.iptables_backend) for machine in found.values()} == {("6.1.0", "legacy")}
     for agent in agents.values():

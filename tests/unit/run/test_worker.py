@@ -17,15 +17,16 @@ from proxybench.nodes.kernel_state import SYSCTLS
 from proxybench.run import worker as shard
 from proxybench.run.step import StepResult
 from proxybench.run.worker import Shard, _Stoppable, split
+from proxybench.testing.clock import FakeClock
 from tests.unit.run.test_main import Told
-from tests.unit.run.world import CELL, INVENTORY, FakeClock, FakeNode, World
+from tests.unit.run.world import CELL, World
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import ExitStack
 
-    from proxybench.hosts.inventory import Inventory
-    from proxybench.run.testbed import Bench
+    from proxybench.nodes.cluster import Cluster
+    from proxybench.run.testbed import Testbed
 
 MODES = (Mode.IPTABLES, Mode.IPVS, Mode.USERSPACE)
 
@@ -140,32 +141,31 @@ class Site:
         monkeypatch.setattr(self.shard, "_bench", self.bench)
         monkeypatch.setattr(self.shard, "_proxiers", lambda _: self.world.proxiers)
 
-    def bench(self, inventory: Inventory, stack: ExitStack) -> Bench:
-        assert inventory is self.world.bench.inventory
+    def bench(self, cluster: Cluster, stack: ExitStack) -> Testbed:
+        assert cluster is self.world.bench.cluster
         self.log.append("connect")
         stack.callback(self.log.append, "close")
         error = self.connects.pop(0) if self.connects else None
         if error:
             raise error
-        agents = {node.name: FakeNode(self.world, node.name) for node in INVENTORY.nodes}
-        return replace(self.world.bench, agents=agents)
+        return replace(self.world.bench, handles=self.world.handles())
 
     def work(self, count: int) -> list[Step]:
         steps = [Step(index, index, CELL) for index in range(1, count + 1)]
         limit = Deadline(self.world.clock, 600, "the run")
-        self.shard.work(self.world.bench.inventory, steps, limit)
+        self.shard.work(self.world.bench.cluster, steps, limit)
         return steps
 
 
 class _Taken:
-    def __init__(self, site: Site, bench: Bench, step: Step) -> None:
+    def __init__(self, site: Site, bench: Testbed, step: Step) -> None:
         self.site, self.bench, self.step = site, bench, step
 
     def take(self) -> StepResult:
         self.site.log.append(f"step {self.step.index}")
         end = self.site.ends.pop(self.step.index, StepResult())
         if isinstance(end, str):
-            self.bench.agents["node1"].broken = end
+            self.bench.handles["node1"].agent.broken = end
             return StepResult(problems=[end])
         if isinstance(end, ProxybenchError):
             raise end
@@ -270,7 +270,7 @@ def test_a_warm_up_takes_each_cell_once_and_books_nothing(
 ) -> None:
     site = Site(monkeypatch, warmup=warmup)
     work = [Step(index, index, Cell(mode, "reference", 10, 2)) for index, mode in enumerate(MODES[:2] * 2, start=1)]
-    site.shard.work(site.world.bench.inventory, work, Deadline(site.world.clock, 600, "the run"))
+    site.shard.work(site.world.bench.cluster, work, Deadline(site.world.clock, 600, "the run"))
     assert site.log == ["connect", *first, "step 1", "step 2", "step 3", "step 4", "close"]
     assert site.book.steps == work
     assert site.told.notes == (

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from proxybench.deadline import Deadline
 from proxybench.experiment.matrix import Step
 from proxybench.experiment.spec import Experiment
-from proxybench.hosts.inventory import ApiAccess, Inventory, Node, SshTarget
-from proxybench.model import Cell, ClockKind, LabKind, Mode
+from proxybench.model import Cell, Mode
 from proxybench.nodes.answers import (
     AwaitResult,
     ChangeResult,
@@ -22,13 +20,17 @@ from proxybench.nodes.answers import (
     NodeFigures,
 )
 from proxybench.nodes.client import Agent, Pending
+from proxybench.nodes.node import NodeHandle
 from proxybench.nodes.requests import AskLedger, Await, Change, Connect, Established, ReadFiles
 from proxybench.run.step import StepResult, StepRunner
-from proxybench.run.testbed import Bench, address_plan
+from proxybench.run.testbed import Testbed, address_plan
 from proxybench.scenarios.population import Populator
 from proxybench.subjects.base import LoopFigures, ProxierConfig
+from proxybench.testing.clock import FakeClock
+from proxybench.testing.hosts import FakeExecutor
 from proxybench.testing.kube import FakeServiceApi
 from proxybench.units import NS_PER_S
+from tests.factories import make_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,46 +38,9 @@ if TYPE_CHECKING:
     from proxybench.nodes.requests import Request
 
 T = TypeVar("T")
-TARGET = SshTarget("127.0.0.1", 22, "root", Path("/key"), "ssh-ed25519 A")
-INVENTORY = Inventory(
-    nodes=(
-        Node("client", frozenset({"client"}), TARGET, "198.18.1.10", None),
-        Node("node1", frozenset({"proxy"}), TARGET, "198.18.1.11", "10.244.0.0/17"),
-        Node("node2", frozenset({"proxy"}), TARGET, "198.18.1.12", "10.244.128.0/17"),
-    ),
-    api=ApiAccess("http://127.0.0.1:1", "http://10.0.2.2:1", "secret"),
-    lab=LabKind.NETNS,
-    clock=ClockKind.WALL,
-    accelerator="none",
-    cluster_cidr="10.244.0.0/16",
-    service_cidr="10.96.0.0/12",
-    python="/python",
-    workdir="/run/pb",
-    iptables="/xtables",
-    iptables_backend="legacy",
-    backend_port=8080,
-    one_kernel=True,
-)
-PLAN = address_plan(INVENTORY)
+CLUSTER = make_cluster()
+PLAN = address_plan(CLUSTER)
 CELL = Cell(Mode.IPTABLES, "reference", 10, 2)
-
-
-class FakeClock:
-    """Time passes by sleeping only; ``slept`` holds each wait in seconds."""
-
-    def __init__(self) -> None:
-        self.now = 1000 * NS_PER_S
-        self.slept: list[float] = []
-
-    def monotonic_ns(self) -> int:
-        return self.now
-
-    def utc_ns(self) -> int:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += round(seconds * NS_PER_S)
 
 
 class FakeProxier:
@@ -125,7 +90,7 @@ class World:
     """The nodes; ``answers`` replaces what a kind of request is answered (a value, or an exception to raise)."""
 
     def __init__(self, measure: Mapping[str, Any], *, nodes: str = "measured", load: Any = None) -> None:
-        self.clock = FakeClock()
+        self.clock = FakeClock(1000 * NS_PER_S)
         self.log: list[str] = []
         self.syncs = 1
         self.answers: dict[type, Callable[[Any], Any]] = {}
@@ -141,20 +106,25 @@ class World:
                 "load": load,
             }
         )
-        self.bench = Bench(
+        self.bench = Testbed(
             run="run-1",
             experiment=self.experiment,
-            inventory=INVENTORY,
-            executors={},
-            agents={node.name: FakeNode(self, node.name) for node in INVENTORY.nodes},
+            cluster=CLUSTER,
+            handles=self.handles(),
             api=self.api,
             plan=PLAN,
             clock=self.clock,
         )
-        self.proxiers = tuple(FakeProxier(self, node.name) for node in self.bench.proxy_nodes)
+        self.proxiers = tuple(FakeProxier(self, handle.name) for handle in self.bench.proxy_handles)
         self.said: list[str] = []
 
-    def take(self, *, limit: float = 300.0, bench: Bench | None = None) -> StepResult:
+    def handles(self) -> dict[str, NodeHandle]:
+        """Return fresh handles to all nodes; nothing is run on one."""
+        return {
+            node.name: NodeHandle(node, FakeExecutor(node.name), FakeNode(self, node.name)) for node in CLUSTER.nodes
+        }
+
+    def take(self, *, limit: float = 300.0, bench: Testbed | None = None) -> StepResult:
         """Take a step, at a population that was written before."""
         population = Populator(self.api, PLAN).reach(10, 2, 1, lambda _: None)
         deadline = Deadline(self.clock, limit, "the step")

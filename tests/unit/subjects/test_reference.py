@@ -10,14 +10,15 @@ import pytest
 
 from proxybench.errors import AgentError, CommandFailedError, ProxierError
 from proxybench.hosts import batch
-from proxybench.hosts.inventory import ApiAccess, Inventory, Node, SshTarget
-from proxybench.model import ClockKind, LabKind, Mode
+from proxybench.model import Mode
 from proxybench.nodes import kernel_state as leftovers
 from proxybench.subjects.base import LoopFigures, ProxierConfig
 from proxybench.subjects.reference import ReferenceProxier, parse_figures
+from proxybench.testing.clock import FakeClock
 from proxybench.testing.hosts import FakeExecutor, Get, Run, done
 from refproxy.config import LoopConfig, dump
 from refproxy.metrics import LoopMetrics
+from tests.factories import make_cluster, make_node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,28 +30,13 @@ if TYPE_CHECKING:
 
 S = 1_000_000_000
 FOLDER = "/run/pb/control-loop"
-TARGET = SshTarget("127.0.0.1", 22, "root", Path("/key"), "ssh-ed25519 A")
-NODE = Node("node-a", frozenset({"proxy"}), TARGET, "198.18.0.2", None, "/sys/fs/cgroup/pb/node-a")
-INVENTORY = Inventory(
-    nodes=(NODE,),
-    api=ApiAccess("http://127.0.0.1:1", "http://10.0.2.2:1", "secret"),
-    lab=LabKind.NETNS,
-    clock=ClockKind.WALL,
-    accelerator="",
-    cluster_cidr="10.244.0.0/16",
-    service_cidr="10.96.0.0/16",
-    python="/venv/python",
-    workdir="/run/pb",
-    iptables="/xtables",
-    iptables_backend="legacy",
-    backend_port=8080,
-    one_kernel=True,
-)
+NODE = make_node("node-a", "198.18.0.2", cgroup_root="/sys/fs/cgroup/pb/node-a", python="/venv/python")
+CLUSTER = make_cluster(measured=NODE, others=())
 SETTINGS = LoopConfig(
     mode="iptables",
     node_name="node-a",
     node_ips=("198.18.0.2",),
-    api_url="http://10.0.2.2:1",
+    api_url="https://10.0.2.2:1",
     token_file=f"{FOLDER}/token",
     cluster_cidr="10.244.0.0/16",
     min_sync_period=1.0,
@@ -131,20 +117,6 @@ class FakeAgent:
         return answer
 
 
-class FakeClock:
-    def __init__(self) -> None:
-        self.now = 0
-
-    def monotonic_ns(self) -> int:
-        return self.now
-
-    def utc_ns(self) -> int:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += int(seconds * S)
-
-
 HEALTH = "http://127.0.0.1:10256/healthz"
 METRICS = "http://127.0.0.1:10249/metrics"
 
@@ -188,7 +160,7 @@ class Rig:
     def __init__(self, *more: Step) -> None:
         self.agent = FakeAgent([("spawn", Started())])
         self.executor = FakeExecutor("node-a", [*starting(), *more])
-        self.proxier = ReferenceProxier(self.agent, self.executor, NODE, INVENTORY, FakeClock())
+        self.proxier = ReferenceProxier(self.agent, self.executor, NODE, CLUSTER, FakeClock())
         assert self.proxier.start(ProxierConfig(Mode.IPTABLES, 1.0, 30.0)) == 123
 
     def then(self, *script: tuple[str, object]) -> None:
@@ -211,7 +183,7 @@ def test_a_start_that_fails_leaves_no_token() -> None:
     agent = FakeAgent([("spawn", AgentError("no such cgroup"))])
     executor = FakeExecutor("node-a", [*starting(), Run(["rm", "-f", f"{FOLDER}/token"], done())])
     with pytest.raises(ProxierError) as caught:
-        ReferenceProxier(agent, executor, NODE, INVENTORY, FakeClock()).start(ProxierConfig(Mode.IPTABLES, 1.0, 30.0))
+        ReferenceProxier(agent, executor, NODE, CLUSTER, FakeClock()).start(ProxierConfig(Mode.IPTABLES, 1.0, 30.0))
     assert said(caught) == "node-a: the control loop could not be started: no such cgroup"
     executor.close()
     executor.assert_done()

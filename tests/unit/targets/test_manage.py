@@ -11,9 +11,9 @@ import pytest
 
 from proxybench.errors import LabError
 from proxybench.targets.lab import keeper, manage
-from proxybench.targets.lab.inventory_file import to_json
+from proxybench.targets.lab.cluster_file import to_json
 from tests.lab.labs import processes_naming
-from tests.unit.targets.test_inventory_file import EXAMPLE
+from tests.unit.targets.test_cluster_file import EXAMPLE
 
 # `up` leaves its keeper running and forgets it, which is its purpose; Python warns of that at the next collection.
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
@@ -30,7 +30,7 @@ if kind == "vm":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 signals = {signal.SIGTERM}
 signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-Path(state + ".part").write_text(json.dumps({"keeper": os.getpid(), "inventory": json.loads(os.environ["INVENTORY"])}))
+Path(state + ".part").write_text(json.dumps({"keeper": os.getpid(), "cluster": json.loads(os.environ["CLUSTER"])}))
 Path(state + ".part").rename(state)
 if kind == "vm":
     time.sleep(600)
@@ -49,7 +49,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path / "fakes")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fakes"))
     monkeypatch.setenv("PROXYBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("INVENTORY", json.dumps(to_json(EXAMPLE)))
+    monkeypatch.setenv("CLUSTER", json.dumps(to_json(EXAMPLE)))
     return tmp_path / "cache"
 
 
@@ -100,12 +100,12 @@ def test_a_file_of_a_keeper_that_is_gone_is_removed(cache: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
     for pid in (gone.pid, os.getpid()):  # the second is alive, but no keeper
-        (cache / "lab.json").write_text(json.dumps({"keeper": pid, "inventory": to_json(EXAMPLE)}))
+        (cache / "lab.json").write_text(json.dumps({"keeper": pid, "cluster": to_json(EXAMPLE)}))
         assert manage.status() is None
         assert not (cache / "lab.json").exists()
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"keeper": "x", "inventory": {}}', '{"keeper": 1, "inventory": {}}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"keeper": "x", "cluster": {}}', '{"keeper": 1, "cluster": {}}'])
 def test_a_damaged_file_is_named_and_kept(cache: Path, text: str) -> None:
     cache.mkdir()
     (cache / "lab.json").write_text(text)
@@ -162,7 +162,7 @@ def test_the_keeper_itself_says_an_error_of_ours_in_one_line(tmp_path: Path) -> 
         text=True,
         timeout=60,
         check=False,
-        cwd=Path(keeper.__file__).parents[2],
+        cwd=Path(keeper.__file__).parents[3],
     )
     message = "error: clock: instructions needs target.lab.kind: vm (this kernel counts real time)\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", message)

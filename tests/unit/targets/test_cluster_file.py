@@ -8,9 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxybench.hosts.inventory import ApiAccess, Inventory, Node, SshTarget
-from proxybench.model import ClockKind, LabKind
-from proxybench.targets.lab.inventory_file import from_json, known_hosts, ssh_config, to_json
+from proxybench.clocks import ClockDomain
+from proxybench.hosts.inventory import SshTarget
+from proxybench.model import ClockKind
+from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
+from proxybench.nodes.node import Node
+from proxybench.targets.lab.cluster_file import from_json, known_hosts, ssh_config, to_json
+from tests.factories import make_cluster, make_node
 
 texts = st.text(max_size=12)
 targets = st.recursive(
@@ -21,51 +25,35 @@ targets = st.recursive(
     max_leaves=3,
 ).filter(lambda target: target is not None)
 nodes = st.builds(
-    Node, texts, st.frozensets(st.sampled_from(["client", "proxy"])), targets, texts, st.none() | texts, texts
+    Node,
+    name=texts,
+    ssh=targets,
+    address=texts,
+    pod_cidr=st.none() | texts,
+    clock=texts.map(ClockDomain),
+    cgroup_root=texts,
+    python=texts,
+    workdir=texts,
+    iptables=st.dictionaries(texts, texts, max_size=2),
 )
-inventories = st.builds(
-    Inventory,
-    nodes=st.lists(nodes, max_size=3).map(tuple),
-    api=st.builds(ApiAccess, texts, texts, texts),
-    lab=st.sampled_from(LabKind),
+clusters = st.builds(
+    Cluster,
+    client=nodes,
+    measured=nodes,
+    others=st.lists(nodes, max_size=2).map(tuple),
+    api=st.builds(ApiAccess, texts, texts, texts, texts),
     clock=st.sampled_from(ClockKind),
+    kind=texts,
     accelerator=texts,
     cluster_cidr=texts,
     service_cidr=texts,
-    python=texts,
-    workdir=texts,
-    iptables=texts,
-    iptables_backend=texts,
     backend_port=st.integers(1, 65535),
-    one_kernel=st.booleans(),
+    traits=st.builds(Traits, st.booleans(), st.booleans(), st.booleans()),
 )
 NEAR = SshTarget("127.0.0.1", 41, "root", Path("/s/id"), "ssh-ed25519 A")
 JUMP = SshTarget("127.0.0.1", 2222, "root", Path("/s/identity"), "ssh-ed25519 CTL")
 FAR = SshTarget("198.18.0.11", 22, "u", Path("/s/id"), "ssh-ed25519 B", JUMP)
-EXAMPLE = Inventory(
-    nodes=(
-        Node("a", frozenset({"client"}), NEAR, "x", None),
-        Node(
-            "b",
-            frozenset({"proxy"}),
-            SshTarget("198.18.0.11", 22, "u", Path("/s/id"), "ssh-ed25519 B", JUMP),
-            "y",
-            None,
-        ),
-    ),
-    api=ApiAccess("u", "n", "secret"),
-    lab=LabKind.VM,
-    clock=ClockKind.INSTRUCTIONS,
-    accelerator="tcg",
-    cluster_cidr="c",
-    service_cidr="s",
-    python="p",
-    workdir="w",
-    iptables="i",
-    iptables_backend="legacy",
-    backend_port=8080,
-    one_kernel=True,
-)
+EXAMPLE = make_cluster(client=make_node("a", ssh=NEAR), measured=make_node("b", ssh=FAR), others=(), kind="vm")
 
 
 def host(name: str, address: str, port: int, user: str, identity: str, *more: str) -> list[str]:
@@ -84,25 +72,24 @@ def host(name: str, address: str, port: int, user: str, identity: str, *more: st
     ]
 
 
-@given(inventories)
-def test_what_is_written_is_read_back(inventory: Inventory) -> None:
-    assert from_json(json.loads(json.dumps(to_json(inventory)))) == inventory
+@given(clusters)
+def test_what_is_written_is_read_back(cluster: Cluster) -> None:
+    assert from_json(json.loads(json.dumps(to_json(cluster)))) == cluster
 
 
-def test_it_is_plain_json_with_the_roles_in_order() -> None:
+def test_it_is_plain_json() -> None:
     values = to_json(EXAMPLE)
-    assert values["nodes"][1]["roles"] == ["proxy"]
-    assert values["nodes"][1]["ssh"]["jump"]["identity"] == "/s/identity"
-    assert (values["lab"], values["clock"]) == ("vm", "instructions")
+    assert values["measured"]["ssh"]["jump"]["identity"] == "/s/identity"
+    assert (values["kind"], values["clock"]) == ("vm", "wall")
 
 
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"lab": "moon"}, ValueError),
-        ({"nodes": None}, TypeError),
+        ({"clock": "moon"}, ValueError),
+        ({"client": None}, TypeError),
         ({"surplus": 1}, TypeError),
-        ({"nodes": [{"name": "a"}]}, KeyError),
+        ({"others": [{"name": "a"}]}, KeyError),
     ],
 )
 def test_anything_else_is_an_error(change: dict[str, Any], error: type[Exception]) -> None:

@@ -1,4 +1,4 @@
-"""An inventory as JSON and back, and as an ssh configuration. Pure; the result holds secrets: write it mode 0600."""
+"""A cluster as JSON and back, and as an ssh configuration. Pure; the result holds secrets: write it mode 0600."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from proxybench.hosts.inventory import ApiAccess, Inventory, Node, SshTarget
-from proxybench.model import ClockKind, LabKind
+from proxybench.hosts.inventory import SshTarget
+from proxybench.model import ClockKind
+from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
+from proxybench.nodes.node import Node
 
 
-def to_json(inventory: Inventory) -> dict[str, Any]:
-    """Return the inventory as JSON values."""
-    values = asdict(inventory)
-    for node in values["nodes"]:
-        node["roles"] = sorted(node["roles"])
+def to_json(cluster: Cluster) -> dict[str, Any]:
+    """Return the cluster as JSON values."""
+    values = asdict(cluster)
+    for node in (values["client"], values["measured"], *values["others"]):
         target = node["ssh"]
         while target:
             target["identity"] = str(target["identity"])
@@ -22,29 +23,35 @@ def to_json(inventory: Inventory) -> dict[str, Any]:
     return values
 
 
-def from_json(values: dict[str, Any]) -> Inventory:
+def from_json(values: dict[str, Any]) -> Cluster:
     """Read what ``to_json`` wrote; raises KeyError, TypeError or ValueError for anything else."""
-    nodes = tuple(
-        Node(**{**node, "roles": frozenset(node["roles"]), "ssh": _target(node["ssh"])}) for node in values["nodes"]
+    return Cluster(
+        **{
+            **values,
+            "client": _node(values["client"]),
+            "measured": _node(values["measured"]),
+            "others": tuple(_node(node) for node in values["others"]),
+            "api": ApiAccess(**values["api"]),
+            "clock": ClockKind(values["clock"]),
+            "traits": Traits(**values["traits"]),
+        }
     )
-    kinds = {"lab": LabKind(values["lab"]), "clock": ClockKind(values["clock"])}
-    return Inventory(**{**values, **kinds, "nodes": nodes, "api": ApiAccess(**values["api"])})
 
 
-def ssh_config(inventory: Inventory, known_hosts: Path) -> str:
+def ssh_config(cluster: Cluster, known_hosts: Path) -> str:
     """Return a configuration with which a plain ``ssh NODE`` reaches each node, host keys checked."""
     lines: list[str] = []
-    for node in inventory.nodes:
+    for node in cluster.nodes:
         lines += _host(node.name, node.ssh, known_hosts)
         if node.ssh.jump:
             lines += [f"  ProxyJump {node.name}-jump", *_host(f"{node.name}-jump", node.ssh.jump, known_hosts)]
     return "\n".join(lines) + "\n"
 
 
-def known_hosts(inventory: Inventory) -> str:
+def known_hosts(cluster: Cluster) -> str:
     """Return the public keys of all nodes and jump hosts, under the names of ``ssh_config``."""
     lines = []
-    for node in inventory.nodes:
+    for node in cluster.nodes:
         lines.append(f"{node.name} {node.ssh.host_key}")
         if node.ssh.jump:
             lines.append(f"{node.name}-jump {node.ssh.jump.host_key}")
@@ -64,6 +71,10 @@ def _host(name: str, target: SshTarget, known: Path) -> list[str]:
         "  GlobalKnownHostsFile /dev/null",
         "  StrictHostKeyChecking yes",
     ]
+
+
+def _node(values: dict[str, Any]) -> Node:
+    return Node(**{**values, "ssh": _target(values["ssh"])})
 
 
 def _target(values: dict[str, Any]) -> SshTarget:
