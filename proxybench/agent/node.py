@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from proxybench.agent.fields import Fields
     from proxybench.agent.state import State
 
-AGENT = "proxybench-agent 1"  # raise the number with every change of the protocol
+AGENT = "proxybench-agent 2"  # raise the number with every change of the protocol
 SMALL_FILE = 65_536
 
 
@@ -30,6 +30,14 @@ def hello(fields: Fields, _state: State) -> dict[str, object]:
         "online_cpus": os.sysconf("SC_NPROCESSORS_ONLN"),
         "clk_tck": os.sysconf("SC_CLK_TCK"),
     }
+
+
+def clocks(fields: Fields, _state: State) -> dict[str, object]:
+    """Read the monotonic clock and UTC at one moment: the log lines of programs carry UTC."""
+    fields.finish()
+    before = time.monotonic_ns()
+    utc = time.time_ns()
+    return {"monotonic_ns": (before + time.monotonic_ns()) // 2, "utc_ns": utc}
 
 
 def sleep(fields: Fields, _state: State) -> dict[str, object]:

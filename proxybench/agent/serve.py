@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # op -> (module, function); a module is loaded when it is first asked for, since loading is slow on a slow node.
 OPS = {
     "hello": ("node", "hello"),
+    "clocks": ("node", "clocks"),
     "sleep": ("node", "sleep"),
     "read": ("node", "read"),
     "ledger": ("ledger", "ledger"),
@@ -36,6 +37,7 @@ OPS = {
     "connect": ("probe", "connect"),
     "established": ("probe", "established"),
     "await": ("canary", "await_"),
+    "await_all": ("canary", "await_all"),
     "change": ("canary", "change"),
 }
 REQUEST_LIMIT = 64 << 20

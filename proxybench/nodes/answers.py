@@ -63,6 +63,14 @@ class Hello(Answer):
 
 
 @dataclass(frozen=True)
+class ClockReading(Answer):
+    """One moment by the node's two clocks: monotonic, and UTC since 1970."""
+
+    monotonic_ns: int
+    utc_ns: int
+
+
+@dataclass(frozen=True)
 class Spawned(Answer):
     """A program that was started, and when (before the fork)."""
 
@@ -254,6 +262,19 @@ class AwaitResult(Answer):
 
 
 @dataclass(frozen=True)
+class AwaitAllResult:
+    """What several probes saw, in the order of asking."""
+
+    probes: tuple[AwaitResult, ...]
+
+    @classmethod
+    def read(cls, result: Mapping[str, Any], probes: int) -> Self:
+        """Read the answer to a request with that many probes."""
+        flat = _typed(result, cls)
+        return cls(_probes(flat["probes"], probes))
+
+
+@dataclass(frozen=True)
 class ChangeResult:
     """The writes and what the probes saw, by one clock.
 
@@ -274,10 +295,15 @@ class ChangeResult:
         flat = _typed(result, cls)
         flat["acks_ns"] = _numbers(flat["acks_ns"])
         flat["statuses"] = _numbers(flat["statuses"])
-        flat["probes"] = tuple(AwaitResult.read(one) for one in flat["probes"])
-        if len(flat["probes"]) != probes:
-            raise ValueError(f"{len(flat['probes'])} results for {probes} probes")
+        flat["probes"] = _probes(flat["probes"], probes)
         return cls(**flat)
+
+
+def _probes(values: Any, count: int) -> tuple[AwaitResult, ...]:  # noqa: ANN401 - unchecked JSON
+    found = tuple(AwaitResult.read(one) for one in values)
+    if len(found) != count:
+        raise ValueError(f"{len(found)} results for {count} probes")
+    return found
 
 
 @dataclass(frozen=True)

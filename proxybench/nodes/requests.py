@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from proxybench.nodes.answers import (
     Alive,
+    AwaitAllResult,
     AwaitResult,
     ChangeResult,
+    ClockReading,
     ConnectResult,
     EstablishedResult,
     Hello,
@@ -59,6 +61,17 @@ class AskHello(Request[Hello]):
     def decode(self, result: Mapping[str, Any]) -> Hello:
         """Read the answer."""
         return Hello.read(result)
+
+
+@dataclass(frozen=True)
+class AskClocks(Request[ClockReading]):
+    """Read the node's monotonic clock and its UTC at one moment."""
+
+    op = "clocks"
+
+    def decode(self, result: Mapping[str, Any]) -> ClockReading:
+        """Read the answer."""
+        return ClockReading.read(result)
 
 
 @dataclass(frozen=True)
@@ -230,6 +243,23 @@ class Await(Request[AwaitResult]):
     def decode(self, result: Mapping[str, Any]) -> AwaitResult:
         """Read the answer."""
         return AwaitResult.read(result)
+
+
+@dataclass(frozen=True)
+class AwaitAll(Request[AwaitAllResult]):
+    """Probe the first address, and once it is decided all others at once; their time-outs count from the start, too."""
+
+    op = "await_all"
+    probes: tuple[Await, ...]
+
+    @property
+    def limit_s(self) -> float:
+        """Return the longest time-out."""
+        return max(probe.timeout_s for probe in self.probes) + 5.0
+
+    def decode(self, result: Mapping[str, Any]) -> AwaitAllResult:
+        """Read the answer."""
+        return AwaitAllResult.read(result, len(self.probes))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from proxybench.errors import AgentError
-from proxybench.nodes.requests import Await, Change, Write
+from proxybench.nodes.requests import Await, AwaitAll, Change, Write
 
 from .pythons import both_pythons
 from .talker import Talker, free_port
@@ -297,3 +297,36 @@ def test_while_nothing_answers_a_long_time_out_does_not_hold_up_the_error(agent:
     with pytest.raises(AgentError, match=rf"^node1: change: 127.0.0.1:{port} did not answer before the change$"):
         agent.change(Change((Write("DELETE", "/x"),), (Await("127.0.0.1", port, "refusal", 30),), lead_s=0.2))
     assert time.monotonic() - started < 5
+
+
+@both_pythons
+def test_of_several_addresses_the_first_is_awaited_alone_and_then_the_others(
+    agent: AgentClient, talker: Talker, backend: RunningBackend
+) -> None:
+    talker.name = "10.0.0.2"
+    switching = once_served(talker, 3, lambda: setattr(talker, "name", "10.0.0.1"))
+    late = Await("127.0.0.1", talker.port, "answer", 5, want=("10.0.0.1",))
+    there = Await("127.0.0.9", backend.port, "answer", 5, want=("127.0.0.9",))
+    first, second = agent.call(AwaitAll((late, there))).probes
+    switching.join()
+    assert (first.answered_by, second.answered_by) == ("10.0.0.1", "127.0.0.9")
+    assert first.attempts > 3
+    assert (second.attempts, second.interval_at_success_ns) == (1, None)
+    assert second.sent_ns is not None
+    assert first.first_ns is not None
+    assert first.first_ns < second.sent_ns
+    assert first.start_ns == second.start_ns
+
+
+def test_time_that_ran_out_for_the_first_address_has_run_out_for_the_others(agent: AgentClient, talker: Talker) -> None:
+    talker.name = ""
+    silent = Await("127.0.0.1", talker.port, "answer", 0.2)
+    first, second = agent.call(AwaitAll((silent, silent))).probes
+    assert (first.censored, second.censored) == (True, True)
+    assert second.attempts == 0
+    assert second.end_ns - second.start_ns >= 200 * MS
+
+
+def test_one_address_may_be_awaited_in_the_same_way(agent: AgentClient, backend: RunningBackend) -> None:
+    (only,) = agent.call(AwaitAll((Await("127.0.0.9", backend.port, "answer", 5),))).probes
+    assert only.answered_by == "127.0.0.9"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxybench.errors import AgentError
-from proxybench.nodes.requests import Sleep
+from proxybench.nodes.requests import AskClocks, Sleep
 
 from .pythons import both_pythons
 from .talker import free_port
@@ -46,7 +46,7 @@ def gone(pid: int) -> bool:
 def test_hello_tells_of_this_machine(agent: AgentClient, session: PipeSession, python: str) -> None:
     seen = agent.hello()
     version = subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout.split()[1]
-    assert (seen.agent, seen.python, seen.pid) == ("proxybench-agent 1", version, session.process.pid)
+    assert (seen.agent, seen.python, seen.pid) == ("proxybench-agent 2", version, session.process.pid)
     assert (seen.kernel, seen.hostname) == (os.uname().release, os.uname().nodename)
     assert (seen.online_cpus, seen.clk_tck) == (os.sysconf("SC_NPROCESSORS_ONLN"), os.sysconf("SC_CLK_TCK"))
     assert 0 <= time.monotonic_ns() - seen.monotonic_ns < 10_000 * MS
@@ -179,6 +179,13 @@ def test_the_ledger_counts(agent: AgentClient, tmp_path: Path) -> None:
     assert second.stat.busy_ns >= first.stat.busy_ns > 0
     with pytest.raises(AgentError, match=r"^node1: ledger: /nonexistent is not a cgroup v2 folder that can be read$"):
         agent.ledger(["/nonexistent"])
+
+
+def test_both_clocks_are_read_at_one_moment(agent: AgentClient) -> None:
+    monotonic, utc = time.monotonic_ns(), time.time_ns()
+    seen = agent.call(AskClocks())
+    assert monotonic < seen.monotonic_ns < time.monotonic_ns()
+    assert abs((seen.utc_ns - seen.monotonic_ns) - (utc - monotonic)) < 1_000_000
 
 
 def test_reading_and_sleeping(agent: AgentClient, tmp_path: Path) -> None:

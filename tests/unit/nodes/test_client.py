@@ -12,7 +12,7 @@ from proxybench.errors import AgentError, CommandTimeoutError, ConnectionLostErr
 from proxybench.hosts.base import Completed
 from proxybench.nodes.answers import Alive, AwaitResult, ConnectFigures, Slept
 from proxybench.nodes.client import AgentClient, connect_agent, install
-from proxybench.nodes.requests import AskAlive, Await, Change, Connect, SetApi, Sleep, Target, Write
+from proxybench.nodes.requests import AskAlive, Await, AwaitAll, Change, Connect, SetApi, Sleep, Target, Write
 from proxybench.nodes.zipapp import build_zipapp, zipapp_name
 from proxybench.testing.agent import FakeAgent
 from tests.unit.agent.conftest import PipeSession
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HELLO = {
-    "agent": "proxybench-agent 1", "python": "3.8.18", "kernel": "6.1", "hostname": "n", "pid": 1, "monotonic_ns": 2,
+    "agent": "proxybench-agent 2", "python": "3.8.18", "kernel": "6.1", "hostname": "n", "pid": 1, "monotonic_ns": 2,
     "cpu_model": "x", "online_cpus": 2, "clk_tck": 100,
 }  # fmt: skip
 AWAITED = {
@@ -82,6 +82,9 @@ def test_requests_on_the_wire() -> None:
         "lead_s": 5.0,
     }
     assert change.limit_s == 24.0
+    several = AwaitAll((Await("10.0.0.1", 80, "answer", 9, want=("e",)), Await("10.0.0.1", 80, "answer", 7)))
+    assert several.wire() == {"probes": [probe, {**{k: v for k, v in probe.items() if k != "want"}, "timeout_s": 7}]}
+    assert several.limit_s == 14.0
     assert Connect((Target("a", "h", 1),), 2, 3).wire() == {
         "targets": [{"label": "a", "host": "h", "port": 1}],
         "rounds": 2, "block": 3, "warmup": 0, "timeout_ms": 1000, "limit_s": 120.0,
@@ -218,7 +221,7 @@ def test_the_agent_is_greeted_when_it_starts() -> None:
 
 def test_another_version_is_turned_away() -> None:
     session = Scripted(good(1, {**HELLO, "agent": "proxybench-agent 0"}))
-    with pytest.raises(AgentError, match=r"^n1: the agent is proxybench-agent 0, not proxybench-agent 1$"):
+    with pytest.raises(AgentError, match=r"^n1: the agent is proxybench-agent 0, not proxybench-agent 2$"):
         connect_agent(Node(session), "python", "/w/a.pyz")  # type: ignore[arg-type] # only open is used
     assert session.closed
 
@@ -235,7 +238,7 @@ def test_the_zipapp_is_the_same_bytes_every_time_and_needs_nothing_else(tmp_path
     (tmp_path / "a.pyz").write_bytes(build_zipapp())
     session = PipeSession([sys.executable, "-I", "-S", str(tmp_path / "a.pyz"), "serve"])
     agent = AgentClient(session)
-    assert agent.hello().agent == "proxybench-agent 1"
+    assert agent.hello().agent == "proxybench-agent 2"
     agent.close()
 
 

@@ -15,7 +15,7 @@ from proxybench.testing.hosts import FakeExecutor, Run, done
 from tests.factories import make_cluster, make_node
 from tests.unit.run.world import CLUSTER, World, ledger
 
-HELLO = Hello("proxybench-agent 1", "3.11.2", "6.1.0", "lab", 7, 1, "cpu", 2, 100)
+HELLO = Hello("proxybench-agent 2", "3.11.2", "6.1.0", "lab", 7, 1, "cpu", 2, 100)
 
 
 def test_who_is_who() -> None:
