@@ -42,6 +42,7 @@ class Scenario(StrEnum):
     """What was done to the Services while measuring; kept apart in every table."""
 
     COLD_START = "cold-start"
+    NEW_SERVICE = "new-service"  # a Service, then its EndpointSlice a moment later, as a controller writes them
     ADD_ONE = "add-one"
     ADD_BATCH = "add-batch"
     CHANGE_ENDPOINT = "change-endpoint"

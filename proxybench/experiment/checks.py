@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxybench.experiment.compat import KubeVersion, mode_in
-from proxybench.experiment.spec import MAX_ENDPOINTS, ClockChoice, LabChoice, ProxierKind
-from proxybench.experiment.words import format_duration
-from proxybench.model import Mode
+from proxybench.experiment import subject_checks
+from proxybench.experiment.spec import MAX_ENDPOINTS, ClockChoice, Family, KernelChoice, LabChoice
+from proxybench.experiment.subject_checks import longer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from collections.abc import Set as AbstractSet
 
-    from proxybench.experiment.source import Loc
     from proxybench.experiment.spec import Experiment
+    from proxybench.experiment.subject_checks import Finding
 
-Finding = tuple["Loc", str]
 Check = tuple[frozenset[str], "Callable[[Experiment], Iterator[Finding]]"]
 
 
@@ -34,42 +32,17 @@ def _target(experiment: Experiment) -> Iterator[Finding]:
             ("target", "lab", "clock"),
             "clock: only a VM can count instructions; write clock: wall, or kind: vm",
         )
+    if lab.kind is LabChoice.NETNS and lab.kernel is not KernelChoice.DEBIAN:
+        yield (
+            ("target", "lab", "kernel"),
+            "kernel: namespaces have this machine's; write kind: vm, or remove kernel",
+        )
 
 
-def _kind(experiment: Experiment) -> Iterator[Finding]:
-    proxier = experiment.proxier
-    if proxier.kind is not ProxierKind.REFERENCE:
-        yield ("proxier", "kind"), f"kind: {proxier.kind} is not available yet; write reference"
-    elif proxier.version is not None:
-        yield ("proxier", "version"), "version: the reference proxier has none; remove it"
-    if proxier.min_sync_period > proxier.sync_period:
-        loc = ("proxier", "min_sync_period")
-        yield _longer(loc, proxier.min_sync_period, "sync_period", proxier.sync_period)
-
-
-def _modes(experiment: Experiment) -> Iterator[Finding]:
-    proxier = experiment.proxier
-    if proxier.kind is ProxierKind.REFERENCE:
-        for index, mode in enumerate(experiment.modes):
-            if mode is Mode.NFTABLES:
-                yield (
-                    ("modes", index),
-                    "nftables is not yet available in the reference proxier; remove it from modes",
-                )
-    if proxier.kind is not ProxierKind.KUBE_PROXY:
-        return
-    if proxier.version is None:
-        yield ("proxier",), 'kind kube-proxy needs a version; write version: "1.29"'
-        return
-    try:
-        version = KubeVersion.parse(proxier.version)
-    except ValueError as error:
-        yield ("proxier", "version"), f"version: {error}"
-        return
-    for index, mode in enumerate(experiment.modes):
-        verdict = mode_in(mode, version)
-        if not verdict.able:
-            yield ("modes", index), f"kube-proxy {version} has no mode {mode}: {verdict.note}"
+def _families(experiment: Experiment) -> Iterator[Finding]:
+    if Family.IPV6 in experiment.families:
+        loc = ("families", experiment.families.index(Family.IPV6))
+        yield loc, "families: ipv6 is not measured yet; write families: [ipv4]"
 
 
 def _scale(experiment: Experiment) -> Iterator[Finding]:
@@ -131,24 +104,21 @@ def _measured(experiment: Experiment) -> Iterator[Finding]:
 def _limits(experiment: Experiment) -> Iterator[Finding]:
     limits = experiment.limits
     if limits.cell > limits.run:
-        yield _longer(("limits", "cell"), limits.cell, "run", limits.run)
+        yield longer(("limits", "cell"), limits.cell, "run", limits.run)
 
 
 def _patience(experiment: Experiment) -> Iterator[Finding]:
     sync, cell = experiment.measure.sync, experiment.limits.cell
     if sync and sync.timeout > cell:
-        yield _longer(("measure", "sync", "timeout"), sync.timeout, "limits.cell", cell)
-
-
-def _longer(loc: Loc, seconds: float, other: str, limit: float) -> Finding:
-    times = format_duration(seconds), format_duration(limit)
-    return loc, f"{loc[-1]}: {times[0]} is longer than {other} ({times[1]}); make it shorter"
+        yield longer(("measure", "sync", "timeout"), sync.timeout, "limits.cell", cell)
 
 
 _CHECKS: tuple[Check, ...] = (
     (frozenset({"target"}), _target),
-    (frozenset({"proxier"}), _kind),
-    (frozenset({"modes", "proxier"}), _modes),
+    (frozenset({"proxier"}), subject_checks.proxier),
+    (frozenset({"subjects", "modes"}), subject_checks.one_form),
+    (frozenset({"subjects", "modes", "proxier"}), subject_checks.subjects),
+    (frozenset({"families"}), _families),
     (frozenset({"scale"}), _scale),
     (frozenset({"scale", "repetitions"}), _repetitions),
     (frozenset({"scale", "load"}), _load),

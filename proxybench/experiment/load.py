@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
 
 from proxybench.errors import ExperimentError
-from proxybench.experiment import source, spec
+from proxybench.experiment import source, spec, subjects
 from proxybench.experiment.checks import findings
 from proxybench.experiment.spec import Experiment
 from proxybench.experiment.wording import word
@@ -40,13 +40,15 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of an experiment file, for editors."""
     schema = Experiment.model_json_schema()
-    models = {name: value for name, value in vars(spec).items() if _is_model(value)}
+    models = {name: value for name, value in (vars(spec) | vars(subjects)).items() if _is_model(value)}
     for name, part in (("Experiment", schema), *schema["$defs"].items()):
         defaults = _written_defaults(models[name])
         for key, words in part["properties"].items():
             words.pop("title", None)
-            if "default" in words:
+            if "default" in words and key in defaults:
                 words["default"] = defaults[key]
+            else:
+                words.pop("default", None)  # None: it has no meaning of its own, and would not be written
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -64,7 +66,7 @@ def _validate(document: source.Document) -> tuple[Experiment | None, list[Proble
         for detail in error.errors():
             worded = word(detail, Experiment)
             if worded is not None:
-                problems.append(document.problem(detail["loc"], worded[0], key=worded[1]))
+                problems.append(document.problem(worded.loc, worded.text, key=worded.key))
         experiment, right = _right_sections(document.data)
     problems.extend(document.problem(loc, message) for loc, message in findings(experiment, right))
     return experiment, problems

@@ -42,7 +42,7 @@ class Estimate:
 
 def expand(experiment: Experiment) -> tuple[Step, ...]:
     """Return every cell as often as it is to be repeated, in the order of measuring."""
-    proxier = str(experiment.proxier.kind)
+    proxier = str(experiment.proxier.kind or "reference")
     sizes = _sizes(experiment)
     most = max((experiment.repetitions.of(services) for services, _ in sizes), default=0)
     cells = [

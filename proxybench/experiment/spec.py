@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -20,10 +19,13 @@ from pydantic import (
     field_serializer,
 )
 
+from proxybench.experiment.subjects import SubjectWords, release
 from proxybench.experiment.words import (
+    LEFT_OUT,
     Batch,
     BatchSize,
     Duration,
+    Words,
     distinct,
     one_of,
     schema_of,
@@ -60,8 +62,22 @@ class ClockChoice(StrEnum):
     INSTRUCTIONS = "instructions"
 
 
+class KernelChoice(StrEnum):
+    """Which of Debian 12's kernels the VM boots: its own, or that of its backports."""
+
+    DEBIAN = "6.1"
+    BACKPORTS = "6.12"
+
+
+class Family(StrEnum):
+    """Which addresses Services have."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+
 class ProxierKind(StrEnum):
-    """How the Service proxy runs."""
+    """How the Service proxy of the short form runs."""
 
     REFERENCE = "reference"
     KUBE_PROXY = "kube-proxy"
@@ -77,6 +93,7 @@ class ProxierNodes(StrEnum):
 
 SCENARIOS = (
     Scenario.COLD_START,
+    Scenario.NEW_SERVICE,
     Scenario.ADD_ONE,
     Scenario.ADD_BATCH,
     Scenario.CHANGE_ENDPOINT,
@@ -137,6 +154,7 @@ _Unique = AfterValidator(distinct)
 _ModeWord = Annotated[Mode, one_of("a mode", *Mode), schema_of(*Mode)]
 _ScenarioWord = Annotated[Scenario, one_of("a scenario of sync", *SCENARIOS), schema_of(*SCENARIOS)]
 _PositionWord = Annotated[Position, one_of("a position", *POSITIONS), schema_of(*POSITIONS)]
+_FamilyWord = Annotated[Family, one_of("a family of addresses", *Family), schema_of(*Family)]
 _Services = Annotated[
     int,
     Field(strict=True, ge=1),
@@ -151,37 +169,39 @@ _Endpoints = Annotated[
 ]
 
 
-class _Words(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class LabSpec(_Words):
+class LabSpec(Words):
     """The embedded lab."""
 
     kind: Annotated[LabChoice, one_of("a kind of lab", *LabChoice), schema_of(*LabChoice)] = LabChoice.AUTO
     """auto takes netns where every mode of the experiment can run in it, else vm."""
     clock: Annotated[ClockChoice, one_of("a clock", *ClockChoice), schema_of(*ClockChoice)] = ClockChoice.AUTO
     """instructions: the VM's time is its count of executed instructions; repeatable on a busy machine."""
+    kernel: Annotated[
+        KernelChoice, one_of("a kernel of the VM", *KernelChoice), schema_of(*KernelChoice), Field(examples=['"6.1"'])
+    ] = KernelChoice.DEBIAN
+    """Which Linux the VM boots, in quotes; namespaces have this machine's."""
     shards: Annotated[int | None, Field(strict=True, ge=1, le=16, examples=["1"])] = None
     """VMs that take steps side by side, by the instruction clock only; left out, as many as keep the machine busy."""
 
 
-class TargetSpec(_Words):
+class TargetSpec(Words):
     """What to measure on."""
 
     lab: LabSpec = LabSpec()
     """A small cluster made for this run, on this machine."""
 
 
-class ProxierSpec(_Words):
-    """The control loop under test, equal for all modes."""
+class ProxierSpec(Words):
+    """What is equal for all subjects; with modes, also what they are modes of."""
 
-    kind: Annotated[ProxierKind, one_of("a kind of proxier", *ProxierKind), schema_of(*ProxierKind)] = (
-        ProxierKind.REFERENCE
-    )
-    """reference: proxybench's own control loop, which makes the same rules as kube-proxy."""
-    version: Annotated[str | None, Field(examples=['"1.29"'])] = None
-    """The version of a real kube-proxy, in quotes; has no meaning for the reference."""
+    kind: Annotated[
+        Annotated[ProxierKind, one_of("a kind of proxier", *ProxierKind), schema_of(*ProxierKind)] | None, LEFT_OUT
+    ] = None
+    """With modes: reference (when it is left out), proxybench's own control loop, or kube-proxy."""
+    version: Annotated[
+        Annotated[str, AfterValidator(release)] | None, LEFT_OUT, Field(strict=True, examples=["v1.37.2"])
+    ] = None
+    """With modes and kind kube-proxy: the release."""
     min_sync_period: Annotated[Duration, AfterValidator(within("0s", "1m"))] = 1.0
     """The least time between two syncs; it dominates sync medians, so it is pinned."""
     sync_period: Annotated[Duration, AfterValidator(within("1s", "1h"))] = 30.0
@@ -192,8 +212,8 @@ class ProxierSpec(_Words):
     """measured: only the node that is measured runs a control loop; all: every proxy node does."""
 
 
-class ScaleSpec(_Words):
-    """The sizes of the cluster; every size is measured in every mode."""
+class ScaleSpec(Words):
+    """The sizes of the cluster; every subject is measured at every size."""
 
     services: Annotated[tuple[_Services, ...], Field(examples=["[10, 100, 1000]"]), _Unique] = ()
     """Numbers of Services."""
@@ -203,7 +223,7 @@ class ScaleSpec(_Words):
     """Further cells with one Service only, which has so many endpoints."""
 
 
-class Repetitions(_Words):
+class Repetitions(Words):
     """How often each cell is measured: default, or by number of Services ({default: 3, "10000": 2})."""
 
     model_config = ConfigDict(extra="allow")
@@ -217,27 +237,27 @@ class Repetitions(_Words):
         return self.__pydantic_extra__.get(str(services), self.default)
 
 
-class SyncSpec(_Words):
+class SyncSpec(Words):
     """From the API's acknowledgement of a change until the data plane answers for it."""
 
     scenarios: Annotated[
         tuple[_ScenarioWord, ...], Field(min_length=1, examples=["[add-one, delete-one]"]), _Unique
-    ] = SCENARIOS
-    """What is done to the Services."""
+    ] = tuple(scenario for scenario in SCENARIOS if scenario is not Scenario.NEW_SERVICE)
+    """What is done to the Services; left out, all but new-service."""
     batch: BatchSize = Batch(share=0.1)
     """Services that add-batch adds: a count, or a share such as 10%."""
     timeout: Annotated[Duration, AfterValidator(within("1s", "1h"))] = 120.0
     """After this long a change counts as not seen: a censored sample."""
 
 
-class CpuSpec(_Words):
+class CpuSpec(Words):
     """CPU of the control loop's cgroup, per sync and while nothing changes."""
 
     idle: Annotated[Duration, AfterValidator(within("1s", "10m"))] = 5.0
     """How long to watch a control loop that has nothing to do."""
 
 
-class ForwardingSpec(_Words):
+class ForwardingSpec(Words):
     """Latency of new connections through the rules, and directly to the endpoint."""
 
     connections: Count = 300
@@ -254,7 +274,7 @@ class ForwardingSpec(_Words):
     """Round trips on an established connection: the control that should not differ; 0 switches it off."""
 
 
-class MeasureSpec(_Words):
+class MeasureSpec(Words):
     """What is measured in every cell; true, false or settings. What is left out is off."""
 
     sync: Annotated[SyncSpec | None, BeforeValidator(switch, json_schema_input_type=bool | SyncSpec)] = None
@@ -271,7 +291,7 @@ class MeasureSpec(_Words):
         return False if value is None else handler(value)
 
 
-class LoadSpec(_Words):
+class LoadSpec(Words):
     """Concurrent new connections by locust, with constant pacing."""
 
     rate: Annotated[int, Field(strict=True, ge=1, le=20_000, examples=["200"])]
@@ -305,7 +325,7 @@ class LoadSpec(_Words):
         return "all" if value is None else value
 
 
-class LimitsSpec(_Words):
+class LimitsSpec(Words):
     """When to give up."""
 
     cell: Annotated[Duration, AfterValidator(within("1s", "24h"))] = 300.0
@@ -314,10 +334,13 @@ class LimitsSpec(_Words):
     """The longest that the whole run may take."""
 
 
-class Experiment(_Words):
+class Experiment(Words):
     """An experiment of proxybench."""
 
-    model_config = ConfigDict(title="proxybench experiment")
+    model_config = ConfigDict(
+        title="proxybench experiment",
+        json_schema_extra={"oneOf": [{"required": ["subjects"]}, {"required": ["modes"]}]},
+    )
 
     version: Annotated[
         int, Field(strict=True, examples=["1"]), AfterValidator(_known_format), WithJsonSchema({"const": FORMAT})
@@ -329,10 +352,20 @@ class Experiment(_Words):
     """For people."""
     target: TargetSpec = TargetSpec()
     """What to measure on."""
-    modes: Annotated[tuple[_ModeWord, ...], Field(min_length=1, examples=["[iptables, ipvs, userspace]"]), _Unique]
-    """How Services are made real on a node: iptables, ipvs, userspace."""
+    subjects: Annotated[
+        tuple[SubjectWords, ...],
+        LEFT_OUT,
+        Field(min_length=1, examples=["[{kind: kube-proxy, version: v1.37.2, mode: nftables}]"]),
+    ] = ()
+    """What is under test: each is measured at every size."""
+    modes: Annotated[
+        tuple[_ModeWord, ...], LEFT_OUT, Field(min_length=1, examples=["[iptables, ipvs, userspace]"]), _Unique
+    ] = ()
+    """The short form of subjects: modes of the one proxier that proxier names."""
     proxier: ProxierSpec = ProxierSpec()
-    """The control loop under test."""
+    """What is equal for all subjects."""
+    families: Annotated[tuple[_FamilyWord, ...], Field(min_length=1, examples=["[ipv4]"]), _Unique] = (Family.IPV4,)
+    """The families of the Services' addresses; ipv4 is what can be measured."""
     scale: Annotated[ScaleSpec, Field(examples=["{services: [10, 100, 1000]}"])]
     """The sizes of the cluster."""
     repetitions: Annotated[

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from pydantic import BaseModel
 
+from proxybench.experiment.subjects import KINDS
 from proxybench.experiment.words import show, suggest
 
 if TYPE_CHECKING:
@@ -36,16 +37,24 @@ _TEMPLATES = {
 }
 
 
-def word(error: ErrorDetails, model: type[BaseModel]) -> tuple[str, bool] | None:
-    """Return the message for an error of this model, and whether it stands at the key rather than the value.
+class Wording(NamedTuple):
+    """A message and where it belongs; ``key``: at the key rather than the value."""
 
-    None for what only follows from another error.
-    """
+    loc: Loc
+    text: str
+    key: bool = False
+
+
+def word(error: ErrorDetails, model: type[BaseModel]) -> Wording | None:
+    """Return the message for an error of this model, None for what only follows from another error."""
     loc, kind, value = error["loc"], error["type"], error["input"]
+    place = written_place(model, loc)
     if kind == "extra_forbidden":
-        return _unknown(loc, model), True
+        return Wording(place, _unknown(loc, model), key=True)
     if kind == "missing":
-        return f'"{loc[-1]}" is missing; write {loc[-1]}: {_example(model, loc)}', False
+        return Wording(place, f'"{loc[-1]}" is missing; write {loc[-1]}: {_example(model, loc)}')
+    if kind.startswith("union_tag_"):
+        return _kind_of_subject(place, kind, value)
     if kind == "too_short" and value:
         return None  # pydantic dropped the wrong items, each with an error of its own, before it counted
     if kind in _KINDS:
@@ -55,7 +64,27 @@ def word(error: ErrorDetails, model: type[BaseModel]) -> tuple[str, bool] | None
         text = _TEMPLATES[kind].format_map(known)
     else:
         text = error["msg"]
-    return f"{_place(loc)}: {text}", False
+    return Wording(place, f"{_place(place)}: {text}")
+
+
+def written_place(model: type[BaseModel], loc: Loc) -> Loc:
+    """Return an error's place as a reader knows it: without the kinds that pydantic puts after a subject."""
+    return tuple(
+        step
+        for index, step in enumerate(loc)
+        if not (index and len(_models_at(model, loc[:index])) > 1 and isinstance(step, str))
+    )
+
+
+def _kind_of_subject(place: Loc, kind: str, value: Any) -> Wording:  # noqa: ANN401 - whatever stood in the file
+    if kind == "union_tag_not_found":
+        return Wording(place, f'"kind" is missing; write one of: kind: {", ".join(KINDS)}')
+    written = value["kind"]
+    if written == "daemonset":
+        right = "it comes with target.cluster, which is not available yet"
+    else:
+        right = suggest(str(written) if isinstance(written, str | int | float) else "", KINDS, "one of")
+    return Wording((*place, "kind"), f"kind: {show(written)} is not a kind of subject; {right}")
 
 
 def _place(loc: Loc) -> str:
@@ -69,7 +98,7 @@ def _unknown(loc: Loc, model: type[BaseModel]) -> str:
     name = str(loc[-1])
     around = _model_at(model, loc[:-1])
     known = list(around.model_fields) if around else []
-    homes = [home for home in _homes(model, name) if home]
+    homes = [home for home in dict.fromkeys(_homes(model, name)) if home]
     advice = suggest(name, known, "known here")
     if homes and "did you mean" not in advice:
         advice = f"it belongs in {' or '.join(homes)}"
@@ -81,25 +110,35 @@ def _homes(model: type[BaseModel], name: str, path: tuple[str, ...] = ()) -> Ite
     for key, field in model.model_fields.items():
         if key == name:
             yield ".".join(path)
-        inner = _inner(field)
-        if inner is not None:
+        for inner in _models_in(field.annotation):
             yield from _homes(inner, name, (*path, key))
 
 
 def _model_at(model: type[BaseModel], loc: Loc) -> type[BaseModel] | None:
-    here: type[BaseModel] | None = model
+    models = _models_at(model, loc)
+    return models[0] if len(models) == 1 else None
+
+
+def _models_at(model: type[BaseModel], loc: Loc) -> tuple[type[BaseModel], ...]:
+    """Return the models that a value at this place may be of: several where a kind has not been told yet."""
+    here: tuple[type[BaseModel], ...] = (model,)
     for step in loc:
-        field = None if here is None else here.model_fields.get(str(step))
-        here = None if field is None else _inner(field)
+        if isinstance(step, int):
+            continue  # an item of a list is of the models that the list is of
+        if len(here) > 1:
+            here = tuple(each for each in here if step in get_args(each.model_fields["kind"].annotation))
+            continue
+        field = here[0].model_fields.get(step) if here else None
+        here = () if field is None else tuple(_models_in(field.annotation))
     return here
 
 
-def _inner(field: FieldInfo) -> type[BaseModel] | None:
-    candidates = (field.annotation, *get_args(field.annotation))
-    for candidate in candidates:
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - an annotation is anything
+    """Yield the models in an annotation, such as tuple[A | B, ...]."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
 
 
 def _field(model: type[BaseModel], loc: Loc) -> FieldInfo | None:

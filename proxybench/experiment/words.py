@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,6 +23,20 @@ _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(ms|s|m|h)")
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)\s*%")
 _WHOLE = 100  # per cent
+
+
+class Words(BaseModel):
+    """A mapping of the experiment file: frozen, and no other keys than its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _left_out(value: object) -> bool:
+    return value is None or value in ((), {}) or (isinstance(value, Words) and value == type(value)())
+
+
+LEFT_OUT = Field(exclude_if=_left_out)
+"""For a word without a default of its own: when it is not written, a dump does not write it either."""
 
 
 def parse_duration(value: object) -> float:
@@ -111,6 +125,11 @@ def one_of(kind: str, *allowed: T) -> BeforeValidator:
 def schema_of(*allowed: StrEnum) -> WithJsonSchema:
     """Return the JSON Schema of ``one_of``."""
     return WithJsonSchema({"type": "string", "enum": [str(word) for word in allowed]})
+
+
+def many(value: object) -> object:
+    """Read one word where a list of them may stand."""
+    return (value,) if isinstance(value, str) else value
 
 
 def switch(value: object) -> object:

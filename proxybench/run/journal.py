@@ -62,7 +62,9 @@ class Book:
             name=experiment.name,
             created=_utc(clock),
             lab=LabFacts(choice.kind, choice.settings.clock, choice.settings.accelerator, choice.why),
-            proxier=ProxierFacts(str(proxier.kind), __version__, proxier.min_sync_period, proxier.sync_period),
+            proxier=ProxierFacts(
+                str(proxier.kind or "reference"), __version__, proxier.min_sync_period, proxier.sync_period
+            ),
             command=("proxybench", *sys.argv[1:]),
             proxybench=__version__,
             experiment=experiment.model_dump(mode="json"),

@@ -172,7 +172,7 @@ description: 3
         "e.yaml:1:10: version: 2 is no format that this proxybench reads; write 1",
         'e.yaml:2:1: unknown key "nam"; did you mean "name"?',
         'e.yaml:3:9: modes, number 1: "iptable" is not a mode; did you mean "iptables"?',
-        'e.yaml:4:1: unknown key "min_sync_period"; it belongs in proxier',
+        'e.yaml:4:1: unknown key "min_sync_period"; it belongs in subjects.settings or proxier',
         "e.yaml:6:18: services, number 2: 0 is too small; write at least 1",
         "e.yaml:6:21: services, number 3: 20000 Services are more than the lab is laid out for; write at most 16000",
         'e.yaml:6:28: services, number 4: "x" is not a whole number; write one, such as 10',
@@ -187,7 +187,7 @@ description: 3
         'e.yaml:12:47: scenarios, number 1: "add-on" is not a scenario of sync; did you mean "add-one"?',
         (
             "e.yaml:12:55: scenarios, number 2: a list is not a scenario of sync;"
-            " one of: cold-start, add-one, add-batch, change-endpoint, delete-one"
+            " one of: cold-start, new-service, add-one, add-batch, change-endpoint, delete-one"
         ),
         "e.yaml:13:3: cpu: nothing is written here; write true, false or the settings",
         (
@@ -212,7 +212,7 @@ description: 3
 CONTRADICTIONS = {
     "nftables": (
         {"modes": "[nftables, ipvs]"},
-        "--set modes:1:2: nftables is not yet available in the reference proxier; remove it from modes",
+        "--set modes:1:2: the reference proxier has no mode nftables; write kind: kube-proxy, or another mode",
     ),
     "mode twice": ({"modes": "[ipvs, ipvs]"}, '--set modes:1:1: modes: "ipvs" is named twice; name it once'),
     "no mode": (
@@ -225,19 +225,22 @@ CONTRADICTIONS = {
     ),
     "daemonset": (
         {"proxier.kind": "daemonset"},
-        "--set proxier.kind:1:1: kind: daemonset is not available yet; write reference",
+        (
+            "--set proxier.kind:1:1: kind: daemonset needs a cluster to measure (target.cluster),"
+            " which is not available yet"
+        ),
     ),
     "proxier's kind": (
         {"proxier.kind": "referenc"},
         '--set proxier.kind:1:1: kind: "referenc" is not a kind of proxier; did you mean "reference"?',
     ),
     "reference with version": (
-        {"proxier.version": '"1.29"'},
+        {"proxier.version": "v1.29.3"},
         "--set proxier.version:1:1: version: the reference proxier has none; remove it",
     ),
     "version no text": (
         {"proxier.version": "1.29"},
-        '--set proxier.version:1:1: version: 1.29 is not text; write version: "1.29"',
+        "--set proxier.version:1:1: version: 1.29 is not text; write version: v1.37.2",
     ),
     "periods": (
         {"proxier.min_sync_period": "31s"},
@@ -315,19 +318,16 @@ def test_each_contradiction_has_its_words(write: Write, changes: dict[str, str],
     assert problems(write(SMALL), *(f"{key}={value}" for key, value in changes.items())) == [line]
 
 
-def test_a_real_kube_proxy_is_refused_with_what_its_version_lacks(write: Write) -> None:
-    assert problems(write(SMALL), "proxier={kind: kube-proxy, version: '1.28'}", "modes=[userspace, nftables]") == [
-        "--set modes:1:2: kube-proxy 1.28 has no mode userspace: userspace was removed in 1.26; use 1.25 or older",
-        "--set modes:1:13: kube-proxy 1.28 has no mode nftables: nftables came in 1.29; use 1.29 or newer",
-        "--set proxier:1:8: kind: kube-proxy is not available yet; write reference",
+def test_the_short_form_of_kube_proxy_is_checked_like_the_long_one(write: Write) -> None:
+    assert problems(write(SMALL), "proxier={kind: kube-proxy, version: v1.28.3}", "modes=[userspace, nftables]") == [
+        "--set modes:1:2: kube-proxy 1.28.3 has no mode userspace: userspace was removed in 1.26; use 1.25 or older",
+        "--set modes:1:13: kube-proxy 1.28.3 has no mode nftables: nftables came in 1.29; use 1.29 or newer",
     ]
     assert problems(write(SMALL), "proxier={kind: kube-proxy}") == [
-        '--set proxier:1:1: kind kube-proxy needs a version; write version: "1.29"',
-        "--set proxier:1:8: kind: kube-proxy is not available yet; write reference",
+        "--set proxier:1:1: kind kube-proxy needs a version; write version: v1.37.2",
     ]
     assert problems(write(SMALL), "proxier={kind: kube-proxy, version: latest}") == [
-        "--set proxier:1:8: kind: kube-proxy is not available yet; write reference",
-        '--set proxier:1:29: version: "latest" is not a version of Kubernetes; write it in quotes, such as "1.29"',
+        '--set proxier:1:29: version: "latest" is no exact release; write all three numbers, such as v1.37.2',
     ]
 
 

@@ -27,7 +27,8 @@ def test_defaults_stand_as_they_would_be_written() -> None:
 
 def test_every_word_is_explained_and_no_other_is_allowed() -> None:
     schema = json_schema()
-    assert schema["required"] == ["version", "name", "modes", "scale", "measure"]
+    assert schema["required"] == ["version", "name", "scale", "measure"]
+    assert schema["oneOf"] == [{"required": ["subjects"]}, {"required": ["modes"]}]
     for part in (schema, *schema["$defs"].values()):
         assert part["description"]
         for word, of in part["properties"].items():
