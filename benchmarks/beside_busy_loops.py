@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxybench.columns import build
+from proxybench.model import Key
 from proxybench.results.folder import open_run
-from proxybench.stats.series import KEY_COLUMNS, SeriesKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,13 +42,13 @@ def main() -> None:
     sys.exit(moved[0][0] > PROMISE)
 
 
-def medians(out: Path) -> dict[SeriesKey, float]:
+def medians(out: Path) -> dict[Key, float]:
     """Run the experiment; return the forwarding medians, in ns."""
     argv = [sys.executable, "-m", "proxybench", "run", str(EXPERIMENT), "--out", str(out)]
     subprocess.run([*argv, "--set", "target.lab.clock=instructions"], check=True, timeout=LIMIT_S)
     records = open_run(out / "quickstart" / "latest").summary()
     wanted = [record for record in records if record["metric"].startswith("forwarding.")]
-    return {SeriesKey(*(record[name] for name in KEY_COLUMNS)): record["median"] for record in wanted}
+    return {build(Key, record): record["median"] for record in wanted}
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from proxybench.gate.noise import RUNS_THAT_TELL
 from proxybench.gate.side import FIELDS, Replicates, Side
 from proxybench.model import ClockKind
 from proxybench.stats.moderate import Moderated, moderate
-from proxybench.stats.series import SeriesKey
 from proxybench.stats.shift import minimum_detectable_effect, pseudo_median
+from proxybench.testing.model import make_key
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -169,7 +169,7 @@ def _side(case: Case, logs: FloatArray) -> Side:
     """Return one gate's numbers as the side of a comparison."""
     lengths = (logs.shape[-1],) * logs.shape[-2]
     series = {
-        SeriesKey("iptables", "reference", place, 2, "steady", "tcp-clusterip", "last", metric, "ns", case.clock): (
+        make_key(services=place, metric=metric, clock=case.clock): (
             Replicates(np.exp(11 + numbers.ravel()), np.zeros(numbers.size, dtype=np.bool_), lengths)
         )
         for metric, points in zip(METRICS, logs, strict=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from proxybench.columns import TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +65,13 @@ class Position(StrEnum):
     NONE = "none"
 
 
+class Family(StrEnum):
+    """Of which addresses a Service's virtual IP is."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+
 class Metric(StrEnum):
     """Names of what is measured; the value's unit stands in each sample."""
 
@@ -95,6 +106,25 @@ RESOLUTIONS: Mapping[str, float] = {Metric.FORWARDING_RTT: 1000.0}
 """The steps in which a metric is read, in its unit, where they are not small beside its values."""
 
 
+CLUSTER_IP = "cluster_ip"
+NO_PATH = "none"  # of what is measured without sending anything to a Service
+
+Settings = tuple[tuple[str, str], ...]
+
+
+def settings_text(settings: Settings) -> str:
+    """Write settings as one canonical text, by name: "iptables=nft min_sync_period=1s"; "" where there are none."""
+    return " ".join(f"{name}={shlex.quote(value)}" for name, value in sorted(settings))
+
+
+def parse_settings(text: str) -> Settings:
+    """Read what ``settings_text`` wrote. Raises ValueError for anything else."""
+    pairs = [word.partition("=") for word in shlex.split(text)]
+    if bad := [name for name, sign, _ in pairs if not (name and sign)]:
+        raise ValueError(f"{bad[0]!r} is no setting: write name=value")
+    return tuple(sorted((name, value) for name, _, value in pairs))
+
+
 @dataclass(frozen=True, order=True)
 class Subject:
     """What is under test; part of every number's key.
@@ -107,37 +137,83 @@ class Subject:
     kind: str
     version: str
     mode: Mode
-    settings: tuple[tuple[str, str], ...] = ()
+    settings: Settings = field(default=(), metadata={TEXT: (lru_cache(settings_text), parse_settings)})
 
     @property
     def label(self) -> str:
         """What tables and figures call it: "kube-proxy v1.37.2 iptables (iptables=nft)"."""
         words = " ".join(filter(None, (self.kind, self.version, str(self.mode))))
-        told = ", ".join(f"{name}={value}" for name, value in self.settings)
-        return f"{words} ({told})" if told else words
+        return f"{words} ({settings_text(self.settings)})" if self.settings else words
+
+    @property
+    def program(self) -> str:
+        """What it is besides its mode: "kube-proxy v1.37.2 (iptables=nft)"."""
+        words = " ".join(filter(None, (self.kind, self.version)))
+        return f"{words} ({settings_text(self.settings)})" if self.settings else words
 
 
 @dataclass(frozen=True, order=True)
 class Cell:
     """One state of the cluster in which measurements are taken."""
 
-    mode: Mode
-    proxier: str
+    subject: Subject
     services: int
     endpoints_per_service: int
+    family: Family = Family.IPV4
+
+    @property
+    def mode(self) -> Mode:
+        """The subject's mode."""
+        return self.subject.mode
 
 
 @dataclass(frozen=True, order=True)
 class Point:
-    """One cell of the matrix with what was done (scenario), over which protocol path (traffic) and where."""
+    """One cell of the matrix with what was done (scenario), over which way to the Service (path) and where.
 
-    mode: Mode
-    proxier: str
+    Every field is a dimension of each number's key: ``proxybench.columns`` derives the tables' columns from it.
+    """
+
+    subject: Subject
     services: int
     endpoints_per_service: int
     scenario: Scenario
-    traffic: str = "tcp-clusterip"
+    path: str = NO_PATH
+    family: Family = Family.IPV4
     position: Position = Position.NONE
+
+    @property
+    def mode(self) -> Mode:
+        """The subject's mode."""
+        return self.subject.mode
+
+    @property
+    def program(self) -> str:
+        """The subject besides its mode."""
+        return self.subject.program
+
+
+@dataclass(frozen=True, order=True, kw_only=True)
+class Key(Point):
+    """Which number this is: the point of the matrix, the metric, its unit and its clock.
+
+    All samples of one key and repetition are one replicate: the node and a rule's rank are no part of it.
+    """
+
+    metric: str
+    unit: str
+    clock: ClockKind
+
+    def label(self) -> str:
+        """Name metric and point in one line for people."""
+        return f"{self.metric} {self.place()}"
+
+    def place(self) -> str:
+        """Name the point alone: ``reference 0.1.0 iptables 1000x2 steady cluster_ip last``."""
+        where = "" if self.position == Position.NONE else f" {self.position}"
+        family = "" if self.family == Family.IPV4 else f" {self.family}"
+        size = f"{self.services}x{self.endpoints_per_service}"
+        return f"{self.subject.label} {size} {self.scenario} {self.path}{family}{where}"
 
 
 @dataclass(frozen=True)
@@ -146,6 +222,9 @@ class Sample:
 
     ``value`` is an integer in ``unit`` ("ns" or "bytes"). ``censored`` means that the true value is at least
     ``value`` (a time-out); it is kept, never dropped. ``at`` is the orchestrator's UTC time in nanoseconds.
+    ``uncertainty`` is in ``unit`` too: the true value lies within ``value ± uncertainty`` (a probe's resolution, a
+    clock's offset). ``rank`` is the place, from 0, of the Service's rule in the kernel's order, read back from it;
+    None where there is no order or nobody looked. It describes a sample, and is no part of a number's key.
     """
 
     run: str
@@ -158,3 +237,5 @@ class Sample:
     clock: ClockKind
     censored: bool
     at: int
+    uncertainty: int = 0
+    rank: int | None = None

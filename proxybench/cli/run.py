@@ -10,6 +10,7 @@ import click
 
 from proxybench.cli.experiment import EXPERIMENT, SET
 from proxybench.cli.terminal import human_seconds, plain_table, print_json, print_table
+from proxybench.columns import flat
 from proxybench.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -96,10 +97,7 @@ def _step_as_json(step: Step) -> dict[str, object]:
     return {
         "index": step.index,
         "repetition": step.repetition,
-        "mode": str(cell.mode),
-        "proxier": cell.proxier,
-        "services": cell.services,
-        "endpoints_per_service": cell.endpoints_per_service,
+        **flat(cell),
     }
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxybench.model import Cell
+import refproxy
+from proxybench.model import Cell, Subject
 
 if TYPE_CHECKING:
     from proxybench.experiment.spec import Experiment
@@ -42,11 +43,10 @@ class Estimate:
 
 def expand(experiment: Experiment) -> tuple[Step, ...]:
     """Return every cell as often as it is to be repeated, in the order of measuring."""
-    proxier = str(experiment.proxier.kind or "reference")
     sizes = _sizes(experiment)
     most = max((experiment.repetitions.of(services) for services, _ in sizes), default=0)
     cells = [
-        (repetition, Cell(mode, proxier, services, endpoints))
+        (repetition, Cell(_subject(experiment, mode), services, endpoints))
         for repetition in range(1, most + 1)
         for services, endpoints in sizes
         if repetition <= experiment.repetitions.of(services)
@@ -68,6 +68,12 @@ def _sizes(experiment: Experiment) -> tuple[tuple[int, int], ...]:
     grid = {(services, each) for services in scale.services for each in scale.endpoints_per_service}
     single = {(1, endpoints) for endpoints in scale.one_service_endpoints}
     return tuple(sorted(grid | single))
+
+
+def _subject(experiment: Experiment, mode: Mode) -> Subject:
+    """Return what is measured in a mode: the reference proxier is part of this program, and its version is ours."""
+    asked = experiment.proxier
+    return Subject(str(asked.kind or "reference"), asked.version or refproxy.__version__, mode)
 
 
 def _rotated(items: tuple[Mode, ...], places: int) -> tuple[Mode, ...]:

@@ -7,42 +7,37 @@ wherever a run can. Files of older schemas are migrated on reading.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from proxybench.columns import build, columns_of, flat
 from proxybench.errors import ResultsError
 from proxybench.gate.compare import is_judged
 from proxybench.gate.side import FIELDS, Replicates, Side, side_of_runs
+from proxybench.model import Key
 from proxybench.results.atomic import write_bytes
 from proxybench.results.folder import open_run
-from proxybench.stats.series import SeriesKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-BASELINE_SCHEMA = 3
+BASELINE_SCHEMA = 4
 
 
-class _Entry(BaseModel):
+class _Values(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    mode: str
-    proxier: str
-    services: int
-    endpoints_per_service: int
-    scenario: str
-    traffic: str
-    position: str
-    metric: str
-    unit: str
-    clock: str
     values: list[list[float]]
     bounded: list[int] = []
+
+
+_FIELDS: dict[str, Any] = {column.name: (column.kind, ...) for column in columns_of(Key)}
+_Entry = create_model("_Entry", __base__=_Values, **_FIELDS)
 
 
 class _Baseline(BaseModel):
@@ -70,9 +65,9 @@ def dump(side: Side) -> bytes:
     return b'%b,\n  "series": [\n    %b\n  ]\n}\n' % (start, b",\n    ".join(lines))
 
 
-def _entry(side: Side, key: SeriesKey) -> dict[str, Any]:
+def _entry(side: Side, key: Key) -> dict[str, Any]:
     replicates = side.series[key]
-    entry: dict[str, Any] = asdict(key)
+    entry = flat(key)
     # Half nanoseconds and bytes say nothing, and make the file's diffs longer.
     entry["values"] = [[round(float(value)) for value in run] for run in replicates.runs]
     if replicates.bounded.any():
@@ -111,13 +106,13 @@ def load(data: bytes, where: str) -> Side:
     return Side(baseline.name, baseline.fingerprint, series, baseline.runs, baseline.settings)
 
 
-def _series(entry: _Entry) -> tuple[SeriesKey, Replicates]:
+def _series(entry: _Values) -> tuple[Key, Replicates]:
+    key = build(Key, entry.model_dump())
     if not entry.values or not all(entry.values):
-        raise ValueError(f"{entry.metric} of {entry.mode} at {entry.services} Services has no values")
+        raise ValueError(f"{key.label()} has no values")
     values = np.concatenate([np.array(run, dtype=np.float64) for run in entry.values])
     bounded = np.zeros(values.size, dtype=np.bool_)
     bounded[entry.bounded] = True
-    key = SeriesKey(**entry.model_dump(exclude={"values", "bounded"}))
     return key, Replicates(values, bounded, tuple(len(run) for run in entry.values))
 
 
@@ -144,7 +139,29 @@ def _split(entry: Any, runs: int) -> Any:  # noqa: ANN401 -- parsed JSON, checke
     return {**{name: value for name, value in entry.items() if name != "noise"}, "values": parts}
 
 
-_MIGRATIONS: Mapping[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {1: _without_common_noise, 2: _by_runs}
+def _with_subjects(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Name each number's subject, path and family: schema 3 named its kind and mode, and the version once for all."""
+    series, fields = old.get("series"), old.get("fingerprint")
+    version = str(fields.get("proxier_version", "")) if isinstance(fields, dict) else ""
+    if isinstance(series, list):
+        series = [_named(entry, version) if isinstance(entry, dict) else entry for entry in series]
+    return {**old, "series": series}
+
+
+def _named(entry: Mapping[str, Any], version: str) -> dict[str, Any]:
+    renamed = {_NEW_NAMES.get(name, name): value for name, value in entry.items()}
+    if "path" in renamed:
+        renamed["path"] = _PATHS.get(renamed["path"], renamed["path"])
+    return {"version": version, "settings": "", "family": "ipv4", **renamed}
+
+
+_NEW_NAMES = {"proxier": "kind", "traffic": "path"}
+_PATHS = {"tcp-clusterip": "cluster_ip"}
+_MIGRATIONS: Mapping[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    1: _without_common_noise,
+    2: _by_runs,
+    3: _with_subjects,
+}
 
 
 def open_side(path: Path) -> Side:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from proxybench.gate.side import Replicates, Side
+    from proxybench.model import Key
     from proxybench.stats.quantiles import FloatArray
-    from proxybench.stats.series import SeriesKey
 
 # Nominal chance that a gate between equal runs finds anything at all. The true one is held below 1 % by
 # simulation; it is greater than nominal where the points' spreads are unlike in another way than the model of
@@ -81,7 +81,7 @@ class Comparison:
     ``assumed``: too few runs tell how far it moves from run to run. Only ``judged`` comparisons decide the exit code.
     """
 
-    key: SeriesKey
+    key: Key
     verdict: Verdict
     judged: bool
     threshold: float
@@ -223,7 +223,7 @@ def compare(
     return Outcome(base.name, new.name, base.clock, limit, tuple(done), strict=strict, runs=runs, family=family)
 
 
-def _compared(base: Side, new: Side, plain: Mapping[SeriesKey, Comparison], family: int) -> list[Comparison]:
+def _compared(base: Side, new: Side, plain: Mapping[Key, Comparison], family: int) -> list[Comparison]:
     alpha = FAMILY_ALPHA / family
     errors = _errors(base, new, [key for key in plain if key in base.series and key in new.series], alpha)
     done = []
@@ -246,9 +246,9 @@ class _Error:
     assumed: bool = False
 
 
-def _errors(base: Side, new: Side, keys: Sequence[SeriesKey], alpha: float) -> dict[SeriesKey, _Error]:
+def _errors(base: Side, new: Side, keys: Sequence[Key], alpha: float) -> dict[Key, _Error]:
     """Return the standard errors of all points that have one: variances are steadied metric by metric."""
-    usable: dict[str, list[SeriesKey]] = {}
+    usable: dict[str, list[Key]] = {}
     for key in keys:
         if _all_positive(base.series[key]) and _all_positive(new.series[key]):
             usable.setdefault(key.metric, []).append(key)
@@ -268,7 +268,7 @@ def _errors(base: Side, new: Side, keys: Sequence[SeriesKey], alpha: float) -> d
     return errors
 
 
-def _levels_of(sides: Sequence[Side], key: SeriesKey) -> Levels | None:
+def _levels_of(sides: Sequence[Side], key: Key) -> Levels | None:
     """Return what the runs of a side tell of a number: of both, those that are enough to decide, or tell of more."""
     known = [side.noise[key] for side in sides if key in side.noise]
     if not known:
@@ -333,7 +333,7 @@ def _judge(item: Comparison, base: Replicates, new: Replicates, error: _Error | 
     return _with_censoring(_verdict(item, ratio, width, error), base, new)
 
 
-def _waits(key: SeriesKey, base: Replicates, new: Replicates) -> bool:
+def _waits(key: Key, base: Replicates, new: Replicates) -> bool:
     """Tell whether a number is next to nothing on one side at least, so that a ratio would say nothing of it."""
     if key.unit != "ns":
         return not base.values.any() and not new.values.any()

@@ -14,8 +14,8 @@ from proxybench.stats.shift import pseudo_median
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from proxybench.model import Key
     from proxybench.stats.quantiles import FloatArray
-    from proxybench.stats.series import SeriesKey
 
 # Standard deviation of a run's level, as a share of it, that repetitions within one run cannot show: another boot,
 # another layout of memory, another neighbour. Assumed where fewer than RUNS_THAT_DECIDE runs of either side tell. Under
@@ -40,7 +40,7 @@ class RunNoise:
     repetitions: float
 
 
-def run_noise(gathered: Mapping[SeriesKey, Sequence[FloatArray]]) -> dict[SeriesKey, RunNoise]:
+def run_noise(gathered: Mapping[Key, Sequence[FloatArray]]) -> dict[Key, RunNoise]:
     """Estimate the noise from run to run of every point that was measured in three runs or more.
 
     ``gathered``: the repetitions of each run. It is the variance of the runs' pseudo-medians (a wild repetition moves
@@ -48,7 +48,7 @@ def run_noise(gathered: Mapping[SeriesKey, Sequence[FloatArray]]) -> dict[Series
     repetitions explain of it is not taken away: a difference of two estimates would be known with fewer degrees of
     freedom than either. A point's own variance counts, since one noisy point must not blind the gate to the quiet ones.
     """
-    logs: dict[str, dict[SeriesKey, list[FloatArray]]] = {}
+    logs: dict[str, dict[Key, list[FloatArray]]] = {}
     for key, runs in gathered.items():
         found = [np.log(run) for run in runs if run.size and np.all(run > 0)]
         if len(found) >= RUNS_THAT_TELL:

@@ -11,6 +11,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from rich.markup import escape
 from rich.table import Table
 
+from proxybench.columns import flat
 from proxybench.gate import words
 from proxybench.gate.compare import FAMILY_ALPHA, Comparison, Outcome, Verdict
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from proxybench.gate.side import Side
-    from proxybench.stats.series import SeriesKey
+    from proxybench.model import Key
 
 SUMMARY_LIMIT = 1_048_576  # bytes of one GitHub step summary; more is refused as a whole
 ANNOTATIONS = 10  # GitHub shows ten errors and ten warnings per step
@@ -64,8 +65,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "sentence": outcome.sentence(),
         "counts": {verdict.value: count for verdict, count in outcome.counts().items()},
         "comparisons": [
-            {**asdict(item.key), **{k: v for k, v in asdict(item).items() if k != "key"}}
-            for item in outcome.comparisons
+            {**flat(item.key), **{k: v for k, v in asdict(item).items() if k != "key"}} for item in outcome.comparisons
         ],
     }
 
@@ -194,7 +194,7 @@ def to_bencher(side: Side) -> bytes:
     return orjson.dumps(tree, option=_PRETTY) + b"\n"
 
 
-def _levels(side: Side) -> list[tuple[SeriesKey, tuple[float, float, float, int]]]:
+def _levels(side: Side) -> list[tuple[Key, tuple[float, float, float, int]]]:
     """Return each series' median, least and greatest repetition, and how many there are."""
     levels = []
     for key in sorted(side.series):

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
     from proxybench.gate.noise import RunNoise
     from proxybench.gate.settings import Settings
+    from proxybench.model import Key
     from proxybench.results.folder import RunFolder
     from proxybench.results.manifest import Manifest
     from proxybench.stats.quantiles import BoolArray, FloatArray
-    from proxybench.stats.series import Series, SeriesKey
+    from proxybench.stats.series import Series
 
 _ALWAYS = (
     "clock",
@@ -63,7 +64,7 @@ class Side:
 
     name: str
     fingerprint: Mapping[str, str]
-    series: Mapping[SeriesKey, Replicates]
+    series: Mapping[Key, Replicates]
     runs: int = 1
     settings: Settings | None = None
 
@@ -73,7 +74,7 @@ class Side:
         return self.fingerprint["clock"]
 
     @cached_property
-    def noise(self) -> Mapping[SeriesKey, RunNoise]:
+    def noise(self) -> Mapping[Key, RunNoise]:
         """How far each number's level moves from run to run, where three runs or more tell."""
         return run_noise({key: replicates.runs for key, replicates in self.series.items()})
 
@@ -94,7 +95,7 @@ def side_of_runs(folders: Sequence[RunFolder]) -> Side:
         differing = (*differences(first[0], other[0]), *setting_differences(first[1], other[1]))
         if differing:
             raise IncomparableError(f"{folder.run} is not like {folders[0].run}: {'; '.join(differing)}")
-    gathered: dict[SeriesKey, list[Series]] = {}
+    gathered: dict[Key, list[Series]] = {}
     for folder in folders:
         for series in collect(folder.samples()):
             gathered.setdefault(series.key, []).append(series)

@@ -17,19 +17,21 @@ import orjson
 from rich.markup import escape
 from rich.table import Table
 
+from proxybench.columns import flat
 from proxybench.errors import ResultsError
 from proxybench.gate import words
 from proxybench.gate.settings import setting_differences, settings_of
 from proxybench.gate.side import differences, fingerprint
 from proxybench.results.folder import open_run
 from proxybench.stats.changes import ALPHA, ChangePoint, change_points, seen_after
-from proxybench.stats.series import SeriesKey, collect
+from proxybench.stats.series import collect
 from proxybench.units import NS_PER_MS, NS_PER_S, NS_PER_US
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from proxybench.model import Key
     from proxybench.results.folder import RunFolder
     from proxybench.stats.quantiles import FloatArray
 
@@ -49,7 +51,7 @@ class Trend:
     """
 
     experiment: str
-    key: SeriesKey
+    key: Key
     runs: tuple[str, ...]
     times: tuple[str, ...]
     values: FloatArray
@@ -85,7 +87,7 @@ def trends(folders: list[RunFolder]) -> list[Trend]:
 
 
 def _of_experiment(experiment: str, folders: list[RunFolder]) -> list[Trend]:
-    gathered: dict[SeriesKey, list[tuple[int, float]]] = {}
+    gathered: dict[Key, list[tuple[int, float]]] = {}
     for place, folder in enumerate(folders):
         for series in collect(folder.samples()):
             gathered.setdefault(series.key, []).append((place, float(np.median(series.values))))
@@ -186,7 +188,7 @@ def to_json(found: Sequence[Trend]) -> bytes:
         "trends": [
             {
                 "experiment": trend.experiment,
-                **asdict(trend.key),
+                **flat(trend.key),
                 "runs": trend.runs,
                 "times": trend.times,
                 "values": trend.values.tolist(),
@@ -215,7 +217,7 @@ def to_csv(found: Sequence[Trend]) -> tuple[str, int]:
     return text.getvalue(), len(found) - len(whole)
 
 
-def column_name(key: SeriesKey) -> str:
+def column_name(key: Key) -> str:
     """Return a name of letters, digits, '.', '_' and '-' that is a column's and a file's name alike."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", f"{key.label()} {key.clock} {key.unit}")
 

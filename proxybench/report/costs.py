@@ -18,8 +18,9 @@ from proxybench.stats.curves import slope
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from proxybench.model import Key
     from proxybench.stats.curves import FloatArray, Slope
-    from proxybench.stats.series import Series, SeriesKey
+    from proxybench.stats.series import Series
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Cost:
     title: str
     per: str
     mode: str
-    proxier: str
+    program: str
     unit: str
     slope: Slope
 
@@ -71,19 +72,19 @@ def costs(series: Sequence[Series]) -> tuple[Cost, ...]:
 
 def cost_table(found: Sequence[Cost], clock: str) -> Table | None:
     """Return one row per number and kind of "one more", one column per mode; None without any slope."""
-    columns = sorted({(cost.mode, cost.proxier) for cost in found})
-    several = len({proxier for _, proxier in columns}) > 1
+    columns = sorted({(cost.mode, cost.program) for cost in found})
+    several = len({program for _, program in columns}) > 1
     rows = []
     for per in (PER_SERVICE, PER_ENDPOINT, PER_POSITION):
         for title in dict.fromkeys(cost.title for cost in found if cost.per == per):
-            cells = {(cost.mode, cost.proxier): _cell(cost) for cost in found if (cost.per, cost.title) == (per, title)}
+            cells = {(cost.mode, cost.program): _cell(cost) for cost in found if (cost.per, cost.title) == (per, title)}
             missing = Cell(DASH, number=True, title="not measured")
             rows.append((Cell(f"one {per}"), Cell(title), *(cells.get(column, missing) for column in columns)))
     if not rows:
         return None
     heads = [
-        Cell(f"{mode_name(mode)}, {proxier}" if several else mode_name(mode), mode=mode, number=True)
-        for mode, proxier in columns
+        Cell(f"{mode_name(mode)}, {program}" if several else mode_name(mode), mode=mode, number=True)
+        for mode, program in columns
     ]
     caption = f"Slope and its 95 % interval over repetitions; flat: the interval holds 0 ({clock})"
     return Table(caption, (Cell("One more"), Cell("adds to"), *heads), tuple(rows), 2)
@@ -141,7 +142,7 @@ def _index(services: int, position: Position) -> float:
     return {Position.FIRST: 0.0, Position.MIDDLE: float(services // 2), Position.LAST: services - 1.0}[position]
 
 
-def _chosen(series: Iterable[Series], main: Main, fits: Callable[[SeriesKey], bool]) -> list[Series]:
+def _chosen(series: Iterable[Series], main: Main, fits: Callable[[Key], bool]) -> list[Series]:
     """Return the series of a number on the path and clock that most of them share, without time-outs."""
     found = [
         each
@@ -153,24 +154,24 @@ def _chosen(series: Iterable[Series], main: Main, fits: Callable[[SeriesKey], bo
         and (main.metric, each.key.mode) != (Metric.FORWARDING_CONNECT, Mode.USERSPACE)
         and fits(each.key)
     ]
-    planes = [(each.key.traffic, each.key.clock) for each in found]
+    planes = [(each.key.path, each.key.clock) for each in found]
     if not planes:
         return []
     main_plane = max(sorted(set(planes)), key=planes.count)
     return [each for each, plane in zip(found, planes, strict=True) if plane == main_plane]
 
 
-def _fit(series: Iterable[Series], main: Main, per: str, place: Callable[[SeriesKey], float]) -> list[Cost]:
+def _fit(series: Iterable[Series], main: Main, per: str, place: Callable[[Key], float]) -> list[Cost]:
     curves: dict[tuple[str, str, str], dict[float, Mapping[tuple[str, int], float]]] = {}
     for each in series:
         values = dict(zip(each.labels, each.values.tolist(), strict=True))
-        curves.setdefault((each.key.mode, each.key.proxier, each.key.unit), {})[place(each.key)] = values
+        curves.setdefault((each.key.mode, each.key.program, each.key.unit), {})[place(each.key)] = values
     found = []
-    for (mode, proxier, unit), curve in sorted(curves.items()):
+    for (mode, program, unit), curve in sorted(curves.items()):
         sizes = sorted(curve)
         labels = sorted(set.intersection(*(set(curve[size]) for size in sizes)))
         if len(sizes) < 2 or not labels:  # noqa: PLR2004 - no line
             continue
         rows: FloatArray = np.array([[curve[size][label] for size in sizes] for label in labels], dtype=np.float64)
-        found.append(Cost(main.title, per, mode, proxier, unit, slope(np.array(sizes, dtype=np.float64), rows)))
+        found.append(Cost(main.title, per, mode, program, unit, slope(np.array(sizes, dtype=np.float64), rows)))
     return found

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxybench.model import Metric
+from proxybench.columns import flat
+from proxybench.model import Metric, Position
 from proxybench.report.jumps import Jump, jumps
 from proxybench.stats.intervals import centre_interval
 from proxybench.stats.series import KEY_COLUMNS, collect
@@ -92,7 +93,7 @@ def added_latency(series: Sequence[Series]) -> list[SummaryRecord]:
         if each.key.metric != Metric.FORWARDING_CONNECT:
             continue
         key = replace(each.key, metric=metric)
-        base = direct.get(key) or direct.get(replace(key, position="none"))
+        base = direct.get(key) or direct.get(replace(key, position=Position.NONE))
         if base is None or each.bounded.any() or base.bounded.any():
             continue
         values = dict(zip(base.labels, base.values, strict=True))
@@ -136,4 +137,5 @@ def _difference(record: SummaryRecord, differences: np.ndarray[tuple[int], np.dt
 
 
 def _key(record: SummaryRecord) -> tuple[str, ...]:
-    return tuple(str(getattr(record, name)) for name in KEY_COLUMNS)
+    columns = flat(record)
+    return tuple(str(columns[name]) for name in KEY_COLUMNS)

@@ -18,8 +18,9 @@ from proxybench.stats.curves import MIN_STEP_SIZES, find_step
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from proxybench.model import Key
     from proxybench.stats.curves import FloatArray, Step
-    from proxybench.stats.series import Series, SeriesKey
+    from proxybench.stats.series import Series
 
 Axis = Literal["services", "endpoints_per_service"]
 
@@ -39,7 +40,7 @@ _AXES: tuple[tuple[Axis, str], ...] = (("services", "Services"), ("endpoints_per
 class Jump:
     """A step of one curve along ``axis``; ``key`` is that of the curve's first point."""
 
-    key: SeriesKey
+    key: Key
     axis: Axis
     step: Step
 
@@ -67,7 +68,7 @@ def _curves(series: Iterable[Series], axis: Axis) -> list[list[Series]]:
     other = "endpoints_per_service" if axis == "services" else "services"
     for each in series:
         key = each.key
-        names = ("mode", "proxier", "scenario", "traffic", "position", "metric", "clock", other)
+        names = ("mode", "program", "scenario", "path", "position", "metric", "clock", other)
         grouped.setdefault(tuple(getattr(key, name) for name in names), []).append(each)
     return [
         sorted(curve, key=lambda each: int(getattr(each.key, axis)))

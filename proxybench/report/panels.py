@@ -146,14 +146,14 @@ def line_panels(
     """
     drawn = []
     references = list(reference)
-    for (scenario, position, traffic, clock, endpoints), group in _grouped(records):
+    for (scenario, position, path, clock, endpoints), group in _grouped(records):
         beside = [
             record
             for record in references
-            if (record.traffic, record.clock, record.endpoints_per_service) == (traffic, clock, endpoints)
+            if (record.path, record.clock, record.endpoints_per_service) == (path, clock, endpoints)
         ]
         lines = [*_lines(group, "services"), *([_reference(beside)] if beside else [])]
-        title = _title(records, scenario, position, traffic, endpoints)
+        title = _title(records, scenario, position, path, endpoints)
         label = with_clock(quantity, group[0].unit, clock)
         drawn.append(LinePanel(title, "Services", label, group[0].unit, tuple(lines), log, _marks(jumps, group)))
     over_endpoints = _endpoint_panels(records, quantity, log=log, jumps=jumps)
@@ -165,11 +165,11 @@ def line_panels(
 def bar_panels(records: Sequence[SummaryRecord], quantity: str = "CPU time") -> list[BarPanel]:
     """Return one panel per scenario: of the CPU ledger (``cpu.*``), or of what syncs consist of (``sync.build`` …)."""
     grouped: dict[tuple[str, str, str], list[SummaryRecord]] = {}
-    for (scenario, _, traffic, clock, _), group in _grouped(records):
-        grouped.setdefault((scenario, traffic, clock), []).extend(group)
+    for (scenario, _, path, clock, _), group in _grouped(records):
+        grouped.setdefault((scenario, path, clock), []).extend(group)
     several = len({record.endpoints_per_service for record in records}) > 1
     panels = []
-    for (scenario, traffic, clock), group in grouped.items():
+    for (scenario, path, clock), group in grouped.items():
         sizes = sorted({(record.endpoints_per_service, record.services) for record in group})
         groups = [
             (_size(services, endpoints if several else 0), _bars_of(group, services, endpoints))
@@ -177,7 +177,7 @@ def bar_panels(records: Sequence[SummaryRecord], quantity: str = "CPU time") -> 
         ]
         shown = tuple((label, bars) for label, bars in groups if bars)
         if shown:
-            title = _title(records, scenario, "none", traffic, 0)
+            title = _title(records, scenario, "none", path, 0)
             panels.append(BarPanel(title, f"{quantity} ({clock_short(clock)})", shown))
     return panels
 
@@ -187,9 +187,9 @@ def curve_panels(curves: Sequence[Curve]) -> list[CurvePanel]:
     grouped: dict[tuple[int, int, str, str], list[Curve]] = {}
     for curve in curves:
         record = curve.record
-        key = (record.endpoints_per_service, record.services, record.traffic, record.clock)
+        key = (record.endpoints_per_service, record.services, record.path, record.clock)
         grouped.setdefault(key, []).append(curve)
-    several = len({curve.record.proxier for curve in curves}) > 1
+    several = len({curve.record.program for curve in curves}) > 1
     widths = len({curve.record.endpoints_per_service for curve in curves}) > 1
     panels = []
     for (endpoints, services, _, clock), members in sorted(grouped.items()):
@@ -209,15 +209,15 @@ _Key = tuple[str, str, str, str, int]
 
 
 def _grouped(records: Sequence[SummaryRecord]) -> list[tuple[_Key, list[SummaryRecord]]]:
-    """Group by scenario, position, traffic, clock and endpoints per Service, in the order of reading."""
+    """Group by scenario, position, path, clock and endpoints per Service, in the order of reading."""
     groups: dict[_Key, list[SummaryRecord]] = {}
     for record in records:
-        key = (record.scenario, record.position, record.traffic, record.clock, record.endpoints_per_service)
+        key = (record.scenario, record.position, record.path, record.clock, record.endpoints_per_service)
         groups.setdefault(key, []).append(record)
 
     def order(item: tuple[_Key, list[SummaryRecord]]) -> tuple[object, ...]:
-        scenario, position, traffic, clock, endpoints = item[0]
-        return (traffic, clock, endpoints, *_place(scenario, position))
+        scenario, position, path, clock, endpoints = item[0]
+        return (path, clock, endpoints, *_place(scenario, position))
 
     return sorted(groups.items(), key=order)
 
@@ -246,13 +246,13 @@ def _endpoint_panels(
     groups: dict[tuple[int, str, str, str, str], list[SummaryRecord]] = {}
     for record in records:
         if record.services in sizes:
-            key = (record.services, record.traffic, record.clock, record.scenario, record.position)
+            key = (record.services, record.path, record.clock, record.scenario, record.position)
             groups.setdefault(key, []).append(record)
     panels = []
     in_order = sorted(groups.items(), key=lambda item: (*item[0][:3], *_place(*item[0][3:])))
-    for (services, traffic, clock, scenario, position), group in in_order:
+    for (services, path, clock, scenario, position), group in in_order:
         lines = tuple(_lines(group, "endpoints_per_service"))
-        title = f"{count(services, 'Service')}: {_title(records, scenario, position, traffic, 0)}"
+        title = f"{count(services, 'Service')}: {_title(records, scenario, position, path, 0)}"
         label = with_clock(quantity, group[0].unit, clock)
         marks = _marks(jumps, group, "endpoints_per_service")
         panels.append(LinePanel(title, "Endpoints of each Service", label, group[0].unit, lines, log, marks))
@@ -261,7 +261,7 @@ def _endpoint_panels(
 
 def _marks(jumps: Iterable[Jump], group: Sequence[SummaryRecord], axis: Axis = "services") -> tuple[Mark, ...]:
     """Return the jumps of the lines that ``group`` is drawn as."""
-    names = ("mode", "proxier", "scenario", "traffic", "position", "metric", "clock")
+    names = ("mode", "program", "scenario", "path", "position", "metric", "clock")
     fixed = (*names, "endpoints_per_service" if axis == "services" else "services")
     shown = {tuple(str(getattr(record, name)) for name in fixed) for record in group}
     return tuple(
@@ -271,7 +271,7 @@ def _marks(jumps: Iterable[Jump], group: Sequence[SummaryRecord], axis: Axis = "
     )
 
 
-def _title(records: Sequence[SummaryRecord], scenario: str, position: str, traffic: str, endpoints: int) -> str:
+def _title(records: Sequence[SummaryRecord], scenario: str, position: str, path: str, endpoints: int) -> str:
     """Name what tells this panel from its neighbours, and nothing else."""
     words = []
     positions = len({record.position for record in records})
@@ -281,18 +281,18 @@ def _title(records: Sequence[SummaryRecord], scenario: str, position: str, traff
         words.append(SCENARIOS.get(scenario, scenario))
     if position != "none" and positions > 1:
         words.append(POSITIONS.get(position, position))
-    if len({record.traffic for record in records}) > 1:
-        words.append(traffic)
+    if len({record.path for record in records}) > 1:
+        words.append(path)
     if endpoints and len({record.endpoints_per_service for record in records}) > 1:
         words.append(f"{count(endpoints, 'endpoint')} each")
     return ", ".join(words)
 
 
 def _lines(records: Sequence[SummaryRecord], axis: str) -> list[Line]:
-    proxiers = sorted({record.proxier for record in records})
+    proxiers = sorted({record.program for record in records})
     grouped: dict[tuple[str, str], list[SummaryRecord]] = {}
     for record in records:
-        grouped.setdefault((record.mode, record.proxier), []).append(record)
+        grouped.setdefault((record.mode, record.program), []).append(record)
     return [
         Line(
             mode,
@@ -319,7 +319,7 @@ def _spot(record: SummaryRecord, axis: str) -> Spot:
 
 
 def _label(record: SummaryRecord, *, several: bool) -> str:
-    return f"{mode_name(record.mode)}, {record.proxier}" if several else mode_name(record.mode)
+    return f"{mode_name(record.mode)}, {record.program}" if several else mode_name(record.mode)
 
 
 def _bars_of(records: Sequence[SummaryRecord], services: int, endpoints: int) -> tuple[Bar, ...]:
@@ -328,10 +328,10 @@ def _bars_of(records: Sequence[SummaryRecord], services: int, endpoints: int) ->
 
 
 def _bars(records: Sequence[SummaryRecord]) -> list[Bar]:
-    several = len({record.proxier for record in records}) > 1
+    several = len({record.program for record in records}) > 1
     grouped: dict[tuple[str, str], dict[str, SummaryRecord]] = {}
     for record in records:
-        grouped.setdefault((record.mode, record.proxier), {})[record.metric] = record
+        grouped.setdefault((record.mode, record.program), {})[record.metric] = record
     bars = []
     for (mode, _), found in sorted(grouped.items()):
         rest = tuple((name, found[metric].median) for name, metric in _REST if metric in found)

@@ -124,10 +124,10 @@ def _percent(share: float) -> Cell:
 def _place(record: SummaryRecord) -> tuple[object, ...]:
     return (
         record.mode,
-        record.proxier,
+        record.program,
         record.services,
         record.endpoints_per_service,
         record.scenario,
-        record.traffic,
+        record.path,
         record.clock,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from proxybench.model import Metric, Mode, Scenario
 from proxybench.report.alt import describe
@@ -277,10 +277,11 @@ def _peaks(records: Sequence[SummaryRecord]) -> list[SummaryRecord]:
     """Keep the scenario with the highest median of each mode and size."""
     highest: dict[tuple[str, str, int, int], SummaryRecord] = {}
     for record in records:
-        key = (record.mode, record.proxier, record.services, record.endpoints_per_service)
+        key = (record.mode, record.program, record.services, record.endpoints_per_service)
         if key not in highest or record.median > highest[key].median:
             highest[key] = record
-    return [replace(record, scenario=HIGHEST) for record in highest.values()]
+    heading = cast("Scenario", HIGHEST)  # no scenario of its own, but a line in the same tables
+    return [replace(record, scenario=heading) for record in highest.values()]
 
 
 def _clocks(records: Sequence[SummaryRecord]) -> str:

@@ -75,13 +75,13 @@ def pivot(
 
     Modes in ``unranked`` are shown but not compared, nor are any modes in ``unranked_scenarios``.
     """
-    several = len({record.proxier for record in records}) > 1
-    columns = sorted({(record.mode, record.proxier) for record in records})
-    fields = [name for name in ("scenario", "position", "traffic", "endpoints_per_service") if _varies(records, name)]
+    several = len({record.program for record in records}) > 1
+    columns = sorted({(record.mode, record.program) for record in records})
+    fields = [name for name in ("scenario", "position", "path", "endpoints_per_service") if _varies(records, name)]
     rows: dict[tuple[object, ...], dict[tuple[str, str], SummaryRecord]] = {}
     for record in records:
         key = (*(_rank(name, getattr(record, name)) for name in fields), record.services)
-        rows.setdefault(key, {})[record.mode, record.proxier] = record
+        rows.setdefault(key, {})[record.mode, record.program] = record
     body = []
     for key in sorted(rows, key=lambda parts: [str(part).zfill(8) for part in parts]):
         found = rows[key]
@@ -114,9 +114,9 @@ def full(records: Sequence[SummaryRecord], caption: str, *, metric: bool = False
                 *((Cell(record.metric),) if metric else ()),
                 _word_cell("scenario", record.scenario),
                 _word_cell("position", record.position),
-                Cell(record.traffic),
+                Cell(record.path),
                 Cell(mode_name(record.mode), mode=record.mode),
-                Cell(record.proxier),
+                Cell(record.program),
                 _count_cell(record.services),
                 _count_cell(record.endpoints_per_service),
                 _value_cell(record, record.median, 0.5),
@@ -169,7 +169,7 @@ def _merged(rows: Sequence[tuple[Cell, ...]], columns: int) -> tuple[tuple[Cell,
 _HEADS = {
     "scenario": "Scenario",
     "position": "Position",
-    "traffic": "Path",
+    "path": "Path",
     "endpoints_per_service": "Endpoints each",
 }
 _ORDERS = {"scenario": list(SCENARIOS), "position": list(POSITIONS)}

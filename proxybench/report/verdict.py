@@ -128,7 +128,7 @@ def _answers(data: ReportData, question: Question) -> dict[int, list[SummaryReco
     ]
     if not records:
         return {}
-    planes = [(record.traffic, record.endpoints_per_service, record.clock) for record in records]
+    planes = [(record.path, record.endpoints_per_service, record.clock) for record in records]
     main = max(sorted(set(planes)), key=planes.count)
     found: dict[int, list[SummaryRecord]] = {}
     for record, plane in zip(records, planes, strict=True):
@@ -178,8 +178,8 @@ def _signed(record: SummaryRecord) -> str:
 
 
 def _name(record: SummaryRecord, among: Sequence[SummaryRecord]) -> str:
-    several = len({each.proxier for each in among}) > 1
-    return f"{mode_name(record.mode)} ({record.proxier})" if several else mode_name(record.mode)
+    several = len({each.program for each in among}) > 1
+    return f"{mode_name(record.mode)} ({record.program})" if several else mode_name(record.mode)
 
 
 def _sentence(question: Question, found: dict[int, list[SummaryRecord]]) -> str:
@@ -224,7 +224,7 @@ def _curves(series: Sequence[Series], question: Question) -> dict[str, _Curve]:
         and each.key.mode not in question.without
         and not each.bounded.any()
     ]
-    planes = [(each.key.traffic, each.key.endpoints_per_service, each.key.clock, each.key.proxier) for each in chosen]
+    planes = [(each.key.path, each.key.endpoints_per_service, each.key.clock, each.key.program) for each in chosen]
     if not planes:
         return {}
     main = max(sorted(set(planes)), key=planes.count)

@@ -27,11 +27,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from proxybench.columns import flat
 from proxybench.errors import ResultsError
 from proxybench.results.atomic import point_link, refusal, sync_folder, write_bytes, writing
-from proxybench.results.frame import ARROW_SCHEMA, COLUMNS, frame_to_table, read_frame, samples_to_frame
+from proxybench.results.frame import ARROW_SCHEMA, COLUMNS, frame_to_table, read_frame, samples_to_frame, written_by
 from proxybench.results.manifest import Manifest, manifest_from_dict, manifest_to_dict
-from proxybench.results.schema import migrate_samples, version_of
+from proxybench.results.schema import SCHEMA_VERSION, Upgrade, migrate_manifest, version_of
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class RunFolder:
 
     def write_summary(self, records: Sequence[Mapping[str, Any] | DataclassInstance]) -> None:
         """Write ``summary.json`` (a list of records) and ``summary.csv``, same fields in the same order."""
-        rows = [dict(record) if not dataclasses.is_dataclass(record) else _fields(record) for record in records]
+        rows = [dict(record) if not dataclasses.is_dataclass(record) else flat(record) for record in records]
         write_bytes(self.path / _SUMMARY, orjson.dumps(rows, option=_JSON_OPTIONS) + b"\n")
         names = list(dict.fromkeys(name for row in rows for name in row))
         text = io.StringIO(newline="")
@@ -195,17 +196,20 @@ class RunFolder:
 
         Raises ResultsError for a damaged file.
         """
-        manifest = self.path / _MANIFEST
-        version = version_of(_read_json(manifest), str(manifest))
-        frame = _read_samples(self._sources(), columns)
-        return migrate_samples(frame, version, str(self.path))
+        return _read_samples(self._sources(), columns, self._upgrade())
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return the records of ``summary.json``. Raises ResultsError."""
+        """Return the records of ``summary.json``, with the fields of today. Raises ResultsError."""
         records = _read_json(self.path / _SUMMARY)
         if not isinstance(records, list):
             raise ResultsError(f"{self.path / _SUMMARY}: not a list of records")
-        return records
+        manifest = self.path / _MANIFEST
+        version, upgrade = version_of(_read_json(manifest), str(manifest)), self._upgrade()
+        return [upgrade.record(record, version) for record in records]
+
+    def _upgrade(self) -> Upgrade:
+        manifest = self.path / _MANIFEST
+        return Upgrade(migrate_manifest(_read_json(manifest), str(manifest)), str(self.path))
 
     def _sources(self) -> list[Path]:
         merged = self.path / _SAMPLES
@@ -224,14 +228,15 @@ class RunFolder:
         return data
 
     def _merge(self) -> None:
-        """Copy the parts into one file, one part in memory at a time."""
+        """Copy the parts into one file, one part in memory at a time; those of an older version as of today."""
+        upgrade = self._upgrade() if self._parts() else None
         with (
             writing(self.path / _SAMPLES) as file,
             pq.ParquetWriter(file, ARROW_SCHEMA, compression="zstd") as out,
         ):
             group: list[Any] = []
             for part in self._parts():
-                group.append(_read_table(part))
+                group.append(_read_table(part, upgrade))
                 if sum(table.num_rows for table in group) >= _ROWS_PER_GROUP:
                     out.write_table(pa.concat_tables(group).unify_dictionaries(), row_group_size=_ROWS_PER_GROUP)
                     group = []
@@ -278,10 +283,6 @@ def open_run(path: Path) -> RunFolder:
 _JSON_OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
 
 
-def _fields(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
-    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-
-
 def _number(part: Path) -> int:
     return int(part.stem.removeprefix("part-"))
 
@@ -297,20 +298,23 @@ def _read_json(path: Path) -> Any:  # noqa: ANN401 - JSON
         raise ResultsError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _read_samples(paths: Sequence[Path], columns: Sequence[str]) -> pd.DataFrame:
+def _read_samples(paths: Sequence[Path], columns: Sequence[str], upgrade: Upgrade) -> pd.DataFrame:
     try:
-        return read_frame(paths, columns)
+        return read_frame(paths, columns, upgrade)
     except (pa.ArrowException, OSError):
         for path in paths:
-            _read_table(path)  # names the file that is damaged
+            _read_table(path, upgrade)  # names the file that is damaged
         raise
     except KeyError as error:
         raise ResultsError(f"{paths[0].parent}: samples without a column {error.args[0]!r}") from None
 
 
-def _read_table(path: Path) -> Any:  # noqa: ANN401 - pyarrow publishes no types
+def _read_table(path: Path, upgrade: Upgrade | None) -> Any:  # noqa: ANN401 - pyarrow publishes no types
     try:
         table = pq.read_table(path)
+        version = written_by(table.schema)
+        if upgrade is not None and version < SCHEMA_VERSION:
+            table = upgrade.samples(table, version).select(ARROW_SCHEMA.names)
         return table.cast(ARROW_SCHEMA)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]

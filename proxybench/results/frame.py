@@ -7,13 +7,15 @@ files are read row group by row group straight into those codes.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from proxybench.columns import NONE, columns_of, names_of
+from proxybench.model import Sample
 from proxybench.results.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -21,45 +23,26 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from proxybench.model import Sample
+_NARROW = {"services", "endpoints_per_service", "repetition", "rank"}  # 32 bits are enough for them
 
-WORDS = ("run", "mode", "proxier", "scenario", "traffic", "position", "node", "metric", "unit", "clock")
+WORDS = tuple(column.name for column in columns_of(Sample) if column.kind is str)
 """Columns of words, dictionary-encoded."""
 
 NUMBERS: dict[str, str] = {
-    "services": "int32",
-    "endpoints_per_service": "int32",
-    "repetition": "int32",
-    "value": "int64",
-    "censored": "bool",
-    "at": "int64",
+    column.name: "bool" if column.kind is bool else "int32" if column.name in _NARROW else "int64"
+    for column in columns_of(Sample)
+    if column.kind is not str
 }
-"""Columns of numbers and their numpy types."""
+"""Columns of numbers and their numpy types; -1 stands for None."""
 
-COLUMNS = (
-    "run",
-    "mode",
-    "proxier",
-    "services",
-    "endpoints_per_service",
-    "scenario",
-    "traffic",
-    "position",
-    "repetition",
-    "node",
-    "metric",
-    "value",
-    "unit",
-    "clock",
-    "censored",
-    "at",
-)
+COLUMNS = names_of(Sample)
 
+VERSION_KEY = b"proxybench.schema"
 _ARROW = {"int32": pa.int32(), "int64": pa.int64(), "bool": pa.bool_()}
 _WORD = pa.dictionary(pa.int32(), pa.string())
 ARROW_SCHEMA = pa.schema(
     [pa.field(name, _ARROW[NUMBERS[name]] if name in NUMBERS else _WORD, nullable=False) for name in COLUMNS],
-    metadata={"proxybench.schema": str(SCHEMA_VERSION)},
+    metadata={VERSION_KEY: str(SCHEMA_VERSION)},
 )
 """How samples lie in a file; the schema version stands in its metadata."""
 
@@ -93,20 +76,42 @@ def frame_to_table(frame: pd.DataFrame) -> Any:  # noqa: ANN401 - pyarrow publis
     return pa.Table.from_arrays(arrays, schema=ARROW_SCHEMA)
 
 
-def read_frame(sources: Sequence[Any], columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
+class Upgrading(Protocol):
+    """Makes a table of samples that an older version wrote today's; see ``schema.Upgrade``."""
+
+    def samples(self, table: Any, version: int) -> Any:  # noqa: ANN401 - pyarrow publishes no types
+        """Return the table with the columns of today."""
+        ...
+
+
+def read_frame(
+    sources: Sequence[Any], columns: Sequence[str] = COLUMNS, upgrade: Upgrading | None = None
+) -> pd.DataFrame:
     """Read Parquet files (paths or file objects) one after the other into one frame.
 
-    Raises pyarrow's ArrowException for a damaged file and KeyError for a column that a file does not have.
+    Files of older versions go through ``upgrade``. Raises pyarrow's ArrowException for a damaged file and KeyError
+    for a column that a file does not have.
     """
     result = _Columns(columns)
     for source in sources:
         with pq.ParquetFile(source, pre_buffer=False) as file:
-            missing = [name for name in columns if name not in file.schema_arrow.names]
+            version = written_by(file.schema_arrow)
+            old = upgrade is not None and version < SCHEMA_VERSION
+            missing = [] if old else [name for name in columns if name not in file.schema_arrow.names]
             if missing:
                 raise KeyError(missing[0])
-            for batch in file.iter_batches(batch_size=4 * _CHUNK, columns=list(columns)):
-                result.add_batch(batch)
+            for batch in file.iter_batches(batch_size=4 * _CHUNK, columns=None if old else list(columns)):
+                if upgrade is None or not old:
+                    result.add_batch(batch)
+                    continue
+                for part in upgrade.samples(pa.Table.from_batches([batch]), version).to_batches():
+                    result.add_batch(part)
     return result.frame()
+
+
+def written_by(schema: Any) -> int:  # noqa: ANN401 - pyarrow publishes no types
+    """Return the version of the results' schema that wrote an Arrow schema."""
+    return int((schema.metadata or {}).get(VERSION_KEY, b"1"))
 
 
 class _Columns:
@@ -158,8 +163,13 @@ class _Columns:
 
 
 def _column(name: str, samples: Sequence[Sample]) -> Iterator[Any]:
-    own = name in {"run", "repetition", "node", "metric", "value", "unit", "clock", "censored", "at"}
-    return (getattr(sample if own else sample.point, name) for sample in samples)
+    get = _GETTERS[name]
+    if name in NUMBERS:
+        return (NONE if (value := get(sample)) is None else value for sample in samples)
+    return (get(sample) for sample in samples)
+
+
+_GETTERS = {column.name: column.get for column in columns_of(Sample)}
 
 
 def _code_type(words: int) -> npt.DTypeLike:

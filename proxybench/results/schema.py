@@ -1,39 +1,88 @@
 """The version of what a run folder holds, and the way from older versions to this one.
 
 One number covers the manifest, the columns of the samples and the fields of the summary. A change that an
-older program would misread adds one to it, and one ``Migration`` here: two pure functions that turn what
-version N wrote into what version N + 1 would have written. Reading applies them in order, in memory; files
-are never rewritten. Version 1 is the first, so the registry is empty.
+older program would misread adds one to it, and one ``Migration`` here: pure functions that turn what version N
+wrote into what version N + 1 would have written. Reading applies them in order, in memory; files are never
+rewritten. A run that was begun by an older program and resumed by this one has parts of both versions.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
+from proxybench.columns import NONE
 from proxybench.errors import ResultsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    import pandas as pd
+SCHEMA_VERSION = 2
 
-SCHEMA_VERSION = 1
-
-
-def _same_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame
+_PATHS = {"tcp-clusterip": "cluster_ip"}
 
 
 @dataclass(frozen=True)
 class Migration:
-    """One step upwards: parsed manifest and samples as the next version would have them."""
+    """One step upwards.
+
+    ``manifest`` makes a parsed manifest the next version's. ``samples`` does so with an Arrow table and ``record``
+    with one record of the summary; both are given the manifest as this program reads it.
+    """
 
     manifest: Callable[[dict[str, Any]], dict[str, Any]]
-    samples: Callable[[pd.DataFrame], pd.DataFrame] = _same_frame
+    samples: Callable[[Any, Mapping[str, Any]], Any] = lambda table, _: table
+    record: Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]] = lambda record, _: record
 
 
-MIGRATIONS: Mapping[int, Migration] = {}
+def _subjects_in_cells(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Give each cell a subject: version 1 named its kind "proxier", and the version stood in one place for all."""
+    version = str(manifest.get("proxier", {}).get("version", ""))
+    matrix = [{**step, "cell": _cell(step["cell"], version)} for step in manifest.get("matrix", ())]
+    return {**manifest, "matrix": matrix}
+
+
+def _cell(cell: Mapping[str, Any], version: str) -> dict[str, Any]:
+    subject = {"kind": cell["proxier"], "version": version, "mode": cell["mode"], "settings": ()}
+    sizes = {name: cell[name] for name in ("services", "endpoints_per_service")}
+    return {"subject": subject, **sizes, "family": "ipv4"}
+
+
+def _subjects_in_samples(table: Any, manifest: Mapping[str, Any]) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Name the subject, the path and the family in full; nothing is known of uncertainty and rank."""
+    count = table.num_rows
+    columns = {name: table.column(name) for name in table.column_names}
+    columns["kind"] = columns.pop("proxier")
+    columns["path"] = _in_words(columns.pop("traffic"), _PATHS)
+    for name, word in (("version", _version(manifest)), ("settings", ""), ("family", "ipv4")):
+        columns[name] = pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([word], pa.string()))
+    columns["uncertainty"] = pa.array([0] * count, pa.int64())
+    columns["rank"] = pa.array([NONE] * count, pa.int32())
+    return pa.table(columns)
+
+
+def _in_words(column: Any, words: Mapping[str, str]) -> Any:  # noqa: ANN401 - pyarrow has no types
+    return pa.array([words.get(word, word) for word in column.to_pylist()], pa.string()).dictionary_encode()
+
+
+def _subject_in_record(record: dict[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    kind, mode = record.pop("proxier"), record.pop("mode")
+    record["traffic"] = _PATHS.get(record["traffic"], record["traffic"])
+    found: dict[str, Any] = {"kind": kind, "version": _version(manifest), "mode": mode, "settings": ""}
+    for name, value in record.items():
+        found["path" if name == "traffic" else name] = value
+        if name == "traffic":
+            found["family"] = "ipv4"
+    return found
+
+
+def _version(manifest: Mapping[str, Any]) -> str:
+    return str(manifest.get("proxier", {}).get("version", ""))
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: Migration(_subjects_in_cells, _subjects_in_samples, _subject_in_record)}
 """Key: the version that a migration starts from."""
 
 
@@ -69,21 +118,31 @@ def migrate_manifest(
     return result
 
 
-def migrate_samples(
-    frame: pd.DataFrame,
-    version: int,
-    where: str,
-    migrations: Mapping[int, Migration] = MIGRATIONS,
-    current: int = SCHEMA_VERSION,
-) -> pd.DataFrame:
-    """Return samples written by ``version`` with the columns of ``current``. Raises ResultsError."""
-    for step in _steps(version, current, migrations, where):
-        frame = step.samples(frame)
-    return frame
+@dataclass(frozen=True)
+class Upgrade:
+    """The way up for rows of a run: ``manifest`` is as this program reads it, ``where`` names the run in errors."""
+
+    manifest: Mapping[str, Any]
+    where: str
+    migrations: Mapping[int, Migration] = field(default_factory=lambda: MIGRATIONS)
+    current: int = SCHEMA_VERSION
+
+    def samples(self, table: Any, version: int) -> Any:  # noqa: ANN401 - pyarrow has no types
+        """Return an Arrow table of samples that ``version`` wrote with the columns of today. Raises ResultsError."""
+        for step in _steps(version, self.current, self.migrations, self.where):
+            table = step.samples(table, self.manifest)
+        return table
+
+    def record(self, record: Mapping[str, Any], version: int) -> dict[str, Any]:
+        """Return a record of the summary with the fields of today. Raises ResultsError."""
+        result = dict(record)
+        for step in _steps(version, self.current, self.migrations, self.where):
+            result = step.record(result, self.manifest)
+        return result
 
 
-def _steps(version: int, current: int, migrations: Mapping[int, Migration], where: str) -> list[Migration]:
-    missing = [number for number in range(version, current) if number not in migrations]
-    if missing:
-        raise ResultsError(f"{where}: results schema {missing[0]} is no longer read by this proxybench")
-    return [migrations[number] for number in range(version, current)]
+def _steps(version: int, current: int, migrations: Mapping[int, Migration], where: str) -> Iterator[Migration]:
+    for number in range(version, current):
+        if number not in migrations:
+            raise ResultsError(f"{where}: results schema {number} is no longer read by this proxybench")
+        yield migrations[number]

@@ -9,8 +9,7 @@ from proxybench.kube.objects import PORT
 from proxybench.load.command import build_request, folder, time_limit
 from proxybench.load.plan import LoadPlan, Target
 from proxybench.load.result import LoadResult, parse
-from proxybench.model import ClockKind, Metric, Scenario
-from proxybench.scenarios.recorder import TRAFFIC
+from proxybench.model import CLUSTER_IP, ClockKind, Metric, Scenario
 
 if TYPE_CHECKING:
     from proxybench.deadline import Deadline
@@ -67,5 +66,5 @@ def record(recorder: Recorder, result: LoadResult) -> None:
     if recorder.clock_kind is ClockKind.WALL:
         series.append((Metric.FORWARDING_LOAD_INTENDED, result.intended_ns))
     for metric, values in series:
-        recorder.add_all(metric, Scenario.LOAD, values.tolist(), traffic=TRAFFIC)
-        recorder.add_all(metric, Scenario.LOAD, [result.timeout_ns] * result.censored, censored=True, traffic=TRAFFIC)
+        recorder.add_all(metric, Scenario.LOAD, values.tolist(), path=CLUSTER_IP)
+        recorder.add_all(metric, Scenario.LOAD, [result.timeout_ns] * result.censored, censored=True, path=CLUSTER_IP)

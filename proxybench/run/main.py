@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from proxybench.columns import flat
 from proxybench.deadline import Deadline
 from proxybench.errors import ProxybenchError
 from proxybench.experiment.matrix import expand
@@ -126,4 +126,4 @@ def _finish(book: Book, progress: Progress) -> RunOutcome:
     records = summarise(folder.samples())
     folder.finish(records)
     report = write_report(folder.path) if records else None
-    return RunOutcome(folder.path, report, book.problems, tuple(asdict(record) for record in records))
+    return RunOutcome(folder.path, report, book.problems, tuple(flat(record) for record in records))

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from proxybench.errors import MeasurementError
 from proxybench.kube.objects import PORT
-from proxybench.model import Metric, Position, Scenario
+from proxybench.model import CLUSTER_IP, Metric, Position, Scenario
 from proxybench.nodes.requests import Connect, Established, Target
-from proxybench.scenarios.recorder import TRAFFIC
 from proxybench.units import NS_PER_MS, NS_PER_US
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def record_established(recorder: Recorder, where: Paths, request: Established, r
                 values,
                 censored=censored,
                 position=position,
-                traffic=TRAFFIC,
+                path=CLUSTER_IP,
             )
 
 
@@ -188,9 +187,9 @@ def _record(
     for name, values, timeouts in series:
         failed = (limit_ns,) * (asked - len(values) - len(timeouts))
         for some, censored in ((values, False), ((*timeouts, *failed), True)):
-            recorder.add_all(name, Scenario.STEADY, some, censored=censored, position=position, traffic=TRAFFIC)
+            recorder.add_all(name, Scenario.STEADY, some, censored=censored, position=position, path=CLUSTER_IP)
     if not alone:
         rtt_ns = tuple(rtt * NS_PER_US for rtt in figures.rtt_us)
         recorder.add_all(
-            Metric.FORWARDING_RTT, Scenario.STEADY, rtt_ns, censored=False, position=position, traffic=TRAFFIC
+            Metric.FORWARDING_RTT, Scenario.STEADY, rtt_ns, censored=False, position=position, path=CLUSTER_IP
         )

@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from proxybench.model import ClockKind, Metric, Point, Position, Sample, Scenario
+from proxybench.model import NO_PATH, ClockKind, Metric, Point, Position, Sample, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from proxybench.model import Cell
     from proxybench.units import Clock
-
-TRAFFIC = "tcp-clusterip"
-NO_TRAFFIC = "none"
 
 
 @dataclass
@@ -38,10 +35,10 @@ class Recorder:
         unit: str = "ns",
         censored: bool = False,
         position: Position = Position.NONE,
-        traffic: str = NO_TRAFFIC,
+        path: str = NO_PATH,
     ) -> None:
         """Record one value."""
-        self.add_all(metric, scenario, [value], unit=unit, censored=censored, position=position, traffic=traffic)
+        self.add_all(metric, scenario, [value], unit=unit, censored=censored, position=position, path=path)
 
     def add_all(
         self,
@@ -52,17 +49,17 @@ class Recorder:
         unit: str = "ns",
         censored: bool = False,
         position: Position = Position.NONE,
-        traffic: str = NO_TRAFFIC,
+        path: str = NO_PATH,
     ) -> None:
         """Record several values of the same point."""
         cell = self.cell
         point = Point(
-            mode=cell.mode,
-            proxier=cell.proxier,
+            subject=cell.subject,
             services=cell.services,
             endpoints_per_service=cell.endpoints_per_service,
             scenario=scenario,
-            traffic=traffic,
+            family=cell.family,
+            path=path,
             position=position,
         )
         now = self.clock.utc_ns()

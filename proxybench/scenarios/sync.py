@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from proxybench.agent.http import NOW
 from proxybench.kube import objects
-from proxybench.model import Metric, Position, Scenario
+from proxybench.model import CLUSTER_IP, Metric, Position, Scenario
 from proxybench.nodes.requests import Await, Change, Write
-from proxybench.scenarios.recorder import TRAFFIC
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ def record_change(recorder: Recorder, scenario: Scenario, result: ChangeResult, 
     _record_end(recorder, scenario, ended(seen) - (result.ack_ns if begun is None else begun), seen)
     if scenario is Scenario.CHANGE_ENDPOINT and seen.last_other_ns is not None:
         stale = max(0, seen.last_other_ns - result.ack_ns)
-        recorder.add(Metric.SYNC_STALE, scenario, stale, position=Position.LAST, traffic=TRAFFIC)
+        recorder.add(Metric.SYNC_STALE, scenario, stale, position=Position.LAST, path=CLUSTER_IP)
 
 
 def record_loop(recorder: Recorder, scenario: Scenario, before: LoopFigures, after: LoopFigures) -> None:
@@ -162,5 +161,5 @@ def _record_end(recorder: Recorder, scenario: Scenario, took_ns: int, seen: Awai
         max(0, took_ns),
         censored=seen.censored,
         position=Position.LAST,
-        traffic=TRAFFIC,
+        path=CLUSTER_IP,
     )

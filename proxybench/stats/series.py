@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from proxybench.model import RESOLUTIONS
+from proxybench.columns import build, names_of
+from proxybench.model import RESOLUTIONS, Key
 from proxybench.stats.quantiles import exact_quantile, quantile
 
 if TYPE_CHECKING:
@@ -23,45 +24,8 @@ if TYPE_CHECKING:
 
     from proxybench.stats.quantiles import BoolArray, FloatArray, IntArray
 
-KEY_COLUMNS = (
-    "mode",
-    "proxier",
-    "services",
-    "endpoints_per_service",
-    "scenario",
-    "traffic",
-    "position",
-    "metric",
-    "unit",
-    "clock",
-)
+KEY_COLUMNS = names_of(Key)
 _REPLICATE_COLUMNS = ("run", "repetition")
-
-
-@dataclass(frozen=True, order=True)
-class SeriesKey:
-    """Which number this is: the point of the matrix, the metric, its unit and its clock."""
-
-    mode: str
-    proxier: str
-    services: int
-    endpoints_per_service: int
-    scenario: str
-    traffic: str
-    position: str
-    metric: str
-    unit: str
-    clock: str
-
-    def label(self) -> str:
-        """Name metric and point in one line for people."""
-        return f"{self.metric} {self.place()}"
-
-    def place(self) -> str:
-        """Name the point alone, such as ``iptables/reference 1000x2 steady tcp-clusterip last``."""
-        where = "" if self.position == "none" else f" {self.position}"
-        size = f"{self.services}x{self.endpoints_per_service}"
-        return f"{self.mode}/{self.proxier} {size} {self.scenario} {self.traffic}{where}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +36,7 @@ class Series:
     with ``bounded[i]`` it is a lower bound. ``p90`` and ``p99`` are taken over all raw samples together.
     """
 
-    key: SeriesKey
+    key: Key
     labels: tuple[tuple[str, int], ...]
     values: FloatArray
     bounded: BoolArray
@@ -174,11 +138,11 @@ def _dense_ids(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[IntArray, I
     return groups.ngroup().to_numpy().astype(np.int64), first.astype(np.int64)
 
 
-def _keys(frame: pd.DataFrame, rows: NDArray[np.int64]) -> list[SeriesKey]:
+def _keys(frame: pd.DataFrame, rows: NDArray[np.int64]) -> list[Key]:
     part = frame.loc[:, list(KEY_COLUMNS)].iloc[rows]
     return [
-        # Plain words and numbers: enum members and numpy integers do not go into JSON.
-        SeriesKey(str(row[0]), str(row[1]), int(row[2]), int(row[3]), *(str(word) for word in row[4:]))
+        # Fields parse their columns: numpy integers do not go into JSON.
+        build(Key, dict(zip(KEY_COLUMNS, row, strict=True)))
         for row in part.itertuples(index=False, name=None)
     ]
 

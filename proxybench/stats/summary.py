@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxybench.model import Key
 from proxybench.stats.intervals import centre_interval
 from proxybench.stats.series import Series, collect
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
-class SummaryRecord:
+@dataclass(frozen=True, kw_only=True)
+class SummaryRecord(Key):
     """What was measured at one point, in ``unit``.
 
     ``n`` counts raw samples, ``censored`` those among them that are lower bounds. ``median`` is the median of
@@ -24,16 +25,6 @@ class SummaryRecord:
     are taken over all raw samples; see ``bounded``.
     """
 
-    mode: str
-    proxier: str
-    services: int
-    endpoints_per_service: int
-    scenario: str
-    traffic: str
-    position: str
-    metric: str
-    unit: str
-    clock: str
     n: int
     repetitions: int
     censored: int
@@ -59,18 +50,8 @@ def summarise(frame: pd.DataFrame) -> list[SummaryRecord]:
 def summary_of(series: Series) -> SummaryRecord:
     """Condense one series."""
     interval = None if series.bounded.any() else centre_interval(series.values)
-    key = series.key
     return SummaryRecord(
-        mode=key.mode,
-        proxier=key.proxier,
-        services=key.services,
-        endpoints_per_service=key.endpoints_per_service,
-        scenario=key.scenario,
-        traffic=key.traffic,
-        position=key.position,
-        metric=key.metric,
-        unit=key.unit,
-        clock=key.clock,
+        **{field.name: getattr(series.key, field.name) for field in fields(Key)},
         n=series.samples,
         repetitions=len(series.labels),
         censored=series.censored,

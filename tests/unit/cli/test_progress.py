@@ -14,13 +14,14 @@ from proxybench.cli.terminal import human_seconds
 from proxybench.experiment.matrix import Step
 from proxybench.model import Cell, Mode
 from proxybench.testing.clock import FakeClock
+from proxybench.testing.model import make_cell
 
 
 def step(index: int, mode: Mode = Mode.IPTABLES, services: int = 10, repetition: int = 1) -> Step:
-    return Step(index, repetition, Cell(mode, "reference", services, 2))
+    return Step(index, repetition, make_cell(mode, services, 2))
 
 
-CELLS = st.builds(Cell, st.sampled_from(Mode), st.just("reference"), st.integers(1, 16000), st.integers(1, 4))
+CELLS = st.builds(make_cell, st.sampled_from(Mode), st.integers(1, 16000), st.integers(1, 4))
 
 
 @pytest.mark.parametrize(
@@ -41,22 +42,22 @@ def test_spans_of_time_read_as_people_say_them(seconds: float, text: str) -> Non
 
 
 def test_cells_are_named_for_people() -> None:
-    assert describe(Cell(Mode.IPVS, "reference", 1000, 2)) == "ipvs, 1000 Services x 2 endpoints"
-    assert describe(Cell(Mode.IPVS, "reference", 1, 1)) == "ipvs, 1 Service x 1 endpoint"
+    assert describe(make_cell(Mode.IPVS, 1000, 2)) == "ipvs, 1000 Services x 2 endpoints"
+    assert describe(make_cell(Mode.IPVS, 1, 1)) == "ipvs, 1 Service x 1 endpoint"
 
 
 def test_first_guesses_grow_with_services_and_mode() -> None:
-    small, large = Cell(Mode.IPTABLES, "reference", 10, 2), Cell(Mode.IPTABLES, "reference", 10_000, 2)
+    small, large = make_cell(Mode.IPTABLES, 10, 2), make_cell(Mode.IPTABLES, 10_000, 2)
     assert first_guess(small) == pytest.approx(25.07)
     assert first_guess(large) == pytest.approx(95.0)
-    assert first_guess(Cell(Mode.IPVS, "reference", 10_000, 2)) == pytest.approx(61.0)
-    assert first_guess(Cell(Mode.USERSPACE, "reference", 10_000, 2)) == pytest.approx(61.0)
+    assert first_guess(make_cell(Mode.IPVS, 10_000, 2)) == pytest.approx(61.0)
+    assert first_guess(make_cell(Mode.USERSPACE, 10_000, 2)) == pytest.approx(61.0)
 
 
 def test_cost_model_trusts_the_same_cell_then_the_same_mode_then_all() -> None:
     model = CostModel()
-    ipvs, larger_ipvs = Cell(Mode.IPVS, "reference", 10, 2), Cell(Mode.IPVS, "reference", 1000, 2)
-    iptables = Cell(Mode.IPTABLES, "reference", 10, 2)
+    ipvs, larger_ipvs = make_cell(Mode.IPVS, 10, 2), make_cell(Mode.IPVS, 1000, 2)
+    iptables = make_cell(Mode.IPTABLES, 10, 2)
     assert model.expect(ipvs) == first_guess(ipvs)
     model.learn(ipvs, 2 * first_guess(ipvs))
     assert model.expect(ipvs) == 2 * first_guess(ipvs)

@@ -101,7 +101,14 @@ def test_dry_run_prints_json_for_programs(runner: FakeRunner) -> None:
     plan = json.loads(result.stdout)
     assert plan["experiment"]["scale"]["services"] == [10]
     assert plan["seconds"] == 50
-    cell = {"proxier": "reference", "services": 10, "endpoints_per_service": 2}
+    cell = {
+        "kind": "reference",
+        "version": "0.1.0",
+        "settings": "",
+        "services": 10,
+        "endpoints_per_service": 2,
+        "family": "ipv4",
+    }
     assert plan["steps"] == [
         {"index": 1, "repetition": 1, "mode": "iptables", **cell},
         {"index": 2, "repetition": 1, "mode": "ipvs", **cell},

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxybench.experiment.matrix import Estimate, estimate, expand
 from proxybench.experiment.spec import Experiment
-from proxybench.model import Cell, Mode
+from proxybench.testing.model import make_cell
+
+if TYPE_CHECKING:
+    from proxybench.model import Mode
 
 SIZES = st.lists(st.integers(1, 50), min_size=1, max_size=4, unique=True)
 MODES = st.lists(st.sampled_from(["iptables", "ipvs", "userspace"]), min_size=1, max_size=3, unique=True)
@@ -63,7 +67,7 @@ def test_the_order_of_a_small_experiment() -> None:
         (9, 2, "ipvs", 10, 2),
         (10, 2, "iptables", 10, 2),
     ]
-    assert {step.cell.proxier for step in steps} == {"reference"}
+    assert {step.cell.subject.program for step in steps} == {"reference 0.1.0"}
     assert estimate(experiment) == Estimate(sizes=3, modes=2, cells=6, steps=10)
     assert str(estimate(experiment)) == "10 steps (3 sizes x 2 modes, with repetitions)"
 
@@ -78,7 +82,7 @@ def test_every_cell_is_measured_exactly_as_often_as_asked(experiment: Experiment
     sizes = {(many, each) for many in scale.services for each in scale.endpoints_per_service}
     sizes |= {(1, endpoints) for endpoints in scale.one_service_endpoints}
     expected = {
-        Cell(mode, "reference", many, each): experiment.repetitions.of(many)
+        make_cell(mode, many, each): experiment.repetitions.of(many)
         for many, each in sizes
         for mode in experiment.modes
     }

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from proxybench.model import ClockKind, LabKind, Metric, Mode, Point, Position, Sample, Scenario
+from proxybench.model import CLUSTER_IP, ClockKind, LabKind, Metric, Point, Position, Sample, Scenario
 from proxybench.results.folder import RunFolder
 from proxybench.results.manifest import Fingerprint, LabFacts, Manifest, NodeFacts, ProxierFacts
 from proxybench.testing.clock import FakeClock
+from proxybench.testing.model import make_subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ def samples(
     found = []
     for metric in METRICS:
         for size in SIZES:
-            point = Point(Mode.IPTABLES, "reference", size, 2, Scenario.STEADY, position=Position.LAST)
+            point = Point(make_subject(), size, 2, Scenario.STEADY, CLUSTER_IP, position=Position.LAST)
             for repetition in range(repetitions):
                 level = (100_000 + 10 * size) * slower.get((metric, size), 1.0) * np.exp(noise * rng.normal())
                 for place in range(5):

@@ -97,7 +97,7 @@ def test_two_per_cent_on_one_metric_are_found_and_named_everywhere(
     worst = outcome["comparisons"][0]
     assert (worst["metric"], worst["services"], worst["verdict"]) == ("forwarding.connect", 1000, "regressed")
     assert worst["relative"] == pytest.approx(0.02, abs=0.002)
-    title = "::error title=proxybench regression::forwarding.connect iptables/reference 1000x2"
+    title = "::error title=proxybench regression::forwarding.connect reference 0.1.0 iptables 1000x2"
     assert done.stderr.startswith(title)
     assert "regressed: more than before" in files["markdown"].read_text()
     (suite,) = JUnitXml.fromfile(str(files["junit"]))
@@ -170,7 +170,7 @@ def test_what_is_not_comparable_is_one_warning_and_one_error(
     assert first == (
         f"::warning title=proxybench not comparable::{base.name} -> {new.name}: not comparable: kernel: 6.1.0 -> 6.18.0"
     )
-    assert [line.partition(" iptables")[0] for line in others] == [
+    assert [line.partition(" reference")[0] for line in others] == [
         "::warning title=proxybench undecided::sync.build"
     ] * 3
     unlike, lacking = JUnitXml.fromfile(str(junit))
@@ -279,7 +279,7 @@ def test_trend_marks_the_run_that_moved(proxybench: Run, make_run: MakeRun, tmp_
     (change,) = [change for trend in found["trends"] for change in trend["changes"]]
     assert (change["index"], change["relative"]) == (6, pytest.approx(0.02, abs=0.002))
     header, *rows = out.read_text().splitlines()
-    assert header.startswith("time,run,cpu.control_loop_iptables_reference_10x2_steady_tcp-clusterip_last_")
+    assert header.startswith("time,run,cpu.control_loop_reference_0.1.0_iptables_10x2_steady_cluster_ip_last_")
     assert len(rows) == 12
     assert len(list(plots.glob("*.svg"))) == 12
 

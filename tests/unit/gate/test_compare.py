@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,24 +12,27 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from proxybench.errors import ExitCode, ResultsError
-from proxybench.gate.baseline import dump, load
+from proxybench.gate.baseline import BASELINE_SCHEMA, dump, load
 from proxybench.gate.compare import Comparison, Verdict, compare, is_judged
 from proxybench.gate.error import Counts, Levels, by_assumption, by_measurement, shift_errors
 from proxybench.gate.noise import ASSUMED, run_noise
 from proxybench.gate.outputs import ANNOTATIONS, to_annotations, to_markdown
 from proxybench.gate.side import FIELDS, Replicates, Side, differences
 from proxybench.stats.moderate import Moderated
-from proxybench.stats.series import SeriesKey
+from proxybench.testing.model import make_key
+
+if TYPE_CHECKING:
+    from proxybench.model import Key
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 PRINT = dict.fromkeys(FIELDS, "x") | {"clock": "instructions"}
 
 
-def key(services: int = 10, metric: str = "forwarding.connect", scenario: str = "steady") -> SeriesKey:
-    return SeriesKey("ipvs", "reference", services, 2, scenario, "tcp-clusterip", "last", metric, "ns", "instructions")
+def key(services: int = 10, metric: str = "forwarding.connect", scenario: str = "steady") -> Key:
+    return make_key(mode="ipvs", services=services, scenario=scenario, metric=metric)
 
 
-def side(series: dict[SeriesKey, list[float]], *, late: set[SeriesKey] | None = None, runs: int = 1) -> Side:
+def side(series: dict[Key, list[float]], *, late: set[Key] | None = None, runs: int = 1) -> Side:
     late = late or set()
     return Side(
         "run",
@@ -201,7 +205,7 @@ def test_which_metrics_decide(metric: str, instructions: bool, wall: bool) -> No
 
 
 def test_a_few_noisy_points_do_not_make_a_metric_undecided_unless_asked() -> None:
-    def noisy(count: int) -> dict[SeriesKey, list[float]]:
+    def noisy(count: int) -> dict[Key, list[float]]:
         return {key(n): [1000.0, 1100.0, 900.0] if n < count else [1000.0, 1000.1, 999.9] for n in range(8)}
 
     for count, strict, code in ((2, False, 0), (3, False, 4), (1, True, 4), (0, True, 0)):
@@ -230,7 +234,7 @@ def test_a_baseline_is_read_as_it_was_written() -> None:
     assert [run.tolist() for run in back.series[key(1)].runs] == [[1000.0, 1001.0], [1002.0, 1003.0]]
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", range(1, BASELINE_SCHEMA))
 def test_baselines_of_older_schemas_are_migrated(version: int) -> None:
     """Each file holds the same two numbers of three runs of two repetitions, one of which failed in one of them."""
     data = (GOLDEN / f"baseline-v{version}.json").read_bytes()
@@ -239,6 +243,10 @@ def test_baselines_of_older_schemas_are_migrated(version: int) -> None:
     connect, build = sorted(found.series.values(), key=lambda replicates: replicates.values[0])
     assert [run.tolist() for run in connect.runs] == [[167000, 167100], [167200, 167050], [166900, 167010]]
     assert build.lengths == (5,)  # nothing tells whose these five are
+    assert sorted(found.series) == [
+        make_key(services=400, scenario="add-one", path="none", position="none", metric="sync.build"),
+        make_key(services=400),
+    ]
     (noise,) = found.noise.values()
     assert noise.runs == 3
     assert compare(found, replace(found, settings={"experiment.warmup": "on"})).differing == ()
@@ -249,8 +257,8 @@ def test_baselines_of_older_schemas_are_migrated(version: int) -> None:
     [
         (b"{", "b.json: not valid JSON"),
         (b"{}", "b.json: not a baseline"),
-        (b'{"baseline_schema": 9}', "b.json: baseline schema 9, this program reads up to 3: update proxybench"),
-        (b'{"baseline_schema": 0}', "b.json: baseline schema 0, this program reads up to 3: update proxybench"),
+        (b'{"baseline_schema": 9}', "b.json: baseline schema 9, this program reads up to 4: update proxybench"),
+        (b'{"baseline_schema": 0}', "b.json: baseline schema 0, this program reads up to 4: update proxybench"),
         (b'{"baseline_schema": 2, "runs": 1, "series": [3, {"values": 4}]}', "b.json: name: Field required"),
         (b'{"baseline_schema": 2}', "b.json: name: Field required"),
     ],

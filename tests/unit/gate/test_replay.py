@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxybench.gate.side import Side
-    from proxybench.stats.series import SeriesKey
+    from proxybench.model import Key
 
 RUNS = 10
 
@@ -41,13 +41,13 @@ def part(whole: Side, places: Sequence[int]) -> Side:
     return replace(whole, series=series, runs=len(places))
 
 
-def slower(side: Side, keys: Sequence[SeriesKey]) -> Side:
+def slower(side: Side, keys: Sequence[Key]) -> Side:
     rows = {key: replace(side.series[key], values=1.02 * side.series[key].values) for key in keys}
     return replace(side, series={**side.series, **rows})
 
 
 def test_equal_runs_end_with_0_and_two_per_cent_are_found(pairs: list[tuple[Side, Side]]) -> None:
-    found: Counter[SeriesKey] = Counter()
+    found: Counter[Key] = Counter()
     for base, new in pairs:
         equal = compare(base, new)
         assert equal.exit_code is ExitCode.PASS, equal.sentence()

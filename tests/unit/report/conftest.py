@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxybench.columns import build
 from proxybench.report.data import ReportData, gather
 from proxybench.results.manifest import manifest_from_dict
 from proxybench.stats.summary import SummaryRecord
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 def make_record(**changes: Any) -> SummaryRecord:
     values: dict[str, Any] = {
         "mode": "iptables",
-        "proxier": "reference",
+        "kind": "reference",
+        "version": "0.1.0",
         "services": 1000,
         "endpoints_per_service": 2,
         "scenario": "add-one",
-        "traffic": "tcp-clusterip",
+        "path": "cluster_ip",
         "position": "last",
         "metric": "sync.end_to_end",
         "unit": "ns",
@@ -37,7 +39,7 @@ def make_record(**changes: Any) -> SummaryRecord:
         "p99": 120e6,
         **changes,
     }
-    return SummaryRecord(**values)
+    return build(SummaryRecord, {"settings": "", "family": "ipv4", **values})
 
 
 @pytest.fixture(scope="session")

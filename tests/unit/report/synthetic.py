@@ -32,7 +32,15 @@ DIRECT = 103_000
 WHERE = {"first": 0.0, "middle": 0.5, "last": 1.0}
 
 
-CONSTANT = {"run": RUN, "proxier": "reference", "traffic": "tcp-clusterip", "node": "client"}
+CONSTANT = {
+    "run": RUN,
+    "kind": "reference",
+    "version": "0.1.0",
+    "settings": "",
+    "path": "cluster_ip",
+    "family": "ipv4",
+    "node": "client",
+}
 
 
 class Row(NamedTuple):
@@ -78,6 +86,8 @@ def synthetic_frame(
     columns["repetition"] = np.repeat(np.array([row.repetition for row in rows], np.int32), lengths)
     columns["censored"] = values > limits
     columns["value"] = np.minimum(values, limits)
+    columns["uncertainty"] = np.zeros(len(values), np.int64)
+    columns["rank"] = np.full(len(values), -1, np.int32)
     columns["at"] = np.full(len(values), 1_795_422_600 * 10**9)
     return pd.DataFrame(columns)[list(COLUMNS)]
 
@@ -150,7 +160,11 @@ def _cell(
 def synthetic_manifest(clock: str = "instructions", **changes: Any) -> dict[str, Any]:
     """Return a manifest that fits the frame."""
     order = [
-        {"mode": mode, "proxier": "reference", "services": size, "endpoints_per_service": 2}
+        {
+            "subject": {"kind": "reference", "version": "0.1.0", "mode": mode},
+            "services": size,
+            "endpoints_per_service": 2,
+        }
         for size in SIZES
         for mode in MODES
     ]
@@ -165,7 +179,7 @@ def synthetic_manifest(clock: str = "instructions", **changes: Any) -> dict[str,
         "sysctls": {"net.ipv4.ip_forward": "1", "net.ipv4.vs.conn_reuse_mode": "0"},
     }
     return {
-        "schema": 1,
+        "schema": 2,
         "run": RUN,
         "name": "scale",
         "created": "2026-11-23T08:30:00Z",

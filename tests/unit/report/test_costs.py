@@ -6,28 +6,17 @@ import numpy as np
 import pytest
 
 from proxybench.report.costs import PER_ENDPOINT, PER_POSITION, PER_SERVICE, cost_table, costs, per_unit
-from proxybench.stats.series import Series, SeriesKey
+from proxybench.stats.series import Series
+from proxybench.testing.model import make_key
 
 if TYPE_CHECKING:
     from proxybench.report.data import ReportData
 
 
 def make_series(values: list[float], **changes: Any) -> Series:
-    key: dict[str, Any] = {
-        "mode": "iptables",
-        "proxier": "reference",
-        "services": 10,
-        "endpoints_per_service": 2,
-        "scenario": "steady",
-        "traffic": "tcp-clusterip",
-        "position": "last",
-        "metric": "forwarding.connect",
-        "unit": "ns",
-        "clock": "wall",
-        **changes,
-    }
     labels = tuple(("run", repetition) for repetition in range(len(values)))
-    return Series(SeriesKey(**key), labels, np.array(values), np.zeros(len(values), bool), 9, 0, 1.0, 1.0)
+    key = make_key(**{"clock": "wall", **changes})
+    return Series(key, labels, np.array(values), np.zeros(len(values), bool), 9, 0, 1.0, 1.0)
 
 
 def texts(series: list[Series]) -> list[list[tuple[str, str]]]:

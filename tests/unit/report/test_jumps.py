@@ -7,8 +7,9 @@ from proxybench.report.jumps import jumps
 from proxybench.report.layout import scene
 from proxybench.report.panels import LinePanel, Mark, line_panels
 from proxybench.report.svg import svg
-from proxybench.stats.series import Series, SeriesKey
+from proxybench.stats.series import Series
 from proxybench.stats.summary import summary_of
+from proxybench.testing.model import make_key
 
 SIZES = (200, 400, 800, 1200, 1600, 2000)
 
@@ -27,8 +28,8 @@ def curve(
     made = []
     for size in sizes:
         services, endpoints = (size, 2) if axis == "services" else (1, size)
-        key = SeriesKey(
-            "iptables", "reference", services, endpoints, "add-one", "tcp-clusterip", position, metric, "ns", "wall"
+        key = make_key(
+            services=services, endpoints_per_service=endpoints, scenario="add-one", position=position, metric=metric
         )
         level = (20e6 + 30e3 * size) * (factor if size > 1000 else 1)
         values = level * random.normal(1, 0.02, 6)

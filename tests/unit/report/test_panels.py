@@ -65,11 +65,11 @@ def test_a_run_of_one_size_shows_dots() -> None:
 
 
 def test_proxiers_are_told_apart() -> None:
-    records = [make_record(services=size, proxier=name) for name in ("reference", "kube-proxy") for size in (10, 100)]
+    records = [make_record(services=size, kind=name) for name in ("reference", "kube-proxy") for size in (10, 100)]
     (panel,) = line_panels(records, "sync latency")
     assert [(line.label, line.style) for line in panel.lines] == [
-        ("iptables, kube-proxy", 0),
-        ("iptables, reference", 1),
+        ("iptables, kube-proxy 0.1.0", 0),
+        ("iptables, reference 0.1.0", 1),
     ]
 
 

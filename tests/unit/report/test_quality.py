@@ -11,7 +11,8 @@ from proxybench.report.data import ADDED, added_latency
 from proxybench.report.quality import conformance_table, noise_table, observer_table
 from proxybench.report.words import TIMES
 from proxybench.results.manifest import Conformance
-from proxybench.stats.series import Series, SeriesKey
+from proxybench.stats.series import Series
+from proxybench.testing.model import make_key
 from tests.unit.report.conftest import make_record
 
 if TYPE_CHECKING:
@@ -70,9 +71,7 @@ def test_a_failed_check_says_where_and_why() -> None:
 
 
 def series(metric: str, values: list[float], position: str = "last") -> Series:
-    key = SeriesKey(
-        "ipvs", "reference", 10, 2, "steady", "tcp-clusterip", position, f"forwarding.{metric}", "ns", "wall"
-    )
+    key = make_key(mode="ipvs", position=position, metric=f"forwarding.{metric}", clock="wall")
     labels = tuple(("r", number) for number in range(len(values)))
     array = np.array(values)
     return Series(key, labels, array, np.zeros(len(values), dtype=np.bool_), len(values), 0, 0.0, 0.0)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxybench.model import Scenario
 from proxybench.report.tables import best_of, bounded_text, full, interval_text, median_text, pivot
 from proxybench.report.words import TIMES, clock_long, count, distance, exact, human, join, span
 from tests.unit.report.conftest import make_record
@@ -138,7 +139,8 @@ def test_where_all_are_alike_nothing_is_marked() -> None:
 
 
 def test_an_unranked_scenario_has_no_winner() -> None:
-    records = [replace(record, scenario=scenario) for record in (FAST, SLOW) for scenario in ("add-one", "add-batch")]
+    scenarios = (Scenario.ADD_ONE, Scenario.ADD_BATCH)
+    records = [replace(record, scenario=scenario) for record in (FAST, SLOW) for scenario in scenarios]
     table = pivot(records, "caption", unranked_scenarios=("add-batch",))
     assert [[row[0].text, *(cell.best for cell in row[2:])] for row in table.rows] == [
         ["One Service added to N", False, True],
@@ -168,9 +170,9 @@ def test_full_table_shows_everything() -> None:
         "Metric": "sync.end_to_end",
         "Scenario": "One Service added to N",
         "Position": "Last rule",
-        "Path": "tcp-clusterip",
+        "Path": "cluster_ip",
         "Mode": "userspace",
-        "Proxier": "reference",
+        "Proxier": "reference 0.1.0",
         "Services": "1,000",
         "Endpoints": "2",
         "Median": "≥ 20 s",

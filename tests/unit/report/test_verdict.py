@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from proxybench.model import Scenario
 from proxybench.report.data import ReportData, gather
 from proxybench.report.verdict import QUESTIONS, USERSPACE_NOTE, verdict
 from proxybench.results.manifest import manifest_from_dict
@@ -71,7 +72,7 @@ def test_nothing_is_a_multiple_of_zero() -> None:
 
 def test_a_batch_is_ranked_in_no_question() -> None:
     assert {question.scenario for question in QUESTIONS} == {"add-one", "cold-start", "steady"}
-    batch = [replace(record, scenario="add-batch") for record in (FAST, make_record())]
+    batch = [replace(record, scenario=Scenario.ADD_BATCH) for record in (FAST, make_record())]
     empty = gather(synthetic_frame(connects=1).iloc[:0], manifest_from_dict(synthetic_manifest(), "synthetic"))
     assert verdict(replace(empty, records=tuple(batch))).table is None
 

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxybench.model import ClockKind, Metric, Mode, Point, Position, Sample, Scenario
+from proxybench.model import CLUSTER_IP, ClockKind, Metric, Mode, Point, Position, Sample, Scenario
 from proxybench.testing.clock import FakeClock
+from proxybench.testing.model import make_subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,7 @@ def clock() -> FakeClock:
 
 
 def make_samples(count: int, start: int = 0, mode: Mode = Mode.IPTABLES) -> list[Sample]:
-    point = Point(mode, "reference", 1000, 2, Scenario.STEADY, position=Position.LAST)
+    point = Point(make_subject(mode), 1000, 2, Scenario.STEADY, CLUSTER_IP, position=Position.LAST)
     return [
         Sample(
             run="20261123T083000Z-abc123",
@@ -42,7 +43,7 @@ def samples() -> Callable[..., list[Sample]]:
 
 def make_manifest(**changes: Any) -> dict[str, Any]:
     return {
-        "schema": 1,
+        "schema": 2,
         "run": "20261123T083000Z-abc123",
         "name": "quickstart",
         "created": "2026-11-23T08:30:00Z",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxybench.model import ClockKind, Metric, Mode, Point, Position, Sample, Scenario
+from proxybench.model import ClockKind, Family, Metric, Mode, Point, Position, Sample, Scenario, Subject
 from proxybench.results.frame import COLUMNS, frame_to_table, read_frame, samples_to_frame
 
 if TYPE_CHECKING:
@@ -23,12 +23,15 @@ def test_one_row_holds_every_field(samples: Callable[..., list[Sample]]) -> None
     assert tuple(frame.columns) == COLUMNS
     assert frame.iloc[0].to_dict() == {
         "run": "20261123T083000Z-abc123",
+        "kind": "reference",
+        "version": "0.1.0",
         "mode": "iptables",
-        "proxier": "reference",
+        "settings": "",
         "services": 1000,
         "endpoints_per_service": 2,
         "scenario": "steady",
-        "traffic": "tcp-clusterip",
+        "path": "cluster_ip",
+        "family": "ipv4",
         "position": "last",
         "repetition": 3,
         "node": "client",
@@ -38,6 +41,8 @@ def test_one_row_holds_every_field(samples: Callable[..., list[Sample]]) -> None
         "clock": "instructions",
         "censored": True,
         "at": 1_795_422_600_000_000_003,
+        "uncertainty": 0,
+        "rank": -1,
     }
     assert frame.dtypes["value"] == "int64"
     assert frame.dtypes["at"] == "int64"
@@ -52,9 +57,9 @@ def test_no_samples_make_an_empty_frame_with_all_columns() -> None:
     assert frame.dtypes["value"] == "int64"
 
 
-def test_a_row_costs_under_forty_bytes(samples: Callable[..., list[Sample]]) -> None:
+def test_a_row_costs_under_sixty_bytes(samples: Callable[..., list[Sample]]) -> None:
     frame = samples_to_frame(samples(10_000))
-    assert frame.memory_usage(deep=True, index=False).sum() < 10_000 * 40
+    assert frame.memory_usage(deep=True, index=False).sum() < 10_000 * 60
 
 
 def test_categories_are_sorted_whatever_the_order_of_samples(samples: Callable[..., list[Sample]]) -> None:
@@ -65,12 +70,18 @@ def test_categories_are_sorted_whatever_the_order_of_samples(samples: Callable[.
 
 POINTS = st.builds(
     Point,
-    mode=st.sampled_from(Mode),
-    proxier=st.text(max_size=8),
+    subject=st.builds(
+        Subject,
+        kind=st.text(max_size=8),
+        version=st.text(max_size=8),
+        mode=st.sampled_from(Mode),
+        settings=st.sampled_from([(), (("iptables", "nft"), ("note", "a 'b' c=d"))]),
+    ),
     services=st.integers(0, 10_000),
     endpoints_per_service=st.integers(0, 10_000),
     scenario=st.sampled_from(Scenario),
-    traffic=st.sampled_from(["tcp-clusterip", "udp-nodeport"]),
+    path=st.sampled_from(["cluster_ip", "node_port"]),
+    family=st.sampled_from(Family),
     position=st.sampled_from(Position),
 )
 SAMPLES = st.builds(
@@ -85,6 +96,8 @@ SAMPLES = st.builds(
     clock=st.sampled_from(ClockKind),
     censored=st.booleans(),
     at=st.integers(0, 2**63 - 1),
+    uncertainty=st.integers(0, 2**63 - 1),
+    rank=st.none() | st.integers(0, 2**31 - 1),
 )
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxybench.errors import ResultsError
-from proxybench.model import Cell, ClockKind, LabKind, Mode
+from proxybench.model import Cell, ClockKind, Family, LabKind, Mode, Subject
 from proxybench.results.manifest import (
     Conformance,
     Fingerprint,
@@ -18,10 +18,12 @@ from proxybench.results.manifest import (
     manifest_from_dict,
     manifest_to_dict,
 )
+from proxybench.testing.model import make_cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+REAL = Subject("kube-proxy", "v1.37.2", Mode.IPVS, (("iptables", "nft"),))
 FULL = Manifest(
     run="20261123T083000Z-abc123",
     name="quickstart",
@@ -32,8 +34,15 @@ FULL = Manifest(
     proxybench="0.1.0",
     experiment={"version": 1, "modes": ["iptables", "ipvs"]},
     matrix=(
-        Step(0, 0, Cell(Mode.IPTABLES, "reference", 10, 2), "done", 12.5),
-        Step(1, 0, Cell(Mode.IPVS, "reference", 10, 2), "failed", 1.0, "the VIP did not answer"),
+        Step(0, 0, make_cell(), "done", 12.5),
+        Step(
+            1,
+            0,
+            Cell(REAL, 10, 2, Family.IPV6),
+            "failed",
+            1.0,
+            "the VIP did not answer",
+        ),
     ),
     lab=LabFacts(LabKind.VM, ClockKind.INSTRUCTIONS, "tcg", "no ip_vs in this kernel"),
     proxier=ProxierFacts("reference", "0.1.0", 1.0, 30.0, ("node-1",)),
@@ -47,11 +56,16 @@ FULL = Manifest(
 
 def test_a_full_manifest_survives_the_round_trip() -> None:
     data = manifest_to_dict(FULL)
-    assert data["schema"] == 1
+    assert data["schema"] == 2
     assert data["matrix"][1] == {
         "index": 1,
         "repetition": 0,
-        "cell": {"mode": "ipvs", "proxier": "reference", "services": 10, "endpoints_per_service": 2},
+        "cell": {
+            "subject": {"kind": "kube-proxy", "version": "v1.37.2", "mode": "ipvs", "settings": [["iptables", "nft"]]},
+            "services": 10,
+            "endpoints_per_service": 2,
+            "family": "ipv6",
+        },
         "state": "failed",
         "seconds": 1.0,
         "problem": "the VIP did not answer",

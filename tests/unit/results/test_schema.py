@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+import pyarrow as pa
 import pytest
 
 from proxybench.errors import ResultsError
@@ -10,10 +10,13 @@ from proxybench.results.schema import (
     MIGRATIONS,
     SCHEMA_VERSION,
     Migration,
+    Upgrade,
     migrate_manifest,
-    migrate_samples,
     version_of,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def renamed(old: str, new: str) -> Migration:
@@ -21,10 +24,13 @@ def renamed(old: str, new: str) -> Migration:
         data[new] = [*data.pop(old), new]
         return data
 
-    def samples(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame.rename(columns={old: new})
+    def samples(table: Any, manifest: Mapping[str, Any]) -> Any:
+        return table.rename_columns({old: f"{new}{manifest['mark']}"[:1]})
 
-    return Migration(manifest, samples)
+    def record(data: dict[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+        return {new: data[old] + manifest["mark"]}
+
+    return Migration(manifest, samples, record)
 
 
 MADE_UP = {1: renamed("a", "b"), 2: renamed("b", "c"), 3: renamed("c", "d")}
@@ -44,9 +50,15 @@ def test_a_chain_starts_at_the_version_that_was_written() -> None:
 
 
 def test_samples_take_the_same_way() -> None:
-    frame = pd.DataFrame({"a": [1]})
-    assert list(migrate_samples(frame, 1, "m", MADE_UP, 4).columns) == ["d"]
-    assert list(migrate_samples(frame, 4, "m", MADE_UP, 4).columns) == ["a"]
+    table, upgrade = pa.table({"a": [1]}), Upgrade({"mark": "!"}, "m", MADE_UP, 4)
+    assert upgrade.samples(table, 1).column_names == ["d"]
+    assert upgrade.samples(table, 4).column_names == ["a"]
+
+
+def test_records_of_a_summary_take_it_too_and_are_given_the_manifest() -> None:
+    upgrade = Upgrade({"mark": "!"}, "m", MADE_UP, 4)
+    assert upgrade.record({"b": "x"}, 2) == {"d": "x!!"}
+    assert upgrade.record({"b": "x"}, 4) == {"b": "x"}
 
 
 def test_the_parsed_manifest_is_not_changed() -> None:

@@ -38,7 +38,7 @@ def begun(out: Path) -> Book:
 
 
 def sample(step: Step, value: int) -> Sample:
-    point = Point(step.cell.mode, step.cell.proxier, 10, 2, Scenario.IDLE)
+    point = Point(step.cell.subject, 10, 2, Scenario.IDLE)
     return Sample("r", point, 1, "node1", Metric.CPU_WINDOW, value, "ns", ClockKind.WALL, censored=False, at=5)
 
 

@@ -12,12 +12,13 @@ from proxybench.deadline import Deadline
 from proxybench.errors import ApiError, CommandTimeoutError, ConnectionLostError, ProxierError, ProxybenchError
 from proxybench.experiment.matrix import Step
 from proxybench.kube.base import Kind
-from proxybench.model import Cell, Mode
+from proxybench.model import Mode
 from proxybench.nodes.kernel_state import SYSCTLS
 from proxybench.run import worker as shard
 from proxybench.run.step import StepResult
 from proxybench.run.worker import Shard, _Stoppable, split
 from proxybench.testing.clock import FakeClock
+from proxybench.testing.model import make_cell
 from tests.unit.run.test_main import Told
 from tests.unit.run.world import CELL, World
 
@@ -33,7 +34,7 @@ MODES = (Mode.IPTABLES, Mode.IPVS, Mode.USERSPACE)
 
 def steps(*sizes: int, repetitions: int = 1) -> list[Step]:
     cells = [
-        (repetition, Cell(mode, "reference", size, 2))
+        (repetition, make_cell(mode, size))
         for repetition in range(1, repetitions + 1)
         for size in sizes
         for mode in MODES
@@ -269,7 +270,7 @@ def test_a_warm_up_takes_each_cell_once_and_books_nothing(
     monkeypatch: pytest.MonkeyPatch, warmup: bool, first: list[str]
 ) -> None:
     site = Site(monkeypatch, warmup=warmup)
-    work = [Step(index, index, Cell(mode, "reference", 10, 2)) for index, mode in enumerate(MODES[:2] * 2, start=1)]
+    work = [Step(index, index, make_cell(mode)) for index, mode in enumerate(MODES[:2] * 2, start=1)]
     site.shard.work(site.world.bench.cluster, work, Deadline(site.world.clock, 600, "the run"))
     assert site.log == ["connect", *first, "step 1", "step 2", "step 3", "step 4", "close"]
     assert site.book.steps == work

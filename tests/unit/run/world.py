@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from proxybench.deadline import Deadline
 from proxybench.experiment.matrix import Step
 from proxybench.experiment.spec import Experiment
-from proxybench.model import Cell, Mode
+from proxybench.model import Mode
 from proxybench.nodes.answers import (
     AwaitResult,
     ChangeResult,
@@ -29,6 +29,7 @@ from proxybench.subjects.base import LoopFigures, ProxierConfig
 from proxybench.testing.clock import FakeClock
 from proxybench.testing.hosts import FakeExecutor
 from proxybench.testing.kube import FakeServiceApi
+from proxybench.testing.model import make_cell
 from proxybench.units import NS_PER_S
 from tests.factories import make_cluster
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CLUSTER = make_cluster()
 PLAN = address_plan(CLUSTER)
-CELL = Cell(Mode.IPTABLES, "reference", 10, 2)
+CELL = make_cell()
 
 
 class FakeProxier:

@@ -11,12 +11,12 @@ Row = tuple[str, str, str, str, int, str, bool]
 
 
 def rows(recorder: Recorder) -> list[Row]:
-    """Return (metric, scenario, traffic, position, value, unit, censored) of each sample, in order."""
+    """Return (metric, scenario, path, position, value, unit, censored) of each sample, in order."""
     return [
         (
             str(sample.metric),
             str(sample.point.scenario),
-            sample.point.traffic,
+            sample.point.path,
             str(sample.point.position),
             sample.value,
             sample.unit,

@@ -144,7 +144,7 @@ def test_new_connections_are_recorded_by_position_with_the_direct_ones_apart(rec
         ("forwarding.rtt", "none", 5000),
         ("forwarding.rtt", "none", 5000),
     ]
-    assert {(row[1], row[2], row[5], row[6]) for row in rows(recorder)} == {("steady", "tcp-clusterip", "ns", False)}
+    assert {(row[1], row[2], row[5], row[6]) for row in rows(recorder)} == {("steady", "cluster_ip", "ns", False)}
 
 
 def test_time_outs_up_to_a_tenth_are_censored_samples(recorder: Recorder) -> None:
@@ -250,9 +250,9 @@ def test_round_trips_are_recorded_over_the_last_vip_and_directly(recorder: Recor
     request = forwarding.established_request(WHERE, 20, 60)
     forwarding.record_established(recorder, WHERE, request, round_trips(*range(18), timeouts=1))
     assert rows(recorder) == [
-        *(("forwarding.established", "steady", "tcp-clusterip", "last", value, "ns", False) for value in range(18)),
-        ("forwarding.established", "steady", "tcp-clusterip", "last", 900, "ns", True),
-        *[("forwarding.established", "steady", "tcp-clusterip", "none", 5, "ns", False)] * 20,
+        *(("forwarding.established", "steady", "cluster_ip", "last", value, "ns", False) for value in range(18)),
+        ("forwarding.established", "steady", "cluster_ip", "last", 900, "ns", True),
+        *[("forwarding.established", "steady", "cluster_ip", "none", 5, "ns", False)] * 20,
     ]
 
 

@@ -3,17 +3,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.model import ClockKind, Metric, Mode, Point, Position, Sample, Scenario
+from proxybench.testing.model import make_subject
 
 if TYPE_CHECKING:
     from proxybench.scenarios.recorder import Recorder
 
 
 def test_a_sample_carries_its_point_node_clock_and_time(recorder: Recorder) -> None:
-    recorder.add(Metric.SYNC_STALE, Scenario.ADD_ONE, 7, censored=True, position=Position.LAST, traffic="udp")
+    recorder.add(Metric.SYNC_STALE, Scenario.ADD_ONE, 7, censored=True, position=Position.LAST, path="udp")
     assert recorder.samples == [
         Sample(
             run="run-1",
-            point=Point(Mode.IPVS, "reference", 100, 2, Scenario.ADD_ONE, "udp", Position.LAST),
+            point=Point(make_subject(Mode.IPVS), 100, 2, Scenario.ADD_ONE, "udp", position=Position.LAST),
             repetition=3,
             node="node1",
             metric=Metric.SYNC_STALE,
@@ -26,10 +27,10 @@ def test_a_sample_carries_its_point_node_clock_and_time(recorder: Recorder) -> N
     ]
 
 
-def test_without_traffic_a_point_says_so(recorder: Recorder) -> None:
+def test_without_a_path_a_point_says_so(recorder: Recorder) -> None:
     recorder.add(Metric.CPU_NODE, Scenario.IDLE, 1, unit="bytes")
     (sample,) = recorder.samples
-    assert (sample.point.traffic, sample.point.position, sample.unit, sample.censored) == (
+    assert (sample.point.path, sample.point.position, sample.unit, sample.censored) == (
         "none",
         Position.NONE,
         "bytes",

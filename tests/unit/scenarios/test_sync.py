@@ -108,12 +108,12 @@ def test_end_to_end_counts_from_the_acknowledgement(
     recorder: Recorder, probe: AwaitResult, value: int, censored: bool
 ) -> None:
     sync.record_change(recorder, Scenario.ADD_ONE, changed(probe))
-    assert rows(recorder) == [("sync.end_to_end", "add-one", "tcp-clusterip", "last", value, "ns", censored)]
+    assert rows(recorder) == [("sync.end_to_end", "add-one", "cluster_ip", "last", value, "ns", censored)]
 
 
 def test_a_batch_counts_from_the_acknowledgement_of_its_first_write(recorder: Recorder) -> None:
     sync.record_change(recorder, Scenario.ADD_BATCH, changed(seen(350)), 30)
-    assert rows(recorder) == [("sync.end_to_end", "add-batch", "tcp-clusterip", "last", 320, "ns", False)]
+    assert rows(recorder) == [("sync.end_to_end", "add-batch", "cluster_ip", "last", 320, "ns", False)]
 
 
 def test_a_cold_start_counts_from_the_start_of_the_loop(recorder: Recorder) -> None:
@@ -126,8 +126,8 @@ def test_a_cold_start_counts_from_the_start_of_the_loop(recorder: Recorder) -> N
 def test_stale_answers_of_a_moved_endpoint_are_recorded(recorder: Recorder, other: int, stale: int) -> None:
     sync.record_change(recorder, Scenario.CHANGE_ENDPOINT, changed(seen(350, other=other)))
     assert rows(recorder) == [
-        ("sync.end_to_end", "change-endpoint", "tcp-clusterip", "last", 250, "ns", False),
-        ("sync.stale", "change-endpoint", "tcp-clusterip", "last", stale, "ns", False),
+        ("sync.end_to_end", "change-endpoint", "cluster_ip", "last", 250, "ns", False),
+        ("sync.stale", "change-endpoint", "cluster_ip", "last", stale, "ns", False),
     ]
 
 

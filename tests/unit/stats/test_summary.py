@@ -8,10 +8,11 @@ from proxybench.model import ClockKind, Metric, Mode, Point, Sample, Scenario
 from proxybench.results.frame import samples_to_frame
 from proxybench.stats.series import collect
 from proxybench.stats.summary import summarise
+from proxybench.testing.model import make_subject
 
 
 def sample(value: int, repetition: int, *, services: int = 10, late: bool = False) -> Sample:
-    point = Point(Mode.IPVS, "reference", services, 2, Scenario.STEADY)
+    point = Point(make_subject(Mode.IPVS), services, 2, Scenario.STEADY)
     metric = Metric.FORWARDING_CONNECT
     return Sample("r", point, repetition, "n", metric, value, "ns", ClockKind.WALL, late, 0)
 
