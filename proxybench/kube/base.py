@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from proxybench.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
 Object = dict[str, Any]
@@ -54,14 +54,6 @@ class Bulk:
     ended_ns: int
 
 
-@dataclass(frozen=True)
-class WatchEvent:
-    """One change seen by a watch: ``type`` is ADDED, MODIFIED or DELETED."""
-
-    type: str
-    obj: Object
-
-
 class ServiceApi(Protocol):
     """The Kubernetes API, asked from one thread. All methods raise ApiError: one line, and the HTTP status if any."""
 
@@ -87,15 +79,6 @@ class ServiceApi(Protocol):
 
     def list(self, kind: Kind, namespace: str = "", label: str = "") -> Sequence[Object]:
         """Return all objects of a kind in a namespace ("" for all) that a label selector selects."""
-        ...
-
-    def watch(
-        self, kind: Kind, namespace: str = "", label: str = "", *, since: str = "", seconds: float = 60.0
-    ) -> Iterator[WatchEvent]:
-        """Yield changes later than the resourceVersion ``since`` ("": first all there is), for ``seconds``.
-
-        Raises ApiError with status 410 when ``since`` is too old.
-        """
         ...
 
     def put_node(self, name: str, address: str, pod_cidr: str) -> None:

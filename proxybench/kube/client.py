@@ -8,19 +8,17 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
-import aiohttp
 import orjson
 import uvloop
 
 from proxybench.errors import ApiError
-from proxybench.kube.base import Bulk, Kind, Ref, WatchEvent, refusal
+from proxybench.kube.base import Bulk, Kind, Ref
 from proxybench.kube.objects import LABELS, node
 from proxybench.kube.resources import BY_KIND
 from proxybench.kube.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Coroutine, Sequence
     from types import TracebackType
 
     from proxybench.kube.base import Object
@@ -29,7 +27,7 @@ _CONNECTIONS: Final = 32  # more do not help on two cores: client and server are
 _PAGE: Final = 500
 _LISTS: Final = 3  # attempts at a list whose pages expire under it
 _PROGRESS_SECONDS: Final = 0.2
-_WATCH_GRACE: Final = 15.0  # seconds for the server to end a watch by itself
+_CLOSE_SECONDS: Final = 15.0
 _Result = TypeVar("_Result")
 _CONFLICT: Final = 409
 _GONE: Final = 410
@@ -50,8 +48,9 @@ class _Call(NamedTuple):
 class KubernetesServiceApi:
     """A Kubernetes API at ``url``, reached with a bearer token.
 
-    ``ca_file`` is checked for https. ``request_seconds`` limits each request, ``bulk_seconds`` each call of this
-    class. 429, 5xx and broken connections are tried again, up to six times. Raises ApiError.
+    ``ca_pem`` holds the authorities that may vouch for its certificate (None: the system's). ``request_seconds`` limits
+    each request, ``bulk_seconds`` each call of this class. 429, 5xx and broken connections are tried again, up to six
+    times. Raises ApiError.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class KubernetesServiceApi:
         url: str,
         token: str,
         *,
-        ca_file: Path | None = None,
+        ca_pem: str | None = None,
         connections: int = _CONNECTIONS,
         request_seconds: float = 30.0,
         bulk_seconds: float = 600.0,
@@ -72,7 +71,7 @@ class KubernetesServiceApi:
         self._thread.start()
         self._closed = False
         self._transport: Transport = self._do(
-            self._open(url, token, ca_file=ca_file, connections=connections, seconds=request_seconds)
+            self._open(url, token, ca_pem=ca_pem, connections=connections, seconds=request_seconds)
         )
 
     def ensure_namespace(self, name: str) -> None:
@@ -116,29 +115,6 @@ class KubernetesServiceApi:
         """Return all objects of a kind in a namespace ("" for all) that a label selector selects."""
         return self._do(self._list(BY_KIND[kind].path(namespace), label))
 
-    def watch(
-        self, kind: Kind, namespace: str = "", label: str = "", *, since: str = "", seconds: float = 60.0
-    ) -> Iterator[WatchEvent]:
-        """Yield changes later than the resourceVersion ``since`` ("": first all there is), for ``seconds``.
-
-        Raises ApiError with status 410 when ``since`` is too old.
-        """
-        path = BY_KIND[kind].path(namespace)
-        query = {"watch": "true", "timeoutSeconds": str(max(1, round(seconds))), "allowWatchBookmarks": "true"}
-        query |= {"labelSelector": label} if label else {}
-        query |= {"resourceVersion": since} if since else {}
-        response = self._do(self._transport.stream(path, query, seconds + _WATCH_GRACE))
-        try:
-            while line := self._do(_line(response, path)):
-                event = orjson.loads(line)
-                if event["type"] == "ERROR":
-                    status = event["object"]
-                    raise refusal("WATCH", path, status["code"], status["reason"], status["message"])
-                if event["type"] != "BOOKMARK":
-                    yield WatchEvent(event["type"], event["object"])
-        finally:
-            self._loop.call_soon_threadsafe(response.close)
-
     def put_node(self, name: str, address: str, pod_cidr: str) -> None:
         """Create or replace the Node that a kube-proxy of that name looks for."""
         body = node(name, address, pod_cidr)
@@ -155,10 +131,10 @@ class KubernetesServiceApi:
             return
         self._closed = True
         try:
-            asyncio.run_coroutine_threadsafe(self._transport.close(), self._loop).result(_WATCH_GRACE)
+            asyncio.run_coroutine_threadsafe(self._transport.close(), self._loop).result(_CLOSE_SECONDS)
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(_WATCH_GRACE)
+            self._thread.join(_CLOSE_SECONDS)
             self._loop.close()
 
     def __enter__(self) -> Self:
@@ -170,9 +146,7 @@ class KubernetesServiceApi:
         self.close()
 
     async def _open(self, url: str, token: str, **limits: Any) -> Transport:  # noqa: ANN401 - Transport names them
-        transport = Transport(url, token, **limits)
-        await transport.open()
-        return transport
+        return Transport(url, token, **limits)
 
     def _do(self, work: Coroutine[Any, Any, _Result], report: Callable[[], None] | None = None) -> _Result:
         """Run a coroutine in the event loop and wait for it, reporting now and then from this thread."""
@@ -262,10 +236,3 @@ def _create(obj: Object) -> _Call:
 
 def _object_path(ref: Ref) -> str:
     return BY_KIND[ref.kind].path(ref.namespace, ref.name)
-
-
-async def _line(response: aiohttp.ClientResponse, path: str) -> bytes:
-    try:
-        return await response.content.readline()
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise ApiError(f"WATCH {path}: the connection was lost: {str(error) or type(error).__name__}") from error

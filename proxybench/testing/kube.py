@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import orjson
 
 from proxybench.errors import ApiError
-from proxybench.kube.base import Bulk, Kind, Ref, WatchEvent, refusal
+from proxybench.kube.base import Bulk, Kind, Ref, refusal
 from proxybench.kube.objects import LABELS, node
 from proxybench.kube.resources import BY_KIND
 from proxybench.targets.lab.apiserver.selectors import parse_selection
@@ -30,8 +30,7 @@ _NOT_FOUND = 404
 class FakeServiceApi:
     """Stateful and strict: it refuses what the API server refuses, and every use after ``close``.
 
-    ``log`` holds "VERB path" of each write, in order, for tests that care. A watch yields what has happened and then
-    ends: nothing else can happen while the only thread waits.
+    ``log`` holds "VERB path" of each write, in order, for tests that care.
     """
 
     def __init__(self, store: Store | None = None) -> None:
@@ -72,25 +71,6 @@ class FakeServiceApi:
         with self._asked("GET", resource.path(namespace)):
             page = self.store.page(resource, namespace, parse_selection(label))
         return [item.decoded() for item in page.items]
-
-    def watch(
-        self, kind: Kind, namespace: str = "", label: str = "", *, since: str = "", seconds: float = 60.0
-    ) -> Iterator[WatchEvent]:
-        """Yield what has happened since a resourceVersion ("": what there is), and end."""
-        if seconds <= 0:
-            raise AssertionError(f"a watch of {seconds:g} s")
-        resource = BY_KIND[kind]
-        with self._asked("WATCH", resource.path(namespace)):
-            if not since:
-                events = [WatchEvent("ADDED", found) for found in self.list(kind, namespace, label)]
-            else:
-                selection = parse_selection(label)
-                seen = (
-                    (event.seen_by(namespace, selection), event.now)
-                    for event in self.store.events_after(resource, int(since))
-                )
-                events = [WatchEvent(how, item.decoded()) for how, item in seen if how]
-        yield from events
 
     def put_node(self, name: str, address: str, pod_cidr: str) -> None:
         """Create or replace a Node."""
@@ -148,7 +128,7 @@ class FakeServiceApi:
         """Note a request and word its refusal as the real client would."""
         if self._closed:
             raise AssertionError(f"{method} {path} after close()")
-        if method not in {"GET", "WATCH"}:
+        if method != "GET":
             self.log.append(f"{method} {path}")
         try:
             yield

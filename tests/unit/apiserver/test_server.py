@@ -424,7 +424,7 @@ def test_health_needs_no_token(http: Http) -> None:
 
 
 def test_version_and_discovery(http: Http) -> None:
-    assert http("GET", "/version")[1]["gitVersion"] == "v1.33.0-proxybench"
+    assert http("GET", "/version")[1]["gitVersion"] == "v1.37.2"
     assert http("GET", "/api")[1] == {"kind": "APIVersions", "versions": ["v1"]}
     assert http("GET", "/apis/discovery.k8s.io/v1")[1]["resources"][0]["name"] == "endpointslices"
 
@@ -451,9 +451,22 @@ def test_headless_services_are_left_out_where_kube_proxy_asks_for_it(http: Http)
     assert [(event["type"], event["object"]["metadata"]["name"]) for event in seen] == [("ADDED", "a")]
 
 
-def test_service_cidrs_can_be_listed(http: Http) -> None:
-    code, found = http("GET", "/apis/networking.k8s.io/v1/servicecidrs")
+def test_it_says_the_version_and_the_service_range_that_it_is_given() -> None:
+    with ApiServerProcess(kubernetes_version="v1.20.2", service_cidr="10.96.0.0/16") as server:
+        http = Http(server)
+        assert http("GET", "/version") == (
+            200,
+            {"major": "1", "minor": "20", "gitVersion": "v1.20.2", "platform": "linux/amd64"},
+        )
+        code, found = http("GET", "/apis/networking.k8s.io/v1/servicecidrs")
     assert (code, found["kind"], found["apiVersion"]) == (200, "ServiceCIDRList", "networking.k8s.io/v1")
+    assert [(item["metadata"]["name"], item["spec"]) for item in found["items"]] == [
+        ("kubernetes", {"cidrs": ["10.96.0.0/16"]})
+    ]
+
+
+def test_service_cidrs_can_be_listed_where_there_are_none(http: Http) -> None:
+    assert http("GET", "/apis/networking.k8s.io/v1beta1/servicecidrs")[1]["items"] == []
 
 
 def test_https_with_the_certificate_of_this_server(server: ApiServerProcess) -> None:
@@ -461,7 +474,7 @@ def test_https_with_the_certificate_of_this_server(server: ApiServerProcess) -> 
     url = f"{server.tls_url}/healthz"
     with urllib.request.urlopen(url, context=context, timeout=10) as response:  # noqa: S310 - always https
         assert response.read() == b"ok"
-    for name, good in (("proxybench-api", True), ("198.18.0.1", True), ("198.18.0.2", False)):
+    for name, good in (("localhost", True), ("198.18.0.1", True), ("198.18.0.2", False)):
         with socket.create_connection(("127.0.0.1", server.tls_port), timeout=10) as plain:
             if good:
                 context.wrap_socket(plain, server_hostname=name).close()

@@ -13,10 +13,8 @@ import pytest
 
 from proxybench.errors import ApiError
 from proxybench.kube.base import Kind, Ref, ServiceApi
-from proxybench.kube.cleanup import cleanup
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, SELECTOR, AddressPlan, Population
-from proxybench.testing.clock import FakeClock
 from proxybench.testing.kube import FakeServiceApi
 
 if TYPE_CHECKING:
@@ -37,7 +35,7 @@ def namespace(api: ServiceApi) -> Iterator[str]:
     name = f"t-{uuid.uuid4().hex[:12]}"
     api.ensure_namespace(name)
     yield name
-    cleanup(api, name)
+    api.delete_many([Ref(Kind.NAMESPACE, "", name)])
 
 
 @pytest.fixture
@@ -119,60 +117,6 @@ def test_nodes_are_created_and_replaced(api: ServiceApi) -> None:
     (found,) = [node for node in api.list(Kind.NODE) if node["metadata"]["name"] == name]
     assert found["status"]["addresses"][0] == {"type": "InternalIP", "address": "198.18.0.2"}
     assert found["spec"] == {"podCIDR": "10.244.0.0/17", "podCIDRs": ["10.244.0.0/17"]}
-
-
-def test_watch(api: ServiceApi, population: Population, namespace: str) -> None:
-    api.create_many([population.service(0)])
-    events = api.watch(Kind.SERVICE, namespace, seconds=5)
-    first = next(iter(events))
-    assert (first.type, first.obj["metadata"]["name"]) == ("ADDED", "svc-00000")
-    since = first.obj["metadata"]["resourceVersion"]
-    api.create_many([population.service(1)])
-    api.delete_many([Ref(Kind.SERVICE, namespace, "svc-00000")])
-    later = api.watch(Kind.SERVICE, namespace, since=since, seconds=5)
-    seen = [(event.type, event.obj["metadata"]["name"]) for _, event in zip(range(2), later, strict=False)]
-    assert seen == [("ADDED", "svc-00001"), ("DELETED", "svc-00000")]
-
-
-def test_a_watch_that_ends(api: ServiceApi, namespace: str) -> None:
-    assert list(api.watch(Kind.SERVICE, namespace, seconds=1)) == []
-
-
-def test_a_watch_that_comes_too_late(api: ServiceApi, namespace: str) -> None:
-    with pytest.raises(ApiError) as caught:
-        list(api.watch(Kind.SERVICE, namespace, since="0" if isinstance(api, FakeServiceApi) else "5"))
-    assert caught.value.status == 410
-    start = f"WATCH /api/v1/namespaces/{namespace}/services: 410 Expired: too old resource version: "
-    assert str(caught.value).startswith(start)
-
-
-def test_cleanup_takes_what_is_ours_only(api: ServiceApi, plan: AddressPlan) -> None:
-    ours = f"t-{uuid.uuid4().hex[:12]}"
-    api.ensure_namespace(ours)
-    population = Population(plan, 2, ours)
-    theirs = {**population.service(1), "metadata": {"name": f"x-{ours}", "namespace": "default"}}
-    api.create_many([population.service(0), *population.endpoint_slices(0, 1), population.endpoints(0, 1), theirs])
-    cleanup(api, "default")
-    cleanup(api, ours)
-    assert ours not in names(api, Kind.NAMESPACE, "")
-    for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.ENDPOINTS):
-        assert names(api, kind, ours) == []
-    assert f"x-{ours}" in names(api, Kind.SERVICE, "default")
-    assert "default" in names(api, Kind.NAMESPACE, "")
-
-
-def test_cleanup_waits_for_a_namespace_that_is_slow_to_go() -> None:
-    class SlowApi(FakeServiceApi):
-        def delete_many(self, refs: Any, progress: Any = None) -> Any:
-            return super().delete_many([], progress)
-
-    clock = FakeClock()
-    with SlowApi() as api:
-        api.ensure_namespace("ns")
-        with pytest.raises(ApiError) as caught:
-            cleanup(api, "ns", seconds=3, clock=clock)
-    assert str(caught.value) == "namespace ns is still there 3 s after it was deleted"
-    assert clock.now == pytest.approx(3.2e9)
 
 
 def test_the_fake_tells_its_writes_and_refuses_use_after_close(plan: AddressPlan) -> None:

@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SERVER_NAME: Final = "proxybench-api"  # for a kubeconfig's tls-server-name, where the address is a relay's
+_SUBJECT: Final = "proxybench-api"
 _VALID: Final = timedelta(days=365)  # both ways: the clock of a guest is its own
 
 
@@ -29,12 +29,12 @@ class Certificate(NamedTuple):
 
 
 def make_certificate(addresses: Sequence[str]) -> Certificate:
-    """Make a certificate for SERVER_NAME and these IP addresses. Raises ValueError for what is no address."""
+    """Make a certificate for localhost, 127.0.0.1 and these IP addresses. Raises ValueError for what is no address."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SERVER_NAME)])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _SUBJECT)])
     now = datetime.now(UTC)
-    alternatives: list[x509.GeneralName] = [x509.DNSName(SERVER_NAME)]
-    alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+    alternatives: list[x509.GeneralName] = [x509.DNSName("localhost")]
+    alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in ["127.0.0.1", *addresses]]
     usage = x509.KeyUsage(
         digital_signature=True,
         key_cert_sign=True,

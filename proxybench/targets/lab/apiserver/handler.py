@@ -18,7 +18,7 @@ import orjson
 from aiohttp import web
 
 from proxybench.kube.resources import Resource, Target, discovery, parse_path
-from proxybench.targets.lab.apiserver import options, status
+from proxybench.targets.lab.apiserver import KUBERNETES_VERSION, options, status
 from proxybench.targets.lab.apiserver.patch import apply_patch
 from proxybench.targets.lab.apiserver.status import StatusError
 from proxybench.targets.lab.apiserver.versions import from_stored, to_stored
@@ -33,9 +33,6 @@ BODY_LIMIT: Final = 3 * 1024 * 1024  # bytes, as a real API server
 BOOKMARK_SECONDS: Final = 20.0  # of silence; a real server sends one a minute
 _LOG: Final = logging.getLogger(__name__)
 _JSON: Final = "application/json"
-_VERSION: Final = orjson.dumps(
-    {"major": "1", "minor": "33", "gitVersion": "v1.33.0-proxybench", "platform": "linux/amd64"}
-)
 
 
 Query = list[tuple[str, str]]
@@ -44,8 +41,16 @@ Query = list[tuple[str, str]]
 class ApiHandler:
     """Answers every request of the API; the store behind it holds all state."""
 
-    def __init__(self, store: Store, token: str, *, bookmark_seconds: float = BOOKMARK_SECONDS) -> None:
-        """Serve a store to whoever shows the token."""
+    def __init__(
+        self,
+        store: Store,
+        token: str,
+        *,
+        kubernetes_version: str = KUBERNETES_VERSION,
+        bookmark_seconds: float = BOOKMARK_SECONDS,
+    ) -> None:
+        """Serve a store to whoever shows the token; ``kubernetes_version`` ("v1.37.2") is what /version says."""
+        self._kubernetes_version = kubernetes_version
         self._store = store
         self._authorization = f"Bearer {token}".encode()
         self._bookmark_seconds = bookmark_seconds
@@ -115,14 +120,16 @@ class ApiHandler:
             raise status.unauthorized()
 
     def _document(self, method: str, path: str) -> web.Response:
-        document = _VERSION if path == "/version" else None
-        if document is None and (found := discovery(path)) is not None:
-            document = orjson.dumps(found)
-        if document is None:
+        found = self._version() if path == "/version" else discovery(path)
+        if found is None:
             raise status.no_such_path()
         if method != "GET":
             raise status.method_not_allowed()
-        return _json(document)
+        return _json(orjson.dumps(found))
+
+    def _version(self) -> dict[str, object]:
+        major, minor, _ = self._kubernetes_version.removeprefix("v").split(".", 2)
+        return {"major": major, "minor": minor, "gitVersion": self._kubernetes_version, "platform": "linux/amd64"}
 
     def _get(self, target: Target) -> Stored:
         return self._store.get(target.resource, target.namespace, target.name)

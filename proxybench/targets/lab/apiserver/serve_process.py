@@ -12,6 +12,7 @@ import orjson
 
 from proxybench import scratch
 from proxybench.errors import LabError
+from proxybench.targets.lab.apiserver import KUBERNETES_VERSION
 from proxybench.targets.lab.apiserver.certificate import Certificate, make_certificate
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ class ApiServerProcess:
     """One API server on 127.0.0.1 with a fresh token: a context manager that leaves nothing behind.
 
     ``port`` 0 takes a free one. ``addresses`` are those by which nodes reach it (a relay's, 10.0.2.2 for a guest):
-    the certificate of its https port names them, besides 127.0.0.1 and certificate.SERVER_NAME. The server ends with
-    this process, however that ends. Raises LabError when it is not ready within ``start_seconds``.
+    its certificate names them, besides 127.0.0.1 and localhost. ``kubernetes_version`` is what it says it is, and
+    ``service_cidr`` the range that its ServiceCIDR "kubernetes" names ("": there is none). The server ends with this
+    process, however that ends. Raises LabError when it is not ready within ``start_seconds``.
     """
 
     def __init__(
@@ -38,16 +40,18 @@ class ApiServerProcess:
         port: int = 0,
         token: str | None = None,
         addresses: Sequence[str] = (),
+        kubernetes_version: str = KUBERNETES_VERSION,
+        service_cidr: str = "",
         start_seconds: float = 30.0,
     ) -> None:
         """Start it and wait until it answers."""
         self.token = token or secrets.token_urlsafe(32)
         self._folder = scratch.make(FOLDER_PREFIX)
         self._log = self._folder / "log"
-        made = make_certificate(["127.0.0.1", *addresses])
+        made = make_certificate(addresses)
         self.ca_pem = made.certificate.decode()
         try:
-            self._process = self._start(port, made)
+            self._process = self._start(port, made, kubernetes_version, service_cidr)
         except OSError as error:
             scratch.remove(self._folder)
             raise LabError(f"the API server could not be started: {error}") from error
@@ -93,10 +97,11 @@ class ApiServerProcess:
     ) -> None:
         self.stop()
 
-    def _start(self, port: int, made: Certificate) -> subprocess.Popen[bytes]:
+    def _start(self, port: int, made: Certificate, version: str, service_cidr: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "proxybench.targets.lab.apiserver.server", "--port", str(port)]
         command += ["--token-file", self._secret("token", self.token.encode())]
         command += ["--tls-file", self._secret("tls", made.key + made.certificate)]
+        command += ["--kubernetes-version", version, "--service-cidr", service_cidr]
         command += ["--ready-file", str(self._folder / "ready")]
         with self._log.open("wb") as log:
             # Our end of its standard input closes when this process dies, and the server with it. A session of its

@@ -23,6 +23,8 @@ import orjson
 import uvloop
 from aiohttp import web
 
+from proxybench.kube.resources import SERVICE_CIDRS
+from proxybench.targets.lab.apiserver import KUBERNETES_VERSION
 from proxybench.targets.lab.apiserver.handler import ApiHandler
 from proxybench.targets.lab.apiserver.store import Store
 
@@ -41,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--token-file", type=Path, required=True, help="file that holds the bearer token")
     parser.add_argument("--ready-file", type=Path, help='written when ready: {"pid": …, "port": …, "tls_port": …}')
     parser.add_argument("--tls-file", type=Path, help="key and certificate (PEM): serve https too, on a free port")
+    parser.add_argument("--kubernetes-version", default=KUBERNETES_VERSION, help="what /version says")
+    parser.add_argument("--service-cidr", default="", help='range of the ServiceCIDR "kubernetes"; "" for none')
     parser.add_argument("--detached", action="store_true", help="go on when standard input ends")
     arguments = parser.parse_args(argv)
     try:
@@ -69,7 +73,11 @@ async def _serve(token: str, context: ssl.SSLContext | None, arguments: argparse
         _stop_with_input(loop, stopped)
     # Microseconds since 1970: a restarted server counts on from above all versions of its former life.
     store = Store(first_version=time.time_ns() // 1000)
-    server = web.Server(ApiHandler(store, token).handle, handler_cancellation=True, access_log=None)
+    if arguments.service_cidr:
+        spec = {"cidrs": [arguments.service_cidr]}
+        store.create(SERVICE_CIDRS, "", {"metadata": {"name": "kubernetes"}, "spec": spec})
+    handler = ApiHandler(store, token, kubernetes_version=arguments.kubernetes_version)
+    server = web.Server(handler.handle, handler_cancellation=True, access_log=None)
     runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
