@@ -2,7 +2,8 @@
 
 ProxybenchError
 ├── UsageError            2   bad arguments, files or settings
-│   └── ExperimentError   2   problems in an experiment file, all of them at once
+│   ├── ExperimentError   2   problems in an experiment file, all of them at once
+│   └── UnavailableError  2   a program that is wanted cannot be had here: no such release, no way to fetch or build it
 ├── RunError              3   the run failed or is incomplete
 │   ├── HostError             a node could not be reached or a command failed there
 │   │   ├── ConnectionLostError
@@ -10,6 +11,8 @@ ProxybenchError
 │   │   ├── CommandTimeoutError
 │   │   └── AgentError        the agent on a node refused a request or answered nonsense
 │   ├── ApiError              the Kubernetes API refused or did not answer
+│   ├── TransferError         a download broke off or is not what was published
+│   ├── BuildError            a program could not be built
 │   ├── LabError              the lab could not be built, reached or removed
 │   ├── ProxierError          a control loop did not start, sync or stop as it should
 │   └── MeasurementError      a measurement could not be taken or trusted
@@ -69,6 +72,14 @@ class ExperimentError(UsageError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class UnavailableError(UsageError):
+    """A program that is wanted cannot be had here. ``missing``: whether there is no such version at all."""
+
+    def __init__(self, message: str, *, missing: bool = False) -> None:
+        self.missing = missing
+        super().__init__(message)
+
+
 class RunError(ProxybenchError):
     """Something failed while the run was going on."""
 
@@ -99,6 +110,14 @@ class ApiError(RunError):
     def __init__(self, message: str, status: int | None = None) -> None:
         self.status = status
         super().__init__(message)
+
+
+class TransferError(RunError):
+    """A download broke off, found no room, or is not what was published."""
+
+
+class BuildError(RunError):
+    """A program could not be built from its source."""
 
 
 class LabError(RunError):

@@ -7,25 +7,21 @@ and no sshd starts on port 22.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import platform
 import re
 import shutil
 import subprocess
 import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
+from proxybench.cache import cache_folder, locked
 from proxybench.errors import LabError
 from proxybench.targets.lab.initramfs import BOOT_MODULES, initramfs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 KERNEL_META = "linux-image-amd64"
 # sshd, and those of its libraries that a small system may lack; a present one is the same version, so no harm.
@@ -69,12 +65,6 @@ class System:
         return initramfs((self.root / "bin/busybox").read_bytes(), modules, str(script))
 
 
-def cache_folder() -> Path:
-    """Return the folder for what is downloaded once (PROXYBENCH_CACHE, else the user's cache)."""
-    chosen = os.environ.get("PROXYBENCH_CACHE")
-    return Path(chosen) if chosen else platformdirs.user_cache_path("proxybench")
-
-
 def present(*, kernel: bool) -> System | None:
     """Return the unpacked files if they are already in the cache."""
     root = cache_folder() / ("vm" if kernel else "sshd")
@@ -92,7 +82,7 @@ def ensure(*, kernel: bool, say: Callable[[str], None] = lambda _: None) -> Syst
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     name = "vm" if kernel else "sshd"
-    with _lock(cache / f"{name}.lock"):
+    with locked(cache / f"{name}.lock"):
         found = present(kernel=kernel)  # another process may have made it while this one waited
         if found:
             return found
@@ -164,10 +154,3 @@ def _run(argv: list[str], folder: Path, *, check: bool = True) -> str:
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
         raise LabError(f"{' '.join(argv[:2])} failed: {last}")
     return done.stdout
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxybench import scratch
+from proxybench.cache import cache_folder
 from proxybench.errors import LabError
 from proxybench.targets.lab import leftovers, process
-from proxybench.targets.lab.artifacts import cache_folder
 from proxybench.targets.lab.cluster_file import from_json, known_hosts, ssh_config
 
 if TYPE_CHECKING:

@@ -8,11 +8,15 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proxybench import scratch
+from proxybench.cache import cache_folder
 from proxybench.model import ClockKind
 from proxybench.targets.lab import leftovers, process
-from proxybench.targets.lab.artifacts import System, cache_folder
+
+if TYPE_CHECKING:
+    from proxybench.targets.lab.artifacts import System
 
 BINARY = "qemu-system-x86_64"
 _KVM_LIMIT = 20.0

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import platform
 import threading
 from pathlib import Path
@@ -171,11 +170,3 @@ def test_a_half_made_folder_is_made_anew(machine: Machine) -> None:
     (machine.cache / "sshd").mkdir(parents=True)
     (machine.cache / "sshd/stale").touch()
     assert not (ensure(kernel=False).root / "stale").exists()
-
-
-def test_the_cache_is_the_users_unless_one_is_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert artifacts.cache_folder() == machine.cache
-    monkeypatch.delenv("PROXYBENCH_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/some/cache")
-    assert artifacts.cache_folder() == Path("/some/cache/proxybench")
-    assert os.environ["PATH"].startswith(str(machine.programs))

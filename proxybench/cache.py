@@ -1,0 +1,35 @@
+"""The folder for what is fetched or built once, and locks between the processes that use it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def cache_folder() -> Path:
+    """Return the folder for what is fetched once (PROXYBENCH_CACHE, else the user's cache)."""
+    chosen = os.environ.get("PROXYBENCH_CACHE")
+    return Path(chosen) if chosen else platformdirs.user_cache_path("proxybench")
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold a lock file; ``waiting`` is called first where another process or thread holds it.
+
+    The file stays: removing it would let a third one in beside whoever waits.
+    """
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

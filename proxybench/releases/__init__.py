@@ -1,0 +1,1 @@
+"""Programs of Kubernetes' releases: downloaded, verified, built where they cannot be downloaded, and cached."""

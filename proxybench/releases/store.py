@@ -1,0 +1,134 @@
+"""The cache of programs: ``bin/VERSION/ARCH/COMPONENT`` and beside each ``COMPONENT.json``, where it came from."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxybench.cache import locked
+from proxybench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A program in the cache.
+
+    ``source`` says where it came from: "release URL", "go module PATH@VERSION" or "checkout of commit ID". ``sha512``
+    is of the file, in hex; ``go`` is the Go release that built it here, "" for a download.
+    """
+
+    path: Path
+    component: str
+    version: str
+    arch: str
+    source: str
+    sha512: str
+    go: str = ""
+
+
+class Store:
+    """Programs below one folder; safe for many processes at once when used inside ``lock``."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def place(self, component: str, key: str, arch: str) -> Path:
+        """Return where a program lies or would lie. ``key`` is its version, or a commit's name."""
+        return self._root / key / arch / component
+
+    @contextmanager
+    def lock(self, place: Path, waiting: Callable[[], None]) -> Iterator[None]:
+        """Hold a program's place, and make its folder; ``waiting`` is called when somebody else holds it.
+
+        Raises UsageError when the cache cannot be written.
+        """
+        name = "-".join(place.relative_to(self._root).parts)
+        locks = self._root / ".locks"
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{self._root}: cannot be written ({error.strerror}); name another folder with PROXYBENCH_CACHE"
+            ) from None
+        with locked(locks / name, waiting):
+            place.parent.mkdir(parents=True, exist_ok=True)  # who held it may have removed it
+            yield
+
+    @contextmanager
+    def workshop(self) -> Iterator[Path]:
+        """Make a folder for a build; call it inside ``lock``."""
+        import tempfile  # noqa: PLC0415 - only builds need it
+
+        with tempfile.TemporaryDirectory(dir=self._root, prefix=".build-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+
+    def find(self, place: Path) -> Binary | None:
+        """Return the program at a place; None when it is not there, or not as it was put there."""
+        found = _read(place)
+        return found if found and sha512(place) == found.sha512 else None
+
+    def keep(self, file: Path, binary: Binary) -> Binary:
+        """Move a verified file to its place. The record comes last: a program without one counts as absent."""
+        file.chmod(0o755)
+        file.replace(binary.path)
+        facts = {key: value for key, value in dataclasses.asdict(binary).items() if key != "path"}
+        temporary = _record(binary.path).with_suffix(".json.new")
+        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+        temporary.replace(_record(binary.path))
+        return binary
+
+    def all(self) -> tuple[Binary, ...]:
+        """Return all programs, by version, architecture and name. Files are not read again."""
+        records = sorted(self._root.glob("*/*/*.json"), key=lambda path: (_order(path), path))
+        found = (_read(record.with_suffix("")) for record in records)
+        return tuple(binary for binary in found if binary)
+
+    def remove(self, binary: Binary) -> None:
+        """Remove a program and its record, and folders that are empty then."""
+        with self.lock(binary.path, lambda: None):
+            _record(binary.path).unlink(missing_ok=True)
+            binary.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for folder in (binary.path.parent, binary.path.parent.parent):
+                folder.rmdir()
+
+    def remove_rests(self) -> None:
+        """Remove what is no program: partial downloads, folders of builds that were killed."""
+        for rest in (*self._root.glob("*/*/*.partial"), *self._root.glob(".build-*")):
+            shutil.rmtree(rest) if rest.is_dir() else rest.unlink(missing_ok=True)
+
+
+def sha512(path: Path) -> str:
+    """Return a file's SHA-512 in hex; "" when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha512").hexdigest()
+    except OSError:
+        return ""
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _read(path: Path) -> Binary | None:
+    try:
+        return Binary(path=path, **json.loads(_record(path).read_text())) if path.is_file() else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _order(record: Path) -> tuple[int, ...]:
+    numbers = record.parent.parent.name.lstrip("v").split("-")[0].split(".")
+    return tuple(int(number) for number in numbers if number.isdecimal())
