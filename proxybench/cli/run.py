@@ -53,17 +53,24 @@ def run(
     if dry_run:
         _print_plan(spec, as_json=as_json)
         return ExitCode.PASS
-    outcome = _run(spec, out, resume)
-    _print_outcome(outcome, as_json=as_json)
+    outcome, report = _run(spec, out, resume)
+    _print_outcome(outcome, report, as_json=as_json)
     return ExitCode.RUN_FAILED if outcome.problems else ExitCode.PASS
 
 
-def _run(experiment: Experiment, out: Path, resume: Path | None) -> RunOutcome:
+def _run(experiment: Experiment, out: Path, resume: Path | None) -> tuple[RunOutcome, Path | None]:
+    """Measure, then write the report: nothing that draws is loaded while something is measured."""
+    from proxybench.cli.measure import measure  # noqa: PLC0415 - imports everything that measures
     from proxybench.cli.progress import open_progress  # noqa: PLC0415 - keeps help fast
-    from proxybench.run.main import run_experiment  # noqa: PLC0415 - imports everything that measures
 
     with closing(open_progress()) as progress:
-        return run_experiment(experiment, out, resume=resume, progress=progress)
+        outcome = measure(experiment, out, resume=resume, progress=progress)
+        if not outcome.records:
+            return outcome, None
+        from proxybench.report.page import write_report  # noqa: PLC0415 - see above
+
+        progress.stage("writing the report")
+        return outcome, write_report(outcome.folder)
 
 
 def _print_plan(experiment: Experiment, *, as_json: bool) -> None:
@@ -101,10 +108,10 @@ def _step_as_json(step: Step) -> dict[str, object]:
     }
 
 
-def _print_outcome(outcome: RunOutcome, *, as_json: bool) -> None:
+def _print_outcome(outcome: RunOutcome, page: Path | None, *, as_json: bool) -> None:
     from proxybench.cli.headline import headline_table  # noqa: PLC0415 - keeps help fast
 
-    report = None if outcome.report is None else str(outcome.report)
+    report = None if page is None else str(page)
     if as_json:
         print_json(
             {

@@ -1,4 +1,4 @@
-"""The run's own record: its folder and manifest, written after every step, by whichever shard took it."""
+"""The run's own record: its folder and manifest, written after every step, by whichever worker took it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxybench import __version__
 from proxybench.errors import RunError
+from proxybench.model import LabKind
 from proxybench.results.folder import RunFolder, open_run
 from proxybench.results.manifest import (
     Conformance,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from proxybench.nodes.machine import Machine
     from proxybench.results.manifest import RunState
     from proxybench.run.step import StepResult
-    from proxybench.targets.lab.choose import Choice
+    from proxybench.targets.base import TargetFacts
     from proxybench.units import Clock
 
 
@@ -42,8 +43,8 @@ _SAME = ("kernel", "cpu", "iptables_version", "iptables_backend", "python")
 """What a node must be throughout a run, as between two runs that are compared."""
 
 
-class Book:
-    """Writes down what happens; its methods may be called from several threads."""
+class RunJournal:
+    """Records what happens; its methods may be called from several threads."""
 
     def __init__(self, folder: RunFolder, manifest: Manifest, clock: Clock) -> None:
         self.folder = folder
@@ -53,7 +54,9 @@ class Book:
         self._problems: list[str] = []
 
     @classmethod
-    def begin(cls, out: Path, experiment: Experiment, steps: Sequence[Step], choice: Choice, clock: Clock) -> Book:
+    def create(
+        cls, out: Path, experiment: Experiment, steps: Sequence[Step], target: TargetFacts, clock: Clock
+    ) -> RunJournal:
         """Make the folder of a new run and its first manifest."""
         folder = RunFolder.create(out, experiment.name, clock)
         proxier = experiment.proxier
@@ -61,7 +64,7 @@ class Book:
             run=folder.run,
             name=experiment.name,
             created=_utc(clock),
-            lab=LabFacts(choice.kind, choice.settings.clock, choice.settings.accelerator, choice.why),
+            lab=LabFacts(LabKind(target.kind), target.clock, target.accelerator, target.why),
             proxier=ProxierFacts(
                 str(proxier.kind or "reference"), __version__, proxier.min_sync_period, proxier.sync_period
             ),
@@ -74,7 +77,9 @@ class Book:
         return cls(folder, manifest, clock)
 
     @classmethod
-    def go_on(cls, path: Path, experiment: Experiment, choice: Choice, clock: Clock) -> tuple[Book, tuple[int, ...]]:
+    def resume(
+        cls, path: Path, experiment: Experiment, target: TargetFacts, clock: Clock
+    ) -> tuple[RunJournal, tuple[int, ...]]:
         """Open an unfinished run and return it with the steps that are done. Raises RunError when it does not fit.
 
         The others will be taken again: what they brought, and what went wrong in them, no longer counts.
@@ -83,7 +88,7 @@ class Book:
         manifest = folder.manifest
         if manifest.experiment != experiment.model_dump(mode="json"):
             raise RunError(f"{path}: was made from another experiment; resume it with the one that it holds")
-        if (manifest.lab.kind, manifest.lab.clock) != (choice.kind, choice.settings.clock):
+        if (manifest.lab.kind, manifest.lab.clock) != (target.kind, target.clock):
             raise RunError(f"{path}: ran in another kind of lab or by another clock; one run never mixes them")
         done = folder.resume()
         again = replace(
@@ -104,16 +109,16 @@ class Book:
         with self._lock:
             return tuple(self._problems)
 
-    def trouble(self, text: str) -> None:
-        """Note something that is no one step's problem."""
+    def record_error(self, text: str) -> None:
+        """Record something that is no one step's problem."""
         with self._lock:
-            self._note(" ".join(text.split()))
+            self._problem(" ".join(text.split()))
 
-    def describe(self, machines: Mapping[str, Machine], nodes: Sequence[str]) -> None:
-        """Write down what the nodes and this machine are, and which nodes run a control loop.
+    def record_machines(self, machines: Mapping[str, Machine], proxies: Sequence[str]) -> None:
+        """Record what the nodes and this machine are, and which nodes run a Service proxy.
 
-        Every shard tells, again after each lost connection; the labs of a run are alike, so the first one's word
-        stands. A node that is something else by now is trouble: its numbers are not the others'.
+        Every worker does, again after each lost connection; the clusters of a run are alike, so the first one's word
+        stands. A node that is something else by now is a problem: its numbers are not the others'.
         """
         orchestrator = {
             "kernel": platform.release(),
@@ -128,7 +133,7 @@ class Book:
                 self._compare(name, known[name], facts[name])
             if facts.keys() <= known.keys():
                 return
-            proxier = replace(self._manifest.proxier, nodes=tuple(nodes))
+            proxier = replace(self._manifest.proxier, nodes=tuple(proxies))
             self._write(fingerprint=Fingerprint(orchestrator=orchestrator, nodes={**facts, **known}), proxier=proxier)
 
     def _compare(self, node: str, before: NodeFacts, now: NodeFacts) -> None:
@@ -138,10 +143,10 @@ class Book:
             if getattr(before, field) != getattr(now, field)
         ]
         if changed:
-            self._note(f"{node} is not what it was when the run began: {'; '.join(changed)}")
+            self._problem(f"{node} is not what it was when the run began: {'; '.join(changed)}")
 
-    def step_done(self, step: Step, result: StepResult, seconds: float) -> None:
-        """Keep what a step brought; when this returns, it is on the disk.
+    def record_step(self, step: Step, result: StepResult, seconds: float) -> None:
+        """Record what a step brought; when this returns, it is on the disk.
 
         A step of which one part failed has failed, but the samples of its other parts are as good as any.
         """
@@ -166,8 +171,8 @@ class Book:
             if not text:
                 self.folder.checkpoint(step.index)
 
-    def end(self, state: RunState) -> None:
-        """Write down how the run ended."""
+    def finish(self, state: RunState) -> None:
+        """Record how the run ended."""
         with self._lock:
             self._write(state=state, finished=_utc(self._clock))
 
@@ -177,8 +182,8 @@ class Book:
         with self._lock:
             return all(step.state == "done" for step in self._manifest.matrix)
 
-    def _note(self, line: str) -> None:
-        if line not in self._problems:  # a full disk is each shard's trouble
+    def _problem(self, line: str) -> None:
+        if line not in self._problems:  # a full disk is each worker's
             self._problems.append(line)
 
     def _write(self, **changes: object) -> None:

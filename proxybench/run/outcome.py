@@ -1,4 +1,4 @@
-"""What a run hands back to whoever started it."""
+"""What a run returns to whoever started it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ if TYPE_CHECKING:
 class RunOutcome:
     """A run that came to its end.
 
-    ``folder`` holds the results, ``report`` is its page (None when none could be written). ``problems`` says in one
-    line each which points could not be measured; empty for a complete run. ``records`` are those of summary.json.
+    ``folder`` holds the results. ``problems`` says in one line each which points could not be measured; empty for a
+    complete run. ``records`` are those of summary.json.
     """
 
     folder: Path
-    report: Path | None
     problems: tuple[str, ...]
     records: tuple[Mapping[str, object], ...]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from proxybench.hosts.base import Completed, Executor
     from proxybench.nodes.cluster import Cluster
     from proxybench.nodes.kernel_state import Reading
-    from proxybench.nodes.node import Node
+    from proxybench.nodes.node import Node, NodeHandle
     from proxybench.subjects.base import ProxierConfig
     from proxybench.units import Clock
 
@@ -251,6 +251,11 @@ class ReferenceProxier:
 
     def _tail(self) -> str:
         return " | ".join(map(_said, self.log().strip().splitlines()[-_LOG_LINES:])) or "it wrote no log"
+
+
+def reference_proxies(handles: Sequence[NodeHandle], cluster: Cluster, clock: Clock) -> tuple[ReferenceProxier, ...]:
+    """Return the reference proxier of each node, not started."""
+    return tuple(ReferenceProxier(handle.agent, handle.executor, handle.node, cluster, clock) for handle in handles)
 
 
 def _said(line: str) -> str:

@@ -1,7 +1,8 @@
-"""The seam to where is measured: a target opens a cluster; nothing outside ``targets.lab`` knows that one is a lab."""
+"""The seam to where is measured: a target opens clusters; nothing outside ``targets.lab`` knows that one is a lab."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -12,23 +13,37 @@ if TYPE_CHECKING:
     from proxybench.nodes.cluster import Cluster
 
 
+@dataclass(frozen=True)
+class TargetFacts:
+    """What a target is, for the manifest: fixed before anything is measured.
+
+    ``kind`` is what the nodes are made of ("netns", "vm"), ``clock`` the kind of clock that their times come from,
+    ``kernel`` the name of a kernel that was chosen ("6.12"), None where the nodes have their own. ``why`` is a sentence
+    for people: why this target and this clock.
+    """
+
+    kind: str
+    clock: ClockKind
+    accelerator: str
+    why: str
+    kernel: str | None = None
+
+
 class Target(Protocol):
     """Where is measured."""
 
     @property
-    def clock(self) -> ClockKind:
-        """The kind of clock that its nodes' times come from."""
+    def facts(self) -> TargetFacts:
+        """What it is."""
         ...
 
-    @property
-    def why(self) -> str:
-        """A sentence for the manifest and the report: why this target and clock."""
-        ...
-
-    def capacity(self, wanted: int | None) -> int:
+    def capacity(self) -> int:
         """Return how many clusters can be had side by side without disturbing each other's numbers."""
         ...
 
-    def open(self, report: Callable[[str], None]) -> AbstractContextManager[Cluster]:
-        """Make or reach one cluster; leaving the context gives back everything. Raises LabError or HostError."""
+    def open(self, count: int, report: Callable[[str], None]) -> AbstractContextManager[tuple[Cluster, ...]]:
+        """Make or reach so many clusters, at once; leaving the context gives back everything, also when it fails.
+
+        To be entered in the main thread. Raises LabError or HostError.
+        """
         ...

@@ -9,8 +9,6 @@ from proxybench.errors import LabError
 from proxybench.model import ClockKind, LabKind
 from proxybench.targets.lab import abilities, artifacts, vm
 from proxybench.targets.lab.common import Settings
-from proxybench.targets.lab.netns import NetnsLab
-from proxybench.targets.lab.vm import VmLab
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,10 +23,6 @@ class Choice:
     kind: LabKind
     settings: Settings
     why: str
-
-    def make(self, say: Callable[[str], None]) -> NetnsLab | VmLab:
-        """Return the lab, not yet up."""
-        return NetnsLab(self.settings, say) if self.kind is LabKind.NETNS else VmLab(self.settings, say)
 
 
 def choose(kind: str, clock: str, modes: Sequence[Mode], say: Callable[[str], None] = lambda _: None) -> Choice:

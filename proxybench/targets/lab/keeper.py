@@ -16,6 +16,7 @@ from proxybench.errors import ProxybenchError
 from proxybench.targets.lab.abilities import MODES
 from proxybench.targets.lab.choose import choose
 from proxybench.targets.lab.cluster_file import to_json
+from proxybench.targets.lab.target import make_lab
 
 
 def main(kind: str, clock: str, state_file: Path) -> int:
@@ -23,7 +24,8 @@ def main(kind: str, clock: str, state_file: Path) -> int:
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     # A lab that was asked for by name is built even where not every mode can run in it.
-    lab = choose(kind, clock, MODES if kind == "auto" else (), _say).make(_say)
+    choice = choose(kind, clock, MODES if kind == "auto" else (), _say)
+    lab = make_lab(choice.kind, choice.settings, _say)
     cluster = lab.up()
     try:
         content = json.dumps({"keeper": os.getpid(), "cluster": to_json(cluster)})

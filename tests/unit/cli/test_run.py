@@ -42,10 +42,10 @@ def record(mode: str, metric: str, scenario: str, position: str, median: float) 
 
 
 class FakeRunner:
-    """Stands for proxybench.run.main: notes how it was called, and ends as it is told."""
+    """Stands for proxybench.cli.measure: notes how it was called, and ends as it is told."""
 
     def __init__(self) -> None:
-        self.end: RunOutcome | BaseException = RunOutcome(Path("results/tiny/1"), None, (), ())
+        self.end: RunOutcome | BaseException = RunOutcome(Path("results/tiny/1"), (), ())
         self.calls: list[tuple[str, int, Path, Path | None]] = []
 
     def __call__(self, experiment: Experiment, out: Path, *, resume: Path | None, progress: Progress) -> RunOutcome:
@@ -65,9 +65,14 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRunner:
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(TEXT)
     fake = FakeRunner()
-    module = ModuleType("proxybench.run.main")
-    module.run_experiment = fake  # type: ignore[attr-defined] # a module made for the test
-    monkeypatch.setitem(sys.modules, "proxybench.run.main", module)
+    for name, function in (
+        ("proxybench.cli.measure.measure", fake),
+        ("proxybench.report.page.write_report", lambda folder: folder / "report.html"),
+    ):
+        path, _, attribute = name.rpartition(".")
+        module = ModuleType(path)
+        setattr(module, attribute, function)
+        monkeypatch.setitem(sys.modules, path, module)
     return fake
 
 
@@ -124,7 +129,7 @@ def test_a_complete_run_exits_0_and_ends_with_a_table_and_paths(runner: FakeRunn
         record("iptables", "forwarding.connect", "steady", "last", 379_100),
         record("iptables", "forwarding.connect", "steady", "first", 116_200),
     )
-    runner.end = RunOutcome(folder, folder / "report.html", (), records)
+    runner.end = RunOutcome(folder, (), records)
     result = call("tiny.yaml")
     assert result.exit_code == 0
     assert [line.split() for line in result.stdout.splitlines()] == [
@@ -146,7 +151,7 @@ def test_options_arrive(runner: FakeRunner) -> None:
 
 
 def test_an_incomplete_run_exits_3_and_says_what_is_missing(runner: FakeRunner) -> None:
-    runner.end = RunOutcome(Path("r"), None, ("ipvs, 10 Services: no answer", "ipvs, 100 Services: none"), ())
+    runner.end = RunOutcome(Path("r"), ("ipvs, 10 Services: no answer", "ipvs, 100 Services: none"), ())
     result = call("tiny.yaml")
     assert (result.exit_code, result.stdout) == (3, "results: r\n")
     assert result.stderr.splitlines()[-2:] == [
@@ -157,7 +162,7 @@ def test_an_incomplete_run_exits_3_and_says_what_is_missing(runner: FakeRunner) 
 
 def test_a_run_prints_json_for_programs(runner: FakeRunner) -> None:
     sync = record("ipvs", "sync.end_to_end", "add-one", "none", 9e8)
-    runner.end = RunOutcome(Path("r"), Path("r/report.html"), ("one",), (sync,))
+    runner.end = RunOutcome(Path("r"), ("one",), (sync,))
     result = call("tiny.yaml", "--json")
     assert result.exit_code == 3
     assert json.loads(result.stdout) == {

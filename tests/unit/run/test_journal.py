@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from proxybench.experiment.matrix import expand
 from proxybench.experiment.spec import Experiment
 from proxybench.model import ClockKind, Metric, Point, Sample, Scenario
 from proxybench.nodes.machine import Machine
-from proxybench.run.journal import Book
+from proxybench.run.journal import RunJournal
 from proxybench.run.step import Checked, StepResult
+from proxybench.targets.base import TargetFacts
 from proxybench.testing.clock import FakeClock
-from tests.unit.run.test_main import Choice, Lab
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,12 +29,12 @@ EXPERIMENT = Experiment.model_validate(
     }
 )
 STEPS = expand(EXPERIMENT)
-CHOICE = cast("Any", Choice(Lab(RuntimeError())))
+TARGET = TargetFacts("netns", ClockKind.WALL, "none", "as asked")
 MACHINE = Machine("6.1.0-56", "QEMU", 1, 1 << 30, "1.8.9", "legacy", "3.11.7", {"net.ipv4.ip_forward": "1"})
 
 
-def begun(out: Path) -> Book:
-    return Book.begin(out, EXPERIMENT, STEPS, CHOICE, FakeClock())
+def begun(out: Path) -> RunJournal:
+    return RunJournal.create(out, EXPERIMENT, STEPS, TARGET, FakeClock())
 
 
 def sample(step: Step, value: int) -> Sample:
@@ -42,47 +42,47 @@ def sample(step: Step, value: int) -> Sample:
     return Sample("r", point, 1, "node1", Metric.CPU_WINDOW, value, "ns", ClockKind.WALL, censored=False, at=5)
 
 
-def manifest(book: Book) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((book.folder.path / "manifest.json").read_text())
+def manifest(journal: RunJournal) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((journal.folder.path / "manifest.json").read_text())
     return found
 
 
 def test_the_first_description_of_a_node_stands(tmp_path: Path) -> None:
-    book = begun(tmp_path)
-    book.describe({"node1": MACHINE}, ["node1"])
-    before = manifest(book)
+    journal = begun(tmp_path)
+    journal.record_machines({"node1": MACHINE}, ["node1"])
+    before = manifest(journal)
     assert before["fingerprint"]["nodes"]["node1"]["kernel"] == "6.1.0-56"
     assert before["proxier"]["nodes"] == ["node1"]
-    book.describe({"node1": replace(MACHINE, sysctls={}, memory=5)}, ["node1"])
-    assert manifest(book) == before
-    assert book.problems == ()
+    journal.record_machines({"node1": replace(MACHINE, sysctls={}, memory=5)}, ["node1"])
+    assert manifest(journal) == before
+    assert journal.problems == ()
 
 
-def test_a_node_that_has_become_another_is_trouble_once(tmp_path: Path) -> None:
-    book = begun(tmp_path)
-    book.describe({"node1": MACHINE}, ["node1"])
+def test_a_node_that_has_become_another_is_one_problem(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    journal.record_machines({"node1": MACHINE}, ["node1"])
     for _ in range(2):
-        book.describe({"node1": replace(MACHINE, kernel="6.1.0-57", python="3.12.0")}, ["node1"])
-    assert book.problems == (
+        journal.record_machines({"node1": replace(MACHINE, kernel="6.1.0-57", python="3.12.0")}, ["node1"])
+    assert journal.problems == (
         "node1 is not what it was when the run began: kernel 6.1.0-56, now 6.1.0-57; python 3.11.7, now 3.12.0",
     )
-    assert manifest(book)["fingerprint"]["nodes"]["node1"]["kernel"] == "6.1.0-56"
+    assert manifest(journal)["fingerprint"]["nodes"]["node1"]["kernel"] == "6.1.0-56"
 
 
 def test_what_a_failed_step_brought_does_not_count_once_it_is_taken_again(tmp_path: Path) -> None:
-    book = begun(tmp_path)
+    journal = begun(tmp_path)
     failed, good = STEPS
     bad = Checked("VIPs answer", passed=False, detail="first: 1 without an answer")
     fine = Checked("VIPs answer", passed=True)
-    book.step_done(failed, StepResult([sample(failed, 1)], [bad], ["conformance: no"]), 2.0)
-    book.step_done(good, StepResult([sample(good, 2)], [fine]), 3.0)
-    book.end("incomplete")
-    assert sorted(book.folder.samples()["value"]) == [1, 2]  # kept, as long as the step is not taken again
-    again, done = Book.go_on(book.folder.path, EXPERIMENT, CHOICE, FakeClock())
+    journal.record_step(failed, StepResult([sample(failed, 1)], [bad], ["conformance: no"]), 2.0)
+    journal.record_step(good, StepResult([sample(good, 2)], [fine]), 3.0)
+    journal.finish("incomplete")
+    assert sorted(journal.folder.samples()["value"]) == [1, 2]  # kept, as long as the step is not taken again
+    again, done = RunJournal.resume(journal.folder.path, EXPERIMENT, TARGET, FakeClock())
     assert done == (good.index,)
     assert again.folder.aside == 1
     assert list(again.folder.samples()["value"]) == [2]
-    again.step_done(failed, StepResult([sample(failed, 3)], [fine]), 2.5)
+    again.record_step(failed, StepResult([sample(failed, 3)], [fine]), 2.5)
     found = manifest(again)
     assert [(step["state"], step["problem"]) for step in found["matrix"]] == [("done", None), ("done", None)]
     assert found["not_measured"] == []
@@ -92,10 +92,10 @@ def test_what_a_failed_step_brought_does_not_count_once_it_is_taken_again(tmp_pa
 
 
 def test_a_step_that_is_to_be_taken_again_is_pending_until_then(tmp_path: Path) -> None:
-    book = begun(tmp_path)
-    book.step_done(STEPS[0], StepResult(problems=["no room"]), 2.0)
-    book.end("incomplete")
-    again, _ = Book.go_on(book.folder.path, EXPERIMENT, CHOICE, FakeClock())
-    again.end("interrupted")
+    journal = begun(tmp_path)
+    journal.record_step(STEPS[0], StepResult(problems=["no room"]), 2.0)
+    journal.finish("incomplete")
+    again, _ = RunJournal.resume(journal.folder.path, EXPERIMENT, TARGET, FakeClock())
+    again.finish("interrupted")
     assert [step["state"] for step in manifest(again)["matrix"]] == ["pending", "pending"]
     assert manifest(again)["matrix"][0]["problem"] is None

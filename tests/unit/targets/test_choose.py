@@ -10,8 +10,6 @@ from proxybench.targets.lab import abilities, artifacts, vm
 from proxybench.targets.lab.base import Ability
 from proxybench.targets.lab.choose import Choice, choose
 from proxybench.targets.lab.common import Settings
-from proxybench.targets.lab.netns import NetnsLab
-from proxybench.targets.lab.vm import VmLab
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,12 +117,3 @@ def test_a_lab_that_cannot_be_had(machine: Machine, kind: str, clock: str, messa
 def test_without_modes_nothing_can_be_lacking(machine: Machine) -> None:
     assert choose("netns", "auto", ()).kind is LabKind.NETNS
     assert machine.asked == []
-
-
-def test_a_choice_makes_its_lab() -> None:
-    netns, virtual = Choice(LabKind.NETNS, NETNS, "").make(print), Choice(LabKind.VM, REPEATABLE, "").make(print)
-    assert isinstance(netns, NetnsLab)
-    assert isinstance(virtual, VmLab)
-    assert (netns.pid, virtual.pid, netns.state, virtual.state, virtual.console()) == (0, 0, None, None, "")
-    netns.down()
-    virtual.down()

@@ -1,0 +1,186 @@
+"""The whole run, on a target in memory: what becomes of it when that fails, or when it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxybench.errors import LabError, RunError
+from proxybench.experiment.spec import Experiment
+from proxybench.model import ClockKind
+from proxybench.run.run import Run
+from proxybench.run.step import StepResult
+from proxybench.targets.base import TargetFacts
+from proxybench.testing.clock import FakeClock
+from tests.unit.run.log import ProgressLog
+from tests.unit.run.world import CLUSTER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from proxybench.deadline import Deadline
+    from proxybench.experiment.matrix import Step
+    from proxybench.nodes.cluster import Cluster
+    from proxybench.nodes.machine import Machine
+    from proxybench.run.restore import Settings
+    from proxybench.run.session import Assignment
+
+SPEC = {"version": 1, "name": "t", "modes": ["ipvs"], "scale": {"services": [10]}, "measure": {"cpu": True}}
+EXPERIMENT = Experiment.model_validate(SPEC)
+
+
+class FakeTarget:
+    """Opens clusters, of which none is there, or raises ``error`` instead; ``log`` says what was opened and closed."""
+
+    facts = TargetFacts("netns", ClockKind.WALL, "none", "as asked")
+
+    def __init__(self, clusters: int = 1, error: BaseException | None = None) -> None:
+        self.clusters = clusters
+        self.error = error
+        self.log: list[str] = []
+
+    def capacity(self) -> int:
+        return self.clusters
+
+    @contextmanager
+    def open(self, count: int, report: Callable[[str], None]) -> Iterator[tuple[Cluster, ...]]:
+        self.log.append(f"open {count}")
+        try:
+            if self.error:
+                raise self.error
+            yield (CLUSTER,) * count
+        finally:
+            self.log.append("close")
+
+
+class FakeSession:
+    """Takes each step as ``take`` does."""
+
+    broken = False
+
+    def __init__(self, assignment: Assignment, take: Callable[[Step], StepResult]) -> None:
+        self.assignment = assignment
+        self.taken = take
+
+    def capture(self) -> Mapping[str, Settings]:
+        return {}
+
+    def restore(self, before: Mapping[str, Settings], whole: Deadline) -> None:
+        raise AssertionError("no connection was lost")
+
+    def machines(self) -> tuple[Mapping[str, Machine], Sequence[str]]:
+        return {}, []
+
+    def get_ready(self, whole: Deadline) -> None: ...
+
+    def warm_up(self, steps: Sequence[Step], whole: Deadline) -> None:
+        assert steps == self.assignment.steps
+
+    def take(self, step: Step, whole: Deadline, report: Callable[[str], None]) -> StepResult:
+        return self.taken(step)
+
+
+def a_run(
+    target: FakeTarget,
+    take: Callable[[Step], StepResult] = lambda _: StepResult(),
+    experiment: Experiment = EXPERIMENT,
+    progress: ProgressLog | None = None,
+) -> Run:
+    def connect(cluster: Cluster, assignment: Assignment, stack: ExitStack) -> FakeSession:
+        assert cluster is CLUSTER
+        assert (assignment.experiment, assignment.run.startswith("1970")) == (experiment, True)
+        return FakeSession(assignment, take)
+
+    return Run(experiment, target, connect, progress or ProgressLog(), FakeClock())
+
+
+def the_manifest(out: Path) -> dict[str, Any]:
+    (path,) = (path for path in (out / "t").glob("*/manifest.json") if not path.parent.is_symlink())
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_every_step_is_taken_and_the_clusters_are_given_back(tmp_path: Path) -> None:
+    target, progress = FakeTarget(), ProgressLog()
+    outcome = a_run(target, progress=progress).start(tmp_path)
+    assert (outcome.problems, outcome.records) == ((), ())
+    assert target.log == ["open 1", "close"]
+    assert progress.stages == ["opening a cluster", "connecting to the nodes"]
+    assert progress.plans == [(3, 1)]
+    manifest = the_manifest(tmp_path)
+    assert (manifest["state"], [step["state"] for step in manifest["matrix"]]) == ("complete", ["done"] * 3)
+
+
+def test_a_worker_whose_disk_refuses_ends_no_other(tmp_path: Path) -> None:
+    failed = Event()
+
+    def take(step: Step) -> StepResult:
+        if step.cell.services != 20:
+            (folder,) = (path for path in (tmp_path / "t").iterdir() if not path.is_symlink())
+            (folder / "logs/log").mkdir(exist_ok=True)
+            failed.set()
+            return StepResult(logs={"log": "it cannot be written"})
+        assert failed.wait(10)
+        return StepResult()
+
+    several = Experiment.model_validate({**SPEC, "repetitions": 1, "scale": {"services": [10, 20, 30]}})
+    target = FakeTarget(3)
+    outcome = a_run(target, take, several).start(tmp_path)
+    (problem,) = outcome.problems
+    assert problem.startswith(f"{outcome.folder}/logs/log: cannot be written (Is a directory)")
+    assert target.log == ["open 3", "close"]
+    states = {step["cell"]["services"]: step["state"] for step in the_manifest(tmp_path)["matrix"]}
+    assert states == {10: "pending", 20: "done", 30: "pending"}
+
+
+def test_a_cluster_that_cannot_be_had_is_the_runs_problem(tmp_path: Path) -> None:
+    target = FakeTarget(error=LabError("no room"))
+    outcome = a_run(target).start(tmp_path)
+    assert (outcome.problems, outcome.records) == (("no room",), ())
+    assert target.log == ["open 1", "close"]
+    assert the_manifest(tmp_path)["state"] == "incomplete"
+
+
+def test_an_interrupt_goes_through_once_the_clusters_are_gone_and_the_folder_says_so(tmp_path: Path) -> None:
+    target = FakeTarget(error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        a_run(target).start(tmp_path)
+    assert target.log == ["open 1", "close"]
+    assert the_manifest(tmp_path)["state"] == "interrupted"
+
+
+def test_a_run_is_resumed_with_what_is_left(tmp_path: Path) -> None:
+    taken: list[int] = []
+
+    def take(step: Step) -> StepResult:
+        taken.append(step.index)
+        return StepResult(problems=["no"] if len(taken) == 2 else [])
+
+    folder = a_run(FakeTarget(), take).start(tmp_path).folder
+    progress = ProgressLog()
+    outcome = a_run(FakeTarget(), take, progress=progress).resume(folder)
+    assert (taken, outcome.problems) == ([1, 2, 3, 2], ())
+    assert progress.notes == ["resuming: 2 of 3 steps are done"]
+    assert the_manifest(tmp_path)["state"] == "complete"
+
+
+def test_a_run_is_not_resumed_with_another_experiment(tmp_path: Path) -> None:
+    folder = a_run(FakeTarget(error=LabError("no room"))).start(tmp_path).folder
+    other = Experiment.model_validate({**SPEC, "repetitions": 7})
+    with pytest.raises(RunError) as raised:
+        a_run(FakeTarget(), experiment=other).resume(folder)
+    assert str(raised.value) == f"{folder}: was made from another experiment; resume it with the one that it holds"
+
+
+def test_what_measures_loads_nothing_that_draws() -> None:
+    script = "import sys, proxybench.run.run, proxybench.run.session as _; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False\n"

@@ -1,0 +1,181 @@
+"""A session on a cluster in memory: what is connected, what is written, what one step leaves to the next."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxybench.agent.node import AGENT
+from proxybench.deadline import Deadline
+from proxybench.errors import ConnectionLostError, ProxierError
+from proxybench.experiment.matrix import Step
+from proxybench.hosts import batch
+from proxybench.hosts.fleet import Fleet
+from proxybench.kube.base import Kind
+from proxybench.nodes.answers import Hello
+from proxybench.nodes.kernel_state import SYSCTLS, usual_readings
+from proxybench.nodes.zipapp import build_zipapp, zipapp_name
+from proxybench.run import restore
+from proxybench.run.session import Assignment, ClusterSession, Sessions
+from proxybench.testing.hosts import FakeExecutor, FakeSession, Line, Open, Run, Sent, done
+from tests.factories import make_cluster
+from tests.unit.run.world import CELL, CLUSTER, World
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxybench.hosts.inventory import SshTarget
+    from proxybench.kube.base import ServiceApi
+    from proxybench.nodes.cluster import ApiAccess
+
+MARK = "0123456789abcdef"
+STEPS = [Step(number, number, CELL) for number in (1, 2)]
+LOST = ConnectionLostError("the connection broke")
+HELLO = asdict(Hello(AGENT, "3.11.2", "6.1.0", "lab", 7, 1, "cpu", 2, 100))
+
+
+class Site:
+    """A session on a world's testbed, and what it noted."""
+
+    def __init__(self, *, warmup: bool = False) -> None:
+        self.world = World({"cpu": True})
+        self.notes: list[str] = []
+        experiment = self.world.experiment.model_copy(update={"warmup": warmup})
+        self.assignment = Assignment("run-1", experiment, STEPS, self.world.clock, self.notes.append)
+        testbed = replace(self.world.bench, experiment=experiment)
+        self.session = ClusterSession(testbed, self.assignment, lambda *_: self.world.proxiers)
+        self.whole = Deadline(self.world.clock, 600, "the run")
+
+    @property
+    def services(self) -> int:
+        return len(self.world.api.list(Kind.SERVICE))
+
+
+def answered(number: int, op: str, result: Mapping[str, object], **fields: object) -> list[Sent | Line]:
+    """Expect one request to an agent, and answer it."""
+    asked = {**fields, "id": number, "op": op}
+    return [
+        Sent(json.dumps(asked, separators=(",", ":"))),
+        Line(json.dumps({"id": number, "ok": True, "result": result})),
+    ]
+
+
+def reachable(name: str, *more: Sent | Line) -> tuple[FakeExecutor, FakeSession]:
+    """Return a node that has the agent already, which is greeted and asked for ``more``."""
+    data = build_zipapp()
+    path = f"/run/pb/{zipapp_name(data)}"
+    agent = FakeSession([*answered(1, "hello", HELLO), *more])
+    found = Run(["sha256sum", path], done(f"{hashlib.sha256(data).hexdigest()}  {path}\n"))
+    return FakeExecutor(name, [found, Open(["/python", "-I", "-S", path, "serve"], agent)]), agent
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_connecting_tells_the_client_where_the_api_is_and_writes_nothing_to_it(owned: bool) -> None:
+    cluster = make_cluster(traits=replace(CLUSTER.traits, owns_nodes=owned))
+    world = World({"cpu": True})
+    api = cluster.api
+    nodes = {
+        "client": reachable("client", *answered(2, "api", {}, url=api.node_url, token=api.token, ca=None)),
+        "node1": reachable("node1"),
+        "node2": reachable("node2"),
+    }
+    reached: list[object] = []
+
+    def fleet(targets: Mapping[str, SshTarget]) -> Fleet:
+        reached.append(targets)
+        return Fleet({name: executor for name, (executor, _) in nodes.items()})
+
+    def connect_api(access: ApiAccess, stack: ExitStack) -> ServiceApi:
+        reached.append(access)
+        return world.api
+
+    assignment = Assignment("run-1", world.experiment, STEPS, world.clock, pytest.fail)
+    with ExitStack() as stack:
+        session = Sessions(lambda *_: (), fleet, connect_api).connect(cluster, assignment, stack)
+        assert not session.broken
+    assert reached == [cluster.targets, api]
+    assert world.api.log == []
+    for executor, agent in nodes.values():
+        executor.assert_done()
+        agent.assert_done()  # which it is only when it was closed
+
+
+def test_a_step_finds_its_population_and_leaves_it_for_the_next() -> None:
+    site = Site()
+    for step in STEPS:
+        assert site.session.take(step, site.whole, lambda _: None).problems == []
+        assert site.services == 10
+    assert [name for name in site.world.log if name.startswith("node1 st")] == ["node1 start", "node1 stop"] * 2
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_no_step_writes_a_node(owned: bool) -> None:
+    site = Site()
+    traits = replace(CLUSTER.traits, owns_nodes=owned)
+    testbed = replace(site.world.bench, cluster=make_cluster(traits=traits))
+    session = ClusterSession(testbed, site.assignment, lambda *_: site.world.proxiers)
+    session.warm_up(STEPS, site.whole)
+    session.take(STEPS[0], site.whole, lambda _: None)
+    assert not any("/nodes" in write for write in site.world.api.log)
+    assert site.world.api.list(Kind.NODE) == []
+
+
+def test_each_mode_is_started_once_before_anything_is_measured() -> None:
+    site = Site()
+    site.session.warm_up(STEPS, site.whole)
+    assert site.notes == ["starting iptables once, unmeasured"]
+    assert site.world.log == ["node1 start", "node1 ready", "node1 stop"]
+
+
+def test_a_mode_that_cannot_be_warmed_up_is_noted_and_left_to_its_steps() -> None:
+    site = Site()
+    site.world.proxiers[0].fails["ready"] = ProxierError("no module")
+    site.session.warm_up(STEPS, site.whole)
+    assert site.notes[1:] == ["iptables: the warm-up failed: no module"]
+
+
+def test_a_warm_up_by_steps_takes_each_cell_once() -> None:
+    site = Site(warmup=True)
+    site.session.warm_up(STEPS, site.whole)
+    assert site.notes == ["warming up: iptables, 10 Services, unmeasured"]
+    assert site.world.log.count("node1 start") == 1
+
+
+def test_a_warm_up_by_steps_that_loses_its_connection_says_so() -> None:
+    site = Site(warmup=True)
+    site.world.proxiers[0].fails["start"] = LOST
+    with pytest.raises(ConnectionLostError) as raised:
+        site.session.warm_up(STEPS, site.whole)
+    assert str(raised.value) == f"step: {LOST}"
+
+
+def test_what_was_there_before_is_read_from_the_nodes_with_a_proxy() -> None:
+    assert Site().session.capture() == {"node1": {f"/proc/sys/{name}": "1" for name in SYSCTLS}}
+
+
+def test_restoring_empties_the_api_and_looks_at_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda _: MARK)
+    looks = [one.argv for one in usual_readings("/xtables", ipvs=False) if one.argv[0] != "grep"]
+    look = Run(["sh", "-c", batch.script(looks, MARK)], done(f"\n{MARK} 0\n"))
+    members = Run(["sh", "-c", restore._MEMBERS_SCRIPT, "members", "", "/cgroup/node1"])
+    executor = FakeExecutor("node1", [members, look, look])
+    site = Site()
+    site.session.take(STEPS[0], site.whole, lambda _: None)
+    handles = {**site.world.bench.handles, "node1": replace(site.world.bench.measured, executor=executor)}
+    testbed = replace(site.world.bench, handles=handles)
+    session = ClusterSession(testbed, site.assignment, lambda *_: site.world.proxiers)
+    session.restore({"node1": {}}, site.whole)
+    executor.assert_done()
+    assert site.services == 0
+
+
+def test_a_session_whose_agent_is_broken_is_broken() -> None:
+    site = Site()
+    assert not site.session.broken
+    site.world.bench.measured.agent.broken = "it answered nonsense"
+    assert site.session.broken

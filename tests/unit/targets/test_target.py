@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxybench.errors import LabError
+from proxybench.model import ClockKind, LabKind
+from proxybench.targets.base import TargetFacts
+from proxybench.targets.lab.common import Settings
+from proxybench.targets.lab.netns import NetnsLab
+from proxybench.targets.lab.target import Host, LabTarget, make_lab, this_host
+from proxybench.targets.lab.vm import VmLab
+from tests.factories import make_cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxybench.nodes.cluster import Cluster
+
+WALL = Settings(ClockKind.WALL, "none")
+REPEATABLE = Settings(ClockKind.INSTRUCTIONS, "tcg")
+GIB = 1 << 30
+
+
+class FakeLab:
+    """Notes what is done with it; the second of a site does not come up."""
+
+    def __init__(self, log: list[str], number: int, *, fails: bool = False) -> None:
+        self.log, self.number, self.fails = log, number, fails
+
+    def begin(self) -> None:
+        self.log.append(f"begin {self.number}")
+
+    def up(self) -> Cluster:
+        self.log.append(f"up {self.number}")
+        if self.fails:
+            raise LabError("no room")
+        return make_cluster(kind=f"lab {self.number}")
+
+    def down(self) -> None:
+        self.log.append(f"down {self.number}")
+
+
+def target(log: list[str], *, failing: int = 0) -> LabTarget:
+    made: list[FakeLab] = []
+
+    def make(kind: LabKind, settings: Settings, report: Callable[[str], None]) -> FakeLab:
+        assert (kind, settings) == (LabKind.VM, REPEATABLE)
+        made.append(FakeLab(log, len(made) + 1, fails=len(made) + 1 == failing))
+        return made[-1]
+
+    return LabTarget(LabKind.VM, REPEATABLE, "as asked", make=make)
+
+
+def test_it_says_what_it_is() -> None:
+    assert target([]).facts == TargetFacts("vm", ClockKind.INSTRUCTIONS, "tcg", "as asked")
+
+
+def test_all_labs_are_begun_before_one_is_waited_for() -> None:
+    log: list[str] = []
+    with target(log).open(2, pytest.fail) as clusters:
+        assert [cluster.kind for cluster in clusters] == ["lab 1", "lab 2"]
+        assert log == ["begin 1", "begin 2", "up 1", "up 2"]
+    assert log[4:] == ["down 2", "down 1"]
+
+
+def test_one_that_does_not_come_up_takes_all_down() -> None:
+    log: list[str] = []
+    with pytest.raises(LabError, match="no room"), target(log, failing=2).open(3, pytest.fail):
+        pytest.fail("it is not up")
+    assert log == ["begin 1", "begin 2", "begin 3", "up 1", "up 2", "down 3", "down 2", "down 1"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted", "host", "count"),
+    [
+        (WALL, None, Host(64, 512 * GIB), 1),  # two would disturb each other
+        (WALL, 4, Host(64, 512 * GIB), 1),
+        (REPEATABLE, 5, Host(1, GIB), 5),
+        (REPEATABLE, None, Host(1, 512 * GIB), 2),
+        (REPEATABLE, None, Host(2, 512 * GIB), 3),
+        (REPEATABLE, None, Host(64, 512 * GIB), 3),
+        (REPEATABLE, None, Host(64, 7 * GIB), 2),
+        (REPEATABLE, None, Host(64, GIB), 1),
+    ],
+)
+def test_how_many_labs_work_side_by_side(settings: Settings, wanted: int | None, host: Host, count: int) -> None:
+    assert LabTarget(LabKind.VM, settings, "", wanted, host=lambda: host).capacity() == count
+
+
+def test_this_machine_has_room() -> None:
+    host = this_host()
+    assert host.processors >= 1
+    assert host.memory > 1 << 20
+
+
+def test_both_kinds_are_made() -> None:
+    assert isinstance(make_lab(LabKind.NETNS, WALL, pytest.fail), NetnsLab)
+    assert isinstance(make_lab(LabKind.VM, REPEATABLE, pytest.fail), VmLab)
