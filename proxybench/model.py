@@ -6,12 +6,9 @@ import shlex
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from proxybench.columns import TEXT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from proxybench.metrics import Metric as Metric  # noqa: PLC0414, TC001 - one of the shared words; read by get_type_hints
 
 
 class Mode(StrEnum):
@@ -70,40 +67,6 @@ class Family(StrEnum):
 
     IPV4 = "ipv4"
     IPV6 = "ipv6"
-
-
-class Metric(StrEnum):
-    """Names of what is measured; the value's unit stands in each sample."""
-
-    SYNC_END_TO_END = "sync.end_to_end"
-    SYNC_STALE = "sync.stale"  # change of an endpoint: until the last answer from the old one
-    SYNC_CONTROL_LOOP = "sync.control_loop"
-    SYNC_NETWORK_PROGRAMMING = "sync.network_programming"
-    SYNC_BUILD = "sync.build"
-    SYNC_TOOL = "sync.tool"
-    SYNC_KERNEL = "sync.kernel"
-    SYNC_WAIT = "sync.wait"  # for the control loop's next turn: minSyncPeriod
-    CPU_CONTROL_LOOP = "cpu.control_loop"
-    CPU_CONTROL_LOOP_USER = "cpu.control_loop.user"  # the two parts of it, where the cgroup tells them apart
-    CPU_CONTROL_LOOP_SYSTEM = "cpu.control_loop.system"
-    CPU_RELAY = "cpu.relay"  # userspace mode: relaying connections, which other modes' kernels do; not in the above
-    CPU_SOFTIRQ = "cpu.softirq"
-    CPU_NODE = "cpu.node"
-    CPU_AGENT = "cpu.agent"
-    CPU_WINDOW = "cpu.window"  # how long the ledger was open: what shares of a core are taken of
-    MEMORY_CONTROL_LOOP = "memory.control_loop"
-    FORWARDING_CONNECT = "forwarding.connect"
-    FORWARDING_FIRST_BYTE = "forwarding.first_byte"  # connect() and the first answer: userspace's relay shows here
-    FORWARDING_DIRECT = "forwarding.direct"
-    FORWARDING_BARE = "forwarding.bare"  # the endpoint directly, before a control loop made any rule: the zero point
-    FORWARDING_ESTABLISHED = "forwarding.established"
-    FORWARDING_RTT = "forwarding.rtt"
-    FORWARDING_LOAD = "forwarding.load"
-    FORWARDING_LOAD_INTENDED = "forwarding.load.intended"  # from the intended start, so that waiting counts
-
-
-RESOLUTIONS: Mapping[str, float] = {Metric.FORWARDING_RTT: 1000.0}
-"""The steps in which a metric is read, in its unit, where they are not small beside its values."""
 
 
 CLUSTER_IP = "cluster_ip"
@@ -223,7 +186,7 @@ class Sample:
     ``value`` is an integer in ``unit`` ("ns" or "bytes"). ``censored`` means that the true value is at least
     ``value`` (a time-out); it is kept, never dropped. ``at`` is the orchestrator's UTC time in nanoseconds.
     ``uncertainty`` is in ``unit`` too: the true value lies within ``value ± uncertainty`` (a probe's resolution, a
-    clock's offset). ``rank`` is the place, from 0, of the Service's rule in the kernel's order, read back from it;
+    clock's offset). ``rank`` is the place, from 1, of the Service's rule in the kernel's order, read back from it;
     None where there is no order or nobody looked. It describes a sample, and is no part of a number's key.
     """
 

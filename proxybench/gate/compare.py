@@ -21,7 +21,8 @@ from proxybench.gate.error import Counts, Levels, shift_errors
 from proxybench.gate.noise import ASSUMED, RUNS_THAT_DECIDE
 from proxybench.gate.settings import setting_differences
 from proxybench.gate.side import differences
-from proxybench.model import ClockKind, Metric, Scenario
+from proxybench.metrics import may_judge
+from proxybench.model import ClockKind, Scenario
 from proxybench.stats.intervals import t_quantile
 from proxybench.stats.moderate import Moderated, moderate
 from proxybench.stats.shift import hodges_lehmann, mann_whitney_p, minimum_detectable_effect
@@ -44,21 +45,6 @@ EQUAL_ALPHA = 0.05  # per comparison, of calling a change beyond the threshold "
 NEGLIGIBLE_NS = 1_000_000
 TIMES_NEGLIGIBLE, TIMES_MORE = 2.0, 10.0
 THRESHOLDS = {ClockKind.INSTRUCTIONS.value: 0.01, ClockKind.WALL.value: 0.05}
-
-# The guest's idle time is real time under the instruction clock, as noisy as the host: only busy time is
-# judged. A sync waits for its tools' files, for the kernel's grace periods and for its turn: cold starts that
-# took the same CPU within 0.3 % spent 44 to 229 ms in tools. What it builds by itself waits for nothing.
-_BUSY = frozenset({Metric.CPU_CONTROL_LOOP, Metric.SYNC_BUILD})
-# Our own agent, the length of the ledger, parts of a sum that is judged itself, and the whole machine.
-_NEVER = frozenset(
-    {
-        Metric.CPU_AGENT,
-        Metric.CPU_WINDOW,
-        Metric.CPU_CONTROL_LOOP_USER,
-        Metric.CPU_CONTROL_LOOP_SYSTEM,
-        Metric.CPU_NODE,
-    }
-)
 
 
 class Verdict(StrEnum):
@@ -183,9 +169,7 @@ def is_judged(metric: str, clock: str, only: Collection[str] = ()) -> bool:
     """Tell whether a metric may decide; ``only`` narrows it to these names, or prefixes ending in '.'."""
     if only and not any(metric == name or (name.endswith(".") and metric.startswith(name)) for name in only):
         return False
-    if clock == ClockKind.INSTRUCTIONS.value:
-        return metric in _BUSY or metric.startswith("forwarding.")
-    return metric not in _NEVER
+    return may_judge(metric, clock)
 
 
 def compare(

@@ -53,33 +53,33 @@ class _Plan:
 _PLANS = (
     _Plan(
         "sync-end-to-end",
-        "Rule sync, end to end",
+        Metric.SYNC_END_TO_END.about.title,
         "From the API's acknowledgement of a change (a cold start: from the control loop's start) until a new "
         "connection proves that the data plane follows it. For a batch, from the acknowledgement of its first write: "
         "it holds the writing of the batch and, for a mode that syncs faster than that, the wait for its next turn "
         "(minSyncPeriod), so modes are not ranked in it. Scales are logarithmic; bars span the 95 % interval over "
         "repetitions, cut where it leaves the panel.",
         Metric.SYNC_END_TO_END,
-        "sync latency",
+        Metric.SYNC_END_TO_END.about.quantity,
         unranked_scenarios=(Scenario.ADD_BATCH,),
     ),
     _Plan(
         "sync-control-loop",
-        "Rule sync, the control loop's own word",
+        Metric.SYNC_CONTROL_LOOP.about.title,
         "What the control loop says that its syncs took: by how much the sum of its metric grew around the change. It "
         "holds neither the way of the change to the node nor the wait for its turn. A sync can begin before its write "
         "is acknowledged and go on after the first connection, so it can be more than the figure above.",
         Metric.SYNC_CONTROL_LOOP,
-        "sync time",
+        Metric.SYNC_CONTROL_LOOP.about.quantity,
     ),
     _Plan(
         "connect",
-        "Time to connect",
+        Metric.FORWARDING_CONNECT.about.title,
         "connect() of a new connection through the virtual IP whose rule is the first, middle or last one. Grey: "
         "the same endpoint before there were any rules. userspace is not ranked: its connect() ends at a relay on the "
         "same node.",
         Metric.FORWARDING_CONNECT,
-        "time to connect",
+        Metric.FORWARDING_CONNECT.about.quantity,
         reference=True,
         unranked=(Mode.USERSPACE,),
     ),
@@ -96,27 +96,27 @@ _PLANS = (
     ),
     _Plan(
         "first-byte",
-        "Time to the first byte",
+        Metric.FORWARDING_FIRST_BYTE.about.title,
         "connect() and the first answer of the endpoint: what a client waits for, and the fair comparison for "
         "userspace, whose relay accepts before it has reached the endpoint. “Endpoint directly” passes no Service, but "
         "with iptables such a connection, too, walks the rules of all before it finds that none is for it.",
         Metric.FORWARDING_FIRST_BYTE,
-        "time to first byte",
+        Metric.FORWARDING_FIRST_BYTE.about.quantity,
     ),
     _Plan(
         "established",
-        "Round trip on an established connection",
+        Metric.FORWARDING_ESTABLISHED.about.title,
         "The control: conntrack has remembered the way, so the number of Services should not matter.",
         Metric.FORWARDING_ESTABLISHED,
-        "round trip",
+        Metric.FORWARDING_ESTABLISHED.about.quantity,
         unranked=tuple(Mode),
     ),
     _Plan(
         "memory",
-        "Memory of the control loop",
+        Metric.MEMORY_CONTROL_LOOP.about.title,
         "Peak of its cgroup, children included; of all scenarios the highest. The list of every point has each.",
         Metric.MEMORY_CONTROL_LOOP,
-        "peak memory",
+        Metric.MEMORY_CONTROL_LOOP.about.quantity,
     ),
 )
 _LEDGER = (
@@ -244,13 +244,13 @@ def _load(data: ReportData) -> list[Section]:
         lead += (
             " By the instruction clock nothing could be counted from there: the generator's sleep is the host's time."
         )
-    sections = [_distribution("load", "Under load", lead, Metric.FORWARDING_LOAD, data)]
+    sections = [_distribution("load", Metric.FORWARDING_LOAD.about.title, lead, Metric.FORWARDING_LOAD, data)]
     if intended:
         lead = (
             "The same connections from their intended start to the first byte: waiting counts, so a mode that falls "
             "behind the arrival rate shows here. It includes the generator's timer, up to 1 ms."
         )
-        heading = "Under load, from the intended start"
+        heading = Metric.FORWARDING_LOAD_INTENDED.about.title
         sections.append(_distribution("load-intended", heading, lead, Metric.FORWARDING_LOAD_INTENDED, data))
     return sections
 

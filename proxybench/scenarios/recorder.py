@@ -32,13 +32,23 @@ class Recorder:
         scenario: Scenario,
         value: int,
         *,
-        unit: str = "ns",
         censored: bool = False,
         position: Position = Position.NONE,
         path: str = NO_PATH,
+        uncertainty: int = 0,
+        rank: int | None = None,
     ) -> None:
         """Record one value."""
-        self.add_all(metric, scenario, [value], unit=unit, censored=censored, position=position, path=path)
+        self.add_all(
+            metric,
+            scenario,
+            [value],
+            censored=censored,
+            position=position,
+            path=path,
+            uncertainty=uncertainty,
+            rank=rank,
+        )
 
     def add_all(
         self,
@@ -46,12 +56,13 @@ class Recorder:
         scenario: Scenario,
         values: Iterable[int],
         *,
-        unit: str = "ns",
         censored: bool = False,
         position: Position = Position.NONE,
         path: str = NO_PATH,
+        uncertainty: int = 0,
+        rank: int | None = None,
     ) -> None:
-        """Record several values of the same point."""
+        """Record several values of the same point; see ``Sample`` for ``uncertainty`` and ``rank``."""
         cell = self.cell
         point = Point(
             subject=cell.subject,
@@ -71,10 +82,12 @@ class Recorder:
                 node=self.node,
                 metric=metric,
                 value=int(value),
-                unit=unit,
+                unit=metric.about.unit,
                 clock=self.clock_kind,
                 censored=censored,
                 at=now,
+                uncertainty=uncertainty,
+                rank=rank,
             )
             for value in values
         ]

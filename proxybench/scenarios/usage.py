@@ -67,4 +67,4 @@ def record_ledger(recorder: Recorder, scenario: Scenario, cgroup: str, window: W
     recorder.add(Metric.CPU_WINDOW, scenario, after.ledger.at_ns - before.ledger.at_ns)
     peak = later.memory_peak if later.memory_peak is not None else later.memory_current
     if peak is not None:
-        recorder.add(Metric.MEMORY_CONTROL_LOOP, scenario, peak, unit="bytes")
+        recorder.add(Metric.MEMORY_CONTROL_LOOP, scenario, peak)

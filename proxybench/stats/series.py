@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from proxybench.columns import build, names_of
-from proxybench.model import RESOLUTIONS, Key
+from proxybench.metrics import find
+from proxybench.model import Key
 from proxybench.stats.quantiles import exact_quantile, quantile
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def collect(frame: pd.DataFrame, q: float = 0.5) -> list[Series]:
         cells = range(int(first), int(last))
         parts = [slice(cell_starts[cell], cell_starts[cell + 1]) for cell in cells]
         key = keys[point_of[cell_heads[first]]]
-        resolution = RESOLUTIONS.get(key.metric, 0.0)
+        about = find(key.metric)
+        resolution = about.resolution if about else 0.0
         middles = [quantile(values[part], censored[part], q, resolution) for part in parts]
         whole = slice(parts[0].start, parts[-1].stop)
         series.append(

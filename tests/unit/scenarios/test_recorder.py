@@ -28,7 +28,7 @@ def test_a_sample_carries_its_point_node_clock_and_time(recorder: Recorder) -> N
 
 
 def test_without_a_path_a_point_says_so(recorder: Recorder) -> None:
-    recorder.add(Metric.CPU_NODE, Scenario.IDLE, 1, unit="bytes")
+    recorder.add(Metric.MEMORY_CONTROL_LOOP, Scenario.IDLE, 1)
     (sample,) = recorder.samples
     assert (sample.point.path, sample.point.position, sample.unit, sample.censored) == (
         "none",

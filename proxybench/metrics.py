@@ -1,0 +1,318 @@
+"""The registry of metrics: one entry each, from which recorder, gate, report and docs/measurements.md read.
+
+To add a metric, add an entry here and record it; to change how one is measured, raise its ``method``: a gate then
+refuses to compare it with numbers of the old way, since a changed probe is not a changed proxy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+INSTRUCTIONS = "instructions"
+
+
+class Direction(StrEnum):
+    """What a change of a number means."""
+
+    LESS = "less"  # is better
+    CONTROL = "control"  # should not move, or says nothing by itself
+
+
+@dataclass(frozen=True)
+class About:
+    """What a metric is.
+
+    ``title`` heads its tables, ``quantity`` names it on an axis. ``start`` and ``end`` are the moments between which it
+    lies, where it is such a time. ``resolution`` is the step in which it is read, in ``unit``, where that is not small
+    beside its values. ``judged``: a gate may decide by it; by the instruction clock only if it is ``busy`` too, work
+    and no waiting, since there idle time is real time, as noisy as the host. ``method`` is the version of how it is
+    measured.
+    """
+
+    title: str
+    quantity: str
+    remarks: str = ""
+    start: str = ""
+    end: str = ""
+    unit: str = "ns"
+    direction: Direction = Direction.LESS
+    resolution: float = 0.0
+    judged: bool = True
+    busy: bool = False
+    method: int = 1
+
+
+class Metric(StrEnum):
+    """Every metric by its name, with what it is in ``about``."""
+
+    about: About
+
+    def __new__(cls, name: str, about: About) -> Self:
+        """Make the name the member's value."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.about = about
+        return member
+
+    SYNC_END_TO_END = (
+        "sync.end_to_end",
+        About(
+            "Rule sync, end to end",
+            "sync latency",
+            "0 when the data plane was faster than the acknowledgement; time-outs are censored",
+            "the API's acknowledgement (cold start: the control loop's start; a batch: that of its first write)",
+            "the first connection that the right endpoint answers; for a delete, the first attempt that fails",
+        ),
+    )
+    SYNC_STALE = (
+        "sync.stale",
+        About(
+            "Answers of the old endpoint",
+            "stale for",
+            "change-endpoint only",
+            "the acknowledgement",
+            "the last answer of the old endpoint",
+        ),
+    )
+    SYNC_PROGRAMMED = (
+        "sync.programmed",
+        About(
+            "Rule sync, until the proxy says that it is done",
+            "time until programmed",
+            "the node's clock, read back from the proxy's log; no probe takes part",
+            "the API's acknowledgement",
+            "the end of the sync that took the change up",
+        ),
+    )
+    SYNC_CONTROL_LOOP = (
+        "sync.control_loop",
+        About(
+            "Rule sync, the control loop's own word",
+            "sync time",
+            "difference of `kubeproxy_sync_proxy_rules_duration_seconds_sum`; waits between syncs are not in it",
+        ),
+    )
+    SYNC_FULL = (
+        "sync.full",
+        About("Full syncs", "time in full syncs", "as the proxy tells them apart"),
+    )
+    SYNC_FULL_COUNT = (
+        "sync.full.count",
+        About("Number of full syncs", "full syncs", unit="syncs", direction=Direction.CONTROL, judged=False),
+    )
+    SYNC_PARTIAL = (
+        "sync.partial",
+        About("Partial syncs", "time in partial syncs", "as the proxy tells them apart"),
+    )
+    SYNC_PARTIAL_COUNT = (
+        "sync.partial.count",
+        About("Number of partial syncs", "partial syncs", unit="syncs", direction=Direction.CONTROL, judged=False),
+    )
+    SYNC_NETWORK_PROGRAMMING = (
+        "sync.network_programming",
+        About(
+            "Network programming",
+            "programming latency",
+            "the node's clock at both ends",
+            "the trigger time in the EndpointSlice",
+            "the end of its sync",
+        ),
+    )
+    SYNC_BUILD = (
+        "sync.build",
+        About(
+            "Building rules",
+            "sync time",
+            "making rules: CPU time of the loop's thread, so nothing else on the machine counts",
+            busy=True,
+        ),
+    )
+    SYNC_TOOL = ("sync.tool", About("In tools", "sync time", "exec'd programs, with their start"))
+    SYNC_KERNEL = ("sync.kernel", About("In system calls", "sync time", "netlink and socket calls of its own"))
+    SYNC_WAIT = (
+        "sync.wait",
+        About(
+            "Waiting for its turn",
+            "waiting time",
+            "how long a change was known while the loop let its minimum period pass; in no other part",
+        ),
+    )
+    CPU_CONTROL_LOOP = (
+        "cpu.control_loop",
+        About(
+            "CPU of the control loop",
+            "CPU time",
+            "CPU time of its cgroup with all it ran, per scenario, without `cpu.relay`",
+            busy=True,
+        ),
+    )
+    CPU_CONTROL_LOOP_USER = (
+        "cpu.control_loop.user",
+        About("CPU of the control loop, user", "CPU time", "of the whole cgroup, split by clock ticks", judged=False),
+    )
+    CPU_CONTROL_LOOP_SYSTEM = (
+        "cpu.control_loop.system",
+        About("CPU of the control loop, system", "CPU time", "of the whole cgroup, split by clock ticks", judged=False),
+    )
+    CPU_RELAY = (
+        "cpu.relay",
+        About(
+            "CPU of the relay",
+            "CPU time",
+            "userspace mode: CPU time that connections cost the relay, which in other modes the kernel spends on "
+            "whoever connects",
+        ),
+    )
+    CPU_SOFTIRQ = (
+        "cpu.softirq",
+        About("CPU of softirq", "CPU time", "whole machine, in ticks of 10 ms; in a lab all nodes share one kernel"),
+    )
+    CPU_NODE = (
+        "cpu.node",
+        About(
+            "CPU of the node",
+            "CPU time",
+            "whole machine, in ticks of 10 ms; in a lab all nodes share one kernel",
+            judged=False,
+        ),
+    )
+    CPU_AGENT = (
+        "cpu.agent",
+        About("CPU of our agents", "CPU time", "the observer", direction=Direction.CONTROL, judged=False),
+    )
+    CPU_WINDOW = (
+        "cpu.window",
+        About(
+            "How long CPU was counted",
+            "time",
+            "how long the ledger was open: what shares of a core are taken of",
+            direction=Direction.CONTROL,
+            judged=False,
+        ),
+    )
+    MEMORY_CONTROL_LOOP = (
+        "memory.control_loop",
+        About("Memory of the control loop", "peak memory", "peak of its cgroup, where the kernel tells", unit="bytes"),
+    )
+    FORWARDING_CONNECT = (
+        "forwarding.connect",
+        About(
+            "Time to connect",
+            "time to connect",
+            "a new connection to a VIP; positions first, middle, last in the order of creation",
+            "before connect()",
+            "its return",
+            busy=True,
+        ),
+    )
+    FORWARDING_FIRST_BYTE = (
+        "forwarding.first_byte",
+        About(
+            "Time to the first byte",
+            "time to first byte",
+            "position `none`: directly; userspace's relay shows here",
+            "before connect()",
+            "the endpoint's first byte",
+            busy=True,
+        ),
+    )
+    FORWARDING_DIRECT = (
+        "forwarding.direct",
+        About(
+            "Time to connect, past the Service",
+            "time to connect",
+            "to the endpoint, beside the rules, in turn with the VIPs",
+            "before connect()",
+            "its return",
+            busy=True,
+        ),
+    )
+    FORWARDING_BARE = (
+        "forwarding.bare",
+        About(
+            "Time to connect, without rules",
+            "time to connect",
+            "to the endpoint, before there were rules: the zero point",
+            "before connect()",
+            "its return",
+            busy=True,
+        ),
+    )
+    FORWARDING_ESTABLISHED = (
+        "forwarding.established",
+        About(
+            "Round trip on an established connection",
+            "round trip",
+            "the control: conntrack remembers",
+            "a line sent",
+            "the same line received",
+            direction=Direction.CONTROL,
+            busy=True,
+        ),
+    )
+    FORWARDING_RTT = (
+        "forwarding.rtt",
+        About(
+            "Handshake",
+            "handshake round trip",
+            "the kernel's handshake RTT (TCP_INFO) in whole µs; its median is that of grouped data",
+            resolution=1000.0,
+            busy=True,
+        ),
+    )
+    FORWARDING_LOAD = (
+        "forwarding.load",
+        About(
+            "Under load",
+            "time to first byte",
+            "under locust's concurrent load",
+            "before connect()",
+            "the first byte",
+            busy=True,
+        ),
+    )
+    FORWARDING_LOAD_INTENDED = (
+        "forwarding.load.intended",
+        About(
+            "Under load, from the intended start",
+            "time to first byte",
+            "waiting counts; includes the generator's timer, up to 1 ms; by the wall clock only",
+            "the intended start",
+            "the first byte",
+            busy=True,
+        ),
+    )
+
+
+def find(name: str) -> About | None:
+    """Return what a metric is, None for one that this program does not know (of a newer one's run)."""
+    return _ABOUT.get(name)
+
+
+def may_judge(name: str, clock: str) -> bool:
+    """Tell whether a gate may decide by a metric that was read by a clock ("wall", "instructions")."""
+    about = find(name)
+    return about is not None and about.judged and (about.busy or clock != INSTRUCTIONS)
+
+
+def methods() -> Mapping[str, int]:
+    """Return the version of each metric's method, for the fingerprint of a run."""
+    return {str(metric): metric.about.method for metric in Metric}
+
+
+def table() -> str:
+    """Return the table of docs/measurements.md, in Markdown."""
+    rows = ["| metric | unit | from | to | judged | remarks |", "| --- | --- | --- | --- | --- | --- |"]
+    for metric in Metric:
+        about = metric.about
+        judged = "never" if not about.judged else "both clocks" if about.busy else "wall clock"
+        rows.append(f"| `{metric}` | {about.unit} | {about.start} | {about.end} | {judged} | {about.remarks} |")
+    return "\n".join(rows) + "\n"
+
+
+_ABOUT = {str(metric): metric.about for metric in Metric}
