@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SIZES = (10, 100, 1000, 10_000)
 IPTABLES = "/usr/sbin/xtables-legacy-multi"
-CONFIG = LoopConfig("iptables", "node", (), "", "", "10.244.0.0/16", 1.0, 30.0, IPTABLES, "")
+CONFIG = LoopConfig("iptables", "node", (), "", "", "10.244.0.0/16", 1.0, 30.0, IPTABLES)
 INSIDE = "PROXYBENCH_BENCH_INSIDE"
 
 

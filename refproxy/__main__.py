@@ -122,11 +122,24 @@ def make_watchers(config: LoopConfig, loop: ControlLoop) -> tuple[Watcher, Watch
         token = Path(config.token_file).read_text().strip()
     except OSError as error:
         raise UsageError(f"{config.token_file}: cannot be read: {error.strerror}") from error
-    url = config.api_url
+    url, ca_file = config.api_url, config.ca_file or None
     services = Reflector(
-        url, token, "/api/v1/services", loop.services_listed, loop.service_event, label_selector=SELECTOR
+        url,
+        token,
+        "/api/v1/services",
+        loop.services_listed,
+        loop.service_event,
+        label_selector=SELECTOR,
+        ca_file=ca_file,
     )
-    slices = Reflector(url, token, "/apis/discovery.k8s.io/v1/endpointslices", loop.slices_listed, loop.slice_event)
+    slices = Reflector(
+        url,
+        token,
+        "/apis/discovery.k8s.io/v1/endpointslices",
+        loop.slices_listed,
+        loop.slice_event,
+        ca_file=ca_file,
+    )
     return services, slices
 
 

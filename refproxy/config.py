@@ -18,8 +18,8 @@ class LoopConfig:
 
     ``node_ips`` are the node's own IPv4 addresses. ``token_file`` holds the API's bearer token, so that
     neither the configuration nor the command line does. ``iptables`` is the full path of the multi-call
-    binary of the backend to use. ``work_dir`` is a folder that the loop may write. ``cluster_cidr`` is empty when
-    unknown: then no traffic counts as coming from outside.
+    binary of the backend to use. ``cluster_cidr`` is empty when unknown: then no traffic counts as coming from outside.
+    ``ca_file`` holds the authority that signed the API's certificate (PEM); empty: the system's authorities.
     """
 
     mode: str
@@ -31,9 +31,9 @@ class LoopConfig:
     min_sync_period: float
     sync_period: float
     iptables: str
-    work_dir: str
     metrics_port: int = 10249
     healthz_port: int = 10256
+    ca_file: str = ""
 
 
 def dump(config: LoopConfig) -> bytes:
@@ -62,7 +62,7 @@ def parse(data: object) -> LoopConfig:
     known = {field.name: field for field in fields(LoopConfig)}
     if unknown := sorted(set(data) - set(known)):
         raise UsageError(f"unknown key: {', '.join(unknown)}")
-    optional = {"metrics_port", "healthz_port"}
+    optional = {"metrics_port", "healthz_port", "ca_file"}
     if missing := sorted(set(known) - optional - set(data)):
         raise UsageError(f"missing key: {', '.join(missing)}")
     for name, value in data.items():

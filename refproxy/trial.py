@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     """Try one mode; return the exit code."""
     mode, iptables = argv
     plane = make_plane(
-        LoopConfig(mode, "trial", ("198.18.0.1",), "", "", "10.244.0.0/16", 1.0, 30.0, iptables=iptables, work_dir="/")
+        LoopConfig(mode, "trial", ("198.18.0.1",), "", "", "10.244.0.0/16", 1.0, 30.0, iptables=iptables)
     )
     try:
         plane.setup()

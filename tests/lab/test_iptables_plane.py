@@ -98,7 +98,6 @@ class Loop:
             min_sync_period=0.1,
             sync_period=2.0,
             iptables=IPTABLES,
-            work_dir=str(folder),
         )
         (folder / "config.json").write_bytes(dump(settings))
         self.log = folder / "log"

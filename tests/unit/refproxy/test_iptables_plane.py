@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CIDR = "10.244.0.0/16"
-CONFIG = LoopConfig("iptables", "node", (), "http://127.0.0.1:1", "token", CIDR, 1.0, 30.0, "/xtables", "/work")
+CONFIG = LoopConfig("iptables", "node", (), "http://127.0.0.1:1", "token", CIDR, 1.0, 30.0, "/xtables")
 SAVE = ["/xtables", "iptables-save"]
 RESTORE = ["/xtables", "iptables-restore", "-w", "5", "--noflush", "--counters"]
 EMPTY = "*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n"

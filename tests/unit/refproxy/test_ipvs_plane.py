@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-CONFIG = LoopConfig("ipvs", "node", ("198.18.0.1",), "", "", "10.244.0.0/16", 1.0, 30.0, "/multi", "/tmp")  # noqa: S108
+CONFIG = LoopConfig("ipvs", "node", ("198.18.0.1",), "", "", "10.244.0.0/16", 1.0, 30.0, "/multi")
 A = ServicePort(ServicePortKey("ns", "a", "", "tcp"), "10.96.0.1", 80, (Endpoint("10.244.1.1", 8080, local=False),))
 NAME = ServerId("tcp", "10.96.0.1", 80)
 SERVER = VirtualServer("rr", 0, frozenset({RealServer("10.244.1.1", 8080)}))

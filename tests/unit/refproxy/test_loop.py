@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 S = 1_000_000_000
-CONFIG = LoopConfig("iptables", "node", (), "http://127.0.0.1:1", "token", "", 1.0, 30.0, "xtables", "/tmp")  # noqa: S108 - never used
+CONFIG = LoopConfig("iptables", "node", (), "http://127.0.0.1:1", "token", "", 1.0, 30.0, "xtables")
 
 
 class FakePlane:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CONFIG = LoopConfig("iptables", "n", ("10.1.0.1",), "http://127.0.0.1:1", "t", "", 0.5, 30.0, "/x", "/w", 1, 2)
+CONFIG = LoopConfig("iptables", "n", ("10.1.0.1",), "http://127.0.0.1:1", "t", "", 0.5, 30.0, "/x", 1, 2, "/ca")
 
 
 def test_a_configuration_is_read_as_it_was_written(tmp_path: Path) -> None:

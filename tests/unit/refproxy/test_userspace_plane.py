@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from refproxy.udp_flows import Stale
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kube-proxy-1.20.2"
-CONFIG = LoopConfig("userspace", "node", ("198.18.0.1",), "", "", "", 1.0, 30.0, "/multi", "/tmp")  # noqa: S108
+CONFIG = LoopConfig("userspace", "node", ("198.18.0.1",), "", "", "", 1.0, 30.0, "/multi")
 SAVE = ("/multi", "iptables-save")
 RESTORE = ("/multi", "iptables-restore", "-w", "5", "--noflush")
 
