@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from prometheus_client.parser import text_string_to_metric_families
-
-from proxybench.errors import AgentError, ProxierError
+import refproxy
+from proxybench.errors import AgentError, ProxierError, UsageError
 from proxybench.hosts.batch import run_together
 from proxybench.model import Mode
 from proxybench.nodes.kernel_state import LOOK_SECONDS, found, read_all, usual_readings
 from proxybench.subjects.base import LoopFigures
+from proxybench.subjects.bundle import Bundle
+from proxybench.subjects.driver import Capability
+from proxybench.subjects.node_checks import check_node, iptables_program
+from proxybench.subjects.process import NodeProcess, Program, proxy_folder
+from proxybench.subjects.proxy_metrics import parse_metrics
+from proxybench.subjects.serving import HEALTHZ_PORT, METRICS_PORT, Served, ServingProxy
+from proxybench.subjects.settings import DEFAULTS, ProxySettings, read_settings
 from proxybench.units import NS_PER_S
 from refproxy.config import LoopConfig, dump
 
@@ -20,14 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from proxybench.hosts.base import Completed, Executor
+    from proxybench.model import Subject
     from proxybench.nodes.cluster import Cluster
     from proxybench.nodes.kernel_state import Reading
     from proxybench.nodes.node import Node, NodeHandle
     from proxybench.subjects.base import ProxierConfig
+    from proxybench.subjects.driver import RunningProxy
     from proxybench.units import Clock
 
-METRICS_PORT = 10249
-HEALTHZ_PORT = 10256
 _OK = 200
 _POLL_SECONDS = 0.05
 _LOG_LINES = 5
@@ -230,7 +237,6 @@ class ReferenceProxier:
             min_sync_period=config.min_sync_period,
             sync_period=config.sync_period,
             iptables=self._node.iptables["legacy"],
-            work_dir=self._folder,
             metrics_port=METRICS_PORT,
             healthz_port=HEALTHZ_PORT,
         )
@@ -250,7 +256,7 @@ class ReferenceProxier:
             return False  # it does not listen yet
 
     def _tail(self) -> str:
-        return " | ".join(map(_said, self.log().strip().splitlines()[-_LOG_LINES:])) or "it wrote no log"
+        return _tail(self.log())
 
 
 def reference_proxies(handles: Sequence[NodeHandle], cluster: Cluster, clock: Clock) -> tuple[ReferenceProxier, ...]:
@@ -267,39 +273,82 @@ def _said(line: str) -> str:
     return line
 
 
-def parse_figures(text: str) -> LoopFigures:
-    """Read kube-proxy's totals, and our own split where there is one, from the Prometheus text format.
+def _tail(log: str) -> str:
+    return " | ".join(map(_said, log.strip().splitlines()[-_LOG_LINES:])) or "it wrote no log"
 
-    Raises ProxierError when a histogram is missing or the text is no such format.
-    """
-    try:
-        values = {
-            sample.name: sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if not sample.name.endswith("_bucket")
-        }
-    except ValueError as error:
-        raise ProxierError(f"the metrics cannot be read: {error}") from error
-    sync, programming = (
-        "kubeproxy_sync_proxy_rules_duration_seconds",
-        "kubeproxy_network_programming_duration_seconds",
+
+def parse_figures(text: str) -> LoopFigures:
+    """Read the totals of ``proxy_metrics.parse_metrics`` as the old seam's figures. Raises ProxierError."""
+    found = parse_metrics(text)
+    return LoopFigures(
+        sync_sum=found.sync_sum,
+        sync_count=found.sync_count,
+        programming_sum=found.programming_sum,
+        programming_count=found.programming_count,
+        build=found.build,
+        tool=found.tool,
+        kernel=found.kernel,
+        wait=found.wait,
+        relay_cpu=found.relay_cpu,
+        pending=found.pending,
     )
-    try:
-        return LoopFigures(
-            sync_sum=values[f"{sync}_sum"],
-            sync_count=int(values[f"{sync}_count"]),
-            programming_sum=values[f"{programming}_sum"],
-            programming_count=int(values[f"{programming}_count"]),
-            build=values.get("proxybench_sync_build_seconds_total"),
-            tool=values.get("proxybench_sync_tool_seconds_total"),
-            kernel=values.get("proxybench_sync_kernel_seconds_total"),
-            wait=values.get("proxybench_sync_wait_seconds_total"),
-            relay_cpu=values.get("proxybench_relay_cpu_seconds_total"),
-            pending=sum(
-                int(values.get(f"kubeproxy_sync_proxy_rules_{kind}_changes_pending", 0))
-                for kind in ("service", "endpoint")
-            ),
+
+
+class ReferenceDriver:
+    """Implements ProxyDriver with ``python -m refproxy``: our own control loop, frozen, a self-test of the harness.
+
+    It removes what it made when it is told to stop, and has no clean-up besides. ``settings`` are those of all
+    subjects, which each may set differently.
+    """
+
+    def __init__(self, clock: Clock, settings: ProxySettings = DEFAULTS) -> None:
+        self._clock = clock
+        self._settings = settings
+
+    def resolve(self, subject: Subject) -> Subject:
+        """Return the subject with refproxy's version. Raises UsageError for settings or a mode that it has not."""
+        read_settings(subject, self._settings)
+        if subject.mode is Mode.NFTABLES:
+            raise UsageError("the reference proxier has no nftables mode; measure it with `kind: kube-proxy`")
+        return replace(subject, version=refproxy.__version__)
+
+    def check(self, subject: Subject, handle: NodeHandle) -> Capability:
+        """Say whether the node has what the mode needs."""
+        if subject.mode is Mode.NFTABLES:
+            reason, fix = "the reference proxier has no nftables mode", "measure it with `kind: kube-proxy`"
+            return Capability(supported=False, reason=reason, fix=fix)
+        return check_node(subject.mode, read_settings(subject, self._settings).iptables, handle)
+
+    def start(self, subject: Subject, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
+        """Start it. Raises ProxierError."""
+        config = self._config(subject, handle, cluster)
+        text = dump(config).decode()
+        program = Program(
+            what="the reference proxier",
+            argv=(handle.node.python, "-m", "refproxy", "--config", f"{proxy_folder(handle)}/config.json"),
+            bundle=Bundle({"token": cluster.api.token + "\n", "ca.pem": cluster.api.ca_pem, "config.json": text}),
+            tail=_tail,
+            env=_ENV,
         )
-    except KeyError as error:
-        raise ProxierError(f"the metrics lack {error.args[0]}") from error
+        process = NodeProcess.start(program, handle)
+        served = Served(subject.mode, config.iptables, files={"refproxy.json": text})
+        return ServingProxy(process, served, self._clock)
+
+    def cleanup(self, subject: Subject, handle: NodeHandle) -> None:
+        """Do nothing: what it made is gone when it has ended; what a crash left is the harness's to remove."""
+
+    def _config(self, subject: Subject, handle: NodeHandle, cluster: Cluster) -> LoopConfig:
+        settings = read_settings(subject, self._settings)
+        node, folder = handle.node, proxy_folder(handle)
+        return LoopConfig(
+            mode=str(subject.mode),
+            node_name=node.name,
+            node_ips=(node.address,),
+            api_url=cluster.api.node_url,
+            token_file=f"{folder}/token",
+            cluster_cidr=cluster.cluster_cidr,
+            min_sync_period=settings.min_sync_period,
+            sync_period=settings.sync_period,
+            iptables=iptables_program(handle, settings.iptables),
+            ca_file=f"{folder}/ca.pem",
+        )

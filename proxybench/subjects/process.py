@@ -1,0 +1,137 @@
+"""A proxy's process on a node, started by the agent in a cgroup of its own; its log is kept, its secrets removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self
+
+from proxybench.clocks import Instant
+from proxybench.errors import AgentError, HostError, ProxierError
+from proxybench.hosts.batch import run_together
+from proxybench.subjects.bundle import put_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from proxybench.nodes.node import NodeHandle
+    from proxybench.subjects.bundle import Bundle
+
+_READ_LIMIT: Final = 60.0
+_OK: Final = 200
+_GRACE_S: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is started, and what must be there for it.
+
+    ``what`` names it in messages. ``argv`` may name files of ``bundle`` by the folder's path (``proxy_folder``).
+    ``secrets`` are the files of the bundle that are removed when it ends. ``good_ends`` are the exit codes of a proxy
+    that was told to stop; negative for a signal. ``tail`` puts the end of a log into one line.
+    """
+
+    what: str
+    argv: tuple[str, ...]
+    bundle: Bundle
+    tail: Callable[[str], str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ("token",)
+    good_ends: frozenset[int] = frozenset({0})
+
+
+def proxy_folder(handle: NodeHandle) -> str:
+    """Return the folder on the node that holds a proxy's files and log; one proxy at a time runs on a node."""
+    return f"{handle.node.workdir}/proxy"
+
+
+def proxy_cgroup(handle: NodeHandle) -> str:
+    """Return the cgroup v2 folder on the node that holds a proxy and all its children."""
+    return f"{handle.node.cgroup_root}/proxy"
+
+
+class NodeProcess:
+    """A program that was started. All methods raise ProxierError, and HostError when the node cannot be asked."""
+
+    def __init__(self, program: Program, handle: NodeHandle, pid: int, started_at: Instant) -> None:
+        self.program = program
+        self.handle = handle
+        self.pid = pid
+        self.started_at = started_at
+        self.cgroup = proxy_cgroup(handle)
+        self._folder = proxy_folder(handle)
+        self._log: str | None = None
+        self._stopped = False
+
+    @classmethod
+    def start(cls, program: Program, handle: NodeHandle) -> Self:
+        """Put the files on the node and start the program; a start that fails leaves no secrets there."""
+        folder = proxy_folder(handle)
+        put_folder(handle.executor, folder, program.bundle)
+        try:
+            spawned = handle.agent.spawn(
+                program.argv, log=f"{folder}/log", cgroup=proxy_cgroup(handle), env=program.env, grace_s=_GRACE_S
+            )
+        except AgentError as error:
+            handle.executor.run(_removal(folder, program), check=False)
+            raise ProxierError(f"{handle.name}: {program.what} could not be started: {error}") from error
+        return cls(program, handle, spawned.pid, Instant(spawned.at_ns, handle.node.clock))
+
+    def get(self, port: int, path: str) -> str:
+        """Return what it serves at a port of the node's loopback; ProxierError for any answer but 200."""
+        self.check_running()
+        try:
+            answer = self.handle.agent.http_get(f"http://127.0.0.1:{port}{path}")
+        except AgentError as error:
+            raise ProxierError(f"{self.handle.name}: {path} of {self.program.what}: {error}") from error
+        if answer.status != _OK:
+            raise ProxierError(f"{self.handle.name}: {path} of {self.program.what}: HTTP {answer.status}")
+        return answer.body
+
+    def check_alive(self) -> None:
+        """Raise ProxierError with the log's tail when it has ended."""
+        self.check_running()
+        life = self.handle.agent.alive(self.pid)
+        if not life.alive:
+            raise self.error(f"ended with {life.code}")
+
+    def check_running(self) -> None:
+        """Raise ProxierError when it was stopped."""
+        if self._stopped:
+            raise ProxierError(f"{self.handle.name}: {self.program.what} was stopped")
+
+    def stop(self, limit_s: float) -> None:
+        """End it: SIGTERM, after the limit SIGKILL, and SIGKILL for all its children. Does nothing the second time.
+
+        Raises ProxierError when it had to be killed or had ended otherwise before.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        end = self.handle.agent.stop(self.pid, limit_s)
+        commands = [_removal(self._folder, self.program), ["cat", f"{self._folder}/log"]]
+        removed, log = run_together(self.handle.executor, commands, timeout=_READ_LIMIT)
+        self._log = log.stdout if log.code == 0 else None
+        if end.killed:
+            raise self.error(f"did not end within {limit_s:g} s and was killed")
+        if end.code not in self.program.good_ends:
+            raise self.error(f"ended with {end.code}")
+        if removed.code != 0:
+            raise ProxierError(f"{self.handle.name}: its token could not be removed: {removed.stderr.strip()}")
+
+    def log(self) -> str:
+        """Return its log: the whole one after ``stop``, before it what is written so far."""
+        if self._log is not None:
+            return self._log
+        return self.handle.executor.get(f"{self._folder}/log").decode(errors="replace")
+
+    def error(self, problem: str) -> ProxierError:
+        """Return an error that names the node and the program, and ends with the log's tail."""
+        try:
+            tail = self.program.tail(self.log())
+        except HostError as error:
+            tail = f"its log cannot be read: {error}"
+        return ProxierError(f"{self.handle.name}: {self.program.what} {problem}: {tail}")
+
+
+def _removal(folder: str, program: Program) -> list[str]:
+    return ["rm", "-f", *(f"{folder}/{name}" for name in program.secrets)]

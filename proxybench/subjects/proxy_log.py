@@ -1,0 +1,138 @@
+"""Reading kube-proxy's log (klog, ``--v=2``): the syncs that it tells of, and its last errors. Pure.
+
+A sync is three lines in iptables and nftables mode, each with its ``ipFamily`` since the two families share one
+process: "Syncing … rules" (fullSync), "Reloading service … data" (numServices, numEndpoints) and "SyncProxyRules
+complete" (elapsed). The lines of two families may alternate. 1.20 says "syncProxyRules took 52.1ms" instead and no
+numbers. In IPVS mode a sync is logged from ``--v=4`` on only: there are no records, and the metrics must do.
+
+Sources: ``syncProxyRules`` in pkg/proxy/{iptables,ipvs,nftables}/proxier.go of Kubernetes; klog's header is
+"Lmmdd hh:mm:ss.uuuuuu threadid file:line]" and has no year.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from proxybench.errors import ProxierError
+from proxybench.subjects.driver import SyncRecord
+from proxybench.units import NS_PER_S, NS_PER_US
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LINE: Final = re.compile(
+    r"(?P<level>[IWEF])(?P<month>\d\d)(?P<day>\d\d) (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
+    r"\.(?P<micro>\d{6}) +\d+ [^ \]]+:\d+\] (?P<text>.*)"
+)
+_COMPLETE: Final = re.compile(r'"?[sS]yncProxyRules (?:complete"? .*?elapsed="(?P<elapsed>[^"]+)"|took (?P<took>\S+))')
+_FIELD: Final = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
+_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|m|s|us|µs|μs|ns)")
+_UNIT_NS: Final = {
+    "h": 3600 * NS_PER_S,
+    "m": 60 * NS_PER_S,
+    "s": NS_PER_S,
+    "ms": 1_000_000,
+    "us": NS_PER_US,
+    "µs": NS_PER_US,  # the micro sign
+    "μs": NS_PER_US,  # the Greek letter, which Go reads too
+    "ns": 1,
+}
+_DECEMBER: Final = 12
+_TAIL_LINES: Final = 5
+
+
+@dataclass
+class _Sync:
+    """What the lines of a family have told of the sync that goes on."""
+
+    full: bool | None = None
+    services: int | None = None
+    endpoints: int | None = None
+
+
+@dataclass(frozen=True)
+class _Line:
+    utc_ns: int
+    text: str
+
+
+def parse_syncs(log: str, year: int) -> tuple[SyncRecord, ...]:
+    """Return the finished syncs in a log, in the order of the lines that end them.
+
+    ``year`` is that of the first line; the log's times must be UTC. Lines that klog did not write are skipped. A
+    duration that cannot be read raises ProxierError.
+    """
+    going: dict[str, _Sync] = {}
+    records = []
+    for line in _lines(log, year):
+        fields = {name: quoted or bare for name, quoted, bare in _FIELD.findall(line.text)}
+        family = fields.get("ipFamily", "")
+        if line.text.startswith(('"Syncing ', "Syncing ")):
+            going[family] = _Sync(full=_truth(fields.get("fullSync")))
+        elif line.text.startswith('"Reloading service '):
+            sync = going.setdefault(family, _Sync())
+            sync.services, sync.endpoints = _number(fields.get("numServices")), _number(fields.get("numEndpoints"))
+        elif ended := _COMPLETE.match(line.text):
+            sync = going.pop(family, _Sync())
+            elapsed = parse_go_duration(ended["elapsed"] or ended["took"])
+            records.append(SyncRecord(line.utc_ns, elapsed, sync.full, family, sync.services, sync.endpoints))
+    return tuple(records)
+
+
+def parse_go_duration(text: str) -> int:
+    """Read how Go prints a time.Duration ("1m2.3s", "561.446391ms", "95µs", "0s") and return nanoseconds.
+
+    Raises ProxierError for anything else.
+    """
+    body = text.removeprefix("-")
+    total, position = Decimal(0), 0
+    for part in _DURATION_PART.finditer(body):
+        if part.start() != position:
+            break
+        total += Decimal(part[1]) * _UNIT_NS[part[2]]
+        position = part.end()
+    if position != len(body) or not body:
+        raise ProxierError(f'"{text}" is not a duration as Go prints it')
+    return int(total) if body == text else -int(total)
+
+
+def log_tail(log: str) -> str:
+    """Return the end of a log in one line: its last errors if it has any, else its last lines, klog's headers left out.
+
+    What ends kube-proxy is logged as an error; what follows it (a trace of a panic) tells users nothing.
+    """
+    found = [_LINE.fullmatch(line) for line in log.splitlines()]
+    errors = [match["text"] for match in found if match and match["level"] in "EF"]
+    lines = errors or [match["text"] if match else line for match, line in zip(found, log.splitlines(), strict=True)]
+    return " | ".join(lines[-_TAIL_LINES:]) or "it wrote no log"
+
+
+def _lines(log: str, year: int) -> Iterator[_Line]:
+    last_month = 0
+    for raw in log.splitlines():
+        match = _LINE.fullmatch(raw)
+        if match is None:
+            continue
+        month = int(match["month"])
+        if last_month == _DECEMBER and month == 1:
+            year += 1
+        last_month = month
+        day, hour, minute, second = (int(match[name]) for name in ("day", "hour", "minute", "second"))
+        try:
+            moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+        except ValueError:
+            continue  # no date: klog did not write this
+        utc_ns = int(moment.timestamp()) * NS_PER_S + int(match["micro"]) * NS_PER_US
+        yield _Line(utc_ns, match["text"])
+
+
+def _truth(text: str | None) -> bool | None:
+    return None if text is None else text == "true"
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None

@@ -1,0 +1,42 @@
+"""Where each Service's rule stands in the order in which the kernel walks them, read back from the kernel. Pure.
+
+kube-proxy writes the rules of KUBE-SERVICES in the order of a Go map, which is another one at each start: the
+Service that was made last may stand anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from proxybench.model import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WALKED_CHAINS: Final[Mapping[Mode, str]] = {
+    Mode.IPTABLES: "KUBE-SERVICES",
+    Mode.USERSPACE: "KUBE-PORTALS-CONTAINER",  # what comes from outside of the node walks this one
+}
+"""The chain of the nat table that a new connection walks rule by rule; the other modes look addresses up."""
+
+_RULE: Final = re.compile(r"-A (?P<chain>\S+) (?:\S+ )*?-d (?P<address>[0-9.]+)/32 (?:.* )?-j (?P<target>\S+)")
+_MARKING: Final = "KUBE-MARK-MASQ"  # stands before the jump and ends nothing
+
+
+def list_argv(program: str, chain: str) -> list[str]:
+    """Return the command that prints a chain of the nat table; ``program`` is iptables' multi-call program."""
+    return [program, "iptables", "-w", "30", "-t", "nat", "-S", chain]
+
+
+def parse_ranks(listing: str, chain: str) -> dict[str, int]:
+    """Read ``iptables -t nat -S CHAIN`` (or ``iptables-save``): each address's rank, from 1.
+
+    A Service of several ports has several rules; the first of them counts, and each address counts once.
+    """
+    ranks: dict[str, int] = {}
+    for line in listing.splitlines():
+        rule = _RULE.match(line)
+        if rule and rule["chain"] == chain and rule["target"] != _MARKING:
+            ranks.setdefault(rule["address"], len(ranks) + 1)
+    return ranks

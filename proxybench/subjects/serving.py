@@ -1,0 +1,133 @@
+"""A running proxy that serves what kube-proxy serves on the node's loopback: /proxyMode, /metrics and /healthz."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from proxybench.errors import ProxierError
+from proxybench.subjects.proxy_log import parse_syncs
+from proxybench.subjects.proxy_metrics import parse_metrics
+from proxybench.subjects.rule_ranks import WALKED_CHAINS, list_argv, parse_ranks
+from proxybench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxybench.clocks import Instant
+    from proxybench.deadline import Deadline
+    from proxybench.model import Mode
+    from proxybench.nodes.node import NodeHandle
+    from proxybench.subjects.driver import ProxyMetrics, SyncRecord
+    from proxybench.subjects.process import NodeProcess
+    from proxybench.units import Clock
+
+METRICS_PORT: Final = 10249
+HEALTHZ_PORT: Final = 10256
+_POLL_SECONDS: Final = 0.05
+_POLL_SHARE: Final = 0.02  # of the time waited so far: reading metrics costs the CPU that is measured
+_RANKS_LIMIT: Final = 120.0  # ten thousand rules are read back in seconds, under emulation in many
+
+
+@dataclass(frozen=True)
+class Served:
+    """What is known of the proxy besides its process.
+
+    ``iptables`` is the multi-call program of the backend that it uses. ``logs_syncs``: whether its log is klog and
+    tells of syncs. ``files`` go into the run folder.
+    """
+
+    mode: Mode
+    iptables: str
+    logs_syncs: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+class ServingProxy:
+    """Implements RunningProxy."""
+
+    def __init__(self, process: NodeProcess, served: Served, clock: Clock) -> None:
+        self._process = process
+        self._served = served
+        self._clock = clock
+        self._year = datetime.fromtimestamp(clock.utc_ns() / NS_PER_S, UTC).year
+
+    @property
+    def handle(self) -> NodeHandle:
+        """The node."""
+        return self._process.handle
+
+    @property
+    def started_at(self) -> Instant:
+        """When it was started, by the node's clock."""
+        return self._process.started_at
+
+    @property
+    def cgroup(self) -> str:
+        """The cgroup v2 folder on the node that holds the proxy and all its children."""
+        return self._process.cgroup
+
+    def wait_ready(self, deadline: Deadline, limit_s: float) -> None:
+        """Wait until it is healthy, has counted a sync, and holds no change that no sync has taken up.
+
+        Raises ProxierError with the log's tail: it ended, runs in another mode, or did not sync within the limit;
+        MeasurementError when the deadline passes.
+        """
+        start = self._clock.monotonic_ns()
+        while missing := self._missing():
+            self._process.check_alive()
+            waited = (self._clock.monotonic_ns() - start) / NS_PER_S
+            if waited >= limit_s:
+                raise self._process.error(f"had no first sync within {limit_s:g} s ({missing})")
+            self._clock.sleep(deadline.left(max(_POLL_SECONDS, _POLL_SHARE * waited)))
+        self._process.check_alive()
+        mode = self._process.get(METRICS_PORT, "/proxyMode").strip()
+        if mode != self._served.mode:
+            raise self._process.error(f"runs in {mode} mode, not in {self._served.mode} mode as it was asked to")
+
+    def metrics(self) -> ProxyMetrics:
+        """Read its metrics. Raises ProxierError."""
+        text = self._process.get(METRICS_PORT, "/metrics")
+        try:
+            return parse_metrics(text)
+        except ProxierError as error:
+            raise ProxierError(f"{self.handle.name}: {error}") from error
+
+    def rule_ranks(self) -> Mapping[str, int] | None:
+        """Read back the rank of each ClusterIP's rule; None where the mode has no order. Raises ProxierError."""
+        chain = WALKED_CHAINS.get(self._served.mode)
+        if chain is None:
+            return None
+        argv = list_argv(self._served.iptables, chain)
+        listed = self.handle.executor.run(argv, timeout=_RANKS_LIMIT, check=False)
+        if listed.code != 0:
+            raise ProxierError(f"{self.handle.name}: the rules of {chain} cannot be read: {listed.stderr.strip()}")
+        return parse_ranks(listed.stdout, chain)
+
+    def syncs(self) -> tuple[SyncRecord, ...]:
+        """Return the syncs that its log tells of, oldest first; empty for a proxy or mode that does not log them."""
+        return parse_syncs(self._process.log(), self._year) if self._served.logs_syncs else ()
+
+    def stop(self, limit_s: float) -> None:
+        """End it and all its children. Raises ProxierError when it had to be killed."""
+        self._process.stop(limit_s)
+
+    def log(self) -> str:
+        """Return its log: the whole one after ``stop``."""
+        return self._process.log()
+
+    def files(self) -> Mapping[str, str]:
+        """Return what shaped the run, by file name."""
+        return self._served.files
+
+    def _missing(self) -> str:
+        """Say what is not there yet; empty when it is ready."""
+        try:
+            self._process.get(HEALTHZ_PORT, "/healthz")
+            metrics = self.metrics()
+        except ProxierError as error:
+            return str(error)
+        if metrics.sync_count == 0:
+            return "no sync was counted"
+        return f"{metrics.pending} changes are pending" if metrics.pending else ""

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxybench.errors import ProxierError
+from proxybench.subjects.driver import SyncRecord
+from proxybench.subjects.proxy_log import log_tail, parse_go_duration, parse_syncs
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "kube-proxy-1.37.2"
+H = "1126 04:00:08.123456   12345 "
+
+
+def at(*moment: int, micro: int = 0) -> int:
+    return int(datetime(*moment, tzinfo=UTC).timestamp()) * 1_000_000_000 + micro * 1_000  # type: ignore[arg-type, misc] # six numbers
+
+
+def golden(name: str) -> str:
+    """Return a golden log with the header that its lines lost when they were kept: one second apart."""
+    lines = (GOLDEN / name).read_text().splitlines()
+    return "\n".join(f"{line[0]}1126 04:00:{n:02}.000001       1 {line[2:]}" for n, line in enumerate(lines))
+
+
+def test_a_real_start_in_iptables_mode() -> None:
+    assert parse_syncs(golden("iptables.log"), 2026) == (
+        SyncRecord(
+            at(2026, 11, 26, 4, 0, 35, micro=1), 561_446_391, full=True, family="IPv4", services=100, endpoints=200
+        ),
+    )
+
+
+def test_a_real_start_in_nftables_mode() -> None:
+    (record,) = parse_syncs(golden("nftables.log"), 2026)
+    assert (record.elapsed_ns, record.full, record.services, record.endpoints) == (1_327_430_659, True, 100, 200)
+
+
+def test_ipvs_mode_logs_no_syncs() -> None:
+    assert parse_syncs(golden("ipvs.log"), 2026) == ()
+
+
+def test_two_families_may_alternate() -> None:
+    log = f"""\
+I{H}proxier.go:655] "Syncing iptables rules" ipFamily="IPv4" fullSync=true
+I{H}proxier.go:655] "Syncing iptables rules" ipFamily="IPv6" fullSync=false
+I{H}proxier.go:1373] "Reloading service iptables data" ipFamily="IPv6" numServices=0 numEndpoints=0 numNATRules=5
+I{H}proxier.go:1373] "Reloading service iptables data" ipFamily="IPv4" numServices=7 numEndpoints=14 numNATRules=5
+I{H}proxier.go:649] "SyncProxyRules complete" ipFamily="IPv6" elapsed="95µs"
+goroutine 1 [running]:
+I{H}proxier.go:649] "SyncProxyRules complete" ipFamily="IPv4" elapsed="1m2.3s"
+"""
+    moment = at(2026, 11, 26, 4, 0, 8, micro=123456)
+    assert parse_syncs(log, 2026) == (
+        SyncRecord(moment, 95_000, full=False, family="IPv6", services=0, endpoints=0),
+        SyncRecord(moment, 62_300_000_000, full=True, family="IPv4", services=7, endpoints=14),
+    )
+
+
+def test_what_a_sync_said_is_not_kept_for_the_next() -> None:
+    log = f"""\
+I{H}proxier.go:655] "Syncing iptables rules" ipFamily="IPv4" fullSync=true
+I{H}proxier.go:1373] "Reloading service iptables data" ipFamily="IPv4" numServices=7 numEndpoints=14
+I{H}proxier.go:649] "SyncProxyRules complete" ipFamily="IPv4" elapsed="1s"
+I{H}proxier.go:649] "SyncProxyRules complete" ipFamily="IPv4" elapsed="2s"
+"""
+    assert parse_syncs(log, 2026)[1] == SyncRecord(
+        at(2026, 11, 26, 4, 0, 8, micro=123456), 2_000_000_000, full=None, family="IPv4", services=None, endpoints=None
+    )
+
+
+def test_the_words_of_1_20() -> None:
+    log = f"I{H}proxier.go:874] Syncing iptables rules\nI{H}proxier.go:826] syncProxyRules took 52.123ms\n"
+    assert parse_syncs(log, 2026) == (
+        SyncRecord(
+            at(2026, 11, 26, 4, 0, 8, micro=123456), 52_123_000, full=None, family="", services=None, endpoints=None
+        ),
+    )
+
+
+def test_the_year_ends() -> None:
+    line = 'I{} 1 proxier.go:649] "SyncProxyRules complete" elapsed="1s"\n'
+    log = line.format("1231 23:59:59.000000") + line.format("0101 00:00:01.000000")
+    assert [record.ended_utc_ns for record in parse_syncs(log, 2026)] == [
+        at(2026, 12, 31, 23, 59, 59),
+        at(2027, 1, 1, 0, 0, 1),
+    ]
+
+
+def test_a_date_that_is_none_is_skipped() -> None:
+    assert parse_syncs('I0230 00:00:00.000000 1 proxier.go:649] "SyncProxyRules complete" elapsed="1s"\n', 2026) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [
+        ("1.327430659s", 1_327_430_659),
+        ("561.446391ms", 561_446_391),
+        ("1m2.3s", 62_300_000_000),
+        ("95µs", 95_000),
+        ("95μs", 95_000),
+        ("95us", 95_000),
+        ("1h0m0.5s", 3_600_500_000_000),
+        ("12ns", 12),
+        ("0s", 0),
+        ("-1.5s", -1_500_000_000),
+    ],
+)
+def test_durations(text: str, ns: int) -> None:
+    assert parse_go_duration(text) == ns
+
+
+@pytest.mark.parametrize("text", ["", "1", "s", "1.5 s", "1s2", "-", "1d"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ProxierError) as caught:
+        parse_go_duration(text)
+    assert str(caught.value) == f'"{text}" is not a duration as Go prints it'
+
+
+@given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 999_999_999))
+def test_any_duration_of_go(minutes: int, seconds: int, ns: int) -> None:
+    text = f"{minutes}m{seconds}.{ns:09}".rstrip("0").rstrip(".") + "s"
+    if ns == 0:
+        text = f"{minutes}m{seconds}s"
+    assert parse_go_duration(text) == (minutes * 60 + seconds) * 1_000_000_000 + ns
+
+
+@given(st.text())
+def test_any_log_can_be_read(log: str) -> None:
+    assert all(record.elapsed_ns >= 0 for record in parse_syncs(log, 2026))
+    assert log_tail(log)
+
+
+def test_the_tail_is_the_last_errors() -> None:
+    log = f'I{H}a.go:1] "one"\nE{H}run.go:72] "command failed" err="no kubeconfig"\nI{H}a.go:1] "two"\n'
+    assert log_tail(log) == '"command failed" err="no kubeconfig"'
+    assert log_tail(f'I{H}a.go:1] "one"\nplain\n') == '"one" | plain'
+    assert log_tail("") == "it wrote no log"

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxybench.subjects.rule_ranks import list_argv, parse_ranks
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "kube-proxy-1.20.2"
+
+
+def in_order(*addresses: str) -> dict[str, int]:
+    return {address: n for n, address in enumerate(addresses, start=1)}
+
+
+def test_the_order_of_a_real_kube_proxy() -> None:
+    ranks = parse_ranks((GOLDEN / "iptables.iptables-save.nat").read_text(), "KUBE-SERVICES")
+    assert ranks == in_order(
+        "10.96.1.6",
+        "10.96.1.7",
+        "10.96.1.9",
+        "10.96.1.3",
+        "10.96.1.5",
+        "10.96.1.10",
+        "192.0.2.10",
+        "10.96.1.1",
+        "10.96.1.8",
+        "10.96.1.2",
+    )
+
+
+def test_the_order_of_its_userspace_mode() -> None:
+    ranks = parse_ranks((GOLDEN / "userspace.iptables-save.nat").read_text(), "KUBE-PORTALS-CONTAINER")
+    assert ranks == in_order(
+        "10.96.1.3",
+        "10.96.1.6",
+        "10.96.1.9",
+        "10.96.1.1",
+        "10.96.1.2",
+        "10.96.1.7",
+        "10.96.1.8",
+        "10.96.1.10",
+        "192.0.2.10",
+        "10.96.1.4",
+        "10.96.1.5",
+    )
+
+
+def test_a_mark_before_the_jump_does_not_count() -> None:
+    listing = (
+        "-N KUBE-SERVICES\n"
+        '-A KUBE-SERVICES ! -s 10.244.0.0/16 -d 10.96.0.9/32 -p tcp -m comment --comment "a/b:c cluster IP"'
+        " -m tcp --dport 80 -j KUBE-MARK-MASQ\n"
+        "-A KUBE-SERVICES -d 10.96.0.8/32 -p tcp -m tcp --dport 80 -j KUBE-SVC-A\n"
+        "-A KUBE-SERVICES -d 10.96.0.9/32 -p tcp -m tcp --dport 80 -j KUBE-SVC-B\n"
+        "-A KUBE-SERVICES -d 10.96.0.8/32 -p udp -m udp --dport 53 -j KUBE-SVC-C\n"
+        "-A KUBE-SERVICES -d 10.96.0.7/32 -p tcp -m tcp --dport 80 -j KUBE-SVC-D\n"
+        "-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS\n"
+        "-A KUBE-OTHER -d 10.96.0.6/32 -j KUBE-SVC-E\n"
+    )
+    assert parse_ranks(listing, "KUBE-SERVICES") == {"10.96.0.8": 1, "10.96.0.9": 2, "10.96.0.7": 3}
+
+
+@given(st.permutations([f"10.96.0.{n}" for n in range(1, 9)]))
+def test_any_order_is_read_back(order: list[str]) -> None:
+    listing = "".join(f"-A KUBE-SERVICES -d {address}/32 -p tcp -j KUBE-SVC-X\n" for address in order)
+    assert parse_ranks(listing, "KUBE-SERVICES") == in_order(*order)
+
+
+def test_the_command() -> None:
+    words = ["/x", "iptables", "-w", "30", "-t", "nat", "-S", "KUBE-SERVICES"]
+    assert list_argv("/x", "KUBE-SERVICES") == words

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxybench.clocks import Instant
+from proxybench.errors import AgentError, CommandFailedError, MeasurementError, ProxierError
+from proxybench.model import Mode
+from proxybench.nodes.answers import Alive, Spawned, Stopped
+from proxybench.subjects.bundle import Bundle
+from proxybench.subjects.driver import ProxyMetrics, SyncRecord
+from proxybench.subjects.process import NodeProcess, Program
+from proxybench.subjects.proxy_log import log_tail
+from proxybench.subjects.serving import Served, ServingProxy
+from proxybench.testing.hosts import Get, Run, done
+from tests.unit.subjects.rig import (
+    ALIVE,
+    CGROUP,
+    DOMAIN,
+    FOLDER,
+    HEALTHZ,
+    METRICS,
+    MODE,
+    STOP,
+    SYNCED,
+    FakeClock,
+    answer,
+    deadline,
+    ending,
+    handle,
+    spawn,
+    unpack,
+)
+
+if TYPE_CHECKING:
+    from proxybench.nodes.requests import Request
+    from proxybench.subjects.driver import RunningProxy
+    from proxybench.testing.hosts import Step
+
+BUNDLE = Bundle({"token": "secret\n"})
+PROGRAM = Program(
+    "the proxy", ("/proxy", "--config"), BUNDLE, log_tail, env={"TZ": "UTC"}, good_ends=frozenset({0, -15})
+)
+SPAWN = spawn(PROGRAM.argv, PROGRAM.env)
+LOG = Get(f"{FOLDER}/log", b"one\ntwo\n")
+FIRST = 'I1126 04:00:08.123456 1 proxier.go:649] "SyncProxyRules complete" ipFamily="IPv4" elapsed="1s"\n'
+
+
+class Rig:
+    def __init__(
+        self,
+        *requests: tuple[Request[Any], object],
+        steps: tuple[Step, ...] = (),
+        mode: Mode = Mode.IPTABLES,
+        logs_syncs: bool = False,
+    ) -> None:
+        script = [(SPAWN, Spawned(7, 123)), *requests]
+        node, self.executor, self.agent = handle([unpack(BUNDLE), *steps], script)
+        self.clock = FakeClock()
+        served = Served(mode, "/x/legacy", logs_syncs=logs_syncs, files={"config": "a: 1\n"})
+        self.proxy = ServingProxy(NodeProcess.start(PROGRAM, node), served, self.clock)
+
+    def done(self) -> None:
+        self.executor.assert_done()
+        self.agent.verify()
+
+
+def as_running(proxy: ServingProxy) -> RunningProxy:
+    return proxy  # mypy's word that it is one
+
+
+def test_what_is_known_of_it() -> None:
+    rig = Rig()
+    assert as_running(rig.proxy).started_at == Instant(123, DOMAIN)
+    assert rig.proxy.cgroup == CGROUP
+    assert rig.proxy.handle.name == "node-a"
+    assert rig.proxy.files() == {"config": "a: 1\n"}
+    rig.done()
+
+
+def test_a_start_that_fails_leaves_no_token() -> None:
+    node, executor, _ = handle(
+        [unpack(BUNDLE), Run(["rm", "-f", f"{FOLDER}/token"])], [(SPAWN, AgentError("no such cgroup"))]
+    )
+    with pytest.raises(ProxierError) as caught:
+        NodeProcess.start(PROGRAM, node)
+    assert str(caught.value) == "node-a: the proxy could not be started: no such cgroup"
+    executor.assert_done()
+
+
+def test_ready_is_healthy_and_synced_with_nothing_pending_and_in_the_mode_asked_for() -> None:
+    alive = (ALIVE, Alive(alive=True, code=None))
+    pending = SYNCED + "kubeproxy_sync_proxy_rules_service_changes_pending 3\n"
+    rig = Rig(
+        (HEALTHZ, AgentError("refused")),
+        alive,
+        (HEALTHZ, answer(status=503)),
+        alive,
+        (HEALTHZ, answer()),
+        (METRICS, answer("")),
+        alive,
+        (HEALTHZ, answer()),
+        (METRICS, answer(SYNCED.replace("count 1", "count 0"))),
+        alive,
+        (HEALTHZ, answer()),
+        (METRICS, answer(pending)),
+        alive,
+        (HEALTHZ, answer()),
+        (METRICS, answer(SYNCED)),
+        alive,
+        (MODE, answer("iptables")),
+    )
+    rig.proxy.wait_ready(deadline(rig.clock), 5)
+    assert rig.clock.now == 250_000_000
+    rig.done()
+
+
+def test_another_mode_than_asked_for() -> None:
+    rig = Rig(
+        (HEALTHZ, answer()),
+        (METRICS, answer(SYNCED)),
+        (ALIVE, Alive(alive=True, code=None)),
+        (MODE, answer("iptables\n")),
+        steps=(LOG,),
+        mode=Mode.IPVS,
+    )
+    with pytest.raises(ProxierError) as caught:
+        rig.proxy.wait_ready(deadline(rig.clock), 5)
+    message = "node-a: the proxy runs in iptables mode, not in ipvs mode as it was asked to: one | two"
+    assert str(caught.value) == message
+
+
+def test_a_proxy_that_dies() -> None:
+    rig = Rig((HEALTHZ, AgentError("refused")), (ALIVE, Alive(alive=False, code=1)), steps=(LOG,))
+    with pytest.raises(ProxierError) as caught:
+        rig.proxy.wait_ready(deadline(rig.clock), 5)
+    assert str(caught.value) == "node-a: the proxy ended with 1: one | two"
+
+
+def test_a_proxy_that_never_syncs() -> None:
+    once = ((HEALTHZ, answer(status=503)), (ALIVE, Alive(alive=True, code=None)))
+    rig = Rig(*once, *once, *once, steps=(LOG,))
+    with pytest.raises(ProxierError) as caught:
+        rig.proxy.wait_ready(deadline(rig.clock), 0.1)
+    assert str(caught.value) == (
+        "node-a: the proxy had no first sync within 0.1 s (node-a: /healthz of the proxy: HTTP 503): one | two"
+    )
+
+
+def test_the_deadline_of_the_step_ends_the_wait_too() -> None:
+    once = ((HEALTHZ, answer(status=503)), (ALIVE, Alive(alive=True, code=None)))
+    rig = Rig(*once, *once)
+    with pytest.raises(MeasurementError, match=r"^the step took longer than its limit of 0 s$"):
+        rig.proxy.wait_ready(deadline(rig.clock, 0.05), 5)
+
+
+def test_metrics() -> None:
+    rig = Rig((METRICS, answer(SYNCED)), (METRICS, answer("")), (METRICS, AgentError("refused")))
+    assert rig.proxy.metrics() == ProxyMetrics(0.5, 1)
+    with pytest.raises(ProxierError) as caught:
+        rig.proxy.metrics()
+    assert str(caught.value) == (
+        "node-a: the metrics lack kubeproxy_sync_proxy_rules_duration_seconds: nothing was synced yet"
+    )
+    with pytest.raises(ProxierError) as caught:
+        rig.proxy.metrics()
+    assert str(caught.value) == "node-a: /metrics of the proxy: refused"
+    rig.done()
+
+
+def test_ranks_are_read_from_the_kernel() -> None:
+    argv = ["/x/legacy", "iptables", "-w", "30", "-t", "nat", "-S", "KUBE-SERVICES"]
+    listing = "-A KUBE-SERVICES -d 10.96.0.2/32 -j KUBE-SVC-A\n-A KUBE-SERVICES -d 10.96.0.1/32 -j KUBE-SVC-B\n"
+    rig = Rig(steps=(Run(argv, done(listing)), Run(argv, done(stderr="no chain\n", code=1))))
+    assert rig.proxy.rule_ranks() == {"10.96.0.2": 1, "10.96.0.1": 2}
+    with pytest.raises(ProxierError) as caught:
+        rig.proxy.rule_ranks()
+    assert str(caught.value) == "node-a: the rules of KUBE-SERVICES cannot be read: no chain"
+    rig.done()
+
+
+@pytest.mark.parametrize("mode", [Mode.IPVS, Mode.NFTABLES])
+def test_a_mode_without_an_order(mode: Mode) -> None:
+    assert Rig(mode=mode).proxy.rule_ranks() is None
+
+
+def test_syncs_are_of_the_year_of_the_start() -> None:
+    rig = Rig(steps=(Get(f"{FOLDER}/log", FIRST.encode()),), logs_syncs=True)
+    (record,) = rig.proxy.syncs()
+    assert record == SyncRecord(
+        1_795_665_608_123_456_000, 1_000_000_000, full=None, family="IPv4", services=None, endpoints=None
+    )
+    assert Rig().proxy.syncs() == ()
+
+
+def test_a_stop_keeps_the_log_and_removes_the_token() -> None:
+    rig = Rig((STOP, Stopped(-15, 5, killed=False, cgroup_removed=True)), steps=(LOG, ending("whole\n")))
+    assert rig.proxy.log() == "one\ntwo\n"
+    rig.proxy.stop(20)
+    rig.proxy.stop(20)
+    assert rig.proxy.log() == "whole\n"
+    with pytest.raises(ProxierError) as caught:
+        rig.proxy.metrics()
+    assert str(caught.value) == "node-a: the proxy was stopped"
+    rig.done()
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (Stopped(-9, 5, killed=True, cgroup_removed=True), "did not end within 20 s and was killed: x"),
+        (Stopped(2, 5, killed=False, cgroup_removed=True), "ended with 2: x"),
+    ],
+)
+def test_a_bad_end(end: Stopped, message: str) -> None:
+    rig = Rig((STOP, end), steps=(ending("x\n"),))
+    with pytest.raises(ProxierError) as caught:
+        rig.proxy.stop(20)
+    assert str(caught.value) == f"node-a: the proxy {message}"
+
+
+def test_a_token_that_stays() -> None:
+    rig = Rig(
+        (STOP, Stopped(0, 5, killed=False, cgroup_removed=True)),
+        steps=(ending("x\n", removed=1, stderr="rm: read-only\n"),),
+    )
+    with pytest.raises(ProxierError) as caught:
+        rig.proxy.stop(20)
+    assert str(caught.value) == "node-a: its token could not be removed: rm: read-only"
+
+
+def test_a_log_that_cannot_be_read_does_not_hide_the_end() -> None:
+    gone = Get(f"{FOLDER}/log", CommandFailedError("node-a: no log"))
+    rig = Rig((STOP, Stopped(2, 5, killed=False, cgroup_removed=True)), steps=(ending("", read=1), gone))
+    with pytest.raises(ProxierError) as caught:
+        rig.proxy.stop(20)
+    assert str(caught.value) == "node-a: the proxy ended with 2: its log cannot be read: node-a: no log"
