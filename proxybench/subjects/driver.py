@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from proxybench.clocks import Instant
     from proxybench.deadline import Deadline
-    from proxybench.model import Subject
+    from proxybench.experiment.requests import SubjectSpec
     from proxybench.nodes.cluster import Cluster
     from proxybench.nodes.node import NodeHandle
 
@@ -131,21 +131,22 @@ class RunningProxy(Protocol):
 class ProxyDriver(Protocol):
     """One kind of Service proxy."""
 
-    def resolve(self, subject: Subject) -> Subject:
-        """Return the subject with its exact version filled in, fetching or building what it needs first.
+    def resolve(self, spec: SubjectSpec) -> SubjectSpec:
+        """Return it with its subject's exact version filled in, fetching or building what it needs first.
 
-        Called once per run, before anything starts. Raises UsageError when it cannot be had.
+        Called once per run, before anything starts; the other methods want what it returned. Raises UsageError and
+        other ProxybenchErrors when it cannot be had.
         """
         ...
 
-    def check(self, subject: Subject, handle: NodeHandle) -> Capability:
-        """Say whether the subject can run on the node."""
+    def check(self, spec: SubjectSpec, handle: NodeHandle) -> Capability:
+        """Say whether the subject can run on the node. Raises HostError."""
         ...
 
-    def start(self, subject: Subject, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
-        """Start it. Raises ProxierError."""
+    def start(self, spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
+        """Start it. Raises ProxierError and HostError."""
         ...
 
-    def cleanup(self, subject: Subject, handle: NodeHandle) -> None:
+    def cleanup(self, spec: SubjectSpec, handle: NodeHandle) -> None:
         """Let the proxy remove what it made, in its own way (kube-proxy --cleanup); it may leave some of it."""
         ...

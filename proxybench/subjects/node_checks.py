@@ -12,13 +12,13 @@ from proxybench.model import Mode
 from proxybench.subjects.driver import Capability
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxybench.hosts.base import Completed
     from proxybench.nodes.node import Node, NodeHandle
 
 ABLE: Final = Capability(supported=True)
 _LIMIT: Final = 60.0
-_LINUX_FOR_NFTABLES: Final = (5, 13)
-_NFT_FOR_NFTABLES: Final = (1, 0, 1)
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
@@ -32,16 +32,47 @@ class _Need:
     at_least: tuple[int, ...] = ()  # the version that the command must print; it stands in the reason as {found}
 
 
-def check_node(mode: Mode, backend: str, handle: NodeHandle) -> Capability:
-    """Say whether a node has what a mode needs; ``backend`` is that of iptables: "legacy" or "nft". Raises HostError.
+_NFTABLES_NEEDS: Final = (
+    _Need(("uname", "-r"), "nftables mode needs Linux 5.13, it runs {found}", "a newer kernel", (5, 13)),
+    _Need(
+        ("nft", "--version"),
+        "nftables mode needs nft 1.0.1, it has {found}",
+        "install nftables 1.0.1 or newer there",
+        (1, 0, 1),
+    ),
+    _Need(("nft", "list", "tables"), "nft cannot read the kernel's tables", "a kernel with nf_tables"),
+)
+_IPVS_NEEDS: Final = (
+    _Need(
+        ("sh", "-c", "test -e /proc/net/ip_vs || modprobe ip_vs"),
+        "the kernel has no IPVS (module ip_vs)",
+        "modprobe ip_vs there, or measure in the VM lab",
+    ),
+    _Need(("ipset", "--version"), "IPVS mode needs ipset, which is missing", "install ipset there"),
+)
+
+
+def check_node(mode: Mode, backend: str | None, handle: NodeHandle) -> Capability:
+    """Say whether a node has what a mode needs; ``backend`` is that of iptables, None in nftables mode.
 
     Sources: iptables' own listing shows whether the kernel has the backend; kube-proxy's nftables mode wants Linux
-    5.13 and nft 1.0.1 (its documentation); IPVS wants ipset and the module ip_vs.
+    5.13 and nft 1.0.1 (its documentation); IPVS wants ipset and the module ip_vs. Raises HostError.
     """
-    program = handle.node.iptables.get(backend)
+    if mode is Mode.NFTABLES:
+        return _first_lack(_NFTABLES_NEEDS, handle)
+    chosen = backend or "legacy"
+    program = handle.node.iptables.get(chosen)
     if program is None:
-        return _no_backend(backend, handle.node)
-    needs = _needs(mode, backend, program)
+        return _no_backend(chosen, handle.node)
+    rules = _Need(
+        (program, "iptables", "-w", "10", "-t", "nat", "-S", "OUTPUT"),
+        f"iptables of the {chosen} backend cannot read the kernel's nat table",
+        f"a kernel with {'ip_tables' if chosen == 'legacy' else 'nf_tables'}, or the other backend of `iptables:`",
+    )
+    return _first_lack((rules, *_IPVS_NEEDS) if mode is Mode.IPVS else (rules,), handle)
+
+
+def _first_lack(needs: Sequence[_Need], handle: NodeHandle) -> Capability:
     looks = run_together(handle.executor, [need.argv for need in needs], timeout=_LIMIT)
     for need, look in zip(needs, looks, strict=True):
         if lack := _lack(need, look):
@@ -61,41 +92,6 @@ def _no_backend(backend: str, node: Node) -> Capability:
     others = [name for name in node.iptables if name != backend]
     fix = f"take `iptables: {others[0]}`, or install iptables there" if others else "install iptables there"
     return Capability(supported=False, reason=f"{node.name}: there is no iptables of the {backend} backend", fix=fix)
-
-
-def _needs(mode: Mode, backend: str, program: str) -> tuple[_Need, ...]:
-    if mode is Mode.NFTABLES:
-        return (
-            _Need(
-                ("uname", "-r"),
-                "nftables mode needs Linux 5.13, it runs {found}",
-                "a newer kernel",
-                _LINUX_FOR_NFTABLES,
-            ),
-            _Need(
-                ("nft", "--version"),
-                "nftables mode needs nft 1.0.1, it has {found}",
-                "install nftables 1.0.1 or newer there",
-                _NFT_FOR_NFTABLES,
-            ),
-            _Need(("nft", "list", "tables"), "nft cannot read the kernel's tables", "a kernel with nf_tables"),
-        )
-    rules = _Need(
-        (program, "iptables", "-w", "10", "-t", "nat", "-S", "OUTPUT"),
-        f"iptables of the {backend} backend cannot read the kernel's nat table",
-        f"a kernel with {'ip_tables' if backend == 'legacy' else 'nf_tables'}, or the other backend of `iptables:`",
-    )
-    if mode is not Mode.IPVS:
-        return (rules,)
-    return (
-        rules,
-        _Need(
-            ("sh", "-c", "test -e /proc/net/ip_vs || modprobe ip_vs"),
-            "the kernel has no IPVS (module ip_vs)",
-            "modprobe ip_vs there, or measure in the VM lab",
-        ),
-        _Need(("ipset", "--version"), "IPVS mode needs ipset, which is missing", "install ipset there"),
-    )
 
 
 def _lack(need: _Need, look: Completed) -> str:

@@ -27,7 +27,7 @@ class Program:
 
     ``what`` names it in messages. ``argv`` may name files of ``bundle`` by the folder's path (``proxy_folder``).
     ``secrets`` are the files of the bundle that are removed when it ends. ``good_ends`` are the exit codes of a proxy
-    that was told to stop; negative for a signal. ``tail`` puts the end of a log into one line.
+    that was told to stop, negative for a signal; None: any. ``tail`` puts the end of a log into one line.
     """
 
     what: str
@@ -36,7 +36,7 @@ class Program:
     tail: Callable[[str], str]
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ("token",)
-    good_ends: frozenset[int] = frozenset({0})
+    good_ends: frozenset[int] | None = frozenset({0})
 
 
 def proxy_folder(handle: NodeHandle) -> str:
@@ -113,7 +113,7 @@ class NodeProcess:
         self._log = log.stdout if log.code == 0 else None
         if end.killed:
             raise self.error(f"did not end within {limit_s:g} s and was killed")
-        if end.code not in self.program.good_ends:
+        if self.program.good_ends is not None and end.code not in self.program.good_ends:
             raise self.error(f"ended with {end.code}")
         if removed.code != 0:
             raise ProxierError(f"{self.handle.name}: its token could not be removed: {removed.stderr.strip()}")

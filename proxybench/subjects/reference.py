@@ -19,15 +19,14 @@ from proxybench.subjects.node_checks import check_node, iptables_program
 from proxybench.subjects.process import NodeProcess, Program, proxy_folder
 from proxybench.subjects.proxy_metrics import parse_metrics
 from proxybench.subjects.serving import HEALTHZ_PORT, METRICS_PORT, Served, ServingProxy
-from proxybench.subjects.settings import DEFAULTS, ProxySettings, read_settings
 from proxybench.units import NS_PER_S
 from refproxy.config import LoopConfig, dump
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from proxybench.experiment.requests import SubjectSpec
     from proxybench.hosts.base import Completed, Executor
-    from proxybench.model import Subject
     from proxybench.nodes.cluster import Cluster
     from proxybench.nodes.kernel_state import Reading
     from proxybench.nodes.node import Node, NodeHandle
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
 _OK = 200
 _POLL_SECONDS = 0.05
 _LOG_LINES = 5
+_NO_NFTABLES = "the reference proxier has no nftables mode"
+_OTHER_KIND = "measure it with `kind: kube-proxy`"
 _ENV = {"PYTHONHASHSEED": "0"}  # else every start has another order of hashing, and another count of instructions
 
 # $1 folder; standard input: the token's line, then the configuration. Old files are removed since writing into them
@@ -297,31 +298,27 @@ def parse_figures(text: str) -> LoopFigures:
 class ReferenceDriver:
     """Implements ProxyDriver with ``python -m refproxy``: our own control loop, frozen, a self-test of the harness.
 
-    It removes what it made when it is told to stop, and has no clean-up besides. ``settings`` are those of all
-    subjects, which each may set differently.
+    It removes what it made when it is told to stop, and has no clean-up besides.
     """
 
-    def __init__(self, clock: Clock, settings: ProxySettings = DEFAULTS) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._settings = settings
 
-    def resolve(self, subject: Subject) -> Subject:
-        """Return the subject with refproxy's version. Raises UsageError for settings or a mode that it has not."""
-        read_settings(subject, self._settings)
-        if subject.mode is Mode.NFTABLES:
-            raise UsageError("the reference proxier has no nftables mode; measure it with `kind: kube-proxy`")
-        return replace(subject, version=refproxy.__version__)
+    def resolve(self, spec: SubjectSpec) -> SubjectSpec:
+        """Return it with refproxy's version. Raises UsageError for a mode that it has not."""
+        if spec.mode is Mode.NFTABLES:
+            raise UsageError(f"{_NO_NFTABLES}; {_OTHER_KIND}")
+        return replace(spec, subject=replace(spec.subject, version=refproxy.__version__))
 
-    def check(self, subject: Subject, handle: NodeHandle) -> Capability:
+    def check(self, spec: SubjectSpec, handle: NodeHandle) -> Capability:
         """Say whether the node has what the mode needs."""
-        if subject.mode is Mode.NFTABLES:
-            reason, fix = "the reference proxier has no nftables mode", "measure it with `kind: kube-proxy`"
-            return Capability(supported=False, reason=reason, fix=fix)
-        return check_node(subject.mode, read_settings(subject, self._settings).iptables, handle)
+        if spec.mode is Mode.NFTABLES:
+            return Capability(supported=False, reason=_NO_NFTABLES, fix=_OTHER_KIND)
+        return check_node(spec.mode, spec.iptables, handle)
 
-    def start(self, subject: Subject, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
-        """Start it. Raises ProxierError."""
-        config = self._config(subject, handle, cluster)
+    def start(self, spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
+        """Start it. Raises ProxierError and HostError."""
+        config = _config(spec, handle, cluster)
         text = dump(config).decode()
         program = Program(
             what="the reference proxier",
@@ -331,24 +328,24 @@ class ReferenceDriver:
             env=_ENV,
         )
         process = NodeProcess.start(program, handle)
-        served = Served(subject.mode, config.iptables, files={"refproxy.json": text})
+        served = Served(spec.mode, config.iptables, files={"refproxy.json": text})
         return ServingProxy(process, served, self._clock)
 
-    def cleanup(self, subject: Subject, handle: NodeHandle) -> None:
+    def cleanup(self, spec: SubjectSpec, handle: NodeHandle) -> None:
         """Do nothing: what it made is gone when it has ended; what a crash left is the harness's to remove."""
 
-    def _config(self, subject: Subject, handle: NodeHandle, cluster: Cluster) -> LoopConfig:
-        settings = read_settings(subject, self._settings)
-        node, folder = handle.node, proxy_folder(handle)
-        return LoopConfig(
-            mode=str(subject.mode),
-            node_name=node.name,
-            node_ips=(node.address,),
-            api_url=cluster.api.node_url,
-            token_file=f"{folder}/token",
-            cluster_cidr=cluster.cluster_cidr,
-            min_sync_period=settings.min_sync_period,
-            sync_period=settings.sync_period,
-            iptables=iptables_program(handle, settings.iptables),
-            ca_file=f"{folder}/ca.pem",
-        )
+
+def _config(spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> LoopConfig:
+    folder = proxy_folder(handle)
+    return LoopConfig(
+        mode=str(spec.mode),
+        node_name=handle.name,
+        node_ips=(handle.node.address,),
+        api_url=cluster.api.node_url,
+        token_file=f"{folder}/token",
+        cluster_cidr=cluster.cluster_cidr,
+        min_sync_period=spec.min_sync_period,
+        sync_period=spec.sync_period,
+        iptables=iptables_program(handle, spec.iptables or "legacy"),
+        ca_file=f"{folder}/ca.pem",
+    )

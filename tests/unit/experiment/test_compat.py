@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxybench.experiment.compat import KubeVersion, Verdict, endpoint_slices, mode_in, served_slices
+from proxybench.experiment.compat import KubeVersion, Verdict, endpoint_slices, feature_gates, mode_in, served_slices
 from proxybench.model import Mode
 
 YES = Verdict(able=True)
@@ -28,6 +28,9 @@ YES = Verdict(able=True)
         (Mode.IPVS, "1.11", YES),
         (Mode.IPVS, "1.34.9", YES),
         (Mode.IPVS, "1.35", Verdict(able=True, note="ipvs is deprecated from 1.35")),
+        (Mode.IPVS, "1.39.9", Verdict(able=True, note="ipvs is deprecated from 1.35")),
+        (Mode.IPVS, "1.40", Verdict(able=True, note="ipvs is off by default from 1.40", gate="KubeProxyIPVS=true")),
+        (Mode.IPVS, "1.43", Verdict(able=False, note="ipvs was removed in 1.43; use 1.42 or older")),
         (Mode.NFTABLES, "1.28.99", Verdict(able=False, note="nftables came in 1.29; use 1.29 or newer")),
         (
             Mode.NFTABLES,
@@ -40,6 +43,38 @@ YES = Verdict(able=True)
 )
 def test_modes_of_versions(mode: Mode, version: str, verdict: Verdict) -> None:
     assert mode_in(mode, KubeVersion.parse(version)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("mode", "version", "gates"),
+    [
+        (Mode.USERSPACE, "1.18", {}),
+        (Mode.USERSPACE, "1.19", {"EndpointSliceProxying": False}),
+        (Mode.USERSPACE, "1.20.2", {"EndpointSliceProxying": False}),
+        (Mode.USERSPACE, "1.21", {}),
+        (Mode.IPTABLES, "1.20.2", {}),
+        (Mode.NFTABLES, "1.30.14", {"NFTablesProxyMode": True}),
+        (Mode.NFTABLES, "1.31", {}),
+        (Mode.IPVS, "1.37.2", {}),
+        (Mode.IPVS, "1.42", {"KubeProxyIPVS": True}),
+    ],
+)
+def test_gates_of_versions(mode: Mode, version: str, gates: dict[str, bool]) -> None:
+    assert feature_gates(mode, KubeVersion.parse(version)) == gates
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("v1.37.2", KubeVersion(1, 37, 2)),
+        ("v1.38.0-alpha.0.12+0123456789abcd", KubeVersion(1, 38)),
+        ("v1.27.3-gke.100", KubeVersion(1, 27, 3)),
+        ("v1.27.3+k3s1", KubeVersion(1, 27, 3)),
+    ],
+)
+def test_what_binaries_tell_of_themselves(text: str, version: KubeVersion) -> None:
+    assert KubeVersion.of_release(text) == version
+    assert version.release == KubeVersion(version.major, version.minor)
 
 
 @pytest.mark.parametrize(

@@ -2,75 +2,61 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proxybench.clocks import ClockDomain
 from proxybench.deadline import Deadline
+from proxybench.experiment.requests import SubjectSpec
+from proxybench.experiment.subjects import Backend
 from proxybench.hosts import batch
-from proxybench.hosts.inventory import SshTarget
-from proxybench.model import ClockKind
+from proxybench.model import Mode, Subject
 from proxybench.nodes.answers import HttpAnswer
-from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
-from proxybench.nodes.node import Node, NodeHandle
+from proxybench.nodes.cluster import ApiAccess
+from proxybench.nodes.node import NodeHandle
 from proxybench.nodes.requests import AskAlive, HttpGet, Spawn, Stop
 from proxybench.subjects.bundle import unpack_argv
 from proxybench.testing.agent import FakeAgent
 from proxybench.testing.hosts import FakeExecutor, Run, done
+from proxybench.units import NS_PER_S
+from tests.factories import make_cluster, make_node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from proxybench.nodes.node import Node
     from proxybench.nodes.requests import Request
     from proxybench.subjects.bundle import Bundle
+    from proxybench.testing.clock import FakeClock
     from proxybench.testing.hosts import Step
 
-S = 1_000_000_000
 MARK = "0123456789abcdef"
 FOLDER = "/run/pb/proxy"
 CGROUP = "/sys/fs/cgroup/pb/node-a/proxy"
-DOMAIN = ClockDomain("here")
-NODE = Node(
-    name="node-a",
-    ssh=SshTarget("127.0.0.1", 22, "root", Path("/key"), "ssh-ed25519 A"),
-    address="198.18.1.11",
+NODE = make_node(
+    "node-a",
     pod_cidr="10.244.0.0/17",
-    clock=DOMAIN,
     cgroup_root="/sys/fs/cgroup/pb/node-a",
     python="/venv/python",
-    workdir="/run/pb",
     iptables={"legacy": "/x/legacy", "nft": "/x/nft"},
 )
-CLUSTER = Cluster(
-    client=NODE,
-    measured=NODE,
-    others=(),
-    api=ApiAccess("https://127.0.0.1:1", "https://198.18.0.1:6443", "the CA\n", "secret"),
-    clock=ClockKind.WALL,
-    kind="netns",
-    accelerator="",
-    cluster_cidr="10.244.0.0/16",
-    service_cidr="10.96.0.0/12",
-    backend_port=8080,
-    traits=Traits(exclusive=True, may_use_realtime=True, owns_nodes=True),
+CLUSTER = make_cluster(
+    measured=NODE, others=(), api=ApiAccess("https://127.0.0.1:1", "https://198.18.0.1:6443", "the CA\n", "secret")
 )
 SYNCED = "kubeproxy_sync_proxy_rules_duration_seconds_sum 0.5\nkubeproxy_sync_proxy_rules_duration_seconds_count 1\n"
 
 
-class FakeClock:
-    """Time that passes in ``sleep`` only; UTC is some moment of 2026."""
+YEAR_2026 = 1_795_643_243 * NS_PER_S
 
-    def __init__(self) -> None:
-        self.now = 0
 
-    def monotonic_ns(self) -> int:
-        return self.now
-
-    def utc_ns(self) -> int:
-        return 1_795_643_243 * S + self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += int(seconds * S)
+def make_spec(
+    version: str = "v1.37.2",
+    mode: Mode = Mode.IPTABLES,
+    kind: str = "kube-proxy",
+    iptables: Backend | None = Backend.LEGACY,
+    **changes: Any,
+) -> SubjectSpec:
+    """Return what a driver is given, with the usual periods."""
+    known: dict[str, Any] = {"min_sync_period": 1.0, "sync_period": 600.0, "iptables": iptables, **changes}
+    return SubjectSpec(Subject(kind, version, mode), **known)
 
 
 def handle(

@@ -73,12 +73,12 @@ def test_ipvs(codes: tuple[int, ...], reason: str, fix: str) -> None:
 )
 def test_nftables(kernel: str, nft: tuple[str, int], reason: str) -> None:
     node, _, _ = handle([together(NFTABLES, (kernel, 0), nft, ("", 0))])
-    found = check_node(Mode.NFTABLES, "legacy", node)
+    found = check_node(Mode.NFTABLES, None, node)
     assert (found.supported, found.reason) == (not reason, reason and f"node-a: {reason}")
 
 
 def test_a_kernel_without_nf_tables() -> None:
     node, _, _ = handle([together(NFTABLES, ("6.1.0\n", 0), (NFT, 0), ("", 1))])
-    assert check_node(Mode.NFTABLES, "nft", node) == Capability(
+    assert check_node(Mode.NFTABLES, None, node) == Capability(
         supported=False, reason="node-a: nft cannot read the kernel's tables", fix="a kernel with nf_tables"
     )

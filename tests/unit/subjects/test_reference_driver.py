@@ -7,17 +7,19 @@ import pytest
 
 import refproxy
 from proxybench.errors import ProxierError, UsageError
-from proxybench.model import Mode, Subject
+from proxybench.experiment.subjects import Backend
+from proxybench.model import Mode
 from proxybench.nodes.answers import Spawned, Stopped
 from proxybench.subjects.bundle import Bundle
 from proxybench.subjects.driver import Capability
 from proxybench.subjects.node_checks import ABLE
 from proxybench.subjects.reference import ReferenceDriver
-from proxybench.subjects.settings import ProxySettings
+from proxybench.testing.clock import FakeClock
 from refproxy.config import LoopConfig, dump
-from tests.unit.subjects.rig import CLUSTER, FOLDER, STOP, FakeClock, ending, handle, spawn, together, unpack
+from tests.unit.subjects.rig import CLUSTER, FOLDER, STOP, ending, handle, make_spec, spawn, together, unpack
 
 if TYPE_CHECKING:
+    from proxybench.experiment.requests import SubjectSpec
     from proxybench.subjects.driver import ProxyDriver
 
 CONFIG = LoopConfig(
@@ -36,12 +38,12 @@ BUNDLE = Bundle({"token": "secret\n", "ca.pem": "the CA\n", "config.json": dump(
 SPAWN = spawn(["/venv/python", "-m", "refproxy", "--config", f"{FOLDER}/config.json"], {"PYTHONHASHSEED": "0"})
 
 
-def subject(mode: Mode = Mode.IPTABLES, **settings: str) -> Subject:
-    return Subject("reference", "0.1.0", mode, tuple(sorted(settings.items())))
+def spec(mode: Mode = Mode.IPTABLES) -> SubjectSpec:
+    return make_spec("0.1.0", mode, "reference", Backend.NFT)
 
 
 def driver() -> ReferenceDriver:
-    return ReferenceDriver(FakeClock(), ProxySettings(sync_period=600.0))
+    return ReferenceDriver(FakeClock())
 
 
 def as_driver(one: ReferenceDriver) -> ProxyDriver:
@@ -49,30 +51,25 @@ def as_driver(one: ReferenceDriver) -> ProxyDriver:
 
 
 def test_the_version_is_refproxys_own() -> None:
-    asked = Subject("reference", "", Mode.IPVS)
-    assert as_driver(driver()).resolve(asked) == Subject("reference", refproxy.__version__, Mode.IPVS)
+    resolved = as_driver(driver()).resolve(make_spec("", Mode.IPVS, "reference"))
+    assert resolved == make_spec(refproxy.__version__, Mode.IPVS, "reference")
     assert refproxy.__version__ == "0.1.0"
 
 
 def test_nftables_is_refused() -> None:
     message = "the reference proxier has no nftables mode"
     with pytest.raises(UsageError) as caught:
-        driver().resolve(subject(Mode.NFTABLES))
+        driver().resolve(spec(Mode.NFTABLES))
     assert str(caught.value) == f"{message}; measure it with `kind: kube-proxy`"
     node, _, _ = handle()
     fix = "measure it with `kind: kube-proxy`"
-    assert driver().check(subject(Mode.NFTABLES), node) == Capability(supported=False, reason=message, fix=fix)
-
-
-def test_a_wrong_setting_is_refused_before_anything_starts() -> None:
-    with pytest.raises(UsageError, match=r'^sync_period: expected seconds, got "soon"$'):
-        driver().resolve(subject(sync_period="soon"))
+    assert driver().check(spec(Mode.NFTABLES), node) == Capability(supported=False, reason=message, fix=fix)
 
 
 def test_the_node_is_asked() -> None:
     argv = ["/x/nft", "iptables", "-w", "10", "-t", "nat", "-S", "OUTPUT"]
     node, _, _ = handle([together([argv], ("", 0))])
-    assert driver().check(subject(iptables="nft"), node) == ABLE
+    assert driver().check(spec(), node) == ABLE
 
 
 def test_it_runs_refproxy_and_the_configuration_is_kept() -> None:
@@ -80,13 +77,13 @@ def test_it_runs_refproxy_and_the_configuration_is_kept() -> None:
         [unpack(BUNDLE), ending("bye\n")],
         [(SPAWN, Spawned(7, 123)), (STOP, Stopped(0, 5, killed=False, cgroup_removed=True))],
     )
-    running = driver().start(subject(iptables="nft"), node, CLUSTER)
+    running = driver().start(spec(), node, CLUSTER)
     assert json.loads(running.files()["refproxy.json"])["ca_file"] == f"{FOLDER}/ca.pem"
     assert "secret" not in "".join(running.files().values())
     assert running.syncs() == ()
     running.stop(20)
     assert running.log() == "bye\n"
-    driver().cleanup(subject(), node)
+    driver().cleanup(spec(), node)
     executor.assert_done()
     agent.verify()
 
@@ -97,7 +94,7 @@ def test_a_failed_sync_is_told_in_its_own_words() -> None:
         [unpack(BUNDLE), ending(f"plain\n{{not json\n[1]\n{event}\n")],
         [(SPAWN, Spawned(7, 123)), (STOP, Stopped(3, 5, killed=False, cgroup_removed=True))],
     )
-    running = driver().start(subject(iptables="nft"), node, CLUSTER)
+    running = driver().start(spec(), node, CLUSTER)
     with pytest.raises(ProxierError) as caught:
         running.stop(20)
     assert str(caught.value) == ("node-a: the reference proxier ended with 3: plain | {not json | [1] | line 7 failed")

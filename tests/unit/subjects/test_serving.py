@@ -13,18 +13,19 @@ from proxybench.subjects.driver import ProxyMetrics, SyncRecord
 from proxybench.subjects.process import NodeProcess, Program
 from proxybench.subjects.proxy_log import log_tail
 from proxybench.subjects.serving import Served, ServingProxy
+from proxybench.testing.clock import FakeClock
 from proxybench.testing.hosts import Get, Run, done
+from tests.factories import DOMAIN
 from tests.unit.subjects.rig import (
     ALIVE,
     CGROUP,
-    DOMAIN,
     FOLDER,
     HEALTHZ,
     METRICS,
     MODE,
     STOP,
     SYNCED,
-    FakeClock,
+    YEAR_2026,
     answer,
     deadline,
     ending,
@@ -57,7 +58,7 @@ class Rig:
     ) -> None:
         script = [(SPAWN, Spawned(7, 123)), *requests]
         node, self.executor, self.agent = handle([unpack(BUNDLE), *steps], script)
-        self.clock = FakeClock()
+        self.clock = FakeClock(utc=YEAR_2026)
         served = Served(mode, "/x/legacy", logs_syncs=logs_syncs, files={"config": "a: 1\n"})
         self.proxy = ServingProxy(NodeProcess.start(PROGRAM, node), served, self.clock)
 

@@ -1,0 +1,207 @@
+"""The driver of any other Service proxy: the commands of the experiment file, run on the node."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from proxybench.errors import ProxierError, UsageError
+from proxybench.experiment.requests import Commands, fill
+from proxybench.experiment.words import format_duration
+from proxybench.subjects.bundle import Bundle, put_folder
+from proxybench.subjects.driver import ProxyMetrics
+from proxybench.subjects.kube_proxy_config import render_kubeconfig
+from proxybench.subjects.node_checks import check_node
+from proxybench.subjects.path_links import path_links, search_path
+from proxybench.subjects.process import NodeProcess, Program, proxy_folder
+from proxybench.subjects.proxy_log import log_tail
+from proxybench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from proxybench.clocks import Instant
+    from proxybench.deadline import Deadline
+    from proxybench.experiment.requests import SubjectSpec
+    from proxybench.hosts.base import Completed
+    from proxybench.nodes.cluster import Cluster
+    from proxybench.nodes.node import NodeHandle
+    from proxybench.subjects.driver import Capability, RunningProxy, SyncRecord
+    from proxybench.units import Clock
+
+_POLL_SECONDS: Final = 0.1
+_POLL_SHARE: Final = 0.02
+_ASK_LIMIT: Final = 30.0
+_CLEANUP_LIMIT: Final = 300.0
+_VERSION_LIMIT: Final = 60.0
+
+
+def first_line(argv: Sequence[str]) -> str:
+    """Run a command on this machine and return the first line that it prints. Raises UsageError."""
+    program = argv[0]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=_VERSION_LIMIT, check=False)
+    except OSError as error:
+        raise UsageError(f"version: {program} cannot be run on this machine: {error.strerror}") from error
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"version: {program} did not end within {_VERSION_LIMIT:g} s") from None
+    line = done.stdout.strip().partition("\n")[0].strip()
+    if done.returncode != 0 or not line:
+        raise UsageError(f"version: {program} ended with {done.returncode} and printed {line or 'nothing'}")
+    return line
+
+
+class CommandDriver:
+    """Implements ProxyDriver. ``ask_version`` runs a command on this machine and returns what it prints first."""
+
+    def __init__(self, clock: Clock, ask_version: Callable[[Sequence[str]], str] = first_line) -> None:
+        self._clock = clock
+        self._ask_version = ask_version
+
+    def resolve(self, spec: SubjectSpec) -> SubjectSpec:
+        """Return it with the version that its command prints on this machine, "" without one. Raises UsageError."""
+        version = _commands(spec).version
+        told = self._ask_version(version) if version else ""
+        return replace(spec, subject=replace(spec.subject, version=told))
+
+    def check(self, spec: SubjectSpec, handle: NodeHandle) -> Capability:
+        """Say whether the node has what the mode needs."""
+        return check_node(spec.mode, spec.iptables, handle)
+
+    def start(self, spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
+        """Start it. Raises ProxierError and HostError."""
+        folder = proxy_folder(handle)
+        kubeconfig = render_kubeconfig(cluster.api, f"{folder}/ca.pem", f"{folder}/token")
+        files = {"token": cluster.api.token, "ca.pem": cluster.api.ca_pem, "kubeconfig": kubeconfig}
+        values = _values(spec, handle, folder, cluster.cluster_cidr)
+        program = Program(
+            what=dict(spec.subject.settings).get("name", spec.subject.kind),
+            argv=fill(_commands(spec).start, values),
+            bundle=Bundle(files, path_links(handle, spec.iptables)),
+            tail=log_tail,
+            env=_environment(folder),
+            good_ends=None,
+        )
+        return CommandProxy(NodeProcess.start(program, handle), _NodeCommands(spec, handle, values), self._clock)
+
+    def cleanup(self, spec: SubjectSpec, handle: NodeHandle) -> None:
+        """Run ``cleanup``, if there is one, and wait until ``clean`` agrees. Raises ProxierError when it does not."""
+        commands = _commands(spec)
+        folder = f"{handle.node.workdir}/proxy-cleanup"
+        put_folder(handle.executor, folder, Bundle({}, path_links(handle, spec.iptables)))
+        asked = _NodeCommands(spec, handle, _values(spec, handle, folder, ""))
+        if commands.cleanup:
+            asked.run(commands.cleanup, _CLEANUP_LIMIT)
+        if commands.clean and (ended := asked.run(commands.clean, _ASK_LIMIT)).code != 0:
+            raise ProxierError(f"{handle.name}: clean ended with {ended.code} after the clean-up: {_words(ended)}")
+
+
+class CommandProxy:
+    """Implements RunningProxy. It has no figures of its own but whether a change waits to be made."""
+
+    def __init__(self, process: NodeProcess, asked: _NodeCommands, clock: Clock) -> None:
+        self._process = process
+        self._asked = asked
+        self._clock = clock
+
+    @property
+    def handle(self) -> NodeHandle:
+        """The node."""
+        return self._process.handle
+
+    @property
+    def started_at(self) -> Instant:
+        """When it was started, by the node's clock."""
+        return self._process.started_at
+
+    @property
+    def cgroup(self) -> str:
+        """The cgroup v2 folder on the node that holds the proxy and all its children."""
+        return self._process.cgroup
+
+    def wait_ready(self, deadline: Deadline, limit_s: float) -> None:
+        """Ask ``ready`` until it ends with 0. Raises ProxierError with the log's tail."""
+        start = self._clock.monotonic_ns()
+        while (ended := self._asked.run(self._asked.commands.ready, deadline.left(_ASK_LIMIT))).code != 0:
+            self._process.check_alive()
+            waited = (self._clock.monotonic_ns() - start) / NS_PER_S
+            if waited >= limit_s:
+                raise self._process.error(f"was not ready within {limit_s:g} s (ready ended with {ended.code})")
+            self._clock.sleep(deadline.left(max(_POLL_SECONDS, _POLL_SHARE * waited)))
+        self._process.check_alive()
+
+    def metrics(self) -> ProxyMetrics:
+        """Return no syncs, and one pending change while ``synced`` does not end with 0."""
+        self._process.check_running()
+        synced = self._asked.commands.synced
+        pending = 1 if synced and self._asked.run(synced, _ASK_LIMIT).code != 0 else 0
+        return ProxyMetrics(sync_sum=0.0, sync_count=0, pending=pending)
+
+    def rule_ranks(self) -> Mapping[str, int] | None:
+        """Return None: nothing is known of its rules' order."""
+        return None
+
+    def syncs(self) -> tuple[SyncRecord, ...]:
+        """Return nothing: nothing is known of its log."""
+        return ()
+
+    def stop(self, limit_s: float) -> None:
+        """Run ``stop`` if there is one, then end it and all its children. Raises ProxierError when it was killed."""
+        if self._asked.commands.stop:
+            self._asked.run(self._asked.commands.stop, limit_s)
+        self._process.stop(limit_s)
+
+    def log(self) -> str:
+        """Return its log: the whole one after ``stop``."""
+        return self._process.log()
+
+    def files(self) -> Mapping[str, str]:
+        """Return the commands as they were run."""
+        return {"commands.txt": self._asked.text()}
+
+
+class _NodeCommands:
+    """The commands of a subject, filled in for a node, and run there beside the proxy."""
+
+    def __init__(self, spec: SubjectSpec, handle: NodeHandle, values: Mapping[str, str]) -> None:
+        self.commands = _commands(spec)
+        self._handle = handle
+        self._values = values
+
+    def run(self, argv: Sequence[str], limit_s: float) -> Completed:
+        """Run one and return how it ended, whatever the code. Raises HostError."""
+        variables = [f"{name}={value}" for name, value in _environment(self._values["workdir"]).items()]
+        return self._handle.executor.run(["env", *variables, *fill(argv, self._values)], check=False, timeout=limit_s)
+
+    def text(self) -> str:
+        """Return them as one line each."""
+        named = vars(self.commands).items()
+        return "".join(f"{name}: {' '.join(fill(argv, self._values))}\n" for name, argv in named if argv)
+
+
+def _commands(spec: SubjectSpec) -> Commands:
+    if spec.commands is None:
+        raise UsageError(f"{spec.subject.label}: has no commands; write start and ready")
+    return spec.commands
+
+
+def _values(spec: SubjectSpec, handle: NodeHandle, folder: str, cluster_cidr: str) -> Mapping[str, str]:
+    return {
+        "kubeconfig": f"{folder}/kubeconfig",
+        "node": handle.name,
+        "address": handle.node.address,
+        "mode": str(spec.mode),
+        "workdir": folder,
+        "cluster_cidr": cluster_cidr,
+        "min_sync_period": format_duration(spec.min_sync_period),
+        "sync_period": format_duration(spec.sync_period),
+    }
+
+
+def _environment(folder: str) -> Mapping[str, str]:
+    return {"PATH": search_path(folder), "TZ": "UTC"}
+
+
+def _words(ended: Completed) -> str:
+    return " | ".join((ended.stderr.strip() or ended.stdout.strip()).splitlines()[-3:]) or "it printed nothing"
