@@ -24,6 +24,7 @@ VERBS = {
         "Build, look at, enter and remove a lab by hand.",
         needs="proxybench.targets.lab.manage",
     ),
+    "kube-proxy": Verb("proxybench.cli.kube_proxy:kube_proxy", "Get, list and remove releases of kube-proxy."),
     "report": Verb("proxybench.cli.report:report", "Write the report of a run again.", needs="proxybench.report.page"),
     "compare": Verb("proxybench.cli.gate:compare", "Compare runs point by point."),
     "gate": Verb("proxybench.cli.gate:gate", "Judge a run against a baseline; exit 1 on a regression."),

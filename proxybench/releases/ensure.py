@@ -16,7 +16,7 @@ from proxybench.releases.component import architecture, component_named, exact_v
 from proxybench.releases.download import Limits, download, published_sum
 from proxybench.releases.go_module import Go
 from proxybench.releases.inspect import check_program
-from proxybench.releases.store import Binary, Store, sha512
+from proxybench.releases.store import PARTIAL, Binary, Store, sha512
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,12 +98,12 @@ class _Request:
         url = f"{base}/release/{self.version}/bin/linux/{self.arch}/{self.component}"
         expected = published_sum(f"{url}.sha512", self.around.limits)
         self.report(f"downloading {self.name} from {base}")
-        partial = place.with_name(f"{place.name}.partial")
+        partial = place.with_name(f"{place.name}{PARTIAL}")
         download(url, partial, expected, self.report, self.around.limits)
         return self._keep(store, place, partial, f"release {url}")
 
     def build(self, store: Store, place: Path) -> Binary:
-        with store.workshop() as folder:
+        with store.workshop(place) as folder:
             go = Go(self.report, self.around.environ)
             built, release = go.build_module(self.component, self.version, self.arch, folder)
             return self._keep(store, place, built, f"go module {self.component.module}@{self.version}", release)

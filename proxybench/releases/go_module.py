@@ -139,7 +139,8 @@ class Go:
     ) -> Ended:
         ended = self._run(words, folder, arch, limit_s, still)
         if ended.code:
-            raise BuildError(f"go {' '.join(words[:2])} failed; its last lines:\n{ended.tail}")
+            command = " ".join(words[:2] if words[0] == "mod" else words[:1])
+            raise BuildError(f"go {command} failed; its last lines:\n{ended.tail}")
         return ended
 
     def _run(

@@ -39,13 +39,13 @@ def reported_version(path: Path, component: Component, limit_s: float = _LIMIT_S
     return component.reported(done.stdout) if done.returncode == 0 else None
 
 
-def check_architecture(path: Path, arch: str) -> None:
-    """Refuse a file that is no program for the architecture. Raises TransferError."""
+def check_architecture(path: Path, name: str, arch: str) -> None:
+    """Refuse a file that is no program for the architecture. Raises TransferError, which calls it ``name``."""
     found = elf_architecture(path)
     if found is None:
-        raise TransferError(f"{path.name} is no Linux program for {arch}: it has no known ELF header")
+        raise TransferError(f"{name} is no Linux program for {arch}: it has no known ELF header")
     if found != arch:
-        raise TransferError(f"{path.name} is a program for {found}, and one for {arch} was asked for")
+        raise TransferError(f"{name} is a program for {found}, and one for {arch} was asked for")
 
 
 def check_program(path: Path, component: Component, version: str, arch: str) -> None:
@@ -53,7 +53,7 @@ def check_program(path: Path, component: Component, version: str, arch: str) -> 
 
     The version is only asked for where this machine can run it.
     """
-    check_architecture(path, arch)
+    check_architecture(path, component, arch)
     if arch != host_architecture():
         return
     found = reported_version(path, component)

@@ -9,7 +9,6 @@ import json
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxybench.cache import locked
@@ -17,6 +16,10 @@ from proxybench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+PARTIAL = ".partial"
+_BUILD = ".build-"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Binary:
     sha512: str
     go: str = ""
 
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return self.path.stat().st_size
+
 
 class Store:
     """Programs below one folder; safe for many processes at once when used inside ``lock``."""
@@ -52,26 +60,28 @@ class Store:
 
         Raises UsageError when the cache cannot be written.
         """
-        name = "-".join(place.relative_to(self._root).parts)
-        locks = self._root / ".locks"
+        lock = self._root / ".locks" / self._name(place)
         try:
-            locks.mkdir(parents=True, exist_ok=True)
+            lock.parent.mkdir(parents=True, exist_ok=True)
             place.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(
                 f"{self._root}: cannot be written ({error.strerror}); name another folder with PROXYBENCH_CACHE"
             ) from None
-        with locked(locks / name, waiting):
+        with locked(lock, waiting):
             place.parent.mkdir(parents=True, exist_ok=True)  # who held it may have removed it
             yield
 
     @contextmanager
-    def workshop(self) -> Iterator[Path]:
-        """Make a folder for a build; call it inside ``lock``."""
-        import tempfile  # noqa: PLC0415 - only builds need it
-
-        with tempfile.TemporaryDirectory(dir=self._root, prefix=".build-", ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
+    def workshop(self, place: Path) -> Iterator[Path]:
+        """Make an empty folder for a build; only inside ``lock`` of the same place."""
+        folder = self._root / f"{_BUILD}{self._name(place)}"
+        shutil.rmtree(folder, ignore_errors=True)  # of a build that was killed
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def find(self, place: Path) -> Binary | None:
         """Return the program at a place; None when it is not there, or not as it was put there."""
@@ -80,6 +90,7 @@ class Store:
 
     def keep(self, file: Path, binary: Binary) -> Binary:
         """Move a verified file to its place. The record comes last: a program without one counts as absent."""
+        binary.path.parent.mkdir(parents=True, exist_ok=True)
         file.chmod(0o755)
         file.replace(binary.path)
         facts = {key: value for key, value in dataclasses.asdict(binary).items() if key != "path"}
@@ -99,14 +110,35 @@ class Store:
         with self.lock(binary.path, lambda: None):
             _record(binary.path).unlink(missing_ok=True)
             binary.path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            for folder in (binary.path.parent, binary.path.parent.parent):
-                folder.rmdir()
+        self._prune(binary.path)
 
     def remove_rests(self) -> None:
-        """Remove what is no program: partial downloads, folders of builds that were killed."""
-        for rest in (*self._root.glob("*/*/*.partial"), *self._root.glob(".build-*")):
-            shutil.rmtree(rest) if rest.is_dir() else rest.unlink(missing_ok=True)
+        """Remove what broken downloads and killed builds left; what is in use stays."""
+        for partial in self._root.glob(f"*/*/*{PARTIAL}"):
+            place = partial.with_suffix("")
+            with contextlib.suppress(_InUseError), self.lock(place, _in_use):
+                partial.unlink(missing_ok=True)
+            self._prune(place)
+        for folder in self._root.glob(f"{_BUILD}*"):
+            lock = self._root / ".locks" / folder.name.removeprefix(_BUILD)
+            with contextlib.suppress(_InUseError), locked(lock, _in_use):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _name(self, place: Path) -> str:
+        return "-".join(place.relative_to(self._root).parts)
+
+    def _prune(self, place: Path) -> None:
+        with contextlib.suppress(OSError):  # not empty
+            for folder in (place.parent, place.parent.parent):
+                folder.rmdir()
+
+
+class _InUseError(Exception):
+    """Somebody else holds a lock."""
+
+
+def _in_use() -> None:
+    raise _InUseError
 
 
 def sha512(path: Path) -> str:

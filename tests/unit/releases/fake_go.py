@@ -35,15 +35,15 @@ esac
 class FakeGo:
     """Its folder is to be on PATH."""
 
-    def __init__(self, home: Path, *, unknown: bool = False, build: str = "", arch: str = "amd64") -> None:
+    def __init__(self, home: Path, *, error: str = "", build: str = "", arch: str = "amd64") -> None:
         self.home = home
         self.program = elf(arch, b"built")
         (home / "program").write_bytes(self.program)
         (home / "upstream").write_text(json.dumps(UPSTREAM))
         answer = {"Path": "module", "GoMod": str(home / "module.mod")}
         download = f"cat {home}/answer"
-        if unknown:
-            answer = {"Error": "k8s.io/kubernetes@v1.99.0: invalid version: unknown revision v1.99.0"}
+        if error:
+            answer = {"Error": error}
             download += "; exit 1"
         (home / "answer").write_text(json.dumps(answer))
         copy = f'cp {home}/program "$2"'

@@ -1,0 +1,110 @@
+"""Builds kube-proxy from a checkout of Kubernetes, for those who develop it; cached by commit."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+from proxybench.errors import UsageError
+from proxybench.releases.component import Component, architecture
+from proxybench.releases.ensure import Surroundings
+from proxybench.releases.go_module import Go
+from proxybench.releases.store import Binary, Store, sha512
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_COMPONENT = Component.KUBE_PROXY
+_MODULE = re.compile(rf"^module {re.escape(_COMPONENT.module)}\s*$", re.MULTILINE)
+_DESCRIBED = re.compile(r"(v\d+\.\d+\.\d+)(-[a-z]+\.\d+)?(?:-(\d+)-g([0-9a-f]+))?")
+_GIT_LIMIT_S = 60.0
+
+
+def build_from_source(
+    folder: Path, report: Callable[[str], None], *, arch: str | None = None, surroundings: Surroundings | None = None
+) -> Binary:
+    """Build ./cmd/kube-proxy of a checkout, or return what was built of the same commit.
+
+    With changes that are not committed it is always built anew, and kept under the program's own sum, so that two
+    states of one commit can be compared. The version is what Kubernetes' own build would write: "v1.37.2-14+0a1b2c3".
+
+    Raises UsageError when the folder is no checkout, UnavailableError without Go, BuildError when the build fails.
+    """
+    around = surroundings or Surroundings()
+    _check(folder)
+    chosen = architecture(arch)
+    commit, version, changed = _state(folder)
+    store = Store(around.root)
+    place = store.place(_COMPONENT, f"commit-{commit[:14]}" if commit else "commit-unknown", chosen)
+    known = bool(commit) and not changed
+    with store.lock(place, lambda: report(f"waiting for another process that builds {folder}")):
+        if known and (found := store.find(place)):
+            return found
+        with store.workshop(place) as scratch:
+            built = scratch / _COMPONENT
+            name = f"{_COMPONENT} {version} from {folder}"
+            go = Go(report, around.environ).build("./cmd/kube-proxy", name, version, chosen, folder.resolve(), built)
+            built.chmod(0o755)
+            around.check(built, _COMPONENT, version, chosen)
+            total = sha512(built)
+            if not known:
+                place = store.place(_COMPONENT, f"{place.parent.parent.name}-{total[:14]}", chosen)
+            source = f"checkout {folder.resolve()}" + (f" at {commit}" if commit else "")
+            return store.keep(built, Binary(place, _COMPONENT, version, chosen, source, total, go))
+
+
+def version_of(described: str, commit: str, *, changed: bool) -> str:
+    """Return the version of a checkout from ``git describe``, in the way of Kubernetes' hack/lib/version.sh.
+
+    "v1.37.2-14-g0a1b2c3" is "v1.37.2-14+0a1b2c3", "v1.37.0-rc.1-2-g0a1b2c3" is "v1.37.0-rc.1.2+0a1b2c3". Where no tag
+    is known it is "v0.0.0-master", as Kubernetes calls itself when it is not told.
+    """
+    dirty = "-dirty" if changed else ""
+    found = _DESCRIBED.fullmatch(described)
+    if not found:
+        return f"v0.0.0-master+{commit[:14] or 'unknown'}{dirty}"
+    release, stage, ahead, abbreviated = found.groups()
+    if not ahead:
+        return f"{release}{stage or ''}{dirty}"
+    count = f"{stage}.{ahead}" if stage else f"-{ahead}"
+    return f"{release}{count}+{abbreviated}{dirty}"
+
+
+def _state(folder: Path) -> tuple[str, str, bool]:
+    """Return the commit ("" for a folder that git does not know), the version and whether anything was changed."""
+    answer = _git(folder, "rev-parse", "HEAD", "--show-prefix").split()
+    if len(answer) != 1:  # with a prefix it is a folder of another repository
+        return "", version_of("", "", changed=False), False
+    changed = bool(_git(folder, "status", "--porcelain"))
+    described = _git(folder, "describe", "--tags", "--match=v*", "--abbrev=14")
+    return answer[0], version_of(described, answer[0], changed=changed), changed
+
+
+def _check(folder: Path) -> None:
+    go_mod = folder / "go.mod"
+    try:
+        ours = bool(_MODULE.search(go_mod.read_text(encoding="utf-8", errors="replace")))
+    except OSError:
+        ours = False
+    if not ours or not (folder / "cmd/kube-proxy").is_dir():
+        raise UsageError(
+            f"{folder}: is no checkout of Kubernetes, which has a go.mod of {_COMPONENT.module} and cmd/kube-proxy"
+        )
+
+
+def _git(folder: Path, *words: str) -> str:
+    """Return what git answers; "" where it is not installed, or the folder is no repository."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words],
+            capture_output=True,
+            text=True,
+            timeout=_GIT_LIMIT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,32 @@
+"""Programs of Kubernetes' releases for lab tests: from the cache, downloaded or built; skips where none can be had.
+
+A build takes minutes the first time: a test that may be the first to ask needs a ``timeout`` mark to match.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxybench.errors import TransferError, UnavailableError
+from proxybench.releases.ensure import ensure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ETCD = "3.6.16"
+FIRST_BUILD_S = 1800
+
+
+def kube_proxy(version: str = "1.37.2") -> Path:
+    """Return a kube-proxy for this machine's architecture."""
+    return program("kube-proxy", version)
+
+
+def program(component: str, version: str) -> Path:
+    """Return a component (see ``proxybench.releases.component``) for this machine's architecture."""
+    try:
+        return ensure(component, version, report=print).path
+    except (UnavailableError, TransferError) as error:
+        pytest.skip(str(error))

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxybench.errors import BuildError
+from proxybench.releases.process import Ended, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ENV = {"PATH": "/usr/bin:/bin"}
+# Notes the process of a grandchild, which holds the pipes too.
+GRANDCHILD = "sleep 60 & echo $! > grandchild; echo started; wait"
+
+
+def gone(folder: Path) -> bool:
+    number = int((folder / "grandchild").read_text())
+    try:
+        return Path(f"/proc/{number}/stat").read_text().split()[2] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_output_and_code(tmp_path: Path) -> None:
+    ended = run(["sh", "-c", "pwd; echo $A >&2; exit 3"], folder=tmp_path, env={**ENV, "A": "b"}, limit_s=20)
+    assert ended == Ended(3, f"{tmp_path}\n", "b\n")
+
+
+def test_the_tail_is_what_came_last() -> None:
+    lines = [f"line {number}" for number in range(20)]
+    assert Ended(1, "", "\n".join(lines)).tail == "\n".join(lines[5:])
+    assert Ended(1, "", "").tail == "it wrote nothing"
+
+
+def test_no_such_command(tmp_path: Path) -> None:
+    with pytest.raises(BuildError) as error:
+        run(["no-such-command"], folder=tmp_path, env=ENV, limit_s=20)
+    assert str(error.value) == "no-such-command cannot be started: No such file or directory"
+
+
+def test_a_time_out_ends_grandchildren_too(tmp_path: Path, eventually: Callable[[Callable[[], bool]], None]) -> None:
+    (tmp_path / "script").write_text(GRANDCHILD)
+    seconds: list[float] = []
+    with pytest.raises(BuildError) as error:
+        run(["sh", "script"], folder=tmp_path, env=ENV, limit_s=0.5, still=seconds.append, every_s=0.2)
+    assert str(error.value) == "sh script did not end within 0 s"
+    assert [round(second, 1) for second in seconds] == [0.2, 0.4]
+    eventually(lambda: gone(tmp_path))
+
+
+INTERRUPTED = """
+import os, pathlib
+from proxybench.releases.process import run
+still = lambda _: print("still", flush=True)
+run(["sh", "script"], folder=pathlib.Path("."), env=os.environ, limit_s=60, still=still, every_s=0.2)
+"""
+
+
+def test_ctrl_c_ends_grandchildren_too(tmp_path: Path, eventually: Callable[[Callable[[], bool]], None]) -> None:
+    (tmp_path / "script").write_text(GRANDCHILD)
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    with process:
+        assert process.stdout is not None
+        while not (tmp_path / "grandchild").exists():
+            assert process.stdout.readline() == "still\n"
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+    eventually(lambda: gone(tmp_path))
