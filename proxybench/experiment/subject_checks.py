@@ -50,6 +50,8 @@ def proxier(experiment: Experiment) -> Iterator[Finding]:
 
 def subjects(experiment: Experiment) -> Iterator[Finding]:
     """Find what subjects, or modes and proxier, say and cannot mean together."""
+    if experiment.subjects and experiment.modes:
+        return
     yield from _short_form(experiment)
     short = not experiment.subjects
     wrong = False

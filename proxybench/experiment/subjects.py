@@ -126,7 +126,9 @@ class KubeProxySubject(_SubjectWords):
     """Instead of version: a file, seen from the folder of the experiment file."""
     source: Annotated[_Place | None, LEFT_OUT, Field(examples=["../kubernetes"])] = None
     """Instead of version: a checkout of kubernetes, built with Go; seen from the folder of the experiment file."""
-    config: Annotated[dict[str, Any], LEFT_OUT, BeforeValidator(plain)] = {}  # noqa: RUF012 - pydantic copies it
+    config: Annotated[
+        dict[str, Any], LEFT_OUT, BeforeValidator(plain), Field(examples=["{ipvs: {scheduler: lc}}"])
+    ] = {}  # noqa: RUF012 - pydantic copies it
     """Laid over the KubeProxyConfiguration that proxybench writes: {ipvs: {scheduler: lc}}."""
     otherwise: Annotated[Literal["reference"] | None, LEFT_OUT, Field(examples=["reference"])] = None
     """reference: where this kube-proxy cannot be had, measure the reference proxier instead, under its own name."""

@@ -33,6 +33,7 @@ _TEMPLATES = {
     "greater_than_equal": "{value} is too small; write at least {ge}",
     "less_than_equal": "{value} is too large; write at most {le}",
     "too_short": "the list is empty; write at least one, such as {example}",
+    "literal_error": "{value} is not known here; write {expected}",
     "string_too_long": "the text is too long; write at most {max_length} characters",
 }
 
@@ -98,7 +99,8 @@ def _unknown(loc: Loc, model: type[BaseModel]) -> str:
     name = str(loc[-1])
     around = _model_at(model, loc[:-1])
     known = list(around.model_fields) if around else []
-    homes = [home for home in dict.fromkeys(_homes(model, name)) if home]
+    here = ".".join(step for step in written_place(model, loc)[:-1] if isinstance(step, str))
+    homes = [home for home in dict.fromkeys(_homes(model, name)) if home not in {"", here}]
     advice = suggest(name, known, "known here")
     if homes and "did you mean" not in advice:
         advice = f"it belongs in {' or '.join(homes)}"
@@ -161,9 +163,9 @@ def _right(model: type[BaseModel], loc: Loc, kind: str) -> str:
     if examples:
         return f"{loc[-1]}: {examples[0]}"
     inner = _model_at(model, loc)
-    if kind.startswith("model") and inner is not None:
-        return f"its keys below it: {', '.join(inner.model_fields)}"
+    if kind.startswith("model"):
+        return f"its keys below it: {', '.join(inner.model_fields) if inner else 'kind, mode, …'}"
     field = _field(model, loc) if loc else None
     if field is not None and field.default is not None and not field.is_required():
         return f"{loc[-1]}: {show(field.default)}" if kind != "string_type" else "it in quotes"
-    return f"one, such as {10 if 'int' in kind else '…'}"
+    return "it in quotes" if kind == "string_type" else f"one, such as {10 if 'int' in kind else '…'}"
