@@ -88,12 +88,12 @@ def _print_plan(experiment: Experiment, *, as_json: bool) -> None:
             }
         )
         return
-    columns = ("step", "repetition", "mode", "Services", "endpoints", "about")
+    columns = ("step", "repetition", "subject", "Services", "endpoints", "about")
     table = plain_table(*columns, numbers=("step", "repetition", "Services", "endpoints", "about"))
     for step in steps:
         cell = step.cell
         numbers = (str(cell.services), str(cell.endpoints_per_service), human_seconds(first_guess(cell)))
-        table.add_row(str(step.index), str(step.repetition), str(cell.mode), *numbers)
+        table.add_row(str(step.index), str(step.repetition), cell.subject.label, *numbers)
     print_table(table)
     share = "; by the instruction clock several labs share that"
     click.echo(f"{estimate(experiment)}, about {human_seconds(seconds)} after the lab is up{share}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.experiment import subject_checks
-from proxybench.experiment.spec import MAX_ENDPOINTS, ClockChoice, Family, KernelChoice, LabChoice
+from proxybench.experiment.spec import MAX_ENDPOINTS, ClockChoice, KernelChoice, LabChoice
 from proxybench.experiment.subject_checks import longer
+from proxybench.model import Family
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

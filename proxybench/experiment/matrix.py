@@ -1,7 +1,7 @@
 """The matrix of an experiment in the order in which it is walked. Pure.
 
 Repetitions are outermost, so that slow drift of the machine falls on every cell alike. Within one, sizes ascend: the
-API's population changes once per size. Within a size the modes follow each other at once, and their order is rotated
+API's population changes once per size. Within a size the subjects follow each other at once, and their order is rotated
 from repetition to repetition, so that none always comes first.
 """
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import refproxy
-from proxybench.model import Cell, Subject
+from proxybench.experiment.requests import requests
+from proxybench.model import Cell
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxybench.experiment.spec import Experiment
-    from proxybench.model import Mode
+    from proxybench.model import Subject
 
 
 @dataclass(frozen=True, order=True)
@@ -29,37 +31,43 @@ class Step:
 
 @dataclass(frozen=True)
 class Estimate:
-    """How much there is to do: sizes times modes are ``cells``, measured in ``steps``."""
+    """How much there is to do: sizes times subjects are ``cells``, measured in ``steps``."""
 
     sizes: int
-    modes: int
+    subjects: int
     cells: int
     steps: int
 
     def __str__(self) -> str:
-        cells = f"{_count(self.sizes, 'size')} x {_count(self.modes, 'mode')}"
+        cells = f"{_count(self.sizes, 'size')} x {_count(self.subjects, 'subject')}"
         return f"{_count(self.steps, 'step')} ({cells}, with repetitions)"
 
 
-def expand(experiment: Experiment) -> tuple[Step, ...]:
-    """Return every cell as often as it is to be repeated, in the order of measuring."""
+def expand(experiment: Experiment, subjects: Sequence[Subject] | None = None) -> tuple[Step, ...]:
+    """Return every cell as often as it is to be repeated, in the order of measuring.
+
+    ``subjects`` are what the experiment's turned out to be (their versions told, some left out); left out, they are as
+    the file names them.
+    """
+    if subjects is None:
+        subjects = [request.subject for request in requests(experiment)]
     sizes = _sizes(experiment)
     most = max((experiment.repetitions.of(services) for services, _ in sizes), default=0)
     cells = [
-        (repetition, Cell(_subject(experiment, mode), services, endpoints))
+        (repetition, Cell(subject, services, endpoints))
         for repetition in range(1, most + 1)
         for services, endpoints in sizes
         if repetition <= experiment.repetitions.of(services)
-        for mode in _rotated(experiment.modes, repetition - 1)
+        for subject in _rotated(subjects, repetition - 1)
     ]
     return tuple(Step(index, repetition, cell) for index, (repetition, cell) in enumerate(cells, start=1))
 
 
 def estimate(experiment: Experiment) -> Estimate:
     """Return how many steps there are, without the order."""
-    sizes, modes = _sizes(experiment), len(experiment.modes)
-    steps = sum(experiment.repetitions.of(services) for services, _ in sizes) * modes
-    return Estimate(sizes=len(sizes), modes=modes, cells=len(sizes) * modes, steps=steps)
+    sizes, subjects = _sizes(experiment), len(requests(experiment))
+    steps = sum(experiment.repetitions.of(services) for services, _ in sizes) * subjects
+    return Estimate(sizes=len(sizes), subjects=subjects, cells=len(sizes) * subjects, steps=steps)
 
 
 def _sizes(experiment: Experiment) -> tuple[tuple[int, int], ...]:
@@ -70,15 +78,9 @@ def _sizes(experiment: Experiment) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(grid | single))
 
 
-def _subject(experiment: Experiment, mode: Mode) -> Subject:
-    """Return what is measured in a mode: the reference proxier is part of this program, and its version is ours."""
-    asked = experiment.proxier
-    return Subject(str(asked.kind or "reference"), asked.version or refproxy.__version__, mode)
-
-
-def _rotated(items: tuple[Mode, ...], places: int) -> tuple[Mode, ...]:
-    shift = places % len(items)
-    return items[shift:] + items[:shift]
+def _rotated(items: Sequence[Subject], places: int) -> tuple[Subject, ...]:
+    shift = places % len(items) if items else 0
+    return (*items[shift:], *items[:shift])
 
 
 def _count(number: int, noun: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import refproxy
 from proxybench.experiment.overlay import leaves, written
 from proxybench.experiment.subjects import Backend, CommandSubject, KubeProxySubject, ReferenceSubject
 from proxybench.experiment.words import format_duration
@@ -23,6 +24,8 @@ Place = tuple["Loc", Words]
 
 PLACEHOLDERS = ("kubeconfig", "node", "address", "mode", "workdir", "cluster_cidr", "min_sync_period", "sync_period")
 """What ``fill`` knows; periods are written as Go reads them ("1s")."""
+_VERSIONS = {"reference": refproxy.__version__}
+_OF_THE_REFERENCE = ("iptables", "min_sync_period", "sync_period")
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
 
@@ -43,10 +46,11 @@ class Commands:
 class SubjectSpec:
     """One subject as it was asked for; periods in seconds.
 
-    ``subject.version`` is "" until a driver has told it, but for an official release ("v1.37.2"). At most one of
-    ``path`` (a kube-proxy) and ``source`` (a checkout of kubernetes) is set. ``iptables`` is the backend whose program
-    must come first on the proxy's PATH, None in nftables mode. ``config`` is laid over the KubeProxyConfiguration.
-    ``otherwise`` is to be measured, under its own name, where this subject cannot be had; None: the run then fails.
+    ``subject.version`` is "" until a driver has told it, but for an official release ("v1.37.2") and the reference
+    proxier, which is part of this program. At most one of ``path`` (a kube-proxy) and ``source`` (a checkout of
+    kubernetes) is set. ``iptables`` is the backend whose program must come first on the proxy's PATH, None in nftables
+    mode. ``config`` is laid over the KubeProxyConfiguration. Where the subject cannot be had, ``otherwise`` is measured
+    under its own name, or the run goes on without it if it is ``optional``; else the run fails.
     """
 
     subject: Subject
@@ -58,6 +62,7 @@ class SubjectSpec:
     config: Mapping[str, Any] = field(default_factory=dict)
     commands: Commands | None = None
     otherwise: SubjectSpec | None = None
+    optional: bool = False
 
     @property
     def mode(self) -> Mode:
@@ -116,7 +121,7 @@ def _request(experiment: Experiment, words: Words, mode: Mode, backend: Backend 
         if seconds is not None and seconds != getattr(usual, name):
             told[name] = format_duration(seconds)
     spec = SubjectSpec(
-        subject=Subject(words.kind, "", mode, tuple(sorted(told.items()))),
+        subject=Subject(words.kind, _VERSIONS.get(words.kind, ""), mode, tuple(sorted(told.items()))),
         min_sync_period=usual.min_sync_period if own.min_sync_period is None else own.min_sync_period,
         sync_period=usual.sync_period if own.sync_period is None else own.sync_period,
         iptables=backend,
@@ -143,9 +148,9 @@ def _told(words: Words, backend: Backend | None) -> Iterator[tuple[str, str]]:
 
 def _of_kube_proxy(spec: SubjectSpec, words: KubeProxySubject, folder: Path) -> SubjectSpec:
     other = None
-    if words.otherwise:
+    if words.otherwise == "reference":
         kept = tuple((name, value) for name, value in spec.subject.settings if name in _OF_THE_REFERENCE)
-        other = replace(spec, subject=Subject(words.otherwise, "", spec.mode, kept))
+        other = replace(spec, subject=Subject(words.otherwise, _VERSIONS[words.otherwise], spec.mode, kept))
     return replace(
         spec,
         subject=replace(spec.subject, version=words.version or ""),
@@ -153,10 +158,8 @@ def _of_kube_proxy(spec: SubjectSpec, words: KubeProxySubject, folder: Path) -> 
         source=None if words.source is None else folder / words.source,
         config=words.config,
         otherwise=other,
+        optional=words.otherwise == "skip",
     )
-
-
-_OF_THE_REFERENCE = ("iptables", "min_sync_period", "sync_period")
 
 
 def _commands(words: CommandSubject) -> Commands:

@@ -33,7 +33,7 @@ from proxybench.experiment.words import (
     switch,
     within,
 )
-from proxybench.model import Mode, Position, Scenario
+from proxybench.model import Family, Mode, Position, Scenario
 
 FORMAT = 1
 """The version of the format of experiment files."""
@@ -67,13 +67,6 @@ class KernelChoice(StrEnum):
 
     DEBIAN = "6.1"
     BACKPORTS = "6.12"
-
-
-class Family(StrEnum):
-    """Which addresses Services have."""
-
-    IPV4 = "ipv4"
-    IPV6 = "ipv6"
 
 
 class ProxierKind(StrEnum):

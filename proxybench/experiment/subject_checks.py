@@ -133,8 +133,8 @@ def _mode(words: Words, mode: Mode) -> Iterator[str]:
         yield _REFERENCE_LACKS
     if not isinstance(words, KubeProxySubject):
         return
-    if words.otherwise and mode is Mode.NFTABLES:
-        yield "otherwise: the reference proxier has no mode nftables; remove otherwise, or name another mode"
+    if words.otherwise == "reference" and mode is Mode.NFTABLES:
+        yield "otherwise: the reference proxier has no mode nftables; write otherwise: skip, or another mode"
     if words.version is None:
         return
     version = KubeVersion.parse(words.version)

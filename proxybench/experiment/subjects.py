@@ -130,8 +130,9 @@ class KubeProxySubject(_SubjectWords):
         dict[str, Any], LEFT_OUT, BeforeValidator(plain), Field(examples=["{ipvs: {scheduler: lc}}"])
     ] = {}  # noqa: RUF012 - pydantic copies it
     """Laid over the KubeProxyConfiguration that proxybench writes: {ipvs: {scheduler: lc}}."""
-    otherwise: Annotated[Literal["reference"] | None, LEFT_OUT, Field(examples=["reference"])] = None
-    """reference: where this kube-proxy cannot be had, measure the reference proxier instead, under its own name."""
+    otherwise: Annotated[Literal["reference", "skip"] | None, LEFT_OUT, Field(examples=["reference"])] = None
+    """Where this kube-proxy cannot be had: reference measures the reference proxier, under its own name; skip goes on
+    without it, which the report says. Left out, the run fails."""
 
 
 class ReferenceSubject(_SubjectWords):

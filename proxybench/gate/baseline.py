@@ -21,6 +21,7 @@ from proxybench.gate.side import FIELDS, Replicates, Side, side_of_runs
 from proxybench.model import Key
 from proxybench.results.atomic import write_bytes
 from proxybench.results.folder import open_run
+from proxybench.results.schema import backend_setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -142,17 +143,18 @@ def _split(entry: Any, runs: int) -> Any:  # noqa: ANN401 -- parsed JSON, checke
 def _with_subjects(old: Mapping[str, Any]) -> dict[str, Any]:
     """Name each number's subject, path and family: schema 3 named its kind and mode, and the version once for all."""
     series, fields = old.get("series"), old.get("fingerprint")
-    version = str(fields.get("proxier_version", "")) if isinstance(fields, dict) else ""
+    known = fields if isinstance(fields, dict) else {}
+    version, settings = str(known.get("proxier_version", "")), backend_setting(str(known.get("iptables_backend")))
     if isinstance(series, list):
-        series = [_named(entry, version) if isinstance(entry, dict) else entry for entry in series]
+        series = [_named(entry, version, settings) if isinstance(entry, dict) else entry for entry in series]
     return {**old, "series": series}
 
 
-def _named(entry: Mapping[str, Any], version: str) -> dict[str, Any]:
+def _named(entry: Mapping[str, Any], version: str, settings: str) -> dict[str, Any]:
     renamed = {_NEW_NAMES.get(name, name): value for name, value in entry.items()}
     if "path" in renamed:
         renamed["path"] = _PATHS.get(renamed["path"], renamed["path"])
-    return {"version": version, "settings": "", "family": "ipv4", **renamed}
+    return {"version": version, "settings": settings, "family": "ipv4", **renamed}
 
 
 _NEW_NAMES = {"proxier": "kind", "traffic": "path"}

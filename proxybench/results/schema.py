@@ -15,9 +15,12 @@ import pyarrow as pa
 
 from proxybench.columns import NONE
 from proxybench.errors import ResultsError
+from proxybench.model import parse_settings, settings_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from proxybench.model import Settings
 
 SCHEMA_VERSION = 2
 
@@ -39,13 +42,13 @@ class Migration:
 
 def _subjects_in_cells(manifest: dict[str, Any]) -> dict[str, Any]:
     """Give each cell a subject: version 1 named its kind "proxier", and the version stood in one place for all."""
-    version = str(manifest.get("proxier", {}).get("version", ""))
-    matrix = [{**step, "cell": _cell(step["cell"], version)} for step in manifest.get("matrix", ())]
+    version, settings = _version(manifest), parse_settings(_settings(manifest))
+    matrix = [{**step, "cell": _cell(step["cell"], version, settings)} for step in manifest.get("matrix", ())]
     return {**manifest, "matrix": matrix}
 
 
-def _cell(cell: Mapping[str, Any], version: str) -> dict[str, Any]:
-    subject = {"kind": cell["proxier"], "version": version, "mode": cell["mode"], "settings": ()}
+def _cell(cell: Mapping[str, Any], version: str, settings: Settings) -> dict[str, Any]:
+    subject = {"kind": cell["proxier"], "version": version, "mode": cell["mode"], "settings": settings}
     sizes = {name: cell[name] for name in ("services", "endpoints_per_service")}
     return {"subject": subject, **sizes, "family": "ipv4"}
 
@@ -56,7 +59,11 @@ def _subjects_in_samples(table: Any, manifest: Mapping[str, Any]) -> Any:  # noq
     columns = {name: table.column(name) for name in table.column_names}
     columns["kind"] = columns.pop("proxier")
     columns["path"] = _in_words(columns.pop("traffic"), _PATHS)
-    for name, word in (("version", _version(manifest)), ("settings", ""), ("family", "ipv4")):
+    for name, word in (
+        ("version", _version(manifest)),
+        ("settings", _settings(manifest)),
+        ("family", "ipv4"),
+    ):
         columns[name] = pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([word], pa.string()))
     columns["uncertainty"] = pa.array([0] * count, pa.int64())
     columns["rank"] = pa.array([NONE] * count, pa.int32())
@@ -70,7 +77,8 @@ def _in_words(column: Any, words: Mapping[str, str]) -> Any:  # noqa: ANN401 - p
 def _subject_in_record(record: dict[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
     kind, mode = record.pop("proxier"), record.pop("mode")
     record["traffic"] = _PATHS.get(record["traffic"], record["traffic"])
-    found: dict[str, Any] = {"kind": kind, "version": _version(manifest), "mode": mode, "settings": ""}
+    settings = _settings(manifest)
+    found: dict[str, Any] = {"kind": kind, "version": _version(manifest), "mode": mode, "settings": settings}
     for name, value in record.items():
         found["path" if name == "traffic" else name] = value
         if name == "traffic":
@@ -80,6 +88,17 @@ def _subject_in_record(record: dict[str, Any], manifest: Mapping[str, Any]) -> d
 
 def _version(manifest: Mapping[str, Any]) -> str:
     return str(manifest.get("proxier", {}).get("version", ""))
+
+
+def _settings(manifest: Mapping[str, Any]) -> str:
+    """Name the backend of iptables, which all modes of version 1 ran and its fingerprint alone told."""
+    nodes = manifest.get("fingerprint", {}).get("nodes", {}).values()
+    return backend_setting(", ".join(sorted({str(node.get("iptables_backend")) for node in nodes})))
+
+
+def backend_setting(backend: str) -> str:
+    """Return the settings of a subject of which nothing is known but its backend of iptables, as text."""
+    return settings_text((("iptables", backend),)) if backend in {"legacy", "nft"} else ""
 
 
 MIGRATIONS: Mapping[int, Migration] = {1: Migration(_subjects_in_cells, _subjects_in_samples, _subject_in_record)}

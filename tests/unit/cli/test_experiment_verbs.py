@@ -27,7 +27,7 @@ def test_validate_says_how_much_a_right_file_measures() -> None:
     result = call("validate", "good.yaml", "--set", "repetitions=1")
     assert (result.exit_code, result.stdout, result.stderr) == (
         0,
-        "good.yaml: ok, 1 step (1 size x 1 mode, with repetitions)\n",
+        "good.yaml: ok, 1 step (1 size x 1 subject, with repetitions)\n",
         "",
     )
 
@@ -35,7 +35,7 @@ def test_validate_says_how_much_a_right_file_measures() -> None:
 def test_validate_checks_every_file_before_it_fails() -> None:
     result = call("validate", "bad.yaml", "none.yaml", "good.yaml")
     assert result.exit_code == 2
-    assert result.stdout == "good.yaml: ok, 3 steps (1 size x 1 mode, with repetitions)\n"
+    assert result.stdout == "good.yaml: ok, 3 steps (1 size x 1 subject, with repetitions)\n"
     assert result.stderr == (
         'bad.yaml:3:9: modes, number 1: "ipv" is not a mode; did you mean "ipvs"?\n'
         "none.yaml:1:1: cannot be read: No such file or directory\n"
@@ -53,7 +53,7 @@ def test_validate_prints_json_for_programs() -> None:
     assert (result.exit_code, result.stderr) == (2, "")
     message = 'modes, number 1: "ipv" is not a mode; did you mean "ipvs"?'
     problem = {"file": "bad.yaml", "line": 3, "column": 9, "message": message}
-    steps = "3 steps (1 size x 1 mode, with repetitions)"
+    steps = "3 steps (1 size x 1 subject, with repetitions)"
     assert json.loads(result.stdout) == [
         {"file": "bad.yaml", "valid": False, "steps": "", "problems": [problem]},
         {"file": "good.yaml", "valid": True, "steps": steps, "problems": []},

@@ -84,17 +84,17 @@ def test_dry_run_prints_the_steps_in_their_order(runner: FakeRunner) -> None:
     result = call("tiny.yaml", "--dry-run")
     assert (result.exit_code, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
-    assert [line.split()[:5] for line in lines[1:-1]] == [
-        ["1", "1", "iptables", "10", "2"],
-        ["2", "1", "ipvs", "10", "2"],
-        ["3", "1", "iptables", "10000", "2"],
-        ["4", "1", "ipvs", "10000", "2"],
-        ["5", "2", "ipvs", "10", "2"],
-        ["6", "2", "iptables", "10", "2"],
+    assert [" ".join(line.split()[:8]) for line in lines[1:-1]] == [
+        "1 1 reference 0.1.0 iptables (iptables=legacy) 10 2",
+        "2 1 reference 0.1.0 ipvs (iptables=legacy) 10 2",
+        "3 1 reference 0.1.0 iptables (iptables=legacy) 10000 2",
+        "4 1 reference 0.1.0 ipvs (iptables=legacy) 10000 2",
+        "5 2 reference 0.1.0 ipvs (iptables=legacy) 10 2",
+        "6 2 reference 0.1.0 iptables (iptables=legacy) 10 2",
     ]
-    assert lines[0].split() == ["step", "repetition", "mode", "Services", "endpoints", "about"]
+    assert lines[0].split() == ["step", "repetition", "subject", "Services", "endpoints", "about"]
     assert lines[-1] == (
-        "6 steps (2 sizes x 2 modes, with repetitions), about 4 min 16 s after the lab is up;"
+        "6 steps (2 sizes x 2 subjects, with repetitions), about 4 min 16 s after the lab is up;"
         " by the instruction clock several labs share that"
     )
     assert runner.calls == []
@@ -109,7 +109,7 @@ def test_dry_run_prints_json_for_programs(runner: FakeRunner) -> None:
     cell = {
         "kind": "reference",
         "version": "0.1.0",
-        "settings": "",
+        "settings": "iptables=legacy",
         "services": 10,
         "endpoints_per_service": 2,
         "family": "ipv4",

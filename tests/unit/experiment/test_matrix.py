@@ -2,18 +2,15 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxybench.experiment.matrix import Estimate, estimate, expand
 from proxybench.experiment.spec import Experiment
-from proxybench.testing.model import make_cell
+from proxybench.model import Cell, Mode, Subject
 
-if TYPE_CHECKING:
-    from proxybench.model import Mode
-
+LEGACY = (("iptables", "legacy"),)
 SIZES = st.lists(st.integers(1, 50), min_size=1, max_size=4, unique=True)
 MODES = st.lists(st.sampled_from(["iptables", "ipvs", "userspace"]), min_size=1, max_size=3, unique=True)
 
@@ -67,13 +64,13 @@ def test_the_order_of_a_small_experiment() -> None:
         (9, 2, "ipvs", 10, 2),
         (10, 2, "iptables", 10, 2),
     ]
-    assert {step.cell.subject.program for step in steps} == {"reference 0.1.0"}
-    assert estimate(experiment) == Estimate(sizes=3, modes=2, cells=6, steps=10)
-    assert str(estimate(experiment)) == "10 steps (3 sizes x 2 modes, with repetitions)"
+    assert {step.cell.subject.program for step in steps} == {"reference 0.1.0 (iptables=legacy)"}
+    assert estimate(experiment) == Estimate(sizes=3, subjects=2, cells=6, steps=10)
+    assert str(estimate(experiment)) == "10 steps (3 sizes x 2 subjects, with repetitions)"
 
 
 def test_one_of_each_is_written_in_the_singular() -> None:
-    assert str(Estimate(1, 1, 1, 1)) == "1 step (1 size x 1 mode, with repetitions)"
+    assert str(Estimate(1, 1, 1, 1)) == "1 step (1 size x 1 subject, with repetitions)"
 
 
 @given(experiments())
@@ -82,7 +79,7 @@ def test_every_cell_is_measured_exactly_as_often_as_asked(experiment: Experiment
     sizes = {(many, each) for many in scale.services for each in scale.endpoints_per_service}
     sizes |= {(1, endpoints) for endpoints in scale.one_service_endpoints}
     expected = {
-        make_cell(mode, many, each): experiment.repetitions.of(many)
+        Cell(Subject("reference", "0.1.0", mode, LEGACY), many, each): experiment.repetitions.of(many)
         for many, each in sizes
         for mode in experiment.modes
     }
@@ -126,3 +123,26 @@ def test_rotation_moves_each_mode_through_each_place(modes: list[str]) -> None:
     for step in expand(experiment):
         places[step.cell.mode].add((step.index - 1) % len(modes))
     assert all(seen == set(range(len(modes))) for seen in places.values())
+
+
+def test_subjects_are_rotated_like_modes_and_may_be_told_apart_by_now() -> None:
+    experiment = Experiment.model_validate(
+        {
+            "version": 1,
+            "name": "x",
+            "subjects": [
+                {"kind": "kube-proxy", "version": "v1.37.2", "modes": ["nftables", "ipvs"]},
+                {"kind": "kube-proxy", "path": "./kube-proxy", "mode": "nftables"},
+            ],
+            "scale": {"services": [10]},
+            "repetitions": 2,
+            "measure": {"sync": True},
+        }
+    )
+    nft, ipvs = Subject("kube-proxy", "v1.37.2", Mode.NFTABLES), Subject("kube-proxy", "v1.37.2", Mode.IPVS, LEGACY)
+    file = Subject("kube-proxy", "", Mode.NFTABLES, (("path", "./kube-proxy"),))
+    assert [step.cell.subject for step in expand(experiment)] == [nft, ipvs, file, ipvs, file, nft]
+    assert estimate(experiment) == Estimate(sizes=1, subjects=3, cells=3, steps=6)
+    told = Subject("kube-proxy", "v1.36.0", Mode.NFTABLES, (("path", "./kube-proxy"),))
+    assert [step.cell.subject for step in expand(experiment, (nft, told))] == [nft, told, told, nft]
+    assert expand(experiment, ()) == ()

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+import refproxy
 from proxybench.experiment.requests import Commands, SubjectSpec, fill, requests
 from proxybench.experiment.spec import Experiment
 from proxybench.experiment.subjects import Backend
 from proxybench.model import Mode, Subject
 
 HOME = Path("/folder")
+VERSION = refproxy.__version__
 
 
 def experiment(**words: object) -> Experiment:
@@ -94,7 +96,7 @@ def test_a_stand_in_goes_by_its_own_name() -> None:
         }
     )
     assert found.otherwise == SubjectSpec(
-        Subject("reference", "", Mode.USERSPACE, (("iptables", "legacy"), ("sync_period", "10m"))),
+        Subject("reference", VERSION, Mode.USERSPACE, (("iptables", "legacy"), ("sync_period", "10m"))),
         1.0,
         600.0,
         Backend.LEGACY,
@@ -127,8 +129,8 @@ def test_a_command_brings_its_argument_lists() -> None:
 @pytest.mark.parametrize(
     ("proxier", "subject"),
     [
-        ({}, Subject("reference", "", Mode.IPVS, (("iptables", "legacy"),))),
-        ({"kind": "reference"}, Subject("reference", "", Mode.IPVS, (("iptables", "legacy"),))),
+        ({}, Subject("reference", VERSION, Mode.IPVS, (("iptables", "legacy"),))),
+        ({"kind": "reference"}, Subject("reference", VERSION, Mode.IPVS, (("iptables", "legacy"),))),
         (
             {"kind": "kube-proxy", "version": "v1.33.13"},
             Subject("kube-proxy", "v1.33.13", Mode.IPVS, (("iptables", "legacy"),)),
@@ -146,3 +148,9 @@ def test_placeholders_are_filled_once_and_other_braces_stay() -> None:
     assert fill(argv, values) == ("a", "--kubeconfig=/k c", "{mode}/ipvs", "{print $1} ${HOME} {ipvs}")
     with pytest.raises(KeyError, match="workdir"):
         fill(("{workdir}",), values)
+
+
+def test_what_may_be_left_out_is_marked() -> None:
+    words = {"kind": "kube-proxy", "version": "v1.37.2", "mode": "nftables"}
+    left, needed = asked({**words, "otherwise": "skip"}, {**words, "name": "needed"})
+    assert (left.optional, left.otherwise, needed.optional, needed.otherwise) == (True, None, False, None)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import refproxy
 from proxybench.errors import ExperimentError
 from proxybench.experiment.load import load_experiment
 from proxybench.experiment.requests import requests
@@ -47,6 +48,7 @@ def listed(*subjects: str) -> str:
 
 EXAMPLE = "[{kind: kube-proxy, version: v1.37.2, mode: nftables}]"
 CURE = "change a setting, give it a name, or remove it"
+REFERENCE = f"reference {refproxy.__version__}"
 KUBE_PROXY = "kind: kube-proxy, version: v1.37.2"
 
 REFUSED = {
@@ -164,11 +166,11 @@ REFUSED = {
     ),
     "otherwise in nftables": (
         listed(f"{KUBE_PROXY}, mode: nftables, otherwise: reference"),
-        "6:48: otherwise: the reference proxier has no mode nftables; remove otherwise, or name another mode",
+        "6:48: otherwise: the reference proxier has no mode nftables; write otherwise: skip, or another mode",
     ),
     "otherwise something else": (
         listed(f"{KUBE_PROXY}, mode: ipvs, otherwise: nothing"),
-        "6:65: otherwise: \"nothing\" is not known here; write 'reference'",
+        "6:65: otherwise: \"nothing\" is not known here; write 'reference' or 'skip'",
     ),
     "periods": (
         listed(f"{KUBE_PROXY}, mode: ipvs, settings: {{min_sync_period: 31s}}"),
@@ -240,14 +242,14 @@ REFUSED = {
     ),
     "twice": (
         listed("kind: reference, mode: ipvs", f"{KUBE_PROXY}, mode: ipvs", "kind: reference, modes: [iptables, ipvs]"),
-        f"8:5: reference ipvs (iptables=legacy) is there already, as number 1; {CURE}",
+        f"8:5: {REFERENCE} ipvs (iptables=legacy) is there already, as number 1; {CURE}",
     ),
     "twice by a stand-in": (
         listed(
             f"{KUBE_PROXY}, mode: ipvs, otherwise: reference",
             "kind: kube-proxy, version: v1.33.13, mode: ipvs, otherwise: reference",
         ),
-        f"7:5: reference ipvs (iptables=legacy) is there already, as number 1; {CURE}",
+        f"7:5: {REFERENCE} ipvs (iptables=legacy) is there already, as number 1; {CURE}",
     ),
     "proxier's kind beside subjects": (
         listed("kind: reference, mode: ipvs") + "proxier: {kind: reference}\n",
@@ -290,7 +292,7 @@ families: [ipv4]
 proxier: {{min_sync_period: 2s, sync_period: 10m}}
 {
     listed(
-        "kind: kube-proxy, version: v1.37.2, modes: [iptables, nftables], iptables: [legacy, nft]",
+        "kind: kube-proxy, version: v1.37.2, modes: [iptables, nftables], iptables: [legacy, nft], otherwise: skip",
         "kind: kube-proxy, path: ./kp, mode: ipvs, config: {ipvs: {scheduler: lc}}, settings: {sync_period: 1m}",
         "kind: kube-proxy, source: ../k8s, mode: ipvs, name: mine 2",
         "kind: kube-proxy, version: v1.20.2, mode: userspace, otherwise: reference",
@@ -310,11 +312,11 @@ def test_subjects_that_were_dumped_can_be_loaded_again(write: Write) -> None:
         "kube-proxy v1.37.2 iptables (iptables=legacy)",
         "kube-proxy v1.37.2 iptables (iptables=nft)",
         "kube-proxy v1.37.2 nftables",
-        "kube-proxy ipvs (config.ipvs.scheduler=lc, iptables=legacy, path=./kp, sync_period=1m)",
-        "kube-proxy ipvs (iptables=legacy, name=mine 2)",
+        "kube-proxy ipvs (config.ipvs.scheduler=lc iptables=legacy path=./kp sync_period=1m)",
+        "kube-proxy ipvs (iptables=legacy name='mine 2')",
         "kube-proxy v1.20.2 userspace (iptables=legacy)",
-        "reference iptables (iptables=nft)",
-        "command ipvs (iptables=legacy, name=c)",
+        f"{REFERENCE} iptables (iptables=nft)",
+        "command ipvs (iptables=legacy name=c)",
     ]
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from proxybench.model import ClockKind, Metric, Point, Sample, Scenario
+from proxybench.model import Cell, ClockKind, Metric, Point, Sample, Scenario
 from proxybench.results.folder import RunFolder, open_run
 from proxybench.results.frame import COLUMNS
 from proxybench.results.schema import SCHEMA_VERSION
-from proxybench.testing.model import make_cell, make_subject
+from proxybench.testing.model import make_subject
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -30,7 +31,7 @@ def test_the_manifest_is_read(run: RunFolder) -> None:
     manifest = run.manifest
     assert (manifest.run, manifest.state, manifest.schema) == ("20261123T083000Z-synth1", "complete", SCHEMA_VERSION)
     assert [step.cell.mode for step in manifest.matrix[:3]] == ["iptables", "ipvs", "iptables"]
-    assert manifest.matrix[0].cell == make_cell()
+    assert manifest.matrix[0].cell == Cell(replace(make_subject(), settings=(("iptables", "legacy"),)), 10, 2)
     assert manifest.fingerprint.nodes["node-1"].sysctls["net.ipv4.ip_forward"] == "1"
 
 
@@ -42,7 +43,7 @@ def test_the_samples_are_read(run: RunFolder) -> None:
     assert {name: list(frame[name].unique()) for name in ("kind", "version", "settings", "path", "family")} == {
         "kind": ["reference"],
         "version": ["0.1.0"],
-        "settings": [""],
+        "settings": ["iptables=legacy"],
         "path": ["cluster_ip"],
         "family": ["ipv4"],
     }
@@ -54,7 +55,7 @@ def test_the_samples_are_read(run: RunFolder) -> None:
 def test_the_summary_is_read(run: RunFolder) -> None:
     records = run.summary()
     assert len(records) == 216
-    assert [*records[0].values()][:4] == ["reference", "0.1.0", "iptables", ""]
+    assert [*records[0].values()][:4] == ["reference", "0.1.0", "iptables", "iptables=legacy"]
     assert {(record["path"], record["family"]) for record in records} == {("cluster_ip", "ipv4")}
     assert list(records[0]) == [
         "kind",
