@@ -13,7 +13,7 @@ import uvloop
 
 from proxybench.errors import ApiError
 from proxybench.kube.base import Bulk, Kind, Ref
-from proxybench.kube.objects import LABELS, node
+from proxybench.kube.objects import namespace, node
 from proxybench.kube.resources import BY_KIND
 from proxybench.kube.transport import Transport
 
@@ -76,12 +76,9 @@ class KubernetesServiceApi:
 
     def ensure_namespace(self, name: str) -> None:
         """Create the namespace with our label unless it is there."""
-        body: Object = {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": name, "labels": dict(LABELS)},
-        }
-        self._bulk([_Call("POST", BY_KIND[Kind.NAMESPACE].path(), body, frozenset({_CONFLICT}), frozenset())])
+        self._bulk(
+            [_Call("POST", BY_KIND[Kind.NAMESPACE].path(), namespace(name), frozenset({_CONFLICT}), frozenset())]
+        )
 
     def create_many(self, objects: Sequence[Object], progress: Callable[[int, int], None] | None = None) -> Bulk:
         """Create objects in no particular order; return when all are acknowledged. A name that is taken is an error."""

@@ -31,6 +31,11 @@ ENDPOINTS_PER_SLICE: Final = 100  # what the EndpointSlice controller fills by d
 TRIGGER_TIME: Final = "endpoints.kubernetes.io/last-change-trigger-time"
 MAX_SERVICES: Final = 100_000  # five digits in a name
 
+_NODE_INFO: Final = (
+    *("machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion"),
+    *("kubeletVersion", "kubeProxyVersion", "operatingSystem", "architecture"),
+)
+
 # Addresses at the start of a range that the numbered objects leave alone: in a pod range for spares (a canary's
 # endpoints, the new endpoint of a change), in the Service range for a real cluster's own (kubernetes, kube-dns).
 _RESERVED: Final = 256
@@ -183,17 +188,29 @@ def service(
 ) -> Object:
     """Return a Service without selector: its endpoints are written by us and by no controller.
 
-    With ``node_port`` it is of type NodePort, and ``local_only`` stands for ``externalTrafficPolicy: Local``.
+    With ``node_port`` it is of type NodePort, and ``local_only`` stands for ``externalTrafficPolicy: Local``. Like all
+    objects here it is written as an API server would complete it, so that what comes back is what was sent.
     """
     port: Object = {"name": PORT_NAME, "port": PORT, "protocol": protocol, "targetPort": target_port}
-    spec: Object = {"type": "ClusterIP", "clusterIP": vip, "sessionAffinity": "None", "ports": [port]}
+    spec: Object = {
+        "type": "ClusterIP",
+        "clusterIP": vip,
+        "clusterIPs": [vip],
+        "ipFamilies": ["IPv4"],
+        "ipFamilyPolicy": "SingleStack",
+        "internalTrafficPolicy": "Cluster",
+        "sessionAffinity": "None",
+        "ports": [port],
+    }
     if node_port:
         port["nodePort"] = node_port
         spec["type"] = "NodePort"
         spec["externalTrafficPolicy"] = "Local" if local_only else "Cluster"
     elif local_only:
         raise ValueError("externalTrafficPolicy: Local needs a nodePort")
-    return {"apiVersion": "v1", "kind": "Service", "metadata": _metadata(name, namespace), "spec": spec}
+    metadata = _metadata(name, namespace)
+    status: Object = {"loadBalancer": {}}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec, "status": status}
 
 
 def endpoint_slices(
@@ -221,7 +238,7 @@ def endpoint_slices(
             "kind": "EndpointSlice",
             "metadata": _metadata(f"{service_name}-{number:03d}", namespace, labels, changed_ns),
             "addressType": "IPv4",
-            "endpoints": [_endpoint(pod) for pod in pods[start : start + ENDPOINTS_PER_SLICE]],
+            "endpoints": [_endpoint(pod) for pod in pods[start : start + ENDPOINTS_PER_SLICE]] or None,
             "ports": [{"name": PORT_NAME, "port": port, "protocol": protocol}],
         }
         for number, start in enumerate(starts)
@@ -242,11 +259,19 @@ def endpoints(
     labels = {"endpointslice.kubernetes.io/skip-mirror": "true"}
     addresses = [{"ip": pod.address, "nodeName": pod.node} for pod in pods]
     ports = [{"name": PORT_NAME, "port": port, "protocol": protocol}]
+    metadata = _metadata(service_name, namespace, labels, changed_ns)
+    subsets = {"subsets": [{"addresses": addresses, "ports": ports}]} if addresses else {}
+    return {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, **subsets}
+
+
+def namespace(name: str) -> Object:
+    """Return a namespace with our label."""
     return {
         "apiVersion": "v1",
-        "kind": "Endpoints",
-        "metadata": _metadata(service_name, namespace, labels, changed_ns),
-        "subsets": [{"addresses": addresses, "ports": ports}] if addresses else [],
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": {**LABELS, "kubernetes.io/metadata.name": name}},
+        "spec": {"finalizers": ["kubernetes"]},
+        "status": {"phase": "Active"},
     }
 
 
@@ -259,7 +284,9 @@ def node(name: str, address: str, pod_cidr: str) -> Object:
         "spec": {"podCIDR": pod_cidr, "podCIDRs": [pod_cidr]},
         "status": {
             "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}],
-            "conditions": [{"type": "Ready", "status": "True"}],
+            "conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": None, "lastTransitionTime": None}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
+            "nodeInfo": dict.fromkeys(_NODE_INFO, ""),
         },
     }
 

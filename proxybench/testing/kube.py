@@ -11,7 +11,7 @@ import orjson
 
 from proxybench.errors import ApiError
 from proxybench.kube.base import Bulk, Kind, Ref, refusal
-from proxybench.kube.objects import LABELS, node
+from proxybench.kube.objects import namespace, node
 from proxybench.kube.resources import BY_KIND
 from proxybench.targets.lab.apiserver.selectors import parse_selection
 from proxybench.targets.lab.apiserver.status import StatusError
@@ -42,7 +42,7 @@ class FakeServiceApi:
     def ensure_namespace(self, name: str) -> None:
         """Create the namespace with our label unless it is there."""
         try:
-            self._create({"kind": "Namespace", "metadata": {"name": name, "labels": dict(LABELS)}})
+            self._create(namespace(name))
         except ApiError as error:
             if error.status != _CONFLICT:
                 raise
@@ -69,8 +69,8 @@ class FakeServiceApi:
         """Return all objects of a kind in a namespace ("" for all) that a label selector selects."""
         resource = BY_KIND[kind]
         with self._asked("GET", resource.path(namespace)):
-            page = self.store.page(resource, namespace, parse_selection(label))
-        return [item.decoded() for item in page.items]
+            found = self.store.select(resource, namespace, parse_selection(label))
+        return [item.decoded() for item in found]
 
     def put_node(self, name: str, address: str, pod_cidr: str) -> None:
         """Create or replace a Node."""

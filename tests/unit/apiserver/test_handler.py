@@ -28,7 +28,7 @@ FAILURE = {
 
 
 class Broken(Store):
-    def page(self, *arguments: Any, **options: Any) -> Any:
+    def select(self, *arguments: Any, **options: Any) -> Any:
         raise ZeroDivisionError("no luck")
 
 

@@ -45,8 +45,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(target=watchers, selector=SELECTORS)
     def start_watch(self, selector: str) -> tuple[Selection, int, dict[str, bytes]]:
         selection = parse_selection(selector)
-        page = self.store.page(SERVICES, "default", selection)
-        return selection, page.version, {item.name: item.raw for item in page.items}
+        found = self.store.select(SERVICES, "default", selection)
+        return selection, self.store.version, {item.name: item.raw for item in found}
 
     @rule(name=NAMES, colour=COLOURS)
     def create(self, name: str, colour: str | None) -> None:
@@ -93,24 +93,13 @@ class StoreMachine(RuleBasedStateMachine):
                     known[event.now.name] = event.now.raw
                 case "DELETED":
                     del known[event.now.name]
-        page = self.store.page(SERVICES, "default", selection)
-        assert known == {item.name: item.raw for item in page.items}
-
-    @rule(limit=st.integers(1, 3))
-    def pages_join_to_the_list(self, limit: int) -> None:
-        whole = self.store.page(SERVICES, "", EVERYTHING)
-        page = self.store.page(SERVICES, "", EVERYTHING, limit=limit)
-        items = page.items
-        while page.token:
-            page = self.store.page(SERVICES, "", EVERYTHING, limit=limit, token=page.token)
-            assert page.version == whole.version
-            items = items + page.items
-        assert items == whole.items
+        found = self.store.select(SERVICES, "default", selection)
+        assert known == {item.name: item.raw for item in found}
 
     @invariant()
     def the_list_is_the_model_in_order(self) -> None:
-        page = self.store.page(SERVICES, "", EVERYTHING)
-        assert [(item.name, item.labels.get("colour")) for item in page.items] == sorted(self.model.items())
+        found = self.store.select(SERVICES, "", EVERYTHING)
+        assert [(item.name, item.labels.get("colour")) for item in found] == sorted(self.model.items())
 
     @invariant()
     def versions_only_grow(self) -> None:

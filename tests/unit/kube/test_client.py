@@ -9,6 +9,7 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 from proxybench.errors import ApiError
@@ -71,11 +72,6 @@ def test_what_is_listed_can_be_written_again(api: ServiceApi, population: Popula
     assert (found["kind"], found["apiVersion"]) == ("EndpointSlice", "discovery.k8s.io/v1")
     api.replace_many([found])
     assert list(api.list(Kind.ENDPOINT_SLICE, namespace)) == [found]
-
-
-def test_a_list_of_several_pages(api: ServiceApi, population: Population, namespace: str) -> None:
-    api.create_many([population.service(index) for index in range(1001)])
-    assert names(api, Kind.SERVICE, namespace) == [f"svc-{index:05d}" for index in range(1001)]
 
 
 def test_refusals_name_the_request(api: ServiceApi, population: Population, namespace: str) -> None:
@@ -214,6 +210,21 @@ def test_an_answer_without_status_is_told_as_it_is() -> None:
     with scripted(no) as (url, _), KubernetesServiceApi(url, "t") as api, pytest.raises(ApiError) as caught:
         api.list(Kind.NODE)
     assert str(caught.value) == "GET /api/v1/nodes: 403 error: go away"
+
+
+def test_a_list_in_pages_begins_anew_when_they_expire() -> None:
+    def page(name: str, token: str = "") -> Answer:
+        item = {"metadata": {"name": name}}
+        body = {"kind": "NodeList", "apiVersion": "v1", "metadata": {"continue": token}, "items": [item]}
+        return 200, {}, orjson.dumps(body)
+
+    gone: Answer = (410, {}, b'{"kind":"Status","reason":"Expired","message":"too old"}')
+    answers: list[Answer | None] = [page("a", "t"), gone, page("b", "u"), page("c")]
+    with scripted(answers) as (url, asked), KubernetesServiceApi(url, "t") as api:
+        found = api.list(Kind.NODE)
+    assert found == [{"kind": "Node", "apiVersion": "v1", "metadata": {"name": name}} for name in "bc"]
+    first = "GET /api/v1/nodes?limit=500"
+    assert asked == [first, f"{first}&continue=t", first, f"{first}&continue=u"]
 
 
 def test_an_old_cluster_without_deletecollection() -> None:

@@ -23,9 +23,9 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from proxybench.kube.resources import SERVICE_CIDRS
 from proxybench.targets.lab.apiserver import KUBERNETES_VERSION
 from proxybench.targets.lab.apiserver.handler import ApiHandler
+from proxybench.targets.lab.apiserver.paths import SERVICE_CIDRS
 from proxybench.targets.lab.apiserver.store import Store
 
 _HOST = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""One watch: what its client has still to be told, and the loop that tells it."""
+"""One watch: what is still to be sent, and the loop that sends it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from proxybench.targets.lab.apiserver.status import StatusError, internal_error, version_too_large
+from proxybench.targets.lab.apiserver.status import StatusError, internal_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp import web
 
-    from proxybench.kube.resources import Target
     from proxybench.targets.lab.apiserver.eventlog import Event, Stored
     from proxybench.targets.lab.apiserver.options import WatchOptions
+    from proxybench.targets.lab.apiserver.paths import Target
     from proxybench.targets.lab.apiserver.store import Store
 
 _LOG: Final = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ _EVENT_HEAD: Final = {kind: b'{"type":"' + kind.encode() + b'","object":' for ki
 
 
 class WatchFeed:
-    """What one watch has still to be told, as bytes."""
+    """What one watch has still to send, as bytes."""
 
     def __init__(self, store: Store, target: Target, wanted: WatchOptions) -> None:
         self._store = store
@@ -37,18 +37,16 @@ class WatchFeed:
         self._version = wanted.version or store.version
 
     def first(self) -> bytes:
-        """Return the state at the start, for a watch that begins with it. Raises StatusError (504)."""
+        """Return the state at the start, for a watch that begins with it."""
         if not self._wanted.initial:
             return b""
-        if self._version > self._store.version:
-            raise version_too_large(self._version, self._store.version)
-        page = self._store.page(self._target.resource, self._target.namespace, self._selection)
-        self._version = page.version
-        lines = b"".join(self._line("ADDED", item) for item in page.items)
+        found = self._store.select(self._target.resource, self._target.namespace, self._selection)
+        self._version = self._store.version
+        lines = b"".join(self._line("ADDED", item) for item in found)
         return lines + self.bookmark(_INITIAL_END) if self._wanted.marks_end else lines
 
     def news(self) -> bytes:
-        """Return the events since the last call. Raises StatusError (410, 504)."""
+        """Return the events since the last call. Raises StatusError (410)."""
         events = self._store.events_after(self._target.resource, self._version)
         if not events:
             return b""
@@ -56,7 +54,7 @@ class WatchFeed:
         return b"".join(self._event(event) for event in events)
 
     def bookmark(self, annotations: Mapping[str, str] | None = None) -> bytes:
-        """Return a BOOKMARK: nothing older than its version has to be told again."""
+        """Return a BOOKMARK: nothing older than its version has to be sent again."""
         self._version = self._store.version
         target = self._target
         obj = {
