@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxybench.deadline import Deadline
@@ -13,6 +15,8 @@ from proxybench.nodes.answers import HttpAnswer
 from proxybench.nodes.cluster import ApiAccess
 from proxybench.nodes.node import NodeHandle
 from proxybench.nodes.requests import AskAlive, HttpGet, Spawn, Stop
+from proxybench.releases.component import Component
+from proxybench.releases.store import Binary
 from proxybench.subjects.bundle import unpack_argv
 from proxybench.testing.agent import FakeAgent
 from proxybench.testing.hosts import FakeExecutor, Run, done
@@ -57,6 +61,29 @@ def make_spec(
     """Return what a driver is given, with the usual periods."""
     known: dict[str, Any] = {"min_sync_period": 1.0, "sync_period": 600.0, "iptables": iptables, **changes}
     return SubjectSpec(Subject(kind, version, mode), **known)
+
+
+def make_binary(path: Path = Path("/cache/kube-proxy"), version: str = "v1.37.2") -> Binary:
+    """Return a kube-proxy that nobody runs."""
+    return Binary(
+        path, Component.KUBE_PROXY, version, "amd64", "release https://example", hashlib.sha512(b"x").hexdigest()
+    )
+
+
+class FakeBinaries:
+    """Gives one binary for every question, and remembers the questions."""
+
+    def __init__(self, binary: Binary) -> None:
+        self.asked: list[str] = []
+        self._binary = binary
+
+    def release(self, version: str) -> Binary:
+        self.asked.append(version)
+        return self._binary
+
+    def checkout(self, folder: Path) -> Binary:
+        self.asked.append(str(folder))
+        return self._binary
 
 
 def handle(

@@ -1,0 +1,125 @@
+"""The driver of kube-proxy: any release, file or checkout, in any mode that it has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
+
+from proxybench.errors import ProxierError
+from proxybench.experiment.compat import KubeVersion, mode_in
+from proxybench.subjects.bundle import Bundle, put_folder
+from proxybench.subjects.driver import Capability
+from proxybench.subjects.kube_proxy_binary import MACHINES, find_binary, install_binary
+from proxybench.subjects.kube_proxy_config import render_config, render_kubeconfig
+from proxybench.subjects.node_checks import check_node
+from proxybench.subjects.path_links import path_links, search_path
+from proxybench.subjects.process import NodeProcess, Program, proxy_folder
+from proxybench.subjects.proxy_log import log_tail
+from proxybench.subjects.serving import Served, ServingProxy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxybench.experiment.requests import SubjectSpec
+    from proxybench.hosts.base import Executor
+    from proxybench.nodes.cluster import Cluster
+    from proxybench.nodes.node import NodeHandle
+    from proxybench.releases.store import Binary
+    from proxybench.subjects.driver import RunningProxy
+    from proxybench.subjects.kube_proxy_binary import Binaries
+    from proxybench.units import Clock
+
+WHAT: Final = "kube-proxy"
+_VERBOSITY: Final = "--v=2"  # the syncs' lines; more would cost time that users do not pay
+_CLEANUP_LIMIT: Final = 300.0  # removing ten thousand Services' rules, under emulation
+_TERMINATED: Final = -15  # it has no handler for SIGTERM
+
+_Origin = tuple["Path | None", "Path | None", str]
+
+
+class KubeProxyDriver:
+    """Implements ProxyDriver. A binary is found once per run, and looked for once on each node."""
+
+    def __init__(self, binaries: Binaries, clock: Clock) -> None:
+        self._binaries = binaries
+        self._clock = clock
+        self._found: dict[_Origin, Binary] = {}
+        # By the executor, since a new connection may lead to a new node.
+        self._installed: WeakKeyDictionary[Executor, dict[str, str]] = WeakKeyDictionary()
+
+    def resolve(self, spec: SubjectSpec) -> SubjectSpec:
+        """Return it with the version that the binary tells. Raises UsageError and what getting a release raises."""
+        binary = self._found.get(_origin(spec)) or find_binary(spec, self._binaries)
+        found = replace(spec, subject=replace(spec.subject, version=binary.version))
+        self._found[_origin(spec)] = self._found[_origin(found)] = binary
+        return found
+
+    def check(self, spec: SubjectSpec, handle: NodeHandle) -> Capability:
+        """Say whether this version has the mode, and the node what it needs."""
+        version = spec.subject.version
+        verdict = mode_in(spec.mode, KubeVersion.of_release(version))
+        if not verdict.able:
+            why, _, fix = verdict.note.partition("; ")
+            return Capability(supported=False, reason=f"kube-proxy {version} has no {spec.mode} mode: {why}", fix=fix)
+        machine = handle.executor.run(["uname", "-m"]).stdout.strip()
+        arch, built_for = MACHINES.get(machine, machine), self._binary(spec).arch
+        if arch != built_for:
+            reason = f"{handle.name}: this kube-proxy is built for {built_for}, the node is {arch}"
+            return Capability(supported=False, reason=reason, fix=f"give a kube-proxy that is built for {arch}")
+        return check_node(spec.mode, spec.iptables, handle)
+
+    def start(self, spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
+        """Start it, with its configuration, kubeconfig and PATH. Raises ProxierError and HostError."""
+        folder = proxy_folder(handle)
+        config = render_config(spec, handle.node, cluster, f"{folder}/kubeconfig")
+        links = path_links(handle, spec.iptables)
+        files = {
+            "token": cluster.api.token,
+            "ca.pem": cluster.api.ca_pem,
+            "kubeconfig": render_kubeconfig(cluster.api, f"{folder}/ca.pem", f"{folder}/token"),
+            "config.yaml": config,
+        }
+        program = Program(
+            what=WHAT,
+            argv=(self._install(spec, handle), f"--config={folder}/config.yaml", _VERBOSITY),
+            bundle=Bundle(files, links),
+            tail=log_tail,
+            env=_environment(folder),
+            good_ends=frozenset({0, _TERMINATED}),
+        )
+        process = NodeProcess.start(program, handle)
+        served = Served(spec.mode, links.get("bin/iptables", ""), logs_syncs=True, files={"kube-proxy.yaml": config})
+        return ServingProxy(process, served, self._clock)
+
+    def cleanup(self, spec: SubjectSpec, handle: NodeHandle) -> None:
+        """Run ``kube-proxy --cleanup`` with the same iptables; it ends with an error whenever it left something.
+
+        Raises HostError when it does not end in time.
+        """
+        folder = f"{handle.node.workdir}/proxy-cleanup"
+        put_folder(handle.executor, folder, Bundle({}, path_links(handle, spec.iptables)))
+        variables = [f"{name}={value}" for name, value in _environment(folder).items()]
+        argv = ["env", *variables, self._install(spec, handle), "--cleanup", _VERBOSITY]
+        handle.executor.run(argv, check=False, timeout=_CLEANUP_LIMIT)
+
+    def _binary(self, spec: SubjectSpec) -> Binary:
+        try:
+            return self._found[_origin(spec)]
+        except KeyError:
+            raise ProxierError(f"{spec.subject.label}: was not resolved before it was started") from None
+
+    def _install(self, spec: SubjectSpec, handle: NodeHandle) -> str:
+        binary = self._binary(spec)
+        places = self._installed.setdefault(handle.executor, {})
+        if binary.sha512 not in places:
+            places[binary.sha512] = install_binary(binary, handle)
+        return places[binary.sha512]
+
+
+def _origin(spec: SubjectSpec) -> _Origin:
+    return spec.path, spec.source, spec.subject.version
+
+
+def _environment(folder: str) -> dict[str, str]:
+    return {"PATH": search_path(folder), "TZ": "UTC"}  # klog writes the local time, without saying which
