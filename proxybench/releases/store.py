@@ -101,7 +101,7 @@ class Store:
 
     def all(self) -> tuple[Binary, ...]:
         """Return all programs, by version, architecture and name. Files are not read again."""
-        records = sorted(self._root.glob("*/*/*.json"), key=lambda path: (_order(path), path))
+        records = sorted(self._root.glob("[!.]*/*/*.json"), key=lambda path: (_order(path), path))
         found = (_read(record.with_suffix("")) for record in records)
         return tuple(binary for binary in found if binary)
 
@@ -114,15 +114,16 @@ class Store:
 
     def remove_rests(self) -> None:
         """Remove what broken downloads and killed builds left; what is in use stays."""
-        for partial in self._root.glob(f"*/*/*{PARTIAL}"):
+        for partial in self._root.glob(f"[!.]*/*/*{PARTIAL}"):
             place = partial.with_suffix("")
             with contextlib.suppress(_InUseError), self.lock(place, _in_use):
                 partial.unlink(missing_ok=True)
-            self._prune(place)
         for folder in self._root.glob(f"{_BUILD}*"):
             lock = self._root / ".locks" / folder.name.removeprefix(_BUILD)
             with contextlib.suppress(_InUseError), locked(lock, _in_use):
                 shutil.rmtree(folder, ignore_errors=True)
+        for folder in self._root.glob("[!.]*/*"):  # of versions that were never had
+            self._prune(folder / "any")
 
     def _name(self, place: Path) -> str:
         return "-".join(place.relative_to(self._root).parts)

@@ -74,6 +74,8 @@ def test_removing_leaves_neither_file_nor_empty_folder(store: Store, tmp_path: P
 
 def test_rests_are_removed_but_not_those_in_use(store: Store, tmp_path: Path) -> None:
     kept = put(store, "v1.37.2")
+    with store.lock(store.place("kube-proxy", "v1.99.0", "amd64"), pytest.fail):
+        pass  # no such version
     for version in ("v1.0.0", "v1.0.1"):
         place = store.place("kube-proxy", version, "amd64")
         with store.lock(place, pytest.fail):
