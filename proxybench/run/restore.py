@@ -1,7 +1,7 @@
 """A lab's nodes after a connection to them was lost: back to what they were before anything ran.
 
-An agent that loses its connection ends what it spawned, and a control loop that is told to end removes what it made.
-Here it is seen to, and whatever was killed half-way is cleaned up.
+An agent that loses its connection ends what it spawned. Here it is seen to, and whatever a control loop left in a
+node's kernel is removed.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.errors import ProxierError
-from proxybench.model import Mode
-from proxybench.nodes.kernel_state import SYSCTLS, SysctlReading, read_all, usual_readings
+from proxybench.nodes.kernel.capture import LOOK_SECONDS, Tools, capture
+from proxybench.nodes.kernel.restore import restore
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from proxybench.deadline import Deadline
     from proxybench.hosts.base import Executor
+    from proxybench.nodes.kernel.state import KernelState
     from proxybench.nodes.node import NodeHandle
     from proxybench.run.testbed import Testbed
     from proxybench.subjects.base import Proxier
@@ -25,51 +27,32 @@ if TYPE_CHECKING:
 # How long the loop may take to end: by its agent's doing, then when told by us, then when killed. Seconds.
 _PATIENCE = (("", 15.0), ("TERM", 60.0), ("KILL", 10.0))
 _POLL = 0.5
-_SHOWN = 5
 # $1 signal ("": none), $2 cgroup: signals its members, and prints those that are there. Exit code 0 in any case.
 _MEMBERS_SCRIPT = (
     'pids=$(cat "$2/cgroup.procs" 2>/dev/null); '
     '[ -z "$1" ] || [ -z "$pids" ] || kill -s "$1" $pids 2>/dev/null; printf %s "$pids"'
 )
-_SYSCTL_SCRIPT = 'printf %s "$2" > "$1"'  # $1 file, $2 value
-
-Settings = dict[str, str]
-"""Kernel settings that proxies change, by file."""
 
 
-def settings(bench: Testbed) -> dict[str, Settings]:
-    """Read the kernel settings of each proxy node. Raises HostError."""
-    files = [f"/proc/sys/{name}" for name in SYSCTLS]
-    found = {handle.name: handle.agent.read(files) for handle in bench.proxy_handles}
-    return {
-        node: {file: text.strip() for file, text in texts.items() if text is not None} for node, texts in found.items()
-    }
+def kernel_states(bench: Testbed) -> dict[str, KernelState]:
+    """Capture the kernel state of each proxy node. Raises ProxierError, HostError."""
+    return {handle.name: capture(handle.executor, _tools(bench, handle)) for handle in bench.proxy_handles}
 
 
-def recover(
-    bench: Testbed,
-    proxiers: Sequence[Proxier],
-    modes: Collection[Mode],
-    before: Mapping[str, Settings],
-    clean: Callable[[], None],
-) -> None:
-    """Bring each proxy node back to what it was; ``before`` is what ``settings`` returned then.
+def recover(bench: Testbed, proxiers: Sequence[Proxier], before: Mapping[str, KernelState], whole: Deadline) -> None:
+    """Bring each proxy node back to what it was; ``before`` is what ``kernel_states`` returned then.
 
-    ``clean`` starts and stops each mode once, which removes what another control loop left; it is called only when
-    there is something. Raises ProxierError when something stays, HostError as the executor does.
+    ``whole`` is the run's time limit. Raises ProxierError when a control loop or something in a kernel stays,
+    HostError as the executor does.
     """
-    handles = bench.proxy_handles
-    for handle, proxier in zip(handles, proxiers, strict=True):
+    for handle, proxier in zip(bench.proxy_handles, proxiers, strict=True):
         _end(handle.executor, proxier.cgroup, bench.clock)
-    if any(_left(handle, modes) for handle in handles):
-        clean()
-    for handle in handles:
-        for file, value in before[handle.name].items():
-            handle.executor.run(["sh", "-c", _SYSCTL_SCRIPT, "set", file, value])
-        if left := _left(handle, modes):
-            raise ProxierError(
-                f"{handle.name}: could not be cleaned after a lost connection: {'; '.join(left[:_SHOWN])}"
-            )
+    for handle in bench.proxy_handles:
+        restore(handle.executor, before[handle.name], _tools(bench, handle), limit_s=whole.left(LOOK_SECONDS))
+
+
+def _tools(bench: Testbed, handle: NodeHandle) -> Tools:
+    return Tools.of(handle.node, exclusive=bench.cluster.traits.exclusive)
 
 
 def _end(executor: Executor, cgroup: str, clock: Clock) -> None:
@@ -85,8 +68,3 @@ def _end(executor: Executor, cgroup: str, clock: Clock) -> None:
         else:
             return
     raise ProxierError(f"{executor.name}: the control loop of the lost connection cannot be ended")
-
-
-def _left(handle: NodeHandle, modes: Collection[Mode]) -> list[str]:
-    readings = usual_readings(handle.node.iptables["legacy"], ipvs=Mode.IPVS in modes)
-    return sorted(read_all(handle.executor, [one for one in readings if not isinstance(one, SysctlReading)]))

@@ -11,7 +11,7 @@ from proxybench.experiment.matrix import Step
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.load.session import start_load
-from proxybench.run.restore import recover, settings
+from proxybench.run.restore import kernel_states, recover
 from proxybench.run.step import StepRunner
 from proxybench.run.testbed import Testbed, address_plan, read_machines, start_agents
 from proxybench.scenarios.population import Populator
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from proxybench.hosts.inventory import SshTarget
     from proxybench.kube.base import ServiceApi
     from proxybench.nodes.cluster import ApiAccess, Cluster
+    from proxybench.nodes.kernel.state import KernelState
     from proxybench.nodes.machine import Machine
     from proxybench.nodes.node import NodeHandle
-    from proxybench.run.restore import Settings
     from proxybench.run.step import StepResult
     from proxybench.subjects.base import Proxier
     from proxybench.units import Clock
@@ -111,21 +111,14 @@ class ClusterSession:
         """Whether an agent can no longer be asked."""
         return any(handle.agent.broken for handle in self._testbed.handles.values())
 
-    def capture(self) -> Mapping[str, Settings]:
-        """Read the nodes' settings, by node."""
-        return settings(self._testbed)
+    def capture(self) -> Mapping[str, KernelState]:
+        """Read the kernel state of the nodes with a proxy, by node."""
+        return kernel_states(self._testbed)
 
-    def restore(self, before: Mapping[str, Settings], whole: Deadline) -> None:
+    def restore(self, before: Mapping[str, KernelState], whole: Deadline) -> None:
         """Remove our objects from the API, and from the nodes what a Service proxy left."""
         self._populator.clear()
-        modes = dict.fromkeys(step.cell.mode for step in self._assignment.steps)
-        recover(
-            self._testbed,
-            self._proxiers(),
-            modes,
-            before,
-            lambda: self._start_each(self._assignment.steps, whole),
-        )
+        recover(self._testbed, self._proxiers(), before, whole)
 
     def machines(self) -> tuple[Mapping[str, Machine], Sequence[str]]:
         """Describe every node, and name those that run a Service proxy."""

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from proxybench.deadline import Deadline
     from proxybench.experiment.matrix import Step
+    from proxybench.nodes.kernel.state import KernelState
     from proxybench.nodes.machine import Machine
     from proxybench.run.progress import Progress
-    from proxybench.run.restore import Settings
     from proxybench.units import Clock
 
 _CONNECTS = 3  # tries to reach a cluster, each with its own retries per node (hosts/connect.py)
@@ -35,11 +35,11 @@ class Session(Protocol):
         """Whether a node can no longer be asked."""
         ...
 
-    def capture(self) -> Mapping[str, Settings]:
-        """Read what may differ once something has run: the nodes' settings, by node. Raises HostError."""
+    def capture(self) -> Mapping[str, KernelState]:
+        """Read what may differ once something has run: the nodes' kernels. Raises ProxierError, HostError."""
         ...
 
-    def restore(self, before: Mapping[str, Settings], whole: Deadline) -> None:
+    def restore(self, before: Mapping[str, KernelState], whole: Deadline) -> None:
         """Bring API and nodes back to what they were ``before``. Raises ProxierError, HostError, ApiError."""
         ...
 
@@ -91,7 +91,7 @@ class Worker:
         self._progress = progress
         self._clock = clock
         self._stop = stop
-        self._before: Mapping[str, Settings] | None = None  # the nodes' settings before anything ran
+        self._before: Mapping[str, KernelState] | None = None  # the nodes' kernels before anything ran
         self._warm = False
 
     def work(self, whole: Deadline) -> None:

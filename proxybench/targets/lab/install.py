@@ -19,6 +19,7 @@ PROGRAMS = {
     "qemu-system-x86_64": "qemu-system-x86",
     "xtables-legacy-multi": "iptables",
     "ipset": "ipset",
+    "nft": "nftables",
     "ip": "iproute2",
     "depmod": "kmod",
     "setpriv": "util-linux",

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from proxybench.deadline import Deadline
     from proxybench.experiment.matrix import Step
     from proxybench.nodes.cluster import Cluster
+    from proxybench.nodes.kernel.state import KernelState
     from proxybench.nodes.machine import Machine
-    from proxybench.run.restore import Settings
     from proxybench.run.session import Assignment
 
 SPEC = {"version": 1, "name": "t", "modes": ["ipvs"], "scale": {"services": [10]}, "measure": {"cpu": True}}
@@ -70,10 +70,10 @@ class FakeSession:
         self.assignment = assignment
         self.taken = take
 
-    def capture(self) -> Mapping[str, Settings]:
+    def capture(self) -> Mapping[str, KernelState]:
         return {}
 
-    def restore(self, before: Mapping[str, Settings], whole: Deadline) -> None:
+    def restore(self, before: Mapping[str, KernelState], whole: Deadline) -> None:
         raise AssertionError("no connection was lost")
 
     def machines(self) -> tuple[Mapping[str, Machine], Sequence[str]]:

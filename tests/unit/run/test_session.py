@@ -14,16 +14,17 @@ from proxybench.agent.node import AGENT
 from proxybench.deadline import Deadline
 from proxybench.errors import ConnectionLostError, ProxierError
 from proxybench.experiment.matrix import Step
-from proxybench.hosts import batch
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.base import Kind
 from proxybench.nodes.answers import Hello
-from proxybench.nodes.kernel_state import SYSCTLS, usual_readings
+from proxybench.nodes.kernel.capture import Tools
+from proxybench.nodes.kernel.state import KernelState
 from proxybench.nodes.zipapp import build_zipapp, zipapp_name
 from proxybench.run import restore
 from proxybench.run.session import Assignment, ClusterSession, Sessions
 from proxybench.testing.hosts import FakeExecutor, FakeSession, Line, Open, Run, Sent, done
 from tests.factories import make_cluster
+from tests.unit.nodes.kernel.looks import MARK, look
 from tests.unit.run.world import CELL, CLUSTER, World
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from proxybench.kube.base import ServiceApi
     from proxybench.nodes.cluster import ApiAccess
 
-MARK = "0123456789abcdef"
 STEPS = [Step(number, number, CELL) for number in (1, 2)]
 LOST = ConnectionLostError("the connection broke")
 HELLO = asdict(Hello(AGENT, "3.11.2", "6.1.0", "lab", 7, 1, "cpu", 2, 100))
@@ -154,22 +154,29 @@ def test_a_warm_up_by_steps_that_loses_its_connection_says_so() -> None:
     assert str(raised.value) == f"step: {LOST}"
 
 
-def test_what_was_there_before_is_read_from_the_nodes_with_a_proxy() -> None:
-    assert Site().session.capture() == {"node1": {f"/proc/sys/{name}": "1" for name in SYSCTLS}}
+def on_node1(site: Site, *script: Run) -> tuple[ClusterSession, FakeExecutor]:
+    """Return a session whose measured node follows that script."""
+    executor = FakeExecutor("node1", script)
+    handles = {**site.world.bench.handles, "node1": replace(site.world.bench.measured, executor=executor)}
+    testbed = replace(site.world.bench, handles=handles)
+    return ClusterSession(testbed, site.assignment, lambda *_: site.world.proxiers), executor
+
+
+def test_what_was_there_before_is_read_from_the_nodes_with_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda _: MARK)
+    found = look(Tools.of(CLUSTER.measured), sysctls="/proc/sys/net/ipv4/ip_forward:1\n")
+    session, executor = on_node1(Site(), found)
+    assert session.capture() == {"node1": KernelState(sysctls=(("net.ipv4.ip_forward", "1"),))}
+    executor.assert_done()
 
 
 def test_restoring_empties_the_api_and_looks_at_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("secrets.token_hex", lambda _: MARK)
-    looks = [one.argv for one in usual_readings("/xtables", ipvs=False) if one.argv[0] != "grep"]
-    look = Run(["sh", "-c", batch.script(looks, MARK)], done(f"\n{MARK} 0\n"))
     members = Run(["sh", "-c", restore._MEMBERS_SCRIPT, "members", "", "/cgroup/node1"])
-    executor = FakeExecutor("node1", [members, look, look])
     site = Site()
     site.session.take(STEPS[0], site.whole, lambda _: None)
-    handles = {**site.world.bench.handles, "node1": replace(site.world.bench.measured, executor=executor)}
-    testbed = replace(site.world.bench, handles=handles)
-    session = ClusterSession(testbed, site.assignment, lambda *_: site.world.proxiers)
-    session.restore({"node1": {}}, site.whole)
+    session, executor = on_node1(site, members, look(Tools.of(CLUSTER.measured)))
+    session.restore({"node1": KernelState()}, site.whole)
     executor.assert_done()
     assert site.services == 0
 

@@ -10,6 +10,7 @@ import pytest
 from proxybench.deadline import Deadline
 from proxybench.errors import ApiError, CommandTimeoutError, ConnectionLostError, ProxierError, ProxybenchError
 from proxybench.experiment.matrix import Step
+from proxybench.nodes.kernel.state import KernelState
 from proxybench.run.step import StepResult
 from proxybench.run.worker import Worker
 from proxybench.testing.clock import FakeClock
@@ -21,10 +22,9 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from proxybench.nodes.machine import Machine
-    from proxybench.run.restore import Settings
 
 LOST = "the connection broke"
-BEFORE = {"node1": {"/proc/sys/net/ipv4/ip_forward": "1"}}
+BEFORE = {"node1": KernelState(tables=("ip nat",))}
 End = StepResult | ProxybenchError | str
 
 
@@ -90,10 +90,10 @@ class FakeSession:
         self.site = site
         self.broken = False
 
-    def capture(self) -> Mapping[str, Settings]:
+    def capture(self) -> Mapping[str, KernelState]:
         return BEFORE
 
-    def restore(self, before: Mapping[str, Settings], whole: Deadline) -> None:
+    def restore(self, before: Mapping[str, KernelState], whole: Deadline) -> None:
         assert before == BEFORE
         self.site.log.append("restore")
         self.site.next(self.site.restores)

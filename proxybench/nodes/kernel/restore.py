@@ -1,0 +1,77 @@
+"""Puts a node's kernel back to a state that was captured, whatever a Service proxy left there."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxybench.errors import ConnectionLostError, ProxierError
+from proxybench.nodes.kernel.capture import LOOK_SECONDS, capture
+from proxybench.nodes.kernel.removal import commands
+from proxybench.nodes.kernel.state import added, changed, diff
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxybench.hosts.base import Executor
+    from proxybench.nodes.kernel.capture import Tools
+    from proxybench.nodes.kernel.state import KernelState
+
+_SHOWN = 5
+
+
+def restore(executor: Executor, before: KernelState, tools: Tools, *, limit_s: float = LOOK_SECONDS) -> tuple[str, ...]:
+    """Remove what was not there before, put settings back, and forget tracked connections on a node of ours.
+
+    Returns what had been left, in lines for people; empty when there was nothing. It may be called again and again.
+    ``limit_s`` is the time limit of each command. What is gone that was there before stays gone: it is in the lines.
+
+    Raises ProxierError naming what stays, and as ``capture`` does; HostError as the executor does.
+    """
+    after = capture(executor, tools, limit_s=limit_s)
+    errors = []
+    for command in commands(before, after, tools):
+        done = executor.run(command.argv, stdin=command.stdin, timeout=limit_s, check=False)
+        if done.code:
+            errors.append(" ".join(done.stderr.split()) or f"{command.argv[-1]} ended with {done.code}")
+            if command.needed:
+                raise ProxierError(f"{executor.name}: could not be cleaned: {errors[-1]}")
+    if added(before, after) or changed(before, after):
+        _verify(executor, before, capture(executor, tools, limit_s=limit_s), errors)
+    return diff(before, after)
+
+
+def _verify(executor: Executor, before: KernelState, now: KernelState, errors: list[str]) -> None:
+    if not added(before, now) and not changed(before, now):
+        return
+    stays = [line for line in diff(before, now) if not line.startswith("gone: ")]
+    why = f" ({'; '.join(errors[:_SHOWN])})" if errors else ""
+    raise ProxierError(f"{executor.name}: could not be cleaned: {'; '.join(stays[:_SHOWN])}{why}")
+
+
+@dataclass
+class LeftBehind:
+    """What a subject left in a node's kernel, in lines for people; filled in when ``guarded`` ends."""
+
+    lines: tuple[str, ...] = ()
+
+
+@contextmanager
+def guarded(executor: Executor, tools: Tools) -> Iterator[LeftBehind]:
+    """Capture a node's kernel state, and put it back at the end: around a subject's start and stop.
+
+    Leaving something is no error: it is in the yielded ``lines`` afterwards, for the step's log. After a lost
+    connection nothing is tried; whoever connects anew restores (``run.restore``). Raises as ``capture`` and
+    ``restore`` do.
+    """
+    left = LeftBehind()
+    before = capture(executor, tools)
+    try:
+        yield left
+    except ConnectionLostError:
+        raise
+    except BaseException:
+        left.lines = restore(executor, before, tools)
+        raise
+    left.lines = restore(executor, before, tools)
