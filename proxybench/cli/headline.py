@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxybench.cli.terminal import plain_table
-from proxybench.model import Metric, Position, Scenario
+from proxybench.model import ClockKind, Metric, Mode, Position, Scenario, Subject, parse_settings
+from proxybench.report.words import REFERENCE, subject_names
 from proxybench.units import human_ns
 
 if TYPE_CHECKING:
@@ -49,24 +50,41 @@ _HEADLINES = (
 
 
 def headline_table(records: Sequence[Record]) -> Table:
-    """Return the table for records as in summary.json: medians, one row per size and figure, one column per mode.
+    """Return the table for records as in summary.json: medians, one row per size and figure, one column per subject.
 
     The clock stands in the head where there is one only, so that four modes fit into 100 columns.
     """
-    modes = list(dict.fromkeys(str(record["mode"]) for record in records))
+    names = subject_names(map(_subject, records))
+    columns = list(names.values())
     clocks = sorted({str(record["clock"]) for record in records})
     head = f"median ({clocks[0]})" if len(clocks) == 1 else "median"
-    table = plain_table("Services", "endpoints", head, *modes, numbers=("Services", "endpoints", *modes))
+    table = plain_table("Services", "endpoints", head, *columns, numbers=("Services", "endpoints", *columns))
     sizes = sorted({_size(record) for record in records})
     for size in sizes:
         here = [record for record in records if _size(record) == size]
         for headline in _HEADLINES:
             found = _pick(headline, here)
             if found:
-                values = {str(record["mode"]): _median(record) for record in found}
+                values = {names[_subject(record)]: _median(record) for record in found}
                 name = _name(headline, found[0], with_clock=len(clocks) > 1)
-                table.add_row(str(size[0]), str(size[1]), name, *(values.get(mode, "-") for mode in modes))
+                table.add_row(str(size[0]), str(size[1]), name, *(values.get(column, "-") for column in columns))
     return table
+
+
+def caveats(records: Sequence[Record]) -> tuple[str, ...]:
+    """Return what the page says of such numbers, too: one line each."""
+    lines = []
+    if any(record["clock"] == ClockKind.INSTRUCTIONS for record in records):
+        lines.append("instructions are work, not time: 1 ns stands for one executed guest instruction")
+    if any(record["kind"] == REFERENCE for record in records):
+        lines.append("the reference proxier is proxybench's self-test: no cluster runs it, and its ranking is its own")
+    return tuple(lines)
+
+
+def _subject(record: Record) -> Subject:
+    return Subject(
+        str(record["kind"]), str(record["version"]), Mode(str(record["mode"])), parse_settings(str(record["settings"]))
+    )
 
 
 def _pick(headline: _Headline, records: Iterable[Record]) -> list[Record]:

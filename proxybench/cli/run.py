@@ -109,7 +109,7 @@ def _step_as_json(step: Step) -> dict[str, object]:
 
 
 def _print_outcome(outcome: RunOutcome, page: Path | None, *, as_json: bool) -> None:
-    from proxybench.cli.headline import headline_table  # noqa: PLC0415 - keeps help fast
+    from proxybench.cli.headline import caveats, headline_table  # noqa: PLC0415 - keeps help fast
 
     report = None if page is None else str(page)
     if as_json:
@@ -125,6 +125,8 @@ def _print_outcome(outcome: RunOutcome, page: Path | None, *, as_json: bool) -> 
     else:
         if outcome.records:
             print_table(headline_table(outcome.records))
+            for line in caveats(outcome.records):
+                click.echo(f"note: {line}")
         click.echo(f"results: {outcome.folder}")
         if report is not None:
             click.echo(f"report: {report}")

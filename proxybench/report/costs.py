@@ -12,13 +12,13 @@ import numpy as np
 
 from proxybench.model import Metric, Mode, Position, Scenario
 from proxybench.report.tables import Cell, Table
-from proxybench.report.words import DASH, MINUS, human, mode_name
+from proxybench.report.words import DASH, MINUS, human, subject_names
 from proxybench.stats.curves import slope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from proxybench.model import Key
+    from proxybench.model import Key, Subject
     from proxybench.stats.curves import FloatArray, Slope
     from proxybench.stats.series import Series
 
@@ -57,8 +57,7 @@ class Cost:
 
     title: str
     per: str
-    mode: str
-    program: str
+    subject: Subject
     unit: str
     slope: Slope
 
@@ -72,20 +71,17 @@ def costs(series: Sequence[Series]) -> tuple[Cost, ...]:
 
 def cost_table(found: Sequence[Cost], clock: str) -> Table | None:
     """Return one row per number and kind of "one more", one column per mode; None without any slope."""
-    columns = sorted({(cost.mode, cost.program) for cost in found})
-    several = len({program for _, program in columns}) > 1
+    labels = subject_names(cost.subject for cost in found)
+    columns = sorted(labels, key=lambda subject: (subject.mode, subject))
     rows = []
     for per in (PER_SERVICE, PER_ENDPOINT, PER_POSITION):
         for title in dict.fromkeys(cost.title for cost in found if cost.per == per):
-            cells = {(cost.mode, cost.program): _cell(cost) for cost in found if (cost.per, cost.title) == (per, title)}
+            cells = {cost.subject: _cell(cost) for cost in found if (cost.per, cost.title) == (per, title)}
             missing = Cell(DASH, number=True, title="not measured")
             rows.append((Cell(f"one {per}"), Cell(title), *(cells.get(column, missing) for column in columns)))
     if not rows:
         return None
-    heads = [
-        Cell(f"{mode_name(mode)}, {program}" if several else mode_name(mode), mode=mode, number=True)
-        for mode, program in columns
-    ]
+    heads = [Cell(labels[subject], mode=subject.mode, number=True) for subject in columns]
     caption = f"Slope and its 95 % interval over repetitions; flat: the interval holds 0 ({clock})"
     return Table(caption, (Cell("One more"), Cell("adds to"), *heads), tuple(rows), 2)
 
@@ -162,16 +158,16 @@ def _chosen(series: Iterable[Series], main: Main, fits: Callable[[Key], bool]) -
 
 
 def _fit(series: Iterable[Series], main: Main, per: str, place: Callable[[Key], float]) -> list[Cost]:
-    curves: dict[tuple[str, str, str], dict[float, Mapping[tuple[str, int], float]]] = {}
+    curves: dict[tuple[Subject, str], dict[float, Mapping[tuple[str, int], float]]] = {}
     for each in series:
         values = dict(zip(each.labels, each.values.tolist(), strict=True))
-        curves.setdefault((each.key.mode, each.key.program, each.key.unit), {})[place(each.key)] = values
+        curves.setdefault((each.key.subject, each.key.unit), {})[place(each.key)] = values
     found = []
-    for (mode, program, unit), curve in sorted(curves.items()):
+    for (subject, unit), curve in sorted(curves.items()):
         sizes = sorted(curve)
         labels = sorted(set.intersection(*(set(curve[size]) for size in sizes)))
         if len(sizes) < 2 or not labels:  # noqa: PLR2004 - no line
             continue
         rows: FloatArray = np.array([[curve[size][label] for size in sizes] for label in labels], dtype=np.float64)
-        found.append(Cost(main.title, per, mode, program, unit, slope(np.array(sizes, dtype=np.float64), rows)))
+        found.append(Cost(main.title, per, subject, unit, slope(np.array(sizes, dtype=np.float64), rows)))
     return found

@@ -14,14 +14,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from proxybench.report.costs import cost_table, costs
+from proxybench.report.crossings import all_crossings
 from proxybench.report.data import SAMPLE_COLUMNS, gather
+from proxybench.report.decision import decision
 from proxybench.report.layout import OPACITY, sample, scene, shade, square
 from proxybench.report.panels import BarPanel, names
 from proxybench.report.png import figure_png
 from proxybench.report.quality import conformance_table, noise_table, observer_table
 from proxybench.report.sections import Section, sections
 from proxybench.report.svg import svg
-from proxybench.report.verdict import verdict
 from proxybench.report.words import LOOKS, NBSP, OTHER, TIMES, clock_long, count, look_of, mode_name
 from proxybench.results.atomic import write_bytes
 from proxybench.results.folder import open_run
@@ -79,12 +80,18 @@ def render(data: ReportData, chapters: Sequence[tuple[Section, Sequence[Scene]]]
     environment.filters["keep_units"] = lambda text: _UNIT.sub(rf"\1{NBSP}\2", text)
     style, script = _file("report.css"), _file("report.js")
     clock = "; ".join(clock_long(each) for each in data.clocks)
+    subjects = tuple(dict.fromkeys(step.cell.subject for step in data.manifest.matrix)) or tuple(
+        sorted({each.key.subject for each in data.series})
+    )
     return environment.get_template("report.html.j2").render(
         manifest=data.manifest,
         command=_command(data.manifest),
         clock=clock,
         not_real="instructions" in data.clocks,
-        verdict=verdict(data),
+        decision=decision(data.series, subjects),
+        crossings=all_crossings(data.series),
+        jumps=[jump.sentence() for jump in data.jumps],
+        subjects=[subject.label for subject in subjects],
         not_measured=_not_measured(data.manifest),
         costs=cost_table(costs(data.series), clock),
         chapters=[(chapter, [svg(drawing) for drawing in drawings]) for chapter, drawings in chapters],

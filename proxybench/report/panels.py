@@ -6,11 +6,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxybench.model import Metric
-from proxybench.report.words import DIRECT, DIRECTLY, POSITIONS, SCENARIOS, clock_short, count, mode_name, with_clock
+from proxybench.report.words import (
+    DIRECT,
+    DIRECTLY,
+    POSITIONS,
+    SCENARIOS,
+    clock_short,
+    count,
+    mode_name,
+    subject_names,
+    with_clock,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from proxybench.model import Subject
     from proxybench.report.data import Curve
     from proxybench.report.jumps import Axis, Jump
     from proxybench.stats.summary import SummaryRecord
@@ -189,11 +200,11 @@ def curve_panels(curves: Sequence[Curve]) -> list[CurvePanel]:
         record = curve.record
         key = (record.endpoints_per_service, record.services, record.path, record.clock)
         grouped.setdefault(key, []).append(curve)
-    several = len({curve.record.program for curve in curves}) > 1
+    labels = subject_names(curve.record.subject for curve in curves)
     widths = len({curve.record.endpoints_per_service for curve in curves}) > 1
     panels = []
     for (endpoints, services, _, clock), members in sorted(grouped.items()):
-        lines = [(each.record.mode, _label(each.record, several=several), each.values, each.shares) for each in members]
+        lines = [(each.record.mode, labels[each.record.subject], each.values, each.shares) for each in members]
         label = f"time per connection ({clock_short(clock)})"
         panels.append(CurvePanel(_size(services, endpoints if widths else 0), label, tuple(lines)))
     return panels
@@ -261,7 +272,7 @@ def _endpoint_panels(
 
 def _marks(jumps: Iterable[Jump], group: Sequence[SummaryRecord], axis: Axis = "services") -> tuple[Mark, ...]:
     """Return the jumps of the lines that ``group`` is drawn as."""
-    names = ("mode", "program", "scenario", "path", "position", "metric", "clock")
+    names = ("subject", "scenario", "path", "position", "metric", "clock")
     fixed = (*names, "endpoints_per_service" if axis == "services" else "services")
     shown = {tuple(str(getattr(record, name)) for name in fixed) for record in group}
     return tuple(
@@ -289,18 +300,20 @@ def _title(records: Sequence[SummaryRecord], scenario: str, position: str, path:
 
 
 def _lines(records: Sequence[SummaryRecord], axis: str) -> list[Line]:
-    proxiers = sorted({record.program for record in records})
-    grouped: dict[tuple[str, str], list[SummaryRecord]] = {}
+    """Return one line per subject; of several of one mode, each has dashes of its own."""
+    labels = subject_names(record.subject for record in records)
+    grouped: dict[Subject, list[SummaryRecord]] = {}
     for record in records:
-        grouped.setdefault((record.mode, record.program), []).append(record)
+        grouped.setdefault(record.subject, []).append(record)
+    order = sorted(grouped, key=lambda subject: (subject.mode, subject))
     return [
         Line(
-            mode,
-            _label(members[0], several=len(proxiers) > 1),
-            proxiers.index(proxier),
-            tuple(sorted((_spot(record, axis) for record in members), key=lambda spot: spot.x)),
+            subject.mode,
+            labels[subject],
+            [other for other in order if other.mode == subject.mode].index(subject),
+            tuple(sorted((_spot(record, axis) for record in grouped[subject]), key=lambda spot: spot.x)),
         )
-        for (mode, proxier), members in sorted(grouped.items())
+        for subject in order
     ]
 
 
@@ -318,26 +331,22 @@ def _spot(record: SummaryRecord, axis: str) -> Spot:
     return Spot(getattr(record, axis), record.median, record.ci_low, record.ci_high, record.bounded(0.5))
 
 
-def _label(record: SummaryRecord, *, several: bool) -> str:
-    return f"{mode_name(record.mode)}, {record.program}" if several else mode_name(record.mode)
-
-
 def _bars_of(records: Sequence[SummaryRecord], services: int, endpoints: int) -> tuple[Bar, ...]:
     here = [record for record in records if (record.services, record.endpoints_per_service) == (services, endpoints)]
     return tuple(_bars(here))
 
 
 def _bars(records: Sequence[SummaryRecord]) -> list[Bar]:
-    several = len({record.program for record in records}) > 1
-    grouped: dict[tuple[str, str], dict[str, SummaryRecord]] = {}
+    labels = subject_names(record.subject for record in records)
+    grouped: dict[Subject, dict[str, SummaryRecord]] = {}
     for record in records:
-        grouped.setdefault((record.mode, record.program), {})[record.metric] = record
+        grouped.setdefault(record.subject, {})[record.metric] = record
     bars = []
-    for (mode, _), found in sorted(grouped.items()):
+    for subject, found in sorted(grouped.items(), key=lambda item: (item[0].mode, item[0])):
         rest = tuple((name, found[metric].median) for name, metric in _REST if metric in found)
         parts = (*_control_loop(found), *rest)
         if parts:
-            bars.append(Bar(mode, _label(next(iter(found.values())), several=several), parts))
+            bars.append(Bar(subject.mode, labels[subject], parts))
     return bars
 
 

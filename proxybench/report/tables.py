@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from proxybench.report.words import DASH, DIRECTLY, POSITIONS, SCENARIOS, exact, human, mode_name, span
+from proxybench.report.words import DASH, DIRECTLY, POSITIONS, SCENARIOS, exact, human, mode_name, span, subject_names
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
+    from proxybench.model import Subject
     from proxybench.stats.summary import SummaryRecord
 
 
@@ -75,13 +76,13 @@ def pivot(
 
     Modes in ``unranked`` are shown but not compared, nor are any modes in ``unranked_scenarios``.
     """
-    several = len({record.program for record in records}) > 1
-    columns = sorted({(record.mode, record.program) for record in records})
+    labels = subject_names(record.subject for record in records)
+    columns = sorted(labels, key=lambda subject: (subject.mode, subject))
     fields = [name for name in ("scenario", "position", "path", "endpoints_per_service") if _varies(records, name)]
-    rows: dict[tuple[object, ...], dict[tuple[str, str], SummaryRecord]] = {}
+    rows: dict[tuple[object, ...], dict[Subject, SummaryRecord]] = {}
     for record in records:
         key = (*(_rank(name, getattr(record, name)) for name in fields), record.services)
-        rows.setdefault(key, {})[record.mode, record.program] = record
+        rows.setdefault(key, {})[record.subject] = record
     body = []
     for key in sorted(rows, key=lambda parts: [str(part).zfill(8) for part in parts]):
         found = rows[key]
@@ -94,16 +95,13 @@ def pivot(
         cells = [_median_cell(found.get(column), best) for column in columns]
         body.append((*names, _count_cell(sample.services), *cells))
     heads = [Cell(_HEADS[name], number=name == "endpoints_per_service") for name in fields]
-    modes = [
-        Cell(f"{mode_name(mode)}, {proxier}" if several else mode_name(mode), mode=mode, number=True)
-        for mode, proxier in columns
-    ]
+    modes = [Cell(labels[subject], mode=subject.mode, number=True) for subject in columns]
     return Table(caption, (*heads, Cell("Services", number=True), *modes), _merged(body, len(fields)), len(fields) + 1)
 
 
 def full(records: Sequence[SummaryRecord], caption: str, *, metric: bool = False) -> Table:
     """Return one row per record with everything that is known of it; ``metric`` adds its name."""
-    heads = (*(("Metric",) if metric else ()), "Scenario", "Position", "Path", "Mode", "Proxier")
+    heads = (*(("Metric",) if metric else ()), "Scenario", "Position", "Path", "Mode", "Subject")
     numbers = ("Services", "Endpoints", "Median", "95 % interval", "p90", "p99", "Samples", "Repetitions", "Time-outs")
     rows = []
     for record in records:

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from proxybench.model import settings_text
 from proxybench.units import human_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from proxybench.model import Subject
+
+REFERENCE = "reference"
+"""The kind of proxybench's own proxier."""
 
 DIRECT = "direct"
 """Stands for the endpoint reached without a Service, the reference of every forwarding figure."""
@@ -68,6 +78,31 @@ DASH, TIMES, MINUS, NBSP = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}", "\N{MINUS S
 def mode_name(mode: str) -> str:
     """Return the mode as its makers write it."""
     return LOOKS[mode].name if mode in LOOKS else mode
+
+
+def subject_names(subjects: Iterable[Subject]) -> dict[Subject, str]:
+    """Return what to call each subject among the others: its mode, and what else it takes to tell them apart.
+
+    The reference proxier is always called so: nobody's cluster runs it.
+    """
+    known = list(dict.fromkeys(subjects))
+    programs = len({(subject.kind, subject.version) for subject in known if subject.kind != REFERENCE}) > 1
+    return {subject: _subject_name(subject, known, with_program=programs) for subject in known}
+
+
+def _subject_name(subject: Subject, among: Iterable[Subject], *, with_program: bool) -> str:
+    alike = {
+        other.settings
+        for other in among
+        if (other.kind, other.version, other.mode) == (subject.kind, subject.version, subject.mode)
+    }
+    words = [mode_name(subject.mode)]
+    if subject.kind == REFERENCE:
+        words = [REFERENCE, *words]
+    elif with_program:
+        words = [*filter(None, (subject.kind, subject.version)), *words]
+    settings = f" ({settings_text(subject.settings)})" if len(alike) > 1 and subject.settings else ""
+    return " ".join(words) + settings
 
 
 def look_of(mode: str) -> Look:

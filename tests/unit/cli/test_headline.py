@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from proxybench.cli.headline import headline_table
+from proxybench.cli.headline import caveats, headline_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 def record(mode: str, metric: str, scenario: str, position: str, median: float, **changes: Any) -> dict[str, object]:
     return {
+        "kind": "kube-proxy",
+        "version": "v1.37.2",
         "mode": mode,
+        "settings": "",
         "metric": metric,
         "scenario": scenario,
         "position": position,
@@ -46,7 +49,7 @@ RECORDS = [
 
 def test_each_row_names_its_scenario_and_four_modes_fit_into_100_columns() -> None:
     assert lines(RECORDS) == [
-        "Services  endpoints  median (instructions)                iptables    ipvs  userspace  nftables",
+        "Services  endpoints  median (instructions)                iptables    IPVS  userspace  nftables",
         "   10000          2  sync, add-one                          382 µs  382 µs     382 µs    382 µs",
         "   10000          2  CPU of the control loop, cold-start    988 ms  988 ms     988 ms    988 ms",
         "   10000          2  new connection, last position          590 µs  590 µs     590 µs    590 µs",
@@ -60,3 +63,11 @@ def test_two_clocks_are_told_apart_in_each_row() -> None:
         "sync, add-one (instructions)",
         "new connection, last position (wall)",
     ]
+
+
+def test_the_terminal_says_what_the_page_says() -> None:
+    assert caveats([record("ipvs", "forwarding.connect", "steady", "last", 1.0, clock="wall")]) == ()
+    assert caveats([record("ipvs", "forwarding.connect", "steady", "last", 1.0, kind="reference")]) == (
+        "instructions are work, not time: 1 ns stands for one executed guest instruction",
+        "the reference proxier is proxybench's self-test: no cluster runs it, and its ranking is its own",
+    )

@@ -30,7 +30,10 @@ measure: {sync: true}
 
 def record(mode: str, metric: str, scenario: str, position: str, median: float) -> dict[str, Any]:
     return {
+        "kind": "kube-proxy",
+        "version": "v1.37.2",
         "mode": mode,
+        "settings": "",
         "services": 10,
         "endpoints_per_service": 2,
         "metric": metric,
@@ -133,7 +136,7 @@ def test_a_complete_run_exits_0_and_ends_with_a_table_and_paths(runner: FakeRunn
     result = call("tiny.yaml")
     assert result.exit_code == 0
     assert [line.split() for line in result.stdout.splitlines()] == [
-        ["Services", "endpoints", "median", "(wall)", "iptables", "ipvs"],
+        ["Services", "endpoints", "median", "(wall)", "iptables", "IPVS"],
         ["10", "2", "sync,", "add-one", "1.25", "s", "900", "ms"],
         ["10", "2", "new", "connection,", "last", "position", "379", "µs", "-"],
         ["results:", "results/tiny/1"],

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def make_record(**changes: Any) -> SummaryRecord:
     values: dict[str, Any] = {
         "mode": "iptables",
-        "kind": "reference",
-        "version": "0.1.0",
+        "kind": "kube-proxy",
+        "version": "v1.37.2",
         "services": 1000,
         "endpoints_per_service": 2,
         "scenario": "add-one",

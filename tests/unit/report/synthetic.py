@@ -34,8 +34,8 @@ WHERE = {"first": 0.0, "middle": 0.5, "last": 1.0}
 
 CONSTANT = {
     "run": RUN,
-    "kind": "reference",
-    "version": "0.1.0",
+    "kind": "kube-proxy",
+    "version": "v1.37.2",
     "settings": "",
     "path": "cluster_ip",
     "family": "ipv4",
@@ -161,7 +161,7 @@ def synthetic_manifest(clock: str = "instructions", **changes: Any) -> dict[str,
     """Return a manifest that fits the frame."""
     order = [
         {
-            "subject": {"kind": "reference", "version": "0.1.0", "mode": mode},
+            "subject": {"kind": "kube-proxy", "version": "v1.37.2", "mode": mode},
             "services": size,
             "endpoints_per_service": 2,
         }
@@ -206,8 +206,8 @@ def synthetic_manifest(clock: str = "instructions", **changes: Any) -> dict[str,
             "why": "this kernel has no ip_vs, and the VM has",
         },
         "proxier": {
-            "kind": "reference",
-            "version": "0.1.0",
+            "kind": "kube-proxy",
+            "version": "v1.37.2",
             "min_sync_period": 0.0,
             "sync_period": 30.0,
             "nodes": ["node-1", "node-2"],

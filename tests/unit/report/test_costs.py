@@ -124,7 +124,7 @@ def test_slopes_are_written_in_humane_units(value: float, unit: str, text: str) 
 
 
 def test_the_slope_of_iptables_holds_the_truth(data: ReportData) -> None:
-    found = {(cost.title, cost.mode, cost.per): cost.slope for cost in costs(data.series)}
+    found = {(cost.title, str(cost.subject.mode), cost.per): cost.slope for cost in costs(data.series)}
     truth = found["Time to connect", "iptables", PER_SERVICE].interval
     assert truth is not None
     assert truth.low <= 26.5 <= truth.high

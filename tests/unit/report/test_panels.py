@@ -68,8 +68,8 @@ def test_proxiers_are_told_apart() -> None:
     records = [make_record(services=size, kind=name) for name in ("reference", "kube-proxy") for size in (10, 100)]
     (panel,) = line_panels(records, "sync latency")
     assert [(line.label, line.style) for line in panel.lines] == [
-        ("iptables, kube-proxy 0.1.0", 0),
-        ("iptables, reference 0.1.0", 1),
+        ("iptables", 0),
+        ("reference iptables", 1),
     ]
 
 

@@ -172,7 +172,7 @@ def test_full_table_shows_everything() -> None:
         "Position": "Last rule",
         "Path": "cluster_ip",
         "Mode": "userspace",
-        "Proxier": "reference 0.1.0",
+        "Subject": "kube-proxy v1.37.2",
         "Services": "1,000",
         "Endpoints": "2",
         "Median": "≥ 20 s",

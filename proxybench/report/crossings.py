@@ -1,0 +1,113 @@
+"""Where one subject overtakes another, in real time and between programs that clusters run.
+
+By the instruction clock nothing is said: it knows work, not time, and would place a crossing several times too early.
+The reference proxier takes no part: its ranking is its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxybench.model import ClockKind, Metric, Mode, Position, Scenario
+from proxybench.report.words import REFERENCE, subject_names
+from proxybench.stats.curves import Outcome, crossover
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxybench.model import Subject
+    from proxybench.stats.curves import Crossover, FloatArray
+    from proxybench.stats.series import Series
+
+
+@dataclass(frozen=True)
+class Question:
+    """A number in which two subjects may change places; modes in ``without`` mean something else by it."""
+
+    title: str
+    metric: Metric
+    scenario: Scenario
+    position: Position = Position.NONE
+    without: tuple[Mode, ...] = ()
+
+
+QUESTIONS = (
+    Question("One Service added, until it answers", Metric.SYNC_END_TO_END, Scenario.ADD_ONE, Position.LAST),
+    Question("Cold start with N Services", Metric.SYNC_END_TO_END, Scenario.COLD_START, Position.LAST),
+    Question("CPU of the control loop, one Service added", Metric.CPU_CONTROL_LOOP, Scenario.ADD_ONE),
+    Question("connect(), last rule", Metric.FORWARDING_CONNECT, Scenario.STEADY, Position.LAST, (Mode.USERSPACE,)),
+    Question("First byte, last rule", Metric.FORWARDING_FIRST_BYTE, Scenario.STEADY, Position.LAST),
+)
+
+
+def all_crossings(series: Sequence[Series]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return each question's title with its lines, of those that have any."""
+    return tuple((each.title, lines) for each in QUESTIONS if (lines := crossings(series, each)))
+
+
+def crossings(series: Sequence[Series], question: Question) -> tuple[str, ...]:
+    """Say for each pair of subjects where one overtakes the other; last, which pairs never do."""
+    found = _curves(series, question)
+    names = subject_names(found)
+    lines: list[str] = []
+    kept: list[str] = []
+    for (first, one), (second, two) in combinations(sorted(found.items(), key=lambda item: (item[0].mode, item[0])), 2):
+        sizes = sorted(size for size in one.keys() & two.keys() if one[size].keys() & two[size].keys())
+        labels = sorted(set().union(*(one[size].keys() & two[size].keys() for size in sizes)))
+        if len(sizes) < 2 or len(labels) < 2:  # noqa: PLR2004 - no line, or no spread
+            continue
+        # A large size may have fewer repetitions than a small one.
+        left: FloatArray = np.array([[one[size].get(label, np.nan) for size in sizes] for label in labels])
+        right: FloatArray = np.array([[two[size].get(label, np.nan) for size in sizes] for label in labels])
+        if np.any(left <= 0) or np.any(right <= 0):
+            continue  # there are no logarithms of such values to compare
+        result = crossover(np.array(sizes, dtype=np.float64), left, right)
+        (kept if result.outcome is Outcome.NONE else lines).append(_crossing_words(result, names[first], names[second]))
+    return (*lines, *([f"No crossing: {'; '.join(kept)}"] if kept else []))
+
+
+_Curve = dict[int, dict[tuple[str, int], float]]
+
+
+def _curves(series: Sequence[Series], question: Question) -> dict[Subject, _Curve]:
+    """Return subject → size → repetition → median, without points of which some repetition timed out."""
+    chosen = [
+        each
+        for each in series
+        if (each.key.metric, each.key.scenario, each.key.position)
+        == (question.metric, question.scenario, question.position)
+        and each.key.clock == ClockKind.WALL
+        and each.key.subject.kind != REFERENCE
+        and each.key.mode not in question.without
+        and not each.bounded.any()
+    ]
+    planes = [(each.key.path, each.key.endpoints_per_service) for each in chosen]
+    if not planes:
+        return {}
+    main = max(sorted(set(planes)), key=planes.count)
+    found: dict[Subject, _Curve] = {}
+    for each, plane in zip(chosen, planes, strict=True):
+        if plane == main:
+            values = dict(zip(each.labels, each.values.tolist(), strict=True))
+            found.setdefault(each.key.subject, {})[each.key.services] = values
+    return found
+
+
+def _crossing_words(result: Crossover, one: str, two: str) -> str:
+    if result.outcome is Outcome.UNDECIDED:
+        return f"{one} and {two} were not told apart up to {result.up_to:,.0f} Services"
+    if result.outcome is Outcome.NONE:
+        winner, loser = (one, two) if result.first_lower else (two, one)
+        if len(result.told_apart) == result.sizes:
+            return f"{winner} is below {loser} at every size up to {result.up_to:,.0f}"
+        places = ", ".join(f"{size:,.0f}" for size in result.told_apart)
+        return f"{winner} is below {loser} at {places}, elsewhere not told apart"
+    return "; ".join(
+        f"{one if each.first_lower_after else two} overtakes {two if each.first_lower_after else one} at about "
+        f"{each.at:,.0f} Services (95 %: {each.low:,.0f} to {each.high:,.0f})"
+        for each in result.crossings
+    )

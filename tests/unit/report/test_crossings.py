@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from proxybench.model import Mode, Scenario
+from proxybench.report.crossings import QUESTIONS, all_crossings, crossings
+from proxybench.stats.series import Series, collect
+from tests.unit.report.synthetic import synthetic_frame
+
+
+def real(clock: str, kind: str = "kube-proxy") -> list[Series]:
+    frame = synthetic_frame(connects=20, clock=clock)
+    frame["kind"] = kind
+    return collect(frame)
+
+
+def test_the_crossover_holds_the_truth() -> None:
+    title, lines = all_crossings(real("wall"))[0]
+    assert title == "One Service added, until it answers"
+    # The synthetic lines meet at (41 - 28) ms / (95 - 12) µs = 157 Services; log-log lines between sizes bend that.
+    assert lines[0].startswith(
+        "iptables and IPVS" if "told apart" in lines[0] else "IPVS overtakes iptables at about 1"
+    )
+    assert lines[-1] == "No crossing: iptables is below userspace at every size up to 10,000"
+
+
+@pytest.mark.parametrize(("clock", "kind"), [("instructions", "kube-proxy"), ("wall", "reference")])
+def test_neither_instructions_nor_the_reference_tell_of_crossings(clock: str, kind: str) -> None:
+    assert all_crossings(real(clock, kind)) == ()
+
+
+def test_userspace_takes_no_part_in_connect() -> None:
+    question = next(each for each in QUESTIONS if each.without == (Mode.USERSPACE,))
+    assert not any("userspace" in line for line in crossings(real("wall"), question))
+
+
+def test_a_batch_is_asked_about_in_no_question() -> None:
+    assert Scenario.ADD_BATCH not in {question.scenario for question in QUESTIONS}

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from proxybench.model import ClockKind, Mode, Subject
+from proxybench.report.decision import Figure, decision, ratio
+from proxybench.report.words import subject_names
+from proxybench.stats.series import collect
+from tests.unit.report.synthetic import synthetic_frame
+
+if TYPE_CHECKING:
+    from proxybench.report.data import ReportData
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+MODES = (Mode.IPTABLES, Mode.IPVS, Mode.USERSPACE)
+SUBJECTS = [Subject("kube-proxy", "v1.37.2", mode) for mode in MODES]
+KUBE_PROXY = SUBJECTS[0]
+
+
+def figure(*values: float, bounded: bool = False) -> Figure:
+    return Figure({("run", number): value for number, value in enumerate(values)}, "ns", bounded)
+
+
+def test_the_largest_size_stands_first_and_the_first_subject_is_the_measure(data: ReportData) -> None:
+    (title, table), *others = decision(data.series, SUBJECTS).tables
+    assert title == "At 10,000 Services with 2 endpoints each"
+    assert len(others) == 3
+    assert [head.text for head in table.heads] == ["", "iptables", "IPVS", "userspace"]
+    row = next(row for row in table.rows if row[0].text == "One Service added")
+    assert row[1].detail == ""
+    # 28 ms + 95 µs per Service against 41 ms + 12 µs: 0.165 times, by the truth that the samples were made from.
+    assert row[2].detail.startswith(f"{TIMES}0.16")
+
+
+def test_every_concern_of_a_reader_is_a_row(data: ReportData) -> None:
+    _, table = decision(data.series, SUBJECTS).tables[0]
+    assert [row[0].text for row in table.rows][:3] == ["Cold start", "Cold start, CPU", "One Service added"]
+
+
+def test_instructions_and_the_reference_are_called_what_they_are() -> None:
+    frame = synthetic_frame(connects=5, sizes=(10,))
+    frame["kind"], frame["version"] = "reference", "0.1.0"
+    subjects = [Subject("reference", "0.1.0", mode) for mode in MODES]
+    found = decision(collect(frame), subjects)
+    assert [head.text for head in found.tables[0][1].heads][1:] == [
+        "reference iptables",
+        "reference IPVS",
+        "reference userspace",
+    ]
+    assert found.notes[0].startswith("Counted instructions are work, not time")
+    assert found.notes[1].startswith("The reference proxier is proxybench's own self-test")
+
+
+def test_real_time_of_a_real_proxy_needs_no_excuse() -> None:
+    assert decision(collect(synthetic_frame(connects=5, clock="wall", sizes=(10,))), SUBJECTS).notes == ()
+
+
+def test_real_time_stands_before_instructions() -> None:
+    both = [
+        *collect(synthetic_frame(connects=5, clock="instructions", sizes=(10,))),
+        *collect(synthetic_frame(connects=5, clock="wall", sizes=(10,))),
+    ]
+    captions = [table.caption for _, table in decision(both, SUBJECTS).tables]
+    assert ["wall clock" in caption for caption in captions] == [True, False]
+    assert {each.key.clock for each in both} == {ClockKind.WALL, ClockKind.INSTRUCTIONS}
+
+
+def test_a_ratio_is_taken_within_each_repetition() -> None:
+    found = ratio(figure(100, 200, 400), figure(150, 300, 600))
+    assert found is not None
+    middle, interval = found
+    assert middle == pytest.approx(1.5)
+    assert interval is not None
+    assert interval.low == pytest.approx(1.5)
+    assert interval.high == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    "other", [figure(0, 1), figure(1, 2, bounded=True), Figure({("other", 0): 1.0}, "ns", bounded=False)]
+)
+def test_nothing_is_a_multiple_of_what_is_not_known(other: Figure) -> None:
+    assert ratio(figure(1, 2), other) is None
+
+
+def test_one_repetition_has_no_interval() -> None:
+    assert ratio(figure(10), figure(30)) == (3.0, None)
+
+
+def test_few_and_unsteady_repetitions_are_told_in_words() -> None:
+    frame = synthetic_frame(connects=5, repetitions=2, sizes=(10,), modes=("iptables", "ipvs"))
+    rows = (frame["metric"] == "sync.end_to_end") & (frame["mode"] == "ipvs") & (frame["scenario"] == "add-one")
+    frame.loc[rows, "value"] = np.where(frame.loc[rows, "repetition"] == 0, 10**6, 10**9)
+    _, table = decision(collect(frame), SUBJECTS).tables[0]
+    row = next(row for row in table.rows if row[0].text == "One Service added")
+    assert row[2].detail.endswith("(too unsteady to tell, 2 repetitions)")
+
+
+def test_names_hold_what_tells_subjects_apart_and_no_more() -> None:
+    nft = Subject("kube-proxy", "v1.37.2", Mode.IPTABLES, (("iptables", "nft"),))
+    legacy = Subject("kube-proxy", "v1.37.2", Mode.IPTABLES, (("iptables", "legacy"),))
+    nftables = Subject("kube-proxy", "v1.37.2", Mode.NFTABLES)
+    older = Subject("kube-proxy", "v1.33.13", Mode.NFTABLES)
+    userspace = Subject("reference", "0.1.0", Mode.USERSPACE)
+    assert list(subject_names([KUBE_PROXY, nftables, userspace]).values()) == [
+        "iptables",
+        "nftables",
+        "reference userspace",
+    ]
+    assert list(subject_names([nft, legacy, nftables]).values()) == [
+        "iptables (iptables=nft)",
+        "iptables (iptables=legacy)",
+        "nftables",
+    ]
+    assert list(subject_names([nftables, older]).values()) == [
+        "kube-proxy v1.37.2 nftables",
+        "kube-proxy v1.33.13 nftables",
+    ]
