@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxybench.errors import ExitCode
-from proxybench.gate.compare import FAMILY_ALPHA, THRESHOLDS, compare
+from proxybench.gate.compare import THRESHOLDS, compare
 from proxybench.gate.error import Counts, Errors, Levels, shift_errors
 from proxybench.gate.noise import RUNS_THAT_TELL
+from proxybench.gate.outcome import FAMILY_ALPHA
 from proxybench.gate.side import FIELDS, Replicates, Side
 from proxybench.model import ClockKind
 from proxybench.stats.moderate import Moderated, moderate

@@ -37,6 +37,7 @@ class ExitCode(IntEnum):
     RUN_FAILED = 3
     INCONCLUSIVE = 4
     INTERRUPTED = 130
+    CLOSED_PIPE = 141  # as of a program that SIGPIPE ends: whoever read the output went away (… | head)
 
 
 class ProxybenchError(Exception):

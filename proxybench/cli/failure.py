@@ -28,10 +28,14 @@ def settle(call: Callable[[], object], *, debug: Callable[[], bool]) -> int:
     except click.ClickException as error:
         _explain_usage(error)
         return ExitCode.USAGE
+    except BrokenPipeError:
+        _forget_stdout()
+        return ExitCode.CLOSED_PIPE
     except Exception as error:  # noqa: BLE001 - the last stop of every error; it must end in a known exit code
         if debug():
             traceback.print_exception(error, file=sys.stderr)
         return _explain(error, debug=debug())
+    _flush()
     return result if isinstance(result, int) else ExitCode.PASS
 
 
@@ -44,10 +48,6 @@ def _explain(error: Exception, *, debug: bool) -> int:
         for line in (str(error) or type(error).__name__).splitlines():
             click.echo(f"error: {line}", err=True)
         return error.exit_code
-    if isinstance(error, BrokenPipeError):
-        _forget_stdout()
-        click.echo("error: standard output was closed before everything was written", err=True)
-        return ExitCode.RUN_FAILED
     hint = "" if debug else " (proxybench --debug … shows where)"
     reason = str(error).splitlines()
     what = f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
@@ -63,6 +63,14 @@ def _explain_usage(error: click.ClickException) -> None:
     click.echo(f"error: {error.format_message()}", err=True)
     if context is not None:
         click.echo(f"{context.get_usage()}\nhelp: {context.command_path} -h", err=True)
+
+
+def _flush() -> None:
+    """Write what is left; when nobody reads it any more, the verb has done its work all the same."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_stdout()
 
 
 def _forget_stdout() -> None:

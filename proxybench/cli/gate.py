@@ -10,18 +10,21 @@ import click
 from rich.console import Console
 
 from proxybench.errors import ExitCode
+from proxybench.experiment.words import suggest
 from proxybench.gate import outputs
 from proxybench.gate import trend as trends
 from proxybench.gate.baseline import open_side, save
 from proxybench.gate.compare import compare as compare_sides
 from proxybench.gate.settings import PREFIX
 from proxybench.gate.side import FIELDS
+from proxybench.gate.subjects import FIELDS as SUBJECT_FIELDS
+from proxybench.metrics import Metric
 from proxybench.results.atomic import write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxybench.gate.compare import Outcome
+    from proxybench.gate.outcome import Outcome
     from proxybench.gate.side import Side
 
 
@@ -40,12 +43,22 @@ def share(text: str) -> float:
 
 
 def fields(_context: click.Context, _option: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Check that each name is a field of the fingerprint or looks like a setting of the experiment."""
+    """Check that each name is a field of fingerprint or subject, or looks like a setting of the experiment."""
+    known = (*SUBJECT_FIELDS, *FIELDS)
     for name in names:
-        if name not in FIELDS and not name.startswith(PREFIX):
+        if name not in known and not name.startswith(PREFIX):
             raise click.BadParameter(
-                f"{name!r} is neither a setting (such as {PREFIX}warmup) nor one of {', '.join(FIELDS)}"
+                f"{name!r} is neither a setting (such as {PREFIX}warmup) nor one of {', '.join(known)}"
             )
+    return names
+
+
+def metrics(_context: click.Context, _option: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Check that each name is a metric's, or how several begin ("forwarding.")."""
+    known = [str(metric) for metric in Metric]
+    for name in names:
+        if name not in known and not (name.endswith(".") and any(metric.startswith(name) for metric in known)):
+            raise click.BadParameter(f"{name!r} is no metric; {suggest(name, known, 'the metrics are')}")
     return names
 
 
@@ -67,7 +80,11 @@ _judging = _options(
         help="Share of the base from which a change matters. [default: 1% under the instruction clock, else 5%]",
     ),
     click.option(
-        "--only", multiple=True, metavar="METRIC", help="Judge only this metric, or 'forwarding.' for all of them."
+        "--only",
+        multiple=True,
+        callback=metrics,
+        metavar="METRIC",
+        help="Judge only this metric, or 'forwarding.' for all of them.",
     ),
     click.option(
         "--across",
@@ -95,8 +112,8 @@ _judging = _options(
 def compare(base: Path, runs: tuple[Path, ...], **how: Any) -> int:  # noqa: ANN401 -- the options of _judging
     """Compare runs with the first one: per metric and point the shift, its interval and a verdict.
 
-    Each may be a run's folder or a baseline file. Ends with 0 when nothing got worse, 1 when something did, 4
-    when that cannot be told.
+    Each may be a run's folder or a baseline file. Ends with 0 when nothing got worse, 1 when something did, 3
+    when a run is incomplete, 4 when that cannot be told.
     """
     return _judge(open_side(base), [open_side(run) for run in runs], **how)
 
@@ -108,7 +125,7 @@ def compare(base: Path, runs: tuple[Path, ...], **how: Any) -> int:  # noqa: ANN
 def gate(run: Path, baseline: Path, **how: Any) -> int:  # noqa: ANN401 -- the options of _judging, checked by click
     """Tell whether RUN got worse than the baseline; the exit code is the answer.
 
-    0 no regression, 1 a regression, 2 wrong arguments or files, 4 inconclusive or not comparable.
+    0 no regression, 1 a regression, 2 wrong arguments or files, 3 an incomplete run, 4 inconclusive or not comparable.
     """
     new = open_side(run)
     return _judge(open_side(baseline), [new], **how)
@@ -208,7 +225,7 @@ def _write(path: Path | None, content: Callable[[], bytes]) -> None:
 
 
 def _worst(outcomes: list[Outcome]) -> int:
-    """Return the exit code of all: one regression decides, then one that is undecided."""
+    """Return the exit code of all: a run that is incomplete decides, then one regression, then what is undecided."""
     codes = {outcome.exit_code for outcome in outcomes}
-    order = (ExitCode.REGRESSION, ExitCode.INCONCLUSIVE, ExitCode.PASS)
+    order = (ExitCode.RUN_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE, ExitCode.PASS)
     return int(next(code for code in order if code in codes))

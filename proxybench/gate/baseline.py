@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from proxybench.columns import build, columns_of, flat
 from proxybench.errors import ResultsError
 from proxybench.gate.compare import is_judged
-from proxybench.gate.side import FIELDS, Replicates, Side, side_of_runs
+from proxybench.gate.side import FIELDS, Replicates, Side, lacking, side_of_runs
 from proxybench.model import Key
 from proxybench.results.atomic import write_bytes
 from proxybench.results.folder import open_run
@@ -49,6 +49,7 @@ class _Baseline(BaseModel):
     runs: int
     fingerprint: dict[str, str]
     settings: dict[str, str] | None
+    methods: dict[str, int]
     series: list[_Entry]
 
 
@@ -57,6 +58,7 @@ def dump(side: Side) -> bytes:
     head = {
         "baseline_schema": BASELINE_SCHEMA,
         "fingerprint": dict(side.fingerprint),
+        "methods": {name: side.method(name) for name in sorted({key.metric for key in side.series})},
         "name": side.name,
         "runs": side.runs,
         "settings": None if side.settings is None else dict(side.settings),
@@ -104,7 +106,7 @@ def load(data: bytes, where: str) -> Side:
         raise ResultsError(f"{where}: fingerprint: {missing[0]} is missing")
     if baseline.runs < 1:
         raise ResultsError(f"{where}: runs: must be at least 1")
-    return Side(baseline.name, baseline.fingerprint, series, baseline.runs, baseline.settings)
+    return Side(baseline.name, baseline.fingerprint, series, baseline.runs, baseline.settings, baseline.methods)
 
 
 def _series(entry: _Values) -> tuple[Key, Replicates]:
@@ -145,16 +147,19 @@ def _with_subjects(old: Mapping[str, Any]) -> dict[str, Any]:
     series, fields = old.get("series"), old.get("fingerprint")
     known = fields if isinstance(fields, dict) else {}
     version, settings = str(known.get("proxier_version", "")), backend_setting(str(known.get("iptables_backend")))
+    told = {"version": version, "settings": settings, "family": "ipv4"}
     if isinstance(series, list):
-        series = [_named(entry, version, settings) if isinstance(entry, dict) else entry for entry in series]
-    return {**old, "series": series}
+        series = [_named(entry, told) if isinstance(entry, dict) else entry for entry in series]
+    if isinstance(fields, dict):
+        fields = {name: value for name, value in fields.items() if name not in ("proxier_kind", "proxier_version")}
+    return {**old, "fingerprint": fields, "methods": {}, "series": series}
 
 
-def _named(entry: Mapping[str, Any], version: str, settings: str) -> dict[str, Any]:
+def _named(entry: Mapping[str, Any], told: Mapping[str, str]) -> dict[str, Any]:
     renamed = {_NEW_NAMES.get(name, name): value for name, value in entry.items()}
     if "path" in renamed:
         renamed["path"] = _PATHS.get(renamed["path"], renamed["path"])
-    return {"version": version, "settings": settings, "family": "ipv4", **renamed}
+    return {**told, **renamed}
 
 
 _NEW_NAMES = {"proxier": "kind", "traffic": "path"}
@@ -182,7 +187,11 @@ def save(paths: list[Path], out: Path) -> Side:
 
     Raises ResultsError, IncomparableError or RunError.
     """
-    whole = side_of_runs([open_run(path) for path in paths])
+    folders = [open_run(path) for path in paths]
+    for path, folder in zip(paths, folders, strict=True):
+        if lack := lacking(folder):
+            raise ResultsError(f"{path}: {lack}: no baseline; measure the rest: proxybench run --resume {folder.path}")
+    whole = side_of_runs(folders)
     judged = {key: found for key, found in whole.series.items() if is_judged(key.metric, whole.clock)}
     if not judged:
         raise ResultsError(f"{paths[0]}: no samples in it that a gate could judge: nothing to save")

@@ -9,18 +9,17 @@ gate cries wolf in at most one of a hundred runs.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxybench.errors import ExitCode
 from proxybench.gate.error import Counts, Levels, shift_errors
-from proxybench.gate.noise import ASSUMED, RUNS_THAT_DECIDE
+from proxybench.gate.noise import RUNS_THAT_DECIDE
+from proxybench.gate.outcome import FAMILY_ALPHA, Comparison, Outcome, Verdict, percent
 from proxybench.gate.settings import setting_differences
 from proxybench.gate.side import differences
+from proxybench.gate.subjects import subject_differences, without
 from proxybench.metrics import may_judge
 from proxybench.model import ClockKind, Scenario
 from proxybench.stats.intervals import t_quantile
@@ -34,135 +33,14 @@ if TYPE_CHECKING:
     from proxybench.model import Key
     from proxybench.stats.quantiles import FloatArray
 
-# Nominal chance that a gate between equal runs finds anything at all. The true one is held below 1 % by
-# simulation; it is greater than nominal where the points' spreads are unlike in another way than the model of
-# ``moderate`` takes them to be.
-FAMILY_ALPHA = 0.0015
-INCONCLUSIVE_SHARE = 0.25  # of a metric's points that may be too noisy
 EQUAL_ALPHA = 0.05  # per comparison, of calling a change beyond the threshold "same"
 # A loop that waits spends 0 or 0.1 ms in a second, by luck of a timer; no ratio can be taken of that. What lies
 # above this in every repetition, and is so many times the most of the other side, needs no ratio.
 NEGLIGIBLE_NS = 1_000_000
+WIDEST = float(np.log(10))  # of an interval of logarithms that is shown: beyond it, it says nothing
+ENOUGH_REPETITIONS = 5
 TIMES_NEGLIGIBLE, TIMES_MORE = 2.0, 10.0
 THRESHOLDS = {ClockKind.INSTRUCTIONS.value: 0.01, ClockKind.WALL.value: 0.05}
-
-
-class Verdict(StrEnum):
-    """What became of one number."""
-
-    REGRESSED = "regressed"
-    NOT_COMPARABLE = "not-comparable"
-    INCONCLUSIVE = "inconclusive"
-    IMPROVED = "improved"
-    SAME = "same"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One number before and after.
-
-    ``base``, ``new`` and ``shift`` (Hodges-Lehmann) are in the key's unit; ``relative``, its simultaneous
-    interval ``low`` to ``high``, ``threshold`` and ``detectable`` (the true change found with 90 % power) are
-    shares of the base. ``p`` is Mann and Whitney's, for information. None where there is nothing to compute.
-    ``assumed``: too few runs tell how far it moves from run to run. Only ``judged`` comparisons decide the exit code.
-    """
-
-    key: Key
-    verdict: Verdict
-    judged: bool
-    threshold: float
-    reason: str = ""
-    assumed: bool = False
-    base: float | None = None
-    new: float | None = None
-    base_repetitions: int = 0
-    new_repetitions: int = 0
-    shift: float | None = None
-    relative: float | None = None
-    low: float | None = None
-    high: float | None = None
-    detectable: float | None = None
-    p: float | None = None
-
-    @property
-    def weight(self) -> float:
-        """How far it moved, as a share of the base; from nothing to something is more than any share."""
-        if self.relative is not None:
-            return self.relative
-        return float("inf") if self.verdict is Verdict.REGRESSED else 0.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """All comparisons of two sides, worst first, and the fields that make them incomparable (if any).
-
-    ``runs`` are those of base and new; ``family`` is how many numbers the intervals hold for at once.
-    """
-
-    base: str
-    new: str
-    clock: str
-    threshold: float
-    comparisons: tuple[Comparison, ...]
-    differing: tuple[str, ...] = ()
-    strict: bool = False
-    runs: tuple[int, int] = (1, 1)
-    family: int = 1
-
-    @property
-    def assumed_noise(self) -> float | None:
-        """The noise from run to run (a share) that was assumed, None where it was measured for all that is judged."""
-        return ASSUMED[self.clock] if any(item.judged and item.assumed for item in self.comparisons) else None
-
-    def counts(self) -> dict[Verdict, int]:
-        """Count the judged comparisons per verdict."""
-        counter = Counter(item.verdict for item in self.comparisons if item.judged)
-        return {verdict: counter[verdict] for verdict in Verdict}
-
-    def undecided_metrics(self) -> tuple[str, ...]:
-        """Name the metrics that this comparison could not decide.
-
-        A few noisy points do not hide what happens to a metric, and of 200 numbers some are always noisy: a
-        metric is undecided when more than a quarter of its points are inconclusive, or (``strict``) any is. A
-        point that one side lacks is never passed over.
-        """
-        judged = [item for item in self.comparisons if item.judged]
-        points = Counter(item.key.metric for item in judged)
-        noisy = Counter(item.key.metric for item in judged if item.verdict is Verdict.INCONCLUSIVE)
-        lacking = {item.key.metric for item in judged if item.verdict is Verdict.NOT_COMPARABLE}
-        allowed = 0.0 if self.strict else INCONCLUSIVE_SHARE
-        return tuple(sorted(lacking | {metric for metric, count in noisy.items() if count > allowed * points[metric]}))
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """A regression beats all else; a metric that could not be decided is not passed over."""
-        counts = self.counts()
-        if counts[Verdict.REGRESSED]:
-            return ExitCode.REGRESSION
-        if self.undecided_metrics() or self.differing or not sum(counts.values()):
-            return ExitCode.INCONCLUSIVE
-        return ExitCode.PASS
-
-    def sentence(self) -> str:
-        """Say the outcome in one line."""
-        if self.differing:
-            return f"not comparable: {'; '.join(self.differing)}"
-        counts = self.counts()
-        total = sum(counts.values())
-        if not total:
-            return "nothing to judge: no metric of the base is one that this clock can judge"
-        words = ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items() if count)
-        undecided = self.undecided_metrics()
-        tail = f"; undecided: {', '.join(undecided)}" if undecided else ""
-        if self.assumed_noise is not None:
-            tail += f"; run-to-run noise assumed {_percent(self.assumed_noise)}: {_runs_in_words(self.runs)}"
-        return f"{total} judged at {_percent(self.threshold)} of the base: {words}{tail}"
-
-
-def _runs_in_words(runs: tuple[int, int]) -> str:
-    if runs == (1, 1):
-        return f"one run a side ({RUNS_THAT_DECIDE} runs of one side would measure it)"
-    return f"{runs[0]} against {runs[1]} (it takes {RUNS_THAT_DECIDE} runs of one side to measure it)"
 
 
 def is_judged(metric: str, clock: str, only: Collection[str] = ()) -> bool:
@@ -191,32 +69,55 @@ def compare(
     differing = (
         *differences(base.fingerprint, new.fingerprint, across),
         *setting_differences(base.settings, new.settings, across),
+        *subject_differences(base.subjects, new.subjects, across),
     )
+    base = replace(base, series=without(base.series, across, base.name))
+    new = replace(new, series=without(new.series, across, new.name))
+    incomplete = (*base.incomplete, *new.incomplete)
     keys = sorted({*base.series, *new.series})
     plain = {key: Comparison(key, Verdict.SAME, is_judged(key.metric, base.clock, only), limit) for key in keys}
     if differing:
         reason = "; ".join(differing)
         found = [replace(item, verdict=Verdict.NOT_COMPARABLE, reason=reason) for item in plain.values()]
-        return Outcome(base.name, new.name, base.clock, limit, tuple(found), differing, strict)
-    both = [key for key in plain if key in base.series and key in new.series]
-    family = max(1, sum(plain[key].judged for key in both))
+        return Outcome(base.name, new.name, base.clock, limit, tuple(found), differing, strict, incomplete=incomplete)
+    family = max(1, sum(plain[key].judged for key in _both(base, new, plain)))
     done = _compared(base, new, plain, family)
     order = list(Verdict)
     done.sort(key=lambda item: (not item.judged, order.index(item.verdict), -item.weight, item.key))
     runs = (base.runs, new.runs)
-    return Outcome(base.name, new.name, base.clock, limit, tuple(done), strict=strict, runs=runs, family=family)
+    return Outcome(
+        base.name,
+        new.name,
+        base.clock,
+        limit,
+        tuple(done),
+        strict=strict,
+        runs=runs,
+        family=family,
+        incomplete=incomplete,
+    )
+
+
+def _both(base: Side, new: Side, keys: Collection[Key]) -> frozenset[Key]:
+    """Return the keys that both sides have, measured in the same way."""
+    shared = (key for key in keys if key in base.series and key in new.series)
+    return frozenset(key for key in shared if base.method(key.metric) == new.method(key.metric))
 
 
 def _compared(base: Side, new: Side, plain: Mapping[Key, Comparison], family: int) -> list[Comparison]:
     alpha = FAMILY_ALPHA / family
-    errors = _errors(base, new, [key for key in plain if key in base.series and key in new.series], alpha)
+    both = _both(base, new, plain)
+    errors = _errors(base, new, both, alpha)
     done = []
     for key, item in plain.items():
-        if key in base.series and key in new.series:
+        if key in both:
             old, young = base.series[key], new.series[key]
             done.append(_judge(_levels(item, old, young), old, young, errors.get(key), alpha))
         elif item.judged:
             reason = f"not measured in the {'base' if key in new.series else 'new run'}"
+            if key in base.series and key in new.series:
+                old_way, new_way = base.method(key.metric), new.method(key.metric)
+                reason = f"measured in another way (method {old_way} -> {new_way}): make a new baseline"
             done.append(replace(item, verdict=Verdict.NOT_COMPARABLE, reason=reason))
     return done
 
@@ -230,10 +131,10 @@ class _Error:
     assumed: bool = False
 
 
-def _errors(base: Side, new: Side, keys: Sequence[Key], alpha: float) -> dict[Key, _Error]:
+def _errors(base: Side, new: Side, keys: Collection[Key], alpha: float) -> dict[Key, _Error]:
     """Return the standard errors of all points that have one: variances are steadied metric by metric."""
     usable: dict[str, list[Key]] = {}
-    for key in keys:
+    for key in sorted(keys):
         if _all_positive(base.series[key]) and _all_positive(new.series[key]):
             usable.setdefault(key.metric, []).append(key)
     errors = {}
@@ -360,8 +261,17 @@ def _verdict(item: Comparison, ratio: float, width: float, error: _Error) -> Com
     margin = t_quantile(1 - EQUAL_ALPHA, error.degrees) * error.size
     if abs(ratio) + margin < limit:
         return item  # noisy, but too near to no change for one of the threshold's size (two one-sided tests)
-    reason = f"too noisy to show {_percent(item.threshold)}: the interval is ±{_percent(_share(width))}"
-    return replace(item, verdict=Verdict.INCONCLUSIVE, reason=reason)
+    if width < WIDEST:
+        reason = f"too noisy to show {percent(item.threshold)}: the interval is ±{percent(_share(width))}"
+        return replace(item, verdict=Verdict.INCONCLUSIVE, reason=reason)
+    return replace(item, verdict=Verdict.INCONCLUSIVE, reason=_no_interval(item), low=None, high=None, detectable=None)
+
+
+def _no_interval(item: Comparison) -> str:
+    """Say in words what an interval of ±5e23 % would say."""
+    fewest = min(item.base_repetitions, item.new_repetitions)
+    why = "too few repetitions" if fewest < ENOUGH_REPETITIONS else "repetitions too far apart"
+    return f"{why} ({item.base_repetitions} before, {item.new_repetitions} now) to tell even a change of ten times"
 
 
 def _with_censoring(item: Comparison, base: Replicates, new: Replicates) -> Comparison:
@@ -377,7 +287,3 @@ def _with_censoring(item: Comparison, base: Replicates, new: Replicates) -> Comp
 
 def _share(log_ratio: float) -> float:
     return float(np.expm1(min(log_ratio, 50.0)))  # e^50 is more than any threshold, and no overflow
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:,.3g} %"

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from proxybench.columns import flat
 from proxybench.gate import words
-from proxybench.gate.compare import FAMILY_ALPHA, Comparison, Outcome, Verdict
+from proxybench.gate.outcome import FAMILY_ALPHA, Comparison, Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,6 +60,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "family": outcome.family,
         "family_confidence": 1 - FAMILY_ALPHA,
         "differing": list(outcome.differing),
+        "incomplete": list(outcome.incomplete),
         "undecided": list(outcome.undecided_metrics()),
         "exit_code": int(outcome.exit_code),
         "sentence": outcome.sentence(),
@@ -117,16 +118,18 @@ def to_annotations(outcomes: Iterable[Outcome]) -> list[str]:
 
     Two sides that cannot be compared are one warning, not one for each number.
     """
-    sides, judged = [], []
+    sides: list[tuple[str, str]] = []
+    judged: list[Comparison] = []
     for outcome in outcomes:
+        sides += [("incomplete", lack) for lack in outcome.incomplete]
         if outcome.differing:
-            sides.append(f"{outcome.base} -> {outcome.new}: {outcome.sentence()}")
+            sides.append(("not comparable", f"{outcome.base} -> {outcome.new}: {outcome.sentence()}"))
         else:
             judged += [item for item in outcome.comparisons if item.judged]
     judged.sort(key=lambda item: -item.weight)
     worst = [words.line(item) for item in judged if item.verdict is Verdict.REGRESSED]
     undecided = [words.line(item) for item in judged if item.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_COMPARABLE)]
-    warnings = [("not comparable", text) for text in sides] + [("undecided", text) for text in undecided]
+    warnings = sides + [("undecided", text) for text in undecided]
     return [f"::error title=proxybench regression::{_command(text)}" for text in worst[:ANNOTATIONS]] + [
         f"::warning title=proxybench {title}::{_command(text)}" for title, text in warnings[:ANNOTATIONS]
     ]
@@ -145,6 +148,7 @@ def to_junit(outcomes: Iterable[Outcome]) -> bytes:
     document = JUnitXml("proxybench")
     for outcome in outcomes:
         suite = TestSuite(f"{outcome.base} -> {outcome.new}")
+        suite.add_testcases([_lacking(lack) for lack in outcome.incomplete])
         suite.add_testcases(
             [_unlike(outcome)] if outcome.differing else [_case(item) for item in outcome.comparisons if item.judged]
         )
@@ -161,6 +165,12 @@ def _case(item: Comparison) -> TestCase:
         case.result = [Error(words.line(item), "not-comparable")]
     elif item.verdict is Verdict.INCONCLUSIVE:
         case.result = [Skipped(words.line(item))]
+    return case
+
+
+def _lacking(lack: str) -> TestCase:
+    case = TestCase(lack, classname="complete")
+    case.result = [Error(lack, "incomplete")]
     return case
 
 

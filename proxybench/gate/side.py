@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from proxybench.gate.noise import RunNoise
     from proxybench.gate.settings import Settings
-    from proxybench.model import Key
+    from proxybench.model import Key, Subject
     from proxybench.results.folder import RunFolder
     from proxybench.results.manifest import Manifest
     from proxybench.stats.quantiles import BoolArray, FloatArray
@@ -31,14 +31,14 @@ _ALWAYS = (
     "kernel",
     "iptables_version",
     "iptables_backend",
-    "proxier_kind",
-    "proxier_version",
     "python",  # what the reference proxier runs on
     "min_sync_period",
     "sync_period",
 )
 _WALL_ONLY = ("accelerator", "cpu")  # instructions are the same on any of them
 FIELDS = (*_ALWAYS, *_WALL_ONLY)
+FIRST_METHOD = 1
+"""The version of a metric's method where a run does not say: it was made before there was a second one."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,27 @@ class Replicates:
 
 @dataclass(frozen=True)
 class Side:
-    """What is compared. ``settings``: the experiment's, None where they are not known."""
+    """What is compared. ``settings``: the experiment's, None where they are not known.
+
+    ``methods``: the version of how each metric was measured. ``incomplete``: which runs lack something, and what.
+    """
 
     name: str
     fingerprint: Mapping[str, str]
     series: Mapping[Key, Replicates]
     runs: int = 1
     settings: Settings | None = None
+    methods: Mapping[str, int] = field(default_factory=dict)
+    incomplete: tuple[str, ...] = ()
+
+    def method(self, metric: str) -> int:
+        """Return the version of how a metric was measured."""
+        return self.methods.get(metric, FIRST_METHOD)
+
+    @property
+    def subjects(self) -> frozenset[Subject]:
+        """What was measured."""
+        return frozenset(key.subject for key in self.series)
 
     @property
     def clock(self) -> str:
@@ -92,7 +106,11 @@ def side_of_runs(folders: Sequence[RunFolder]) -> Side:
             )
     first, *others = [(fingerprint(folder.manifest), settings_of(folder.manifest)) for folder in folders]
     for other, folder in zip(others, folders[1:], strict=True):
-        differing = (*differences(first[0], other[0]), *setting_differences(first[1], other[1]))
+        differing = (
+            *differences(first[0], other[0]),
+            *setting_differences(first[1], other[1]),
+            *_method_differences(folders[0].manifest.methods, folder.manifest.methods),
+        )
         if differing:
             raise IncomparableError(f"{folder.run} is not like {folders[0].run}: {'; '.join(differing)}")
     gathered: dict[Key, list[Series]] = {}
@@ -112,7 +130,23 @@ def side_of_runs(folders: Sequence[RunFolder]) -> Side:
         },
         runs=len(folders),
         settings=first[1],
+        methods=folders[0].manifest.methods,
+        incomplete=tuple(lack for folder in folders if (lack := lacking(folder))),
     )
+
+
+def lacking(folder: RunFolder) -> str:
+    """Say which part of its matrix a run has not measured, "" for a complete one."""
+    manifest = folder.manifest
+    if manifest.state == "complete":
+        return ""
+    missing = sum(step.state != "done" for step in manifest.matrix)
+    return f"{folder.run} has not measured {missing} of {len(manifest.matrix)} steps"
+
+
+def _method_differences(base: Mapping[str, int], new: Mapping[str, int]) -> tuple[str, ...]:
+    pairs = [(name, base.get(name, FIRST_METHOD), new.get(name, FIRST_METHOD)) for name in sorted({*base, *new})]
+    return tuple(f"method of {name}: {old} -> {young}" for name, old, young in pairs if old != young)
 
 
 def fingerprint(manifest: Manifest) -> dict[str, str]:
@@ -122,17 +156,18 @@ def fingerprint(manifest: Manifest) -> dict[str, str]:
     def of_nodes(name: str) -> str:
         return ", ".join(sorted({str(getattr(node, name)) for node in nodes})) or "unknown"
 
+    def periods(name: str) -> str:
+        return ", ".join(f"{seconds:g} s" for seconds in sorted({getattr(each, name) for each in manifest.subjects}))
+
     return {
         "clock": manifest.lab.clock.value,
         "lab_kind": manifest.lab.kind.value,
         "kernel": of_nodes("kernel"),
         "iptables_version": of_nodes("iptables_version"),
         "iptables_backend": of_nodes("iptables_backend"),
-        "proxier_kind": manifest.proxier.kind,
-        "proxier_version": manifest.proxier.version,
         "python": of_nodes("python"),
-        "min_sync_period": f"{manifest.proxier.min_sync_period:g} s",
-        "sync_period": f"{manifest.proxier.sync_period:g} s",
+        "min_sync_period": periods("min_sync_period"),
+        "sync_period": periods("sync_period"),
         "accelerator": manifest.lab.accelerator or "none",
         "cpu": of_nodes("cpu"),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,10 @@ from rich.table import Table
 from proxybench.columns import flat
 from proxybench.errors import ResultsError
 from proxybench.gate import words
+from proxybench.gate.compare import NEGLIGIBLE_NS
 from proxybench.gate.settings import setting_differences, settings_of
-from proxybench.gate.side import differences, fingerprint
+from proxybench.gate.side import FIRST_METHOD, differences, fingerprint
+from proxybench.gate.subjects import stripped
 from proxybench.results.folder import open_run
 from proxybench.stats.changes import ALPHA, ChangePoint, change_points, seen_after
 from proxybench.stats.series import collect
@@ -47,7 +49,8 @@ _SCALES = {
 class Trend:
     """One number over the runs of one experiment that have it: ``values[i]`` is the median of those of ``runs[i]``.
 
-    ``breaks`` are places at which the fingerprint or the settings changed: levels on either side are not compared.
+    ``breaks`` are places at which fingerprint, settings, version or method changed: levels on either side are not
+    compared.
     """
 
     experiment: str
@@ -86,47 +89,91 @@ def trends(folders: list[RunFolder]) -> list[Trend]:
     return result
 
 
-def _of_experiment(experiment: str, folders: list[RunFolder]) -> list[Trend]:
-    gathered: dict[Key, list[tuple[int, float]]] = {}
-    for place, folder in enumerate(folders):
-        for series in collect(folder.samples()):
-            gathered.setdefault(series.key, []).append((place, float(np.median(series.values))))
-    prints = [(fingerprint(folder.manifest), settings_of(folder.manifest)) for folder in folders]
+@dataclass(frozen=True)
+class _Found:
+    """A number of the run at ``place``."""
 
-    def unlike(old: int, new: int) -> bool:
-        return bool(differences(prints[old][0], prints[new][0]) or setting_differences(prints[old][1], prints[new][1]))
+    place: int
+    key: Key
+    value: float
+
+
+def _of_experiment(experiment: str, folders: list[RunFolder]) -> list[Trend]:
+    found = [
+        _Found(place, series.key, float(np.median(series.values)))
+        for place, folder in enumerate(folders)
+        for series in collect(folder.samples())
+    ]
+    manifests = [folder.manifest for folder in folders]
+    prints = [(fingerprint(manifest), settings_of(manifest), manifest.methods) for manifest in manifests]
+
+    def unlike(old: _Found, new: _Found) -> bool:
+        before, after = prints[old.place], prints[new.place]
+        methods = [methods.get(old.key.metric, FIRST_METHOD) for _, _, methods in (before, after)]
+        return bool(
+            old.key != new.key
+            or methods[0] != methods[1]
+            or differences(before[0], after[0])
+            or setting_differences(before[1], after[1])
+        )
 
     result = []
-    for key, found in sorted(gathered.items()):
-        places = [place for place, _ in found]
-        breaks = tuple(i for i in range(1, len(places)) if unlike(places[i - 1], places[i]))
-        values = np.array([value for _, value in found])
+    for key, line in sorted(_lines(found).items()):
+        breaks = tuple(i for i in range(1, len(line)) if unlike(line[i - 1], line[i]))
+        values = np.array([each.value for each in line])
         result.append(
             Trend(
                 experiment,
                 key,
-                tuple(folders[place].run for place in places),
-                tuple(folders[place].manifest.created for place in places),
+                tuple(folders[each.place].run for each in line),
+                tuple(manifests[each.place].created for each in line),
                 values,
                 breaks,
-                _changes(values, breaks),
+                _changes(values, breaks, key.unit),
             )
         )
     return result
 
 
-def _changes(values: FloatArray, breaks: tuple[int, ...]) -> tuple[ChangePoint, ...]:
+def _lines(found: Sequence[_Found]) -> dict[Key, list[_Found]]:
+    """Sort numbers into lines: a new version of a proxy goes on in that of the old one where no run holds both."""
+    together: dict[Key, list[_Found]] = {}
+    for each in found:
+        short = replace(each.key, subject=stripped(each.key.subject, ("version",)))
+        together.setdefault(short, []).append(each)
+    lines: dict[Key, list[_Found]] = {}
+    for short, line in together.items():
+        keys, places = {each.key for each in line}, {each.place for each in line}
+        if len(keys) == 1 or len(places) < len(line):
+            for each in line:
+                lines.setdefault(each.key, []).append(each)
+        else:
+            lines[short] = line
+    return lines
+
+
+def _changes(values: FloatArray, breaks: tuple[int, ...], unit: str) -> tuple[ChangePoint, ...]:
     """Search between breaks only: a new kernel moves every level, and that is no news about the code."""
     found: list[ChangePoint] = []
     edges = [0, *breaks, len(values)]
     for start, stop in pairwise(edges):
         part = values[start:stop]
-        if part.size >= TESTED_FROM and np.all(part > 0):
+        if _searchable(part):
             found += [
                 ChangePoint(start + change.index, change.before, change.after, change.p)
-                for change in change_points(part)
+                for change in change_points(part, floor=0.0 if np.all(part > 0) else _least(part, unit))
             ]
     return tuple(found)
+
+
+def _searchable(part: FloatArray) -> bool:
+    """Tell whether a stretch is long enough, and ever was anything but 0."""
+    return part.size >= TESTED_FROM and bool(np.any(part > 0))
+
+
+def _least(part: FloatArray, unit: str) -> float:
+    """Return what counts as next to nothing in a series that was 0 once: 1 ms of time, else its least value above 0."""
+    return float(NEGLIGIBLE_NS if unit == "ns" else part[part > 0].min())
 
 
 def trend_table(found: Sequence[Trend]) -> Table:
@@ -138,9 +185,9 @@ def trend_table(found: Sequence[Trend]) -> Table:
     for trend in found:
         key = trend.key
         moves = [
-            f"{trend.runs[change.index]}: {words.share(change.relative)} (p {change.p:.2g})" for change in trend.changes
+            f"{trend.runs[change.index]}: {_move(change, key.unit)} (p {change.p:.2g})" for change in trend.changes
         ]
-        moves += [f"{trend.runs[place]}: fingerprint or settings changed" for place in trend.breaks]
+        moves += [f"{trend.runs[place]}: not like the runs before" for place in trend.breaks]
         table.add_row(
             *((trend.experiment,) if several else ()),
             key.metric,
@@ -153,11 +200,16 @@ def trend_table(found: Sequence[Trend]) -> Table:
     return table
 
 
+def _move(change: ChangePoint, unit: str) -> str:
+    """Write a move as a share, from or to 0 in its unit."""
+    if change.before and change.after:
+        return words.share(change.relative)
+    return f"{words.value(change.before, unit)} -> {words.value(change.after, unit)}"
+
+
 def tested(found: Sequence[Trend]) -> int:
     """Count the stretches of runs between two breaks that were long enough to be searched for a move."""
-    return sum(
-        length >= TESTED_FROM and bool(np.all(trend.values > 0)) for trend in found for length in trend.stretches
-    )
+    return sum(_searchable(part) for trend in found for part in np.split(trend.values, trend.breaks))
 
 
 def sentence(found: Sequence[Trend]) -> str:
@@ -250,7 +302,7 @@ def plot(trend: Trend, path: Path) -> None:
     for change in trend.changes:
         axes.axvline(change.index - 0.5, color="#D55E00", linestyle="--")
         axes.annotate(
-            words.share(change.relative),
+            _move(change, trend.key.unit),
             (change.index - 0.5, 1.0),
             xycoords=("data", "axes fraction"),
             color="#D55E00",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxybench.gate.compare import FAMILY_ALPHA
+from proxybench.gate.outcome import FAMILY_ALPHA
 from proxybench.units import human_ns
 
 if TYPE_CHECKING:
-    from proxybench.gate.compare import Comparison, Outcome
+    from proxybench.gate.outcome import Comparison, Outcome
 
 NOTHING = "-"
 _BYTES_PER_MIB = 1024 * 1024

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from proxybench.errors import ResultsError
-from proxybench.model import Cell, ClockKind, LabKind, Mode  # noqa: TC001 - pydantic reads the annotations
+from proxybench.model import Cell, ClockKind, LabKind, Mode, Subject  # noqa: TC001 - pydantic reads the annotations
 from proxybench.results.schema import SCHEMA_VERSION, Migration, migrate_manifest
 
 RunState = Literal["running", "complete", "incomplete", "interrupted"]
@@ -45,14 +45,18 @@ class LabFacts:
 
 
 @dataclass(frozen=True)
-class ProxierFacts:
-    """Which control loop ran; periods in seconds, the same for every mode."""
+class SubjectFacts:
+    """One thing that was measured; periods in seconds.
 
-    kind: str
-    version: str
+    ``source`` says where its program came from (a release's address, a file's checksum, "part of proxybench 0.1.0"),
+    ``config`` which file of the run's folder shaped it.
+    """
+
+    subject: Subject
     min_sync_period: float
     sync_period: float
-    nodes: tuple[str, ...] = ()
+    source: str = ""
+    config: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,13 +103,17 @@ class Conformance:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All of ``manifest.json``; ``created`` and ``finished`` are UTC, ISO 8601."""
+    """All of ``manifest.json``; ``created`` and ``finished`` are UTC, ISO 8601.
+
+    ``proxy_nodes`` are the nodes on which the subjects ran. ``methods`` are the versions of how each metric was
+    measured; one that is not in it, by its first.
+    """
 
     run: str
     name: str
     created: str
     lab: LabFacts
-    proxier: ProxierFacts
+    subjects: tuple[SubjectFacts, ...]
     schema: int = SCHEMA_VERSION
     finished: str | None = None
     state: RunState = "running"
@@ -113,6 +121,8 @@ class Manifest:
     proxybench: str = ""
     experiment: dict[str, Any] = field(default_factory=dict)
     matrix: tuple[Step, ...] = ()
+    proxy_nodes: tuple[str, ...] = ()
+    methods: dict[str, int] = field(default_factory=dict)
     fingerprint: Fingerprint = field(default_factory=Fingerprint)
     not_measured: tuple[NotMeasured, ...] = ()
     conformance: tuple[Conformance, ...] = ()

@@ -20,7 +20,6 @@ from proxybench.model import parse_settings, settings_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from proxybench.model import Settings
 
 SCHEMA_VERSION = 2
 
@@ -40,54 +39,25 @@ class Migration:
     record: Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]] = lambda record, _: record
 
 
-def _subjects_in_cells(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Give each cell a subject: version 1 named its kind "proxier", and the version stood in one place for all."""
-    version, settings = _version(manifest), parse_settings(_settings(manifest))
-    matrix = [{**step, "cell": _cell(step["cell"], version, settings)} for step in manifest.get("matrix", ())]
-    return {**manifest, "matrix": matrix}
+def _with_subjects(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Make subjects of the modes: version 1 had one kind and one version of a proxier for all of them."""
+    proxier = dict(manifest.get("proxier", {}))
+    matrix = [{**step, "cell": _cell(step["cell"], manifest)} for step in manifest.get("matrix", ())]
+    modes = [step["cell"]["subject"]["mode"] for step in matrix] or manifest.get("experiment", {}).get("modes", ())
+    periods = {name: proxier.get(name, 0.0) for name in ("min_sync_period", "sync_period")}
+    kind = str(proxier.get("kind", ""))
+    subjects = [{"subject": _subject(kind, mode, manifest), **periods} for mode in dict.fromkeys(modes)]
+    return {**manifest, "matrix": matrix, "subjects": subjects, "proxy_nodes": proxier.get("nodes", ()), "methods": {}}
 
 
-def _cell(cell: Mapping[str, Any], version: str, settings: Settings) -> dict[str, Any]:
-    subject = {"kind": cell["proxier"], "version": version, "mode": cell["mode"], "settings": settings}
+def _cell(cell: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
     sizes = {name: cell[name] for name in ("services", "endpoints_per_service")}
-    return {"subject": subject, **sizes, "family": "ipv4"}
+    return {"subject": _subject(cell["proxier"], cell["mode"], manifest), **sizes, "family": "ipv4"}
 
 
-def _subjects_in_samples(table: Any, manifest: Mapping[str, Any]) -> Any:  # noqa: ANN401 - pyarrow has no types
-    """Name the subject, the path and the family in full; nothing is known of uncertainty and rank."""
-    count = table.num_rows
-    columns = {name: table.column(name) for name in table.column_names}
-    columns["kind"] = columns.pop("proxier")
-    columns["path"] = _in_words(columns.pop("traffic"), _PATHS)
-    for name, word in (
-        ("version", _version(manifest)),
-        ("settings", _settings(manifest)),
-        ("family", "ipv4"),
-    ):
-        columns[name] = pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([word], pa.string()))
-    columns["uncertainty"] = pa.array([0] * count, pa.int64())
-    columns["rank"] = pa.array([NONE] * count, pa.int32())
-    return pa.table(columns)
-
-
-def _in_words(column: Any, words: Mapping[str, str]) -> Any:  # noqa: ANN401 - pyarrow has no types
-    return pa.array([words.get(word, word) for word in column.to_pylist()], pa.string()).dictionary_encode()
-
-
-def _subject_in_record(record: dict[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
-    kind, mode = record.pop("proxier"), record.pop("mode")
-    record["traffic"] = _PATHS.get(record["traffic"], record["traffic"])
-    settings = _settings(manifest)
-    found: dict[str, Any] = {"kind": kind, "version": _version(manifest), "mode": mode, "settings": settings}
-    for name, value in record.items():
-        found["path" if name == "traffic" else name] = value
-        if name == "traffic":
-            found["family"] = "ipv4"
-    return found
-
-
-def _version(manifest: Mapping[str, Any]) -> str:
-    return str(manifest.get("proxier", {}).get("version", ""))
+def _subject(kind: str, mode: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    version = str(manifest.get("proxier", {}).get("version", ""))
+    return {"kind": kind, "version": version, "mode": mode, "settings": parse_settings(_settings(manifest))}
 
 
 def _settings(manifest: Mapping[str, Any]) -> str:
@@ -101,7 +71,43 @@ def backend_setting(backend: str) -> str:
     return settings_text((("iptables", backend),)) if backend in {"legacy", "nft"} else ""
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: Migration(_subjects_in_cells, _subjects_in_samples, _subject_in_record)}
+def _subjects_in_samples(table: Any, manifest: Mapping[str, Any]) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Name the subject, the path and the family in full; nothing is known of uncertainty and rank."""
+    count = table.num_rows
+    columns = {name: table.column(name) for name in table.column_names}
+    columns["kind"] = columns.pop("proxier")
+    columns["path"] = _in_words(columns.pop("traffic"), _PATHS)
+    for name, word in _told_once(manifest):
+        columns[name] = pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([word], pa.string()))
+    columns["uncertainty"] = pa.array([0] * count, pa.int64())
+    columns["rank"] = pa.array([NONE] * count, pa.int32())
+    return pa.table(columns)
+
+
+def _in_words(column: Any, words: Mapping[str, str]) -> Any:  # noqa: ANN401 - pyarrow has no types
+    return pa.array([words.get(word, word) for word in column.to_pylist()], pa.string()).dictionary_encode()
+
+
+def _subject_in_record(record: dict[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    kind, mode = record.pop("proxier"), record.pop("mode")
+    record["traffic"] = _PATHS.get(record["traffic"], record["traffic"])
+    told = dict(_told_once(manifest))
+    found: dict[str, Any] = {"kind": kind, "version": told["version"], "mode": mode, "settings": told["settings"]}
+    for name, value in record.items():
+        found["path" if name == "traffic" else name] = value
+        if name == "traffic":
+            found["family"] = told["family"]
+    return found
+
+
+def _told_once(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return what version 1 did not say of each sample: it was the same for all of a run."""
+    versions = {str(facts["subject"]["version"]) for facts in manifest.get("subjects", ())}
+    version = versions.pop() if len(versions) == 1 else ""
+    return ("version", version), ("settings", _settings(manifest)), ("family", "ipv4")
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: Migration(_with_subjects, _subjects_in_samples, _subject_in_record)}
 """Key: the version that a migration starts from."""
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxybench import __version__
 from proxybench.errors import RunError
+from proxybench.metrics import methods
 from proxybench.model import LabKind
 from proxybench.results.folder import RunFolder, open_run
 from proxybench.results.manifest import (
@@ -21,7 +22,7 @@ from proxybench.results.manifest import (
     Manifest,
     NodeFacts,
     NotMeasured,
-    ProxierFacts,
+    SubjectFacts,
 )
 from proxybench.results.manifest import Step as StepFacts
 from proxybench.units import NS_PER_S
@@ -65,9 +66,11 @@ class RunJournal:
             name=experiment.name,
             created=_utc(clock),
             lab=LabFacts(LabKind(target.kind), target.clock, target.accelerator, target.why),
-            proxier=ProxierFacts(
-                str(proxier.kind or "reference"), __version__, proxier.min_sync_period, proxier.sync_period
+            subjects=tuple(
+                SubjectFacts(subject, proxier.min_sync_period, proxier.sync_period)
+                for subject in dict.fromkeys(step.cell.subject for step in steps)
             ),
+            methods=dict(methods()),
             command=("proxybench", *sys.argv[1:]),
             proxybench=__version__,
             experiment=experiment.model_dump(mode="json"),
@@ -133,8 +136,8 @@ class RunJournal:
                 self._compare(name, known[name], facts[name])
             if facts.keys() <= known.keys():
                 return
-            proxier = replace(self._manifest.proxier, nodes=tuple(proxies))
-            self._write(fingerprint=Fingerprint(orchestrator=orchestrator, nodes={**facts, **known}), proxier=proxier)
+            prints = Fingerprint(orchestrator=orchestrator, nodes={**facts, **known})
+            self._write(fingerprint=prints, proxy_nodes=tuple(proxies))
 
     def _compare(self, node: str, before: NodeFacts, now: NodeFacts) -> None:
         changed = [

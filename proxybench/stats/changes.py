@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -31,23 +32,27 @@ class ChangePoint:
 
     @property
     def relative(self) -> float:
-        """The move relative to the level before."""
-        return self.after / self.before - 1
+        """The move relative to the level before; infinite from 0."""
+        return self.after / self.before - 1 if self.before else math.inf
 
 
-def change_points(values: FloatArray, alpha: float = ALPHA) -> tuple[ChangePoint, ...]:
-    """Split a series of positive values (one per run, in order of time) where its level moves.
+def change_points(values: FloatArray, alpha: float = ALPHA, floor: float = 0.0) -> tuple[ChangePoint, ...]:
+    """Split a series of values (one per run, in order of time) where its level moves.
 
     Binary segmentation: the split with the greatest standardised difference of mean logarithms is kept when
     it exceeds all but a share ``alpha`` of the same statistic over seeded permutations, then both parts are
-    searched again. Levels are geometric means of the segments. Raises ValueError for values not above 0.
+    searched again. Levels are geometric means of the segments. Values below ``floor`` are taken for it in the search,
+    so that 0 has a logarithm and what is next to nothing does not look like a move; levels are then medians of what
+    was measured. Raises ValueError for values not above 0 without a floor.
     """
-    if np.any(values <= 0):
+    raised = np.maximum(values, floor)
+    if np.any(raised <= 0):
         raise ValueError("values must be above 0: levels are compared on a log scale")
-    logs = np.log(values)
+    logs = np.log(raised)
     found = sorted(_search(logs, 0, len(logs), alpha))
     edges = [0, *(index for index, _ in found), len(logs)]
-    levels = [float(np.exp(logs[a:b].mean())) for a, b in pairwise(edges) if b > a]
+    parts = [slice(a, b) for a, b in pairwise(edges) if b > a]
+    levels = [float(np.median(values[part]) if floor else np.exp(logs[part].mean())) for part in parts]
     return tuple(ChangePoint(int(index), levels[i], levels[i + 1], p) for i, (index, p) in enumerate(found))
 
 

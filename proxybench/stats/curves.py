@@ -52,7 +52,10 @@ def weighted_theil_sen(x: FloatArray, y: FloatArray) -> float:
     """
     i, j = np.triu_indices(x.size, 1)
     slopes = (y[j] - y[i]) / (x[j] - x[i])
-    weights = (x[j] - x[i]) / np.maximum(np.hypot(y[i], y[j]), np.finfo(np.float64).tiny)
+    if not y.any():
+        return 0.0
+    # A pair of zeros is as exact as the least value that was measured, and no more: it must not outweigh all others.
+    weights = (x[j] - x[i]) / np.maximum(np.hypot(y[i], y[j]), np.abs(y[y != 0]).min())
     order = np.argsort(slopes)
     weights = weights[order] / weights.sum()
     return float(np.interp(0.5, np.cumsum(weights) - weights / 2, slopes[order]))

@@ -8,14 +8,18 @@ from proxybench.columns import build
 from proxybench.model import Cell, Key, Mode, Subject
 
 
-def make_subject(mode: Mode | str = Mode.IPTABLES, kind: str = "reference", version: str = "0.1.0") -> Subject:
-    """Return a subject without settings."""
-    return Subject(kind, version, Mode(mode))
+def make_subject(
+    mode: Mode | str = Mode.IPTABLES, kind: str = "reference", version: str = "0.1.0", **settings: str
+) -> Subject:
+    """Return a subject, without settings unless some are given."""
+    return Subject(kind, version, Mode(mode), tuple(sorted(settings.items())))
 
 
-def make_cell(mode: Mode | str = Mode.IPTABLES, services: int = 10, endpoints_per_service: int = 2) -> Cell:
+def make_cell(
+    mode: Mode | str = Mode.IPTABLES, services: int = 10, endpoints_per_service: int = 2, **settings: str
+) -> Cell:
     """Return a cell of the reference proxier."""
-    return Cell(make_subject(mode), services, endpoints_per_service)
+    return Cell(make_subject(mode, **settings), services, endpoints_per_service)
 
 
 KEY: dict[str, Any] = {

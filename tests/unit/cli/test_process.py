@@ -74,17 +74,28 @@ def test_no_color_is_honoured_where_colour_is_forced() -> None:
     assert "\x1b[3" not in call(*command, FORCE_COLOR="1", NO_COLOR="1", TERM="xterm-256color")[1]
 
 
-def test_a_closed_standard_output_is_no_regression() -> None:
+def test_a_closed_standard_output_ends_quietly_and_is_no_regression() -> None:
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
         [*PROGRAM, "schema"], stdout=write, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False
     )
     os.close(write)
-    assert (done.returncode, done.stderr) == (
-        3,
-        "error: standard output was closed before everything was written\n",
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_verb_that_did_its_work_keeps_its_exit_code_when_nobody_reads_on() -> None:
+    """What Python still holds back is written at its end, when the reader (head) may be gone."""
+    program = "from proxybench.cli.failure import settle; print('x'); raise SystemExit(settle(lambda: 4, debug=bool))"
+    read, write = os.pipe()
+    os.close(read)
+    argv = [sys.executable, "-c", program]
+    held_back = {**os.environ, "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(
+        argv, stdout=write, stderr=subprocess.PIPE, text=True, timeout=LIMIT, cwd=HOME, env=held_back, check=False
     )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (4, "")
 
 
 WAITING = """

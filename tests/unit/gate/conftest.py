@@ -7,9 +7,9 @@ import pytest
 
 from proxybench.model import CLUSTER_IP, ClockKind, LabKind, Metric, Point, Position, Sample, Scenario
 from proxybench.results.folder import RunFolder
-from proxybench.results.manifest import Fingerprint, LabFacts, Manifest, NodeFacts, ProxierFacts
+from proxybench.results.manifest import Fingerprint, LabFacts, Manifest, NodeFacts, Step, SubjectFacts
 from proxybench.testing.clock import FakeClock
-from proxybench.testing.model import make_subject
+from proxybench.testing.model import make_cell, make_subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,12 +34,13 @@ def samples(
     noise: float,
     repetitions: int,
     timeouts: int,
+    version: str,
 ) -> list[Sample]:
     rng = np.random.default_rng(seed)
     found = []
     for metric in METRICS:
         for size in SIZES:
-            point = Point(make_subject(), size, 2, Scenario.STEADY, CLUSTER_IP, position=Position.LAST)
+            point = Point(make_subject(version=version), size, 2, Scenario.STEADY, CLUSTER_IP, position=Position.LAST)
             for repetition in range(repetitions):
                 level = (100_000 + 10 * size) * slower.get((metric, size), 1.0) * np.exp(noise * rng.normal())
                 for place in range(5):
@@ -75,10 +76,12 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         repetitions: int = 5,
         timeouts: int = 0,
         kernel: str = "6.1.0",
-        version: str = "1",
+        version: str = "0.1.0",
         name: str = "gate",
         experiment: dict[str, Any] | None = None,
         lacks: Metric | None = None,
+        methods: dict[str, int] | None = None,
+        failed: int = 0,
     ) -> Path:
         nonlocal count
         count += 1
@@ -91,6 +94,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
             noise=noise,
             repetitions=repetitions,
             timeouts=timeouts,
+            version=version,
         )
         folder.add([sample for sample in found if sample.metric is not lacks])
         folder.write_manifest(
@@ -100,8 +104,12 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
                 experiment=experiment or {},
                 created=f"2026-01-{count:02d}T00:00:00Z",
                 lab=LabFacts(LabKind.VM, clock, "tcg"),
-                proxier=ProxierFacts("reference", version, 1.0, 30.0),
-                state="complete",
+                subjects=(SubjectFacts(make_subject(version=version), 1.0, 30.0),),
+                methods=methods or {},
+                state="incomplete" if failed else "complete",
+                matrix=tuple(
+                    Step(number, 1, make_cell(), "failed" if number <= failed else "done") for number in range(1, 13)
+                ),
                 fingerprint=Fingerprint(nodes={"node-1": NodeFacts(kernel=kernel, cpu="x")}),
             )
         )

@@ -114,6 +114,48 @@ def test_another_kernel_is_not_compared(proxybench: Run, make_run: MakeRun) -> N
     assert proxybench("gate", new, "--baseline", base, "--across", "kernel").returncode == 0
 
 
+def test_another_version_is_compared_when_that_is_asked_for(proxybench: Run, make_run: MakeRun) -> None:
+    base, new = make_run(1, version="v1.33.2"), make_run(2, version="v1.37.2", slower=SLOWER)
+    done = proxybench("gate", new, "--baseline", base)
+    assert done.returncode == 4
+    assert "not comparable: version: v1.33.2 -> v1.37.2 (reference iptables)" in done.stdout
+    done = proxybench("gate", new, "--baseline", base, "--across", "version")
+    assert done.returncode == 1
+    assert "9 judged at 1 % of the base: 1 regressed, 8 same" in done.stdout
+
+
+def test_what_is_measured_in_another_way_is_not_compared_and_the_rest_is(proxybench: Run, make_run: MakeRun) -> None:
+    base, new = make_run(1), make_run(2, methods={"sync.build": 2})
+    done = proxybench("gate", new, "--baseline", base, "--json")
+    assert done.returncode == 4
+    (outcome,) = json.loads(done.stdout)
+    assert (outcome["undecided"], outcome["family"]) == (["sync.build"], 6)
+    reasons = {item["reason"] for item in outcome["comparisons"] if item["metric"] == "sync.build"}
+    assert reasons == {"measured in another way (method 1 -> 2): make a new baseline"}
+    assert proxybench("gate", new, "--baseline", base, "--only", "forwarding.").returncode == 0
+    done = proxybench("baseline", "save", base, new, "--out", base / "b.json")
+    assert done.returncode == 4
+    assert done.stderr == f"error: {new.name} is not like {base.name}: method of sync.build: 1 -> 2\n"
+
+
+def test_an_incomplete_run_is_no_baseline_and_no_pass(proxybench: Run, make_run: MakeRun, tmp_path: Path) -> None:
+    whole, part = make_run(1), make_run(2, failed=2)
+    saved, report = tmp_path / "b.json", tmp_path / "junit.xml"
+    done = proxybench("baseline", "save", whole, part, "--out", saved)
+    assert (done.returncode, saved.exists()) == (2, False)
+    assert done.stderr == (
+        f"error: {part}: {part.name} has not measured 2 of 12 steps: no baseline; "
+        f"measure the rest: proxybench run --resume {part}\n"
+    )
+    done = proxybench("gate", part, "--baseline", whole, "--junit", report, "--annotations")
+    assert done.returncode == 3
+    lack = f"{part.name} has not measured 2 of 12 steps"
+    assert f"incomplete: {lack}; 9 judged at 1 % of the base: 9 same" in " ".join(done.stdout.split())
+    assert done.stdout.splitlines()[-1] == f"::warning title=proxybench incomplete::{lack}"
+    assert JUnitXml.fromfile(str(report)).errors == 1
+    assert proxybench("compare", part, whole).returncode == 3
+
+
 SETTINGS = {
     "warmup": True,
     "measure": {"cpu": {"idle": 1.0}, "forwarding": {"connections": 240, "positions": ["first", "last"]}},
@@ -209,9 +251,17 @@ def test_a_run_that_goes_on_is_no_side_of_a_gate(proxybench: Run, make_run: Make
             ["gate", "x", "--baseline", "x", "--across", "kernle"],
             (
                 "error: Invalid value for '--across': 'kernle' is neither a setting (such as experiment.warmup) nor "
-                "one of clock, lab_kind, kernel, iptables_version, iptables_backend, proxier_kind, proxier_version, "
-                "python, min_sync_period, sync_period, accelerator, cpu"
+                "one of kind, version, settings, clock, lab_kind, kernel, iptables_version, iptables_backend, python, "
+                "min_sync_period, sync_period, accelerator, cpu"
             ),
+        ),
+        (
+            ["gate", "x", "--baseline", "x", "--only", "sync.buid"],
+            "error: Invalid value for '--only': 'sync.buid' is no metric; did you mean \"sync.build\"?",
+        ),
+        (
+            ["compare", "x", "x", "--only", "forwarding"],
+            "error: Invalid value for '--only': 'forwarding' is no metric; did you mean \"forwarding.rtt\"?",
         ),
         (["trend", "nowhere"], "error: nowhere: no such folder"),
         (["baseline", "save", "nowhere", "--out", "x"], "error: nowhere: no such run folder"),
@@ -284,6 +334,20 @@ def test_trend_marks_the_run_that_moved(proxybench: Run, make_run: MakeRun, tmp_
     assert len(list(plots.glob("*.svg"))) == 12
 
 
+def test_a_new_version_breaks_a_line_and_does_not_end_it(proxybench: Run, make_run: MakeRun, tmp_path: Path) -> None:
+    for i in range(1, 13):
+        make_run(i, version="v1.33.2" if i < 7 else "v1.37.2", methods={"sync.build": 2} if i > 10 else None)
+    found = json.loads(proxybench("trend", tmp_path / "results", "--json").stdout)
+    assert (found["tested"], len(found["trends"])) == (0, 12)
+    breaks = {(trend["metric"], trend["version"], *trend["breaks"]) for trend in found["trends"]}
+    assert breaks == {
+        ("cpu.control_loop", "", 6),
+        ("forwarding.connect", "", 6),
+        ("sync.build", "", 6, 10),
+        ("sync.end_to_end", "", 6),
+    }
+
+
 def test_trend_keeps_experiments_apart_and_writes_no_gaps(proxybench: Run, make_run: MakeRun, tmp_path: Path) -> None:
     for i in range(3):
         make_run(i)
@@ -301,5 +365,5 @@ def test_trend_keeps_experiments_apart_and_writes_no_gaps(proxybench: Run, make_
         assert (len(header), len(rows)) == (columns, count)
         assert all(float(cell) > 0 for row in rows for cell in row[2:])
     assert len(list(plots.glob("gate_*.svg"))) == len(list(plots.glob("other_*.svg"))) == 12
-    assert done.stdout.count("fingerprint or settings changed") == 12
+    assert done.stdout.count("not like the runs before") == 12
     assert "nothing searched for moves: it takes 10 runs that are alike" in done.stdout

@@ -13,9 +13,10 @@ from scipy import stats
 
 from proxybench.errors import ExitCode, ResultsError
 from proxybench.gate.baseline import BASELINE_SCHEMA, dump, load
-from proxybench.gate.compare import Comparison, Verdict, compare, is_judged
+from proxybench.gate.compare import compare, is_judged
 from proxybench.gate.error import Counts, Levels, by_assumption, by_measurement, shift_errors
 from proxybench.gate.noise import ASSUMED, run_noise
+from proxybench.gate.outcome import Comparison, Verdict
 from proxybench.gate.outputs import ANNOTATIONS, to_annotations, to_markdown
 from proxybench.gate.side import FIELDS, Replicates, Side, differences
 from proxybench.stats.moderate import Moderated
@@ -50,6 +51,25 @@ def side(series: dict[Key, list[float]], *, late: set[Key] | None = None, runs: 
 def only(base: list[float], new: list[float], **how: float) -> Comparison:
     (item,) = compare(side({key(): base}), side({key(): new}), **how).comparisons  # type: ignore[arg-type] # a float is all that is passed
     return item
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "reason"),
+    [
+        ([1e5, 4e5], [2e5, 9e5], "too few repetitions (2 before, 2 now) to tell even a change of ten times"),
+        (
+            [1e4, 1e7, 1e5, 1e8, 1e6],
+            [2e4, 1e7, 3e5, 1e8, 5e6],
+            "repetitions too far apart (5 before, 5 now) to tell even a change of ten times",
+        ),
+    ],
+)
+def test_an_interval_that_says_nothing_is_said_in_words(base: list[float], new: list[float], reason: str) -> None:
+    """It was "the interval is ±5e+23 %"."""
+    item = only(base, new)
+    assert (item.verdict, item.reason) == (Verdict.INCONCLUSIVE, reason)
+    assert (item.low, item.high, item.detectable) == (None, None, None)
+    assert item.relative is not None
 
 
 def test_numbers_without_noise_decide_by_the_noise_between_runs() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from proxybench.errors import ExitCode
 from proxybench.gate.baseline import open_side
-from proxybench.gate.compare import Verdict, compare
+from proxybench.gate.compare import compare
+from proxybench.gate.outcome import Verdict
 from proxybench.gate.side import Replicates
 
 if TYPE_CHECKING:

@@ -5,15 +5,15 @@ from pathlib import Path
 from proxybench.experiment.load import load_experiment
 from proxybench.gate.settings import setting_differences, settings_of
 from proxybench.model import ClockKind, LabKind
-from proxybench.results.manifest import LabFacts, Manifest, ProxierFacts
+from proxybench.results.manifest import LabFacts, Manifest
 
 GATE = Path(__file__).parents[3] / "experiments/gate.yaml"
 
 
 def manifest(*overrides: str) -> Manifest:
     experiment = load_experiment(GATE, overrides).model_dump(mode="json")
-    lab, proxier = LabFacts(LabKind.VM, ClockKind.WALL), ProxierFacts("reference", "1", 1.0, 30.0)
-    return Manifest("r", "gate", "2026-01-01T00:00:00Z", lab, proxier, experiment=experiment)
+    lab = LabFacts(LabKind.VM, ClockKind.WALL)
+    return Manifest("r", "gate", "2026-01-01T00:00:00Z", lab, (), experiment=experiment)
 
 
 def test_only_what_changes_the_meaning_of_a_number_is_kept() -> None:
@@ -31,9 +31,7 @@ def test_only_what_changes_the_meaning_of_a_number_is_kept() -> None:
 
 
 def test_a_manifest_that_keeps_no_experiment_says_nothing() -> None:
-    assert (
-        settings_of(Manifest("r", "g", "", LabFacts(LabKind.VM, ClockKind.WALL), ProxierFacts("r", "1", 1, 1))) is None
-    )
+    assert settings_of(Manifest("r", "g", "", LabFacts(LabKind.VM, ClockKind.WALL), ())) is None
     assert setting_differences(None, settings_of(manifest())) == ()
 
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from proxybench.gate.trend import limits, scale
+from proxybench.gate.trend import _changes, _Found, _lines, _move, limits, scale
 from proxybench.stats.changes import MIN_SEGMENT, change_points, seen_after
+from proxybench.testing.model import make_key
 
 
 def test_two_per_cent_can_be_seen_and_a_thousandth_is_not_blown_up() -> None:
@@ -39,3 +40,45 @@ def test_a_late_move_is_seen_when_it_is_said_to_be(runs: int, late: int | None) 
         return
     assert marks(late) == 1
     assert marks(late - 1) == 0
+
+
+def changes_of(values: list[float], unit: str = "ns") -> list[tuple[int, float, float]]:
+    found = _changes(np.array(values), (), unit)
+    return [(change.index, change.before, change.after) for change in found]
+
+
+def test_a_number_that_was_once_nothing_is_searched_like_any_other() -> None:
+    """An idle loop that begins to burn 50 ms was passed over as soon as one run had read 0."""
+    quiet, loud = [0.0, 1e5, 0.0, 2e5, 0.0, 1e5], [5e7, 5.1e7, 4.9e7, 5e7, 5.2e7, 5e7]
+    assert changes_of([*quiet, *loud]) == [(6, 5e4, 5e7)]
+    assert changes_of([*loud, *quiet]) == [(6, 5e7, 5e4)]
+    assert changes_of([0.0] * 6 + loud) == [(6, 0.0, 5e7)]
+    assert changes_of([0.0] * 6 + [3.0] * 6, "syncs") == []  # from one to many of them: the least is as good as none
+    assert changes_of([0.0, 1.0] * 3 + [30.0, 31.0] * 3, "syncs") == [(6, 0.5, 30.5)]
+
+
+def test_jitter_around_nothing_is_no_move() -> None:
+    assert changes_of([0.0] * 6 + [9e5] * 6) == []
+    assert changes_of([0.0] * 12) == []
+
+
+def test_a_move_from_nothing_has_no_share() -> None:
+    (change,) = _changes(np.array([0.0] * 6 + [5e7] * 6), (), "ns")
+    assert change.relative == np.inf
+    assert _move(change, "ns") == "0 ns -> 50 ms"
+
+
+def point(place: int, version: str, **changes: str) -> _Found:
+    return _Found(place, make_key(kind="kube-proxy", version=version, **changes), 1.0)
+
+
+def test_a_new_version_goes_on_in_the_line_of_the_old_one() -> None:
+    found = [point(0, "v1.33.2"), point(1, "v1.37.2")]
+    assert _lines(found) == {make_key(kind="kube-proxy", version=""): found}
+
+
+def test_two_versions_of_one_run_are_two_lines() -> None:
+    found = [point(0, "v1.33.2"), point(0, "v1.37.2"), point(1, "v1.37.2")]
+    old, new = (make_key(kind="kube-proxy", version=version) for version in ("v1.33.2", "v1.37.2"))
+    assert _lines(found) == {old: found[:1], new: found[1:]}
+    assert _lines(found[1:]) == {new: found[1:]}

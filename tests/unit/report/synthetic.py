@@ -205,13 +205,15 @@ def synthetic_manifest(clock: str = "instructions", **changes: Any) -> dict[str,
             "accelerator": "tcg",
             "why": "this kernel has no ip_vs, and the VM has",
         },
-        "proxier": {
-            "kind": "kube-proxy",
-            "version": "v1.37.2",
-            "min_sync_period": 0.0,
-            "sync_period": 30.0,
-            "nodes": ["node-1", "node-2"],
-        },
+        "subjects": [
+            {
+                "subject": {"kind": "kube-proxy", "version": "v1.37.2", "mode": mode},
+                "min_sync_period": 0.0,
+                "sync_period": 30.0,
+            }
+            for mode in MODES
+        ],
+        "proxy_nodes": ["node-1", "node-2"],
         "fingerprint": {
             "orchestrator": {"kernel": "6.18.5", "cpu": "a synthetic processor", "cpus": 2, "python": "3.11.2"},
             "nodes": {"client": node, "node-1": node, "node-2": node},

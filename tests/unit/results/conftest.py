@@ -49,7 +49,7 @@ def make_manifest(**changes: Any) -> dict[str, Any]:
         "created": "2026-11-23T08:30:00Z",
         "state": "complete",
         "lab": {"kind": "vm", "clock": "instructions", "accelerator": "tcg", "why": "no ip_vs here"},
-        "proxier": {"kind": "reference", "version": "0.1.0", "min_sync_period": 1.0, "sync_period": 30.0},
+        "subjects": [],
         **changes,
     }
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from proxybench.model import Cell, ClockKind, Metric, Point, Sample, Scenario
+from proxybench.model import ClockKind, Metric, Point, Sample, Scenario
 from proxybench.results.folder import RunFolder, open_run
 from proxybench.results.frame import COLUMNS
 from proxybench.results.schema import SCHEMA_VERSION
-from proxybench.testing.model import make_subject
+from proxybench.testing.model import make_cell, make_subject
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -31,7 +30,12 @@ def test_the_manifest_is_read(run: RunFolder) -> None:
     manifest = run.manifest
     assert (manifest.run, manifest.state, manifest.schema) == ("20261123T083000Z-synth1", "complete", SCHEMA_VERSION)
     assert [step.cell.mode for step in manifest.matrix[:3]] == ["iptables", "ipvs", "iptables"]
-    assert manifest.matrix[0].cell == Cell(replace(make_subject(), settings=(("iptables", "legacy"),)), 10, 2)
+    assert manifest.matrix[0].cell == make_cell(iptables="legacy")
+    assert [facts.subject for facts in manifest.subjects] == [
+        make_subject(mode, iptables="legacy") for mode in ("iptables", "ipvs")
+    ]
+    assert {(facts.min_sync_period, facts.sync_period) for facts in manifest.subjects} == {(0.0, 30.0)}
+    assert manifest.proxy_nodes == ("node-1", "node-2")
     assert manifest.fingerprint.nodes["node-1"].sysctls["net.ipv4.ip_forward"] == "1"
 
 

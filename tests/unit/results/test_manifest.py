@@ -13,8 +13,8 @@ from proxybench.results.manifest import (
     Manifest,
     NodeFacts,
     NotMeasured,
-    ProxierFacts,
     Step,
+    SubjectFacts,
     manifest_from_dict,
     manifest_to_dict,
 )
@@ -45,7 +45,12 @@ FULL = Manifest(
         ),
     ),
     lab=LabFacts(LabKind.VM, ClockKind.INSTRUCTIONS, "tcg", "no ip_vs in this kernel"),
-    proxier=ProxierFacts("reference", "0.1.0", 1.0, 30.0, ("node-1",)),
+    subjects=(
+        SubjectFacts(make_cell().subject, 1.0, 30.0, "part of proxybench 0.1.0"),
+        SubjectFacts(REAL, 0.5, 30.0, "sha256:5f", "logs/kube-proxy-v1.37.2-ipvs.yaml"),
+    ),
+    proxy_nodes=("node-1",),
+    methods={"sync.build": 2},
     fingerprint=Fingerprint(
         {"cpus": 2}, {"node-1": NodeFacts("6.1.192", "QEMU", 1, 2**31, sysctls={"net.ipv4.ip_forward": "1"})}
     ),

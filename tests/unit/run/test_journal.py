@@ -52,7 +52,9 @@ def test_the_first_description_of_a_node_stands(tmp_path: Path) -> None:
     journal.record_machines({"node1": MACHINE}, ["node1"])
     before = manifest(journal)
     assert before["fingerprint"]["nodes"]["node1"]["kernel"] == "6.1.0-56"
-    assert before["proxier"]["nodes"] == ["node1"]
+    assert before["proxy_nodes"] == ["node1"]
+    assert [each["subject"]["mode"] for each in before["subjects"]] == [step.cell.mode for step in STEPS[:2]]
+    assert before["methods"]["sync.build"] == 1
     journal.record_machines({"node1": replace(MACHINE, sysctls={}, memory=5)}, ["node1"])
     assert manifest(journal) == before
     assert journal.problems == ()

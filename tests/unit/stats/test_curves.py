@@ -33,6 +33,12 @@ def test_one_bad_size_does_not_bend_the_line() -> None:
     assert weighted_theil_sen(SIZES, values) == pytest.approx(3.0)
 
 
+def test_two_sizes_that_cost_nothing_do_not_decide_alone() -> None:
+    """The weight of their pair was as good as infinite, and the slope 0 whatever the other sizes said."""
+    assert weighted_theil_sen(SIZES, np.where(np.arange(SIZES.size) < 2, 0.0, 3 * SIZES)) == pytest.approx(3.0, rel=0.1)
+    assert weighted_theil_sen(SIZES, np.zeros(SIZES.size)) == 0.0
+
+
 def test_small_sizes_side_by_side_do_not_decide_the_slope() -> None:
     # 10 and 100 lie 0.2 apart on this scale: 1 % of noise between them is a slope of 10 per unit, and weighs little.
     rng = np.random.default_rng(7)
