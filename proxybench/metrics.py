@@ -84,9 +84,9 @@ class Metric(StrEnum):
         About(
             "Rule sync, until the proxy says that it is done",
             "time until programmed",
-            "the node's clock, read back from the proxy's log; no probe takes part",
-            "the API's acknowledgement",
-            "the end of the sync that took the change up",
+            "cold start only; the node's clock, read back from the proxy's log; no probe takes part",
+            "the proxy's start",
+            "the end of the first sync that wrote all Services",
         ),
     )
     SYNC_CONTROL_LOOP = (
@@ -284,6 +284,50 @@ class Metric(StrEnum):
             "waiting counts; includes the generator's timer, up to 1 ms; by the wall clock only",
             "the intended start",
             "the first byte",
+            busy=True,
+        ),
+    )
+    LOAD_LAG = (
+        "load.lag",
+        About(
+            "Lag of the load's generator",
+            "lag",
+            "how late the generator itself was; by the wall clock only",
+            "a connection's intended start",
+            "before connect()",
+            direction=Direction.CONTROL,
+            judged=False,
+        ),
+    )
+    LOAD_OFFERED = (
+        "load.offered",
+        About(
+            "Offered load",
+            "connections per second",
+            "by the plan",
+            unit="connections/s",
+            direction=Direction.CONTROL,
+            judged=False,
+        ),
+    )
+    LOAD_ACHIEVED = (
+        "load.achieved",
+        About(
+            "Achieved load",
+            "connections per second",
+            "good answers over the time until the last of them",
+            unit="connections/s",
+            direction=Direction.CONTROL,
+            judged=False,
+        ),
+    )
+    LOAD_FAILED = (
+        "load.failed",
+        About(
+            "Failed connections of the load",
+            "failed connections",
+            "refused, reset, unanswered, answered by a wrong endpoint, or never begun",
+            unit="connections",
             busy=True,
         ),
     )

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from proxybench.experiment.requests import requests
 from proxybench.run.run import Run
 from proxybench.run.session import Sessions
-from proxybench.subjects.reference import reference_proxies
+from proxybench.subjects.reference import ReferenceDriver
 from proxybench.targets.registry import make_target
+from proxybench.units import SystemClock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,9 +25,11 @@ def measure(experiment: Experiment, out: Path, *, resume: Path | None, progress:
     Raises ProxybenchError when the run cannot begin, and lets an interrupt through.
     """
     progress.stage("looking at what this machine can do")
-    modes = tuple(dict.fromkeys(request.mode for request in requests(experiment)))
+    specs = {spec.subject: spec for spec in requests(experiment)}
+    modes = tuple(dict.fromkeys(spec.mode for spec in specs.values()))
     target = make_target(experiment.target, modes, progress.note)
     facts = target.facts
     progress.note(f"target: {facts.kind}, clock: {facts.clock} ({facts.why})")
-    run = Run(experiment, target, Sessions(reference_proxies).connect, progress)
+    drivers = {"reference": ReferenceDriver(SystemClock())}
+    run = Run(experiment, target, Sessions(drivers, specs).connect, progress)
     return run.start(out) if resume is None else run.resume(resume)

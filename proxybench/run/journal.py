@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from proxybench.experiment.spec import Experiment
     from proxybench.nodes.machine import Machine
     from proxybench.results.manifest import RunState
-    from proxybench.run.step import StepResult
+    from proxybench.scenarios.result import StepResult
     from proxybench.targets.base import TargetFacts
     from proxybench.units import Clock
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 from proxybench.errors import ProxierError
 from proxybench.nodes.kernel.capture import LOOK_SECONDS, Tools, capture
 from proxybench.nodes.kernel.restore import restore
+from proxybench.subjects.process import proxy_cgroup
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from proxybench.deadline import Deadline
     from proxybench.hosts.base import Executor
     from proxybench.nodes.kernel.state import KernelState
     from proxybench.nodes.node import NodeHandle
     from proxybench.run.testbed import Testbed
-    from proxybench.subjects.base import Proxier
     from proxybench.units import Clock
 
 # How long the loop may take to end: by its agent's doing, then when told by us, then when killed. Seconds.
@@ -39,14 +39,14 @@ def kernel_states(bench: Testbed) -> dict[str, KernelState]:
     return {handle.name: capture(handle.executor, _tools(bench, handle)) for handle in bench.proxy_handles}
 
 
-def recover(bench: Testbed, proxiers: Sequence[Proxier], before: Mapping[str, KernelState], whole: Deadline) -> None:
+def recover(bench: Testbed, before: Mapping[str, KernelState], whole: Deadline) -> None:
     """Bring each proxy node back to what it was; ``before`` is what ``kernel_states`` returned then.
 
-    ``whole`` is the run's time limit. Raises ProxierError when a control loop or something in a kernel stays,
-    HostError as the executor does.
+    ``whole`` is the run's time limit. Raises ProxierError when a control loop or something in a kernel stays, HostError
+    as the executor does.
     """
-    for handle, proxier in zip(bench.proxy_handles, proxiers, strict=True):
-        _end(handle.executor, proxier.cgroup, bench.clock)
+    for handle in bench.proxy_handles:
+        _end(handle.executor, proxy_cgroup(handle), bench.clock)
     for handle in bench.proxy_handles:
         restore(handle.executor, before[handle.name], _tools(bench, handle), limit_s=whole.left(LOOK_SECONDS))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
 from proxybench.deadline import Deadline
 from proxybench.errors import ConnectionLostError
@@ -14,33 +15,28 @@ from proxybench.load.session import start_load
 from proxybench.run.restore import kernel_states, recover
 from proxybench.run.step import StepRunner
 from proxybench.run.testbed import Testbed, address_plan, read_machines, start_agents
+from proxybench.scenarios.plan import batch_size
 from proxybench.scenarios.population import Populator
+from proxybench.scenarios.proxies import NodeKernels, Proxies
 from proxybench.scenarios.warmup import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import ExitStack
 
+    from proxybench.experiment.requests import SubjectSpec
     from proxybench.experiment.spec import Experiment
     from proxybench.hosts.inventory import SshTarget
     from proxybench.kube.base import ServiceApi
+    from proxybench.model import Subject
     from proxybench.nodes.cluster import ApiAccess, Cluster
     from proxybench.nodes.kernel.state import KernelState
     from proxybench.nodes.machine import Machine
-    from proxybench.nodes.node import NodeHandle
-    from proxybench.run.step import StepResult
-    from proxybench.subjects.base import Proxier
+    from proxybench.scenarios.result import StepResult
+    from proxybench.subjects.driver import ProxyDriver
     from proxybench.units import Clock
 
 _LOCUST_LIMIT = 300.0
-
-
-class Proxies(Protocol):
-    """Makes what is measured: the Service proxies of a cluster's nodes, none of them started."""
-
-    def __call__(self, handles: Sequence[NodeHandle], cluster: Cluster, clock: Clock) -> tuple[Proxier, ...]:
-        """Return one for each of the handles."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -64,9 +60,13 @@ def connect_api(access: ApiAccess, stack: ExitStack) -> ServiceApi:
 
 @dataclass(frozen=True)
 class Sessions:
-    """Connects to clusters. The last two are how the nodes and the API are reached."""
+    """Connects to clusters, to measure there ``specs`` (resolved, by the subject of their cells) with ``drivers``.
 
-    proxies: Proxies
+    ``drivers`` are by kind of subject. The last two are how the nodes and the API are reached.
+    """
+
+    drivers: Mapping[str, ProxyDriver]
+    specs: Mapping[Subject, SubjectSpec]
     fleet: Callable[[Mapping[str, SshTarget]], Fleet] = Fleet.connect
     api: Callable[[ApiAccess, ExitStack], ServiceApi] = connect_api
 
@@ -94,13 +94,23 @@ class Sessions:
             clock=assignment.clock,
             load=load,
         )
-        return ClusterSession(testbed, assignment, self.proxies)
+        return ClusterSession(testbed, assignment, partial(self.proxies, testbed))
+
+    def proxies(self, testbed: Testbed, subject: Subject) -> Proxies:
+        """Return what a step measures, none of it started."""
+        spec, driver = self.specs[subject], self.drivers[subject.kind]
+        return Proxies(
+            testbed.proxy_handles,
+            lambda handle: driver.start(spec, handle, testbed.cluster),
+            NodeKernels(exclusive=testbed.cluster.traits.exclusive),
+            spec.min_sync_period,
+        )
 
 
 class ClusterSession:
-    """Implements ``run.worker.Session`` on a testbed."""
+    """Implements ``run.worker.Session`` on a testbed; ``proxies`` makes what a step measures."""
 
-    def __init__(self, testbed: Testbed, assignment: Assignment, proxies: Proxies) -> None:
+    def __init__(self, testbed: Testbed, assignment: Assignment, proxies: Callable[[Subject], Proxies]) -> None:
         self._testbed = testbed
         self._assignment = assignment
         self._proxies = proxies
@@ -118,7 +128,7 @@ class ClusterSession:
     def restore(self, before: Mapping[str, KernelState], whole: Deadline) -> None:
         """Remove our objects from the API, and from the nodes what a Service proxy left."""
         self._populator.clear()
-        recover(self._testbed, self._proxiers(), before, whole)
+        recover(self._testbed, before, whole)
 
     def machines(self) -> tuple[Mapping[str, Machine], Sequence[str]]:
         """Describe every node, and name those that run a Service proxy."""
@@ -130,14 +140,16 @@ class ClusterSession:
             self._testbed.load.ready(whole.left(_LOCUST_LIMIT))
 
     def warm_up(self, steps: Sequence[Step], whole: Deadline) -> None:
-        """Start each mode once, or, where the experiment says so, take each cell once without recording it."""
+        """Start each subject once, or, where the experiment says so, take each cell once without recording it."""
         note = self._assignment.note
         if not self._assignment.experiment.warmup:
-            note(f"starting {', '.join(dict.fromkeys(step.cell.mode for step in steps))} once, unmeasured")
-            self._start_each(steps, whole)
+            subjects = {step.cell.subject.label: self._proxies(step.cell.subject) for step in steps}
+            note(f"starting {', '.join(subjects)} once, unmeasured")
+            for problem in warm_up(subjects, whole):
+                note(problem)
             return
         for cell in dict.fromkeys(step.cell for step in steps):
-            note(f"warming up: {cell.mode}, {cell.services} Services, unmeasured")
+            note(f"warming up: {cell.subject.label}, {cell.services} Services, unmeasured")
             result = self.take(Step(0, 0, cell), whole, lambda _: None)
             if result.lost or self.broken:
                 raise ConnectionLostError("; ".join(result.problems))
@@ -145,22 +157,10 @@ class ClusterSession:
     def take(self, step: Step, whole: Deadline, report: Callable[[str], None]) -> StepResult:
         """Bring the population to the step's size, take the step, and put the population back."""
         spec, cell = self._assignment.experiment, step.cell
-        sync = spec.measure.sync
-        batch = sync.batch.of(cell.services) if sync and "add-batch" in sync.scenarios else 0
+        batch = batch_size(spec.measure, cell)
         deadline = Deadline(self._assignment.clock, spec.limits.cell, "the step", whole)
         deadline.left(1)
         population = self._populator.reach(cell.services, cell.endpoints_per_service, batch, report)
-        result = StepRunner(self._testbed, step, population, self._proxiers(), deadline, report).take()
+        result = StepRunner(self._testbed, step, population, self._proxies(cell.subject), deadline, report).take()
         self._populator.restore(population, batch)
         return result
-
-    def _proxiers(self) -> tuple[Proxier, ...]:
-        testbed = self._testbed
-        return self._proxies(testbed.proxy_handles, testbed.cluster, testbed.clock)
-
-    def _start_each(self, steps: Sequence[Step], whole: Deadline) -> None:
-        proxier = self._assignment.experiment.proxier
-        periods = (proxier.min_sync_period, proxier.sync_period)
-        modes = dict.fromkeys(step.cell.mode for step in steps)
-        for problem in warm_up(modes, periods, self._proxiers, whole):
-            self._assignment.note(problem)

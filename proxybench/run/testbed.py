@@ -10,7 +10,6 @@ from proxybench.kube.objects import AddressPlan
 from proxybench.nodes import machine as fingerprint
 from proxybench.nodes.client import connect_agent, install
 from proxybench.nodes.node import NodeHandle
-from proxybench.scenarios.usage import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,13 +56,6 @@ class Testbed:
         """The nodes that run a Service proxy, the measured one first."""
         nodes = self.cluster.proxy_nodes if self.experiment.proxier.nodes == "all" else (self.cluster.measured,)
         return tuple(self.handles[node.name] for node in nodes)
-
-    def read_ledger(self, cgroup: str | None = None) -> Reading:
-        """Read the measured node's counters, with those of a cgroup, and what our agents have spent."""
-        measured = self.measured
-        ledger = measured.agent.ledger([cgroup] if cgroup else [])
-        others = (handle for handle in self.handles.values() if handle is not measured)
-        return Reading(ledger, ledger.self_ns + sum(handle.agent.ledger().self_ns for handle in others))
 
 
 def address_plan(cluster: Cluster) -> AddressPlan:

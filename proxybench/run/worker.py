@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from proxybench.errors import ApiError, HostError, ProxybenchError
-from proxybench.run.step import StepResult
+from proxybench.scenarios.result import StepResult
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -157,6 +157,8 @@ class Worker:
             result = StepResult(problems=[str(error)], lost=True)
         if result.problems and self._stop.is_set():
             return False  # the cluster was taken away on purpose; the step counts as not taken
+        for note in result.notes:
+            self._progress.note(f"{step.cell.subject.label} at {step.cell.services} Services: {note}")
         seconds = (self._clock.monotonic_ns() - started) / NS_PER_S
         self._journal.record_step(step, result, seconds)
         self._progress.step_finished(step, seconds, "; ".join(result.problems) or None)

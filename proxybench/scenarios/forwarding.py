@@ -1,24 +1,24 @@
-"""Forwarding latency of new connections: which targets, and what the prober's answers mean."""
+"""Forwarding latency of new connections, through the rules and beside them, and of established ones as a control."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.errors import MeasurementError
-from proxybench.kube.objects import PORT
-from proxybench.model import CLUSTER_IP, Metric, Position, Scenario
-from proxybench.nodes.requests import Connect, Established, Target
+from proxybench.model import Metric, Scenario
+from proxybench.nodes.requests import Connect, Established
+from proxybench.scenarios.paths import DIRECT, faults, paths
+from proxybench.scenarios.recorder import Where, cluster_ip
 from proxybench.units import NS_PER_MS, NS_PER_US
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from proxybench.kube.objects import Population
+    from proxybench.experiment.spec import ForwardingSpec
     from proxybench.nodes.answers import ConnectFigures, ConnectResult, EstablishedFigures, EstablishedResult
+    from proxybench.scenarios.base import StepContext
+    from proxybench.scenarios.paths import Paths
     from proxybench.scenarios.recorder import Recorder
 
-DIRECT = "direct"
 MOST_UNANSWERED = 0.1
 """A path is measured when at most this share of its connections, or of an established one's round trips, got no answer.
 
@@ -26,59 +26,68 @@ Up to it the median is known, and a time-out stands in the results as what it is
 Beyond it a path is broken rather than slow.
 """
 _CUT_SHORT = "cut short by the time limit"
-_PROBES = 4  # connections per position in the check before measuring
 
 
 @dataclass(frozen=True)
-class Paths:
-    """What is connected to: the VIP at each position, and one of the last one's endpoints directly."""
+class Bare:
+    """The endpoint directly, before there are any rules: the zero point."""
 
-    vips: tuple[tuple[Position, Target], ...]
-    direct: Target
+    name: ClassVar = "connecting without rules"
+    vital: ClassVar = False
 
-    @property
-    def targets(self) -> tuple[Target, ...]:
-        """All of them, VIPs first."""
-        return (*(target for _, target in self.vips), self.direct)
+    spec: ForwardingSpec
 
-
-def paths(population: Population, services: int, positions: Sequence[Position], backend_port: int) -> Paths:
-    """Return the targets for a cell.
-
-    All measured Services have their endpoints on the measured node, so that no path has one hop more than another.
-    """
-    vips = []
-    for position in positions:
-        index = population.measured(services, position)
-        endpoints = tuple(pod.address for pod in population.pods(index))
-        vips.append((position, Target(str(position), population.plan.vip(index), PORT, endpoints)))
-    last = population.pods(population.measured(services, Position.LAST))[0].address
-    return Paths(tuple(vips), Target(DIRECT, last, backend_port, (last,)))
+    def run(self, step: StepContext) -> None:
+        """Measure; for up to a minute."""
+        where = paths(step.places, self.spec.positions)
+        request = bare_request(where, self.spec, step.deadline.left(60))
+        record_bare(step.recorder, request, step.client.agent.connect(request))
 
 
-def check_request(where: Paths) -> Connect:
-    """Return the few connections that show whether the VIPs answer from the right endpoints."""
-    return Connect(where.targets, rounds=1, block=_PROBES, timeout_ms=2000, limit=60)
+@dataclass(frozen=True)
+class NewConnections:
+    """New connections over the VIP at each position, and directly; for up to two minutes."""
+
+    name: ClassVar = "forwarding"
+    vital: ClassVar = False
+
+    spec: ForwardingSpec
+
+    def run(self, step: StepContext) -> None:
+        """Measure."""
+        where = paths(step.places, self.spec.positions)
+        request = connect_request(where, self.spec, step.deadline.left(120))
+        record_connect(step.recorder, where, request, step.client.agent.connect(request))
 
 
-def check(result: ConnectResult) -> tuple[str, ...]:
-    """Return what is wrong with a mode's forwarding, one line per target; empty when all answers are right."""
-    found = [(label, _troubles(figures)) for label, figures in result.targets.items()]
-    return tuple(f"{label}: {', '.join(troubles)}" for label, troubles in found if troubles)
+@dataclass(frozen=True)
+class EstablishedConnections:
+    """The control that should not differ: round trips on connections that exist; for up to a minute."""
+
+    name: ClassVar = "established connections"
+    vital: ClassVar = False
+
+    spec: ForwardingSpec
+
+    def run(self, step: StepContext) -> None:
+        """Measure."""
+        where = paths(step.places, self.spec.positions)
+        request = established_request(where, self.spec.established, step.deadline.left(60))
+        record_established(step.recorder, where, request, step.client.agent.established(request))
 
 
-def _troubles(figures: ConnectFigures) -> list[str]:
-    found = [f"{count} x {name}" for name, count in sorted(figures.errors.items())]
-    if figures.timeouts:
-        found.append(f"{figures.timeouts} without an answer")
-    if figures.wrong:
-        found.append(f"{figures.wrong} answered by an endpoint of another Service")
-    return found
+def bare_request(where: Paths, spec: ForwardingSpec, limit: float) -> Connect:
+    """Return the connections to the endpoint alone, for the time before there are any rules."""
+    return Connect((where.direct,), _rounds(spec), spec.block, spec.warmup, limit=limit)
 
 
-def connect_request(where: Paths, connections: int, warmup: int, block: int, limit: float) -> Connect:
-    """Return the measurement of at least ``connections`` new connections per target, in interleaved blocks."""
-    return Connect(where.targets, rounds=-(-connections // block), block=block, warmup=warmup, limit=limit)
+def connect_request(where: Paths, spec: ForwardingSpec, limit: float) -> Connect:
+    """Return the measurement of at least so many new connections per target, in interleaved blocks."""
+    return Connect(where.targets, _rounds(spec), spec.block, spec.warmup, limit=limit)
+
+
+def _rounds(spec: ForwardingSpec) -> int:
+    return -(-spec.connections // spec.block)
 
 
 def established_request(where: Paths, count: int, limit: float) -> Established:
@@ -95,14 +104,9 @@ def record_connect(recorder: Recorder, where: Paths, request: Connect, result: C
     a target's connections got no answer.
     """
     _trust(request, result)
-    for position, target in where.vips:
-        _record(recorder, Metric.FORWARDING_CONNECT, position, request, result.targets[target.label])
-    _record(recorder, Metric.FORWARDING_DIRECT, Position.NONE, request, result.targets[DIRECT])
-
-
-def bare_request(where: Paths, connections: int, warmup: int, block: int, limit: float) -> Connect:
-    """Return the same connections to the endpoint alone, for the time before there are any rules."""
-    return Connect((where.direct,), rounds=-(-connections // block), block=block, warmup=warmup, limit=limit)
+    for place, target in where.vips:
+        _record(recorder, Metric.FORWARDING_CONNECT, place, request, result.targets[target.label])
+    _record(recorder, Metric.FORWARDING_DIRECT, cluster_ip(), request, result.targets[DIRECT])
 
 
 def record_bare(recorder: Recorder, request: Connect, result: ConnectResult) -> None:
@@ -112,7 +116,7 @@ def record_bare(recorder: Recorder, request: Connect, result: ConnectResult) -> 
     Services before it finds that none is for it.
     """
     _trust(request, result)
-    _record(recorder, Metric.FORWARDING_BARE, Position.NONE, request, result.targets[DIRECT], alone=True)
+    _record(recorder, Metric.FORWARDING_BARE, cluster_ip(), request, result.targets[DIRECT], alone=True)
 
 
 def record_established(recorder: Recorder, where: Paths, request: Established, result: EstablishedResult) -> None:
@@ -124,18 +128,11 @@ def record_established(recorder: Recorder, where: Paths, request: Established, r
     found = [_missing_round_trips(target.label, request, result) for target in request.targets]
     if problems := [problem for problem in found if problem]:
         raise MeasurementError("; ".join(problems))
-    places = {where.vips[-1][1].label: where.vips[-1][0], DIRECT: Position.NONE}
-    for label, position in places.items():
+    places = {where.vips[-1][1].label: where.vips[-1][0], DIRECT: cluster_ip()}
+    for label, place in places.items():
         figures = result.targets[label]
         for values, censored in ((figures.rtt_ns, False), (figures.censored_ns, True)):
-            recorder.add_all(
-                Metric.FORWARDING_ESTABLISHED,
-                Scenario.STEADY,
-                values,
-                censored=censored,
-                position=position,
-                path=CLUSTER_IP,
-            )
+            recorder.add_all(Metric.FORWARDING_ESTABLISHED, Scenario.STEADY, values, censored=censored, where=place)
 
 
 def _missing_round_trips(label: str, request: Established, result: EstablishedResult) -> str:
@@ -160,7 +157,7 @@ def _trust(request: Connect, result: ConnectResult) -> None:
         failed = sum(figures.errors.values())
         made = len(figures.first_byte_ns) + len(figures.first_byte_censored_ns) + failed
         if figures.wrong or figures.timeouts + failed > MOST_UNANSWERED * asked:
-            found.append(f"{target.label}: of {asked} connections {', '.join(_troubles(figures))}")
+            found.append(f"{target.label}: of {asked} connections {', '.join(faults(figures))}")
         elif made != asked:
             why = "" if result.complete else f", {_CUT_SHORT}"
             found.append(f"{target.label}: {made} of {asked} connections{why}")
@@ -173,7 +170,7 @@ def _trust(request: Connect, result: ConnectResult) -> None:
 def _record(
     recorder: Recorder,
     metric: Metric,
-    position: Position,
+    place: Where,
     request: Connect,
     figures: ConnectFigures,
     *,
@@ -187,9 +184,7 @@ def _record(
     for name, values, timeouts in series:
         failed = (limit_ns,) * (asked - len(values) - len(timeouts))
         for some, censored in ((values, False), ((*timeouts, *failed), True)):
-            recorder.add_all(name, Scenario.STEADY, some, censored=censored, position=position, path=CLUSTER_IP)
+            recorder.add_all(name, Scenario.STEADY, some, censored=censored, where=place)
     if not alone:
         rtt_ns = tuple(rtt * NS_PER_US for rtt in figures.rtt_us)
-        recorder.add_all(
-            Metric.FORWARDING_RTT, Scenario.STEADY, rtt_ns, censored=False, position=position, path=CLUSTER_IP
-        )
+        recorder.add_all(Metric.FORWARDING_RTT, Scenario.STEADY, rtt_ns, where=place)

@@ -9,7 +9,7 @@ from proxybench.kube import objects
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.objects import NAMESPACE, SELECTOR, Population
 from proxybench.model import Position
-from proxybench.scenarios.sync import Canary
+from proxybench.scenarios.canary import Canary, second_canary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,8 @@ class Populator:
             slices += population.endpoint_slices(index, _NO_TRIGGER)
         if slices:
             self._create(slices, say)
-        # Rules stand in the order of creation, which is loose within one bulk: what is measured comes alone.
+        # The reference writes rules in the order of creation, which is loose within one bulk: what may be measured
+        # comes alone. Where a rule stands in truth is read back from the kernel (places.py).
         alone = {
             population.measured(services, position) for position in (Position.FIRST, Position.MIDDLE, Position.LAST)
         }
@@ -62,7 +63,9 @@ class Populator:
         """Take back what a step added or changed, so that the next one finds the same population."""
         extra = range(self._services, self._services + batch)
         refs = [Ref(Kind.SERVICE, NAMESPACE, population.name(index)) for index in extra]
-        self._api.delete_many([*refs, Ref(Kind.SERVICE, NAMESPACE, objects.CANARY)])
+        second = second_canary(self._plan)
+        made = [Ref(Kind.SERVICE, NAMESPACE, second.name), Ref.of(second.endpoint_slice(second.old))]
+        self._api.delete_many([*refs, Ref(Kind.SERVICE, NAMESPACE, objects.CANARY), *made])
         self._put_canary()
 
     def clear(self) -> None:

@@ -5,13 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from proxybench.model import NO_PATH, ClockKind, Metric, Point, Position, Sample, Scenario
+from proxybench.model import CLUSTER_IP, NO_PATH, ClockKind, Metric, Point, Position, Sample, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from proxybench.model import Cell
     from proxybench.units import Clock
+
+
+@dataclass(frozen=True)
+class Where:
+    """Over which path, at which position, and the measured rank of the rule, from 1 (None: there is no order)."""
+
+    path: str = NO_PATH
+    position: Position = Position.NONE
+    rank: int | None = None
+
+
+NOWHERE = Where()
+"""Of what no connection was made for."""
+
+
+def cluster_ip(position: Position = Position.NONE, rank: int | None = None) -> Where:
+    """Return the way over a Service's ClusterIP, or, without a position, the direct one beside it."""
+    return Where(CLUSTER_IP, position, rank)
 
 
 @dataclass
@@ -33,22 +51,11 @@ class Recorder:
         value: int,
         *,
         censored: bool = False,
-        position: Position = Position.NONE,
-        path: str = NO_PATH,
         uncertainty: int = 0,
-        rank: int | None = None,
+        where: Where = NOWHERE,
     ) -> None:
-        """Record one value."""
-        self.add_all(
-            metric,
-            scenario,
-            [value],
-            censored=censored,
-            position=position,
-            path=path,
-            uncertainty=uncertainty,
-            rank=rank,
-        )
+        """Record one value, true within ``± uncertainty``."""
+        self.add_all(metric, scenario, [value], censored=censored, uncertainty=uncertainty, where=where)
 
     def add_all(
         self,
@@ -57,12 +64,10 @@ class Recorder:
         values: Iterable[int],
         *,
         censored: bool = False,
-        position: Position = Position.NONE,
-        path: str = NO_PATH,
         uncertainty: int = 0,
-        rank: int | None = None,
+        where: Where = NOWHERE,
     ) -> None:
-        """Record several values of the same point; see ``Sample`` for ``uncertainty`` and ``rank``."""
+        """Record several values of the same point, each true within ``± uncertainty``."""
         cell = self.cell
         point = Point(
             subject=cell.subject,
@@ -70,8 +75,8 @@ class Recorder:
             endpoints_per_service=cell.endpoints_per_service,
             scenario=scenario,
             family=cell.family,
-            path=path,
-            position=position,
+            path=where.path,
+            position=where.position,
         )
         now = self.clock.utc_ns()
         self.samples += [
@@ -87,7 +92,7 @@ class Recorder:
                 censored=censored,
                 at=now,
                 uncertainty=uncertainty,
-                rank=rank,
+                rank=where.rank,
             )
             for value in values
         ]

@@ -1,112 +1,58 @@
-"""Rule-sync latency: which change to make, how to probe for it, and what the answers mean.
+"""Rule-sync latency: one change, probed for from before it until the data plane answers for it.
 
-Every scenario after the cold start is one write, sent by the agent on the client, which probes from before the write:
-both ends of a latency are read by the same clock. Of a batch the agent sends the first write and the last one. The
-canary's EndpointSlice lies in the API before the control loop starts, so that adding its Service is one change and one
-sync, and so is deleting it.
+Every scenario after the cold start is one or a few writes, sent by the agent on the client, which probes from before
+the write: both ends of a latency are read by the same clock. Of a batch the agent sends the first write and the last.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxybench.agent.http import NOW
-from proxybench.kube import objects
-from proxybench.model import CLUSTER_IP, Metric, Position, Scenario
-from proxybench.nodes.requests import Await, Change, Write
+from proxybench.clocks import Instant
+from proxybench.model import Metric, Position, Scenario
+from proxybench.nodes.requests import Change, Write
+from proxybench.scenarios import usage
+from proxybench.scenarios.canary import SERVICES
+from proxybench.scenarios.observe import ApiWrite, observe, write
+from proxybench.scenarios.quiet import BURST, pause, settle
+from proxybench.scenarios.recorder import cluster_ip
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
     from proxybench.clocks import Span
-    from proxybench.kube.objects import AddressPlan, Object, Pod
-    from proxybench.nodes.answers import AwaitResult, ChangeResult
+    from proxybench.kube.objects import Object
+    from proxybench.nodes.answers import AwaitResult
+    from proxybench.nodes.requests import Await
+    from proxybench.scenarios.base import StepContext
     from proxybench.scenarios.recorder import Recorder
-    from proxybench.subjects.base import LoopFigures
-
-_SETTLE_MS = 300  # a stale endpoint may answer a little longer than the first new answer takes
-_SERVICES = f"/api/v1/namespaces/{objects.NAMESPACE}/services"
-_SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{objects.NAMESPACE}/endpointslices"
+    from proxybench.subjects.driver import ProxyMetrics
 
 
-@dataclass(frozen=True)
-class Canary:
-    """A Service of its own, after all numbered ones, on which changes are made and probed.
-
-    ``old`` is its endpoint before change-endpoint, ``new`` the one after.
-    """
-
-    plan: AddressPlan
-    name: str = objects.CANARY
-    number: int = 0
-
-    @property
-    def vip(self) -> str:
-        """Its ClusterIP."""
-        return self.plan.canary_vip(self.number)
-
-    @property
-    def old(self) -> Pod:
-        """Its first endpoint, on the measured node."""
-        return self.plan.spare(4 * self.number)
-
-    @property
-    def new(self) -> Pod:
-        """The endpoint that takes over, on the same node."""
-        return self.plan.spare(4 * self.number + 2)
-
-    def service(self) -> Object:
-        """Return its Service."""
-        return objects.service(self.name, self.vip, self.plan.backend_port)
-
-    def endpoint_slice(self, pod: Pod) -> Object:
-        """Return its only EndpointSlice, with one endpoint and no trigger time."""
-        return objects.endpoint_slices(self.name, [pod], self.plan.backend_port, 0)[0]
+def measure_change(
+    step: StepContext, scenario: Scenario, change: ApiWrite, probe: Await, batch: tuple[Object, ...] = ()
+) -> None:
+    """Make a change and record what it took; ``batch`` is written before it and part of it."""
+    pause(step, BURST if batch else 1)  # all modes begin a batch with the same number of syncs to spare
+    opened = usage.begin(step)
+    begun = _write_batch(step, batch) if batch else None
+    seen = observe(step.client, change, (probe,))
+    settle(step, opened.metrics)
+    metrics = usage.end(step, scenario, opened)
+    start = seen.triggered if begun is None else begun
+    (answer,) = seen.probes
+    took = step.clocks.between(start, Instant(ended(answer), step.client.node.clock))
+    record_end(step.recorder, scenario, took, answer)
+    if scenario is Scenario.CHANGE_ENDPOINT:
+        record_stale(step.recorder, seen.triggered.ns, answer)
+    record_loop(step.recorder, scenario, opened.metrics, metrics)
 
 
-def appears(vip: str, want: tuple[str, ...], timeout: float) -> Await:
-    """Return the probe for a Service that is to answer from one of ``want``."""
-    return Await(host=vip, port=objects.PORT, until="answer", want=want, timeout_s=timeout)
-
-
-def add(canary: Canary, timeout: float) -> Change:
-    """Return the change that adds the canary's Service."""
-    probe = appears(canary.vip, (canary.old.address,), timeout)
-    return Change((Write("POST", _SERVICES, canary.service()),), (probe,))
-
-
-def write_first(service: Object) -> Change:
-    """Return the change that begins a batch: its acknowledgement is the batch's zero, and nothing is probed for."""
-    return Change((Write("POST", _SERVICES, service),), ())
-
-
-def add_last(service: Object, vip: str, endpoints: tuple[str, ...], timeout: float) -> Change:
-    """Return the change that adds the last Service of a batch."""
-    return Change((Write("POST", _SERVICES, service),), (appears(vip, endpoints, timeout),))
-
-
-def move(canary: Canary, timeout: float) -> Change:
-    """Return the change of the canary's endpoint; the last answer by the old one is waited for, too.
-
-    Its trigger time is the moment at which the agent sends it, by the node's own clock.
-    """
-    obj = canary.endpoint_slice(canary.new)
-    obj["metadata"].setdefault("annotations", {})[objects.TRIGGER_TIME] = NOW.decode()
-    probe = Await(
-        host=canary.vip,
-        port=objects.PORT,
-        until="answer",
-        want=(canary.new.address,),
-        timeout_s=timeout,
-        settle_ms=_SETTLE_MS,
-    )
-    return Change((Write("PUT", f"{_SLICES}/{obj['metadata']['name']}", obj),), (probe,))
-
-
-def delete(canary: Canary, timeout: float) -> Change:
-    """Return the change that deletes the canary's Service and waits until it refuses."""
-    probe = Await(host=canary.vip, port=objects.PORT, until="refusal", timeout_s=timeout)
-    return Change((Write("DELETE", f"{_SERVICES}/{canary.name}"),), (probe,))
+def _write_batch(step: StepContext, batch: tuple[Object, ...]) -> Instant:
+    """Write a batch; return when its first write was acknowledged, by the client's clock."""
+    first, *others = batch
+    begun = write(step.client, Change((Write("POST", SERVICES, first),), ())).ack_ns
+    step.api.create_many(others)
+    return Instant(begun, step.client.node.clock)
 
 
 def ended(seen: AwaitResult) -> int:
@@ -114,32 +60,39 @@ def ended(seen: AwaitResult) -> int:
     return seen.end_ns if seen.first_ns is None else seen.first_ns
 
 
-def record_cold_start(recorder: Recorder, took: Span, seen: AwaitResult) -> None:
-    """Record the time from the control loop's start until the last Service answered."""
-    _record_end(recorder, Scenario.COLD_START, took.ns, seen)
+def record_end(recorder: Recorder, scenario: Scenario, took: Span, seen: AwaitResult, rank: int | None = None) -> None:
+    """Record the time from the trigger until the data plane answered for the change.
 
-
-def record_change(recorder: Recorder, scenario: Scenario, result: ChangeResult, begun: int | None = None) -> None:
-    """Record the time from the API's acknowledgement until the data plane answered for the change.
-
-    ``begun`` is the acknowledgement of a batch's first write, by the same clock; it counts then. A data plane that was
-    faster than the acknowledgement counts as 0 ns.
+    It is uncertain by the distance of the deciding attempt from the one before it, and by what the span is. A data
+    plane that was faster than the acknowledgement counts as 0 ns.
     """
-    seen = result.probes[0]
-    _record_end(recorder, scenario, ended(seen) - (result.ack_ns if begun is None else begun), seen)
-    if scenario is Scenario.CHANGE_ENDPOINT and seen.last_other_ns is not None:
-        stale = max(0, seen.last_other_ns - result.ack_ns)
-        recorder.add(Metric.SYNC_STALE, scenario, stale, position=Position.LAST, path=CLUSTER_IP)
+    recorder.add(
+        Metric.SYNC_END_TO_END,
+        scenario,
+        max(0, took.ns),
+        censored=seen.censored,
+        uncertainty=took.uncertainty_ns + (seen.interval_at_success_ns or 0),
+        where=cluster_ip(Position.LAST, rank),
+    )
 
 
-def record_loop(recorder: Recorder, scenario: Scenario, before: LoopFigures, after: LoopFigures) -> None:
-    """Record the control loop's own word: the difference of its figures around the change.
+def record_stale(recorder: Recorder, written_ns: int, seen: AwaitResult) -> None:
+    """Record the time from the acknowledgement until the last answer by the old endpoint; nothing if there was none."""
+    if seen.last_other_ns is not None:
+        stale = max(0, seen.last_other_ns - written_ns)
+        recorder.add(Metric.SYNC_STALE, Scenario.CHANGE_ENDPOINT, stale, where=cluster_ip(Position.LAST))
+
+
+def record_loop(recorder: Recorder, scenario: Scenario, before: ProxyMetrics, after: ProxyMetrics) -> None:
+    """Record the proxy's own word: the difference of its metrics around the change.
 
     ``sync.control_loop`` is the time spent in all syncs that the change took; waits between them are not in it, but
-    are ``sync.wait``: how long something was known to have changed while the loop had to let its minimum period pass.
+    are ``sync.wait``: how long something was known to have changed while the proxy had to let its minimum period pass.
     """
     pairs = (
         (Metric.SYNC_CONTROL_LOOP, before.sync_sum, after.sync_sum),
+        (Metric.SYNC_FULL, before.full_sync_sum, after.full_sync_sum),
+        (Metric.SYNC_PARTIAL, before.partial_sync_sum, after.partial_sync_sum),
         (Metric.SYNC_BUILD, before.build, after.build),
         (Metric.SYNC_TOOL, before.tool, after.tool),
         (Metric.SYNC_KERNEL, before.kernel, after.kernel),
@@ -148,18 +101,14 @@ def record_loop(recorder: Recorder, scenario: Scenario, before: LoopFigures, aft
     for metric, earlier, later in pairs:
         if earlier is not None and later is not None:
             recorder.add(metric, scenario, round((later - earlier) * NS_PER_S))
+    counts = (
+        (Metric.SYNC_FULL_COUNT, before.full_sync_count, after.full_sync_count),
+        (Metric.SYNC_PARTIAL_COUNT, before.partial_sync_count, after.partial_sync_count),
+    )
+    for metric, fewer, more in counts:
+        if fewer is not None and more is not None:
+            recorder.add(metric, scenario, more - fewer)
     programmed = after.programming_count - before.programming_count
     if programmed > 0:
         mean = (after.programming_sum - before.programming_sum) / programmed
         recorder.add(Metric.SYNC_NETWORK_PROGRAMMING, scenario, round(mean * NS_PER_S))
-
-
-def _record_end(recorder: Recorder, scenario: Scenario, took_ns: int, seen: AwaitResult) -> None:
-    recorder.add(
-        Metric.SYNC_END_TO_END,
-        scenario,
-        max(0, took_ns),
-        censored=seen.censored,
-        position=Position.LAST,
-        path=CLUSTER_IP,
-    )

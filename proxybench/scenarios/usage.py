@@ -1,4 +1,4 @@
-"""The CPU ledger: what the control loop's cgroup, the node and our own agents spent between two readings."""
+"""CPU and memory: what the proxy's cgroup, the node and our own agents spent between two readings."""
 
 from __future__ import annotations
 
@@ -8,11 +8,32 @@ from typing import TYPE_CHECKING
 from proxybench.errors import MeasurementError
 from proxybench.model import Metric
 from proxybench.nodes.answers import GroupFigures
+from proxybench.subjects.driver import ProxyMetrics
+from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from proxybench.model import Scenario
     from proxybench.nodes.answers import Ledger
+    from proxybench.nodes.node import NodeHandle
+    from proxybench.scenarios.base import StepContext
     from proxybench.scenarios.recorder import Recorder
+
+ZERO_METRICS = ProxyMetrics(
+    sync_sum=0.0,
+    sync_count=0,
+    full_sync_sum=0.0,
+    full_sync_count=0,
+    partial_sync_sum=0.0,
+    partial_sync_count=0,
+    build=0.0,
+    tool=0.0,
+    kernel=0.0,
+    wait=0.0,
+    relay_cpu=0.0,
+)
+"""A proxy's metrics before it was started."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +60,42 @@ class Window:
     before: Reading
     after: Reading
     relay_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a measured stretch begins with."""
+
+    metrics: ProxyMetrics
+    reading: Reading
+
+
+def read_nodes(measured: NodeHandle, others: Iterable[NodeHandle], cgroup: str | None = None) -> Reading:
+    """Read the measured node's counters, with those of a cgroup, and what our agents on all nodes have spent."""
+    ledger = measured.agent.ledger([cgroup] if cgroup else [])
+    return Reading(ledger, ledger.self_ns + sum(handle.agent.ledger().self_ns for handle in others))
+
+
+def read(step: StepContext, cgroup: str | None = None) -> Reading:
+    """Read the counters of a step's nodes."""
+    return read_nodes(step.measured, (step.client, *step.others), cgroup)
+
+
+def begin(step: StepContext) -> Opened:
+    """Read the proxy's metrics, then the counters: reading the metrics makes work for the proxy."""
+    return Opened(step.proxy.metrics(), read(step, step.proxy.cgroup))
+
+
+def end(step: StepContext, scenario: Scenario, opened: Opened) -> ProxyMetrics:
+    """Record what was spent since ``opened``; return the proxy's metrics now."""
+    after = read(step, step.proxy.cgroup)
+    metrics = step.proxy.metrics()
+    relayed = None
+    if metrics.relay_cpu is not None:
+        # What a relay does right after its answer to a batch is told with its next one: a little may come off here.
+        relayed = max(0, round((metrics.relay_cpu - (opened.metrics.relay_cpu or 0.0)) * NS_PER_S))
+    record_ledger(step.recorder, scenario, step.proxy.cgroup, Window(opened.reading, after, relayed))
+    return metrics
 
 
 def record_ledger(recorder: Recorder, scenario: Scenario, cgroup: str, window: Window) -> None:

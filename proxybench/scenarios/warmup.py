@@ -1,4 +1,4 @@
-"""Every mode's control loop once, unmeasured, before a lab's first step.
+"""Every subject once, unmeasured, before a cluster's first step.
 
 The first start on a node reads programs from a disk and loads kernel modules: by the instruction clock it took 6 % more
 CPU than the next, and its tools a third more time. That is the node's cost, not the mode's.
@@ -9,40 +9,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.errors import ConnectionLostError, ProxybenchError
-from proxybench.subjects.base import ProxierConfig
+from proxybench.scenarios.result import StepResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Mapping
 
     from proxybench.deadline import Deadline
-    from proxybench.model import Mode
-    from proxybench.subjects.base import Proxier
+    from proxybench.scenarios.proxies import Proxies
 
 _LIMIT = 60.0
 
 
-def warm_up(
-    modes: Iterable[Mode], periods: tuple[float, float], make: Callable[[], tuple[Proxier, ...]], deadline: Deadline
-) -> tuple[str, ...]:
-    """Start and stop each mode once on all nodes of ``make``; return what went wrong, one line for each mode.
+def warm_up(subjects: Mapping[str, Proxies], deadline: Deadline) -> tuple[str, ...]:
+    """Start and stop each subject once on all nodes; return what went wrong, in lines that begin with its name.
 
-    ``periods`` are minSyncPeriod and syncPeriod in seconds. A mode that fails here is left to its steps, which say why.
-    Raises ConnectionLostError.
+    A subject that fails here is left to its steps, which say why. Raises ConnectionLostError.
     """
     problems = []
-    for mode in modes:
-        proxiers = make()
+    for name, proxies in subjects.items():
+        result = StepResult()
         try:
-            try:
-                for proxier in proxiers:
-                    proxier.start(ProxierConfig(mode, *periods))
-                for proxier in proxiers:
-                    proxier.ready(deadline.left(_LIMIT))
-            finally:
-                for proxier in proxiers:
-                    proxier.stop(_LIMIT)
+            proxies.capture()
+            proxies.start_all(deadline, _LIMIT)
         except ConnectionLostError:
+            result.lost = True
             raise
         except ProxybenchError as error:
-            problems.append(f"{mode}: the warm-up failed: {error}")
+            result.problems.append(str(error))
+        finally:
+            proxies.stop(result, name)
+        if result.lost:
+            raise ConnectionLostError("; ".join(result.problems))
+        problems += [f"{name}: the warm-up failed: {problem}" for problem in result.problems]
     return tuple(problems)

@@ -32,6 +32,8 @@ def test_a_metric_is_its_name_and_is_found_by_it() -> None:
         ("cpu.node", False, False),
         ("cpu.window", False, False),
         ("sync.full.count", False, False),
+        ("load.failed", True, True),
+        ("load.lag", False, False),
         ("sync.knitting", False, False),
     ],
 )
@@ -47,5 +49,5 @@ def test_each_method_has_a_version_and_each_metric_words() -> None:
     assert set(methods()) == set(Metric)
     assert all(version >= 1 for version in methods().values())
     assert all(metric.about.title and metric.about.quantity for metric in Metric)
-    assert {metric.about.unit for metric in Metric} == {"ns", "bytes", "syncs"}
+    assert {metric.about.unit for metric in Metric} == {"ns", "bytes", "syncs", "connections", "connections/s"}
     assert {metric.about.resolution for metric in Metric} == {0.0, 1000.0}

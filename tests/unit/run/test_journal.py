@@ -9,7 +9,7 @@ from proxybench.experiment.spec import Experiment
 from proxybench.model import ClockKind, Metric, Point, Sample, Scenario
 from proxybench.nodes.machine import Machine
 from proxybench.run.journal import RunJournal
-from proxybench.run.step import Checked, StepResult
+from proxybench.scenarios.result import Checked, StepResult
 from proxybench.targets.base import TargetFacts
 from proxybench.testing.clock import FakeClock
 

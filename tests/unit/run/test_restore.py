@@ -30,7 +30,7 @@ def known_mark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def members(signal: str, pids: str) -> Run:
     """Expect a look at the control loop's cgroup, with a signal to its members."""
-    return Run(["sh", "-c", module._MEMBERS_SCRIPT, "members", signal, "/cgroup/node1"], done(pids))
+    return Run(["sh", "-c", module._MEMBERS_SCRIPT, "members", signal, "/cgroup/node1/proxy"], done(pids))
 
 
 def looked(**texts: str) -> Run:
@@ -49,7 +49,7 @@ def connected(script: Sequence[Run]) -> tuple[World, Testbed, FakeExecutor]:
 def recovered(script: Sequence[Run]) -> World:
     """Recover by that script."""
     world, bench, executor = connected(script)
-    recover(bench, world.proxiers, BEFORE, Deadline(world.clock, 600, "the run"))
+    recover(bench, BEFORE, Deadline(world.clock, 600, "the run"))
     executor.assert_done()
     return world
 

@@ -15,7 +15,7 @@ from proxybench.errors import LabError, RunError
 from proxybench.experiment.spec import Experiment
 from proxybench.model import ClockKind
 from proxybench.run.run import Run
-from proxybench.run.step import StepResult
+from proxybench.scenarios.result import StepResult
 from proxybench.targets.base import TargetFacts
 from proxybench.testing.clock import FakeClock
 from tests.unit.run.log import ProgressLog

@@ -48,7 +48,7 @@ class Site:
         experiment = self.world.experiment.model_copy(update={"warmup": warmup})
         self.assignment = Assignment("run-1", experiment, STEPS, self.world.clock, self.notes.append)
         testbed = replace(self.world.bench, experiment=experiment)
-        self.session = ClusterSession(testbed, self.assignment, lambda *_: self.world.proxiers)
+        self.session = ClusterSession(testbed, self.assignment, lambda _: self.world.proxies())
         self.whole = Deadline(self.world.clock, 600, "the run")
 
     @property
@@ -96,7 +96,7 @@ def test_connecting_tells_the_client_where_the_api_is_and_writes_nothing_to_it(o
 
     assignment = Assignment("run-1", world.experiment, STEPS, world.clock, pytest.fail)
     with ExitStack() as stack:
-        session = Sessions(lambda *_: (), fleet, connect_api).connect(cluster, assignment, stack)
+        session = Sessions({}, {}, fleet, connect_api).connect(cluster, assignment, stack)
         assert not session.broken
     assert reached == [cluster.targets, api]
     assert world.api.log == []
@@ -118,7 +118,7 @@ def test_no_step_writes_a_node(owned: bool) -> None:
     site = Site()
     traits = replace(CLUSTER.traits, owns_nodes=owned)
     testbed = replace(site.world.bench, cluster=make_cluster(traits=traits))
-    session = ClusterSession(testbed, site.assignment, lambda *_: site.world.proxiers)
+    session = ClusterSession(testbed, site.assignment, lambda _: site.world.proxies())
     session.warm_up(STEPS, site.whole)
     session.take(STEPS[0], site.whole, lambda _: None)
     assert not any("/nodes" in write for write in site.world.api.log)
@@ -128,27 +128,27 @@ def test_no_step_writes_a_node(owned: bool) -> None:
 def test_each_mode_is_started_once_before_anything_is_measured() -> None:
     site = Site()
     site.session.warm_up(STEPS, site.whole)
-    assert site.notes == ["starting iptables once, unmeasured"]
+    assert site.notes == ["starting reference 0.1.0 iptables once, unmeasured"]
     assert site.world.log == ["node1 start", "node1 ready", "node1 stop"]
 
 
 def test_a_mode_that_cannot_be_warmed_up_is_noted_and_left_to_its_steps() -> None:
     site = Site()
-    site.world.proxiers[0].fails["ready"] = ProxierError("no module")
+    site.world.running["node1"].fails["ready"] = ProxierError("no module")
     site.session.warm_up(STEPS, site.whole)
-    assert site.notes[1:] == ["iptables: the warm-up failed: no module"]
+    assert site.notes[1:] == ["reference 0.1.0 iptables: the warm-up failed: no module"]
 
 
 def test_a_warm_up_by_steps_takes_each_cell_once() -> None:
     site = Site(warmup=True)
     site.session.warm_up(STEPS, site.whole)
-    assert site.notes == ["warming up: iptables, 10 Services, unmeasured"]
+    assert site.notes == ["warming up: reference 0.1.0 iptables, 10 Services, unmeasured"]
     assert site.world.log.count("node1 start") == 1
 
 
 def test_a_warm_up_by_steps_that_loses_its_connection_says_so() -> None:
     site = Site(warmup=True)
-    site.world.proxiers[0].fails["start"] = LOST
+    site.world.running["node1"].fails["start"] = LOST
     with pytest.raises(ConnectionLostError) as raised:
         site.session.warm_up(STEPS, site.whole)
     assert str(raised.value) == f"step: {LOST}"
@@ -159,7 +159,7 @@ def on_node1(site: Site, *script: Run) -> tuple[ClusterSession, FakeExecutor]:
     executor = FakeExecutor("node1", script)
     handles = {**site.world.bench.handles, "node1": replace(site.world.bench.measured, executor=executor)}
     testbed = replace(site.world.bench, handles=handles)
-    return ClusterSession(testbed, site.assignment, lambda *_: site.world.proxiers), executor
+    return ClusterSession(testbed, site.assignment, lambda _: site.world.proxies()), executor
 
 
 def test_what_was_there_before_is_read_from_the_nodes_with_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +172,7 @@ def test_what_was_there_before_is_read_from_the_nodes_with_a_proxy(monkeypatch: 
 
 def test_restoring_empties_the_api_and_looks_at_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("secrets.token_hex", lambda _: MARK)
-    members = Run(["sh", "-c", restore._MEMBERS_SCRIPT, "members", "", "/cgroup/node1"])
+    members = Run(["sh", "-c", restore._MEMBERS_SCRIPT, "members", "", "/cgroup/node1/proxy"])
     site = Site()
     site.session.take(STEPS[0], site.whole, lambda _: None)
     session, executor = on_node1(site, members, look(Tools.of(CLUSTER.measured)))

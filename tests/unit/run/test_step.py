@@ -9,10 +9,11 @@ from proxybench.errors import AgentError, ConnectionLostError, ProxierError
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import NAMESPACE, Population
 from proxybench.model import Position
-from proxybench.nodes.requests import AskLedger, Await, Change, Connect, Established
-from proxybench.run.step import Checked
+from proxybench.nodes.answers import AwaitAllResult
+from proxybench.nodes.requests import AskLedger, AwaitAll, Change, Connect, Established
+from proxybench.scenarios.result import Checked
 from tests.factories import make_node
-from tests.unit.run.world import PLAN, World, changed, connected, ledger, seen
+from tests.unit.run.world import PLAN, World, all_seen, changed, connected, ledger, seen
 
 CPU = {"idle": "4s"}
 SYNC = {"scenarios": ["cold-start", "add-one", "change-endpoint", "delete-one", "add-batch"], "batch": 5}
@@ -67,8 +68,9 @@ def test_values_are_those_of_the_agents() -> None:
 def test_the_probe_runs_before_the_loop_starts_and_it_is_stopped_at_the_end() -> None:
     world = World({"cpu": CPU})
     world.take()
-    assert world.log == ["client await", "node1 start", "node1 ready", "client connect", "node1 stop"]
-    assert world.said == ["cold start", "checking that the Services answer", "idle", "stopping"]
+    assert world.log == ["client await_all", "node1 start", "node1 ready", "client connect", "node1 stop"]
+    assert world.said == ["cold start", "conformance", "idle", "stopping"]
+    assert world.kernel_log == ["node1 capture", "node1 restore"]
 
 
 def test_a_cold_start_that_is_not_asked_for_is_not_recorded() -> None:
@@ -124,7 +126,7 @@ def test_a_batch_of_one_is_its_only_write() -> None:
 
 def test_relaying_is_not_the_control_loops_work() -> None:
     world = World({"cpu": CPU})
-    world.proxiers[0].relay_cpu = lambda now: now / 1e9 / 200  # half of what the cgroup spends
+    world.relay_cpu = lambda now: now / 1e9 / 200  # half of what the cgroup spends
     idle = world.metrics(world.take(), "idle")
     assert idle["cpu.relay"] == [20_000_000]
     assert idle["cpu.control_loop"] == [20_000_000]
@@ -133,7 +135,7 @@ def test_relaying_is_not_the_control_loops_work() -> None:
 @pytest.mark.parametrize(
     ("kind", "part", "missing"),
     [
-        (Established, "forwarding", "forwarding.established"),
+        (Established, "established connections", "forwarding.established"),
         (Change, "add-one", "sync.end_to_end"),
     ],
 )
@@ -164,11 +166,11 @@ def test_a_change_that_the_api_refuses_is_no_sample() -> None:
 def test_a_batch_that_the_api_refuses_is_a_problem() -> None:
     world = World({"sync": {"scenarios": ["add-batch"], "batch": 3}})
 
-    def take_a_name(request: Await) -> object:
+    def take_a_name(request: AwaitAll) -> object:
         world.api.create_many([Population(PLAN, 2).service(11)])
-        return seen(world, request)
+        return all_seen(world, request)
 
-    world.answers[Await] = take_a_name
+    world.answers[AwaitAll] = take_a_name
     path = "/api/v1/namespaces/proxybench/services"
     assert world.take().problems == [
         f'add-batch: POST {path}: 409 AlreadyExists: services "svc-00011" already exists',
@@ -177,9 +179,11 @@ def test_a_batch_that_the_api_refuses_is_a_problem() -> None:
 
 def test_a_cold_start_that_nobody_saw_is_censored_and_ends_the_step() -> None:
     world = World(ALL)
-    world.answers[Await] = lambda request: seen(world, request, censored=True)
+    world.answers[AwaitAll] = lambda request: AwaitAllResult(
+        tuple(seen(world, probe, censored=True) for probe in request.probes)
+    )
     result = world.take()
-    assert result.problems == ["step: the last Service did not answer within 120 s of the start"]
+    assert result.problems == ["cold start: 7 of 7 Services did not answer within 120 s of the start"]
     (sample,) = [sample for sample in result.samples if sample.metric == "sync.end_to_end"]
     assert (sample.censored, sample.value, sample.point.scenario) == (True, 9_000_000, "cold-start")
     assert result.checks == []
@@ -205,43 +209,66 @@ def test_wrong_answers_stop_the_measuring() -> None:
 
 def test_a_loop_that_does_not_start_leaves_no_probe_behind() -> None:
     world = World(ALL)
-    world.proxiers[0].fails["start"] = ProxierError("node1: it ended at once")
+    world.running["node1"].fails["start"] = ProxierError("node1: it ended at once")
     result = world.take()
-    assert result.problems == ["step: node1: it ended at once"]
+    assert result.problems == ["cold start: node1: it ended at once"]
     assert not any(handle.agent.open for handle in world.bench.handles.values())  # type: ignore[attr-defined] # they are FakeNodes
-    assert world.log[-2:] == ["node1 start", "node1 stop"]
+    assert world.log == ["client connect", "client await_all", "node1 start"]
+    assert world.kernel_log == ["node1 capture", "node1 restore"]
 
 
 def test_a_loop_that_never_gets_ready_is_reported_with_its_log() -> None:
     world = World({"cpu": CPU})
-    world.proxiers[0].fails["ready"] = ProxierError("node1: not ready in 300 s")
+    world.running["node1"].fails["ready"] = ProxierError("node1: not ready in 300 s")
     result = world.take()
-    assert result.problems == ["step: node1: not ready in 300 s"]
+    assert result.problems == ["cold start: node1: not ready in 300 s"]
     assert result.logs == {"004-iptables-node1.log": "log of node1"}
     assert result.samples == []
 
 
-def test_what_is_left_behind_is_reported_but_not_all_of_it() -> None:
+def test_what_is_left_behind_is_noted_and_no_fault_of_the_step() -> None:
     world = World({"cpu": CPU})
-    world.proxiers[0].left = tuple(f"rule {number}" for number in range(7))
-    assert world.take().problems == [
-        "stopping on node1: left behind: rule 0; rule 1; rule 2; rule 3; rule 4",
-    ]
+    world.kernels.left["node1"] = ("iptables-legacy nat: 9 chains", "sysctl a: 0 became 1")
+    result = world.take()
+    assert result.problems == []
+    assert result.notes == ["left on node1, and removed: iptables-legacy nat: 9 chains; sysctl a: 0 became 1"]
+    assert result.logs["004-iptables-node1-left.log"] == "iptables-legacy nat: 9 chains\nsysctl a: 0 became 1\n"
+
+
+def test_a_kernel_that_cannot_be_put_back_is_a_problem() -> None:
+    world = World({"cpu": CPU})
+    world.kernels.fails["restore"] = ProxierError("node1: could not be cleaned")
+    assert world.take().problems == ["cleaning node1: node1: could not be cleaned"]
+
+
+def test_a_kernel_that_cannot_be_read_is_not_measured() -> None:
+    world = World({"cpu": CPU})
+    world.kernels.fails["capture"] = ProxierError("node1: nft is missing")
+    result = world.take()
+    assert result.problems == ["step: node1: nft is missing"]
+    assert world.log == []
+
+
+def test_what_shaped_the_proxy_is_kept_with_its_log() -> None:
+    world = World({"cpu": CPU})
+    world.running["node1"].rendered = {"config.yaml": "a: 1"}
+    assert world.take().logs == {"004-iptables-node1.log": "log of node1", "004-iptables-node1-config.yaml": "a: 1"}
 
 
 def test_a_stop_that_fails_on_one_node_does_not_keep_the_other_from_being_stopped() -> None:
     world = World({"cpu": CPU}, nodes="all")
-    world.proxiers[0].fails["stop"] = ProxierError("it had to be killed")
+    world.running["node1"].fails["stop"] = ProxierError("it had to be killed")
     result = world.take()
     assert result.problems == ["stopping on node1: it had to be killed"]
     assert world.log == [
         "node2 start",
-        "client await",
+        "node2 ready",
+        "client await_all",
         "node1 start",
         "node1 ready",
         "client connect",
-        "node1 stop",
         "node2 stop",
+        "node1 stop",
     ]
     assert result.logs == {f"004-iptables-{node}.log": f"log of {node}" for node in ("node1", "node2")}
 
@@ -256,6 +283,7 @@ def test_a_lost_connection_ends_the_step() -> None:
     result = world.take()
     assert result.problems == ["step: client: the connection broke"]
     assert result.lost
+    assert world.kernel_log == ["node1 capture"]
     assert "idle" not in world.said
     assert world.log[-1] == "node1 stop"
 
@@ -290,7 +318,7 @@ def test_a_loop_that_never_rests_ends_the_step_at_its_limit() -> None:
 
     world.answers[AskLedger] = busy
     result = world.take(limit=5)
-    assert result.problems == ["step: the step took longer than its limit of 5 s"]
+    assert result.problems == ["cold start: the step took longer than its limit of 5 s"]
     assert world.log[-1] == "node1 stop"
 
 

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from proxybench.errors import RunError
 from proxybench.nodes import machine as fingerprint
 from proxybench.nodes.answers import Hello
 from proxybench.nodes.node import NodeHandle
-from proxybench.nodes.requests import AskHello, AskLedger, ReadFiles
+from proxybench.nodes.requests import AskHello, ReadFiles
 from proxybench.run.testbed import address_plan, read_machines
 from proxybench.testing.agent import FakeAgent
 from proxybench.testing.hosts import FakeExecutor, Run, done
 from tests.factories import make_cluster, make_node
-from tests.unit.run.world import CLUSTER, World, ledger
+from tests.unit.run.world import CLUSTER, World
 
 HELLO = Hello("proxybench-agent 2", "3.11.2", "6.1.0", "lab", 7, 1, "cpu", 2, 100)
 
@@ -36,23 +34,6 @@ def test_a_cluster_without_pods_cannot_be_measured() -> None:
     with pytest.raises(RunError) as raised:
         address_plan(make_cluster(measured=make_node(), others=()))
     assert str(raised.value) == "no node of the cluster has a range of pods"
-
-
-@pytest.mark.parametrize(("cgroup", "asked"), [("/g", ("/g",)), (None, ())])
-def test_a_reading_is_the_measured_nodes_and_all_agents_own_cost(cgroup: str | None, asked: tuple[str, ...]) -> None:
-    world = World({"cpu": True})
-    answers = {
-        name: replace(ledger(world, AskLedger(asked if name == "node1" else ())), self_ns=cost)
-        for name, cost in (("client", 5), ("node1", 70), ("node2", 900))
-    }
-    agents = {
-        name: FakeAgent([(AskLedger(asked if name == "node1" else ()), answer)]) for name, answer in answers.items()
-    }
-    handles = {name: replace(world.bench.handles[name], agent=agent) for name, agent in agents.items()}
-    reading = replace(world.bench, handles=handles).read_ledger(cgroup)
-    assert (reading.ledger, reading.agents_ns) == (answers["node1"], 975)
-    for agent in agents.values():
-        agent.verify()
 
 
 def test_every_node_is_described() -> None:

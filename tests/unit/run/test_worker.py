@@ -11,8 +11,8 @@ from proxybench.deadline import Deadline
 from proxybench.errors import ApiError, CommandTimeoutError, ConnectionLostError, ProxierError, ProxybenchError
 from proxybench.experiment.matrix import Step
 from proxybench.nodes.kernel.state import KernelState
-from proxybench.run.step import StepResult
 from proxybench.run.worker import Worker
+from proxybench.scenarios.result import StepResult
 from proxybench.testing.clock import FakeClock
 from tests.unit.run.log import ProgressLog
 from tests.unit.run.world import CELL

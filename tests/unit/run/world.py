@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from proxybench.deadline import Deadline
 from proxybench.experiment.matrix import Step
 from proxybench.experiment.spec import Experiment
-from proxybench.model import Mode
 from proxybench.nodes.answers import (
+    AwaitAllResult,
     AwaitResult,
     ChangeResult,
     ConnectFigures,
@@ -21,15 +22,17 @@ from proxybench.nodes.answers import (
 )
 from proxybench.nodes.client import Agent, Pending
 from proxybench.nodes.node import NodeHandle
-from proxybench.nodes.requests import AskLedger, Await, Change, Connect, Established, ReadFiles
-from proxybench.run.step import StepResult, StepRunner
+from proxybench.nodes.requests import AskLedger, Await, AwaitAll, Change, Connect, Established, ReadFiles
+from proxybench.run.step import StepRunner
 from proxybench.run.testbed import Testbed, address_plan
 from proxybench.scenarios.population import Populator
-from proxybench.subjects.base import LoopFigures, ProxierConfig
+from proxybench.scenarios.proxies import Proxies
+from proxybench.subjects.driver import ProxyMetrics
 from proxybench.testing.clock import FakeClock
 from proxybench.testing.hosts import FakeExecutor
 from proxybench.testing.kube import FakeServiceApi
 from proxybench.testing.model import make_cell
+from proxybench.testing.proxies import FakeKernels, FakeProxy
 from proxybench.units import NS_PER_S
 from tests.factories import make_cluster
 
@@ -37,54 +40,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from proxybench.nodes.requests import Request
+    from proxybench.scenarios.result import StepResult
 
 T = TypeVar("T")
 CLUSTER = make_cluster()
 PLAN = address_plan(CLUSTER)
 CELL = make_cell()
-
-
-class FakeProxier:
-    """A control loop that tells what was asked of it, in order, to the world's log."""
-
-    def __init__(self, world: World, node: str) -> None:
-        self.world = world
-        self.node = node
-        self.fails: dict[str, Exception] = {}
-        self.left: tuple[str, ...] = ()
-        self.relay_cpu: Callable[[int], float | None] = lambda _: None  # of the clock's time
-
-    @property
-    def cgroup(self) -> str:
-        return f"/cgroup/{self.node}"
-
-    def _asked(self, what: str) -> None:
-        self.world.log.append(f"{self.node} {what}")
-        if what in self.fails:
-            raise self.fails[what]
-
-    def start(self, config: ProxierConfig) -> int:
-        self._asked("start")
-        assert config == ProxierConfig(Mode.IPTABLES, 1.0, 30.0)
-        return self.world.clock.now
-
-    def ready(self, timeout: float) -> None:
-        self._asked("ready")
-        assert timeout > 0
-
-    def figures(self) -> LoopFigures:
-        syncs = self.world.syncs
-        parts = (0.1 * syncs, 0.2 * syncs, 0.1 * syncs, 0.0)  # build, tool, kernel, wait
-        return LoopFigures(0.5 * syncs, syncs, 0.0, 0, *parts, self.relay_cpu(self.world.clock.now))
-
-    def stop(self, timeout: float) -> None:
-        self._asked("stop")
-
-    def leftovers(self) -> tuple[str, ...]:
-        return self.left
-
-    def log(self) -> str:
-        return f"log of {self.node}"
 
 
 class World:
@@ -93,7 +54,9 @@ class World:
     def __init__(self, measure: Mapping[str, Any], *, nodes: str = "measured", load: Any = None) -> None:
         self.clock = FakeClock(1000 * NS_PER_S)
         self.log: list[str] = []
+        self.kernel_log: list[str] = []
         self.syncs = 1
+        self.relay_cpu: Callable[[int], float | None] = lambda _: None  # of the clock's time
         self.answers: dict[type, Callable[[Any], Any]] = {}
         self.api = FakeServiceApi()
         self.experiment = Experiment.model_validate(
@@ -116,8 +79,30 @@ class World:
             plan=PLAN,
             clock=self.clock,
         )
-        self.proxiers = tuple(FakeProxier(self, handle.name) for handle in self.bench.proxy_handles)
+        self.running = {
+            handle.name: FakeProxy(handle, self.clock, self.log, self.metrics_now)
+            for handle in self.bench.proxy_handles
+        }
+        self.kernels = FakeKernels(self.kernel_log)
         self.said: list[str] = []
+
+    def metrics_now(self) -> ProxyMetrics:
+        """Return what a proxy has done by now."""
+        syncs = self.syncs
+        return ProxyMetrics(
+            sync_sum=0.5 * syncs,
+            sync_count=syncs,
+            build=0.1 * syncs,
+            tool=0.2 * syncs,
+            kernel=0.1 * syncs,
+            wait=0.0,
+            relay_cpu=self.relay_cpu(self.clock.now),
+        )
+
+    def proxies(self, bench: Testbed | None = None) -> Proxies:
+        """Return the subject, ready to be started on the nodes that run it."""
+        handles = (bench or self.bench).proxy_handles
+        return Proxies(handles, lambda handle: self.running[handle.name].start(), self.kernels, 1.0)
 
     def handles(self) -> dict[str, NodeHandle]:
         """Return fresh handles to all nodes; nothing is run on one."""
@@ -130,7 +115,7 @@ class World:
         population = Populator(self.api, PLAN).reach(10, 2, 1, lambda _: None)
         deadline = Deadline(self.clock, limit, "the step")
         step = Step(4, 2, CELL)
-        return StepRunner(bench or self.bench, step, population, self.proxiers, deadline, self.said.append).take()
+        return StepRunner(bench or self.bench, step, population, self.proxies(), deadline, self.said.append).take()
 
     def metrics(self, result: StepResult, scenario: str) -> dict[str, list[int]]:
         """Return the values of a scenario by metric."""
@@ -188,6 +173,13 @@ def seen(world: World, request: Await, *, censored: bool = False) -> AwaitResult
     return AwaitResult(world.clock.now, first, first, None, None, None, 3, 1, {}, end, censored)
 
 
+def all_seen(world: World, request: AwaitAll) -> AwaitAllResult:
+    """The first answers 2 ms after now, after three attempts, and the others at once, 1 ms later."""
+    first, *others = request.probes
+    late = [replace(seen(world, one), first_ns=world.clock.now + 3_000_000, attempts=1) for one in others]
+    return AwaitAllResult((seen(world, first), *late))
+
+
 def changed(world: World, request: Change, status: int = 201) -> ChangeResult:
     """The write is acknowledged at once, and taken up by one sync."""
     world.syncs += 1
@@ -216,6 +208,7 @@ def files(_: World, request: ReadFiles) -> dict[str, str | None]:
 ANSWERS: dict[type, Callable[[World, Any], object]] = {
     AskLedger: ledger,
     Await: seen,
+    AwaitAll: all_seen,
     Change: changed,
     Connect: connected,
     Established: established,

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from proxybench.agent.probe import Series
 from proxybench.errors import MeasurementError
+from proxybench.experiment.spec import ForwardingSpec
 from proxybench.kube.objects import AddressPlan, Population
 from proxybench.model import Position
 from proxybench.nodes.answers import ConnectFigures, ConnectResult, EstablishedResult
 from proxybench.nodes.requests import Connect, Established, Target
 from proxybench.scenarios import forwarding
+from proxybench.scenarios.paths import Paths, check, check_request, paths
+from proxybench.scenarios.places import Places
+from proxybench.scenarios.recorder import cluster_ip
 from tests.unit.scenarios.rows import rows
 
 if TYPE_CHECKING:
@@ -25,7 +30,7 @@ FIRST = Target("first", "10.96.1.0", 80, ("10.244.1.0", "10.244.1.1"))
 # Of 10 Services the last on the first node is number 9; of 5 it is number 3, since number 4 is elsewhere.
 LAST = Target("last", "10.96.1.9", 80, ("10.244.1.18", "10.244.1.19"))
 DIRECT = Target("direct", "10.244.1.18", 8080, ("10.244.1.18",))
-WHERE = forwarding.Paths(((Position.FIRST, FIRST), (Position.LAST, LAST)), DIRECT)
+WHERE = Paths(((cluster_ip(Position.FIRST), FIRST), (cluster_ip(Position.LAST), LAST)), DIRECT)
 
 
 TIMEOUT_NS = 1_000_000_000
@@ -65,8 +70,12 @@ def result(*, complete: bool = True, **targets: ConnectFigures) -> ConnectResult
     return ConnectResult(targets, complete=complete)
 
 
-def asking(attempts: int, where: forwarding.Paths = WHERE) -> Connect:
-    return forwarding.connect_request(where, attempts, warmup=0, block=1, limit=60)
+def spec(connections: int, warmup: int = 0, block: int = 1) -> ForwardingSpec:
+    return ForwardingSpec(connections=connections, warmup=warmup, block=block)
+
+
+def asking(attempts: int) -> Connect:
+    return forwarding.connect_request(WHERE, spec(attempts), limit=60)
 
 
 def round_trips(
@@ -81,26 +90,41 @@ def round_trips(
 
 
 def test_the_paths_are_the_vips_and_the_last_ones_endpoint() -> None:
-    found = forwarding.paths(POPULATION, 10, (Position.FIRST, Position.LAST), 8080)
+    found = paths(Places(POPULATION, 10), (Position.FIRST, Position.LAST))
     assert found == WHERE
     assert found.targets == (FIRST, LAST, DIRECT)
 
 
+def test_a_rank_that_was_read_back_chooses_the_service_and_goes_with_its_numbers(recorder: Recorder) -> None:
+    ranks = {PLAN.vip(index): 10 - index for index in range(10)}  # the other way round
+    where = paths(Places(POPULATION, 10, ranks), (Position.FIRST, Position.LAST))
+    assert where == Paths(
+        (
+            (cluster_ip(Position.FIRST, 1), replace(LAST, label="first")),
+            (cluster_ip(Position.LAST, 10), replace(FIRST, label="last")),
+        ),
+        Target("direct", "10.244.1.0", 8080, ("10.244.1.0",)),
+    )
+    forwarding.record_connect(recorder, where, asking(1), result(first=made(1), last=made(2), direct=made(3)))
+    found = {(str(sample.point.position), sample.rank) for sample in recorder.samples}
+    assert found == {("first", 1), ("last", 10), ("none", None)}
+
+
 def test_every_measured_service_has_its_endpoints_on_the_measured_node() -> None:
     for services in (1, 2, 5, 11, 100):
-        found = forwarding.paths(POPULATION, services, tuple(Position)[:3], 8080)
+        found = paths(Places(POPULATION, services), tuple(Position)[:3])
         for target in found.targets:
             assert target.expect is not None
             assert all(address.split(".")[2] < "128" for address in target.expect)
 
 
 def test_the_check_is_a_few_connections_to_each() -> None:
-    assert forwarding.check_request(WHERE) == Connect((FIRST, LAST, DIRECT), 1, 4, 0, 2000, 60)
+    assert check_request(WHERE) == Connect((FIRST, LAST, DIRECT), 1, 4, 0, 2000, 60)
 
 
 @pytest.mark.parametrize(("connections", "rounds"), [(200, 20), (201, 21), (1, 1)])
 def test_at_least_so_many_connections_are_made(connections: int, rounds: int) -> None:
-    request = forwarding.connect_request(WHERE, connections, warmup=3, block=10, limit=9.5)
+    request = forwarding.connect_request(WHERE, spec(connections, 3, 10), limit=9.5)
     assert request == Connect((FIRST, LAST, DIRECT), rounds, 10, 3, limit=9.5)
 
 
@@ -110,12 +134,12 @@ def test_the_control_is_the_last_vip_and_its_endpoint(count: int, warmup: int) -
 
 
 def test_right_answers_are_no_problem() -> None:
-    assert forwarding.check(result(first=made(1), last=made(2), direct=made(3))) == ()
+    assert check(result(first=made(1), last=made(2), direct=made(3))) == ()
 
 
 def test_each_target_says_all_that_is_wrong_with_it() -> None:
     bad = made(7, broken={"EPIPE": (8,)}, refused=3, late=(9,), silent=1, wrong=1)
-    assert forwarding.check(result(first=bad, last=made(1), direct=made(silent=4))) == (
+    assert check(result(first=bad, last=made(1), direct=made(silent=4))) == (
         "first: 3 x ECONNREFUSED, 1 x EPIPE, 2 without an answer, 1 answered by an endpoint of another Service",
         "direct: 4 without an answer",
     )
@@ -230,7 +254,7 @@ def test_an_answer_at_the_very_limit_is_not_trusted_either(recorder: Recorder) -
 
 
 def test_connections_without_rules_are_recorded_alone(recorder: Recorder) -> None:
-    request = forwarding.bare_request(WHERE, 20, warmup=0, block=1, limit=60)
+    request = forwarding.bare_request(WHERE, spec(20), limit=60)
     forwarding.record_bare(recorder, request, result(direct=made(*range(19), silent=1)))
     assert [(row[0], row[3], row[4], row[6]) for row in rows(recorder)] == [
         *(("forwarding.bare", "none", value, False) for value in range(19)),
@@ -239,7 +263,7 @@ def test_connections_without_rules_are_recorded_alone(recorder: Recorder) -> Non
 
 
 def test_a_cut_off_measurement_without_rules_is_none(recorder: Recorder) -> None:
-    request = forwarding.bare_request(WHERE, 20, warmup=0, block=1, limit=60)
+    request = forwarding.bare_request(WHERE, spec(20), limit=60)
     with pytest.raises(MeasurementError) as raised:
         forwarding.record_bare(recorder, request, result(direct=made(1), complete=False))
     assert str(raised.value) == "direct: 1 of 20 connections, cut short by the time limit"

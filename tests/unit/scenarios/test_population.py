@@ -7,8 +7,8 @@ import pytest
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import NAMESPACE, SELECTOR, Population, service
 from proxybench.model import Position
+from proxybench.scenarios.canary import Canary, second_canary
 from proxybench.scenarios.population import Populator
-from proxybench.scenarios.sync import Canary
 from proxybench.testing.kube import FakeServiceApi
 from tests.unit.run.world import PLAN
 
@@ -106,6 +106,8 @@ def test_what_a_step_changed_is_taken_back(api: FakeServiceApi) -> None:
     # A step adds its batch and the canary, and moves the canary's endpoint.
     api.create_many([population.service(index) for index in range(10, 13)] + [CANARY.service()])
     api.replace_many([CANARY.endpoint_slice(CANARY.new)])
+    second = second_canary(PLAN)
+    api.create_many([second.service(), second.endpoint_slice(second.old)])
     populator.restore(population, 3)
     check(api, 10, 2, 3)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.model import ClockKind, Metric, Mode, Point, Position, Sample, Scenario
+from proxybench.scenarios.recorder import Where
 from proxybench.testing.model import make_subject
 
 if TYPE_CHECKING:
@@ -10,7 +11,8 @@ if TYPE_CHECKING:
 
 
 def test_a_sample_carries_its_point_node_clock_and_time(recorder: Recorder) -> None:
-    recorder.add(Metric.SYNC_STALE, Scenario.ADD_ONE, 7, censored=True, position=Position.LAST, path="udp")
+    where = Where("udp", Position.LAST, 633)
+    recorder.add(Metric.SYNC_STALE, Scenario.ADD_ONE, 7, censored=True, uncertainty=3, where=where)
     assert recorder.samples == [
         Sample(
             run="run-1",
@@ -23,6 +25,8 @@ def test_a_sample_carries_its_point_node_clock_and_time(recorder: Recorder) -> N
             clock=ClockKind.INSTRUCTIONS,
             censored=True,
             at=1_700_000_000_000_000_000,
+            uncertainty=3,
+            rank=633,
         )
     ]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -7,7 +8,12 @@ import pytest
 from proxybench.errors import MeasurementError
 from proxybench.model import Scenario
 from proxybench.nodes.answers import GroupFigures, Ledger, NodeFigures
-from proxybench.scenarios.usage import Reading, Window, before_birth, record_ledger
+from proxybench.nodes.node import NodeHandle
+from proxybench.nodes.requests import AskLedger
+from proxybench.scenarios.usage import Reading, Window, before_birth, read_nodes, record_ledger
+from proxybench.testing.agent import FakeAgent
+from proxybench.testing.hosts import FakeExecutor
+from tests.factories import make_node
 from tests.unit.scenarios.rows import rows
 
 if TYPE_CHECKING:
@@ -100,3 +106,18 @@ def test_a_reading_without_the_cgroup_is_an_error(recorder: Recorder, missing: i
         record_ledger(recorder, Scenario.IDLE, GROUP, Window(pair[0], pair[1]))
     assert str(raised.value) == "the control loop's cgroup /sys/fs/cgroup/pb/loop is missing from the ledger"
     assert recorder.samples == []
+
+
+@pytest.mark.parametrize(("cgroup", "asked"), [("/g", ("/g",)), (None, ())])
+def test_a_reading_is_the_measured_nodes_and_all_agents_own_cost(cgroup: str | None, asked: tuple[str, ...]) -> None:
+    def node(groups: tuple[str, ...], cost: int) -> NodeHandle:
+        answer = replace(BEFORE.ledger, self_ns=cost)
+        agent = FakeAgent([(AskLedger(groups), answer)])
+        agents.append(agent)
+        return NodeHandle(make_node(), FakeExecutor("node1"), agent)
+
+    agents: list[FakeAgent] = []
+    found = read_nodes(node(asked, 70), [node((), 5), node((), 900)], cgroup)
+    assert (found.ledger.self_ns, found.agents_ns) == (70, 975)
+    for agent in agents:
+        agent.verify()

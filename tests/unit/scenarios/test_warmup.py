@@ -4,11 +4,8 @@ import pytest
 
 from proxybench.deadline import Deadline
 from proxybench.errors import ConnectionLostError, ProxierError
-from proxybench.model import Mode
 from proxybench.scenarios.warmup import warm_up
 from tests.unit.run.world import World
-
-PERIODS = (1.0, 30.0)
 
 
 @pytest.fixture
@@ -17,21 +14,31 @@ def world() -> World:
 
 
 def run(world: World) -> tuple[str, ...]:
-    return warm_up([Mode.IPTABLES], PERIODS, lambda: world.proxiers, Deadline(world.clock, 300, "the run"))
+    return warm_up({"reference iptables": world.proxies()}, Deadline(world.clock, 300, "the run"))
 
 
-def test_every_node_starts_and_stops_once(world: World) -> None:
+def test_every_node_starts_and_stops_once_and_is_as_it_was(world: World) -> None:
     assert run(world) == ()
     assert world.log == [f"{node} {what}" for what in ("start", "ready", "stop") for node in ("node1", "node2")]
+    assert world.kernel_log == ["node1 capture", "node2 capture", "node1 restore", "node2 restore"]
 
 
-def test_a_mode_that_fails_is_told_and_stopped(world: World) -> None:
-    world.proxiers[1].fails["start"] = ProxierError("node2: no such module")
-    assert run(world) == ("iptables: the warm-up failed: node2: no such module",)
-    assert world.log == ["node1 start", "node2 start", "node1 stop", "node2 stop"]
+def test_a_subject_that_fails_is_reported_and_stopped(world: World) -> None:
+    world.running["node2"].fails["start"] = ProxierError("node2: no such module")
+    assert run(world) == ("reference iptables: the warm-up failed: node2: no such module",)
+    assert world.log == ["node1 start", "node2 start", "node1 stop"]
 
 
-def test_a_lost_connection_ends_it(world: World) -> None:
-    world.proxiers[0].fails["ready"] = ConnectionLostError("node1: the connection is lost")
-    with pytest.raises(ConnectionLostError):
+def test_what_goes_wrong_at_the_end_is_reported_too(world: World) -> None:
+    world.kernels.fails["restore"] = ProxierError("could not be cleaned")
+    assert run(world) == tuple(
+        f"reference iptables: the warm-up failed: cleaning {node}: could not be cleaned" for node in ("node1", "node2")
+    )
+
+
+@pytest.mark.parametrize("moment", ["ready", "stop"])
+def test_a_lost_connection_ends_it(world: World, moment: str) -> None:
+    world.running["node1"].fails[moment] = ConnectionLostError("node1: the connection is lost")
+    with pytest.raises(ConnectionLostError, match=r"node1: the connection is lost$"):
         run(world)
+    assert "node1 restore" not in world.kernel_log

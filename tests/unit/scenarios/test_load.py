@@ -11,7 +11,8 @@ from proxybench.kube.objects import Population
 from proxybench.load.plan import LoadPlan, Target
 from proxybench.load.result import LoadResult
 from proxybench.model import ClockKind
-from proxybench.run.load import plan, record
+from proxybench.scenarios.load import plan, record
+from proxybench.scenarios.places import Places
 from proxybench.scenarios.recorder import Recorder
 from proxybench.testing.clock import FakeClock
 from tests.unit.run.world import CELL, PLAN
@@ -27,8 +28,7 @@ def indices(load: LoadPlan) -> list[int]:
 def test_a_plan_spreads_over_the_services_whose_endpoints_are_on_the_measured_node() -> None:
     load = plan(
         LoadSpec.model_validate({"rate": 200, "users": 10, "duration": "5s", "services_used": 4}),
-        POPULATION,
-        10,
+        Places(POPULATION, 10),
         "/out",
     )
     assert load == LoadPlan(
@@ -47,17 +47,17 @@ def test_a_plan_spreads_over_the_services_whose_endpoints_are_on_the_measured_no
 
 
 def test_a_cell_smaller_than_the_load_uses_all_it_has() -> None:
-    load = plan(LoadSpec(rate=10, services_used=50), POPULATION, 3, "/out")
+    load = plan(LoadSpec(rate=10, services_used=50), Places(POPULATION, 3), "/out")
     assert indices(load) == [0, 2]
 
 
 def test_one_service_is_enough() -> None:
-    assert indices(plan(LoadSpec(rate=10, services_used=1), POPULATION, 1000, "/out")) == [0]
+    assert indices(plan(LoadSpec(rate=10, services_used=1), Places(POPULATION, 1000), "/out")) == [0]
 
 
 @given(services=st.integers(1, 10_000), used=st.integers(2, 100))
 def test_first_and_last_are_always_among_them_and_none_twice(services: int, used: int) -> None:
-    chosen = indices(plan(LoadSpec(rate=10, services_used=used), POPULATION, services, "/out"))
+    chosen = indices(plan(LoadSpec(rate=10, services_used=used), Places(POPULATION, services), "/out"))
     near = [index for index in range(services) if POPULATION.on_first_node(index)]
     assert (chosen[0], chosen[-1]) == (near[0], near[-1])
     assert chosen == sorted(set(chosen))
@@ -67,7 +67,7 @@ def test_first_and_last_are_always_among_them_and_none_twice(services: int, used
 
 @given(services=st.integers(20, 10_000))
 def test_by_default_one_of_them_is_the_middle_and_as_many_lie_before_it_as_after(services: int) -> None:
-    chosen = indices(plan(LoadSpec(rate=10), POPULATION, services, "/out"))
+    chosen = indices(plan(LoadSpec(rate=10), Places(POPULATION, services), "/out"))
     near = [index for index in range(services) if POPULATION.on_first_node(index)]
     before, after = divmod(len(chosen), 2)
     assert after == 1
@@ -77,25 +77,43 @@ def test_by_default_one_of_them_is_the_middle_and_as_many_lie_before_it_as_after
 def test_a_load_too_short_for_its_users_is_refused() -> None:
     spec = LoadSpec.model_validate({"rate": 1, "users": 100, "duration": "1s"})
     with pytest.raises(UsageError) as raised:
-        plan(spec, POPULATION, 10, "/out")
+        plan(spec, Places(POPULATION, 10), "/out")
     assert str(raised.value) == "the load is too short for one connection per user"
 
 
 @pytest.mark.parametrize(
     ("clock", "metrics"),
     [
-        (ClockKind.WALL, {"forwarding.load": [30, 40, 5000], "forwarding.load.intended": [35, 47, 5000]}),
+        (
+            ClockKind.WALL,
+            {"forwarding.load": [30, 40, 5000], "forwarding.load.intended": [35, 47, 5000], "load.lag": [5, 7]},
+        ),
         (ClockKind.INSTRUCTIONS, {"forwarding.load": [30, 40, 5000]}),
     ],
 )
 def test_waiting_for_the_intended_start_counts_by_the_wall_clock_only(
     clock: ClockKind, metrics: dict[str, list[int]]
 ) -> None:
-    service, intended = np.array([30, 40]), np.array([35, 47])
-    recorder = Recorder("run-1", CELL, 1, "node1", clock, FakeClock())
-    record(recorder, LoadResult(intended, service, service, service, 1, 5000, {"timeout": 1}, 3.0, 2.0))
+    recorder = recorded(clock)
     found: dict[str, list[int]] = {}
     for sample in recorder.samples:
         found.setdefault(sample.metric, []).append(sample.value)
-    assert found == metrics
-    assert [sample.value for sample in recorder.samples if sample.censored] == [5000] * len(metrics)
+    assert found == {**metrics, "load.offered": [3], "load.achieved": [2], "load.failed": [1]}
+    assert [sample.value for sample in recorder.samples if sample.censored] == [5000] * (
+        len(metrics) - ("load.lag" in metrics)
+    )
+
+
+def test_what_the_generator_did_is_recorded_with_its_own_units() -> None:
+    units = {str(sample.metric): sample.unit for sample in recorded(ClockKind.WALL).samples}
+    assert units["load.lag"] == "ns"
+    assert units["load.offered"] == units["load.achieved"] == "connections/s"
+    assert units["load.failed"] == "connections"
+
+
+def recorded(clock: ClockKind) -> Recorder:
+    recorder = Recorder("run-1", CELL, 1, "node1", clock, FakeClock())
+    service, intended = np.array([30, 40]), np.array([35, 47])
+    lag = intended - service
+    record(recorder, LoadResult(intended, service, service, lag, 1, 5000, {"timeout": 1}, 3.0, 2.0))
+    return recorder

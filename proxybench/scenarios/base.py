@@ -1,0 +1,105 @@
+"""What a scenario is, and what it acts through. A scenario touches nothing itself: all goes through its context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from proxybench.errors import MeasurementError
+from proxybench.scenarios.places import Places
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from proxybench.clocks import Clocks
+    from proxybench.deadline import Deadline
+    from proxybench.kube.base import ServiceApi
+    from proxybench.kube.objects import Population
+    from proxybench.load.session import WarmLocust
+    from proxybench.model import Cell
+    from proxybench.nodes.cluster import Cluster
+    from proxybench.nodes.node import NodeHandle
+    from proxybench.scenarios.recorder import Recorder
+    from proxybench.scenarios.result import StepResult
+    from proxybench.subjects.driver import RunningProxy
+    from proxybench.units import Clock
+
+
+class Scenario(Protocol):
+    """Something that is done, and what is watched meanwhile."""
+
+    @property
+    def name(self) -> str:
+        """Names it in progress and in problems: "add-one"."""
+        ...
+
+    @property
+    def vital(self) -> bool:
+        """Whether nothing after it can be measured when it fails."""
+        ...
+
+    def run(self, step: StepContext) -> None:
+        """Do it and record what it took. Raises ProxybenchError when it cannot be measured."""
+        ...
+
+
+class ProxyUnderTest:
+    """The measured proxy of one step: a cold start starts it, the scenarios after it watch it.
+
+    ``start`` starts it and returns at once. ``ranks`` say where each ClusterIP stands in the order of rules, from 1.
+    They are None until that is known, and where there is no order.
+    """
+
+    def __init__(self, start: Callable[[], RunningProxy]) -> None:
+        self._start = start
+        self.started: RunningProxy | None = None
+        self.ranks: Mapping[str, int] | None = None
+
+    def start(self) -> RunningProxy:
+        """Start it. Raises ProxierError."""
+        self.started = self._start()
+        return self.started
+
+    @property
+    def running(self) -> RunningProxy:
+        """The proxy that was started. Raises MeasurementError before that."""
+        if self.started is None:
+            raise MeasurementError("the proxy was not started")
+        return self.started
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """All that a step's scenarios act through.
+
+    ``others`` are further nodes with an agent of ours, whose CPU is accounted for. ``min_sync_period``: the subject's,
+    in seconds. ``report`` is told what goes on, for people who wait. ``load`` is the generator on the client, where
+    there is one.
+    """
+
+    cell: Cell
+    cluster: Cluster
+    client: NodeHandle
+    measured: NodeHandle
+    others: tuple[NodeHandle, ...]
+    api: ServiceApi
+    population: Population
+    subject: ProxyUnderTest
+    min_sync_period: float
+    recorder: Recorder
+    result: StepResult
+    clocks: Clocks
+    deadline: Deadline
+    clock: Clock
+    report: Callable[[str], None]
+    load: WarmLocust | None = None
+
+    @property
+    def proxy(self) -> RunningProxy:
+        """The proxy that is measured. Raises MeasurementError before it was started."""
+        return self.subject.running
+
+    @property
+    def places(self) -> Places:
+        """Which Services stand where: by measured rank as soon as that is known."""
+        return Places(self.population, self.cell.services, self.subject.ranks)

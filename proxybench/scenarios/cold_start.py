@@ -1,0 +1,141 @@
+"""Cold start: the proxy starts on a node without rules, with all Services present."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from proxybench.clocks import Instant, Span
+from proxybench.errors import MeasurementError, ProxierError
+from proxybench.model import Metric, Position, Scenario
+from proxybench.nodes.requests import AskClocks
+from proxybench.scenarios import usage
+from proxybench.scenarios.canary import appears
+from proxybench.scenarios.observe import ProxyStart, observe
+from proxybench.scenarios.places import spread
+from proxybench.scenarios.quiet import settle
+from proxybench.scenarios.sync import ended, record_end, record_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxybench.kube.objects import Population
+    from proxybench.nodes.answers import AwaitResult
+    from proxybench.nodes.requests import Await
+    from proxybench.scenarios.base import StepContext
+    from proxybench.scenarios.observe import Observation
+    from proxybench.subjects.driver import SyncRecord
+
+PROBED = 8
+"""Services that are awaited, or all that a smaller cell has: IPVS mode programs them one by one in random order."""
+
+LONGEST_S = 3600.0
+"""What the agent may wait for an answer."""
+
+_WHY_S = 1.0
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """``recorded``: whether it is asked for; everything after it needs it in any case. ``limit_s``: for all answers."""
+
+    name: ClassVar = "cold start"
+    vital: ClassVar = True
+
+    recorded: bool
+    limit_s: float = LONGEST_S
+
+    def run(self, step: StepContext) -> None:
+        """Start the proxy and wait until all probed Services answer and it has nothing left to do."""
+        before = usage.read(step)
+        limit = step.deadline.left(self.limit_s)
+        indices = probed(step.population, step.cell.services)
+        seen = observe(step.client, ProxyStart(step.subject), _probes(step.population, indices, limit))
+        if late := sum(one.censored for one in seen.probes):
+            if self.recorded:
+                _record_end(step, indices, seen)
+            step.proxy.wait_ready(step.deadline, _WHY_S)  # it knows better why
+            what = f"{late} of {len(indices)} Services did not answer"
+            raise MeasurementError(f"{what} within {limit:.0f} s of the start")
+        step.proxy.wait_ready(step.deadline, limit)
+        settle(step)
+        if self.recorded:
+            opened = usage.Opened(usage.ZERO_METRICS, usage.before_birth(before, step.proxy.cgroup))
+            metrics = usage.end(step, Scenario.COLD_START, opened)
+            record_loop(step.recorder, Scenario.COLD_START, usage.ZERO_METRICS, metrics)
+        _read_ranks(step)
+        if self.recorded:
+            _record_end(step, indices, seen)
+            _record_programmed(step)
+
+
+def probed(population: Population, services: int) -> tuple[int, ...]:
+    """Return the Services that are awaited: the last one first, since that is awaited alone, then others evenly apart.
+
+    All have their endpoints on the measured node.
+    """
+    last = population.measured(services, Position.LAST)
+    near = [index for index in range(last) if population.on_first_node(index)]
+    return (last, *(near[place] for place in spread(len(near), PROBED - 1) if near))
+
+
+def last_to_answer(probes: Sequence[AwaitResult]) -> tuple[int, int]:
+    """Return which probe's Service answered last, and by how much that is uncertain beyond its own probing (ns).
+
+    The first probe was awaited alone. One of the others whose first attempt, right after that, was answered may have
+    answered long before: it was not later than that. A probe that was given up is later than all.
+    """
+    later = [number for number, one in enumerate(probes) if number and (one.censored or one.interval_at_success_ns)]
+    last = max((0, *later), key=lambda number: (probes[number].censored, ended(probes[number])))
+    at_once = [ended(one) for number, one in enumerate(probes) if number and number not in later]
+    gap = probes[last].interval_at_success_ns or 0
+    return last, max(0, max(at_once, default=0) - ended(probes[last]) - gap)
+
+
+def first_full_sync(syncs: Sequence[SyncRecord], services: int) -> SyncRecord | None:
+    """Return the first sync that wrote all Services (of IPv4); None where the log tells of none."""
+    for one in syncs:
+        if one.full is not False and one.family in {"", "IPv4"} and (one.services is None or one.services >= services):
+            return one
+    return None
+
+
+def _probes(population: Population, indices: Sequence[int], limit: float) -> tuple[Await, ...]:
+    return tuple(
+        appears(population.plan.vip(index), tuple(pod.address for pod in population.pods(index)), limit)
+        for index in indices
+    )
+
+
+def _read_ranks(step: StepContext) -> None:
+    try:
+        step.subject.ranks = step.proxy.rule_ranks()
+    except ProxierError as error:
+        step.result.notes.append(f"positions are the order of creation: {error}")
+
+
+def _record_end(step: StepContext, indices: Sequence[int], seen: Observation) -> None:
+    """Record from the start, by the measured node's clock, to the answer, by the client's, if they can be compared.
+
+    If not, no number is made up: the step says so, and what needs one clock only is measured.
+    """
+    number, more = last_to_answer(seen.probes)
+    last = seen.probes[number]
+    rank = (step.subject.ranks or {}).get(step.population.plan.vip(indices[number]))
+    try:
+        took = step.clocks.between(seen.triggered, Instant(ended(last), step.client.node.clock))
+    except MeasurementError as error:
+        step.result.notes.append(f"cold start: {Metric.SYNC_END_TO_END} is not measured: {error}")
+    else:
+        took = Span(took.ns, took.uncertainty_ns + more)
+        record_end(step.recorder, Scenario.COLD_START, took, last, rank)
+
+
+def _record_programmed(step: StepContext) -> None:
+    """Record from the start until the end of the first full sync, by the proxy's own log, which has the node's UTC."""
+    sync = first_full_sync(step.proxy.syncs(), step.cell.services)
+    if sync is None:
+        return
+    clocks = step.measured.agent.call(AskClocks())
+    started_utc_ns = step.proxy.started_at.ns + clocks.utc_ns - clocks.monotonic_ns
+    step.recorder.add(Metric.SYNC_PROGRAMMED, Scenario.COLD_START, max(0, sync.ended_utc_ns - started_utc_ns))

@@ -1,0 +1,88 @@
+"""Concurrent new connections at a set rate: locust on the client node, and its raw records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from proxybench.errors import MeasurementError
+from proxybench.kube.objects import PORT
+from proxybench.load.command import build_request, folder, time_limit
+from proxybench.load.plan import LoadPlan, Target
+from proxybench.load.result import LoadResult, parse
+from proxybench.model import ClockKind, Metric, Scenario
+from proxybench.scenarios import usage
+from proxybench.scenarios.recorder import cluster_ip
+
+if TYPE_CHECKING:
+    from proxybench.experiment.spec import LoadSpec
+    from proxybench.scenarios.base import StepContext
+    from proxybench.scenarios.places import Places
+    from proxybench.scenarios.recorder import Recorder
+
+_TIMEOUT_MS = 2000
+_GUEST_IS_SLOW = 3.0  # a second of an emulated guest takes that many of the orchestrator's
+_IMPORT_LIMIT = 300.0  # seconds; importing locust takes 47 s in an emulated guest, more in an overloaded one
+
+
+@dataclass(frozen=True)
+class Load:
+    """The load of an experiment at one size."""
+
+    name: ClassVar = str(Scenario.LOAD)
+    vital: ClassVar = False
+
+    spec: LoadSpec
+
+    def run(self, step: StepContext) -> None:
+        """Run it and record every connection. Raises MeasurementError, HostError."""
+        opened = usage.begin(step)
+        record(step.recorder, self._connections(step))
+        usage.end(step, Scenario.LOAD, opened)
+
+    def _connections(self, step: StepContext) -> LoadResult:
+        if step.load is None:
+            raise MeasurementError("locust was not started")
+        place = folder(step.client.node.workdir)
+        load = plan(self.spec, step.places, f"{place}/records")
+        step.client.executor.put(load.to_json(), f"{place}/plan.json")
+        request = build_request(
+            load,
+            locustfile_path=f"{place}/locustfile.py",
+            plan_path=f"{place}/plan.json",
+            log_path=f"{place}/log",
+        )
+        step.load.ready(step.deadline.left(_IMPORT_LIMIT))
+        step.load.run(request, step.deadline.left(time_limit(load) * _GUEST_IS_SLOW))
+        return parse(step.client.executor.get(load.output).decode())
+
+
+def plan(spec: LoadSpec, places: Places, output: str) -> LoadPlan:
+    """Return the load for a cell: Services spread evenly over all positions, each with endpoints in one place."""
+    population = places.population
+    chosen = [place.index for place in places.spread(spec.services_used)]
+    targets = tuple(
+        Target(population.plan.vip(index), PORT, tuple(pod.address for pod in population.pods(index)))
+        for index in chosen
+    )
+    return LoadPlan(targets, spec.rate / spec.users, spec.users, spec.duration, _TIMEOUT_MS, output)
+
+
+def record(recorder: Recorder, result: LoadResult) -> None:
+    """Record service times (connect() to first byte) and times from the intended start; failures are censored.
+
+    How late the generator itself was, the rates that were offered and achieved, and the number of failures are metrics
+    of their own: they say whether the point can be trusted. A generator sleeps until a start. By the instruction clock
+    that wait is the host's, so nothing is counted from it.
+    """
+    where = cluster_ip()
+    series = [(Metric.FORWARDING_LOAD, result.first_byte_ns)]
+    if recorder.clock_kind is ClockKind.WALL:
+        series.append((Metric.FORWARDING_LOAD_INTENDED, result.intended_ns))
+        recorder.add_all(Metric.LOAD_LAG, Scenario.LOAD, result.lag_ns.tolist(), where=where)
+    for metric, values in series:
+        recorder.add_all(metric, Scenario.LOAD, values.tolist(), where=where)
+        recorder.add_all(metric, Scenario.LOAD, [result.timeout_ns] * result.censored, censored=True, where=where)
+    for metric, rate in ((Metric.LOAD_OFFERED, result.offered), (Metric.LOAD_ACHIEVED, result.achieved)):
+        recorder.add(metric, Scenario.LOAD, round(rate), where=where)
+    recorder.add(Metric.LOAD_FAILED, Scenario.LOAD, result.censored, where=where)

@@ -1,0 +1,103 @@
+"""One trigger, and the probes that see when it took effect.
+
+Whatever can be probed for through the client is measured in the same way: the probes begin, the trigger is pulled, and
+the time runs from the trigger to each probe's verdict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxybench.clocks import Instant
+from proxybench.errors import MeasurementError
+from proxybench.nodes.requests import AskClocks, AwaitAll, Change
+
+if TYPE_CHECKING:
+    from proxybench.nodes.answers import AwaitResult, ChangeResult
+    from proxybench.nodes.node import NodeHandle
+    from proxybench.nodes.requests import Await, Write
+    from proxybench.scenarios.base import ProxyUnderTest
+
+_GOOD = frozenset({200, 201, 202})
+
+
+@dataclass(frozen=True)
+class Observation:
+    """When the trigger was pulled, within ``± uncertainty_ns``, and what the probes saw, by the client's clock."""
+
+    triggered: Instant
+    probes: tuple[AwaitResult, ...]
+    uncertainty_ns: int = 0
+
+
+@dataclass(frozen=True)
+class ApiWrite:
+    """Writes to the API, sent one after the other by the client's agent; pulled when the last one is acknowledged.
+
+    The client probes from before the first write: both ends are read by one clock.
+    """
+
+    writes: tuple[Write, ...]
+
+    def observe(self, client: NodeHandle, probes: tuple[Await, ...]) -> Observation:
+        """Write, and wait for the probes. Raises MeasurementError when the API refuses."""
+        result = write(client, Change(self.writes, probes))
+        return Observation(Instant(result.ack_ns, client.node.clock), result.probes)
+
+
+@dataclass(frozen=True)
+class NodeCommand:
+    """A command on a node, up to ``limit_s`` seconds; pulled at some moment between its start and its end."""
+
+    handle: NodeHandle
+    argv: tuple[str, ...]
+    limit_s: float = 60.0
+
+    def observe(self, client: NodeHandle, probes: tuple[Await, ...]) -> Observation:
+        """Run it while the client probes. Raises HostError."""
+        pending = client.agent.begin(AwaitAll(probes))
+        try:
+            begun = self.handle.agent.call(AskClocks()).monotonic_ns
+            self.handle.executor.run(self.argv, timeout=self.limit_s)
+            ended = self.handle.agent.call(AskClocks()).monotonic_ns
+        finally:
+            seen = pending.finish()
+        half = (ended - begun) // 2
+        return Observation(Instant(begun + half, self.handle.node.clock), seen.probes, half)
+
+
+@dataclass(frozen=True)
+class ProxyStart:
+    """The start of the measured proxy; pulled right before its process is made, by its node's clock."""
+
+    subject: ProxyUnderTest
+
+    def observe(self, client: NodeHandle, probes: tuple[Await, ...]) -> Observation:
+        """Start it while the client probes. Raises ProxierError."""
+        pending = client.agent.begin(AwaitAll(probes))
+        try:
+            proxy = self.subject.start()
+        finally:
+            seen = pending.finish()
+        return Observation(proxy.started_at, seen.probes)
+
+
+Trigger = ApiWrite | NodeCommand | ProxyStart
+
+
+def observe(client: NodeHandle, trigger: Trigger, probes: tuple[Await, ...]) -> Observation:
+    """Pull a trigger while the client probes. Raises MeasurementError, HostError and ProxierError as the trigger does.
+
+    All but writes to the API probe the first address alone until it is decided, and then all others (see AwaitAll).
+    """
+    return trigger.observe(client, probes)
+
+
+def write(client: NodeHandle, change: Change) -> ChangeResult:
+    """Let the client's agent write to the API. Raises MeasurementError when the API refuses."""
+    result = client.agent.change(change)
+    refused = [status for status in result.statuses if status not in _GOOD]
+    if refused:
+        raise MeasurementError(f"the API refused the change with status {refused[0]}")
+    return result

@@ -1,0 +1,85 @@
+"""What happens in a step, in which order: this list is the only place that knows. Pure.
+
+A scenario is one module and one line here. The order is part of what is measured: connecting without rules comes before
+the proxy is started, everything else after it, and what changes Services last; of the changes each needs what the one
+before left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxybench.model import Scenario as Name
+from proxybench.scenarios.batch import Batch
+from proxybench.scenarios.cold_start import LONGEST_S, ColdStart
+from proxybench.scenarios.conformance import Conformance
+from proxybench.scenarios.forwarding import Bare, EstablishedConnections, NewConnections
+from proxybench.scenarios.idle import Idle
+from proxybench.scenarios.load import Load
+from proxybench.scenarios.new_service import NewService
+from proxybench.scenarios.service_change import AddOne, ChangeEndpoint, DeleteOne
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxybench.experiment.spec import ForwardingSpec, LoadSpec, MeasureSpec
+    from proxybench.model import Cell
+    from proxybench.scenarios.base import Scenario
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an experiment asks for in a cell."""
+
+    measure: MeasureSpec
+    load: LoadSpec | None
+    cell: Cell
+
+    @property
+    def timeout_s(self) -> float:
+        """After so many seconds a change counts as not seen."""
+        return self.measure.sync.timeout if self.measure.sync else LONGEST_S
+
+    @property
+    def batch(self) -> int:
+        """Services that add-batch adds; 0 where it is not asked for."""
+        sync = self.measure.sync
+        return sync.batch.of(self.cell.services) if sync and Name.ADD_BATCH in sync.scenarios else 0
+
+    @property
+    def established(self) -> ForwardingSpec | None:
+        """Settings of the control on established connections; None where it is not asked for."""
+        spec = self.measure.forwarding
+        return spec if spec and spec.established else None
+
+    def changes(self, name: Name) -> bool:
+        """Whether a scenario of sync is asked for."""
+        return self.measure.sync is not None and name in self.measure.sync.scenarios
+
+
+_ORDER: tuple[Callable[[Asked], Scenario | None], ...] = (
+    lambda asked: Bare(asked.measure.forwarding) if asked.measure.forwarding else None,
+    lambda asked: ColdStart(asked.changes(Name.COLD_START), asked.timeout_s),
+    lambda _: Conformance(),
+    lambda asked: NewConnections(asked.measure.forwarding) if asked.measure.forwarding else None,
+    lambda asked: EstablishedConnections(asked.established) if asked.established else None,
+    lambda asked: Idle(asked.measure.cpu.idle) if asked.measure.cpu else None,
+    lambda asked: Load(asked.load) if asked.load and asked.load.runs_at(asked.cell.services) else None,
+    lambda asked: AddOne(asked.timeout_s) if asked.changes(Name.ADD_ONE) else None,
+    lambda asked: ChangeEndpoint(asked.timeout_s) if asked.changes(Name.CHANGE_ENDPOINT) else None,
+    lambda asked: DeleteOne(asked.timeout_s) if asked.changes(Name.DELETE_ONE) else None,
+    lambda asked: NewService(asked.timeout_s) if asked.changes(Name.NEW_SERVICE) else None,
+    lambda asked: Batch(asked.batch, asked.timeout_s) if asked.batch else None,
+)
+
+
+def plan(measure: MeasureSpec, load: LoadSpec | None, cell: Cell) -> tuple[Scenario, ...]:
+    """Return the scenarios of a step, in order."""
+    asked = Asked(measure, load, cell)
+    return tuple(scenario for make in _ORDER if (scenario := make(asked)))
+
+
+def batch_size(measure: MeasureSpec, cell: Cell) -> int:
+    """Return how many Services beyond the cell's need EndpointSlices before the proxy starts."""
+    return Asked(measure, None, cell).batch

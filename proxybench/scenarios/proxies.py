@@ -1,0 +1,132 @@
+"""The Service proxies of one step: one on each node that runs one, and what those nodes' kernels were before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from proxybench.errors import ProxybenchError
+from proxybench.nodes.kernel.capture import Tools, capture
+from proxybench.nodes.kernel.restore import restore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from proxybench.deadline import Deadline
+    from proxybench.nodes.kernel.state import KernelState
+    from proxybench.nodes.node import NodeHandle
+    from proxybench.scenarios.result import StepResult
+    from proxybench.subjects.driver import RunningProxy
+
+_READY_LIMIT = 300.0
+_STOP_LIMIT = 120.0
+
+
+class KernelGuard(Protocol):
+    """Notes what a node's kernel holds, and puts it back."""
+
+    def capture(self, handle: NodeHandle) -> None:
+        """Note it. Raises ProxierError and HostError."""
+        ...
+
+    def restore(self, handle: NodeHandle) -> tuple[str, ...]:
+        """Put back what was noted; return in lines for people what had been left. Raises ProxierError and HostError.
+
+        Does nothing on a node of which nothing was noted.
+        """
+        ...
+
+
+class NodeKernels:
+    """Implements KernelGuard by ``nodes.kernel``; ``exclusive`` as in ``Traits`` of the cluster."""
+
+    def __init__(self, *, exclusive: bool) -> None:
+        self._exclusive = exclusive
+        self._before: dict[str, KernelState] = {}
+
+    def capture(self, handle: NodeHandle) -> None:
+        """Note what the node's kernel holds. Raises ProxierError and HostError."""
+        self._before[handle.name] = capture(handle.executor, self._tools(handle))
+
+    def restore(self, handle: NodeHandle) -> tuple[str, ...]:
+        """Put it back. Raises ProxierError and HostError."""
+        before = self._before.get(handle.name)
+        return () if before is None else restore(handle.executor, before, self._tools(handle))
+
+    def _tools(self, handle: NodeHandle) -> Tools:
+        return Tools.of(handle.node, exclusive=self._exclusive)
+
+
+class Proxies:
+    """Starts the subject on nodes (the measured one first), stops it, and puts the nodes' kernels back.
+
+    ``launch`` starts it on a node and returns at once. What a subject leaves in the kernel is no fault of a step: it is
+    noted, and removed. ``min_sync_period`` is the subject's, in seconds.
+    """
+
+    def __init__(
+        self,
+        handles: Sequence[NodeHandle],
+        launch: Callable[[NodeHandle], RunningProxy],
+        kernels: KernelGuard,
+        min_sync_period: float,
+    ) -> None:
+        self.min_sync_period = min_sync_period
+        self._handles = tuple(handles)
+        self._launch = launch
+        self._kernels = kernels
+        self._started: list[RunningProxy] = []
+
+    def capture(self) -> None:
+        """Note what the nodes' kernels hold. Raises ProxierError and HostError."""
+        for handle in self._handles:
+            self._kernels.capture(handle)
+
+    def start_measured(self) -> RunningProxy:
+        """Start it on the measured node, and return at once. Raises ProxierError."""
+        return self._start(self._handles[0])
+
+    def start_others(self, deadline: Deadline) -> None:
+        """Start it on all other nodes, and wait until it is ready there. Raises ProxierError."""
+        self._start_all(self._handles[1:], deadline, _READY_LIMIT)
+
+    def start_all(self, deadline: Deadline, limit_s: float) -> None:
+        """Start it on all nodes, and wait until it is ready there. Raises ProxierError."""
+        self._start_all(self._handles, deadline, limit_s)
+
+    def _start_all(self, handles: Sequence[NodeHandle], deadline: Deadline, limit_s: float) -> None:
+        for proxy in [self._start(handle) for handle in handles]:
+            proxy.wait_ready(deadline, limit_s)
+
+    def stop(self, result: StepResult, prefix: str) -> None:
+        """Stop all that were started, keep their logs and files by name, and put the kernels back.
+
+        Never raises: what goes wrong is a problem of the step. After a lost connection nothing is put back; whoever
+        connects anew does that.
+        """
+        for proxy in self._started:
+            name = proxy.handle.name
+            try:
+                try:
+                    proxy.stop(_STOP_LIMIT)
+                finally:  # above all of one that would not stop
+                    result.logs[f"{prefix}-{name}.log"] = proxy.log()
+                    result.logs.update({f"{prefix}-{name}-{file}": text for file, text in proxy.files().items()})
+            except ProxybenchError as error:
+                result.record_error(f"stopping on {name}", error)
+        for handle in () if result.lost else self._handles:
+            self._put_back(handle, result, prefix)
+
+    def _put_back(self, handle: NodeHandle, result: StepResult, prefix: str) -> None:
+        try:
+            left = self._kernels.restore(handle)
+        except ProxybenchError as error:
+            result.record_error(f"cleaning {handle.name}", error)
+            return
+        if left:
+            result.notes.append(f"left on {handle.name}, and removed: {'; '.join(left)}")
+            result.logs[f"{prefix}-{handle.name}-left.log"] = "".join(f"{line}\n" for line in left)
+
+    def _start(self, handle: NodeHandle) -> RunningProxy:
+        proxy = self._launch(handle)
+        self._started.append(proxy)
+        return proxy

@@ -1,0 +1,48 @@
+"""Waiting until a proxy has nothing to do: after a change, and before one, so that no rate limiter decides it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxybench.scenarios.base import StepContext
+    from proxybench.subjects.driver import ProxyMetrics
+
+BURST = 2
+"""Syncs that may follow each other at once after a rest, as in kube-proxy."""
+
+_POLL = 0.25  # seconds of the orchestrator's time between two looks at a proxy
+_QUIET_SHARE = 0.03  # of a core: a proxy that spends less is waiting
+_QUIET_POLLS = 2
+
+
+def pause(step: StepContext, syncs: int = 1) -> None:
+    """Wait until the rate limiter lets ``syncs`` syncs begin at once: minSyncPeriod must pass for each.
+
+    Else a change would wait for its turn, and what looks like a mode's latency would be the limiter's.
+    """
+    step.clock.sleep(step.min_sync_period * syncs)
+
+
+def settle(step: StepContext, before: ProxyMetrics | None = None) -> None:
+    """Wait until the measured proxy has nothing left to do, and has synced since ``before`` if that is given.
+
+    It is watched through its cgroup's CPU time, since reading its metrics would make work for it. Raises
+    MeasurementError when the step's time is up.
+    """
+    while True:
+        _wait_quiet(step)
+        metrics = step.proxy.metrics()
+        if not metrics.pending and (before is None or metrics.sync_count > before.sync_count):
+            return
+
+
+def _wait_quiet(step: StepContext) -> None:
+    agent, cgroup = step.measured.agent, step.proxy.cgroup
+    quiet, last = 0, agent.ledger([cgroup])
+    while quiet < _QUIET_POLLS:
+        step.clock.sleep(step.deadline.left(_POLL))
+        now = agent.ledger([cgroup])
+        spent = now.groups[cgroup].usage_ns - last.groups[cgroup].usage_ns
+        quiet = quiet + 1 if spent < _QUIET_SHARE * (now.at_ns - last.at_ns) else 0
+        last = now

@@ -1,0 +1,41 @@
+"""What a step brought."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from proxybench.errors import ConnectionLostError
+
+if TYPE_CHECKING:
+    from proxybench.model import Sample
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One conformance check of the step's subject."""
+
+    check: str
+    passed: bool
+    detail: str = ""
+
+
+@dataclass
+class StepResult:
+    """What a step brought: its samples, its checks, what went wrong (one line each), and logs by name.
+
+    ``notes`` are lines for whoever reads the numbers, such as a metric that cannot be had here; they fail no step.
+    ``lost``: a connection broke meanwhile, so the testbed is of no more use.
+    """
+
+    samples: list[Sample] = field(default_factory=list)
+    checks: list[Checked] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    logs: dict[str, str] = field(default_factory=dict)
+    lost: bool = False
+
+    def record_error(self, part: str, error: Exception) -> None:
+        """Add one line on what went wrong in a part of the step."""
+        self.lost |= isinstance(error, ConnectionLostError)
+        self.problems.append(f"{part}: {' '.join(str(error).split())}")

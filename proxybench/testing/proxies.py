@@ -1,0 +1,115 @@
+"""A Service proxy, and a node's kernel, that only note what was asked of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from proxybench.clocks import Instant
+from proxybench.subjects.driver import ProxyMetrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from proxybench.deadline import Deadline
+    from proxybench.nodes.node import NodeHandle
+    from proxybench.subjects.driver import SyncRecord
+    from proxybench.units import Clock
+
+
+@dataclass
+class FakeProxy:
+    """Implements RunningProxy; each question that changes something is a line of ``asked``: "node1 start".
+
+    ``fails`` holds an exception to raise by the last word of such a line. ``read`` returns the metrics of now.
+    """
+
+    handle: NodeHandle
+    clock: Clock
+    asked: list[str]
+    read: Callable[[], ProxyMetrics] = lambda: ProxyMetrics(0.5, 1)
+    fails: dict[str, Exception] = field(default_factory=dict)
+    ranks: Mapping[str, int] | None = None
+    logged: tuple[SyncRecord, ...] = ()
+    rendered: Mapping[str, str] = field(default_factory=dict)
+    _started_ns: int | None = None
+
+    @property
+    def cgroup(self) -> str:
+        """A folder named after the node."""
+        return f"/cgroup/{self.handle.name}"
+
+    @property
+    def started_at(self) -> Instant:
+        """The moment at which ``start`` was called. AssertionError before."""
+        if self._started_ns is None:
+            raise AssertionError("the proxy was not started")
+        return Instant(self._started_ns, self.handle.node.clock)
+
+    def start(self) -> FakeProxy:
+        """Note that it was started."""
+        self._ask("start")
+        self._started_ns = self.clock.monotonic_ns()
+        return self
+
+    def wait_ready(self, deadline: Deadline, limit_s: float) -> None:
+        """Be ready at once."""
+        if deadline.left(limit_s) <= 0:
+            raise AssertionError("nothing is ready in no time")
+        self._ask("ready")
+
+    def metrics(self) -> ProxyMetrics:
+        """Return what ``read`` does."""
+        return self.read()
+
+    def rule_ranks(self) -> Mapping[str, int] | None:
+        """Return ``ranks``."""
+        if "ranks" in self.fails:
+            raise self.fails["ranks"]
+        return self.ranks
+
+    def syncs(self) -> tuple[SyncRecord, ...]:
+        """Return ``logged``."""
+        return self.logged
+
+    def stop(self, limit_s: float) -> None:
+        """Note that it was stopped."""
+        if limit_s <= 0:
+            raise AssertionError("nothing stops in no time")
+        self._ask("stop")
+
+    def log(self) -> str:
+        """Return one line that names the node."""
+        return f"log of {self.handle.name}"
+
+    def files(self) -> Mapping[str, str]:
+        """Return ``rendered``."""
+        return self.rendered
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(f"{self.handle.name} {what}")
+        if what in self.fails:
+            raise self.fails[what]
+
+
+@dataclass
+class FakeKernels:
+    """Implements KernelGuard; each call is a line of ``asked``. ``left`` holds by node what is found left."""
+
+    asked: list[str]
+    left: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    fails: dict[str, Exception] = field(default_factory=dict)
+
+    def capture(self, handle: NodeHandle) -> None:
+        """Note it."""
+        self._ask(handle, "capture")
+
+    def restore(self, handle: NodeHandle) -> tuple[str, ...]:
+        """Return what was left on the node."""
+        self._ask(handle, "restore")
+        return self.left.get(handle.name, ())
+
+    def _ask(self, handle: NodeHandle, what: str) -> None:
+        self.asked.append(f"{handle.name} {what}")
+        if what in self.fails:
+            raise self.fails[what]

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from proxybench.kube import objects
+from proxybench.kube.objects import TRIGGER_TIME, AddressPlan
+from proxybench.nodes.requests import Await, Write
+from proxybench.scenarios.canary import Canary, second_canary
+
+PLAN = AddressPlan("10.96.0.0/12", (("node1", "10.244.0.0/17"), ("node2", "10.244.128.0/17")), 8080)
+CANARY = Canary(PLAN)
+SERVICES = "/api/v1/namespaces/proxybench/services"
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/proxybench/endpointslices"
+SENT = "0000-00-00T00:00:00.000000000Z"  # the agent puts its own time in its place
+
+
+def test_it_lives_on_the_first_node_outside_of_the_numbered_addresses() -> None:
+    assert (CANARY.vip, CANARY.old, CANARY.new) == (
+        "10.96.0.16",
+        ("10.244.0.16", "node1"),
+        ("10.244.0.17", "node1"),
+    )
+
+
+def test_two_share_neither_name_nor_address() -> None:
+    second = second_canary(PLAN)
+    assert (second.name, second.vip) == ("svc-canary-2", "10.96.0.17")
+    assert len({pod.address for canary in (CANARY, second) for pod in (canary.old, canary.new)}) == 4
+
+
+def test_its_service_is_posted_and_deleted() -> None:
+    assert CANARY.post_service() == Write("POST", SERVICES, objects.service("svc-canary", "10.96.0.16", 8080))
+    assert CANARY.delete_service() == Write("DELETE", f"{SERVICES}/svc-canary")
+
+
+def test_its_slice_in_the_api_has_no_trigger_time() -> None:
+    assert "annotations" not in CANARY.endpoint_slice(CANARY.old)["metadata"]
+
+
+def test_a_slice_that_is_written_carries_the_time_of_sending() -> None:
+    posted, put = CANARY.post_slice(), CANARY.put_slice()
+    assert (posted.method, posted.path) == ("POST", SLICES)
+    assert (put.method, put.path) == ("PUT", f"{SLICES}/svc-canary-000")
+    for write, address in ((posted, "10.244.0.16"), (put, "10.244.0.17")):
+        assert write.body is not None
+        assert write.body["metadata"]["annotations"] == {TRIGGER_TIME: SENT}
+        assert [endpoint["addresses"] for endpoint in write.body["endpoints"]] == [[address]]
+
+
+def test_each_change_has_its_probe() -> None:
+    assert CANARY.answers(7.0) == Await("10.96.0.16", 80, "answer", 7.0, ("10.244.0.16",))
+    assert CANARY.moves(5.0) == Await("10.96.0.16", 80, "answer", 5.0, ("10.244.0.17",), settle_ms=300)
+    assert CANARY.refuses(5.0) == Await("10.96.0.16", 80, "refusal", 5.0)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+
+from proxybench.experiment.spec import LoadSpec, MeasureSpec
+from proxybench.scenarios.plan import batch_size, plan
+from proxybench.testing.model import make_cell
+
+ALL = MeasureSpec.model_validate(
+    {
+        "sync": {
+            "scenarios": ["add-batch", "new-service", "delete-one", "cold-start", "change-endpoint", "add-one"],
+            "batch": "10%",
+        },
+        "cpu": True,
+        "forwarding": True,
+    }
+)
+LOAD = LoadSpec(rate=10, at=(100,))
+
+
+def names(measure: MeasureSpec, load: LoadSpec | None = None, services: int = 100) -> list[str]:
+    return [scenario.name for scenario in plan(measure, load, make_cell(services=services))]
+
+
+def test_this_is_what_happens_in_which_order() -> None:
+    assert names(ALL, LOAD) == [
+        "connecting without rules",
+        "cold start",
+        "conformance",
+        "forwarding",
+        "established connections",
+        "idle",
+        "load",
+        "add-one",
+        "change-endpoint",
+        "delete-one",
+        "new-service",
+        "add-batch",
+    ]
+
+
+def test_what_nothing_can_be_measured_without_is_vital_and_always_there() -> None:
+    bare = plan(MeasureSpec(), None, make_cell())
+    assert [(scenario.name, scenario.vital) for scenario in bare] == [("cold start", True), ("conformance", True)]
+    assert [one.name for one in plan(ALL, LOAD, make_cell(services=100)) if one.vital] == ["cold start", "conformance"]
+
+
+@pytest.mark.parametrize(
+    ("measure", "further"),
+    [
+        ({"cpu": True}, ["idle"]),
+        ({"sync": {"scenarios": ["delete-one"]}}, ["delete-one"]),
+        ({"sync": {"scenarios": ["cold-start"]}}, []),
+    ],
+)
+def test_what_is_not_asked_for_does_not_happen(measure: dict[str, object], further: list[str]) -> None:
+    assert names(MeasureSpec.model_validate(measure)) == ["cold start", "conformance", *further]
+
+
+def test_without_round_trips_there_is_no_control() -> None:
+    measure = MeasureSpec.model_validate({"forwarding": {"established": 0}})
+    assert names(measure) == ["connecting without rules", "cold start", "conformance", "forwarding"]
+
+
+def test_a_load_runs_at_its_sizes_only() -> None:
+    assert "load" not in names(ALL, LOAD, services=10)
+
+
+@pytest.mark.parametrize(("services", "size"), [(100, 10), (1000, 100)])
+def test_a_batch_is_a_share_of_the_cell(services: int, size: int) -> None:
+    assert batch_size(ALL, make_cell(services=services)) == size
+
+
+def test_no_batch_needs_no_slices() -> None:
+    measure = MeasureSpec.model_validate({"sync": {"scenarios": ["add-one"], "batch": 5}})
+    assert batch_size(measure, make_cell()) == 0
