@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from matplotlib.figure import Figure
+
     from proxybench.model import Key
     from proxybench.results.folder import RunFolder
     from proxybench.stats.quantiles import FloatArray
@@ -292,9 +294,20 @@ def limits(values: FloatArray) -> tuple[float, float]:
 
 def plot(trend: Trend, path: Path) -> None:
     """Draw one trend to a PNG or SVG file, as its name says. Raises ResultsError."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 -- half a second that only plots should cost
+    import matplotlib as mpl  # noqa: PLC0415 -- half a second that only plots should cost
+    from matplotlib.figure import Figure  # noqa: PLC0415 -- as above
 
-    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    with mpl.rc_context():
+        mpl.rcdefaults()  # a user's matplotlibrc does not reach a picture
+        figure = Figure(figsize=(8, 3.5), layout="constrained")
+        _draw(trend, figure)
+        try:
+            figure.savefig(path, dpi=120)
+        except OSError as error:
+            raise ResultsError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _draw(trend: Trend, figure: Figure) -> None:
     axes = figure.subplots()
     places = np.arange(len(trend.runs))
     divisor, unit = scale(float(trend.values.max()), trend.key.unit)
@@ -318,7 +331,3 @@ def plot(trend: Trend, path: Path) -> None:
     axes.set_ylabel(f"{unit}, {trend.key.clock} clock" + ("\n(axis does not start at 0)" if low > 0 else ""))
     axes.grid(axis="y", color="#dddddd", linewidth=0.5)
     figure.suptitle(trend.key.label(), fontsize="small")
-    try:
-        figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise ResultsError(f"{path}: cannot be written ({error.strerror})") from None

@@ -46,7 +46,9 @@ def figure_png(panels: Sequence[Panel], scenes: Sequence[Scene], heading: str, f
     width = columns * (scenes[0].width + _GAP) + _GAP
     top = _HEAD + (_LEGEND if key else 0.0)
     height = top + sum(max(each.height for each in row) + _GAP for row in rows) + _FOOT
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context():
+        mpl.rcdefaults()  # a user's matplotlibrc does not reach a picture, nor its LaTeX a run
+        mpl.rcParams.update(_STYLE)
         figure = Figure(figsize=(width / _INCH, height / _INCH), dpi=DPI)
         size = min(13.0, 13.0 * (width - 2 * _GAP) / text_width(heading, 13.0))  # a narrow picture has little room
         _put(figure, [Words(_GAP, 20, heading, size, INK, bold=True)], 0.0, 0.0)

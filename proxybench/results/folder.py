@@ -311,7 +311,8 @@ def _read_samples(paths: Sequence[Path], columns: Sequence[str], upgrade: Upgrad
 
 def _read_table(path: Path, upgrade: Upgrade | None) -> Any:  # noqa: ANN401 - pyarrow publishes no types
     try:
-        table = pq.read_table(path)
+        with path.open("rb") as file:  # not by its path: pyarrow takes none that is no UTF-8
+            table = pq.read_table(file)
         version = written_by(table.schema)
         if upgrade is not None and version < SCHEMA_VERSION:
             table = upgrade.samples(table, version).select(ARROW_SCHEMA.names)

@@ -6,7 +6,9 @@ files are read row group by row group straight into those codes.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -20,6 +22,7 @@ from proxybench.results.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     import numpy.typing as npt
 
@@ -84,6 +87,11 @@ class Upgrading(Protocol):
         ...
 
 
+def _opened(source: Any) -> AbstractContextManager[Any]:  # noqa: ANN401 - a path or a file object
+    """Open a path here: pyarrow takes none that is no UTF-8, as a path with an umlaut is not in a Latin-1 locale."""
+    return source.open("rb") if isinstance(source, Path) else nullcontext(source)
+
+
 def read_frame(
     sources: Sequence[Any], columns: Sequence[str] = COLUMNS, upgrade: Upgrading | None = None
 ) -> pd.DataFrame:
@@ -94,7 +102,7 @@ def read_frame(
     """
     result = _Columns(columns)
     for source in sources:
-        with pq.ParquetFile(source, pre_buffer=False) as file:
+        with _opened(source) as raw, pq.ParquetFile(raw, pre_buffer=False) as file:
             version = written_by(file.schema_arrow)
             old = upgrade is not None and version < SCHEMA_VERSION
             missing = [] if old else [name for name in columns if name not in file.schema_arrow.names]

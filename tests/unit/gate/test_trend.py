@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
 import numpy as np
 import pytest
 
-from proxybench.gate.trend import _changes, _Found, _lines, _move, limits, scale
+from proxybench.gate.trend import Trend, _changes, _Found, _lines, _move, limits, plot, scale
 from proxybench.stats.changes import MIN_SEGMENT, change_points, seen_after
 from proxybench.testing.model import make_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_two_per_cent_can_be_seen_and_a_thousandth_is_not_blown_up() -> None:
@@ -82,3 +88,11 @@ def test_two_versions_of_one_run_are_two_lines() -> None:
     old, new = (make_key(kind="kube-proxy", version=version) for version in ("v1.33.2", "v1.37.2"))
     assert _lines(found) == {old: found[:1], new: found[1:]}
     assert _lines(found[1:]) == {new: found[1:]}
+
+
+def test_a_users_matplotlib_settings_do_not_reach_a_plot(tmp_path: Path) -> None:
+    trend = Trend("gate", make_key(), ("a", "b"), ("1", "2"), np.array([1e6, 2e6]), (1,), ())
+    plot(trend, tmp_path / "plain.png")
+    with mpl.rc_context({"axes.facecolor": "red", "font.size": 30, "text.usetex": True}):
+        plot(trend, tmp_path / "theirs.png")
+    assert (tmp_path / "theirs.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
