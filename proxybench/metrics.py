@@ -204,7 +204,8 @@ class Metric(StrEnum):
         About(
             "Time to connect",
             "time to connect",
-            "a new connection to a VIP; positions first, middle, last in the order of creation",
+            "a new connection to a VIP; positions first, middle, last by the rank of the rule as it was read back, or "
+            "by creation where a mode has no order",
             "before connect()",
             "its return",
             busy=True,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Messages = list[tuple[int, int, bytes]]
 
 CHUNK = 65_536
-METHODS = ("POST", "PUT", "PATCH", "DELETE")
+METHODS = ("POST", "PUT", "DELETE")
 FIRST_ERROR = 400
 # In a body: replaced by this node's UTC time when the request is sent (RFC 3339, as long as what it replaces), so that
 # a trigger time and the control loop that reads it go by one clock.
@@ -57,7 +57,7 @@ class Api:
         self.token = token
         self.authorities = authorities
 
-    def render(self, method: str, path: str, body: dict[str, Any] | None, content_type: str) -> bytes:
+    def render(self, method: str, path: str, body: dict[str, Any] | None) -> bytes:
         """Return the bytes of a request."""
         headers = [
             f"{method} {self.url.path.rstrip('/')}{path} HTTP/1.1",
@@ -68,7 +68,7 @@ class Api:
         ]
         payload = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
         if body is not None:
-            headers.append(f"Content-Type: {content_type}")
+            headers.append("Content-Type: application/json")
         headers.append(f"Content-Length: {len(payload)}")
         return "\r\n".join(headers).encode() + b"\r\n\r\n" + payload
 
@@ -188,16 +188,12 @@ class Write:
         self.method = fields.text("method")
         self.path = fields.text("path")
         body = fields.maybe_map("body")
-        default = "application/merge-patch+json" if self.method == "PATCH" else "application/json"
-        content_type = fields.text("content_type", default)
         fields.finish()
         if self.method not in METHODS:
             raise OpError(f"method must be one of {', '.join(METHODS)}")
         if not self.path.startswith("/") or any(space in self.path for space in " \r\n"):
             raise OpError("path must begin with / and hold no spaces")
-        if any(space in content_type for space in "\r\n"):
-            raise OpError("content_type must be one line")
-        self.data = api.render(self.method, self.path, body, content_type)
+        self.data = api.render(self.method, self.path, body)
 
 
 def rfc3339(utc_ns: int) -> bytes:

@@ -25,8 +25,8 @@ class LoadPlan:
 
     Each of ``users`` opens ``rate_per_user`` connections per second for ``duration_s`` seconds, on a fixed time
     grid; the users' grids are shifted evenly against each other, so that at a rate that the system can serve no two
-    connections fall together. ``targets`` are taken in turn, in an order drawn from ``seed``. ``timeout_ms`` bounds
-    one connection with its answer. ``output`` is the file on the node that takes the raw records.
+    connections fall together. ``targets`` are taken in turn, in a random order that is always the same. ``timeout_ms``
+    bounds one connection with its answer. ``output`` is the file on the node that takes the raw records.
     """
 
     targets: tuple[Target, ...]
@@ -35,7 +35,6 @@ class LoadPlan:
     duration_s: float
     timeout_ms: int
     output: str
-    seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be driven. Raises UsageError."""
@@ -50,14 +49,6 @@ class LoadPlan:
     def period_ns(self) -> int:
         """Time between two intended starts of one user."""
         return round(NS_PER_S / self.rate_per_user)
-
-    @property
-    def spacing_ns(self) -> int:
-        """Time between two intended starts of any users; above 2 ms connections do not meet by chance.
-
-        (gevent's timers fire on whole milliseconds of epoll, hence up to 1 ms late.)
-        """
-        return self.period_ns // self.users
 
     @property
     def slots_per_user(self) -> int:

@@ -266,10 +266,9 @@ class AwaitAll(Request[AwaitAllResult]):
 class Write:
     """A request to the API: ``path`` below its URL, ``body`` a JSON object or None."""
 
-    method: Literal["POST", "PUT", "PATCH", "DELETE"]
+    method: Literal["POST", "PUT", "DELETE"]
     path: str
     body: Mapping[str, Any] | None = None
-    content_type: str | None = None
 
 
 @dataclass(frozen=True)

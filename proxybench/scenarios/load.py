@@ -37,8 +37,12 @@ class Load:
     def run(self, step: StepContext) -> None:
         """Run it and record every connection. Raises MeasurementError, HostError."""
         opened = usage.begin(step)
-        record(step.recorder, self._connections(step))
+        result = self._connections(step)
+        record(step.recorder, result)
         usage.end(step, Scenario.LOAD, opened)
+        if result.failures:
+            kinds = ", ".join(f"{count} x {kind}" for kind, count in result.failures.items())
+            step.result.notes.append(f"load: {result.censored} connections failed: {kinds}")
 
     def _connections(self, step: StepContext) -> LoadResult:
         if step.load is None:

@@ -157,7 +157,7 @@ def test_a_change_is_written_while_several_probes_run(agent: AgentClient, talker
         Change(
             (
                 Write("POST", "/api/v1/services", {"kind": "Service", "n": 1}),
-                Write("PATCH", "/api/v1/services/a", {"x": "y" * 300_000}),
+                Write("PUT", "/api/v1/services/a", {"x": "y" * 300_000}),
                 Write("DELETE", "/api/v1/services/b"),
             ),
             (
@@ -168,7 +168,7 @@ def test_a_change_is_written_while_several_probes_run(agent: AgentClient, talker
     )
     assert [entry[:4] for entry in api.got] == [
         ("POST", "/base/api/v1/services", "Bearer geheim", "application/json"),
-        ("PATCH", "/base/api/v1/services/a", "Bearer geheim", "application/merge-patch+json"),
+        ("PUT", "/base/api/v1/services/a", "Bearer geheim", "application/json"),
         ("DELETE", "/base/api/v1/services/b", "Bearer geheim", None),
     ]
     assert api.got[0][4] == {"kind": "Service", "n": 1}

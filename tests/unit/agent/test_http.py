@@ -131,7 +131,7 @@ def test_an_acknowledgement_counts_when_it_arrives_and_not_when_it_is_read() -> 
 
 def test_a_request_is_rendered_to_the_byte() -> None:
     api = Api(Url("http://h:1/b"), "t", None)
-    assert api.render("POST", "/p", {"a": 1}, "application/json") == (
+    assert api.render("POST", "/p", {"a": 1}) == (
         b"POST /b/p HTTP/1.1\r\nHost: h:1\r\nAuthorization: Bearer t\r\nAccept: application/json\r\n"
         b'User-Agent: proxybench-agent\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{"a":1}'
     )

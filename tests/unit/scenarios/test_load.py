@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,14 +12,20 @@ from hypothesis import strategies as st
 from proxybench.errors import UsageError
 from proxybench.experiment.spec import LoadSpec
 from proxybench.kube.objects import Population
+from proxybench.load.command import build_request
 from proxybench.load.plan import LoadPlan, Target
 from proxybench.load.result import LoadResult
+from proxybench.load.session import WarmLocust
 from proxybench.model import ClockKind
 from proxybench.scenarios.load import plan, record
 from proxybench.scenarios.places import Places
 from proxybench.scenarios.recorder import Recorder
 from proxybench.testing.clock import FakeClock
-from tests.unit.run.world import CELL, PLAN
+from proxybench.testing.hosts import FakeExecutor, FakeSession, Get, Line, Put, Sent
+from tests.unit.run.world import CELL, PLAN, World
+
+if TYPE_CHECKING:
+    from proxybench.run.testbed import Testbed
 
 POPULATION = Population(PLAN, 2)
 BY_VIP = {PLAN.vip(index): index for index in range(10_000)}
@@ -117,3 +127,30 @@ def recorded(clock: ClockKind) -> Recorder:
     lag = intended - service
     record(recorder, LoadResult(intended, service, service, lag, 1, 5000, {"timeout": 1}, 3.0, 2.0))
     return recorder
+
+
+def test_failures_are_noted_by_kind() -> None:
+    world = World({"cpu": {"idle": "1s"}}, load={"rate": 10, "users": 1, "duration": "1s"})
+    result = world.take(bench=with_locust(world, ["0,0,10,20,30,", "1,100,110,0,0,refused", "2,200,210,0,0,timeout"]))
+    assert result.problems == []
+    assert result.notes == ["load: 9 connections failed: 1 x refused, 1 x timeout, 7 x unserved"]
+    assert world.metrics(result, "load")["load.failed"] == [9]
+    assert world.metrics(result, "load")["load.lag"] == [10]
+
+
+def with_locust(world: World, records: list[str]) -> Testbed:
+    """Return the world's testbed with a generator on its client that brings these records."""
+    head = {"format": 1, "begun": True, "users": 1, "slots": 10, "timeout_ns": 5, "duration_ns": 1_000_000_000}
+    text = "\n".join([json.dumps(head), *records, json.dumps({"records": len(records)})])
+    load = plan(LoadSpec.model_validate({"rate": 10, "users": 1, "duration": "1s"}), Places(POPULATION, 10), RECORDS)
+    request = build_request(
+        load, locustfile_path=f"{FOLDER}/locustfile.py", plan_path=f"{FOLDER}/plan.json", log_path=f"{FOLDER}/log"
+    )
+    session = FakeSession([Line('{"ready": true}'), Sent(request), Line('{"code": 0, "said": ""}')])
+    executor = FakeExecutor("client", [Put(f"{FOLDER}/plan.json", load.to_json()), Get(RECORDS, text.encode())])
+    handles = {**world.bench.handles, "client": replace(world.bench.client, executor=executor)}
+    return replace(world.bench, handles=handles, load=WarmLocust(session))
+
+
+FOLDER = "/run/pb/load"
+RECORDS = f"{FOLDER}/records"
