@@ -317,7 +317,7 @@ class Writer:
         return sock
 
     def _secure(self, sock: socket.socket, api: Api) -> socket.socket:
-        import ssl  # noqa: PLC0415 - slow to load, and a lab's API speaks plain http on loopback
+        import ssl  # noqa: PLC0415 - slow to load, and most nodes' agents ask no API
 
         self._blocked = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
         context = ssl.create_default_context(cadata=api.authorities)

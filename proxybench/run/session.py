@@ -55,7 +55,7 @@ class Assignment:
 
 def connect_api(access: ApiAccess, stack: ExitStack) -> ServiceApi:
     """Connect to the API as the orchestrator reaches it, until the stack is left."""
-    return stack.enter_context(KubernetesServiceApi(access.url, access.token))
+    return stack.enter_context(KubernetesServiceApi(access.url, access.token, ca_pem=access.ca_pem))
 
 
 @dataclass(frozen=True)

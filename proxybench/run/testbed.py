@@ -82,7 +82,7 @@ def start_agents(fleet: Fleet, cluster: Cluster) -> dict[str, NodeHandle]:
 
     try:
         handles = fleet.fan_out(start, timeout=_AGENTS_LIMIT, nodes=nodes)
-        handles[cluster.client.name].agent.api(cluster.api.node_url, cluster.api.token)
+        handles[cluster.client.name].agent.api(cluster.api.node_url, cluster.api.token, cluster.api.ca_pem)
     except BaseException:
         for agent in started:
             agent.close()

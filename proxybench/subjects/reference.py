@@ -155,6 +155,7 @@ class ReferenceProxier:
             ["sh", "-c", _PREPARE_SCRIPT, "prepare", folder],
             stdin=f"{self._cluster.api.token}\n{dump(self._settings(config)).decode()}",
         )
+        self._executor.put(self._cluster.api.ca_pem.encode(), f"{folder}/ca.pem")
         argv = [self._node.python, "-m", "refproxy", "--config"]
         try:
             started = self._agent.spawn(
@@ -240,6 +241,7 @@ class ReferenceProxier:
             iptables=self._node.iptables["legacy"],
             metrics_port=METRICS_PORT,
             healthz_port=HEALTHZ_PORT,
+            ca_file=f"{self._folder}/ca.pem",
         )
 
     def _readings(self) -> tuple[Reading, ...]:

@@ -9,6 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+from proxybench.errors import AgentError
 from proxybench.kube import objects
 from proxybench.kube.base import Kind
 from proxybench.kube.client import KubernetesServiceApi
@@ -112,13 +115,17 @@ def check_api(cluster: Cluster, fleet: Fleet, *names: str) -> None:
     probe = Await("10.96.200.200", 80, "answer", timeout_s=1)  # a change wants a probe; nothing answers this one
     path = f"/api/v1/namespaces/{objects.NAMESPACE}/services"
     with (
-        KubernetesServiceApi(cluster.api.url, cluster.api.token) as api,
+        KubernetesServiceApi(cluster.api.url, cluster.api.token, ca_pem=cluster.api.ca_pem) as api,
         agents_on(fleet, cluster, *names) as agents,
     ):
         api.ensure_namespace(objects.NAMESPACE)
         for number, (name, agent) in enumerate(agents.items(), start=1):
-            assert agent.http_get(f"{cluster.api.node_url}/version").status == 401
-            agent.api(cluster.api.node_url, cluster.api.token)
+            with pytest.raises(AgentError, match="certificate verify failed"):  # its authority is no system's
+                agent.http_get(f"{cluster.api.node_url}/version")
+            agent.api(cluster.api.node_url, "no such token", cluster.api.ca_pem)
+            refused = agent.change(Change((Write("POST", path, objects.service("no", "10.96.9.9", 8080)),), (probe,)))
+            assert refused.statuses == (401,)
+            agent.api(cluster.api.node_url, cluster.api.token, cluster.api.ca_pem)
             body = objects.service(f"from-{name}", f"10.96.9.{number}", 8080)
             assert agent.change(Change((Write("POST", path, body),), (probe,))).statuses == (201,)
         found = [service["metadata"]["name"] for service in api.list(Kind.SERVICE, objects.NAMESPACE)]

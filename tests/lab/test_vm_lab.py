@@ -109,7 +109,7 @@ def test_its_cluster_says_what_it_is(lab: tuple[VmLab, Cluster]) -> None:
     cluster = lab[1]
     assert (cluster.kind, cluster.clock, cluster.accelerator) == ("vm", ClockKind.INSTRUCTIONS, "tcg")
     assert {node.ssh.jump.host for node in cluster.nodes if node.ssh.jump} == {"127.0.0.1"}
-    assert cluster.api.node_url.startswith(f"http://{kube_proxy.HOST}:")
+    assert cluster.api.node_url.startswith(f"https://{kube_proxy.HOST}:")
 
 
 def test_every_node_answers_as_itself_through_the_jump_host(lab: tuple[VmLab, Cluster], fleet: Fleet) -> None:

@@ -118,7 +118,7 @@ def cluster(
 
 def register(api: ApiAccess, layout: Topology) -> None:
     """Write the Node object of each node that runs a Service proxy, as its kubelet would. Raises ApiError."""
-    with KubernetesServiceApi(api.url, api.token) as client:
+    with KubernetesServiceApi(api.url, api.token, ca_pem=api.ca_pem) as client:
         for node in layout.with_role("proxy"):
             client.put_node(node.name, node.address, node.pod_cidr or "")
 

@@ -77,12 +77,11 @@ class NetnsLab:
     def _build(self, system: System) -> Cluster:
         settings, layout = self._settings, self._settings.topology
         self.state = state = common.make_state_folder()
-        self._api = ApiServerProcess()
-        node_url = f"http://{topology.CTL_ADDRESS}:{node_script.API_PORT}"
-        api = ApiAccess(self._api.url, node_url, self._api.ca_pem, self._api.token)
+        self._api = ApiServerProcess(addresses=[topology.CTL_ADDRESS])
+        node_url = f"https://{topology.CTL_ADDRESS}:{node_script.API_PORT}"
+        api = ApiAccess(self._api.tls_url, node_url, self._api.ca_pem, self._api.token)
         common.register(api, layout)
         prepared = common.prepare(state, system, layout)
-        api_port = int(self._api.url.rsplit(":", 1)[1])
         (state / "network.sh").write_text(topology.script(layout))
         for node in layout.nodes:
             (state / f"{node.name}.sh").write_text(node_script.holder(prepared.paths, proxy="proxy" in node.roles))
@@ -100,7 +99,7 @@ class NetnsLab:
                 "namespace": topology.CTL,
                 "address": topology.CTL_ADDRESS,
                 "port": node_script.API_PORT,
-                "to": api_port,
+                "to": self._api.tls_port,  # as they are: TLS ends at the server, whose certificate names this address
             },
             "ready": str(state / "ready.json"),
         }

@@ -80,7 +80,7 @@ def test_connecting_tells_the_client_where_the_api_is_and_writes_nothing_to_it(o
     world = World({"cpu": True})
     api = cluster.api
     nodes = {
-        "client": reachable("client", *answered(2, "api", {}, url=api.node_url, token=api.token, ca=None)),
+        "client": reachable("client", *answered(2, "api", {}, url=api.node_url, token=api.token, ca=api.ca_pem)),
         "node1": reachable("node1"),
         "node2": reachable("node2"),
     }

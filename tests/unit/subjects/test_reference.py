@@ -15,7 +15,7 @@ from proxybench.nodes import kernel_state as leftovers
 from proxybench.subjects.base import LoopFigures, ProxierConfig
 from proxybench.subjects.reference import ReferenceProxier, parse_figures
 from proxybench.testing.clock import FakeClock
-from proxybench.testing.hosts import FakeExecutor, Get, Run, done
+from proxybench.testing.hosts import FakeExecutor, Get, Put, Run, done
 from refproxy.config import LoopConfig, dump
 from refproxy.metrics import LoopMetrics
 from tests.factories import make_cluster, make_node
@@ -42,6 +42,7 @@ SETTINGS = LoopConfig(
     min_sync_period=1.0,
     sync_period=30.0,
     iptables="/xtables",
+    ca_file=f"{FOLDER}/ca.pem",
 )
 ARGV = ["/venv/python", "-m", "refproxy", "--config", f"{FOLDER}/config.json"]
 SYSCTL = ["grep", "-H", "", *(f"/proc/sys/{name}" for name in leftovers.SYSCTLS)]
@@ -152,6 +153,7 @@ def starting() -> list[Step]:
     return [
         look(sysctls="/proc/sys/net/ipv4/ip_forward:1\n"),
         Run(["sh", "-c", PREPARE, "prepare", FOLDER], stdin=f"secret\n{dump(SETTINGS).decode()}"),
+        Put(f"{FOLDER}/ca.pem", b"the CA"),
     ]
 
 
