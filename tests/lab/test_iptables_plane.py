@@ -17,8 +17,7 @@ from ruamel.yaml import YAML
 from proxybench.model import LabKind, Mode
 from proxybench.nodes.kernel_state import IptablesReading
 from proxybench.subjects.reference import parse_figures
-from proxybench.targets.lab.abilities import netns_ability
-from proxybench.targets.lab.base import Ability
+from proxybench.targets.lab.capabilities import Machine, ModeSupport
 from refproxy import iptables_save
 from refproxy.config import LoopConfig, dump
 
@@ -346,9 +345,9 @@ def test_a_load_balancer_comes_as_it_is_written_and_goes(api: Api, loop: Loop) -
     assert IptablesReading(IPTABLES).parse(save()) == frozenset()
 
 
-@pytest.mark.parametrize("mode", [Mode.IPTABLES, Mode.USERSPACE])
-def test_the_lab_finds_this_kernel_able(mode: Mode) -> None:
-    assert netns_ability(mode) == Ability(LabKind.NETNS, mode, able=True)
+@pytest.mark.parametrize("mode", [Mode.IPTABLES, Mode.USERSPACE, Mode.NFTABLES])
+def test_the_lab_finds_that_this_kernel_can(mode: Mode) -> None:
+    assert Machine.this().netns(mode) == ModeSupport(LabKind.NETNS, mode, supported=True)
 
 
 def test_rules_removed_behind_its_back_come_back(api: Api, loop: Loop) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxybench.model import Mode
-from proxybench.targets.lab.abilities import netns_ability
+from proxybench.targets.lab.capabilities import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -300,6 +300,6 @@ def test_a_udp_client_that_keeps_its_socket_follows_its_service(namespace: str) 
 
 
 @pytest.mark.usefixtures("namespace")  # which skips where there is no IPVS
-def test_the_lab_finds_this_kernel_able() -> None:
-    found = netns_ability(Mode.IPVS)
-    assert (found.reason, found.able) == ("", True)
+def test_the_lab_finds_that_this_kernel_can() -> None:
+    found = Machine.this().netns(Mode.IPVS)
+    assert (found.reason, found.supported) == ("", True)

@@ -1,29 +1,32 @@
-"""What the lab is made of, unpacked into a cache: Debian's kernel, busybox and sshd.
+"""What the lab is made of, unpacked into a cache: Debian's kernels, busybox and sshd.
 
-Nothing is installed: the packages' files are fetched with ``apt-get download`` (which checks them against the signed
-index), unpacked with ``dpkg -x`` and kept in the user's cache folder. The user's boot loader never hears of a kernel,
-and no sshd starts on port 22.
+Nothing is installed: the user's boot loader never hears of a kernel, and no sshd starts on port 22. Each kernel is an
+entry of its own.
 """
 
 from __future__ import annotations
 
+import lzma
 import platform
-import re
 import shutil
-import subprocess
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxybench.cache import cache_folder, locked
 from proxybench.errors import LabError
+from proxybench.targets.lab.apt import KERNEL_META, Apt, backports, debian_mirror, run
 from proxybench.targets.lab.initramfs import BOOT_MODULES, initramfs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-KERNEL_META = "linux-image-amd64"
+KERNELS = ("6.1", "6.12")
+"""The kernels that a guest may boot, by name: Debian 12's own, and that of its backports."""
+DEFAULT_KERNEL = KERNELS[0]
+_BACKPORTED = "6.12"
 # sshd, and those of its libraries that a small system may lack; a present one is the same version, so no harm.
 SSHD_PACKAGES = (
     "openssh-server",
@@ -38,7 +41,6 @@ SSHD_PACKAGES = (
     "libcap-ng0",
     "libpam0g",
 )
-_LIMIT = 600.0
 _UPDATE = "apt-get update"
 
 
@@ -60,49 +62,60 @@ class System:
 
     def initramfs(self, script: Path | str) -> bytes:
         """Return a first root that hands over to ``script`` (see initramfs.initramfs)."""
+        return initramfs((self.root / "bin/busybox").read_bytes(), dict(self._modules()), str(script))
+
+    def _modules(self) -> Iterator[tuple[str, bytes]]:
+        """Yield what has to be inserted at boot, plain: newer kernels compress modules and have some built in."""
         folder = self.root / "lib/modules" / self.release
-        modules = {name: next(folder.rglob(f"{name}.ko")).read_bytes() for name in BOOT_MODULES}
-        return initramfs((self.root / "bin/busybox").read_bytes(), modules, str(script))
+        for name in BOOT_MODULES:
+            for path in (*folder.rglob(f"{name}.ko"), *folder.rglob(f"{name}.ko.xz")):
+                data = path.read_bytes()
+                yield name, lzma.decompress(data) if path.suffix == ".xz" else data
 
 
-def present(*, kernel: bool) -> System | None:
-    """Return the unpacked files if they are already in the cache."""
-    root = cache_folder() / ("vm" if kernel else "sshd")
+def present(kernel: str | None) -> System | None:
+    """Return the unpacked files if they are already in the cache: with that kernel, or (None) sshd alone."""
+    root = cache_folder() / _entry(kernel)
     return System(root) if (root / ".complete").exists() else None
 
 
-def ensure(*, kernel: bool, say: Callable[[str], None] = lambda _: None) -> System:
-    """Return the unpacked files, fetching them if need be; with ``kernel``, also what the VM boots.
+def ensure(kernel: str | None, say: Callable[[str], None] = lambda _: None) -> System:
+    """Return the unpacked files, fetching them if need be: sshd, and with a kernel's name also what the VM boots.
 
     Raises LabError with the program's own last line when apt or dpkg fails.
     """
-    found = present(kernel=kernel)
+    found = present(kernel)
     if found:
         return found
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
-    name = "vm" if kernel else "sshd"
+    name = _entry(kernel)
     with locked(cache / f"{name}.lock"):
-        found = present(kernel=kernel)  # another process may have made it while this one waited
+        found = present(kernel)  # another process may have made it while this one waited
         if found:
             return found
-        packages = [*SSHD_PACKAGES, *([_kernel_package(), "busybox-static"] if kernel else [])]
-        say(f"fetching {len(packages)} Debian packages into {cache}")
         with tempfile.TemporaryDirectory(dir=cache, prefix=f"{name}.") as scratch:
             root = Path(scratch) / "root"
-            _fetch(packages, Path(scratch), root)
+            root.mkdir()
+            packages = [*SSHD_PACKAGES, *(["busybox-static"] if kernel else [])]
+            say(f"fetching {len(packages)} Debian packages{f' and Linux {kernel}' if kernel else ''} into {cache}")
             if kernel:
-                _run(["depmod", "-b", str(root), System(root).release], Path(scratch))
+                packages.append(_unpack_kernel(kernel, Path(scratch), root))
+            Apt().unpack([one for one in packages if not one.startswith("linux-")], Path(scratch), root)
             (root / ".complete").write_text("\n".join(packages) + "\n")
             shutil.rmtree(cache / name, ignore_errors=True)
             root.rename(cache / name)
     return System(cache / name)
 
 
-def kernel_trouble() -> tuple[str, str] | None:
-    """Return why apt has no kernel for the guest, and what would mend it; None when it has one. Raises LabError."""
-    if _known_kernel():
+def kernel_problem(kernel: str) -> tuple[str, str] | None:
+    """Return why apt has no such kernel for the guest, and what would fix it; None when it has one. Raises LabError."""
+    if _matches(known := Apt().newest_kernel(), kernel):
         return None
+    if kernel == _BACKPORTED and debian_mirror() is not None:
+        return None
+    if known:
+        return f"{KERNEL_META} is {known} here, and no Linux {kernel}", f"write kernel: {_named(known)}"
     try:
         system = platform.freedesktop_os_release()
     except OSError:
@@ -114,43 +127,30 @@ def kernel_trouble() -> tuple[str, str] | None:
     return reason, "use Debian 12, such as a container of debian:12 (docs/ci.md)"
 
 
-def _fetch(packages: list[str], scratch: Path, root: Path) -> None:
-    root.mkdir()
-    _run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *packages], scratch)
-    for file in sorted(scratch.glob("*.deb")):
-        _run(["dpkg", "-x", str(file), str(root)], scratch)
+def _unpack_kernel(kernel: str, scratch: Path, root: Path) -> str:
+    """Unpack a kernel with its index of modules; return its package."""
+    if problem := kernel_problem(kernel):
+        reason, fix = problem
+        raise LabError(f"{reason}; run `{fix}` and try again" if fix == _UPDATE else f"{reason}; {fix}")
+    own = Apt()
+    with nullcontext(own) if _matches(own.newest_kernel(), kernel) else backports(scratch) as apt:
+        package = apt.newest_kernel()
+        if package is None or not _matches(package, kernel):
+            raise LabError(f"Debian's backports hold {package or 'no kernel'}, and no Linux {kernel}")
+        apt.unpack([package], scratch, root)
+    run(["depmod", "-b", str(root), System(root).release], scratch)
+    return package
 
 
-def _kernel_package() -> str:
-    found = _known_kernel()
-    if not found:
-        reason, mend = kernel_trouble() or ("", "")
-        raise LabError(f"{reason}; run `{mend}` and try again" if mend == _UPDATE else f"{reason}; {mend}")
-    return found
+def _entry(kernel: str | None) -> str:
+    return f"vm-{kernel}" if kernel else "sshd"
 
 
-def _known_kernel() -> str | None:
-    listed = _run(["apt-cache", "depends", KERNEL_META], Path("/"), check=False)
-    match = re.search(r"Depends: (linux-image-\S+)", listed)
-    return match[1] if match else None
+def _matches(package: str | None, kernel: str) -> bool:
+    return package is not None and package.startswith(f"linux-image-{kernel}.")
 
 
-def _run(argv: list[str], folder: Path, *, check: bool = True) -> str:
-    try:
-        done = subprocess.run(
-            argv,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=_LIMIT,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except FileNotFoundError:
-        raise LabError(f"{argv[0]} is not installed, and the lab needs it to fetch Debian packages") from None
-    except subprocess.TimeoutExpired:
-        raise LabError(f"{argv[0]} did not end within {_LIMIT:.0f} s") from None
-    if check and done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        raise LabError(f"{' '.join(argv[:2])} failed: {last}")
-    return done.stdout
+def _named(package: str) -> str:
+    """Return the name in KERNELS of a package's kernel, or its version."""
+    version = package.removeprefix("linux-image-")
+    return next((f'"{name}"' for name in KERNELS if version.startswith(f"{name}.")), version)

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from proxybench.errors import LabError
 from proxybench.model import ClockKind, LabKind
-from proxybench.targets.lab import abilities, artifacts, vm
+from proxybench.targets.lab.artifacts import DEFAULT_KERNEL
+from proxybench.targets.lab.capabilities import Machine
 from proxybench.targets.lab.common import Settings
+from proxybench.targets.lab.vm import default_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxybench.model import Mode
+    from proxybench.targets.lab.capabilities import ModeSupport
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for: a kind (auto, netns, vm), a clock (auto, wall, instructions), and a guest's kernel."""
+
+    kind: str = "auto"
+    clock: str = "auto"
+    kernel: str = DEFAULT_KERNEL
 
 
 @dataclass(frozen=True)
@@ -25,33 +37,56 @@ class Choice:
     why: str
 
 
-def choose(kind: str, clock: str, modes: Sequence[Mode], say: Callable[[str], None] = lambda _: None) -> Choice:
-    """Resolve ``kind`` (auto, netns, vm) and ``clock`` (auto, wall, instructions) for these modes.
+class Abilities(Protocol):
+    """What a machine is asked; ``capabilities.Machine`` is one."""
 
-    ``auto`` takes netns where every mode can run there, else the VM; a wish for the instruction clock means the VM.
-    Raises LabError with each reason and what would mend it when the lab cannot be had.
+    def netns(self, mode: Mode) -> ModeSupport:
+        """Try a mode on this machine's kernel."""
+        ...
+
+    def vm(self, mode: Mode, kernel: str) -> ModeSupport:
+        """Tell whether a guest with that kernel can be started."""
+        ...
+
+    def accelerator(self, kernel: str, report: Callable[[str], None]) -> str:
+        """Return "kvm" where that kernel really boots under it, else "tcg"."""
+        ...
+
+
+def choose(
+    wish: Wish,
+    modes: Sequence[Mode],
+    report: Callable[[str], None] = lambda _: None,
+    machine: Abilities | None = None,
+) -> Choice:
+    """Resolve a wish for these modes.
+
+    ``auto`` takes netns where every mode can run there, else the VM; a wish for the instruction clock or another kernel
+    means the VM. Raises LabError with each reason and what would fix it when the lab cannot be had.
     """
-    if kind == "netns" or (kind == "auto" and clock != "instructions"):
-        unable = [ability for ability in map(abilities.netns_ability, modes) if not ability.able]
-        if not unable and clock != "instructions":
-            why = "every mode of the experiment runs on this machine's kernel" if kind == "auto" else "as asked"
-            return Choice(LabKind.NETNS, Settings(ClockKind.WALL, "none"), why)
-        if kind == "netns":
-            if clock == "instructions":
-                raise LabError("clock: instructions needs target.lab.kind: vm (this kernel counts real time)")
-            raise LabError("; ".join(f"{a.mode} in a netns lab: {a.reason} ({a.mend})" for a in unable))
-        why = "; ".join(f"{ability.mode}: {ability.reason}" for ability in unable)
-    else:
-        why = "as asked" if kind == "vm" else "the instruction clock needs the VM"
-    return _virtual(clock, modes, why, say)
+    machine = machine or Machine.this()
+    if wish.kind == "netns" and wish.clock == "instructions":
+        raise LabError("clock: instructions needs target.lab.kind: vm (this kernel counts real time)")
+    if wish.kind == "vm":
+        return _virtual(wish, modes, "as asked", report, machine)
+    if wish.clock == "instructions":
+        return _virtual(wish, modes, "the instruction clock needs the VM", report, machine)
+    if wish.kernel != DEFAULT_KERNEL:
+        return _virtual(wish, modes, f"Linux {wish.kernel} needs the VM", report, machine)
+    lacking = [found for found in map(machine.netns, modes) if not found.supported]
+    if not lacking:
+        why = "every mode of the experiment runs on this machine's kernel" if wish.kind == "auto" else "as asked"
+        return Choice(LabKind.NETNS, Settings(ClockKind.WALL, "none"), why)
+    if wish.kind == "netns":
+        raise LabError("; ".join(f"{found.mode} in a netns lab: {found.reason} ({found.fix})" for found in lacking))
+    return _virtual(wish, modes, "; ".join(f"{found.mode}: {found.reason}" for found in lacking), report, machine)
 
 
-def _virtual(clock: str, modes: Sequence[Mode], why: str, say: Callable[[str], None]) -> Choice:
-    for ability in map(abilities.vm_ability, modes):
-        if not ability.able:
-            raise LabError(f"{ability.mode} in a vm lab: {ability.reason}; `{ability.mend}` would mend it")
-    accelerator = "tcg"
-    if clock != "instructions":
-        accelerator = vm.default_accelerator(artifacts.ensure(kernel=True, say=say))
-    kind = vm.default_clock(accelerator) if clock == "auto" else ClockKind(clock)
-    return Choice(LabKind.VM, Settings(kind, accelerator), why)
+def _virtual(wish: Wish, modes: Sequence[Mode], why: str, report: Callable[[str], None], machine: Abilities) -> Choice:
+    for mode in modes:
+        found = machine.vm(mode, wish.kernel)
+        if not found.supported:
+            raise LabError(f"{mode} in a vm lab: {found.reason}; `{found.fix}` would fix it")
+    accelerator = "tcg" if wish.clock == "instructions" else machine.accelerator(wish.kernel, report)
+    clock = default_clock(accelerator) if wish.clock == "auto" else ClockKind(wish.clock)
+    return Choice(LabKind.VM, Settings(clock, accelerator, wish.kernel), why)

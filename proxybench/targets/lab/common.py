@@ -18,6 +18,7 @@ from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
 from proxybench.nodes.node import Node
 from proxybench.nodes.zipapp import build_zipapp
 from proxybench.targets.lab import leftovers, topology
+from proxybench.targets.lab.artifacts import DEFAULT_KERNEL
 from proxybench.targets.lab.node_script import IPTABLES, Paths
 from proxybench.targets.lab.sshd import USERS, Key, make_key, sshd_config
 
@@ -36,6 +37,7 @@ class Settings:
 
     clock: ClockKind
     accelerator: str
+    kernel: str = DEFAULT_KERNEL  # of a guest; namespaces have this machine's
     topology: Topology = topology.DEFAULT
 
 

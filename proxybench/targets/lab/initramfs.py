@@ -65,10 +65,11 @@ def cpio(entries: list[Entry]) -> bytes:
 def initramfs(busybox: bytes, modules: dict[str, bytes], script: str) -> bytes:
     """Return the compressed first root.
 
-    ``modules`` maps each name of BOOT_MODULES to its .ko file; ``script`` is the path, in the host's tree, of what
-    becomes the guest's process 1.
+    ``modules`` maps names of BOOT_MODULES to their .ko files, without those that the kernel has built in; ``script`` is
+    the path, in the host's tree, of what becomes the guest's process 1.
     """
-    init = _INIT.format(modules=" ".join(BOOT_MODULES), script=shlex.quote(script))
+    names = [name for name in BOOT_MODULES if name in modules]
+    init = _INIT.format(modules=" ".join(names), script=shlex.quote(script))
     folders = ("bin", "dev", "proc", "modules", "lower", "upper", "new")
     entries = [Entry(name, _FOLDER | 0o755) for name in folders]
     entries += [
@@ -76,7 +77,7 @@ def initramfs(busybox: bytes, modules: dict[str, bytes], script: str) -> bytes:
         Entry("bin/busybox", _FILE | 0o755, busybox),
         Entry("init", _FILE | 0o755, init.encode()),
     ]
-    entries += [Entry(f"modules/{name}.ko", _FILE | 0o644, modules[name]) for name in BOOT_MODULES]
+    entries += [Entry(f"modules/{name}.ko", _FILE | 0o644, modules[name]) for name in names]
     return gzip.compress(cpio(entries), compresslevel=1, mtime=0)
 
 

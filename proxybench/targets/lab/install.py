@@ -13,6 +13,7 @@ import sys
 
 from proxybench.errors import LabError, ProxybenchError
 from proxybench.targets.lab import artifacts
+from proxybench.targets.lab.artifacts import DEFAULT_KERNEL
 
 # What must be on PATH, and the Debian package that brings it.
 PROGRAMS = {
@@ -24,7 +25,9 @@ PROGRAMS = {
     "depmod": "kmod",
     "setpriv": "util-linux",
     "nsenter": "util-linux",
-    "ipvsadm": "ipvsadm",  # for whoever looks in by `proxybench lab shell`, and for the tests
+    "nft": "nftables",
+    "conntrack": "conntrack",
+    "ipvsadm": "ipvsadm",
 }
 _LIMIT = 900.0
 
@@ -43,11 +46,11 @@ def main() -> int:
             _say(f"installing {', '.join(packages)}")
             _apt(["update", "-q"])
             _apt(["install", "-q", "-y", "--no-install-recommends", *packages])
-        if not artifacts.present(kernel=True):
+        if not artifacts.present(DEFAULT_KERNEL):
             if not packages:
                 _apt(["update", "-q"])  # without a fresh list apt may know no kernel
-            artifacts.ensure(kernel=True, say=_say)
-        artifacts.ensure(kernel=False, say=_say)
+            artifacts.ensure(DEFAULT_KERNEL, _say)
+        artifacts.ensure(None, _say)
     except ProxybenchError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a program's own message
         return int(error.exit_code)

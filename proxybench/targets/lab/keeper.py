@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from proxybench.errors import ProxybenchError
-from proxybench.targets.lab.abilities import MODES
-from proxybench.targets.lab.choose import choose
+from proxybench.targets.lab.capabilities import MODES
+from proxybench.targets.lab.choose import Wish, choose
 from proxybench.targets.lab.cluster_file import to_json
 from proxybench.targets.lab.target import make_lab
 
@@ -24,7 +24,7 @@ def main(kind: str, clock: str, state_file: Path) -> int:
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     # A lab that was asked for by name is built even where not every mode can run in it.
-    choice = choose(kind, clock, MODES if kind == "auto" else (), _say)
+    choice = choose(Wish(kind, clock), MODES if kind == "auto" else (), _say)
     lab = make_lab(choice.kind, choice.settings, _say)
     cluster = lab.up()
     try:

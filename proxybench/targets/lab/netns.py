@@ -54,7 +54,7 @@ class NetnsLab:
         if os.geteuid() != 0:
             raise LabError("a netns lab needs root; use `target.lab.kind: vm`, which does not")
         common.find_iptables()
-        system = artifacts.ensure(kernel=False, say=self._say)
+        system = artifacts.ensure(None, self._say)
         try:
             return self._build(system)
         except BaseException:

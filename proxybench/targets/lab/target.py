@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxybench.model import ClockKind, LabKind
 from proxybench.targets.base import TargetFacts
-from proxybench.targets.lab.choose import choose
+from proxybench.targets.lab.choose import Wish, choose
 from proxybench.targets.lab.netns import NetnsLab
 from proxybench.targets.lab.vm import VmLab
 
@@ -77,7 +77,8 @@ class LabTarget:
     def facts(self) -> TargetFacts:
         """What it is."""
         settings = self.settings
-        return TargetFacts(str(self.kind), settings.clock, settings.accelerator, self.why)
+        kernel = settings.kernel if self.kind is LabKind.VM else None
+        return TargetFacts(str(self.kind), settings.clock, settings.accelerator, self.why, kernel)
 
     def capacity(self) -> int:
         """Return how many labs work side by side: as many as are wanted, else as keep this machine busy.
@@ -105,5 +106,5 @@ class LabTarget:
 
 def lab_target(spec: LabSpec, modes: Sequence[Mode], report: Callable[[str], None]) -> LabTarget:
     """Return the lab that ``target: {lab: …}`` asks for. Raises LabError with what would help."""
-    choice = choose(spec.kind, spec.clock, modes, report)
+    choice = choose(Wish(spec.kind, spec.clock, spec.kernel), modes, report)
     return LabTarget(choice.kind, choice.settings, choice.why, spec.shards)

@@ -50,7 +50,7 @@ class VmLab:
         if not shutil.which(qemu.BINARY):
             raise LabError(f"{qemu.BINARY} is not installed; `apt-get install qemu-system-x86` brings it")
         common.find_iptables()
-        system = artifacts.ensure(kernel=True, say=self._say)
+        system = artifacts.ensure(self._settings.kernel, self._say)
         try:
             self._boot(system)
         except BaseException:
@@ -107,7 +107,7 @@ class VmLab:
             clock=settings.clock,
             ssh_port=_free_port(),
         )
-        self._say(f"booting the guest ({settings.accelerator}, clock: {settings.clock})")
+        self._say(f"booting the guest (Linux {settings.kernel}, {settings.accelerator}, clock: {settings.clock})")
         self._machine = process.start(qemu.command(machine), state / "qemu.log")
         self._begun = prepared, api, machine.ssh_port
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from proxybench.cli.main import cli
 from proxybench.errors import LabError, ResultsError
 from proxybench.model import ClockKind, LabKind, Mode
-from proxybench.targets.lab.base import Ability
+from proxybench.targets.lab.capabilities import ModeSupport
 from tests.factories import API, make_cluster
 
 if TYPE_CHECKING:
@@ -38,17 +38,17 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **functions: Any) -> No
     monkeypatch.setitem(sys.modules, name, module)
 
 
-def test_doctor_tells_what_can_be_measured_and_how_to_mend_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    abilities = [
-        Ability(LabKind.NETNS, Mode.IPVS, able=False, reason="no ip_vs in this kernel", mend="modprobe ip_vs"),
-        Ability(LabKind.VM, Mode.IPVS, able=True),
+def test_doctor_tells_what_can_be_measured_and_how_to_fix_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = [
+        ModeSupport(LabKind.NETNS, Mode.IPVS, supported=False, reason="no ip_vs in this kernel", fix="modprobe ip_vs"),
+        ModeSupport(LabKind.VM, Mode.IPVS, supported=True),
     ]
-    stand_in(monkeypatch, "proxybench.targets.lab.doctor", examine=lambda: abilities)
+    stand_in(monkeypatch, "proxybench.targets.lab.capabilities", examine=lambda: modes)
     result = call("doctor")
     assert (result.exit_code, result.stderr) == (0, "")
     assert [line.rstrip() for line in result.stdout.splitlines()] == [
-        "lab    mode  able  why not                  to mend it",
-        "netns  ipvs  no    no ip_vs in this kernel  modprobe ip_vs",
+        "lab    mode  supported  why not                  to fix it",
+        "netns  ipvs  no         no ip_vs in this kernel  modprobe ip_vs",
         "vm     ipvs  yes",
     ]
     result = call("doctor", "--json")
@@ -56,17 +56,17 @@ def test_doctor_tells_what_can_be_measured_and_how_to_mend_the_rest(monkeypatch:
         {
             "kind": "netns",
             "mode": "ipvs",
-            "able": False,
+            "supported": False,
             "reason": "no ip_vs in this kernel",
-            "mend": "modprobe ip_vs",
+            "fix": "modprobe ip_vs",
         },
-        {"kind": "vm", "mode": "ipvs", "able": True, "reason": "", "mend": ""},
+        {"kind": "vm", "mode": "ipvs", "supported": True, "reason": "", "fix": ""},
     ]
 
 
 def test_doctor_exits_3_when_nothing_can_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    unable = [Ability(LabKind.VM, Mode.IPVS, able=False, reason="no QEMU")]
-    stand_in(monkeypatch, "proxybench.targets.lab.doctor", examine=lambda: unable)
+    lacking = [ModeSupport(LabKind.VM, Mode.IPVS, supported=False, reason="no QEMU")]
+    stand_in(monkeypatch, "proxybench.targets.lab.capabilities", examine=lambda: lacking)
     assert call("doctor").exit_code == 3
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import lzma
 import platform
 import threading
 from pathlib import Path
@@ -7,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from proxybench.errors import LabError
-from proxybench.targets.lab import artifacts
+from proxybench.targets.lab import apt, artifacts
 from proxybench.targets.lab.artifacts import SSHD_PACKAGES, System, ensure, present
 
 # Each notes its call. apt-get "downloads" one file per package, dpkg unpacks it into what the tests look for.
 PROGRAMS = {
     "apt-cache": 'echo "linux-image-amd64"; echo "  Depends: linux-image-6.1.0-56-amd64"; echo "  Suggests: x"',
-    "apt-get": 'for word; do case $word in -*|APT::*|download) ;; *) : > "$word.deb";; esac; done',
+    "apt-get": 'for word; do [ -z "$found" ] || : > "$word.deb"; [ "$word" != download ] || found=yes; done',
     "dpkg": 'mkdir -p "$3/lib/modules/6.1.0-56-amd64" "$3/usr/sbin"; echo "$2" >> "$3/unpacked"',
     "depmod": ": done",
 }
@@ -48,7 +50,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def test_packages_are_downloaded_unpacked_and_never_installed(machine: Machine) -> None:
     said: list[str] = []
-    system = ensure(kernel=False, say=said.append)
+    system = ensure(None, said.append)
     assert system == System(machine.cache / "sshd")
     assert said == [f"fetching {len(SSHD_PACKAGES)} Debian packages into {machine.cache}"]
     packages = " ".join(SSHD_PACKAGES)
@@ -61,27 +63,32 @@ def test_packages_are_downloaded_unpacked_and_never_installed(machine: Machine) 
 
 
 def test_with_a_kernel_its_newest_package_and_its_modules_index(machine: Machine) -> None:
-    system = ensure(kernel=True)
-    assert (system.root, system.release) == (machine.cache / "vm", "6.1.0-56-amd64")
-    assert system.kernel == machine.cache / "vm/boot/vmlinuz-6.1.0-56-amd64"
+    system = ensure("6.1")
+    assert (system.root, system.release) == (machine.cache / "vm-6.1", "6.1.0-56-amd64")
+    assert system.kernel == machine.cache / "vm-6.1/boot/vmlinuz-6.1.0-56-amd64"
     calls = machine.called()
+    downloads = [call for call in calls if " download " in call]
     assert calls[0] == "apt-cache depends linux-image-amd64"
-    assert calls[1].endswith(" linux-image-6.1.0-56-amd64 busybox-static")
-    assert calls[-1].startswith(f"depmod -b {machine.cache}/vm.")
-    assert calls[-1].endswith("/root 6.1.0-56-amd64")
+    assert downloads[0].endswith(" download linux-image-6.1.0-56-amd64")
+    (depmod,) = (call for call in calls if call.startswith("depmod"))
+    assert depmod.startswith(f"depmod -b {machine.cache}/vm-6.1.")
+    assert depmod.endswith("/root 6.1.0-56-amd64")
+    assert [call for call in calls if call.endswith(" busybox-static")] == [
+        f"apt-get -q -o APT::Sandbox::User=root download {' '.join(SSHD_PACKAGES)} busybox-static"
+    ]
 
 
 def test_the_second_time_nothing_is_fetched(machine: Machine) -> None:
-    first = ensure(kernel=False)
+    first = ensure(None)
     machine.calls.write_text("")
-    assert ensure(kernel=False, say=pytest.fail) == first
+    assert ensure(None, pytest.fail) == first
     assert machine.called() == []
-    assert present(kernel=False) == first
-    assert present(kernel=True) is None
+    assert present(None) == first
+    assert present("6.1") is None
 
 
 def test_nothing_but_the_result_and_its_lock_stays(machine: Machine) -> None:
-    ensure(kernel=False)
+    ensure(None)
     assert sorted(path.name for path in machine.cache.iterdir()) == ["sshd", "sshd.lock"]
 
 
@@ -106,12 +113,12 @@ def test_a_failure_says_the_programs_last_line_and_leaves_no_half(
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "debian"})
     machine.add(program, script)
     with pytest.raises(LabError) as raised:
-        ensure(kernel=True)
+        ensure("6.1")
     assert str(raised.value) == message
-    assert present(kernel=True) is None
-    assert [path.name for path in machine.cache.iterdir()] == ["vm.lock"]
+    assert present("6.1") is None
+    assert [path.name for path in machine.cache.iterdir()] == ["vm-6.1.lock"]
     machine.add(program, PROGRAMS[program])
-    assert ensure(kernel=True).release == "6.1.0-56-amd64"
+    assert ensure("6.1").release == "6.1.0-56-amd64"
 
 
 @pytest.mark.parametrize(
@@ -127,37 +134,37 @@ def test_a_system_without_debians_kernel_is_told_so(
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: system)
     machine.add("apt-cache", "echo 'E: No packages found' >&2; exit 100")
     reason = f"the guest boots the kernel of Debian's package linux-image-amd64, and apt on {name} knows none"
-    mend = "use Debian 12, such as a container of debian:12 (docs/ci.md)"
-    assert artifacts.kernel_trouble() == (reason, mend)
+    fix = "use Debian 12, such as a container of debian:12 (docs/ci.md)"
+    assert artifacts.kernel_problem("6.1") == (reason, fix)
     with pytest.raises(LabError) as raised:
-        ensure(kernel=True)
-    assert str(raised.value) == f"{reason}; {mend}"
+        ensure("6.1")
+    assert str(raised.value) == f"{reason}; {fix}"
 
 
-def test_a_kernel_that_apt_knows_is_no_trouble(machine: Machine) -> None:
-    assert artifacts.kernel_trouble() is None
+def test_a_kernel_that_apt_knows_is_no_problem(machine: Machine) -> None:
+    assert artifacts.kernel_problem("6.1") is None
 
 
 def test_a_missing_program_is_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     (machine.programs / "apt-get").unlink()
     monkeypatch.setenv("PATH", str(machine.programs))
     with pytest.raises(LabError) as raised:
-        ensure(kernel=False)
+        ensure(None)
     assert str(raised.value) == "apt-get is not installed, and the lab needs it to fetch Debian packages"
 
 
 def test_a_program_that_hangs_is_given_up(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "_LIMIT", 0.2)
+    monkeypatch.setattr(apt, "_LIMIT", 0.2)
     machine.add("apt-get", "exec sleep 30")
     with pytest.raises(LabError) as raised:
-        ensure(kernel=False)
+        ensure(None)
     assert str(raised.value) == "apt-get did not end within 0 s"
 
 
 def test_of_two_at_once_one_fetches_and_the_other_waits_for_it(machine: Machine) -> None:
     machine.add("apt-get", f"sleep 0.3; {PROGRAMS['apt-get']}")
     found: list[System] = []
-    threads = [threading.Thread(target=lambda: found.append(ensure(kernel=False))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: found.append(ensure(None))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -169,4 +176,105 @@ def test_of_two_at_once_one_fetches_and_the_other_waits_for_it(machine: Machine)
 def test_a_half_made_folder_is_made_anew(machine: Machine) -> None:
     (machine.cache / "sshd").mkdir(parents=True)
     (machine.cache / "sshd/stale").touch()
-    assert not (ensure(kernel=False).root / "stale").exists()
+    assert not (ensure(None).root / "stale").exists()
+
+
+BACKPORTS = """\
+case "$*" in
+    *Dir::Etc::sourcelist*) echo "  Depends: linux-image-6.12.95+deb12-amd64";;
+    *) echo "  Depends: linux-image-6.1.0-56-amd64";;
+esac
+"""
+APT_GET = f"""\
+case "$1" in
+    indextargets) echo "http://mirror/debian/ bookworm main"; exit 0;;
+esac
+case "$*" in
+    *" update") cp "$(expr "$4" : "[^=]*=\\(.*\\)")" {{calls}}.sources; exit 0;;
+esac
+{PROGRAMS["apt-get"]}
+"""
+
+
+@pytest.fixture
+def backported(machine: Machine) -> Machine:
+    """Return a machine whose own kernel is 6.1, and whose mirror has 6.12 in its backports."""
+    machine.add("apt-cache", BACKPORTS)
+    machine.add("apt-get", APT_GET.replace("{calls}", str(machine.calls)).replace('"$4"', '"$3"'))
+    machine.add("dpkg", PROGRAMS["dpkg"].replace("6.1.0-56-amd64", "6.12.95+deb12-amd64"))
+    return machine
+
+
+def test_another_kernel_comes_from_the_backports_by_an_apt_of_its_own(backported: Machine) -> None:
+    said: list[str] = []
+    system = ensure("6.12", said.append)
+    assert (system.root, system.release) == (backported.cache / "vm-6.12", "6.12.95+deb12-amd64")
+    assert said == [f"fetching {len(SSHD_PACKAGES) + 1} Debian packages and Linux 6.12 into {backported.cache}"]
+    assert artifacts.kernel_problem("6.12") is None
+    sources = Path(f"{backported.calls}.sources").read_text()
+    assert sources.startswith("deb ")
+    assert sources.endswith("http://mirror/debian/ bookworm-backports main\n")
+    downloads = [call for call in backported.called() if " download " in call]
+    assert [call.split(" download ")[1].split()[0] for call in downloads] == [
+        "linux-image-6.12.95+deb12-amd64",
+        "openssh-server",
+    ]
+    assert ["Dir::State=" in call for call in downloads] == [True, False]
+    assert sorted(path.name for path in backported.cache.iterdir()) == ["vm-6.12", "vm-6.12.lock"]
+    assert present("6.1") is None
+
+
+def test_a_machine_whose_own_kernel_it_is_needs_no_backports(machine: Machine) -> None:
+    machine.add("apt-cache", 'echo "  Depends: linux-image-6.12.57+deb13-amd64"')
+    ensure("6.12")
+    assert not any("update" in call for call in machine.called())
+    fix = 'write kernel: "6.12"'
+    reason = "linux-image-amd64 is linux-image-6.12.57+deb13-amd64 here, and no Linux 6.1"
+    assert artifacts.kernel_problem("6.1") == (reason, fix)
+
+
+def test_backports_without_that_kernel_are_an_error(backported: Machine) -> None:
+    backported.add("apt-cache", BACKPORTS.replace("6.12.95+deb12", "6.16.3+deb12"))
+    with pytest.raises(LabError) as raised:
+        ensure("6.12")
+    assert str(raised.value) == "Debian's backports hold linux-image-6.16.3+deb12-amd64, and no Linux 6.12"
+
+
+def test_a_machine_without_a_mirror_of_debian_12_has_no_backports(machine: Machine) -> None:
+    machine.add("apt-get", "exit 0")
+    assert artifacts.kernel_problem("6.12") == (
+        "linux-image-amd64 is linux-image-6.1.0-56-amd64 here, and no Linux 6.12",
+        'write kernel: "6.1"',
+    )
+
+
+def test_modules_are_put_into_the_first_root_plain_and_without_those_that_are_built_in(tmp_path: Path) -> None:
+    modules = tmp_path / "lib/modules/6.12.95+deb12-amd64/kernel"
+    modules.mkdir(parents=True)
+    (modules / "netfs.ko").write_bytes(b"plain")
+    (modules / "9p.ko.xz").write_bytes(lzma.compress(b"packed"))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/busybox").write_bytes(b"busybox")
+    archive = gzip.decompress(System(tmp_path).initramfs("/script"))
+    assert b"plain" in archive
+    assert b"packed" in archive
+    assert b"for module in netfs 9p;" in archive
+    assert b"modules/virtio.ko" not in archive
+
+
+@pytest.mark.parametrize(
+    ("targets", "mirror"),
+    [
+        ("", None),
+        ("http://m/debian/ trixie main\n", None),
+        ("http://m/debian/ bookworm contrib\n", None),
+        (
+            "http://s/debian-security/ bookworm-security main\nmirror+file:/m.list bookworm main\n",
+            "mirror+file:/m.list",
+        ),
+        ("http://a/ bookworm main\nhttp://b/ bookworm main\n", "http://a/"),
+        ("one two\n\nhttp://a/ bookworm main", "http://a/"),
+    ],
+)
+def test_the_mirror_is_the_one_of_debian_12s_main_archive(targets: str, mirror: str | None) -> None:
+    assert apt.parse_mirror(targets) == mirror

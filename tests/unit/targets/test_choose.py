@@ -6,9 +6,8 @@ import pytest
 
 from proxybench.errors import LabError
 from proxybench.model import ClockKind, LabKind, Mode
-from proxybench.targets.lab import abilities, artifacts, vm
-from proxybench.targets.lab.base import Ability
-from proxybench.targets.lab.choose import Choice, choose
+from proxybench.targets.lab.capabilities import ModeSupport
+from proxybench.targets.lab.choose import Choice, Wish, choose
 from proxybench.targets.lab.common import Settings
 
 if TYPE_CHECKING:
@@ -21,56 +20,73 @@ NO_IPVS = "this kernel has no IPVS or no dummy device"
 
 
 class Machine:
-    """What the machine can do, and what was asked of it."""
+    """What a machine can do, and what was asked of it; ``netns`` and ``vm`` hold what is lacking, and why."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.netns: dict[Mode, tuple[str, str]] = {}
-        self.vm: dict[Mode, tuple[str, str]] = {}
-        self.kvm = False
+    def __init__(
+        self,
+        netns: dict[Mode, tuple[str, str]] | None = None,
+        vm: dict[Mode, tuple[str, str]] | None = None,
+        *,
+        kvm: bool = False,
+    ) -> None:
+        self.lacking = {LabKind.NETNS: netns or {}, LabKind.VM: vm or {}}
+        self.kvm = kvm
         self.asked: list[str] = []
-        monkeypatch.setattr(abilities, "netns_ability", self._answer(LabKind.NETNS, self.netns))
-        monkeypatch.setattr(abilities, "vm_ability", self._answer(LabKind.VM, self.vm))
-        monkeypatch.setattr(artifacts, "ensure", lambda *, kernel, say: self.asked.append(f"fetch {kernel}"))
-        monkeypatch.setattr(vm, "default_accelerator", lambda system: "kvm" if self.kvm else "tcg")
 
-    def _answer(self, kind: LabKind, lacks: dict[Mode, tuple[str, str]]) -> Callable[[Mode], Ability]:
-        def ability(mode: Mode) -> Ability:
-            self.asked.append(f"{kind} {mode}")
-            reason, mend = lacks.get(mode, ("", ""))
-            return Ability(kind, mode, mode not in lacks, reason, mend)
+    def netns(self, mode: Mode) -> ModeSupport:
+        return self._answer(LabKind.NETNS, mode, f"netns {mode}")
 
-        return ability
+    def vm(self, mode: Mode, kernel: str) -> ModeSupport:
+        return self._answer(LabKind.VM, mode, f"vm {mode} {kernel}")
 
+    def accelerator(self, kernel: str, report: Callable[[str], None]) -> str:
+        self.asked.append(f"try kvm with {kernel}")
+        return "kvm" if self.kvm else "tcg"
 
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    return Machine(monkeypatch)
+    def _answer(self, kind: LabKind, mode: Mode, asked: str) -> ModeSupport:
+        self.asked.append(asked)
+        lacking = self.lacking[kind]
+        return ModeSupport(kind, mode, mode not in lacking, *lacking.get(mode, ("", "")))
 
 
-def test_auto_takes_netns_where_every_mode_runs(machine: Machine) -> None:
+def chosen(machine: Machine, *wish: str) -> Choice:
+    return choose(Wish(*wish), MODES, pytest.fail, machine)
+
+
+def test_auto_takes_netns_where_every_mode_runs() -> None:
+    machine = Machine()
     why = "every mode of the experiment runs on this machine's kernel"
-    assert choose("auto", "auto", MODES) == Choice(LabKind.NETNS, NETNS, why)
+    assert chosen(machine, "auto", "auto") == Choice(LabKind.NETNS, NETNS, why)
     assert machine.asked == ["netns iptables", "netns ipvs"]
 
 
-def test_netns_as_asked(machine: Machine) -> None:
-    assert choose("netns", "wall", MODES) == Choice(LabKind.NETNS, NETNS, "as asked")
+def test_netns_as_asked() -> None:
+    assert chosen(Machine(), "netns", "wall") == Choice(LabKind.NETNS, NETNS, "as asked")
 
 
-def test_auto_takes_the_vm_where_a_mode_is_lacking_and_says_which(machine: Machine) -> None:
-    machine.netns[Mode.IPVS] = (NO_IPVS, "use target.lab.kind: vm")
-    assert choose("auto", "auto", MODES) == Choice(LabKind.VM, REPEATABLE, f"ipvs: {NO_IPVS}")
+def test_auto_takes_the_vm_where_a_mode_is_lacking_and_says_which() -> None:
+    machine = Machine(netns={Mode.IPVS: (NO_IPVS, "use target.lab.kind: vm")})
+    assert chosen(machine) == Choice(LabKind.VM, REPEATABLE, f"ipvs: {NO_IPVS}")
 
 
-def test_auto_names_every_reason(machine: Machine) -> None:
-    machine.netns |= {Mode.IPVS: ("no a", "m"), Mode.IPTABLES: ("no b", "m")}
-    assert choose("auto", "auto", MODES).why == "iptables: no b; ipvs: no a"
+def test_auto_names_every_reason() -> None:
+    machine = Machine(netns={Mode.IPVS: ("no a", "m"), Mode.IPTABLES: ("no b", "m")})
+    assert chosen(machine).why == "iptables: no b; ipvs: no a"
 
 
-def test_the_instruction_clock_means_the_vm_and_never_kvm(machine: Machine) -> None:
-    machine.kvm = True
-    assert choose("auto", "instructions", MODES) == Choice(LabKind.VM, REPEATABLE, "the instruction clock needs the VM")
-    assert machine.asked == ["vm iptables", "vm ipvs"]
+def test_the_instruction_clock_means_the_vm_and_never_kvm() -> None:
+    machine = Machine(kvm=True)
+    assert chosen(machine, "auto", "instructions") == Choice(
+        LabKind.VM, REPEATABLE, "the instruction clock needs the VM"
+    )
+    assert machine.asked == ["vm iptables 6.1", "vm ipvs 6.1"]
+
+
+def test_another_kernel_means_the_vm() -> None:
+    machine = Machine(kvm=True)
+    settings = Settings(ClockKind.WALL, "kvm", "6.12")
+    assert chosen(machine, "auto", "wall", "6.12") == Choice(LabKind.VM, settings, "Linux 6.12 needs the VM")
+    assert machine.asked == ["vm iptables 6.12", "vm ipvs 6.12", "try kvm with 6.12"]
 
 
 @pytest.mark.parametrize(
@@ -83,14 +99,8 @@ def test_the_instruction_clock_means_the_vm_and_never_kvm(machine: Machine) -> N
         ("instructions", True, REPEATABLE),
     ],
 )
-def test_the_vm_as_asked(machine: Machine, clock: str, kvm: bool, settings: Settings) -> None:
-    machine.kvm = kvm
-    assert choose("vm", clock, MODES) == Choice(LabKind.VM, settings, "as asked")
-
-
-def test_kvm_is_only_tried_with_the_kernel_at_hand(machine: Machine) -> None:
-    choose("vm", "wall", MODES)
-    assert machine.asked == ["vm iptables", "vm ipvs", "fetch True"]
+def test_the_vm_as_asked(clock: str, kvm: bool, settings: Settings) -> None:
+    assert chosen(Machine(kvm=kvm), "vm", clock) == Choice(LabKind.VM, settings, "as asked")
 
 
 @pytest.mark.parametrize(
@@ -102,18 +112,19 @@ def test_kvm_is_only_tried_with_the_kernel_at_hand(machine: Machine) -> None:
             "auto",
             f"iptables in a netns lab: not root (run it with sudo); ipvs in a netns lab: {NO_IPVS} (use the VM)",
         ),
-        ("vm", "auto", "ipvs in a vm lab: qemu-system-x86_64 not installed; `apt-get install qemu` would mend it"),
-        ("auto", "auto", "ipvs in a vm lab: qemu-system-x86_64 not installed; `apt-get install qemu` would mend it"),
+        ("vm", "auto", "ipvs in a vm lab: qemu-system-x86_64 not installed; `apt-get install qemu` would fix it"),
+        ("auto", "auto", "ipvs in a vm lab: qemu-system-x86_64 not installed; `apt-get install qemu` would fix it"),
     ],
 )
-def test_a_lab_that_cannot_be_had(machine: Machine, kind: str, clock: str, message: str) -> None:
-    machine.netns |= {Mode.IPTABLES: ("not root", "run it with sudo"), Mode.IPVS: (NO_IPVS, "use the VM")}
-    machine.vm[Mode.IPVS] = ("qemu-system-x86_64 not installed", "apt-get install qemu")
+def test_a_lab_that_cannot_be_had(kind: str, clock: str, message: str) -> None:
+    netns = {Mode.IPTABLES: ("not root", "run it with sudo"), Mode.IPVS: (NO_IPVS, "use the VM")}
+    machine = Machine(netns, {Mode.IPVS: ("qemu-system-x86_64 not installed", "apt-get install qemu")})
     with pytest.raises(LabError) as raised:
-        choose(kind, clock, MODES)
+        chosen(machine, kind, clock)
     assert str(raised.value) == message
 
 
-def test_without_modes_nothing_can_be_lacking(machine: Machine) -> None:
-    assert choose("netns", "auto", ()).kind is LabKind.NETNS
+def test_without_modes_nothing_can_be_lacking() -> None:
+    machine = Machine()
+    assert choose(Wish("netns"), (), pytest.fail, machine).kind is LabKind.NETNS
     assert machine.asked == []

@@ -54,7 +54,9 @@ def target(log: list[str], *, failing: int = 0) -> LabTarget:
 
 
 def test_it_says_what_it_is() -> None:
-    assert target([]).facts == TargetFacts("vm", ClockKind.INSTRUCTIONS, "tcg", "as asked")
+    assert target([]).facts == TargetFacts("vm", ClockKind.INSTRUCTIONS, "tcg", "as asked", "6.1")
+    namespaces = LabTarget(LabKind.NETNS, WALL, "as asked")
+    assert namespaces.facts == TargetFacts("netns", ClockKind.WALL, "none", "as asked")
 
 
 def test_all_labs_are_begun_before_one_is_waited_for() -> None:
