@@ -42,6 +42,7 @@ class LabFacts:
     clock: ClockKind
     accelerator: str | None = None
     why: str = ""
+    kernel: str | None = None  # of a guest, by the name that it was chosen by; None: the machine's own
 
 
 @dataclass(frozen=True)

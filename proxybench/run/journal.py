@@ -65,7 +65,7 @@ class RunJournal:
             run=folder.run,
             name=experiment.name,
             created=_utc(clock),
-            lab=LabFacts(LabKind(target.kind), target.clock, target.accelerator, target.why),
+            lab=LabFacts(LabKind(target.kind), target.clock, target.accelerator, target.why, target.kernel),
             subjects=tuple(
                 SubjectFacts(subject, proxier.min_sync_period, proxier.sync_period)
                 for subject in dict.fromkeys(step.cell.subject for step in steps)
@@ -93,6 +93,8 @@ class RunJournal:
             raise RunError(f"{path}: was made from another experiment; resume it with the one that it holds")
         if (manifest.lab.kind, manifest.lab.clock) != (target.kind, target.clock):
             raise RunError(f"{path}: ran in another kind of lab or by another clock; one run never mixes them")
+        if manifest.lab.kernel not in {None, target.kernel}:
+            raise RunError(f"{path}: ran on Linux {manifest.lab.kernel}, not {target.kernel}; one run never mixes them")
         done = folder.resume()
         again = replace(
             manifest,

@@ -22,11 +22,11 @@ from proxybench.agent import probe
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, PORT, Population
-from proxybench.model import ClockKind, Position
+from proxybench.model import ClockKind, Mode, Position
 from proxybench.nodes.requests import Await, Connect, Target
 from proxybench.results.folder import open_run
 from proxybench.run.testbed import address_plan
-from proxybench.targets.lab import qemu
+from proxybench.targets.lab import kernel_probe, qemu
 from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.vm import VmLab
@@ -142,17 +142,30 @@ def test_the_tree_below_the_overlay_is_mounted_read_only(fleet: Fleet) -> None:
     assert not any(line.split()[2] == "9p" and "ro" not in line.split()[3].split(",") for line in mounts)
 
 
-def test_its_kernel_has_what_all_modes_need(lab: tuple[VmLab, Cluster], fleet: Fleet) -> None:
-    node, iptables = fleet["node2"], lab[1].measured.iptables["legacy"]
-    assert "(legacy)" in node.run([iptables, "iptables", "--version"]).stdout
-    nat = [iptables, "iptables", "-w", "-t", "nat"]
-    rule = ["PREROUTING", "-p", "tcp", "-m", "statistic", "--mode", "random", "--probability", "0.5"]
-    jump = ["-j", "DNAT", "--to-destination", "127.0.0.1:1"]
-    node.run([*nat, "-A", *rule, *jump])
-    node.run([*nat, "-D", *rule, *jump])
-    node.run(["ip", "link", "add", "try0", "type", "dummy"])
-    node.run(["ip", "link", "del", "try0"])
-    assert fleet["node1"].run(["sh", "-c", "modprobe ip_vs_rr && cat /proc/net/ip_vs"]).stdout.startswith("IP Virtual")
+def test_both_backends_of_iptables_are_there_by_name(lab: tuple[VmLab, Cluster], fleet: Fleet) -> None:
+    for backend, words in (("legacy", "(legacy)"), ("nft", "(nf_tables)")):
+        program = lab[1].measured.iptables[backend]
+        assert words in fleet["node2"].run([program, "iptables", "--version"]).stdout
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_its_kernel_has_what_a_mode_needs(fleet: Fleet, mode: Mode) -> None:
+    done = fleet["node2"].run(kernel_probe.command(mode), timeout=60, check=False)
+    assert (done.code, done.stderr) == (0, "")
+
+
+def test_another_kernel_boots_by_its_name_and_has_what_every_mode_needs() -> None:
+    made = VmLab(Settings(ClockKind.INSTRUCTIONS, "tcg", "6.12"))
+    try:
+        cluster = made.up()
+        with Fleet.connect({"node1": cluster.measured.ssh}) as other:
+            node = other["node1"]
+            assert node.run(["uname", "-r"]).stdout.startswith("6.12.")
+            for mode in Mode:
+                done = node.run(kernel_probe.command(mode), timeout=60, check=False)
+                assert (mode, done.code, done.stderr) == (mode, 0, "")
+    finally:
+        made.down()
 
 
 def test_what_iptables_looks_for_in_vain_is_not_asked_of_the_host(fleet: Fleet) -> None:

@@ -25,7 +25,6 @@ PROGRAMS = {
     "depmod": "kmod",
     "setpriv": "util-linux",
     "nsenter": "util-linux",
-    "nft": "nftables",
     "conntrack": "conntrack",
     "ipvsadm": "ipvsadm",
 }

@@ -97,13 +97,17 @@ class Trial:
     message: str
 
 
+def command(mode: Mode) -> list[str]:
+    """Return the command that tries a mode; it needs root, and leaves nothing."""
+    prepare = "mount -t tmpfs run /run; PATH=$PATH:/usr/sbin:/sbin; ip link set lo up"
+    return ["unshare", "--net", "--mount", "sh", "-e", "-c", f"{prepare}\n{SCRIPTS[mode]}"]
+
+
 def try_mode(mode: Mode, limit: float = _LIMIT) -> Trial:
     """Try a mode on this kernel within ``limit`` seconds; needs root."""
-    script = f"mount -t tmpfs run /run; PATH=$PATH:/usr/sbin:/sbin; ip link set lo up\n{SCRIPTS[mode]}"
-    argv = ["unshare", "--net", "--mount", "sh", "-e", "-c", script]
     try:
         done = subprocess.run(
-            argv,
+            command(mode),
             capture_output=True,
             text=True,
             timeout=limit,

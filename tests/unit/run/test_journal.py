@@ -4,6 +4,9 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from proxybench.errors import RunError
 from proxybench.experiment.matrix import expand
 from proxybench.experiment.spec import Experiment
 from proxybench.model import ClockKind, Metric, Point, Sample, Scenario
@@ -101,3 +104,16 @@ def test_a_step_that_is_to_be_taken_again_is_pending_until_then(tmp_path: Path) 
     again.finish("interrupted")
     assert [step["state"] for step in manifest(again)["matrix"]] == ["pending", "pending"]
     assert manifest(again)["matrix"][0]["problem"] is None
+
+
+def test_a_run_is_not_resumed_on_another_kernel(tmp_path: Path) -> None:
+    target = TargetFacts("vm", ClockKind.INSTRUCTIONS, "tcg", "as asked", "6.12")
+    journal = RunJournal.create(tmp_path, EXPERIMENT, STEPS, target, FakeClock())
+    assert manifest(journal)["lab"]["kernel"] == "6.12"
+    path = journal.folder.path
+    with pytest.raises(RunError) as raised:
+        RunJournal.resume(path, EXPERIMENT, replace(target, kernel="6.1"), FakeClock())
+    assert str(raised.value) == f"{path}: ran on Linux 6.12, not 6.1; one run never mixes them"
+    with pytest.raises(RunError) as raised:
+        RunJournal.resume(path, EXPERIMENT, TARGET, FakeClock())
+    assert str(raised.value) == f"{path}: ran in another kind of lab or by another clock; one run never mixes them"
