@@ -1,9 +1,8 @@
-"""``proxybench lab``: the embedded lab by hand."""
+"""``proxybench lab``: the embedded lab by hand. What it calls is imported late: it imports all of the lab."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,31 +13,7 @@ if TYPE_CHECKING:
 
 _KINDS = ("auto", "netns", "vm")
 _CLOCKS = ("auto", "wall", "instructions")
-
-
-class Manager(Protocol):
-    """What is called: the functions of ``proxybench.targets.lab.manage``. One lab per user stays up between calls."""
-
-    def up(self, kind: str, clock: str) -> Cluster:
-        """Build a lab that stays; raise LabError when one is up already."""
-        ...
-
-    def status(self) -> Cluster | None:
-        """Return the lab that is up, None for none."""
-        ...
-
-    def shell(self, node: str) -> int:
-        """Open a shell on a node and return its exit code; raise LabError for an unknown node or no lab."""
-        ...
-
-    def down(self) -> bool:
-        """Remove the lab; return False when there was none."""
-        ...
-
-
-def _manager() -> Manager:
-    # By name, and so late: managing imports all of the lab.
-    return cast("Manager", import_module("proxybench.targets.lab.manage"))
+_KERNELS = ("6.1", "6.12")
 
 
 @click.group()
@@ -49,16 +24,21 @@ def lab() -> None:
 @lab.command()
 @click.option("--kind", type=click.Choice(_KINDS), default="auto", show_default=True, help="What nodes are made of.")
 @click.option("--clock", type=click.Choice(_CLOCKS), default="auto", show_default=True, help="Whose time they read.")
-def up(kind: str, clock: str) -> None:
+@click.option("--kernel", type=click.Choice(_KERNELS), default="6.1", show_default=True, help="Which Linux a VM boots.")
+def up(kind: str, clock: str, kernel: str) -> None:
     """Build a lab that stays up until it is removed."""
-    _print_nodes(_manager().up(kind, clock))
+    from proxybench.targets.lab.manage import up as build  # noqa: PLC0415 - see above
+
+    _print_nodes(build(kind, clock, kernel))
 
 
 @lab.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool) -> None:
     """Tell whether a lab is up, and its nodes."""
-    cluster = _manager().status()
+    from proxybench.targets.lab.manage import status as look  # noqa: PLC0415 - see above
+
+    cluster = look()
     if as_json:
         print_json(None if cluster is None else _as_json(cluster))
     elif cluster is None:
@@ -71,13 +51,17 @@ def status(as_json: bool) -> None:
 @click.argument("node")
 def shell(node: str) -> int:
     """Open a shell on a node; exits as the shell does."""
-    return _manager().shell(node)
+    from proxybench.targets.lab.manage import shell as enter  # noqa: PLC0415 - see above
+
+    return enter(node)
 
 
 @lab.command()
 def down() -> None:
     """Remove the lab and all that it made."""
-    click.echo("the lab is removed" if _manager().down() else "no lab is up")
+    from proxybench.targets.lab.manage import down as remove  # noqa: PLC0415 - see above
+
+    click.echo("the lab is removed" if remove() else "no lab is up")
 
 
 def _print_nodes(cluster: Cluster) -> None:

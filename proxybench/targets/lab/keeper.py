@@ -1,4 +1,4 @@
-"""Keeps one lab up between commands: ``python -m proxybench.targets.lab.keeper KIND CLOCK STATE_FILE``.
+"""Keeps one lab up between commands: ``python -m proxybench.targets.lab.keeper KIND CLOCK KERNEL STATE_FILE``.
 
 A process of its own, started by manage.py. It writes the state file once the lab is up, waits for SIGTERM and takes
 the lab down. Since the lab dies with its keeper, killing the keeper any other way leaves nothing either.
@@ -19,12 +19,12 @@ from proxybench.targets.lab.cluster_file import to_json
 from proxybench.targets.lab.target import make_lab
 
 
-def main(kind: str, clock: str, state_file: Path) -> int:
+def main(kind: str, clock: str, kernel: str, state_file: Path) -> int:
     """Hold the lab until told to stop; return the exit code."""
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     # A lab that was asked for by name is built even where not every mode can run in it.
-    choice = choose(Wish(kind, clock), MODES if kind == "auto" else (), _say)
+    choice = choose(Wish(kind, clock, kernel), MODES if kind == "auto" else (), _say)
     lab = make_lab(choice.kind, choice.settings, _say)
     cluster = lab.up()
     try:
@@ -46,6 +46,6 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1], sys.argv[2], Path(sys.argv[3])))
+        sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])))
     except ProxybenchError as error:
         sys.exit(f"error: {error}")

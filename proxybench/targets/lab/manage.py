@@ -18,6 +18,7 @@ from proxybench import scratch
 from proxybench.cache import cache_folder
 from proxybench.errors import LabError
 from proxybench.targets.lab import leftovers, process
+from proxybench.targets.lab.artifacts import DEFAULT_KERNEL
 from proxybench.targets.lab.cluster_file import from_json, known_hosts, ssh_config
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _UP_LIMIT = 900.0  # the first time, a kernel is fetched
 _DOWN_LIMIT = 30.0
 
 
-def up(kind: str, clock: str) -> Cluster:
+def up(kind: str, clock: str, kernel: str = DEFAULT_KERNEL) -> Cluster:
     """Build a lab that stays; raise LabError when one is up already or it cannot be built."""
     folder = _folder()
     with _lock(folder):
@@ -37,7 +38,7 @@ def up(kind: str, clock: str) -> Cluster:
             raise LabError("a lab is up already; `proxybench lab down` removes it")
         log = folder / "lab.log"
         log.write_text("")
-        argv = [sys.executable, "-m", "proxybench.targets.lab.keeper", kind, clock, str(_state())]
+        argv = [sys.executable, "-m", "proxybench.targets.lab.keeper", kind, clock, kernel, str(_state())]
         with log.open("ab") as output:
             keeper = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True

@@ -92,25 +92,25 @@ def tidy(text: str) -> str:
 
 
 def test_lab_up_builds_what_is_asked_and_lists_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, str]] = []
+    asked: list[tuple[str, ...]] = []
 
-    def up(kind: str, clock: str) -> Cluster:
-        asked.append((kind, clock))
+    def up(*wish: str) -> Cluster:
+        asked.append(wish)
         return LAB
 
     manage(monkeypatch, up=up)
-    result = call("lab", "up", "--kind", "vm")
+    result = call("lab", "up", "--kind", "vm", "--kernel", "6.12")
     assert (result.exit_code, tidy(result.stdout), result.stderr) == (0, NODES, "")
-    assert asked == [("vm", "auto")]
+    assert asked == [("vm", "auto", "6.12")]
 
 
 def test_lab_up_that_fails_exits_3(monkeypatch: pytest.MonkeyPatch) -> None:
-    def up(kind: str, clock: str) -> Cluster:
-        raise LabError(f"a lab is up already: {kind}, {clock}")
+    def up(kind: str, clock: str, kernel: str) -> Cluster:
+        raise LabError(f"a lab is up already: {kind}, {clock}, {kernel}")
 
     manage(monkeypatch, up=up)
     result = call("lab", "up", "--clock", "wall")
-    assert (result.exit_code, result.stdout, result.stderr) == (3, "", "error: a lab is up already: auto, wall\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (3, "", "error: a lab is up already: auto, wall, 6.1\n")
 
 
 def test_lab_status_tells_nodes_but_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

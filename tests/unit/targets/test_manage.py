@@ -22,8 +22,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:R
 KEEPER = """
 import json, os, signal, sys, time
 from pathlib import Path
-kind, clock, state = sys.argv[1:]
-print(f"asked for {kind} {clock}", flush=True)
+kind, clock, kernel, state = sys.argv[1:]
+print(f"asked for {kind} {clock} {kernel}", flush=True)
 if kind == "netns":
     sys.exit("error: no such lab here")
 if kind == "vm":
@@ -55,10 +55,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_lab_stays_up_until_it_is_removed(cache: Path) -> None:
     assert manage.status() is None
-    assert manage.up("auto", "wall") == EXAMPLE
+    assert manage.up("auto", "wall", "6.12") == EXAMPLE
     try:
         assert manage.status() == EXAMPLE
-        assert (cache / "lab.log").read_text() == "asked for auto wall\n"
+        assert (cache / "lab.log").read_text() == "asked for auto wall 6.12\n"
         with pytest.raises(LabError) as raised:
             manage.up("auto", "wall")
         assert str(raised.value) == "a lab is up already; `proxybench lab down` removes it"
@@ -157,7 +157,15 @@ def test_a_shell_is_ssh_with_our_configuration_and_its_exit_code(
 
 def test_the_keeper_itself_says_an_error_of_ours_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "proxybench.targets.lab.keeper", "netns", "instructions", str(tmp_path / "lab.json")],
+        [
+            sys.executable,
+            "-m",
+            "proxybench.targets.lab.keeper",
+            "netns",
+            "instructions",
+            "6.1",
+            str(tmp_path / "lab.json"),
+        ],
         capture_output=True,
         text=True,
         timeout=60,
