@@ -91,9 +91,15 @@ def _words(kind: str, names: list[str]) -> str:
         chains = sorted({rule.split()[1] for rule in names})
         return f"{_count(len(names), 'jump')} from {' and '.join(chains)}"
     if len(names) <= _NAMED:
-        return f"{kind}{'s' if len(names) > 1 else ''} {' '.join(names)}"
+        return f"{_plural(kind, len(names))} {' '.join(names)}"
     return f"{_count(len(names), kind)} ({names[0]} …)"
 
 
 def _count(number: int, kind: str) -> str:
-    return f"{number:,} {kind}{'' if number == 1 else 's'}"
+    return f"{number:,} {_plural(kind, number)}"
+
+
+def _plural(kind: str, number: int) -> str:
+    if number == 1:
+        return kind
+    return f"{kind}es" if kind.endswith("s") else f"{kind}s"

@@ -35,12 +35,13 @@ def test_few_things_are_named() -> None:
         Thing("nft", "table", "ip kube-proxy"),
         Thing("links", "link", "kube-ipvs0"),
         Thing("link kube-ipvs0", "address", "10.96.0.1/32"),
+        Thing("link kube-ipvs0", "address", "fd00:96::1/128"),
         rules=(("iptables-nft nat", 1),),
     )
     assert diff(state(), after) == (
         "ipset: sets KUBE-A KUBE-B",
         "iptables-nft nat: chain KUBE-X, 1 rule",
-        "link kube-ipvs0: address 10.96.0.1/32",
+        "link kube-ipvs0: addresses 10.96.0.1/32 fd00:96::1/128",
         "links: link kube-ipvs0",
         "nft: table ip kube-proxy",
     )
