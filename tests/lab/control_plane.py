@@ -1,0 +1,159 @@
+"""A real control plane on loopback: etcd and kube-apiserver as processes with a folder of their own."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxybench.targets.lab.apiserver.certificate import make_certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SERVICE_CIDR = "10.96.0.0/16"
+_READY_S = 120.0
+_STOP_S = 20.0
+
+
+@dataclass(frozen=True)
+class Access:
+    """An API server, asked by plain HTTP: no client of ours, no retries."""
+
+    url: str
+    token: str
+    ca_pem: str
+
+    def ask(
+        self, method: str, path: str, body: object = None, seconds: float = 10.0, **headers: str
+    ) -> tuple[int, bytes]:
+        """Return the status and the body of the answer; a refusal is no error. Raises OSError."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, method=method)  # noqa: S310 - always https
+        sent = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json", **headers}
+        for name, value in sent.items():
+            request.add_header(name, value)
+        context = ssl.create_default_context(cadata=self.ca_pem)
+        try:
+            with urllib.request.urlopen(request, timeout=seconds, context=context) as response:  # noqa: S310
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    def get(self, path: str) -> Any:
+        """Return the decoded answer."""
+        code, body = self.ask("GET", path)
+        assert code == 200, body
+        return json.loads(body)
+
+    def watch(self, path: str, **query: str) -> list[dict[str, Any]]:
+        """Return the events of a watch of one second."""
+        words = "&".join(f"{name}={value}" for name, value in {"watch": "1", "timeoutSeconds": "1", **query}.items())
+        code, body = self.ask("GET", f"{path}?{words}", seconds=20)
+        assert code == 200, body
+        return [json.loads(line) for line in body.splitlines()]
+
+
+@contextmanager
+def control_plane(folder: Path, etcd: Path, apiserver: Path) -> Iterator[Access]:
+    """Start both on free ports and wait until they are ready; end them and leave the folder to the caller."""
+    made = make_certificate([])
+    token = secrets.token_urlsafe(16)
+    for name, content in (("crt", made.certificate), ("key", made.key), ("tokens", f"{token},t,1\n".encode())):
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_bytes(content)
+    store, peer, port = _free_ports(3)
+    with ExitStack() as stack:
+        keeper = stack.enter_context(_running(folder, [str(etcd), *_etcd(folder, store, peer)]))
+        _await(lambda: _grow_old(store), keeper, folder / f"{etcd.name}.log")
+        running = stack.enter_context(_running(folder, [str(apiserver), *_apiserver(folder, store, port)]))
+        access = Access(f"https://127.0.0.1:{port}", token, made.certificate.decode())
+        _await(lambda: access.ask("GET", "/readyz", seconds=2)[0] == 200, running, folder / f"{apiserver.name}.log")
+        yield access
+
+
+def _etcd(folder: Path, port: int, peer: int) -> list[str]:
+    client = f"http://127.0.0.1:{port}"
+    return [
+        f"--data-dir={folder}/data",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls=http://127.0.0.1:{peer}",
+        "--unsafe-no-fsync",
+    ]
+
+
+def _apiserver(folder: Path, store: int, port: int) -> list[str]:
+    return [
+        f"--etcd-servers=http://127.0.0.1:{store}",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={port}",
+        f"--tls-cert-file={folder}/crt",
+        f"--tls-private-key-file={folder}/key",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-key-file={folder}/crt",
+        f"--service-account-signing-key-file={folder}/key",
+        f"--token-auth-file={folder}/tokens",
+        "--authorization-mode=AlwaysAllow",
+        f"--service-cluster-ip-range={SERVICE_CIDR}",
+        # Nobody else writes: no endpoints of the API server's own, no taint on a node that never becomes ready.
+        "--endpoint-reconciler-type=none",
+        "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
+    ]
+
+
+@contextmanager
+def _running(folder: Path, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    name = command[0].rsplit("/", 1)[-1]
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _grow_old(port: int) -> bool:
+    """Write something, so that the API server's life does not begin with version 1, and a watch can come too late."""
+    body = json.dumps({"key": "YQ==", "value": "YQ=="}).encode()
+    for _ in range(10):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/v3/kv/put", body)
+        urllib.request.urlopen(request, timeout=2).close()  # noqa: S310 - always http
+    return True
+
+
+def _await(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _READY_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if ready():
+                return
+        except OSError:
+            pass
+        time.sleep(0.2)
+    pytest.fail(f"the control plane is not ready: {log.read_text(errors='replace')[-2000:]}")
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
