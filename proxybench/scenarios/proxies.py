@@ -123,8 +123,10 @@ class Proxies:
             result.record_error(f"cleaning {handle.name}", error)
             return
         if left:
-            result.notes.append(f"left on {handle.name}, and removed: {'; '.join(left)}")
-            result.logs[f"{prefix}-{handle.name}-left.log"] = "".join(f"{line}\n" for line in left)
+            log = f"{prefix}-{handle.name}-left.log"
+            more = f" and {len(left) - 1} more, see logs/{log}" if len(left) > 1 else ""
+            result.notes.append(f"left on {handle.name}, and removed: {left[0]}{more}")
+            result.logs[log] = "".join(f"{line}\n" for line in left)
 
     def _start(self, handle: NodeHandle) -> RunningProxy:
         proxy = self._launch(handle)

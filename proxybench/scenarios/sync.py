@@ -99,15 +99,15 @@ def record_loop(recorder: Recorder, scenario: Scenario, before: ProxyMetrics, af
         (Metric.SYNC_WAIT, before.wait, after.wait),
     )
     for metric, earlier, later in pairs:
-        if earlier is not None and later is not None:
-            recorder.add(metric, scenario, round((later - earlier) * NS_PER_S))
+        if later is not None:  # kube-proxy shows a kind of sync from its first one on
+            recorder.add(metric, scenario, round((later - (earlier or 0.0)) * NS_PER_S))
     counts = (
         (Metric.SYNC_FULL_COUNT, before.full_sync_count, after.full_sync_count),
         (Metric.SYNC_PARTIAL_COUNT, before.partial_sync_count, after.partial_sync_count),
     )
     for metric, fewer, more in counts:
-        if fewer is not None and more is not None:
-            recorder.add(metric, scenario, more - fewer)
+        if more is not None:
+            recorder.add(metric, scenario, more - (fewer or 0))
     programmed = after.programming_count - before.programming_count
     if programmed > 0:
         mean = (after.programming_sum - before.programming_sum) / programmed

@@ -231,7 +231,8 @@ def test_what_is_left_behind_is_noted_and_no_fault_of_the_step() -> None:
     world.kernels.left["node1"] = ("iptables-legacy nat: 9 chains", "sysctl a: 0 became 1")
     result = world.take()
     assert result.problems == []
-    assert result.notes == ["left on node1, and removed: iptables-legacy nat: 9 chains; sysctl a: 0 became 1"]
+    log = "logs/004-iptables-node1-left.log"
+    assert result.notes == [f"left on node1, and removed: iptables-legacy nat: 9 chains and 1 more, see {log}"]
     assert result.logs["004-iptables-node1-left.log"] == "iptables-legacy nat: 9 chains\nsysctl a: 0 became 1\n"
 
 

@@ -85,3 +85,19 @@ def test_full_and_partial_syncs_are_told_apart_where_the_proxy_does(recorder: Re
         ("sync.full.count", 1, "syncs"),
         ("sync.partial.count", 2, "syncs"),
     ]
+
+
+def test_a_kind_of_sync_that_came_up_with_the_change_counts_from_nothing(recorder: Recorder) -> None:
+    sync.record_loop(
+        recorder,
+        Scenario.ADD_ONE,
+        metrics(1.0, 2, full_sync_sum=1.0, full_sync_count=2),
+        metrics(1.25, 3, full_sync_sum=1.0, full_sync_count=2, partial_sync_sum=0.25, partial_sync_count=1),
+    )
+    assert [(row[0], row[4]) for row in rows(recorder)] == [
+        ("sync.control_loop", S // 4),
+        ("sync.full", 0),
+        ("sync.partial", S // 4),
+        ("sync.full.count", 0),
+        ("sync.partial.count", 1),
+    ]
