@@ -26,7 +26,11 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 
     Raises ExperimentError with every problem of the file and of the overrides.
     """
-    document = source.read(path, overrides)
+    return checked(source.read(path, overrides))
+
+
+def checked(document: source.Document) -> Experiment:
+    """Check a document that was read, or made; a made one has no lines. Raises ExperimentError with every problem."""
     if not isinstance(document.data, dict):
         raise ExperimentError(document.problems)
     problems = list(document.problems)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxybench.gate.error import Counts, Levels, shift_errors
-from proxybench.gate.noise import RUNS_THAT_DECIDE
+from proxybench.gate.error import Counts, Levels, by_assumption, shift_errors
+from proxybench.gate.noise import LEAST, RUNS_THAT_DECIDE
 from proxybench.gate.outcome import FAMILY_ALPHA, Comparison, Outcome, Verdict, percent
 from proxybench.gate.settings import setting_differences
 from proxybench.gate.side import differences
@@ -58,12 +58,14 @@ def compare(
     only: Collection[str] = (),
     across: Sequence[str] = (),
     strict: bool = False,
+    same_run: bool = False,
 ) -> Outcome:
     """Compare all numbers of two sides.
 
     ``threshold`` is the share of the base from which a change matters (by default 1 % under the instruction
     clock, 5 % under the wall clock). ``across`` names fields and settings that may differ. With ``strict`` one
-    inconclusive number makes its metric undecided. Less is better for every metric there is.
+    inconclusive number makes its metric undecided. With ``same_run`` the sides took turns within one run: none but a
+    least noise from run to run lies between them. Less is better for every metric there is.
     """
     limit = THRESHOLDS[base.clock] if threshold is None else threshold
     differing = (
@@ -81,7 +83,7 @@ def compare(
         found = [replace(item, verdict=Verdict.NOT_COMPARABLE, reason=reason) for item in plain.values()]
         return Outcome(base.name, new.name, base.clock, limit, tuple(found), differing, strict, incomplete=incomplete)
     family = max(1, sum(plain[key].judged for key in _both(base, new, plain)))
-    done = _compared(base, new, plain, family)
+    done = _compared(base, new, plain, family, same_run=same_run)
     order = list(Verdict)
     done.sort(key=lambda item: (not item.judged, order.index(item.verdict), -item.weight, item.key))
     runs = (base.runs, new.runs)
@@ -104,10 +106,12 @@ def _both(base: Side, new: Side, keys: Collection[Key]) -> frozenset[Key]:
     return frozenset(key for key in shared if base.method(key.metric) == new.method(key.metric))
 
 
-def _compared(base: Side, new: Side, plain: Mapping[Key, Comparison], family: int) -> list[Comparison]:
+def _compared(
+    base: Side, new: Side, plain: Mapping[Key, Comparison], family: int, *, same_run: bool
+) -> list[Comparison]:
     alpha = FAMILY_ALPHA / family
     both = _both(base, new, plain)
-    errors = _errors(base, new, both, alpha)
+    errors = _errors(base, new, both, alpha, same_run=same_run)
     done = []
     for key, item in plain.items():
         if key in both:
@@ -131,7 +135,7 @@ class _Error:
     assumed: bool = False
 
 
-def _errors(base: Side, new: Side, keys: Collection[Key], alpha: float) -> dict[Key, _Error]:
+def _errors(base: Side, new: Side, keys: Collection[Key], alpha: float, *, same_run: bool) -> dict[Key, _Error]:
     """Return the standard errors of all points that have one: variances are steadied metric by metric."""
     usable: dict[str, list[Key]] = {}
     for key in sorted(keys):
@@ -146,9 +150,13 @@ def _errors(base: Side, new: Side, keys: Collection[Key], alpha: float) -> dict[
         steady = moderate(np.array([spread[0] for spread in spreads]), degrees)
         for key, variance, freedom in zip(members, steady.variances, steady.degrees, strict=True):
             within = Moderated(np.asarray(variance), np.asarray(freedom))
-            levels = _levels_of((base, new), key)
-            error = shift_errors(within, levels, _counts(base.series[key], new.series[key]), base.clock, alpha)
-            assumed = levels is None or levels.runs < RUNS_THAT_DECIDE
+            counts = _counts(base.series[key], new.series[key])
+            if same_run:
+                error, assumed = by_assumption(within, LEAST[base.clock], counts), False
+            else:
+                levels = _levels_of((base, new), key)
+                error = shift_errors(within, levels, counts, base.clock, alpha)
+                assumed = levels is None or levels.runs < RUNS_THAT_DECIDE
             errors[key] = _Error(float(error.size), float(error.degrees), assumed)
     return errors
 

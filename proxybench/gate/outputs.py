@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from proxybench.columns import flat
-from proxybench.gate import words
+from proxybench.gate import markdown, words
 from proxybench.gate.outcome import FAMILY_ALPHA, Comparison, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 SUMMARY_LIMIT = 1_048_576  # bytes of one GitHub step summary; more is refused as a whole
 ANNOTATIONS = 10  # GitHub shows ten errors and ten warnings per step
-_STYLES = {
+STYLES = {
     Verdict.REGRESSED: "bold red",
     Verdict.NOT_COMPARABLE: "magenta",
     Verdict.INCONCLUSIVE: "yellow",
@@ -40,16 +39,17 @@ def terminal_table(outcome: Outcome, *, everything: bool = False) -> Table:
         table.add_column(name, overflow="fold")
     for item in outcome.comparisons:
         if everything or (item.judged and item.verdict is not Verdict.SAME):
-            table.add_row(*map(escape, words.cells(item)), style=_STYLES[item.verdict])
+            table.add_row(*map(escape, words.cells(item)), style=STYLES[item.verdict])
     return table
 
 
 def to_json(outcomes: Sequence[Outcome]) -> bytes:
     """Return all numbers, shares unrounded, for programs."""
-    return orjson.dumps([_outcome(outcome) for outcome in outcomes], option=_PRETTY) + b"\n"
+    return orjson.dumps([as_dict(outcome) for outcome in outcomes], option=_PRETTY) + b"\n"
 
 
-def _outcome(outcome: Outcome) -> dict[str, Any]:
+def as_dict(outcome: Outcome) -> dict[str, Any]:
+    """Return plain words and numbers of one outcome, shares unrounded."""
     return {
         "base": outcome.base,
         "new": outcome.new,
@@ -78,12 +78,12 @@ def to_markdown(outcomes: Iterable[Outcome], limit: int = SUMMARY_LIMIT) -> str:
     """
     blocks = []
     for outcome in outcomes:
-        heads = [_md(name) for name in words.columns(outcome)]
-        blocks.append(f"### proxybench: {_md(outcome.sentence())}\n\n")
-        blocks.append(f"{_code(outcome.base)} → {_code(outcome.new)}, {outcome.clock} clock\n\n")
+        heads = [markdown.text(name) for name in words.columns(outcome)]
+        blocks.append(f"### proxybench: {markdown.text(outcome.sentence())}\n\n")
+        blocks.append(f"{markdown.code(outcome.base)} → {markdown.code(outcome.new)}, {outcome.clock} clock\n\n")
         blocks.append("| " + " | ".join(heads) + " |\n" + "| --- " * len(heads) + "|\n")
-        blocks += ["| " + " | ".join(map(_md, words.cells(item))) + " |\n" for item in outcome.comparisons]
-        blocks.append(f"\n{_md(words.intervals(outcome))}\n\n")
+        blocks += ["| " + " | ".join(map(markdown.text, words.cells(item))) + " |\n" for item in outcome.comparisons]
+        blocks.append(f"\n{markdown.text(words.intervals(outcome))}\n\n")
     sizes = [len(block.encode()) for block in blocks]
     if sum(sizes) <= limit:
         return "".join(blocks)
@@ -95,22 +95,6 @@ def to_markdown(outcomes: Iterable[Outcome], limit: int = SUMMARY_LIMIT) -> str:
         kept += 1
     left_out = sum(block.startswith("| ") for block in blocks[kept:])
     return "".join(blocks[:kept]) + note.format(left_out)
-
-
-def _md(text: str) -> str:
-    """Return text that GitHub shows as it is: no markup, no link, nobody called by name."""
-    text = re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = re.sub(r"[\\`*\[\]|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\\g<0>", text)
-    # What GitHub makes into links by itself cannot be escaped, but interrupted by a sign without width.
-    return re.sub(r"@(?=\w)|#(?=\d)|:(?=//)|\bwww(?=\.)", r"\g<0>&#8203;", text)
-
-
-def _code(text: str) -> str:
-    """Return a code span, fenced by more backticks than the text has in a row."""
-    text = re.sub(r"\s+", " ", text)
-    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    pad = " " if text.startswith("`") or text.endswith("`") else ""
-    return f"{fence}{pad}{text}{pad}{fence}"
 
 
 def to_annotations(outcomes: Iterable[Outcome]) -> list[str]:

@@ -55,6 +55,12 @@ def build_from_source(
             return store.keep(built, Binary(place, _COMPONENT, version, chosen, source, total, go))
 
 
+def checkout_version(folder: Path) -> str:
+    """Return the version that a build of the checkout will have. Raises UsageError when the folder is none."""
+    _check(folder)
+    return _state(folder)[1]
+
+
 def version_of(described: str, commit: str, *, changed: bool) -> str:
     """Return the version of a checkout from ``git describe``, in the way of Kubernetes' hack/lib/version.sh.
 

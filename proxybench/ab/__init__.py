@@ -1,0 +1,1 @@
+"""Two kube-proxies side by side in one run, and where in a list of them a number changed."""
