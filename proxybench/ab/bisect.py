@@ -7,12 +7,13 @@ neighbours are compared with each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from proxybench.ab import table
 from proxybench.columns import flat
 from proxybench.errors import ExitCode, ResultsError, UsageError
+from proxybench.experiment.spec import SCENARIOS as SYNC_SCENARIOS
 from proxybench.gate.compare import is_judged
 from proxybench.gate.outcome import Verdict
 from proxybench.metrics import find
@@ -21,6 +22,7 @@ from proxybench.model import ClockKind, Position, Scenario
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from proxybench.ab.experiment import Plan
     from proxybench.gate.outcome import Comparison, Outcome
 
 ASSUMPTION = "assumes that the number changed once and stayed so"
@@ -38,6 +40,11 @@ class Number:
     def __str__(self) -> str:
         place = () if self.position is Position.NONE else (str(self.position),)
         return "/".join((self.metric, str(self.scenario), *place))
+
+    def narrow(self, plan: Plan) -> Plan:
+        """Return a plan that measures no more than this number needs."""
+        scenarios = (self.scenario,) if self.scenario in SYNC_SCENARIOS else (Scenario.COLD_START,)
+        return replace(plan, scenarios=scenarios, forwarding=self.metric.startswith("forwarding."))
 
     def pick(self, outcome: Outcome) -> Comparison:
         """Return its comparison. Raises ResultsError when it was not measured, or means several."""

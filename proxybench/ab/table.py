@@ -72,7 +72,11 @@ def terminal_table(outcome: Outcome, *, everything: bool = False) -> Table:
 
 def title(outcome: Outcome) -> str:
     """Name both, and the clock."""
-    return f"kube-proxy, {OLD}: {outcome.base}, {NEW}: {outcome.new}, by the {outcome.clock} clock"
+    return f"kube-proxy, {OLD}: {outcome.base}, {NEW}: {outcome.new}, by the {_clock(outcome)}"
+
+
+def _clock(outcome: Outcome) -> str:
+    return "instruction clock" if outcome.clock == ClockKind.INSTRUCTIONS else f"{outcome.clock} clock"
 
 
 def caption(outcome: Outcome) -> str:
@@ -82,7 +86,7 @@ def caption(outcome: Outcome) -> str:
         notes.append("Times are counts of executed instructions (M: million): work, no seconds.")
     left_out = sum(not item.judged for item in outcome.comparisons)
     if left_out:
-        notes.append(f"{left_out} further numbers were measured and do not decide.")
+        notes.append(f"Measured, but not judged: {left_out} more.")
     return " ".join(notes)
 
 
@@ -92,7 +96,7 @@ def to_markdown(outcome: Outcome, problems: Sequence[str]) -> str:
     lines = [
         f"### proxybench ab: {markdown.text(outcome.sentence())}",
         "",
-        f"{names}, by the {outcome.clock} clock, in turns in one run",
+        f"{names}, by the {_clock(outcome)}, in turns in one run",
         "",
         "| " + " | ".join(HEADS) + " |",
         "| " + " | ".join("---" if name in _WORDS else "---:" for name in HEADS) + " |",

@@ -27,6 +27,7 @@ VERBS = {
     "kube-proxy": Verb("proxybench.cli.kube_proxy:kube_proxy", "Get, list and remove releases of kube-proxy."),
     "report": Verb("proxybench.cli.report:report", "Write the report of a run again.", needs="proxybench.report.page"),
     "compare": Verb("proxybench.cli.gate:compare", "Compare runs point by point."),
+    "ab": Verb("proxybench.cli.ab:ab", "Compare two kube-proxies side by side, or search a list of them."),
     "gate": Verb("proxybench.cli.gate:gate", "Judge a run against a baseline; exit 1 on a regression."),
     "baseline": Verb("proxybench.cli.gate:baseline", "Keep a run as the baseline of later ones."),
     "trend": Verb("proxybench.cli.gate:trend", "Show how metrics moved over many runs."),
