@@ -51,28 +51,42 @@ ipvsadm -a -t 10.96.0.1:80 -r 127.0.0.1:1 -m
 _NFTABLES = """\
 nft -f - <<'END'
 table ip try {
-    set affinity { type ipv4_addr; flags dynamic,timeout; timeout 60s; }
+    set affinity {
+        type ipv4_addr
+        flags dynamic,timeout
+        timeout 60s
+    }
     chain endpoint {
         update @affinity { ip saddr }
         ip saddr 10.244.0.1 meta mark set meta mark or 0x4000
         meta l4proto tcp dnat to 127.0.0.1:1
     }
-    chain service { numgen random mod 1 vmap { 0 : goto endpoint } }
-    chain refused { reject }
-    map services { type ipv4_addr . inet_proto . inet_service : verdict; elements = { 10.96.0.1 . tcp . 80 : goto service } }
+    chain service {
+        numgen random mod 1 vmap { 0 : goto endpoint }
+    }
+    chain refused {
+        reject
+    }
+    map services {
+        type ipv4_addr . inet_proto . inet_service : verdict
+        elements = { 10.96.0.1 . tcp . 80 : goto service }
+    }
     chain prerouting {
         type nat hook prerouting priority dstnat; policy accept;
         ip daddr . meta l4proto . th dport vmap @services
         fib daddr type local ip daddr != 127.0.0.0/8 meta l4proto . th dport vmap { tcp . 30080 : goto service }
     }
-    chain forward { type filter hook forward priority filter; ct state new ip daddr 10.96.0.9 goto refused; }
+    chain forward {
+        type filter hook forward priority filter; policy accept;
+        ct state new ip daddr 10.96.0.9 goto refused
+    }
     chain postrouting {
-        type nat hook postrouting priority srcnat;
+        type nat hook postrouting priority srcnat; policy accept;
         meta mark & 0x4000 == 0x4000 masquerade fully-random
     }
 }
 END
-"""  # noqa: E501 - one statement is one line of nft
+"""
 SCRIPTS: Mapping[Mode, str] = {
     Mode.IPTABLES: _NAT + _DNAT,
     Mode.IPVS: _NAT + _IPVS,
