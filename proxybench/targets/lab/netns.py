@@ -15,6 +15,7 @@ from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.lab import artifacts, common, node_script, process, topology
 from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
 from proxybench.targets.lab.leftovers import cgroup_name, remove_cgroups
+from proxybench.targets.lab.plan import Plan, Relay
 
 if TYPE_CHECKING:
     import subprocess
@@ -86,24 +87,20 @@ class NetnsLab:
         for node in layout.nodes:
             (state / f"{node.name}.sh").write_text(node_script.holder(prepared.paths, proxy="proxy" in node.roles))
             (state / f"{node.name}.connection.sh").write_text(node_script.connection(prepared.paths, node.name))
-        plan = {
-            "network": str(state / "network.sh"),
-            "start": [
-                ["ip", "netns", "exec", node.pods, *node_script.backend(prepared.paths)]
+        plan = Plan(
+            network=str(state / "network.sh"),
+            start=tuple(
+                ("ip", "netns", "exec", node.pods, *node_script.backend(prepared.paths))
                 for node in layout.nodes
                 if node.pods
-            ],
-            "holders": {node.name: str(state / f"{node.name}.sh") for node in layout.nodes},
-            "connections": {node.name: str(state / f"{node.name}.connection.sh") for node in layout.nodes},
-            "relay": {
-                "namespace": topology.CTL,
-                "address": topology.CTL_ADDRESS,
-                "port": node_script.API_PORT,
-                "to": self._api.tls_port,  # as they are: TLS ends at the server, whose certificate names this address
-            },
-            "ready": str(state / "ready.json"),
-        }
-        (state / "plan.json").write_text(json.dumps(plan))
+            ),
+            holders={node.name: str(state / f"{node.name}.sh") for node in layout.nodes},
+            connections={node.name: str(state / f"{node.name}.connection.sh") for node in layout.nodes},
+            # TLS ends at the server, whose certificate names the relay's address.
+            relay=Relay(topology.CTL, topology.CTL_ADDRESS, node_script.API_PORT, self._api.tls_port),
+            ready=str(state / "ready.json"),
+        )
+        (state / "plan.json").write_text(plan.to_json())
         argv = [*_CONTAINED, sys.executable, "-m", "proxybench.targets.lab.supervisor", str(state / "plan.json")]
         self._say("making the namespaces")
         self._supervisor = process.start(argv, state / "supervisor.log")

@@ -23,8 +23,12 @@ from typing import TYPE_CHECKING
 
 from pyroute2 import netns
 
+from proxybench.targets.lab.plan import read_plan
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from proxybench.targets.lab.plan import Plan
 
 _BACKLOG = 64
 _SETUP_LIMIT = 60.0
@@ -32,13 +36,13 @@ _SETUP_LIMIT = 60.0
 
 def main(plan_file: Path) -> None:
     """Build what the plan says, write its ``ready`` file with the nodes' ports, and serve until killed."""
-    plan = json.loads(plan_file.read_text())
+    plan = read_plan(plan_file.read_text())
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "run", "/run"], check=True)
     Path("/run/netns").mkdir()
-    subprocess.run(["sh", plan["network"]], check=True, timeout=_SETUP_LIMIT)
-    for argv in plan["start"]:
+    subprocess.run(["sh", plan.network], check=True, timeout=_SETUP_LIMIT)
+    for argv in plan.start:
         subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-    holders = {name: _hold(name, script) for name, script in plan["holders"].items()}
+    holders = {name: _hold(name, script) for name, script in plan.holders.items()}
     asyncio.run(_serve(plan, holders))
 
 
@@ -54,7 +58,7 @@ def _hold(name: str, script: str) -> int:
     return process.pid
 
 
-async def _serve(plan: dict[str, object], holders: dict[str, int]) -> None:
+async def _serve(plan: Plan, holders: dict[str, int]) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGCHLD, _reap)
     ports: dict[str, int] = {}
@@ -62,20 +66,15 @@ async def _serve(plan: dict[str, object], holders: dict[str, int]) -> None:
     for name, pid in holders.items():
         listener = _listener("127.0.0.1", 0)
         ports[name] = listener.getsockname()[1]
-        enter = ["nsenter", "-t", str(pid), "-m", "-n", "sh", str(_mapping(plan["connections"])[name])]
+        enter = ["nsenter", "-t", str(pid), "-m", "-n", "sh", plan.connections[name]]
         tasks.append(loop.create_task(_accept(listener, enter)))
-    relay = _mapping(plan["relay"])
-    gate = _listener_in(str(relay["namespace"]), str(relay["address"]), int(str(relay["port"])))
-    server = await asyncio.start_server(_relay(int(str(relay["to"]))), sock=gate)
-    ready = Path(str(plan["ready"]))
+    gate = _listener_in(plan.relay.namespace, plan.relay.address, plan.relay.port)
+    server = await asyncio.start_server(_relay(plan.relay.to), sock=gate)
+    ready = Path(plan.ready)
     ready.with_suffix(".tmp").write_text(json.dumps(ports))
     ready.with_suffix(".tmp").rename(ready)
     async with server:
         await asyncio.gather(*tasks)
-
-
-def _mapping(value: object) -> dict[str, object]:
-    return value if isinstance(value, dict) else {}
 
 
 def _listener(address: str, port: int) -> socket.socket:
