@@ -78,7 +78,7 @@ class NetnsLab:
     def _build(self, system: System) -> Cluster:
         settings, layout = self._settings, self._settings.topology
         self.state = state = common.make_state_folder()
-        self._api = ApiServerProcess(addresses=[topology.CTL_ADDRESS])
+        self._api = ApiServerProcess(addresses=[topology.CTL_ADDRESS], service_cidr=topology.SERVICE_CIDR)
         node_url = f"https://{topology.CTL_ADDRESS}:{node_script.API_PORT}"
         api = ApiAccess(self._api.tls_url, node_url, self._api.ca_pem, self._api.token)
         common.register(api, layout)

@@ -1,0 +1,248 @@
+"""A real kube-proxy in a netns lab: each mode that this kernel has programs the lab's Services, and is cleaned up."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxybench.deadline import Deadline
+from proxybench.errors import ProxybenchError
+from proxybench.experiment.requests import Commands, SubjectSpec
+from proxybench.experiment.subjects import Backend
+from proxybench.hosts.fleet import Fleet
+from proxybench.kube.client import KubernetesServiceApi
+from proxybench.kube.objects import NAMESPACE, Population
+from proxybench.model import ClockKind, Mode, Subject
+from proxybench.nodes.node import NodeHandle
+from proxybench.nodes.requests import Connect, Target
+from proxybench.releases.ensure import ensure
+from proxybench.run.testbed import address_plan
+from proxybench.subjects.kube_proxy_binary import inspect_file
+from proxybench.subjects.registry import drivers
+from proxybench.targets.lab.common import Settings
+from proxybench.targets.lab.netns import NetnsLab
+from proxybench.units import SystemClock
+from tests.lab.labs import agents_on
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from proxybench.nodes.cluster import Cluster
+    from proxybench.releases.store import Binary
+    from proxybench.subjects.driver import ProxyDriver, RunningProxy
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(os.geteuid() != 0, reason="a netns lab needs root"),
+]
+
+GIVEN = os.environ.get("PROXYBENCH_KUBE_PROXY", "")
+RELEASE = "v1.37.2"
+MANY = 100
+EACH = 2
+CLOCK = SystemClock()
+WHY = "block incoming localnet connections"
+UNKNOWN = "-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT"
+LEFT: dict[Mode, list[str]] = {
+    Mode.IPTABLES: [
+        ":KUBE-FIREWALL -",
+        "-A INPUT -j KUBE-FIREWALL",
+        "-A OUTPUT -j KUBE-FIREWALL",
+        f'-A KUBE-FIREWALL ! -s 127.0.0.0/8 -d 127.0.0.0/8 -m comment --comment "{WHY}" {UNKNOWN} -j DROP',
+    ],
+    Mode.NFTABLES: [],
+}
+"""What ``kube-proxy --cleanup`` leaves; the harness removes it."""
+CASES = [(Mode.IPTABLES, Backend.LEGACY), (Mode.IPTABLES, Backend.NFT), (Mode.NFTABLES, None)]
+# refproxy, run as any command would be: {workdir} holds what the harness put there.
+REFPROXY = """\
+import json, os, sys
+node, address, mode, folder, cidr, url = sys.argv[1:]
+config = {"mode": mode, "node_name": node, "node_ips": [address], "api_url": url, "token_file": folder + "/token",
+    "cluster_cidr": cidr, "min_sync_period": 1.0, "sync_period": 600.0, "iptables": "/usr/sbin/xtables-legacy-multi",
+    "ca_file": folder + "/ca.pem"}
+open(folder + "/config.json", "w").write(json.dumps(config))
+os.execv(sys.executable, [sys.executable, "-m", "refproxy", "--config", folder + "/config.json"])
+"""
+HEALTHZ = "import urllib.request as u; u.urlopen('http://127.0.0.1:10256/healthz', timeout=5)"
+
+
+class Binaries:
+    """The file that was given, or the release from the cache, which is fetched or built if need be."""
+
+    def release(self, version: str) -> Binary:
+        return inspect_file(Path(GIVEN)) if GIVEN else ensure("kube-proxy", version, report=print)
+
+    def checkout(self, folder: Path) -> Binary:
+        raise AssertionError(folder)
+
+
+@dataclass(frozen=True)
+class Bench:
+    cluster: Cluster
+    client: NodeHandle
+    node: NodeHandle
+    drivers: Mapping[str, ProxyDriver]
+
+    def driver(self, spec: SubjectSpec) -> ProxyDriver:
+        return self.drivers[spec.subject.kind]
+
+    def said(self, *argv: str) -> str:
+        return self.node.executor.run(argv, check=False, timeout=60).stdout
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    registry = drivers(Binaries(), CLOCK)
+    try:
+        registry["kube-proxy"].resolve(make_spec(Mode.IPTABLES, Backend.LEGACY))
+    except ProxybenchError as error:
+        pytest.skip(f"no kube-proxy {RELEASE}: {error}")
+    lab = NetnsLab(Settings(ClockKind.WALL, "none"))
+    cluster = lab.up()
+    try:
+        with Fleet.connect(cluster.targets) as fleet, agents_on(fleet, cluster, "client", "node1") as agents:
+            populate(cluster)
+            client, node, _ = cluster.nodes
+            yield Bench(
+                cluster,
+                NodeHandle(client, fleet["client"], agents["client"]),
+                NodeHandle(node, fleet["node1"], agents["node1"]),
+                registry,
+            )
+    finally:
+        lab.down()
+
+
+def make_spec(mode: Mode, backend: Backend | None) -> SubjectSpec:
+    return SubjectSpec(Subject("kube-proxy", RELEASE, mode), 1.0, 600.0, iptables=backend)
+
+
+def population(cluster: Cluster) -> Population:
+    return Population(address_plan(cluster), EACH)
+
+
+def populate(cluster: Cluster) -> None:
+    made = population(cluster)
+    with KubernetesServiceApi(cluster.api.url, cluster.api.token, ca_pem=cluster.api.ca_pem) as api:
+        api.ensure_namespace(NAMESPACE)
+        api.create_many([made.service(index) for index in range(MANY)])
+        api.create_many([one for index in range(MANY) for one in made.endpoint_slices(index, CLOCK.utc_ns())])
+
+
+def started(bench: Bench, spec: SubjectSpec) -> RunningProxy:
+    driver = bench.driver(spec)
+    found = driver.check(spec, bench.node)
+    if not found.supported:
+        pytest.skip(f"{found.reason}; {found.fix}")
+    return driver.start(spec, bench.node, bench.cluster)
+
+
+def check_answers(bench: Bench) -> None:
+    """Every tenth Service answers, and from its own endpoints."""
+    made = population(bench.cluster)
+    targets = tuple(
+        Target(str(index), made.plan.vip(index), 80, tuple(pod.address for pod in made.pods(index)))
+        for index in (*range(0, MANY, 10), MANY - 1)
+    )
+    result = bench.client.agent.connect(Connect(targets, rounds=1, block=4, limit=30))
+    for target in targets:
+        figures = result.targets[target.label]
+        assert (sum(figures.answers.values()), figures.wrong, figures.errors, figures.timeouts) == (4, 0, {}, 0)
+
+
+def rules(bench: Bench, spec: SubjectSpec) -> list[str]:
+    """Return what the mode's proxy has made on the node, as its own tools print it."""
+    if spec.mode is Mode.NFTABLES:
+        return [line for line in bench.said("nft", "list", "tables").splitlines() if "kube-proxy" in line]
+    program = bench.node.node.iptables[spec.iptables or "legacy"]
+    saved = bench.said(program, "iptables-save").splitlines()
+    return [line.partition(" [")[0] for line in saved if "KUBE-" in line]
+
+
+@pytest.mark.parametrize(("mode", "backend"), CASES)
+def test_a_mode_programs_the_services_and_answers(bench: Bench, mode: Mode, backend: Backend | None) -> None:
+    spec = bench.drivers["kube-proxy"].resolve(make_spec(mode, backend))
+    running = started(bench, spec)
+    try:
+        running.wait_ready(Deadline(CLOCK, 60, "the test"), 60)
+        check_answers(bench)
+        token = bench.said("stat", "-c", "%a", f"{bench.node.node.workdir}/proxy/token")
+        assert token == "600\n"
+        metrics = running.metrics()
+        assert (metrics.sync_count >= 1, metrics.pending) == (True, 0)
+        assert (metrics.full_sync_count or 0) >= 1
+        first = next(record for record in running.syncs() if record.family == "IPv4")
+        assert (first.full, first.services, first.endpoints) == (True, MANY, MANY * EACH)
+        assert 0 < first.elapsed_ns < 60e9
+        assert abs(first.ended_utc_ns - time.time_ns()) < 120e9
+        check_ranks(bench, running, spec)
+    finally:
+        running.stop(20)
+    assert "Version info" in running.log()
+    assert bench.said("ls", f"{bench.node.node.workdir}/proxy/token") == ""
+    check_answers(bench)  # by design, its rules outlive it
+    assert rules(bench, spec)
+    bench.driver(spec).cleanup(spec, bench.node)
+    assert rules(bench, spec) == LEFT[mode]
+
+
+def check_ranks(bench: Bench, running: RunningProxy, spec: SubjectSpec) -> None:
+    ranks = running.rule_ranks()
+    if spec.mode is Mode.NFTABLES:
+        assert ranks is None
+        return
+    assert ranks is not None
+    program = bench.node.node.iptables[spec.iptables or "legacy"]
+    saved = bench.said(program, "iptables-save", "-t", "nat").splitlines()
+    jumps = [line for line in saved if line.startswith("-A KUBE-SERVICES -d ") and "-j KUBE-SVC-" in line]
+    assert [line.split()[3].removesuffix("/32") for line in jumps] == sorted(ranks, key=ranks.__getitem__)
+    assert sorted(ranks.values()) == list(range(1, MANY + 1))
+    plan = population(bench.cluster).plan
+    assert set(ranks) == {plan.vip(index) for index in range(MANY)}
+
+
+@pytest.mark.parametrize("kind", ["reference", "command"])
+def test_refproxy_as_its_own_kind_and_as_any_command(bench: Bench, kind: str) -> None:
+    cluster = bench.cluster
+    python = sys.executable
+    start = (
+        python,
+        "-c",
+        REFPROXY,
+        "{node}",
+        "{address}",
+        "{mode}",
+        "{workdir}",
+        "{cluster_cidr}",
+        cluster.api.node_url,
+    )
+    commands = Commands(
+        start=start,
+        ready=(python, "-c", HEALTHZ),
+        version=(python, "-c", "import refproxy; print(refproxy.__version__)"),
+        clean=("sh", "-c", "! iptables-save | grep KUBE-SERVICES"),
+    )
+    subject = Subject(kind, "", Mode.IPTABLES, (("name", "refproxy"),))
+    spec = bench.drivers[kind].resolve(SubjectSpec(subject, 1.0, 600.0, iptables=Backend.LEGACY, commands=commands))
+    assert spec.subject.version == "0.1.0"
+    before = rules(bench, spec)
+    running = started(bench, spec)
+    try:
+        running.wait_ready(Deadline(CLOCK, 60, "the test"), 60)
+        check_answers(bench)
+        if kind == "reference":
+            check_ranks(bench, running, spec)
+    finally:
+        running.stop(20)
+    bench.driver(spec).cleanup(spec, bench.node)
+    assert rules(bench, spec) == before
+    assert "sync" in running.log()
+    assert json.dumps(dict(running.files())).find(cluster.api.token) == -1
