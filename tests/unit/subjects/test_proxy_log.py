@@ -11,7 +11,8 @@ from proxybench.errors import ProxierError
 from proxybench.subjects.driver import SyncRecord
 from proxybench.subjects.proxy_log import log_tail, parse_go_duration, parse_syncs
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "kube-proxy-1.37.2"
+GOLDENS = Path(__file__).parents[2] / "golden"
+GOLDEN = GOLDENS / "kube-proxy-1.37.2"
 H = "1126 04:00:08.123456   12345 "
 
 
@@ -36,6 +37,23 @@ def test_a_real_start_in_iptables_mode() -> None:
 def test_a_real_start_in_nftables_mode() -> None:
     (record,) = parse_syncs(golden("nftables.log"), 2026)
     assert (record.elapsed_ns, record.full, record.services, record.endpoints) == (1_327_430_659, True, 100, 200)
+
+
+def test_a_real_log_of_1_33_with_both_families_and_a_partial_sync() -> None:
+    log = (GOLDENS / "kube-proxy-1.33.13" / "iptables.log").read_text()
+    first, micro = (2026, 11, 26, 5, 10, 1), 794_924
+    assert parse_syncs(log, 2026) == (
+        SyncRecord(at(*first, micro=micro), 71_212_506, full=True, family="IPv4", services=100, endpoints=200),
+        SyncRecord(at(*first, micro=853_733), 58_773_053, full=True, family="IPv6", services=0, endpoints=0),
+        SyncRecord(
+            at(2026, 11, 26, 5, 10, 4, micro=911_165),
+            12_428_999,
+            full=False,
+            family="IPv4",
+            services=99,
+            endpoints=198,
+        ),
+    )
 
 
 def test_ipvs_mode_logs_no_syncs() -> None:

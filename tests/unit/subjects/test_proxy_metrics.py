@@ -11,7 +11,8 @@ from proxybench.subjects.driver import ProxyMetrics
 from proxybench.subjects.proxy_metrics import parse_metrics
 from refproxy.metrics import LoopMetrics
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "kube-proxy-1.37.2"
+GOLDENS = Path(__file__).parents[2] / "golden"
+GOLDEN = GOLDENS / "kube-proxy-1.37.2"
 SYNC = "kubeproxy_sync_proxy_rules_duration_seconds"
 PROGRAMMING = "kubeproxy_network_programming_duration_seconds"
 
@@ -35,6 +36,14 @@ def test_a_real_kube_proxy_in_nftables_mode() -> None:
     assert parse_metrics((GOLDEN / "nftables.metrics").read_text()) == ProxyMetrics(
         sync_sum=1.327420858, sync_count=1, full_sync_sum=1.327428234, full_sync_count=1
     )
+
+
+def test_a_real_kube_proxy_that_synced_both_families_and_one_change() -> None:
+    metrics = parse_metrics((GOLDENS / "kube-proxy-1.33.13" / "iptables.metrics").read_text())
+    assert (metrics.sync_count, metrics.full_sync_count, metrics.partial_sync_count) == (3, 2, 1)
+    assert metrics.sync_sum == pytest.approx(0.142394562)
+    assert metrics.full_sync_sum == pytest.approx(0.129985149)
+    assert metrics.partial_sync_sum == 0.01242891
 
 
 def test_a_text_without_the_syncs_is_refused() -> None:
