@@ -87,7 +87,7 @@ def measure(mode: Mode, services: int, proxier: str) -> Figures:
         with (
             Fleet.connect(cluster.targets) as fleet,
             ApiServerProcess(addresses=[kube_proxy.HOST]) as server,
-            KubernetesServiceApi(server.url, server.token) as api,
+            KubernetesServiceApi(server.url, server.token, ca_pem=server.ca_pem) as api,
             agents_on(fleet, cluster, "client", "node1", margin_s=PATIENCE) as agents,
         ):
             population = Population(address_plan(cluster), endpoints_per_service=2)

@@ -120,6 +120,10 @@ class Transport:
                 answer = await response.read()
         except TimeoutError as error:
             raise _TransientError(ApiError(f"{method} {path}: no answer within {self._seconds:g} s")) from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise ApiError(
+                f"{method} {path}: the certificate of {self._url} is not to be trusted: {_why(error)}"
+            ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise _TransientError(self._unreachable(method, path, error)) from error
         if response.status < _REFUSED:
@@ -134,6 +138,11 @@ class Transport:
         number = cause.errno if isinstance(cause, OSError) else None
         words = os.strerror(number) if number else str(cause) or type(cause).__name__
         return ApiError(f"{method} {path}: cannot reach the Kubernetes API at {self._url}: {words}")
+
+
+def _why(error: aiohttp.ClientConnectorCertificateError) -> str:
+    cause = error.certificate_error
+    return cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else str(cause)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:

@@ -30,7 +30,7 @@ def configure(node: Executor, folder: str, mode: str, server: ApiServerProcess, 
             {
                 "name": "lab",
                 "cluster": {
-                    "server": f"https://{HOST}:{server.tls_port}",
+                    "server": f"https://{HOST}:{server.port}",
                     "certificate-authority": f"{folder}/ca.pem",
                 },
             }

@@ -56,7 +56,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Access, 
         ApiServerProcess(service_cidr=SERVICE_CIDR) as ours,
         control_plane(tmp_path_factory.mktemp("real"), etcd, apiserver) as real,
     ):
-        both = Access(ours.tls_url, ours.token, ours.ca_pem), real
+        both = Access(ours.url, ours.token, ours.ca_pem), real
         for access in both:
             with client(access) as api:
                 api.ensure_namespace(NAMESPACE)

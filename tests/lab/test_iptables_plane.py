@@ -40,9 +40,9 @@ import json, sys
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
-with ApiServerProcess() as server, KubernetesServiceApi(server.url, server.token) as api:
+with ApiServerProcess() as server, KubernetesServiceApi(server.url, server.token, ca_pem=server.ca_pem) as api:
     api.ensure_namespace("bench")
-    print(json.dumps([server.url, server.token]), flush=True)
+    print(json.dumps([server.url, server.token, server.ca_pem]), flush=True)
     for line in sys.stdin:
         what, items = json.loads(line)
         if what == "create":
@@ -62,7 +62,7 @@ class Api:
         self.process = subprocess.Popen(
             inside(sys.executable, "-c", HELPER), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.url, self.token = json.loads(self._line())
+        self.url, self.token, self.ca_pem = json.loads(self._line())
 
     def do(self, what: str, items: list[Any]) -> None:
         assert self.process.stdin is not None
@@ -87,12 +87,14 @@ class Loop:
 
     def __init__(self, folder: Path, api: Api) -> None:
         (folder / "token").write_text(api.token)
+        (folder / "ca.pem").write_text(api.ca_pem)
         settings = LoopConfig(
             mode="iptables",
             node_name="node",
             node_ips=("10.1.0.1",),
             api_url=api.url,
             token_file=str(folder / "token"),
+            ca_file=str(folder / "ca.pem"),
             cluster_cidr="10.244.0.0/16",
             min_sync_period=0.1,
             sync_period=2.0,

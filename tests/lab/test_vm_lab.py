@@ -301,7 +301,10 @@ def test_a_real_kube_proxy_programs_services_from_our_api(lab: tuple[VmLab, Clus
     cluster = lab[1]
     population = Population(address_plan(cluster), endpoints_per_service=2)
     folder = f"/run/kube-proxy-{mode}-{uuid.uuid4().hex[:8]}"
-    with ApiServerProcess(addresses=[kube_proxy.HOST]) as server, KubernetesServiceApi(server.url, server.token) as api:
+    with (
+        ApiServerProcess(addresses=[kube_proxy.HOST]) as server,
+        KubernetesServiceApi(server.url, server.token, ca_pem=server.ca_pem) as api,
+    ):
         api.put_node("node1", "198.18.1.11", "10.244.0.0/17")
         api.ensure_namespace(NAMESPACE)
         written = [population.service(index) for index in range(SERVICES)]

@@ -80,7 +80,7 @@ class NetnsLab:
         self.state = state = common.make_state_folder()
         self._api = ApiServerProcess(addresses=[topology.CTL_ADDRESS], service_cidr=topology.SERVICE_CIDR)
         node_url = f"https://{topology.CTL_ADDRESS}:{node_script.API_PORT}"
-        api = ApiAccess(self._api.tls_url, node_url, self._api.ca_pem, self._api.token)
+        api = ApiAccess(self._api.url, node_url, self._api.ca_pem, self._api.token)
         common.register(api, layout)
         prepared = common.prepare(state, system, layout)
         (state / "network.sh").write_text(topology.script(layout))
@@ -97,7 +97,7 @@ class NetnsLab:
             holders={node.name: str(state / f"{node.name}.sh") for node in layout.nodes},
             connections={node.name: str(state / f"{node.name}.connection.sh") for node in layout.nodes},
             # TLS ends at the server, whose certificate names the relay's address.
-            relay=Relay(topology.CTL, topology.CTL_ADDRESS, node_script.API_PORT, self._api.tls_port),
+            relay=Relay(topology.CTL, topology.CTL_ADDRESS, node_script.API_PORT, self._api.port),
             ready=str(state / "ready.json"),
         )
         (state / "plan.json").write_text(plan.to_json())

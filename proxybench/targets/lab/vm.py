@@ -89,8 +89,8 @@ class VmLab:
         settings = self._settings
         self.state = state = common.make_state_folder()
         self._api = ApiServerProcess(addresses=[_HOST], service_cidr=topology.SERVICE_CIDR)
-        node_url = f"https://{_HOST}:{self._api.tls_port}"
-        api = ApiAccess(self._api.tls_url, node_url, self._api.ca_pem, self._api.token)
+        node_url = f"https://{_HOST}:{self._api.port}"
+        api = ApiAccess(self._api.url, node_url, self._api.ca_pem, self._api.token)
         common.register(api, settings.topology)
         prepared = common.prepare(state, system, settings.topology)
         for node in settings.topology.nodes:

@@ -1,4 +1,4 @@
-"""The API server as a process, asked by plain HTTP."""
+"""The API server as a process, asked without a client of ours."""
 
 from __future__ import annotations
 
@@ -44,13 +44,14 @@ class Http:
         self("POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace}})
 
     def raw(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-        request = urllib.request.Request(self.server.url + path, body, method=method)  # noqa: S310 - always http
+        request = urllib.request.Request(self.server.url + path, body, method=method)  # noqa: S310 - always https
+        context = ssl.create_default_context(cadata=self.server.ca_pem)
         request.add_header("Authorization", f"Bearer {self.server.token}")
         request.add_header("Content-Type", "application/json")
         for name, value in headers.items():
             request.add_header(name.replace("_", "-"), value)
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - always http
+            with urllib.request.urlopen(request, timeout=10, context=context) as response:  # noqa: S310
                 return response.status, response.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -293,11 +294,11 @@ def test_service_cidrs_can_be_listed_where_there_are_none(http: Http) -> None:
 
 def test_https_with_the_certificate_of_this_server(server: ApiServerProcess) -> None:
     context = ssl.create_default_context(cadata=server.ca_pem)
-    url = f"{server.tls_url}/healthz"
+    url = f"{server.url}/healthz"
     with urllib.request.urlopen(url, context=context, timeout=10) as response:  # noqa: S310 - always https
         assert response.read() == b"ok"
     for name, good in (("localhost", True), ("198.18.0.1", True), ("198.18.0.2", False)):
-        with socket.create_connection(("127.0.0.1", server.tls_port), timeout=10) as plain:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as plain:
             if good:
                 context.wrap_socket(plain, server_hostname=name).close()
             else:
@@ -311,7 +312,7 @@ def test_it_listens_on_loopback_only(server: ApiServerProcess) -> None:
         for line in table.readlines()[1:]:
             _, local, _, state, *_ = line.split()
             address, port = local.split(":")
-            if state == "0A" and int(port, 16) in {server.port, server.tls_port}:
+            if state == "0A" and int(port, 16) == server.port:
                 listening.add(address)
     assert listening == {"0100007F"}
 
@@ -376,7 +377,18 @@ def test_a_start_that_takes_too_long() -> None:
 
 def test_a_token_file_that_is_empty(tmp_path: Path) -> None:
     (tmp_path / "token").touch()
-    command = [sys.executable, "-m", "proxybench.targets.lab.apiserver.server", "--token-file", str(tmp_path / "token")]
+    command = [sys.executable, "-m", "proxybench.targets.lab.apiserver.server", "--tls-file", "x"]
+    command += ["--token-file", str(tmp_path / "token")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 2
     assert ended.stderr.endswith("error: the token file is empty\n")
+
+
+def test_a_certificate_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret")
+    (tmp_path / "tls").write_text("nothing")
+    command = [sys.executable, "-m", "proxybench.targets.lab.apiserver.server", "--tls-file", str(tmp_path / "tls")]
+    command += ["--token-file", str(tmp_path / "token")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 2
+    assert "error: cannot read the certificate: " in ended.stderr

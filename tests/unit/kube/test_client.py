@@ -16,6 +16,7 @@ from proxybench.errors import ApiError
 from proxybench.kube.base import Kind, Ref, ServiceApi
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, SELECTOR, AddressPlan, Population
+from proxybench.targets.lab.apiserver.certificate import make_certificate
 from proxybench.testing.kube import FakeServiceApi
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["real", "fake"])
 def api(request: pytest.FixtureRequest, server: ApiServerProcess) -> Iterator[ServiceApi]:
-    made: ServiceApi = KubernetesServiceApi(server.url, server.token) if request.param == "real" else FakeServiceApi()
+    made: ServiceApi = FakeServiceApi()
+    if request.param == "real":
+        made = KubernetesServiceApi(server.url, server.token, ca_pem=server.ca_pem)
     with made:
         yield made
 
@@ -135,9 +138,18 @@ def test_no_server(plan: AddressPlan) -> None:
 
 
 def test_a_wrong_token(server: ApiServerProcess) -> None:
-    with KubernetesServiceApi(server.url, "wrong") as api, pytest.raises(ApiError) as caught:
+    with KubernetesServiceApi(server.url, "wrong", ca_pem=server.ca_pem) as api, pytest.raises(ApiError) as caught:
         api.list(Kind.SERVICE)
     assert str(caught.value) == "GET /api/v1/services: 401 Unauthorized: Unauthorized"
+
+
+def test_a_server_of_another_authority_is_not_shown_the_token(server: ApiServerProcess) -> None:
+    other = make_certificate([]).certificate.decode()
+    with KubernetesServiceApi(server.url, server.token, ca_pem=other) as api, pytest.raises(ApiError) as caught:
+        api.list(Kind.SERVICE)
+    assert str(caught.value) == (
+        f"GET /api/v1/services: the certificate of {server.url} is not to be trusted: self-signed certificate"
+    )
 
 
 Answer = tuple[int, dict[str, str], bytes]

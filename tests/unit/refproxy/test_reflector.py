@@ -14,11 +14,13 @@ import pytest
 from proxybench.kube.base import Ref
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import AddressPlan, Population
+from proxybench.targets.lab.apiserver.certificate import make_certificate
 from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
 from refproxy.reflector import Patience, Reflector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     Wait = Callable[[Callable[[], bool]], None]
 
@@ -53,8 +55,14 @@ def mirror() -> Mirror:
 
 @pytest.fixture
 def api(server: ApiServerProcess) -> Iterator[KubernetesServiceApi]:
-    with KubernetesServiceApi(server.url, server.token) as made:
+    with KubernetesServiceApi(server.url, server.token, ca_pem=server.ca_pem) as made:
         yield made
+
+
+@pytest.fixture
+def authority(server: ApiServerProcess, tmp_path: Path) -> str:
+    (tmp_path / "authority").write_text(server.ca_pem)
+    return str(tmp_path / "authority")
 
 
 @pytest.fixture
@@ -69,10 +77,17 @@ def path(population: Population) -> str:
 
 
 def test_list_then_events(
-    server: ApiServerProcess, api: KubernetesServiceApi, population: Population, mirror: Mirror, eventually: Wait
+    server: ApiServerProcess,
+    authority: str,
+    api: KubernetesServiceApi,
+    population: Population,
+    mirror: Mirror,
+    eventually: Wait,
 ) -> None:
     api.create_many([population.service(index) for index in range(1200)])
-    reflector = Reflector(server.url, server.token, path(population), mirror.on_list, mirror.on_event)
+    reflector = Reflector(
+        server.url, server.token, path(population), mirror.on_list, mirror.on_event, ca_file=authority
+    )
     reflector.start()
     try:
         eventually(lambda: mirror.lists == [1200])
@@ -87,9 +102,16 @@ def test_list_then_events(
 
 
 def test_a_burst_is_told_whole_and_in_order(
-    server: ApiServerProcess, api: KubernetesServiceApi, population: Population, mirror: Mirror, eventually: Wait
+    server: ApiServerProcess,
+    authority: str,
+    api: KubernetesServiceApi,
+    population: Population,
+    mirror: Mirror,
+    eventually: Wait,
 ) -> None:
-    reflector = Reflector(server.url, server.token, path(population), mirror.on_list, mirror.on_event)
+    reflector = Reflector(
+        server.url, server.token, path(population), mirror.on_list, mirror.on_event, ca_file=authority
+    )
     reflector.start()
     try:
         eventually(lambda: mirror.lists == [0])
@@ -103,7 +125,12 @@ def test_a_burst_is_told_whole_and_in_order(
 
 
 def test_a_label_selector(
-    server: ApiServerProcess, api: KubernetesServiceApi, population: Population, mirror: Mirror, eventually: Wait
+    server: ApiServerProcess,
+    authority: str,
+    api: KubernetesServiceApi,
+    population: Population,
+    mirror: Mirror,
+    eventually: Wait,
 ) -> None:
     headless = population.service(1)
     headless["metadata"]["labels"]["service.kubernetes.io/headless"] = ""
@@ -114,6 +141,7 @@ def test_a_label_selector(
         path(population),
         mirror.on_list,
         mirror.on_event,
+        ca_file=authority,
         label_selector="!service.kubernetes.io/headless",
     )
     reflector.start()
@@ -124,32 +152,28 @@ def test_a_label_selector(
         reflector.stop()
 
 
-def test_https(server: ApiServerProcess, mirror: Mirror, eventually: Wait, tmp_path: Any) -> None:
-    (tmp_path / "ca.pem").write_text(server.ca_pem)
-    authority = str(tmp_path / "ca.pem")
-    reflector = Reflector(
-        server.tls_url, server.token, "/api/v1/namespaces", mirror.on_list, mirror.on_event, ca_file=authority
-    )
-    reflector.start()
-    try:
-        eventually(lambda: "default" in mirror.objects)
-    finally:
-        reflector.stop()
-
-
 def test_a_restarted_server_is_listed_again(
-    plan: AddressPlan, mirror: Mirror, eventually: Wait, caplog: pytest.LogCaptureFixture
+    plan: AddressPlan, mirror: Mirror, eventually: Wait, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     population = Population(plan, 2, "default")
-    with ApiServerProcess() as first, KubernetesServiceApi(first.url, first.token) as api:
+    made = make_certificate([])
+    pem = made.certificate.decode()
+    (tmp_path / "ca.pem").write_text(pem)
+    authority = str(tmp_path / "ca.pem")
+    with ApiServerProcess(certificate=made) as first, KubernetesServiceApi(first.url, first.token, ca_pem=pem) as api:
         port, token, url = first.port, first.token, first.url
         api.create_many([population.service(0)])
-        reflector = Reflector(url, token, path(population), mirror.on_list, mirror.on_event, patience=QUICK)
+        reflector = Reflector(
+            url, token, path(population), mirror.on_list, mirror.on_event, ca_file=authority, patience=QUICK
+        )
         reflector.start()
         eventually(lambda: mirror.lists == [1])
     try:
         eventually(lambda: any("listing again" in record.message for record in caplog.records))
-        with ApiServerProcess(port=port, token=token), KubernetesServiceApi(url, token) as api:
+        with (
+            ApiServerProcess(port=port, token=token, certificate=made),
+            KubernetesServiceApi(url, token, ca_pem=pem) as api,
+        ):
             eventually(lambda: mirror.lists == [1, 0])
             api.create_many([population.service(7)])
             eventually(lambda: mirror.events == [("ADDED", "svc-00007")])
@@ -160,6 +184,7 @@ def test_a_restarted_server_is_listed_again(
 
 def test_a_forgotten_history_is_listed_again(
     server: ApiServerProcess,
+    authority: str,
     api: KubernetesServiceApi,
     population: Population,
     mirror: Mirror,
@@ -167,7 +192,9 @@ def test_a_forgotten_history_is_listed_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     api.create_many([population.service(0)])
-    reflector = Reflector(server.url, server.token, path(population), mirror.on_list, mirror.on_event, patience=QUICK)
+    reflector = Reflector(
+        server.url, server.token, path(population), mirror.on_list, mirror.on_event, ca_file=authority, patience=QUICK
+    )
     real = reflector._list
     versions = iter(["5", "6"])  # as if the list had been read before anything that the server remembers
     monkeypatch.setattr(reflector, "_list", lambda connection: next(versions, "") or real(connection))
@@ -181,10 +208,12 @@ def test_a_forgotten_history_is_listed_again(
 
 
 def test_a_wrong_token_is_logged_and_tried_again(
-    server: ApiServerProcess, mirror: Mirror, eventually: Wait, caplog: pytest.LogCaptureFixture
+    server: ApiServerProcess, authority: str, mirror: Mirror, eventually: Wait, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    reflector = Reflector(server.url, "wrong", "/api/v1/services", mirror.on_list, mirror.on_event, patience=QUICK)
+    reflector = Reflector(
+        server.url, "wrong", "/api/v1/services", mirror.on_list, mirror.on_event, ca_file=authority, patience=QUICK
+    )
     reflector.start()
     try:
         eventually(lambda: len(caplog.records) >= 3)
@@ -272,8 +301,8 @@ def test_a_callback_that_fails_is_logged_and_called_again(eventually: Wait, capl
     assert caplog.records[0].message == "/x: unexpected; listing again in 0.02 s"
 
 
-def test_stop_wakes_a_silent_watch(server: ApiServerProcess, mirror: Mirror, eventually: Wait) -> None:
-    reflector = Reflector(server.url, server.token, "/api/v1/nodes", mirror.on_list, mirror.on_event)
+def test_stop_wakes_a_silent_watch(server: ApiServerProcess, authority: str, mirror: Mirror, eventually: Wait) -> None:
+    reflector = Reflector(server.url, server.token, "/api/v1/nodes", mirror.on_list, mirror.on_event, ca_file=authority)
     reflector.start()
     eventually(lambda: bool(mirror.lists))
     started = time.monotonic()
@@ -282,8 +311,8 @@ def test_stop_wakes_a_silent_watch(server: ApiServerProcess, mirror: Mirror, eve
     assert time.monotonic() - started < 2
 
 
-def test_stop_before_start(server: ApiServerProcess, mirror: Mirror) -> None:
-    reflector = Reflector(server.url, server.token, "/api/v1/nodes", mirror.on_list, mirror.on_event)
+def test_stop_before_start(server: ApiServerProcess, authority: str, mirror: Mirror) -> None:
+    reflector = Reflector(server.url, server.token, "/api/v1/nodes", mirror.on_list, mirror.on_event, ca_file=authority)
     reflector.stop()
     reflector.start()
     reflector._thread.join(5)

@@ -28,10 +28,11 @@ _LOG_TAIL = 2000  # characters of its standard error in an error message
 class ApiServerProcess:
     """One API server on 127.0.0.1 with a fresh token: a context manager that leaves nothing behind.
 
-    ``port`` 0 takes a free one. ``addresses`` are those by which nodes reach it (a relay's, 10.0.2.2 for a guest):
-    its certificate names them, besides 127.0.0.1 and localhost. ``kubernetes_version`` is what it says it is, and
-    ``service_cidr`` the range that its ServiceCIDR "kubernetes" names ("": there is none). The server ends with this
-    process, however that ends. Raises LabError when it is not ready within ``start_seconds``.
+    ``port`` 0 takes a free one; one that takes another's place has its token and certificate too. ``addresses`` are
+    those by which nodes reach it (a relay's, 10.0.2.2 for a guest): its certificate names them, besides 127.0.0.1 and
+    localhost. ``kubernetes_version`` is what it says it is, and ``service_cidr`` the range that its ServiceCIDR
+    "kubernetes" names ("": there is none). The server ends with this process, however that ends. Raises LabError when
+    it is not ready within ``start_seconds``.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class ApiServerProcess:
         *,
         port: int = 0,
         token: str | None = None,
+        certificate: Certificate | None = None,
         addresses: Sequence[str] = (),
         kubernetes_version: str = KUBERNETES_VERSION,
         service_cidr: str = "",
@@ -48,7 +50,7 @@ class ApiServerProcess:
         self.token = token or secrets.token_urlsafe(32)
         self._folder = scratch.make(FOLDER_PREFIX)
         self._log = self._folder / "log"
-        made = make_certificate(addresses)
+        made = certificate or make_certificate(addresses)
         self.ca_pem = made.certificate.decode()
         try:
             self._process = self._start(port, made, kubernetes_version, service_cidr)
@@ -56,20 +58,15 @@ class ApiServerProcess:
             scratch.remove(self._folder)
             raise LabError(f"the API server could not be started: {error}") from error
         try:
-            self.port, self.tls_port = self._wait(time.monotonic() + start_seconds)
+            self.port = self._wait(time.monotonic() + start_seconds)
         except BaseException:
             self.stop()
             raise
 
     @property
     def url(self) -> str:
-        """Where it listens for our own clients: "http://127.0.0.1:PORT"."""
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def tls_url(self) -> str:
-        """Where it listens for kube-proxy, which shows its token over https only; ``ca_pem`` vouches for it."""
-        return f"https://127.0.0.1:{self.tls_port}"
+        """Where it listens: "https://127.0.0.1:PORT"; ``ca_pem`` vouches for it."""
+        return f"https://127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -120,8 +117,8 @@ class ApiServerProcess:
         path.write_bytes(content)
         return str(path)
 
-    def _wait(self, deadline: float) -> tuple[int, int]:
-        """Return the ports for http and https, once it listens there."""
+    def _wait(self, deadline: float) -> int:
+        """Return the port, once it listens there."""
         ready = self._folder / "ready"
         while not ready.exists():
             if self._process.poll() is not None:
@@ -130,5 +127,4 @@ class ApiServerProcess:
             if time.monotonic() > deadline:
                 raise LabError("the API server was not ready in time")
             time.sleep(_POLL_SECONDS)
-        ports = orjson.loads(ready.read_bytes())
-        return int(ports["port"]), int(ports["tls_port"])
+        return int(orjson.loads(ready.read_bytes())["port"])

@@ -1,10 +1,10 @@
 """The lab's API server as a process.
 
-Usage: ``python -m proxybench.targets.lab.apiserver.server --port 0 --token-file F --ready-file F``.
+Usage: ``python -m proxybench.targets.lab.apiserver.server --port 0 --token-file F --tls-file F --ready-file F``.
 
-A process of its own, so that its work never delays the orchestrator. It listens on 127.0.0.1 only: plain
-http for our own clients and, with ``--tls-file``, https for kube-proxy, which shows no token otherwise. It ends on
-SIGTERM, SIGINT, or when its standard input ends (which it does when the parent dies), unless ``--detached``.
+A process of its own, so that its work never delays the orchestrator. It listens on 127.0.0.1 only, by https
+only: kube-proxy shows no token otherwise. It ends on SIGTERM, SIGINT, or when its standard input ends (which it does
+when the parent dies), unless ``--detached``.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--token-file", type=Path, required=True, help="file that holds the bearer token")
-    parser.add_argument("--ready-file", type=Path, help='written when ready: {"pid": …, "port": …, "tls_port": …}')
-    parser.add_argument("--tls-file", type=Path, help="key and certificate (PEM): serve https too, on a free port")
+    parser.add_argument("--ready-file", type=Path, help='written when ready: {"pid": …, "port": …}')
+    parser.add_argument("--tls-file", type=Path, required=True, help="file that holds key and certificate (PEM)")
     parser.add_argument("--kubernetes-version", default=KUBERNETES_VERSION, help="what /version says")
     parser.add_argument("--service-cidr", default="", help='range of the ServiceCIDR "kubernetes"; "" for none')
     parser.add_argument("--detached", action="store_true", help="go on when standard input ends")
@@ -53,18 +53,16 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"cannot read the token file: {error}")
     if not token:
         parser.error("the token file is empty")
-    context = None
-    if arguments.tls_file is not None:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        try:
-            context.load_cert_chain(arguments.tls_file)
-        except (OSError, ssl.SSLError) as error:
-            parser.error(f"cannot read the certificate: {error}")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(arguments.tls_file)
+    except (OSError, ssl.SSLError) as error:
+        parser.error(f"cannot read the certificate: {error}")
     code: int = uvloop.run(_serve(token, context, arguments))
     return code
 
 
-async def _serve(token: str, context: ssl.SSLContext | None, arguments: argparse.Namespace) -> int:
+async def _serve(token: str, context: ssl.SSLContext, arguments: argparse.Namespace) -> int:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,23 +80,21 @@ async def _serve(token: str, context: ssl.SSLContext | None, arguments: argparse
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, _HOST, arguments.port, backlog=_BACKLOG).start()
-            if context is not None:
-                await web.TCPSite(runner, _HOST, 0, backlog=_BACKLOG, ssl_context=context).start()
+            await web.TCPSite(runner, _HOST, arguments.port, backlog=_BACKLOG, ssl_context=context).start()
         except OSError as error:
             words = os.strerror(error.errno or 0)
             print(f"cannot listen on {_HOST}:{arguments.port}: {words}", file=sys.stderr)  # noqa: T201 - a program's word
             return 1
-        _announce([address[1] for address in runner.addresses], arguments.ready_file)
+        _announce(runner.addresses[0][1], arguments.ready_file)
         await stopped.wait()
     finally:
         await runner.cleanup()
     return 0
 
 
-def _announce(ports: list[int], ready_file: Path | None) -> None:
-    """Tell which ports were taken: lines on standard output, and a file that is whole as soon as it is there."""
-    ready = {"pid": os.getpid(), "port": ports[0], "tls_port": ports[1] if len(ports) > 1 else None}
+def _announce(port: int, ready_file: Path | None) -> None:
+    """Tell which port was taken: a line on standard output, and a file that is whole as soon as it is there."""
+    ready = {"pid": os.getpid(), "port": port}
     print(orjson.dumps(ready).decode(), flush=True)  # noqa: T201 - the program's answer
     if ready_file is not None:
         partial = ready_file.with_suffix(".partial")
