@@ -3,7 +3,7 @@
 BIN := .venv/bin
 RUN := $(BIN)/proxybench run
 
-.PHONY: help setup dev run quick test unit lab-tests check fmt lint types imports gate bench-stats bench-report lock clean
+.PHONY: help setup dev run quick test unit lab-tests check fmt lint types imports gate bench-stats bench-report fuzz lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench-stats: dev ## coverage, false alarms and power of the statistics, by simul
 
 bench-report: dev ## ten million samples into a report, against its limits of 20 s and 1.5 GiB
 	$(BIN)/python benchmarks/report_ten_million.py
+
+fuzz: dev ## ten thousand mutated experiment files through `proxybench validate`, against its limits of 2 s and 200 MiB
+	$(BIN)/python benchmarks/fuzz_experiments.py
 
 lock: dev ## write the locks anew
 	$(BIN)/pip install --quiet pip-tools

@@ -14,6 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from proxybench.errors import Problem
+from proxybench.experiment.limits import MAX_BYTES, MAX_DEPTH, LimitedComposer, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 Loc = tuple[str | int, ...]
 """The way from the top of a document to a value: keys and indices."""
-
-MAX_BYTES = 1_000_000
-"""No experiment is that long; a larger file was named by mistake."""
 
 
 @dataclass
@@ -50,7 +48,7 @@ class Document:
         name, equals, text = setting.partition("=")
         label = f"--set {name}"
         path = tuple(name.split("."))
-        if not equals or not all(path):
+        if not equals or not all(path) or len(path) > MAX_DEPTH:
             self.problems.append(Problem(f"--set {setting}", 1, 1, "is no setting; write a.b=value"))
             return
         parsed = parse(text, label)
@@ -69,6 +67,8 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Document:
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:  # before it is decoded, since it may be cut within a character
+            return Document(file, problems=[Problem(file, 1, 1, "is larger than 256 KiB; name an experiment file")])
         text = raw.decode("utf-8-sig")
     except OSError as error:
         return Document(file, problems=[Problem(file, 1, 1, f"cannot be read: {error.strerror}")])
@@ -76,8 +76,6 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Document:
         line = raw[: error.start].count(b"\n") + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
         return Document(file, problems=[Problem(file, line, column, "is not UTF-8 text; save it as UTF-8")])
-    if len(raw) > MAX_BYTES:
-        return Document(file, problems=[Problem(file, 1, 1, "is larger than 1 MB; name an experiment file")])
     document = parse(text, file)
     if not document.problems and not isinstance(document.data, dict):
         what = "is empty" if document.data is None else "holds no mapping"
@@ -91,6 +89,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Document:
 def parse(text: str, file: str) -> Document:
     """Read YAML text. After a syntax error ``data`` is None; after duplicate keys the first one counts."""
     yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = LimitedComposer
     try:
         node = yaml.compose(text)
         problems = list(_duplicates(node, file, set()))
@@ -99,7 +98,7 @@ def parse(text: str, file: str) -> Document:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        return Document(file, problems=[Problem(file, line, column, _syntax(error))])
+        return Document(file, problems=[_problem(file, line, column, _syntax(error))])
     except (YAMLError, ValueError, RecursionError) as error:
         # ValueError: a date that does not exist. The reader's own error has no mark but a first line that says it.
         reason = str(error).splitlines()[0]
@@ -109,6 +108,8 @@ def parse(text: str, file: str) -> Document:
 
 def _syntax(error: MarkedYAMLError) -> str:
     problem = str(error.problem)
+    if isinstance(error, RefusedError):
+        return problem
     if "'\\t'" in problem:
         return "not valid YAML: a tab cannot indent; use spaces"
     hints = {
@@ -137,7 +138,7 @@ def _duplicates(node: Node | None, file: str, seen: set[int]) -> Iterator[Proble
         name = str(key.value)
         if name in first:
             message = f'"{name}" is written twice (first in line {first[name]}); keep one'
-            yield Problem(file, key.start_mark.line + 1, key.start_mark.column + 1, message)
+            yield _at(file, key, message)
             continue
         first[name] = key.start_mark.line + 1
         kept.append((key, value))
@@ -216,5 +217,14 @@ def _holds(node: Node | None, loc: Loc) -> bool:
 
 def _at(file: str, node: Node | None, message: str) -> Problem:
     if node is None:
-        return Problem(file, 1, 1, message)
-    return Problem(file, node.start_mark.line + 1, node.start_mark.column + 1, message)
+        return _problem(file, 1, 1, message)
+    return _problem(file, node.start_mark.line + 1, node.start_mark.column + 1, message)
+
+
+def _problem(file: str, line: int, column: int, message: str) -> Problem:
+    """Return a problem of one line, whatever characters of the file are in its message."""
+    return Problem(file, line, column, message if message.isprintable() else _printable(message))
+
+
+def _printable(text: str) -> str:
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

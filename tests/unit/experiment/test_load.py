@@ -356,7 +356,7 @@ def test_the_short_form_of_kube_proxy_is_checked_like_the_long_one(write: Write)
             ["e.yaml:2:1: not valid YAML: but found another document; keep one document per file; remove the line ---"],
         ),
         ("a: *b\n", ["e.yaml:1:4: not valid YAML: found undefined alias 'b'"]),
-        ("a: !b 1\n", ["e.yaml:1:4: not valid YAML: could not determine a constructor for the tag '!b'"]),
+        ("a: !b 1\n", ["e.yaml:1:4: the tag !b means nothing here; remove it"]),
         (
             'a: "\x01"\n',
             ["e.yaml:1:1: is not valid YAML: unacceptable character #x0001: special characters are not allowed"],
@@ -374,8 +374,8 @@ def test_a_file_that_cannot_be_read_is_a_problem_too(tmp_path: Path, monkeypatch
     assert problems(tmp_path.relative_to(tmp_path)) == [".:1:1: cannot be read: Is a directory"]
     path.write_bytes(b"version: 1\nname: \xff\n")
     assert problems(path) == ["e.yaml:2:7: is not UTF-8 text; save it as UTF-8"]
-    path.write_bytes(b"#" * 1_000_001)
-    assert problems(path) == ["e.yaml:1:1: is larger than 1 MB; name an experiment file"]
+    path.write_bytes(b"#" * 262_145)
+    assert problems(path) == ["e.yaml:1:1: is larger than 256 KiB; name an experiment file"]
 
 
 def test_merged_and_aliased_mappings_are_read_and_keep_their_places(write: Write) -> None:
@@ -388,11 +388,6 @@ def test_merged_and_aliased_mappings_are_read_and_keep_their_places(write: Write
         'e.yaml:4:31: services, number 2: "x" is not a whole number; write one, such as 10',
         "e.yaml:6:31: run: 0s is out of range; write 1s to 168h",
     ]
-
-
-def test_an_alias_of_itself_is_a_problem_like_any_other(write: Write) -> None:
-    path = write(SMALL.replace("[10, 100]", "&a [*a]"))
-    assert problems(path) == ["e.yaml:4:19: services, number 1: a list is not a whole number; write one, such as 10"]
 
 
 def test_overrides_change_single_words(write: Write) -> None:

@@ -202,7 +202,7 @@ REFUSED = {
     ),
     "overlay that holds itself": (
         listed(f"{KUBE_PROXY}, mode: ipvs, config: &c {{a: *c}}"),
-        "6:62: config: nested deeper than 8; a KubeProxyConfiguration is not",
+        "6:69: *c stands within what it repeats",
     ),
     "overlay too long": (
         listed(f"{KUBE_PROXY}, mode: ipvs, config: {{a: [{'0, ' * 500}0]}}"),

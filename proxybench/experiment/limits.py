@@ -1,0 +1,109 @@
+"""How much YAML an experiment file may hold, held while it is read: nothing is built that is over a limit.
+
+A few lines of aliases of aliases stand for more values than any memory holds, and merge keys multiply in the same way;
+what is read later (pydantic, messages that show a value) walks all of them. So values are counted with what their
+aliases repeat, before anything else sees them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ruamel.yaml.composer import Composer
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.events import AliasEvent, ScalarEvent
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+MAX_BYTES = 256 * 1024
+"""Of a file. A larger one was named by mistake; much of one may be comments."""
+MAX_VALUES = 5_000
+"""Keys and values of a document, with what aliases and merge keys repeat; 50 characters of text count as one more."""
+MAX_ENTRIES = 600
+"""Of one list or mapping, with merged ones."""
+MAX_DEPTH = 20
+"""Of lists and mappings within each other."""
+_MAX_KEY = 200  # characters
+_MAX_NUMBER = 40  # characters
+_TEXT = 50  # characters that count as one value more
+_MERGE = "tag:yaml.org,2002:merge"
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
+class RefusedError(MarkedYAMLError):
+    """Something in a file is right YAML, but not for an experiment; ``problem`` says what, in a whole sentence."""
+
+
+class LimitedComposer(Composer):
+    """Composes nodes as ruamel.yaml does, within the limits of this module.
+
+    Raises RefusedError for what is over them, and for what no experiment needs: tags, keys that are no words, aliases
+    of what they stand in, another version of YAML.
+    """
+
+    def __init__(self, loader: Any = None) -> None:  # noqa: ANN401 - ruamel.yaml's loader has no type
+        super().__init__(loader)
+        self.warn_double_anchors = False  # YAML allows them: the later one counts
+        self._nesting = 0
+        self._count = 0
+        self._weights: dict[int, int] = {}  # values that a node stands for, by its id
+        self._widths: dict[int, int] = {}  # its entries, with merged ones
+
+    def compose_document(self) -> Any:  # noqa: ANN401 - as in ruamel.yaml
+        """Refuse a document that says it is of an older YAML, in which "on" and "no" are no words."""
+        event = self.parser.peek_event()
+        if event.version not in {None, (1, 2)}:
+            version = ".".join(map(str, event.version))
+            raise _refusal(f"%YAML {version} is not supported; remove the line, experiments are YAML 1.2", event)
+        return super().compose_document()
+
+    def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401 - as in ruamel.yaml
+        """Compose one node, and count what it stands for."""
+        event = self.parser.peek_event()
+        before = self._count
+        self._add(1 + (len(event.value) // _TEXT if isinstance(event, ScalarEvent) else 0), event)
+        if getattr(event, "ctag", None) is not None:
+            raise _refusal(f"the tag {event.tag} means nothing here; remove it", event)
+        self._nesting += 1
+        if self._nesting > MAX_DEPTH:
+            raise _refusal(f"lists and mappings are more than {MAX_DEPTH} deep in each other", event)
+        node = super().compose_node(parent, index)
+        self._nesting -= 1
+        if not isinstance(event, AliasEvent):
+            self._check(node)
+            self._weights[id(node)] = self._count - before
+        elif id(node) in self._weights:
+            self._add(self._weights[id(node)], event)
+        else:
+            raise _refusal(f"*{event.anchor} stands within what it repeats", event)
+        return node
+
+    def _add(self, count: int, event: Any) -> None:  # noqa: ANN401 - an event of ruamel.yaml
+        self._count += count
+        if self._count > MAX_VALUES:
+            what = f"more than {MAX_VALUES:,} values, with what aliases repeat"
+            raise _refusal(f"{what}; an experiment holds some dozens", event)
+
+    def _check(self, node: Node) -> None:
+        if isinstance(node, ScalarNode):
+            if str(node.tag) in _NUMBERS and len(node.value) > _MAX_NUMBER:
+                raise _refusal(f"a number of {len(node.value)} characters is none that can be meant", node)
+            return
+        width = sum(self._width(*pair) for pair in node.value) if isinstance(node, MappingNode) else len(node.value)
+        if width > MAX_ENTRIES:
+            raise _refusal(f"a list or mapping of {width} entries; at most {MAX_ENTRIES} are read", node)
+        self._widths[id(node)] = width
+
+    def _width(self, key: Node, value: Node) -> int:
+        """Return how many keys a pair brings into its mapping; refuse a key that is no word."""
+        if not isinstance(key, ScalarNode):
+            raise _refusal("a list or mapping cannot be a key here; write a word", key)
+        if len(key.value) > _MAX_KEY:
+            raise _refusal(f"a key of {len(key.value)} characters is none of an experiment", key)
+        if str(key.tag) != _MERGE:
+            return 1
+        parts = value.value if isinstance(value, SequenceNode) else [value]
+        return sum(self._widths.get(id(part), 0) for part in parts)
+
+
+def _refusal(problem: str, at: Any) -> RefusedError:  # noqa: ANN401 - a node or an event
+    return RefusedError(None, None, problem, at.start_mark)
