@@ -16,6 +16,7 @@ ProxybenchError
 │   ├── LabError              the lab could not be built, reached or removed
 │   ├── ProxierError          a control loop did not start, sync or stop as it should
 │   └── MeasurementError      a measurement could not be taken or trusted
+│       └── LateError         a subject was still at work when its time was up
 ├── ResultsError          2   a run folder or baseline cannot be read
 └── IncomparableError     4   two runs differ in what matters
 
@@ -131,6 +132,10 @@ class ProxierError(RunError):
 
 class MeasurementError(RunError):
     """A measurement could not be taken, or its result cannot be trusted."""
+
+
+class LateError(MeasurementError):
+    """A subject was still at work when its time was up: a number that is at least so large, and no fault."""
 
 
 class ResultsError(UsageError):

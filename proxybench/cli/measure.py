@@ -5,31 +5,54 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.experiment.requests import requests
+from proxybench.releases.checkout import build_from_source
+from proxybench.releases.component import Component
+from proxybench.releases.ensure import ensure
+from proxybench.run.lineup import line_up
 from proxybench.run.run import Run
 from proxybench.run.session import Sessions
-from proxybench.subjects.reference import ReferenceDriver
+from proxybench.subjects.registry import drivers
 from proxybench.targets.registry import make_target
 from proxybench.units import SystemClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from proxybench.experiment.spec import Experiment
+    from proxybench.releases.store import Binary
     from proxybench.run.outcome import RunOutcome
     from proxybench.run.progress import Progress
 
 
-def measure(experiment: Experiment, out: Path, *, resume: Path | None, progress: Progress) -> RunOutcome:
+class CachedBinaries:
+    """Implements ``subjects.kube_proxy_binary.Binaries`` with the cache, downloads and the Go tool."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+
+    def release(self, version: str) -> Binary:
+        """Return an official release of kube-proxy."""
+        return ensure(Component.KUBE_PROXY, version, report=self._report)
+
+    def checkout(self, folder: Path) -> Binary:
+        """Build kube-proxy from a checkout."""
+        return build_from_source(folder, self._report)
+
+
+def measure(experiment: Experiment, out: Path, *, folder: Path, resume: Path | None, progress: Progress) -> RunOutcome:
     """Run an experiment into a new folder below ``out``, or go on with the run in ``resume``.
 
-    Raises ProxybenchError when the run cannot begin, and lets an interrupt through.
+    Paths in the experiment are seen from ``folder``. Raises ProxybenchError when the run cannot begin, and lets an
+    interrupt through.
     """
+    progress.stage("looking for the programs to measure")
+    kinds = drivers(CachedBinaries(progress.note), SystemClock())
+    lineup = line_up(requests(experiment, folder), kinds, progress.note)
     progress.stage("looking at what this machine can do")
-    specs = {spec.subject: spec for spec in requests(experiment)}
-    modes = tuple(dict.fromkeys(spec.mode for spec in specs.values()))
-    target = make_target(experiment.target, modes, progress.note)
+    needed = tuple(dict.fromkeys(spec.mode for spec in lineup.specs.values() if not (spec.optional or spec.otherwise)))
+    target = make_target(experiment.target, needed, progress.note)
     facts = target.facts
     progress.note(f"target: {facts.kind}, clock: {facts.clock} ({facts.why})")
-    drivers = {"reference": ReferenceDriver(SystemClock())}
-    run = Run(experiment, target, Sessions(drivers, specs).connect, progress)
+    run = Run(experiment, target, Sessions(kinds, lineup.specs).connect, progress, lineup)
     return run.start(out) if resume is None else run.resume(resume)

@@ -53,18 +53,18 @@ def run(
     if dry_run:
         _print_plan(spec, as_json=as_json)
         return ExitCode.PASS
-    outcome, report = _run(spec, out, resume)
+    outcome, report = _run(spec, out, experiment.parent, resume)
     _print_outcome(outcome, report, as_json=as_json)
     return ExitCode.RUN_FAILED if outcome.problems else ExitCode.PASS
 
 
-def _run(experiment: Experiment, out: Path, resume: Path | None) -> tuple[RunOutcome, Path | None]:
+def _run(experiment: Experiment, out: Path, folder: Path, resume: Path | None) -> tuple[RunOutcome, Path | None]:
     """Measure, then write the report: nothing that draws is loaded while something is measured."""
     from proxybench.cli.measure import measure  # noqa: PLC0415 - imports everything that measures
     from proxybench.cli.progress import open_progress  # noqa: PLC0415 - keeps help fast
 
     with closing(open_progress()) as progress:
-        outcome = measure(experiment, out, resume=resume, progress=progress)
+        outcome = measure(experiment, out, folder=folder, resume=resume, progress=progress)
         if not outcome.records:
             return outcome, None
         from proxybench.report.page import write_report  # noqa: PLC0415 - see above

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from proxybench.experiment.matrix import Step
     from proxybench.experiment.spec import Experiment
     from proxybench.nodes.machine import Machine
-    from proxybench.results.manifest import RunState
+    from proxybench.results.manifest import RunState, StepState
+    from proxybench.run.lineup import Lineup
     from proxybench.scenarios.result import StepResult
     from proxybench.targets.base import TargetFacts
     from proxybench.units import Clock
@@ -56,19 +57,27 @@ class RunJournal:
 
     @classmethod
     def create(
-        cls, out: Path, experiment: Experiment, steps: Sequence[Step], target: TargetFacts, clock: Clock
+        cls,
+        out: Path,
+        experiment: Experiment,
+        steps: Sequence[Step],
+        target: TargetFacts,
+        clock: Clock,
+        lineup: Lineup,
     ) -> RunJournal:
         """Make the folder of a new run and its first manifest."""
         folder = RunFolder.create(out, experiment.name, clock)
-        proxier = experiment.proxier
         manifest = Manifest(
             run=folder.run,
             name=experiment.name,
             created=_utc(clock),
             lab=LabFacts(LabKind(target.kind), target.clock, target.accelerator, target.why, target.kernel),
             subjects=tuple(
-                SubjectFacts(subject, proxier.min_sync_period, proxier.sync_period)
-                for subject in dict.fromkeys(step.cell.subject for step in steps)
+                SubjectFacts(subject, spec.min_sync_period, spec.sync_period) for subject, spec in lineup.specs.items()
+            ),
+            not_measured=tuple(
+                NotMeasured(subject.mode, None, f"{subject.program}: {reason}")
+                for subject, reason in lineup.missing.items()
             ),
             methods=dict(methods()),
             command=("proxybench", *sys.argv[1:]),
@@ -157,23 +166,27 @@ class RunJournal:
         """
         cell = step.cell
         checks = tuple(Conformance(cell.mode, cell.services, c.check, c.passed, c.detail) for c in result.checks)
-        text = "; ".join(result.problems) or None
-        facts = StepFacts(step.index, step.repetition, cell, "failed" if text else "done", round(seconds, 3), text)
+        problem = "; ".join(result.problems)
+        text = problem or result.late or result.skipped or None
+        state: StepState = "failed" if problem else "skipped" if result.skipped else "done"
+        facts = StepFacts(step.index, step.repetition, cell, state, round(seconds, 3), text)
         with self._lock:
             self.folder.add(result.samples, step.index)
             for name, log in result.logs.items():
                 self.folder.write_log(name, log)
             missing: tuple[NotMeasured, ...] = ()
             if text:
-                missing = (NotMeasured(cell.mode, cell.services, f"repetition {step.repetition}: {text}"),)
-                where = f"{cell.mode} at {cell.services} Services, repetition {step.repetition}"
-                self._problems.append(f"{where}: {text}")
+                reason = f"{cell.subject.program}, repetition {step.repetition}: {text}"
+                missing = (NotMeasured(cell.mode, cell.services, reason),)
+            if problem:
+                where = f"{cell.subject.label} at {cell.services} Services, repetition {step.repetition}"
+                self._problems.append(f"{where}: {problem}")
             self._write(
                 matrix=tuple(facts if old.index == step.index else old for old in self._manifest.matrix),
                 conformance=(*self._manifest.conformance, *checks),
                 not_measured=(*self._manifest.not_measured, *missing),
             )
-            if not text:
+            if state == "done":
                 self.folder.checkpoint(step.index)
 
     def finish(self, state: RunState) -> None:
@@ -183,9 +196,9 @@ class RunJournal:
 
     @property
     def complete(self) -> bool:
-        """Whether every step of the matrix is done."""
+        """Whether every step of the matrix is done, or skipped for a reason that is no fault."""
         with self._lock:
-            return all(step.state == "done" for step in self._manifest.matrix)
+            return all(step.state in {"done", "skipped"} for step in self._manifest.matrix)
 
     def _problem(self, line: str) -> None:
         if line not in self._problems:  # a full disk is each worker's

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from proxybench.experiment.matrix import Step
     from proxybench.experiment.spec import Experiment
     from proxybench.nodes.cluster import Cluster
+    from proxybench.run.lineup import Lineup
     from proxybench.run.progress import Progress
     from proxybench.run.worker import Session
     from proxybench.targets.base import Target
@@ -43,7 +44,7 @@ class Connect(Protocol):
 
 
 class Run:
-    """One run of an experiment. ``connect`` reaches the clusters that ``target`` opens."""
+    """One run of an experiment: ``lineup`` is measured on the clusters that ``target`` opens and ``connect`` reaches."""
 
     def __init__(
         self,
@@ -51,12 +52,14 @@ class Run:
         target: Target,
         connect: Connect,
         progress: Progress,
+        lineup: Lineup,
         clock: Clock | None = None,
     ) -> None:
         self._experiment = experiment
         self._target = target
         self._connect = connect
         self._progress = progress
+        self._lineup = lineup
         self._clock = clock or SystemClock()
 
     def start(self, out: Path) -> RunOutcome:
@@ -65,19 +68,22 @@ class Run:
         Raises ProxybenchError when the run cannot begin at all, and lets an interrupt through, after the clusters are
         given back and the folder says so.
         """
-        steps = expand(self._experiment)
-        journal = RunJournal.create(out, self._experiment, steps, self._target.facts, self._clock)
+        steps = self._steps()
+        journal = RunJournal.create(out, self._experiment, steps, self._target.facts, self._clock, self._lineup)
         return self._walk(journal, steps)
 
     def resume(self, folder: Path) -> RunOutcome:
         """Go on with an unfinished run. Raises RunError when it does not fit; otherwise as ``start``."""
-        steps = expand(self._experiment)
+        steps = self._steps()
         journal, done = RunJournal.resume(folder, self._experiment, self._target.facts, self._clock)
         self._progress.note(f"resuming: {len(done)} of {len(steps)} steps are done")
         if journal.folder.aside:
             kept = f"{journal.folder.path}/parts/abandoned"
             self._progress.note(f"what the others brought does not count and lies in {kept}")
         return self._walk(journal, [step for step in steps if step.index not in done])
+
+    def _steps(self) -> tuple[Step, ...]:
+        return expand(self._experiment, tuple(self._lineup.specs))
 
     def _walk(self, journal: RunJournal, steps: Sequence[Step]) -> RunOutcome:
         try:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from proxybench.deadline import Deadline
-from proxybench.errors import ConnectionLostError
+from proxybench.errors import ConnectionLostError, RunError
 from proxybench.experiment.matrix import Step
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.load.session import start_load
+from proxybench.run.budget import Budget
 from proxybench.run.restore import kernel_states, recover
 from proxybench.run.step import StepRunner
 from proxybench.run.testbed import Testbed, address_plan, read_machines, start_agents
 from proxybench.scenarios.plan import batch_size
 from proxybench.scenarios.population import Populator
 from proxybench.scenarios.proxies import NodeKernels, Proxies
+from proxybench.scenarios.result import StepResult
 from proxybench.scenarios.warmup import warm_up
 
 if TYPE_CHECKING:
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from proxybench.nodes.cluster import ApiAccess, Cluster
     from proxybench.nodes.kernel.state import KernelState
     from proxybench.nodes.machine import Machine
-    from proxybench.scenarios.result import StepResult
     from proxybench.subjects.driver import ProxyDriver
     from proxybench.units import Clock
 
@@ -62,13 +63,14 @@ def connect_api(access: ApiAccess, stack: ExitStack) -> ServiceApi:
 class Sessions:
     """Connects to clusters, to measure there ``specs`` (resolved, by the subject of their cells) with ``drivers``.
 
-    ``drivers`` are by kind of subject. The last two are how the nodes and the API are reached.
+    ``drivers`` are by kind of subject; ``fleet`` and ``api`` are how the nodes and the API are reached.
     """
 
     drivers: Mapping[str, ProxyDriver]
     specs: Mapping[Subject, SubjectSpec]
     fleet: Callable[[Mapping[str, SshTarget]], Fleet] = Fleet.connect
     api: Callable[[ApiAccess, ExitStack], ServiceApi] = connect_api
+    budget: Budget = field(default_factory=Budget)
 
     def connect(self, cluster: Cluster, assignment: Assignment, stack: ExitStack) -> ClusterSession:
         """Connect to all nodes and the API; leaving ``stack`` ends the connection. Raises HostError, ApiError.
@@ -94,7 +96,24 @@ class Sessions:
             clock=assignment.clock,
             load=load,
         )
-        return ClusterSession(testbed, assignment, partial(self.proxies, testbed))
+        return ClusterSession(
+            testbed, assignment, partial(self.proxies, testbed), partial(self.lack, testbed), self.budget
+        )
+
+    def lack(self, testbed: Testbed, subject: Subject) -> str:
+        """Return what a subject lacks on the nodes that would run it, and what would mend it; empty when nothing.
+
+        Raises RunError for one that must be measured: nothing is started then.
+        """
+        spec, driver = self.specs[subject], self.drivers[subject.kind]
+        for handle in testbed.proxy_handles:
+            found = driver.check(spec, handle)
+            if not found.supported:
+                text = f"{subject.label} cannot run: {found.reason}; {found.fix}"
+                if spec.optional or spec.otherwise:
+                    return text
+                raise RunError(text)
+        return ""
 
     def proxies(self, testbed: Testbed, subject: Subject) -> Proxies:
         """Return what a step measures, none of it started."""
@@ -110,10 +129,20 @@ class Sessions:
 class ClusterSession:
     """Implements ``run.worker.Session`` on a testbed; ``proxies`` makes what a step measures."""
 
-    def __init__(self, testbed: Testbed, assignment: Assignment, proxies: Callable[[Subject], Proxies]) -> None:
+    def __init__(
+        self,
+        testbed: Testbed,
+        assignment: Assignment,
+        proxies: Callable[[Subject], Proxies],
+        lack: Callable[[Subject], str],
+        budget: Budget,
+    ) -> None:
         self._testbed = testbed
         self._assignment = assignment
         self._proxies = proxies
+        self._lack = lack
+        self._budget = budget
+        self._lacks: dict[Subject, str] = {}
         self._populator = Populator(testbed.api, testbed.plan)
 
     @property
@@ -135,7 +164,14 @@ class ClusterSession:
         return read_machines(self._testbed.handles), [handle.name for handle in self._testbed.proxy_handles]
 
     def get_ready(self, whole: Deadline) -> None:
-        """Wait until locust is imported, which would take the first step's time."""
+        """Check that every subject can run here, and wait until locust is imported.
+
+        Importing it would take the first step's time. Raises RunError for a subject that cannot run and must.
+        """
+        subjects = dict.fromkeys(step.cell.subject for step in self._assignment.steps)
+        self._lacks = {subject: lack for subject in subjects if (lack := self._lack(subject))}
+        for lack in self._lacks.values():
+            self._assignment.note(lack)
         if self._testbed.load:
             self._testbed.load.ready(whole.left(_LOCUST_LIMIT))
 
@@ -143,7 +179,8 @@ class ClusterSession:
         """Start each subject once, or, where the experiment says so, take each cell once without recording it."""
         note = self._assignment.note
         if not self._assignment.experiment.warmup:
-            subjects = {step.cell.subject.label: self._proxies(step.cell.subject) for step in steps}
+            able = [step.cell.subject for step in steps if step.cell.subject not in self._lacks]
+            subjects = {subject.label: self._proxies(subject) for subject in able}
             note(f"starting {', '.join(subjects)} once, unmeasured")
             for problem in warm_up(subjects, whole):
                 note(problem)
@@ -157,10 +194,14 @@ class ClusterSession:
     def take(self, step: Step, whole: Deadline, report: Callable[[str], None]) -> StepResult:
         """Bring the population to the step's size, take the step, and put the population back."""
         spec, cell = self._assignment.experiment, step.cell
+        if why := self._lacks.get(cell.subject, "") or self._budget.why_skip(cell):
+            return StepResult(skipped=why)
         batch = batch_size(spec.measure, cell)
         deadline = Deadline(self._assignment.clock, spec.limits.cell, "the step", whole)
         deadline.left(1)
         population = self._populator.reach(cell.services, cell.endpoints_per_service, batch, report)
         result = StepRunner(self._testbed, step, population, self._proxies(cell.subject), deadline, report).take()
         self._populator.restore(population, batch)
+        if result.late:
+            self._budget.was_late(cell)
         return result

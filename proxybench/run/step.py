@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.clocks import Clocks
-from proxybench.errors import ConnectionLostError, ProxybenchError
+from proxybench.errors import ConnectionLostError, LateError, ProxybenchError
 from proxybench.scenarios.base import ProxyUnderTest, StepContext
 from proxybench.scenarios.plan import plan
 from proxybench.scenarios.recorder import Recorder
@@ -62,6 +62,9 @@ class StepRunner:
                 scenario.run(self._context)
             except ConnectionLostError:
                 raise
+            except LateError as error:
+                self._result.late = f"{scenario.name}: {error}"
+                return
             except ProxybenchError as error:
                 self._result.record_error(scenario.name, error)
                 if scenario.vital:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.clocks import Instant, Span
-from proxybench.errors import MeasurementError, ProxierError
+from proxybench.errors import LateError, MeasurementError, ProxierError
 from proxybench.model import Metric, Position, Scenario
 from proxybench.nodes.requests import AskClocks
 from proxybench.scenarios import usage
 from proxybench.scenarios.canary import appears
 from proxybench.scenarios.observe import ProxyStart, observe
 from proxybench.scenarios.places import spread
-from proxybench.scenarios.quiet import settle
+from proxybench.scenarios.quiet import busy, settle
 from proxybench.scenarios.sync import ended, record_end, record_loop
 
 if TYPE_CHECKING:
@@ -54,9 +54,11 @@ class ColdStart:
         if late := sum(one.censored for one in seen.probes):
             if self.recorded:
                 _record_end(step, indices, seen)
+            what = f"{late} of {len(indices)} probed Services did not answer within {limit:.0f} s of the start"
+            if busy(step):
+                raise LateError(f"{what}, and it was still at work")
             step.proxy.wait_ready(step.deadline, _WHY_S)  # it knows better why
-            what = f"{late} of {len(indices)} Services did not answer"
-            raise MeasurementError(f"{what} within {limit:.0f} s of the start")
+            raise MeasurementError(what)
         step.proxy.wait_ready(step.deadline, limit)
         settle(step)
         if self.recorded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from proxybench.nodes.answers import Ledger
     from proxybench.scenarios.base import StepContext
     from proxybench.subjects.driver import ProxyMetrics
 
@@ -37,12 +38,24 @@ def settle(step: StepContext, before: ProxyMetrics | None = None) -> None:
             return
 
 
+def busy(step: StepContext) -> bool:
+    """Tell whether the proxy is at work: whether it spends CPU time."""
+    agent, cgroup = step.measured.agent, step.proxy.cgroup
+    first = agent.ledger([cgroup])
+    step.clock.sleep(_POLL)
+    return not _quiet(first, agent.ledger([cgroup]), cgroup)
+
+
+def _quiet(earlier: Ledger, later: Ledger, cgroup: str) -> bool:
+    spent = later.groups[cgroup].usage_ns - earlier.groups[cgroup].usage_ns
+    return spent < _QUIET_SHARE * (later.at_ns - earlier.at_ns)
+
+
 def _wait_quiet(step: StepContext) -> None:
     agent, cgroup = step.measured.agent, step.proxy.cgroup
     quiet, last = 0, agent.ledger([cgroup])
     while quiet < _QUIET_POLLS:
         step.clock.sleep(step.deadline.left(_POLL))
         now = agent.ledger([cgroup])
-        spent = now.groups[cgroup].usage_ns - last.groups[cgroup].usage_ns
-        quiet = quiet + 1 if spent < _QUIET_SHARE * (now.at_ns - last.at_ns) else 0
+        quiet = quiet + 1 if _quiet(last, now, cgroup) else 0
         last = now

@@ -25,7 +25,9 @@ class StepResult:
     """What a step brought: its samples, its checks, what went wrong (one line each), and logs by name.
 
     ``notes`` are lines for whoever reads the numbers, such as a metric that cannot be had here; they fail no step.
-    ``lost``: a connection broke meanwhile, so the testbed is of no more use.
+    ``lost``: a connection broke meanwhile, so the testbed is of no more use. ``late``: the subject was not ready within
+    its limit, which its censored cold start says; nothing after it was measured. ``skipped``: nothing was tried, for
+    this reason. Neither is a problem.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -34,6 +36,8 @@ class StepResult:
     notes: list[str] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
     lost: bool = False
+    late: str = ""
+    skipped: str = ""
 
     def record_error(self, part: str, error: Exception) -> None:
         """Add one line on what went wrong in a part of the step."""
