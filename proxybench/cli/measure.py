@@ -40,11 +40,13 @@ class CachedBinaries:
         return build_from_source(folder, self._report)
 
 
-def measure(experiment: Experiment, out: Path, *, folder: Path, resume: Path | None, progress: Progress) -> RunOutcome:
+def measure(
+    experiment: Experiment, out: Path, *, resume: Path | None, progress: Progress, folder: Path | None = None
+) -> RunOutcome:
     """Run an experiment into a new folder below ``out``, or go on with the run in ``resume``.
 
-    Paths in the experiment are seen from ``folder``. Raises ProxybenchError when the run cannot begin, and lets an
-    interrupt through.
+    Paths in the experiment are seen from ``folder``, or else from the working directory. Raises ProxybenchError when
+    the run cannot begin, and lets an interrupt through.
     """
     progress.stage("looking for the programs to measure")
     kinds = drivers(CachedBinaries(progress.note), SystemClock())

@@ -29,10 +29,10 @@ def open_progress() -> Progress:
 
 
 def describe(cell: Cell) -> str:
-    """Name a cell for people: "ipvs, 1000 Services x 2 endpoints"."""
+    """Name a cell for people: "kube-proxy v1.37.2 ipvs, 1000 Services x 2 endpoints"."""
     services = "1 Service" if cell.services == 1 else f"{cell.services} Services"
     endpoints = "1 endpoint" if cell.endpoints_per_service == 1 else f"{cell.endpoints_per_service} endpoints"
-    return f"{cell.mode}, {services} x {endpoints}"
+    return f"{cell.subject.label}, {services} x {endpoints}"
 
 
 class Tally:

@@ -44,7 +44,7 @@ class Connect(Protocol):
 
 
 class Run:
-    """One run of an experiment: ``lineup`` is measured on the clusters that ``target`` opens and ``connect`` reaches."""
+    """One run of an experiment: measures ``lineup`` on the clusters that ``target`` opens and ``connect`` reaches."""
 
     def __init__(
         self,

@@ -157,7 +157,7 @@ class Worker:
             result = StepResult(problems=[str(error)], lost=True)
         if result.problems and self._stop.is_set():
             return False  # the cluster was taken away on purpose; the step counts as not taken
-        for note in result.notes:
+        for note in (*result.notes, *filter(None, (result.late, result.skipped))):
             self._progress.note(f"{step.cell.subject.label} at {step.cell.services} Services: {note}")
         seconds = (self._clock.monotonic_ns() - started) / NS_PER_S
         self._journal.record_step(step, result, seconds)

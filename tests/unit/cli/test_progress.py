@@ -42,8 +42,8 @@ def test_spans_of_time_read_as_people_say_them(seconds: float, text: str) -> Non
 
 
 def test_cells_are_named_for_people() -> None:
-    assert describe(make_cell(Mode.IPVS, 1000, 2)) == "ipvs, 1000 Services x 2 endpoints"
-    assert describe(make_cell(Mode.IPVS, 1, 1)) == "ipvs, 1 Service x 1 endpoint"
+    assert describe(make_cell(Mode.IPVS, 1000, 2)) == "reference 0.1.0 ipvs, 1000 Services x 2 endpoints"
+    assert describe(make_cell(Mode.IPVS, 1, 1)) == "reference 0.1.0 ipvs, 1 Service x 1 endpoint"
 
 
 def test_first_guesses_grow_with_services_and_mode() -> None:
@@ -118,11 +118,14 @@ def test_plain_lines_tell_start_end_and_times() -> None:
     assert lines == [
         "build the lab (0 s elapsed)",
         "2 steps to do, about 50 s",
-        "[1/2] iptables, 10 Services x 2 endpoints, repetition 1 (20 s elapsed, about 50 s left)",
-        "[1/2] iptables, 10 Services x 2 endpoints, repetition 1: done in 30 s (50 s elapsed, about 30 s left)",
-        "[2/2] ipvs, 10 Services x 2 endpoints, repetition 1 (50 s elapsed, about 30 s left)",
+        "[1/2] reference 0.1.0 iptables, 10 Services x 2 endpoints, repetition 1 (20 s elapsed, about 50 s left)",
         (
-            "[2/2] ipvs, 10 Services x 2 endpoints, repetition 1: failed after 4 s: VIPs do not answer"
+            "[1/2] reference 0.1.0 iptables, 10 Services x 2 endpoints, repetition 1: done in 30 s"
+            " (50 s elapsed, about 30 s left)"
+        ),
+        "[2/2] reference 0.1.0 ipvs, 10 Services x 2 endpoints, repetition 1 (50 s elapsed, about 30 s left)",
+        (
+            "[2/2] reference 0.1.0 ipvs, 10 Services x 2 endpoints, repetition 1: failed after 4 s: VIPs do not answer"
             " (54 s elapsed, about 0 s left)"
         ),
         "the clock is instructions",
@@ -137,7 +140,7 @@ def test_a_resumed_run_plans_what_is_left() -> None:
     progress.step_started(step(33))
     assert lines == [
         "1 step to do, about 25 s",
-        "[1/1] iptables, 10 Services x 2 endpoints, repetition 1 (0 s elapsed, about 25 s left)",
+        "[1/1] reference 0.1.0 iptables, 10 Services x 2 endpoints, repetition 1 (0 s elapsed, about 25 s left)",
     ]
 
 
@@ -166,9 +169,9 @@ def test_a_step_keeps_its_number() -> None:
     tally.finish(steps[0], 10, None)
     tally.start(steps[1])
     assert [tally.place(one) for one in (steps[2], steps[0], steps[1])] == [
-        "[1/4] iptables, 10 Services x 2 endpoints, repetition 1",
-        "[2/4] iptables, 10 Services x 2 endpoints, repetition 1",
-        "[3/4] iptables, 10 Services x 2 endpoints, repetition 1",
+        "[1/4] reference 0.1.0 iptables, 10 Services x 2 endpoints, repetition 1",
+        "[2/4] reference 0.1.0 iptables, 10 Services x 2 endpoints, repetition 1",
+        "[3/4] reference 0.1.0 iptables, 10 Services x 2 endpoints, repetition 1",
     ]
 
 
@@ -196,7 +199,7 @@ def test_live_progress_shows_cell_activity_share_of_time_and_times() -> None:
         progress.step_activity(steps[0], "cold start [1]")
         clock.sleep(12)
         text, line = drawn(progress)
-        assert text == "[1/2] iptables, 10 Services x 2 endpoints, repetition 1: cold start [1] (12 s)"
+        assert text == "[1/2] reference 0.1.0 iptables, 10 Services x 2 endpoints, repetition 1: cold start [1] (12 s)"
         assert line == f"{'━' * 9}╸{' ' * 30} 12 s elapsed, about 38 s left"
         progress.step_finished(steps[0], 12, None)
         progress.step_started(steps[1])
@@ -206,9 +209,14 @@ def test_live_progress_shows_cell_activity_share_of_time_and_times() -> None:
         progress.close()
         progress.close()
     written = stream.getvalue()
-    assert "[1/2] iptables, 10 Services x 2 endpoints, repetition 1: done in 12 s" in written
-    assert "[2/2] ipvs, 10 Services x 2 endpoints, repetition 1: failed after 1 s: no [answer]" in written
-    assert "\x1b[32m[1/2] iptables, 10 Services x 2 endpoints, repetition 1: done in 12 s\x1b[0m" in written
+    assert "[1/2] reference 0.1.0 iptables, 10 Services x 2 endpoints, repetition 1: done in 12 s" in written
+    assert (
+        "[2/2] reference 0.1.0 ipvs, 10 Services x 2 endpoints, repetition 1: failed after 1 s: no [answer]" in written
+    )
+    assert (
+        "\x1b[32m[1/2] reference 0.1.0 iptables, 10 Services x 2 endpoints, repetition 1: done in 12 s\x1b[0m"
+        in written
+    )
     assert written.count("\x1b[32m") == 1  # what is drawn below is not coloured with it
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor is back
 

@@ -51,7 +51,9 @@ class FakeRunner:
         self.end: RunOutcome | BaseException = RunOutcome(Path("results/tiny/1"), (), ())
         self.calls: list[tuple[str, int, Path, Path | None]] = []
 
-    def __call__(self, experiment: Experiment, out: Path, *, resume: Path | None, progress: Progress) -> RunOutcome:
+    def __call__(
+        self, experiment: Experiment, out: Path, *, resume: Path | None, progress: Progress, folder: Path | None = None
+    ) -> RunOutcome:
         steps = expand(experiment)
         self.calls.append((experiment.name, len(steps), out, resume))
         progress.stage("build the lab")

@@ -8,10 +8,12 @@ import pytest
 
 from proxybench.errors import RunError
 from proxybench.experiment.matrix import expand
+from proxybench.experiment.requests import requests
 from proxybench.experiment.spec import Experiment
 from proxybench.model import ClockKind, Metric, Point, Sample, Scenario
 from proxybench.nodes.machine import Machine
 from proxybench.run.journal import RunJournal
+from proxybench.run.lineup import Lineup
 from proxybench.scenarios.result import Checked, StepResult
 from proxybench.targets.base import TargetFacts
 from proxybench.testing.clock import FakeClock
@@ -19,7 +21,7 @@ from proxybench.testing.clock import FakeClock
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxybench.experiment.matrix import Step
+from proxybench.experiment.matrix import Step
 
 EXPERIMENT = Experiment.model_validate(
     {
@@ -32,12 +34,13 @@ EXPERIMENT = Experiment.model_validate(
     }
 )
 STEPS = expand(EXPERIMENT)
+LINEUP = Lineup({spec.subject: spec for spec in requests(EXPERIMENT)}, {})
 TARGET = TargetFacts("netns", ClockKind.WALL, "none", "as asked")
 MACHINE = Machine("6.1.0-56", "QEMU", 1, 1 << 30, "1.8.9", "legacy", "3.11.7", {"net.ipv4.ip_forward": "1"})
 
 
 def begun(out: Path) -> RunJournal:
-    return RunJournal.create(out, EXPERIMENT, STEPS, TARGET, FakeClock())
+    return RunJournal.create(out, EXPERIMENT, STEPS, TARGET, FakeClock(), LINEUP)
 
 
 def sample(step: Step, value: int) -> Sample:
@@ -108,7 +111,7 @@ def test_a_step_that_is_to_be_taken_again_is_pending_until_then(tmp_path: Path) 
 
 def test_a_run_is_not_resumed_on_another_kernel(tmp_path: Path) -> None:
     target = TargetFacts("vm", ClockKind.INSTRUCTIONS, "tcg", "as asked", "6.12")
-    journal = RunJournal.create(tmp_path, EXPERIMENT, STEPS, target, FakeClock())
+    journal = RunJournal.create(tmp_path, EXPERIMENT, STEPS, target, FakeClock(), LINEUP)
     assert manifest(journal)["lab"]["kernel"] == "6.12"
     path = journal.folder.path
     with pytest.raises(RunError) as raised:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxybench.errors import LabError, RunError
+from proxybench.experiment.requests import requests
 from proxybench.experiment.spec import Experiment
 from proxybench.model import ClockKind
+from proxybench.run.lineup import Lineup
 from proxybench.run.run import Run
 from proxybench.scenarios.result import StepResult
 from proxybench.targets.base import TargetFacts
@@ -99,7 +101,8 @@ def a_run(
         assert (assignment.experiment, assignment.run.startswith("1970")) == (experiment, True)
         return FakeSession(assignment, take)
 
-    return Run(experiment, target, connect, progress or ProgressLog(), FakeClock())
+    lineup = Lineup({spec.subject: spec for spec in requests(experiment)}, {})
+    return Run(experiment, target, connect, progress or ProgressLog(), lineup, FakeClock())
 
 
 def the_manifest(out: Path) -> dict[str, Any]:

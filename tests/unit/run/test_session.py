@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from proxybench.nodes.kernel.capture import Tools
 from proxybench.nodes.kernel.state import KernelState
 from proxybench.nodes.zipapp import build_zipapp, zipapp_name
 from proxybench.run import restore
+from proxybench.run.budget import Budget
 from proxybench.run.session import Assignment, ClusterSession, Sessions
 from proxybench.testing.hosts import FakeExecutor, FakeSession, Line, Open, Run, Sent, done
 from tests.factories import make_cluster
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
 
     from proxybench.hosts.inventory import SshTarget
     from proxybench.kube.base import ServiceApi
+    from proxybench.model import Subject
     from proxybench.nodes.cluster import ApiAccess
+    from proxybench.run.testbed import Testbed
 
 STEPS = [Step(number, number, CELL) for number in (1, 2)]
 LOST = ConnectionLostError("the connection broke")
@@ -45,11 +49,17 @@ class Site:
     def __init__(self, *, warmup: bool = False) -> None:
         self.world = World({"cpu": True})
         self.notes: list[str] = []
+        self.lacks: dict[Subject, str] = defaultdict(str)
+        self.budget = Budget()
         experiment = self.world.experiment.model_copy(update={"warmup": warmup})
         self.assignment = Assignment("run-1", experiment, STEPS, self.world.clock, self.notes.append)
         testbed = replace(self.world.bench, experiment=experiment)
-        self.session = ClusterSession(testbed, self.assignment, lambda _: self.world.proxies())
+        self.session = self.on(testbed)
         self.whole = Deadline(self.world.clock, 600, "the run")
+
+    def on(self, testbed: Testbed) -> ClusterSession:
+        lack = self.lacks.__getitem__
+        return ClusterSession(testbed, self.assignment, lambda _: self.world.proxies(), lack, self.budget)
 
     @property
     def services(self) -> int:
@@ -118,11 +128,29 @@ def test_no_step_writes_a_node(owned: bool) -> None:
     site = Site()
     traits = replace(CLUSTER.traits, owns_nodes=owned)
     testbed = replace(site.world.bench, cluster=make_cluster(traits=traits))
-    session = ClusterSession(testbed, site.assignment, lambda _: site.world.proxies())
+    session = site.on(testbed)
     session.warm_up(STEPS, site.whole)
     session.take(STEPS[0], site.whole, lambda _: None)
     assert not any("/nodes" in write for write in site.world.api.log)
     assert site.world.api.list(Kind.NODE) == []
+
+
+def test_a_subject_that_lacks_something_is_skipped_and_named() -> None:
+    site = Site()
+    site.lacks[CELL.subject] = "it cannot run: no module"
+    site.session.get_ready(site.whole)
+    site.session.warm_up(STEPS, site.whole)
+    result = site.session.take(STEPS[0], site.whole, lambda _: None)
+    assert (result.skipped, result.problems, site.world.log) == ("it cannot run: no module", [], [])
+    assert site.notes[0] == "it cannot run: no module"
+
+
+def test_a_size_that_took_too_long_is_not_tried_again() -> None:
+    site = Site()
+    site.budget.was_late(CELL)
+    result = site.session.take(STEPS[0], site.whole, lambda _: None)
+    assert result.skipped == "skipped: it was not ready in time at 10 Services"
+    assert site.world.log == []
 
 
 def test_each_mode_is_started_once_before_anything_is_measured() -> None:
@@ -159,7 +187,7 @@ def on_node1(site: Site, *script: Run) -> tuple[ClusterSession, FakeExecutor]:
     executor = FakeExecutor("node1", script)
     handles = {**site.world.bench.handles, "node1": replace(site.world.bench.measured, executor=executor)}
     testbed = replace(site.world.bench, handles=handles)
-    return ClusterSession(testbed, site.assignment, lambda _: site.world.proxies()), executor
+    return site.on(testbed), executor
 
 
 def test_what_was_there_before_is_read_from_the_nodes_with_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

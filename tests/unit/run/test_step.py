@@ -183,7 +183,7 @@ def test_a_cold_start_that_nobody_saw_is_censored_and_ends_the_step() -> None:
         tuple(seen(world, probe, censored=True) for probe in request.probes)
     )
     result = world.take()
-    assert result.problems == ["cold start: 7 of 7 Services did not answer within 120 s of the start"]
+    assert result.problems == ["cold start: 7 of 7 probed Services did not answer within 120 s of the start"]
     (sample,) = [sample for sample in result.samples if sample.metric == "sync.end_to_end"]
     assert (sample.censored, sample.value, sample.point.scenario) == (True, 9_000_000, "cold-start")
     assert result.checks == []

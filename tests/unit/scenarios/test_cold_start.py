@@ -146,7 +146,7 @@ def test_some_that_did_not_answer_end_the_step_and_are_censored() -> None:
 
     world.answers[AwaitAll] = one_never
     result = world.take()
-    assert result.problems == ["cold start: 1 of 7 Services did not answer within 120 s of the start"]
+    assert result.problems == ["cold start: 1 of 7 probed Services did not answer within 120 s of the start"]
     (sample,) = [sample for sample in result.samples if sample.metric == "sync.end_to_end"]
     assert (sample.value, sample.censored) == (120_000 * MS, True)
 
