@@ -52,7 +52,8 @@ _RULES = (Position.LAST, Position.MIDDLE, Position.FIRST)
 CONCERNS = (
     Concern("Cold start", "until all probed Services answer", Metric.SYNC_END_TO_END, (Scenario.COLD_START,), _RULES),
     Concern("Cold start, CPU", "with all children", Metric.CPU_CONTROL_LOOP, (Scenario.COLD_START,)),
-    Concern("One Service added", "until it answers", Metric.SYNC_END_TO_END, (Scenario.ADD_ONE,), _RULES),
+    Concern("New Service", "Service, then its endpoints", Metric.SYNC_END_TO_END, (Scenario.NEW_SERVICE,), _RULES),
+    Concern("One Service added", "endpoints there before", Metric.SYNC_END_TO_END, (Scenario.ADD_ONE,), _RULES),
     Concern("One Service added, CPU", "of the control loop", Metric.CPU_CONTROL_LOOP, (Scenario.ADD_ONE,)),
     Concern("One endpoint changed", "until it answers", Metric.SYNC_END_TO_END, (Scenario.CHANGE_ENDPOINT,), _RULES),
     Concern("One Service deleted", "until refused", Metric.SYNC_END_TO_END, (Scenario.DELETE_ONE,), _RULES),

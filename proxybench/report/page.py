@@ -18,12 +18,13 @@ from proxybench.report.crossings import all_crossings
 from proxybench.report.data import SAMPLE_COLUMNS, gather
 from proxybench.report.decision import decision
 from proxybench.report.layout import OPACITY, sample, scene, shade, square
+from proxybench.report.missing import missing_lines
 from proxybench.report.panels import BarPanel, names
 from proxybench.report.png import figure_png
 from proxybench.report.quality import conformance_table, noise_table, observer_table
 from proxybench.report.sections import Section, sections
 from proxybench.report.svg import svg
-from proxybench.report.words import LOOKS, NBSP, OTHER, TIMES, clock_long, count, look_of, mode_name
+from proxybench.report.words import LOOKS, NBSP, OTHER, TIMES, clock_long, look_of, mode_name
 from proxybench.results.atomic import write_bytes
 from proxybench.results.folder import open_run
 
@@ -92,7 +93,7 @@ def render(data: ReportData, chapters: Sequence[tuple[Section, Sequence[Scene]]]
         crossings=all_crossings(data.series),
         jumps=[jump.sentence() for jump in data.jumps],
         subjects=[subject.label for subject in subjects],
-        not_measured=_not_measured(data.manifest),
+        not_measured=missing_lines(data.manifest),
         costs=cost_table(costs(data.series), clock),
         chapters=[(chapter, [svg(drawing) for drawing in drawings]) for chapter, drawings in chapters],
         legend=_legend,
@@ -121,22 +122,6 @@ def _legend(chapter: Section) -> list[tuple[Markup, str]]:
     entries = [(svg(square(name.look) if bars else sample(name)), name.label) for name in names(chapter.panels)]
     shown = {part for panel in bars for _, stacks in panel.groups for bar in stacks for part, _ in bar.parts}
     return entries + [(svg(shade(part)), part) for part in OPACITY if part in shown]
-
-
-def _not_measured(manifest: Manifest) -> list[str]:
-    lines = []
-    for each in manifest.not_measured:
-        who = "No mode" if each.mode is None else mode_name(each.mode)
-        where = "" if each.services is None else f" at {count(each.services, 'Service')}"
-        lines.append(f"{who}{where}: {each.reason}")
-    told = {(each.mode, each.services, each.reason) for each in manifest.not_measured}
-    for step in manifest.matrix:
-        repetition = f"repetition {step.repetition}"
-        known = (step.cell.mode, step.cell.services, f"{repetition}: {step.problem}") in told
-        if step.state in {"failed", "skipped"} and not known:
-            where = f"{mode_name(step.cell.mode)} at {count(step.cell.services, 'Service')}"
-            lines.append(f"{where}, {repetition}, {step.state}: {step.problem or 'no reason given'}")
-    return lines
 
 
 def _nodes(manifest: Manifest) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -6,7 +6,19 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from proxybench.report.words import DASH, DIRECTLY, POSITIONS, SCENARIOS, exact, human, mode_name, span, subject_names
+from proxybench.model import ClockKind
+from proxybench.report.words import (
+    DASH,
+    DIRECTLY,
+    POSITIONS,
+    REFERENCE,
+    SCENARIOS,
+    exact,
+    human,
+    mode_name,
+    span,
+    subject_names,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -72,9 +84,10 @@ def pivot(
     unranked: Container[str] = (),
     unranked_scenarios: Container[str] = (),
 ) -> Table:
-    """Return one row per point and one column per mode: median and interval, the lowest marked.
+    """Return one row per point and one column per subject: median and interval, the lowest marked.
 
-    Modes in ``unranked`` are shown but not compared, nor are any modes in ``unranked_scenarios``.
+    Modes in ``unranked`` are shown but not compared, nor is anything in ``unranked_scenarios``. Counted instructions
+    are no time, and the reference is nobody's proxy: neither is ever marked.
     """
     labels = subject_names(record.subject for record in records)
     columns = sorted(labels, key=lambda subject: (subject.mode, subject))
@@ -89,7 +102,7 @@ def pivot(
         sample = next(iter(found.values()))
         names = [_name_cell(name, getattr(sample, name)) for name in fields]
         compared = sample.scenario not in unranked_scenarios
-        ranked = [record for record in found.values() if compared and record.mode not in unranked]
+        ranked = [record for record in found.values() if compared and record.mode not in unranked and _ranks(record)]
         best = best_of(ranked)
         best = set() if len(best) == len(ranked) else best  # all alike: nothing to mark
         cells = [_median_cell(found.get(column), best) for column in columns]
@@ -162,6 +175,10 @@ def _merged(rows: Sequence[tuple[Cell, ...]], columns: int) -> tuple[tuple[Cell,
                     merged[covered][column] = replace(rows[covered][column], rows=0)
                 first = number
     return tuple(tuple(row) for row in merged)
+
+
+def _ranks(record: SummaryRecord) -> bool:
+    return record.clock != ClockKind.INSTRUCTIONS and record.subject.kind != REFERENCE
 
 
 _HEADS = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxybench.model import settings_text
 from proxybench.units import human_ns
 
 if TYPE_CHECKING:
@@ -52,6 +51,7 @@ SCENARIOS = {
     "add-batch": "A batch of Services added to N",
     "change-endpoint": "One endpoint changed",
     "delete-one": "One Service deleted",
+    "new-service": "A Service, then its endpoints, added to N",
     "idle": "Idle",
     "steady": "Steady state",
     "load": "Under load",
@@ -101,8 +101,13 @@ def _subject_name(subject: Subject, among: Iterable[Subject], *, with_program: b
         words = [REFERENCE, *words]
     elif with_program:
         words = [*filter(None, (subject.kind, subject.version)), *words]
-    settings = f" ({settings_text(subject.settings)})" if len(alike) > 1 and subject.settings else ""
-    return " ".join(words) + settings
+    return " ".join(words) + (_settings(subject) if len(alike) > 1 and subject.settings else "")
+
+
+def _settings(subject: Subject) -> str:
+    """Name the settings; the backend of iptables and a given name say by themselves what they are."""
+    told = [value if name in {"iptables", "name"} else f"{name} {value}" for name, value in subject.settings]
+    return f" ({', '.join(told)})"
 
 
 def look_of(mode: str) -> Look:

@@ -110,8 +110,8 @@ def test_names_hold_what_tells_subjects_apart_and_no_more() -> None:
         "reference userspace",
     ]
     assert list(subject_names([nft, legacy, nftables]).values()) == [
-        "iptables (iptables=nft)",
-        "iptables (iptables=legacy)",
+        "iptables (nft)",
+        "iptables (legacy)",
         "nftables",
     ]
     assert list(subject_names([nftables, older]).values()) == [

@@ -1,0 +1,47 @@
+"""What a run could not measure, in lines for people: each reason once, with its sizes and repetitions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxybench.report.words import count, join, mode_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from proxybench.model import Subject
+    from proxybench.results.manifest import Manifest, NotMeasured, Step
+
+
+def missing_lines(manifest: Manifest) -> list[str]:
+    """Return what was left out: first what was never tried at any size, then the steps that ended early, by reason."""
+    steps = [step for step in manifest.matrix if step.problem or step.state in {"failed", "skipped"}]
+    apart = [each for each in manifest.not_measured if not any(_tells_of(each, step) for step in steps)]
+    return [_line(each) for each in apart] + _grouped(steps)
+
+
+def _grouped(steps: Iterable[Step]) -> list[str]:
+    groups: dict[tuple[Subject, str], list[Step]] = {}
+    for step in steps:
+        groups.setdefault((step.cell.subject, step.problem or "no reason given"), []).append(step)
+    return [f"{subject.label} {_where(members)}: {reason}" for (subject, reason), members in groups.items()]
+
+
+def _where(steps: Sequence[Step]) -> str:
+    sizes = sorted({step.cell.services for step in steps})
+    repetitions = sorted({step.repetition for step in steps})
+    services = count(sizes[0], "Service") if len(sizes) == 1 else f"{join([f'{size:,}' for size in sizes])} Services"
+    turns = "repetition" if len(repetitions) == 1 else "repetitions"
+    return f"at {services}, {turns} {join([str(each) for each in repetitions])}"
+
+
+def _line(each: NotMeasured) -> str:
+    who = "No mode" if each.mode is None else mode_name(each.mode)
+    where = "" if each.services is None else f" at {count(each.services, 'Service')}"
+    return f"{who}{where}: {each.reason}"
+
+
+def _tells_of(each: NotMeasured, step: Step) -> bool:
+    """Tell whether an entry says what the step itself says."""
+    same = (each.mode, each.services) == (step.cell.mode, step.cell.services)
+    return same and step.problem is not None and each.reason.endswith(f"repetition {step.repetition}: {step.problem}")
