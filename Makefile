@@ -14,8 +14,9 @@ setup: ## make .venv and install what the lab runs on
 dev: ## the same, with what tests and checks need
 	@.ci/setup dev
 
-run: setup ## the main job: experiments/scale.yaml in the lab, ends with a report (about 10 minutes)
+run: setup ## the main job: kube-proxy's work in a VM, then its time on this kernel; ends with a report each (about 25 minutes)
 	$(RUN) experiments/scale.yaml
+	$(RUN) experiments/native.yaml
 
 quick: setup ## experiments/quickstart.yaml: 10, 100 and 1,000 Services (about 4 minutes)
 	$(RUN) experiments/quickstart.yaml

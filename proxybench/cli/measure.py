@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.experiment.requests import requests
+from proxybench.experiment.spec import LabChoice
 from proxybench.releases.checkout import build_from_source
 from proxybench.releases.component import Component
 from proxybench.releases.ensure import ensure
@@ -52,7 +53,10 @@ def measure(
     kinds = drivers(CachedBinaries(progress.note), SystemClock())
     lineup = line_up(requests(experiment, folder), kinds, progress.note)
     progress.stage("looking at what this machine can do")
-    needed = tuple(dict.fromkeys(spec.mode for spec in lineup.specs.values() if not (spec.optional or spec.otherwise)))
+    # Where the lab is chosen for the modes, all count; where it is given, those that must be measured.
+    chosen = experiment.target.lab.kind is LabChoice.AUTO
+    specs = [spec for spec in lineup.specs.values() if chosen or not (spec.optional or spec.otherwise)]
+    needed = tuple(dict.fromkeys(spec.mode for spec in specs))
     target = make_target(experiment.target, needed, progress.note)
     facts = target.facts
     progress.note(f"target: {facts.kind}, clock: {facts.clock} ({facts.why})")
