@@ -99,6 +99,7 @@ def _apiserver(folder: Path, store: int, port: int) -> list[str]:
     return [
         f"--etcd-servers=http://127.0.0.1:{store}",
         "--bind-address=127.0.0.1",
+        "--advertise-address=192.0.2.1",  # nobody goes there; without it a default route is needed
         f"--secure-port={port}",
         f"--tls-cert-file={folder}/crt",
         f"--tls-private-key-file={folder}/key",
