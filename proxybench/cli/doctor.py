@@ -1,31 +1,64 @@
-"""``proxybench doctor``: what this machine can measure."""
+"""``proxybench doctor``: what this machine can measure, and whether an experiment can run here."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
+from proxybench.cli.experiment import EXPERIMENT, SET
 from proxybench.cli.terminal import plain_table, print_json, print_table
-from proxybench.errors import ExitCode
+from proxybench.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxybench.cli.examine import Findings
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
-def doctor(as_json: bool) -> int:
-    """Tell for each mode and kind of lab: yes, or why not and the command that fixes it.
+@click.command(
+    epilog="Examples: proxybench doctor; proxybench doctor experiments/scale.yaml --online. "
+    "Exit codes: 2 the file is wrong, 3 it cannot run here, or nothing can."
+)
+@click.argument("experiment", metavar="[EXPERIMENT]", type=EXPERIMENT, required=False)
+@SET
+@click.option("--online", is_flag=True, help="Ask the network whether releases can be had; nothing is downloaded.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(experiment: Path | None, overrides: tuple[str, ...], online: bool, as_json: bool) -> int:
+    """Tell for each subject and kind of node: yes, or why not, and what would mend it.
 
-    Exits 3 when nothing can be measured here at all.
+    The subjects are those of an experiment file, or else kube-proxy v1.37.2 in each mode that it has. Each mode's
+    rules are made once, in a namespace that ends with the try. Nothing is asked of the network without --online.
     """
-    from proxybench.targets.lab.capabilities import examine  # noqa: PLC0415 - imports all of the lab
+    from proxybench.cli.examine import examine  # noqa: PLC0415 - imports all of the lab
 
-    modes = examine()
+    if overrides and experiment is None:
+        raise UsageError("--set changes an experiment; name its file, too")
+    found = examine(experiment, overrides, online=online)
     if as_json:
-        print_json([asdict(found) for found in modes])
+        print_json(asdict(found))
     else:
-        table = plain_table("lab", "mode", "supported", "why not", "to fix it")
-        for found in modes:
-            supported = "yes" if found.supported else "no"
-            table.add_row(str(found.kind), str(found.mode), supported, found.reason, found.fix)
-        print_table(table)
-    return ExitCode.PASS if any(found.supported for found in modes) else ExitCode.RUN_FAILED
+        _print(found)
+        if experiment is not None:
+            click.echo(_verdict(experiment, found))
+    able = found.fits if experiment is not None else [row for row in found.rows if row.supported]
+    return ExitCode.PASS if able else ExitCode.RUN_FAILED
+
+
+def _print(found: Findings) -> None:
+    rows = plain_table("subject", "node", "can run", "program", "why not, or what to know", "to mend it")
+    for row in found.rows:
+        rows.add_row(row.subject, row.node, "yes" if row.supported else "no", row.binary, row.reason, row.fix)
+    print_table(rows)
+    for influence in found.influences:
+        click.echo(f"note: {influence.what}: {influence.reach}")
+
+
+def _verdict(path: Path, found: Findings) -> str:
+    if not found.fits:
+        places = " and ".join(found.allowed)
+        return f"{path}: cannot run here: it allows {places}, where something that it needs is lacking"
+    place = found.fits[0]
+    absent = [row.subject for row in found.rows if row.node == place and not row.supported]
+    return f"{path}: can run here, on {place}" + (f", without {', '.join(absent)}" if absent else "")

@@ -16,8 +16,8 @@ VERBS = {
     "schema": Verb("proxybench.cli.experiment:schema", "Print the JSON Schema of experiment files."),
     "doctor": Verb(
         "proxybench.cli.doctor:doctor",
-        "Tell what this machine can measure, and how to fix it.",
-        needs="proxybench.targets.lab.capabilities",
+        "Tell what this machine can measure, or an experiment needs, and how to mend it.",
+        needs="proxybench.targets.lab.survey",
     ),
     "lab": Verb(
         "proxybench.cli.lab:lab",

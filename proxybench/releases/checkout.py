@@ -37,7 +37,7 @@ def build_from_source(
     chosen = architecture(arch)
     commit, version, changed = _state(folder)
     store = Store(around.root)
-    place = store.place(_COMPONENT, f"commit-{commit[:14]}" if commit else "commit-unknown", chosen)
+    place = _place(store, commit, chosen)
     known = bool(commit) and not changed
     with store.lock(place, lambda: report(f"waiting for another process that builds {folder}")):
         if known and (found := store.find(place)):
@@ -59,6 +59,14 @@ def checkout_version(folder: Path) -> str:
     """Return the version that a build of the checkout will have. Raises UsageError when the folder is none."""
     _check(folder)
     return _state(folder)[1]
+
+
+def built_before(folder: Path, surroundings: Surroundings | None = None) -> bool:
+    """Return whether the cache holds a build of exactly this state of the checkout. Raises UsageError."""
+    _check(folder)
+    commit, _, changed = _state(folder)
+    store = Store((surroundings or Surroundings()).root)
+    return bool(commit) and not changed and store.find(_place(store, commit, architecture(None))) is not None
 
 
 def version_of(described: str, commit: str, *, changed: bool) -> str:
@@ -86,6 +94,10 @@ def _state(folder: Path) -> tuple[str, str, bool]:
     changed = bool(_git(folder, "status", "--porcelain"))
     described = _git(folder, "describe", "--tags", "--match=v*", "--abbrev=14")
     return answer[0], version_of(described, answer[0], changed=changed), changed
+
+
+def _place(store: Store, commit: str, arch: str) -> Path:
+    return store.place(_COMPONENT, f"commit-{commit[:14]}" if commit else "commit-unknown", arch)
 
 
 def _check(folder: Path) -> None:

@@ -70,7 +70,7 @@ def ensure(
     around = surroundings or Surroundings()
     chosen = component_named(component)
     request = _Request(chosen, exact_version(chosen, version), architecture(arch), report, around)
-    base = _base(base_url or around.environ.get(URL_VARIABLE) or OFFICIAL)
+    base = base_address(around.environ, base_url)
     store = Store(around.root)
     place = store.place(chosen, request.version, request.arch)
     with store.lock(place, lambda: report(f"waiting for another process that gets {request.name}")):
@@ -95,7 +95,7 @@ class _Request:
         return f"{self.component} {self.version} ({self.arch})"
 
     def download(self, store: Store, place: Path, base: str) -> Binary:
-        url = f"{base}/release/{self.version}/bin/linux/{self.arch}/{self.component}"
+        url = release_url(base, self.component, self.version, self.arch)
         expected = published_sum(f"{url}.sha512", self.around.limits)
         self.report(f"downloading {self.name} from {base}")
         partial = place.with_name(f"{place.name}{PARTIAL}")
@@ -146,7 +146,17 @@ class _Request:
         return store.keep(file, facts)
 
 
-def _base(url: str) -> str:
+def release_url(base: str, component: Component, version: str, arch: str) -> str:
+    """Return where a release's program is published; its sum is at the same address with ``.sha512`` behind it."""
+    return f"{base}/release/{version}/bin/linux/{arch}/{component}"
+
+
+def base_address(environ: Mapping[str, str], chosen: str | None = None) -> str:
+    """Return the base address of releases: a chosen one, else the environment's, else Kubernetes' own host.
+
+    Raises UsageError.
+    """
+    url = chosen or environ.get(URL_VARIABLE) or OFFICIAL
     if not url.startswith(("https://", "http://")):
         raise UsageError(f'"{url}" is no base address; write one such as {OFFICIAL}')
     return url.rstrip("/")

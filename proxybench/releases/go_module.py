@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LIMIT_S = 1800.0
 _FETCH_LIMIT_S = 600.0
+_ASK_LIMIT_S = 60.0
 _TOOL_SINCE = 24
 """Go 1.24 is the first that knows ``tool`` lines."""
 
@@ -80,6 +81,22 @@ class Go:
         self._report = report
         self._environ = os.environ if environ is None else environ
 
+    @property
+    def installed(self) -> bool:
+        """Whether there is one."""
+        return shutil.which("go", path=self._environ.get("PATH")) is not None
+
+    def find_module(self, component: Component, version: str, folder: Path) -> None:
+        """Ask whether the module of a version can be had, without fetching it; ``folder`` is an empty one.
+
+        Raises UnavailableError when it cannot, or there is no Go here, BuildError when Go does not answer in time.
+        """
+        self._need()
+        wanted = f"{component.module}@{version}"
+        ended = self._run(["list", "-m", wanted], folder, None, _ASK_LIMIT_S)
+        if ended.code:
+            raise _refusal(wanted, ended.stderr.removeprefix("go: "))
+
     def build_module(self, component: Component, version: str, arch: str, folder: Path) -> tuple[Path, str]:
         """Build a component in an empty folder; return the program and the Go release that built it.
 
@@ -111,7 +128,7 @@ class Go:
         return go
 
     def _need(self) -> None:
-        if shutil.which("go", path=self._environ.get("PATH")) is None:
+        if not self.installed:
             raise UnavailableError("Go is not installed here (no go on PATH)")
 
     def _go_mod(self, component: Component, version: str, folder: Path) -> ModFile:
@@ -122,9 +139,7 @@ class Go:
         except ValueError:
             raise BuildError(f"go mod download -json {wanted} wrote no JSON: {ended.tail}") from None
         if error := str(answer.get("Error", "")) or ("" if ended.code == 0 else ended.tail):
-            reason = " ".join(error.split()).removeprefix(f"{wanted}: ")
-            missing = bool(_UNKNOWN.search(reason))
-            raise UnavailableError(f"Go cannot fetch {wanted}: {reason}", missing=missing)
+            raise _refusal(wanted, error)
         found = self._checked(["mod", "edit", "-json", answer["GoMod"]], folder, None, _FETCH_LIMIT_S)
         parsed: ModFile = json.loads(found.stdout)
         return parsed
@@ -162,6 +177,11 @@ class Go:
         if not (folder / "go.work").exists():
             env["GOWORK"] = "off"
         return env | ({"GOOS": "linux", "GOARCH": arch} if arch else {})
+
+
+def _refusal(wanted: str, error: str) -> UnavailableError:
+    reason = " ".join(error.split()).removeprefix(f"{wanted}: ")
+    return UnavailableError(f"Go cannot fetch {wanted}: {reason}", missing=bool(_UNKNOWN.search(reason)))
 
 
 def _replacement(replace: _Replace, version: str) -> str:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from proxybench.errors import ProxierError
-from proxybench.experiment.compat import KubeVersion, mode_in
 from proxybench.subjects.bundle import Bundle, put_folder
 from proxybench.subjects.driver import Capability
 from proxybench.subjects.kube_proxy_binary import MACHINES, find_binary, install_binary
 from proxybench.subjects.kube_proxy_config import render_config, render_kubeconfig
+from proxybench.subjects.mode_check import check_mode
 from proxybench.subjects.node_checks import check_node
 from proxybench.subjects.path_links import path_links, search_path
 from proxybench.subjects.process import NodeProcess, Program, proxy_folder
@@ -57,11 +57,9 @@ class KubeProxyDriver:
 
     def check(self, spec: SubjectSpec, handle: NodeHandle) -> Capability:
         """Say whether this version has the mode, and the node what it needs."""
-        version = spec.subject.version
-        verdict = mode_in(spec.mode, KubeVersion.of_release(version))
-        if not verdict.able:
-            why, _, fix = verdict.note.partition("; ")
-            return Capability(supported=False, reason=f"kube-proxy {version} has no {spec.mode} mode: {why}", fix=fix)
+        mode = check_mode(spec.mode, spec.subject.version)
+        if not mode.supported:
+            return mode
         machine = handle.executor.run(["uname", "-m"]).stdout.strip()
         arch, built_for = MACHINES.get(machine, machine), self._binary(spec).arch
         if arch != built_for:

@@ -12,7 +12,7 @@ from proxybench.model import Mode
 from proxybench.subjects.driver import Capability
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from proxybench.hosts.base import Completed
     from proxybench.nodes.node import Node, NodeHandle
@@ -70,6 +70,17 @@ def check_node(mode: Mode, backend: str | None, handle: NodeHandle) -> Capabilit
         f"a kernel with {'ip_tables' if chosen == 'legacy' else 'nf_tables'}, or the other backend of `iptables:`",
     )
     return _first_lack((rules, *_IPVS_NEEDS) if mode is Mode.IPVS else (rules,), handle)
+
+
+def check_versions(mode: Mode, ask: Callable[[Sequence[str]], Completed]) -> Capability:
+    """Say whether the kernel and the programs are new enough for a mode.
+
+    ``ask`` runs a command where the mode is to run, and returns how it ended.
+    """
+    for need in _NFTABLES_NEEDS if mode is Mode.NFTABLES else ():
+        if need.at_least and (lack := _lack(need, ask(need.argv))):
+            return Capability(supported=False, reason=lack, fix=need.fix)
+    return ABLE
 
 
 def _first_lack(needs: Sequence[_Need], handle: NodeHandle) -> Capability:

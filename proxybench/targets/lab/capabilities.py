@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from proxybench.hosts.base import Completed
 from proxybench.model import LabKind, Mode
+from proxybench.subjects.node_checks import check_versions
 from proxybench.targets.lab import artifacts, qemu
-from proxybench.targets.lab.artifacts import DEFAULT_KERNEL
-from proxybench.targets.lab.kernel_probe import PROGRAMS, Trial, try_mode
+from proxybench.targets.lab.kernel_probe import Trial, programs, try_mode
 from proxybench.targets.lab.vm import default_accelerator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 MODES = tuple(Mode)
 _USE_THE_VM = "use target.lab.kind: vm"
+_ASK_LIMIT = 20.0
 _ANY_LAB = {"xtables-legacy-multi": "iptables", "ip": "iproute2"}
 
 
@@ -37,48 +40,78 @@ def find_program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
+def ask_here(argv: Sequence[str]) -> Completed:
+    """Run a command on this machine; one that is not there or does not end ends as in a shell."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    try:
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=_ASK_LIMIT,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PATH": path},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Completed("", str(error), 124 if isinstance(error, subprocess.TimeoutExpired) else 127, 0.0)
+    return Completed(done.stdout, done.stderr, done.returncode, 0.0)
+
+
 @dataclass(frozen=True)
 class Machine:
-    """This machine, and how it is asked."""
+    """This machine, and how it is asked. ``ask`` runs a command and returns how it ended."""
 
     is_root: bool
     architecture: str
     find: Callable[[str], str | None] = find_program
-    probe: Callable[[Mode], Trial] = try_mode
+    probe: Callable[[Mode, str], Trial] = try_mode
+    ask: Callable[[Sequence[str]], Completed] = ask_here
 
     @classmethod
     def this(cls) -> Machine:
         """Return the machine that this process runs on."""
         return cls(os.geteuid() == 0, os.uname().machine)
 
-    def examine(self) -> list[ModeSupport]:
-        """Return, for each kind of lab and each mode, whether it can run here; takes a few seconds."""
-        return [*(self.netns(mode) for mode in MODES), *(self.vm(mode, DEFAULT_KERNEL) for mode in MODES)]
+    def netns(self, mode: Mode, backend: str = "legacy") -> ModeSupport:
+        """Try a mode on this machine's kernel, in a network namespace that ends with the try.
 
-    def netns(self, mode: Mode) -> ModeSupport:
-        """Try a mode on this machine's kernel, in a network namespace that ends with the try."""
+        ``backend`` is that of iptables: "legacy" or "nft".
+        """
         if not self.is_root:
             return self._no(LabKind.NETNS, mode, "not root", "run it with sudo")
-        if missing := self._missing({**_ANY_LAB, **PROGRAMS[mode], "unshare": "util-linux"}):
+        if missing := self._missing({**_ANY_LAB, **programs(mode, backend), "unshare": "util-linux"}):
             return self._no(LabKind.NETNS, mode, *missing)
-        trial = self.probe(mode)
+        old = check_versions(mode, self.ask)
+        if not old.supported:
+            return self._no(LabKind.NETNS, mode, old.reason, old.fix)
+        trial = self.probe(mode, backend)
         if trial.code == 0:
             return ModeSupport(LabKind.NETNS, mode, supported=True)
         message = f": {trial.message}" if trial.message else ""
         return self._no(LabKind.NETNS, mode, f"a trial of {mode} mode failed{message}", _USE_THE_VM)
 
-    def vm(self, mode: Mode, kernel: str) -> ModeSupport:
-        """Tell whether a guest with that kernel can be started; such a kernel has all modes."""
+    def vm(self, mode: Mode, kernel: str, backend: str = "legacy") -> ModeSupport:
+        """Tell whether a guest with that kernel can be started; such a kernel has all modes.
+
+        The guest runs this machine's programs.
+        """
         fetched = artifacts.present(kernel)
         fetching = {} if fetched else {"apt-get": "apt", "dpkg": "dpkg", "depmod": "kmod"}
-        usual = {qemu.BINARY: "qemu-system-x86", **_ANY_LAB, **PROGRAMS[mode], "setpriv": "util-linux"}
+        usual = {qemu.BINARY: "qemu-system-x86", **_ANY_LAB, **programs(mode, backend), "setpriv": "util-linux"}
         if missing := self._missing(usual | fetching):
             return self._no(LabKind.VM, mode, *missing)
         if self.architecture != "x86_64":
             return self._no(LabKind.VM, mode, f"no guest for {self.architecture}", "use x86_64")
         if problem := None if fetched else artifacts.kernel_problem(kernel):
             return self._no(LabKind.VM, mode, *problem)
+        old = check_versions(mode, lambda argv: self._ask_guest(argv, kernel))
+        if not old.supported:
+            return self._no(LabKind.VM, mode, old.reason, old.fix)
         return ModeSupport(LabKind.VM, mode, supported=True)
+
+    def _ask_guest(self, argv: Sequence[str], kernel: str) -> Completed:
+        return Completed(kernel, "", 0, 0.0) if argv[0] == "uname" else self.ask(argv)
 
     def accelerator(self, kernel: str, report: Callable[[str], None]) -> str:
         """Return "kvm" where that kernel really boots under it, else "tcg"; fetches the kernel first."""
@@ -92,8 +125,3 @@ class Machine:
         if not lacking:
             return None
         return f"{', '.join(lacking)} not installed", f"apt-get install {' '.join(sorted(set(lacking.values())))}"
-
-
-def examine() -> list[ModeSupport]:
-    """Return what this machine can do."""
-    return Machine.this().examine()

@@ -53,6 +53,15 @@ class Abilities(Protocol):
         ...
 
 
+def needs_the_vm(wish: Wish) -> str:
+    """Return why only a VM will do, whatever this machine's kernel can; empty when namespaces may do."""
+    if wish.kind == "vm":
+        return "as asked"
+    if wish.clock == "instructions":
+        return "the instruction clock needs the VM"
+    return "" if wish.kernel == DEFAULT_KERNEL else f"Linux {wish.kernel} needs the VM"
+
+
 def choose(
     wish: Wish,
     modes: Sequence[Mode],
@@ -67,12 +76,8 @@ def choose(
     machine = machine or Machine.this()
     if wish.kind == "netns" and wish.clock == "instructions":
         raise LabError("clock: instructions needs target.lab.kind: vm (this kernel counts real time)")
-    if wish.kind == "vm":
-        return _virtual(wish, modes, "as asked", report, machine)
-    if wish.clock == "instructions":
-        return _virtual(wish, modes, "the instruction clock needs the VM", report, machine)
-    if wish.kernel != DEFAULT_KERNEL:
-        return _virtual(wish, modes, f"Linux {wish.kernel} needs the VM", report, machine)
+    if why := needs_the_vm(wish):
+        return _virtual(wish, modes, why, report, machine)
     lacking = [found for found in map(machine.netns, modes) if not found.supported]
     if not lacking:
         why = "every mode of the experiment runs on this machine's kernel" if wish.kind == "auto" else "as asked"

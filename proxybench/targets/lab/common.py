@@ -19,16 +19,14 @@ from proxybench.nodes.node import Node
 from proxybench.nodes.zipapp import build_zipapp
 from proxybench.targets.lab import leftovers, topology
 from proxybench.targets.lab.artifacts import DEFAULT_KERNEL
-from proxybench.targets.lab.node_script import IPTABLES, Paths
+from proxybench.targets.lab.kernel_probe import IPTABLES_PROGRAMS
+from proxybench.targets.lab.node_script import Paths
 from proxybench.targets.lab.sshd import USERS, Key, make_key, sshd_config
 
 if TYPE_CHECKING:
     from proxybench.model import ClockKind, LabKind
     from proxybench.targets.lab.artifacts import System
     from proxybench.targets.lab.topology import Topology
-
-IPTABLES_PROGRAMS = {"legacy": IPTABLES, "nft": "xtables-nft-multi"}
-"""The multi-call program of each backend of iptables."""
 
 
 @dataclass(frozen=True)

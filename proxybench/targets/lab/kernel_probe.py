@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LIMIT = 20.0
-_IPTABLES = "xtables-legacy-multi"
+IPTABLES_PROGRAMS = {"legacy": "xtables-legacy-multi", "nft": "xtables-nft-multi"}
+"""The multi-call program of each backend of iptables."""
 
 _NAT = """\
-t() { xtables-legacy-multi iptables -w "$@"; }
 t -t nat -N TRY
 t -t nat -A TRY -m comment --comment try -j MARK --or-mark 0x4000
 t -t nat -A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE --random-fully
@@ -87,20 +87,18 @@ table ip try {
 }
 END
 """
-SCRIPTS: Mapping[Mode, str] = {
+_RULES: Mapping[Mode, str] = {
     Mode.IPTABLES: _NAT + _DNAT,
     Mode.IPVS: _NAT + _IPVS,
     Mode.USERSPACE: _NAT + _REDIRECT,
     Mode.NFTABLES: _NFTABLES,
 }
-"""What is run for each mode, by ``sh -e`` as root in a network namespace of its own."""
-PROGRAMS: Mapping[Mode, Mapping[str, str]] = {
-    Mode.IPTABLES: {_IPTABLES: "iptables"},
-    Mode.IPVS: {_IPTABLES: "iptables", "ipset": "ipset", "ipvsadm": "ipvsadm"},
-    Mode.USERSPACE: {_IPTABLES: "iptables"},
+_PACKAGES: Mapping[Mode, Mapping[str, str]] = {
+    Mode.IPTABLES: {},
+    Mode.IPVS: {"ipset": "ipset", "ipvsadm": "ipvsadm"},
+    Mode.USERSPACE: {},
     Mode.NFTABLES: {"nft": "nftables"},
 }
-"""The programs that a mode's script runs besides ``ip``, each with the Debian package that brings it."""
 
 
 @dataclass(frozen=True)
@@ -111,17 +109,33 @@ class Trial:
     message: str
 
 
-def command(mode: Mode) -> list[str]:
+def script(mode: Mode, backend: str = "legacy") -> str:
+    """Return what tries a mode, for ``sh -e`` as root in a network namespace of its own.
+
+    ``backend`` is that of iptables, "legacy" or "nft"; nftables mode runs none.
+    """
+    if mode is Mode.NFTABLES:
+        return _RULES[mode]
+    return f't() {{ {IPTABLES_PROGRAMS[backend]} iptables -w "$@"; }}\n{_RULES[mode]}'
+
+
+def programs(mode: Mode, backend: str = "legacy") -> Mapping[str, str]:
+    """Return the programs that a mode's script runs besides ``ip``, each with the Debian package that brings it."""
+    tables = {} if mode is Mode.NFTABLES else {IPTABLES_PROGRAMS[backend]: "iptables"}
+    return {**tables, **_PACKAGES[mode]}
+
+
+def command(mode: Mode, backend: str = "legacy") -> list[str]:
     """Return the command that tries a mode; it needs root, and leaves nothing."""
     prepare = "mount -t tmpfs run /run; PATH=$PATH:/usr/sbin:/sbin; ip link set lo up"
-    return ["unshare", "--net", "--mount", "sh", "-e", "-c", f"{prepare}\n{SCRIPTS[mode]}"]
+    return ["unshare", "--net", "--mount", "sh", "-e", "-c", f"{prepare}\n{script(mode, backend)}"]
 
 
-def try_mode(mode: Mode, limit: float = _LIMIT) -> Trial:
+def try_mode(mode: Mode, backend: str = "legacy", limit: float = _LIMIT) -> Trial:
     """Try a mode on this kernel within ``limit`` seconds; needs root."""
     try:
         done = subprocess.run(
-            command(mode),
+            command(mode, backend),
             capture_output=True,
             text=True,
             timeout=limit,

@@ -1,4 +1,4 @@
-"""doctor, lab and report, against fakes of what they call."""
+"""lab and report, against fakes of what they call."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from click.testing import CliRunner, Result
 
 from proxybench.cli.main import cli
 from proxybench.errors import LabError, ResultsError
-from proxybench.model import ClockKind, LabKind, Mode
-from proxybench.targets.lab.capabilities import ModeSupport
+from proxybench.model import ClockKind
 from tests.factories import API, make_cluster
 
 if TYPE_CHECKING:
@@ -36,38 +35,6 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **functions: Any) -> No
     module.__spec__ = ModuleSpec(name, None)
     vars(module).update(functions)
     monkeypatch.setitem(sys.modules, name, module)
-
-
-def test_doctor_tells_what_can_be_measured_and_how_to_fix_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    modes = [
-        ModeSupport(LabKind.NETNS, Mode.IPVS, supported=False, reason="no ip_vs in this kernel", fix="modprobe ip_vs"),
-        ModeSupport(LabKind.VM, Mode.IPVS, supported=True),
-    ]
-    stand_in(monkeypatch, "proxybench.targets.lab.capabilities", examine=lambda: modes)
-    result = call("doctor")
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert [line.rstrip() for line in result.stdout.splitlines()] == [
-        "lab    mode  supported  why not                  to fix it",
-        "netns  ipvs  no         no ip_vs in this kernel  modprobe ip_vs",
-        "vm     ipvs  yes",
-    ]
-    result = call("doctor", "--json")
-    assert json.loads(result.stdout) == [
-        {
-            "kind": "netns",
-            "mode": "ipvs",
-            "supported": False,
-            "reason": "no ip_vs in this kernel",
-            "fix": "modprobe ip_vs",
-        },
-        {"kind": "vm", "mode": "ipvs", "supported": True, "reason": "", "fix": ""},
-    ]
-
-
-def test_doctor_exits_3_when_nothing_can_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    lacking = [ModeSupport(LabKind.VM, Mode.IPVS, supported=False, reason="no QEMU")]
-    stand_in(monkeypatch, "proxybench.targets.lab.capabilities", examine=lambda: lacking)
-    assert call("doctor").exit_code == 3
 
 
 NODES = """\

@@ -23,6 +23,7 @@ echo "$*" >> {home}/argv
 env | grep -E '^(GO|CGO)' | sort > {home}/environ
 case "$1 $2" in
 "mod download") {download} ;;
+"list -m") {listing} ;;
 "mod edit") cat {home}/upstream ;;
 "mod tidy") cp go.mod {home}/go.mod ;;
 "env GOVERSION") echo go1.26.8 ;;
@@ -46,8 +47,10 @@ class FakeGo:
             answer = {"Error": error}
             download += "; exit 1"
         (home / "answer").write_text(json.dumps(answer))
+        listing = f"echo 'go: {error}' >&2; exit 1" if error else "echo module"
         copy = f'cp {home}/program "$2"'
-        (home / "go").write_text(SCRIPT.format(home=home, download=download, build=build or copy))
+        words = {"download": download, "listing": listing, "build": build or copy}
+        (home / "go").write_text(SCRIPT.format(home=home, **words))
         (home / "go").chmod(0o755)
 
     @property

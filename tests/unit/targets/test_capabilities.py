@@ -6,12 +6,15 @@ import pytest
 
 from proxybench.model import LabKind, Mode
 from proxybench.targets.lab import artifacts
-from proxybench.targets.lab.capabilities import MODES, Machine, ModeSupport, find_program
+from proxybench.targets.lab.capabilities import MODES, Machine, ModeSupport, ask_here, find_program
 from proxybench.targets.lab.kernel_probe import Trial
+from proxybench.testing.hosts import done
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from proxybench.hosts.base import Completed
 
 GOOD = Trial(0, "")
 
@@ -24,14 +27,19 @@ def everything(name: str) -> str | None:
     return f"/bin/{name}"
 
 
+def new(argv: Sequence[str]) -> Completed:
+    return done({"uname": "6.18.44\n", "nft": "nftables v1.0.6 (Lester Gooch #5)\n"}[argv[0]])
+
+
 def machine(
     find: Callable[[str], str | None] = everything,
     trial: Trial = GOOD,
     *,
     is_root: bool = True,
     architecture: str = "x86_64",
+    ask: Callable[[Sequence[str]], Completed] = new,
 ) -> Machine:
-    return Machine(is_root, architecture, find, lambda _: trial)
+    return Machine(is_root, architecture, find, lambda *_: trial, ask)
 
 
 def no(kind: LabKind, mode: Mode, reason: str, fix: str) -> ModeSupport:
@@ -74,17 +82,47 @@ def test_each_program_that_is_missing_is_named_and_each_package_once(mode: Mode,
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_was_tried_with_success_is_supported(mode: Mode) -> None:
-    tried: list[Mode] = []
+@pytest.mark.parametrize("backend", ["legacy", "nft"])
+def test_what_was_tried_with_success_is_supported(mode: Mode, backend: str) -> None:
+    tried: list[tuple[Mode, str]] = []
 
-    def probe(asked: Mode) -> Trial:
-        tried.append(asked)
+    def probe(asked: Mode, by: str) -> Trial:
+        tried.append((asked, by))
         return GOOD
 
-    assert Machine(is_root=True, architecture="x86_64", find=everything, probe=probe).netns(mode) == ModeSupport(
-        LabKind.NETNS, mode, supported=True
-    )
-    assert tried == [mode]
+    here = Machine(is_root=True, architecture="x86_64", find=everything, probe=probe, ask=new)
+    assert here.netns(mode, backend) == ModeSupport(LabKind.NETNS, mode, supported=True)
+    assert tried == [(mode, backend)]
+
+
+def test_each_backend_of_iptables_has_its_own_program() -> None:
+    lacking = machine(lambda name: None if name == "xtables-nft-multi" else name)
+    assert lacking.netns(Mode.IPTABLES).supported
+    reason, fix = "xtables-nft-multi not installed", "apt-get install iptables"
+    assert lacking.netns(Mode.IPTABLES, "nft") == no(LabKind.NETNS, Mode.IPTABLES, reason, fix)
+    assert lacking.vm(Mode.IPVS, "6.1", "nft") == no(LabKind.VM, Mode.IPVS, reason, fix)
+
+
+def answering(kernel: str, nft: str) -> Machine:
+    return machine(ask=lambda argv: done({"uname": kernel, "nft": nft}[argv[0]]))
+
+
+def test_a_kernel_or_an_nft_that_is_too_old_is_told_without_a_trial() -> None:
+    old, fix = answering("5.10.0-33-amd64\n", "nftables v1.0.6\n"), "install nftables 1.0.1 or newer there"
+    reason = "nftables mode needs Linux 5.13, it runs 5.10.0"
+    assert old.netns(Mode.NFTABLES) == no(LabKind.NETNS, Mode.NFTABLES, reason, "a newer kernel")
+    assert old.netns(Mode.IPTABLES).supported
+    assert old.vm(Mode.NFTABLES, "6.1").supported  # the guest has its own kernel
+    reason = "nftables mode needs nft 1.0.1, it has 0.9.8"
+    old = answering("6.18.44\n", "nftables v0.9.8 (E.D.S.)\n")
+    assert old.netns(Mode.NFTABLES) == no(LabKind.NETNS, Mode.NFTABLES, reason, fix)
+    assert old.vm(Mode.NFTABLES, "6.1") == no(LabKind.VM, Mode.NFTABLES, reason, fix)  # and this machine's programs
+
+
+def test_a_command_that_cannot_be_run_here_ends_as_in_a_shell() -> None:
+    assert ask_here(["no-such-program"]).code == 127
+    ended = ask_here(["sh", "-c", "echo word; exit 3"])
+    assert (ended.stdout, ended.code) == ("word\n", 3)
 
 
 @pytest.mark.parametrize(
@@ -124,11 +162,6 @@ def test_the_vm_needs_a_kernel_that_apt_knows(monkeypatch: pytest.MonkeyPatch) -
 def test_there_is_one_guest_only() -> None:
     found = machine(architecture="aarch64").vm(Mode.IPVS, "6.1")
     assert found == no(LabKind.VM, Mode.IPVS, "no guest for aarch64", "use x86_64")
-
-
-def test_all_modes_in_both_kinds_are_examined() -> None:
-    found = [(one.kind, one.mode) for one in machine().examine()]
-    assert found == [(kind, mode) for kind in (LabKind.NETNS, LabKind.VM) for mode in Mode]
 
 
 def test_programs_of_root_are_found_without_roots_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

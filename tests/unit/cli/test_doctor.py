@@ -1,0 +1,176 @@
+"""doctor: the whole of it against a machine that is none, and its words against made findings."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+
+from proxybench.cli.examine import Findings, examine
+from proxybench.cli.main import cli
+from proxybench.errors import ExperimentError
+from proxybench.model import Mode
+from proxybench.subjects.outlook import Row
+from proxybench.targets.lab.capabilities import Machine
+from proxybench.targets.lab.kernel_probe import Trial
+from proxybench.targets.lab.surroundings import Influence, Surroundings
+from proxybench.testing.hosts import done
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from proxybench.hosts.base import Completed
+
+NAME = "kube-proxy v1.37.2 ipvs"
+NO = Row(NAME, "netns", supported=False, required=True, binary="none", reason="no Go; no ip_vs", fix="install Go")
+YES = Row(NAME, "vm 6.1", supported=True, required=True, binary="cached")
+FILE = """\
+version: 1
+name: x
+subjects:
+  - {kind: kube-proxy, version: v1.37.2, mode: ipvs, otherwise: reference}
+  - {kind: kube-proxy, path: ./kube-proxy, mode: iptables}
+scale: {services: [10]}
+measure: {sync: true}
+"""
+
+
+def tidy(text: str) -> str:
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
+def call(monkeypatch: pytest.MonkeyPatch, found: Findings, *args: str) -> tuple[Result, list[object]]:
+    asked: list[object] = []
+
+    def look(path: Path | None, overrides: Sequence[str], *, online: bool) -> Findings:
+        asked.extend([path and str(path), overrides, online])
+        return found
+
+    module = ModuleType("proxybench.cli.examine")
+    module.__spec__ = ModuleSpec("proxybench.cli.examine", None)
+    vars(module)["examine"] = look
+    monkeypatch.setitem(sys.modules, "proxybench.cli.examine", module)
+    return CliRunner().invoke(cli, ["doctor", *args]), asked
+
+
+def test_the_table_and_what_else_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Findings([NO, YES], ["netns", "vm 6.1"], [], [Influence("a thing", "how far")])
+    result, asked = call(monkeypatch, found)
+    assert (result.exit_code, result.stderr, asked) == (0, "", [None, (), False])
+    assert tidy(result.stdout) == (
+        "subject                  node    can run  program  why not, or what to know  to mend it\n"
+        "kube-proxy v1.37.2 ipvs  netns   no       none     no Go; no ip_vs           install Go\n"
+        "kube-proxy v1.37.2 ipvs  vm 6.1  yes      cached\n"
+        "note: a thing: how far\n"
+    )
+
+
+def test_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Findings([NO], ["netns"], [], [Influence("a thing", "how far")])
+    result, _ = call(monkeypatch, found, "--json")
+    assert (result.exit_code, result.stderr) == (3, "")
+    assert json.loads(result.stdout) == {
+        "rows": [
+            {
+                "subject": NAME,
+                "node": "netns",
+                "supported": False,
+                "required": True,
+                "binary": "none",
+                "reason": "no Go; no ip_vs",
+                "fix": "install Go",
+            }
+        ],
+        "allowed": ["netns"],
+        "fits": [],
+        "influences": [{"what": "a thing", "reach": "how far"}],
+    }
+
+
+def test_an_experiment_has_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Findings([NO, YES], ["netns", "vm 6.1"], ["vm 6.1"], [])
+    result, asked = call(monkeypatch, found, "x.yaml", "--online", "--set", "repetitions=2")
+    assert (result.exit_code, asked) == (0, ["x.yaml", ("repetitions=2",), True])
+    assert result.stdout.splitlines()[-1] == "x.yaml: can run here, on vm 6.1"
+    absent = Row("other", "vm 6.1", supported=False, required=False, binary="none")
+    result, _ = call(monkeypatch, Findings([YES, absent], ["vm 6.1"], ["vm 6.1"], []), "x.yaml")
+    assert result.stdout.splitlines()[-1] == "x.yaml: can run here, on vm 6.1, without other"
+    result, _ = call(monkeypatch, Findings([NO, YES], ["netns"], [], []), "x.yaml")
+    last = "x.yaml: cannot run here: it allows netns, where something that it needs is lacking"
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (3, last)
+
+
+def test_a_word_to_change_needs_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, asked = call(monkeypatch, Findings([], [], [], []), "--set", "repetitions=2")
+    assert (result.exit_code, result.stderr) == (2, "error: --set changes an experiment; name its file, too\n")
+    assert asked == []
+
+
+def test_nothing_that_can_run_exits_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call(monkeypatch, Findings([NO], ["netns"], ["netns"], []))[0].exit_code == 3
+
+
+def probe(mode: Mode, backend: str) -> Trial:
+    return Trial(2, f"no {mode}, {backend}") if mode is Mode.IPVS else Trial(0, "")
+
+
+def ask(argv: Sequence[str]) -> Completed:
+    return done({"uname": "6.18.44", "nft": "nftables v1.0.6"}[argv[0]])
+
+
+def no_qemu(name: str) -> str | None:
+    return None if name.startswith("qemu") else name
+
+
+HERE = Machine(is_root=True, architecture="x86_64", find=no_qemu, probe=probe, ask=ask)
+
+
+@pytest.fixture
+def around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Surroundings:
+    monkeypatch.setenv("PROXYBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return Surroundings(lambda _: done(code=1), {}, tmp_path, lambda: 0.0, 1)
+
+
+def test_the_usual_subjects_are_kube_proxy_in_each_mode(around: Surroundings) -> None:
+    found = examine(None, machine=HERE, around=around)
+    here = [(row.subject, row.supported, row.binary) for row in found.rows if row.node == "netns"]
+    assert here == [
+        ("kube-proxy v1.37.2 iptables (iptables=legacy)", True, "download"),
+        ("kube-proxy v1.37.2 iptables (iptables=nft)", True, "download"),
+        ("kube-proxy v1.37.2 ipvs (iptables=legacy)", False, "download"),
+        ("kube-proxy v1.37.2 nftables", True, "download"),
+        ("reference 0.1.0 userspace (iptables=legacy)", True, "part of proxybench"),
+    ]
+    assert [row.node for row in found.rows[:3]] == ["netns", "vm 6.1", "vm 6.12"]
+    assert (found.allowed, found.fits, found.influences) == (("netns", "vm 6.1"), (), ())
+
+
+def test_a_subject_with_a_stand_in_is_not_required(around: Surroundings, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(FILE)
+    rows = [row for row in examine(tmp_path / "x.yaml", machine=HERE, around=around).rows if row.node == "netns"]
+    reason = "a trial of ipvs mode failed: no ipvs, legacy"
+    assert [(row.subject.partition(" (")[0], row.required, row.reason) for row in rows] == [
+        ("kube-proxy v1.37.2 ipvs", False, reason),
+        ("reference 0.1.0 ipvs", False, reason),
+        ("kube-proxy iptables", True, f"{tmp_path}/kube-proxy: cannot be read: No such file or directory"),
+    ]
+
+
+def test_words_of_the_file_can_be_changed(around: Surroundings, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(FILE)
+    words = ["subjects=[{kind: reference, mode: iptables}]", "target.lab.kind=netns"]
+    found = examine(tmp_path / "x.yaml", words, machine=HERE, around=around)
+    assert (len(found.rows), found.allowed, found.fits) == (3, ("netns",), ("netns",))
+
+
+def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(FILE.replace("name: x", "name: []"))
+    with pytest.raises(ExperimentError, match=r"x\.yaml:2:7: "):
+        examine(tmp_path / "x.yaml", machine=HERE)
