@@ -70,6 +70,8 @@ def main() -> int:
         "failed": len(failed),
     }
     print(json.dumps(figures))
+    if not failed:
+        Path(folder).rmdir()
     return 1 if failed or memory > MIB else 0
 
 

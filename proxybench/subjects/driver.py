@@ -1,7 +1,7 @@
 """The seam to what is under test: one driver per kind of Service proxy.
 
 A driver knows one kind (kube-proxy, the reference proxier, any command) and acts on one node, through its handle. The
-kernel's state is the harness's business (``nodes.kernel_state``): it is captured before a start, compared after a stop
+kernel's state is the harness's business (``nodes.kernel``): it is captured before a start, compared after a stop
 and put back, whatever the proxy leaves.
 """
 

@@ -14,7 +14,7 @@ import pytest
 
 from proxybench.hosts.base import Completed
 from proxybench.nodes.kernel.capture import Tools, capture
-from proxybench.nodes.kernel.restore import guarded, restore
+from proxybench.nodes.kernel.restore import restore
 from proxybench.nodes.kernel.state import diff
 from proxybench.testing.hosts import FakeExecutor
 
@@ -108,13 +108,14 @@ def test_what_is_somebody_elses_stays(node: NamespaceExecutor, backend: str) -> 
     node.shell(load, SOMEBODY_ELSE)
     kept = node.shell(save)
     node.shell("ipset create mine hash:ip; nft add table inet mine")
-    with guarded(node, TOOLS) as left:
-        node.shell(load, real_rules("iptables"))
-        node.shell("ipset create KUBE-X hash:ip; nft add table ip kube-proxy; nft add table ip6 kube-proxy")
-        node.shell("sysctl -q -w net.ipv4.conf.all.route_localnet=1")
-    assert "ipset: set KUBE-X" in left.lines
-    assert "nft: tables ip kube-proxy ip6 kube-proxy" in left.lines
-    assert "sysctl net.ipv4.conf.all.route_localnet: 0 became 1" in left.lines
+    before = capture(node, TOOLS)
+    node.shell(load, real_rules("iptables"))
+    node.shell("ipset create KUBE-X hash:ip; nft add table ip kube-proxy; nft add table ip6 kube-proxy")
+    node.shell("sysctl -q -w net.ipv4.conf.all.route_localnet=1")
+    lines = restore(node, before, TOOLS)
+    assert "ipset: set KUBE-X" in lines
+    assert "nft: tables ip kube-proxy ip6 kube-proxy" in lines
+    assert "sysctl net.ipv4.conf.all.route_localnet: 0 became 1" in lines
     assert set(kept.splitlines()) <= set(node.shell(save).splitlines())
     assert "KUBE" not in node.shell(save)
     assert node.shell("ipset list -n").split() == ["mine"]
@@ -123,8 +124,9 @@ def test_what_is_somebody_elses_stays(node: NamespaceExecutor, backend: str) -> 
 
 
 def test_a_new_table_of_somebody_elses_is_not_taken_away(node: NamespaceExecutor) -> None:
-    with guarded(node, TOOLS):
-        node.shell("xtables-nft-multi iptables-restore --noflush", SOMEBODY_ELSE + real_rules("iptables"))
+    before = capture(node, TOOLS)
+    node.shell("xtables-nft-multi iptables-restore --noflush", SOMEBODY_ELSE + real_rules("iptables"))
+    restore(node, before, TOOLS)
     assert node.shell("nft list tables").split() == ["table", "ip", "nat"]
     assert "-j DOCKER" in node.shell("xtables-nft-multi iptables-save")
 

@@ -13,7 +13,7 @@ import pytest
 from proxybench.hosts.fleet import Fleet
 from proxybench.model import ClockKind
 from proxybench.nodes.kernel.capture import Tools, capture
-from proxybench.nodes.kernel.restore import guarded, restore
+from proxybench.nodes.kernel.restore import restore
 from proxybench.nodes.kernel.state import diff
 from proxybench.targets.lab import qemu
 from proxybench.targets.lab.common import Settings
@@ -73,9 +73,9 @@ def node() -> Iterator[tuple[Node, Executor]]:
 
 def test_what_ipvs_mode_makes(node: tuple[Node, Executor]) -> None:
     executor, tools = node[1], Tools.of(node[0])
-    with guarded(executor, tools) as left:
-        executor.run(["sh", "-e", "-c", MAKE], stdin=SERVERS)
-    assert left.lines == tuple(sorted(EXPECTED[:5])) + EXPECTED[5:]
+    before = capture(executor, tools)
+    executor.run(["sh", "-e", "-c", MAKE], stdin=SERVERS)
+    assert restore(executor, before, tools) == tuple(sorted(EXPECTED[:5])) + EXPECTED[5:]
     assert executor.run(["ipvsadm", "-Sn"]).stdout == ""
     assert executor.run(["cat", "/proc/sys/net/ipv4/vs/conntrack"]).stdout == "0\n"
 

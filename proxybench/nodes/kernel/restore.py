@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxybench.errors import ConnectionLostError, ProxierError
+from proxybench.errors import ProxierError
 from proxybench.nodes.kernel.capture import LOOK_SECONDS, capture
 from proxybench.nodes.kernel.removal import commands
 from proxybench.nodes.kernel.state import added, changed, diff
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from proxybench.hosts.base import Executor
     from proxybench.nodes.kernel.capture import Tools
     from proxybench.nodes.kernel.state import KernelState
@@ -48,30 +44,3 @@ def _verify(executor: Executor, before: KernelState, now: KernelState, errors: l
     stays = [line for line in diff(before, now) if not line.startswith("gone: ")]
     why = f" ({'; '.join(errors[:_SHOWN])})" if errors else ""
     raise ProxierError(f"{executor.name}: could not be cleaned: {'; '.join(stays[:_SHOWN])}{why}")
-
-
-@dataclass
-class LeftBehind:
-    """What a subject left in a node's kernel, in lines for people; filled in when ``guarded`` ends."""
-
-    lines: tuple[str, ...] = ()
-
-
-@contextmanager
-def guarded(executor: Executor, tools: Tools) -> Iterator[LeftBehind]:
-    """Capture a node's kernel state, and put it back at the end: around a subject's start and stop.
-
-    Leaving something is no error: it is in the yielded ``lines`` afterwards, for the step's log. After a lost
-    connection nothing is tried; whoever connects anew restores (``run.restore``). Raises as ``capture`` and
-    ``restore`` do.
-    """
-    left = LeftBehind()
-    before = capture(executor, tools)
-    try:
-        yield left
-    except ConnectionLostError:
-        raise
-    except BaseException:
-        left.lines = restore(executor, before, tools)
-        raise
-    left.lines = restore(executor, before, tools)

@@ -4,10 +4,10 @@ import inspect
 
 import pytest
 
-from proxybench.errors import ConnectionLostError, HostError, ProxierError
+from proxybench.errors import ProxierError
 from proxybench.nodes.kernel import netlink
 from proxybench.nodes.kernel.capture import Tools, capture
-from proxybench.nodes.kernel.restore import guarded, restore
+from proxybench.nodes.kernel.restore import restore
 from proxybench.nodes.kernel.state import KernelState, Thing
 from proxybench.testing.hosts import FakeExecutor, Run, done
 from tests.unit.nodes.kernel.looks import MARK, look
@@ -92,26 +92,3 @@ def test_connections_that_cannot_be_forgotten_are_an_error() -> None:
     with pytest.raises(ProxierError) as caught:
         restored(look(sysctls="/proc/sys/net/netfilter/nf_conntrack_count:3\n"), forget)
     assert str(caught.value) == "node1: could not be cleaned: conntrack: [Errno 95] Operation not supported"
-
-
-def test_a_guarded_subject_may_leave_what_it_likes() -> None:
-    executor = FakeExecutor("node1", [look(), look(sets="KUBE-X\n"), destroy(), look()])
-    with guarded(executor, TOOLS) as left:
-        assert not left.lines
-    assert left.lines == LEFT
-    executor.assert_done()
-
-
-def test_a_subject_that_fails_is_cleaned_up_after() -> None:
-    executor = FakeExecutor("node1", [look(), look(sets="KUBE-X\n"), destroy(), look()])
-    with pytest.raises(HostError, match=r"^it failed$"), guarded(executor, TOOLS) as left:
-        raise HostError("it failed")
-    assert left.lines == LEFT
-    executor.assert_done()
-
-
-def test_nothing_is_tried_over_a_lost_connection() -> None:
-    executor = FakeExecutor("node1", [look()])
-    with pytest.raises(ConnectionLostError), guarded(executor, TOOLS):
-        raise ConnectionLostError("gone")
-    executor.assert_done()
