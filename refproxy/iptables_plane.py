@@ -50,7 +50,10 @@ class _Changes(NamedTuple):
 
 
 class IptablesPlane:
-    """Implements Plane with iptables rules; ``read_clocks`` tells the time for the timings."""
+    """Implements Plane with iptables rules; ``read_clocks`` tells the time for the timings.
+
+    With more endpoints than ``comments_up_to`` the rules carry no comments.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class IptablesPlane:
         sysctls: Sysctls | None = None,
         connections: Connections | None = None,
         read_clocks: Callable[[], Times] = now,
+        comments_up_to: int = LARGE_CLUSTER_ENDPOINTS,
     ) -> None:
         self._runner = runner
         self._config = config
@@ -69,6 +73,7 @@ class IptablesPlane:
         self._udp = UdpMemory(connections, read_clocks)
         self._blocks: dict[ServicePortKey, tuple[ServicePort, Block]] = {}
         self._comments = True
+        self._comments_up_to = comments_up_to
         self._trusted = False
 
     def setup(self) -> None:
@@ -133,7 +138,7 @@ class IptablesPlane:
         self, ports: Mapping[ServicePortKey, ServicePort], changed: AbstractSet[ServicePortKey] | None
     ) -> _Changes:
         """Rebuild the blocks that are out of date."""
-        comments = sum([len(port.endpoints) for port in ports.values()]) <= LARGE_CLUSTER_ENDPOINTS
+        comments = sum([len(port.endpoints) for port in ports.values()]) <= self._comments_up_to
         restyled = comments != self._comments
         self._comments = comments
         before: set[bytes] = set()

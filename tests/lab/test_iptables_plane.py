@@ -15,14 +15,16 @@ import pytest
 from ruamel.yaml import YAML
 
 from proxybench.model import LabKind, Mode
-from proxybench.nodes.kernel_state import IptablesReading
-from proxybench.subjects.reference import parse_figures
+from proxybench.nodes.kernel import legacy
+from proxybench.subjects.proxy_metrics import parse_metrics
 from proxybench.targets.lab.capabilities import Machine, ModeSupport
-from refproxy import iptables_save
 from refproxy.config import LoopConfig, dump
+from tests import iptables_dump
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from proxybench.nodes.kernel.state import Thing
 
 pytestmark = [
     pytest.mark.lab,
@@ -136,14 +138,20 @@ def inside(*argv: str) -> list[str]:
     return ["ip", "netns", "exec", NAMESPACE, *argv]
 
 
-def saved() -> dict[str, iptables_save.Table]:
-    return iptables_save.parse(save())
+def saved() -> dict[str, iptables_dump.Table]:
+    return iptables_dump.parse(save())
 
 
 def save() -> str:
     return subprocess.run(
         inside(IPTABLES, "iptables-save"), capture_output=True, text=True, timeout=20, check=True
     ).stdout
+
+
+def things_left() -> tuple[Thing, ...]:
+    command = inside(*legacy.command("iptables", {"legacy": IPTABLES}))
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    return legacy.read("iptables", shown).things
 
 
 def services() -> set[str]:
@@ -213,14 +221,14 @@ def test_services_come_change_and_go_and_nothing_is_left(api: Api, loop: Loop) -
     until(lambda: services() == left, loop.log)
     chains = [name for name in saved()["nat"].own_chains if name.startswith(("KUBE-SVC-", "KUBE-SEP-"))]
     assert len(chains) == 100
-    figures = parse_figures(get(10249, "/metrics"))
+    figures = parse_metrics(get(10249, "/metrics"))
     assert figures.sync_count >= 3
     assert figures.tool is not None
     assert figures.build is not None
     assert 0 < figures.build + figures.tool <= figures.sync_sum
     assert get(10249, "/proxyMode") == "iptables"
     assert loop.stop() == 0, loop.log.read_text()
-    assert IptablesReading(IPTABLES).parse(save()) == frozenset()
+    assert things_left() == ()
     localnet = inside("cat", "/proc/sys/net/ipv4/conf/all/route_localnet")
     assert subprocess.run(localnet, capture_output=True, text=True, timeout=5, check=True).stdout == "0\n"
     assert api.token not in loop.log.read_text()
@@ -230,7 +238,7 @@ def test_the_kernel_holds_what_kube_proxy_programmed_for_the_golden_objects(api:
     objects = YAML(typ="safe").load_all((GOLDEN / "objects.yaml").read_text())
     api.do("create", [dict(obj) for obj in objects])
     golden = {
-        table: iptables_save.parse((GOLDEN / f"iptables.iptables-save.{table}").read_text())[table]
+        table: iptables_dump.parse((GOLDEN / f"iptables.iptables-save.{table}").read_text())[table]
         for table in ("nat", "filter", "mangle")
     }
 
@@ -344,7 +352,7 @@ def test_a_load_balancer_comes_as_it_is_written_and_goes(api: Api, loop: Loop) -
     api.do("delete", [("Service", "s000")])
     until(lambda: "KUBE-FW-" not in save(), loop.log)
     assert loop.stop() == 0, loop.log.read_text()
-    assert IptablesReading(IPTABLES).parse(save()) == frozenset()
+    assert things_left() == ()
 
 
 @pytest.mark.parametrize("mode", [Mode.IPTABLES, Mode.USERSPACE, Mode.NFTABLES])
@@ -371,4 +379,4 @@ def test_a_new_life_takes_over_what_a_killed_one_left(api: Api, loop: Loop, tmp_
     again = Loop(tmp_path, api)
     assert services() == {"bench/s001:http"}
     assert again.stop() == 0
-    assert IptablesReading(IPTABLES).parse(save()) == frozenset()
+    assert things_left() == ()

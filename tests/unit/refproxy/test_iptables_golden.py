@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ruamel.yaml import YAML
 
-from refproxy import iptables_found, iptables_save
+from refproxy import iptables_found
 from refproxy.iptables_rules import build_block, filter_table, nat_table
 from refproxy.state import ServiceState
+from tests import iptables_dump
 
 if TYPE_CHECKING:
-    from refproxy.iptables_save import Table
+    from tests.iptables_dump import Table
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kube-proxy-1.20.2"
 CIDR = "10.244.0.0/16"
@@ -30,13 +31,13 @@ def built() -> dict[str, Table]:
     state.take()
     blocks = [build_block(port, CIDR, comments=True) for port in state.ports.values()]
     pieces = [iptables_found.base_input({}), *nat_table(blocks, blocks), *filter_table(blocks, CIDR)]
-    return iptables_save.parse(b"".join(pieces).decode())
+    return iptables_dump.parse(b"".join(pieces).decode())
 
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Table]:
     return {
-        table: iptables_save.parse((GOLDEN / f"iptables.iptables-save.{table}").read_text())[table]
+        table: iptables_dump.parse((GOLDEN / f"iptables.iptables-save.{table}").read_text())[table]
         for table in ("nat", "filter", "mangle")
     }
 

@@ -16,16 +16,18 @@ from refproxy.fixed_tables import missing_base, removal
 from refproxy.iptables_found import base_input, find, missing_jumps
 from refproxy.iptables_plane import IptablesPlane
 from refproxy.iptables_rules import JUMPS, build_block, chain_name
-from refproxy.iptables_save import Rule, Table, parse
 from refproxy.plane import Endpoint, ServicePort, ServicePortKey, SyncSplit
 from refproxy.sysctl import Sysctls
 from refproxy.times import Times
 from refproxy.tools import SubprocessRunner, ToolResult
 from refproxy.udp_flows import Face, Stale
+from tests.iptables_dump import Table, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from refproxy.iptables_save import Rule
 
 CIDR = "10.244.0.0/16"
 CONFIG = LoopConfig("iptables", "node", (), "http://127.0.0.1:1", "token", CIDR, 1.0, 30.0, "/xtables")
@@ -190,7 +192,7 @@ BUILT_IN = {"INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING"} | {
     "REJECT",
     "RETURN",
 }
-COUNTS = st.sampled_from([0, 1, 2, 5, 990])  # with a large one and some small ones, comments go and come back
+COUNTS = st.sampled_from([0, 1, 2, 3, 9])  # with a large one and some small ones, comments go and come back
 STEPS = st.lists(st.dictionaries(st.sampled_from("abcd"), st.none() | COUNTS, max_size=3), min_size=1, max_size=5)
 
 
@@ -227,7 +229,7 @@ def test_partial_syncs_leave_what_one_full_sync_leaves(
     root = tmp_path_factory.mktemp("proc")
     kernel, fresh = Kernel(), Kernel()
     ports: dict[ServicePortKey, ServicePort] = {}
-    plane = IptablesPlane(kernel, CONFIG, sysctls=Sysctls(root))
+    plane = IptablesPlane(kernel, CONFIG, sysctls=Sysctls(root), comments_up_to=10)
     plane.sync(ports, None)
     for number, step in enumerate(steps):
         for name, count in step.items():
@@ -240,8 +242,15 @@ def test_partial_syncs_leave_what_one_full_sync_leaves(
                     item, local_only=number % 2 == 0, node_port=30000 + number, ingress_ips=ingress
                 )
         plane.sync(ports, {port(name).key for name in step})
-    IptablesPlane(fresh, CONFIG, sysctls=Sysctls(root)).sync(ports, None)
+    IptablesPlane(fresh, CONFIG, sysctls=Sysctls(root), comments_up_to=10).sync(ports, None)
     assert kernel.chains() == fresh.chains()
+
+
+@pytest.mark.parametrize(("endpoints", "commented"), [(1000, True), (1001, False)])
+def test_endpoints_have_comments_up_to_a_thousand(rig: Rig, endpoints: int, *, commented: bool) -> None:
+    lines = [line for line in rig.full(by_key(port("a", endpoints))).splitlines() if line.startswith("-A KUBE-SEP-")]
+    assert len(lines) == 2 * endpoints
+    assert {"--comment" in line for line in lines} == {commented}
 
 
 def test_chains_that_nothing_needs_are_emptied_and_deleted_in_the_same_input(rig: Rig) -> None:

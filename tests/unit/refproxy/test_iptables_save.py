@@ -11,11 +11,10 @@ from refproxy.iptables_save import (
     Match,
     Option,
     Rule,
-    parse,
     parse_rule,
     split_words,
-    write_rule,
 )
+from tests.iptables_dump import parse, write_rule
 
 
 def test_a_rule_is_read_into_its_parts() -> None:

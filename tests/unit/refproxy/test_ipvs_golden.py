@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 from ruamel.yaml import YAML
 
-from refproxy import iptables_save, ipvs_rules
+from refproxy import ipvs_rules
 from refproxy.fixed_tables import frame, missing_base
 from refproxy.iptables_found import NOTHING
 from refproxy.ipvs_plan import NODE_PORT, NODE_PORT_LOCAL, SETS, Plan
 from refproxy.ipvs_plane import SYSCTLS
 from refproxy.state import ServiceState
+from tests import iptables_dump
 
 if TYPE_CHECKING:
-    from refproxy.iptables_save import Table
+    from tests.iptables_dump import Table
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kube-proxy-1.20.2"
 CIDR = "10.244.0.0/16"
@@ -71,12 +72,12 @@ def built(plan: Plan) -> dict[str, Table]:
     nat = missing_base(ipvs_rules.NAT, NOTHING) + ipvs_rules.nat_lines(plan.filled_sets, CIDR)
     other = missing_base(ipvs_rules.FILTER, NOTHING) + ipvs_rules.filter_lines()
     text = frame(ipvs_rules.NAT, nat) + frame(ipvs_rules.FILTER, other)
-    return iptables_save.parse(text.decode())
+    return iptables_dump.parse(text.decode())
 
 
 @pytest.mark.parametrize("name", ["nat", "filter"])
 def test_rules_and_their_order(built: dict[str, Table], name: str) -> None:
-    theirs = iptables_save.parse((GOLDEN / f"ipvs.iptables-save.{name}").read_text())[name]
+    theirs = iptables_dump.parse((GOLDEN / f"ipvs.iptables-save.{name}").read_text())[name]
     assert built[name].own_chains == theirs.own_chains
     for chain in {rule.chain for rule in [*theirs.rules, *built[name].rules]}:
         ours = [rule for rule in built[name].rules if rule.chain == chain]

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from refproxy import iptables_save
 from refproxy.config import LoopConfig
 from refproxy.errors import ProxierError
 from refproxy.plane import Endpoint, ServicePort, ServicePortKey
@@ -21,6 +20,7 @@ from refproxy.state import ServiceState
 from refproxy.tools import ToolResult
 from refproxy.udp_flows import Face
 from refproxy.userspace_plane import UserspacePlane
+from tests import iptables_dump
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,7 +125,7 @@ def made() -> Made:
 
 def by_role(rule: Rule, ports: dict[str, str]) -> str:
     """Write a rule with the Service's name for the random port that the relay has for it."""
-    text = iptables_save.write_rule(rule)
+    text = iptables_dump.write_rule(rule)
     for number, name in ports.items():
         text = re.sub(rf"\b{number}\b", f"<{name}>", text)
     return text
@@ -151,10 +151,10 @@ def test_golden(table: str) -> None:
     plane = UserspacePlane(runner, CONFIG, relay=relay, host_ip="10.2.0.2", connections=FakeConnections())
     plane.sync(state.ports, None)
     theirs = {
-        name: iptables_save.parse((GOLDEN / f"userspace.iptables-save.{name}").read_text())[name]
+        name: iptables_dump.parse((GOLDEN / f"userspace.iptables-save.{name}").read_text())[name]
         for name in ("nat", "filter")
     }
-    ours = iptables_save.parse(runner.restored[0])
+    ours = iptables_dump.parse(runner.restored[0])
     their_roles, our_roles = roles(theirs["nat"].rules), roles(ours["nat"].rules)
     assert sorted(their_roles.values()) == sorted(our_roles.values()) == sorted(relay.ports)
     assert ours[table].own_chains == theirs[table].own_chains
