@@ -246,13 +246,6 @@ def test_partial_syncs_leave_what_one_full_sync_leaves(
     assert kernel.chains() == fresh.chains()
 
 
-@pytest.mark.parametrize(("endpoints", "commented"), [(1000, True), (1001, False)])
-def test_endpoints_have_comments_up_to_a_thousand(rig: Rig, endpoints: int, *, commented: bool) -> None:
-    lines = [line for line in rig.full(by_key(port("a", endpoints))).splitlines() if line.startswith("-A KUBE-SEP-")]
-    assert len(lines) == 2 * endpoints
-    assert {"--comment" in line for line in lines} == {commented}
-
-
 def test_chains_that_nothing_needs_are_emptied_and_deleted_in_the_same_input(rig: Rig) -> None:
     a, b = port("a"), port("b", first=2)
     rig.full(by_key(a, b))
