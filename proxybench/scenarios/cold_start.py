@@ -59,8 +59,7 @@ class ColdStart:
                 raise LateError(f"{what}, and it was still at work")
             step.proxy.wait_ready(step.deadline, _WHY_S)  # it knows better why
             raise MeasurementError(what)
-        step.proxy.wait_ready(step.deadline, limit)
-        settle(step)
+        _wait(step, limit)
         if self.recorded:
             opened = usage.Opened(usage.ZERO_METRICS, usage.before_birth(before, step.proxy.cgroup))
             metrics = usage.end(step, Scenario.COLD_START, opened)
@@ -69,6 +68,20 @@ class ColdStart:
         if self.recorded:
             _record_end(step, indices, seen)
             _record_programmed(step)
+
+
+def _wait(step: StepContext, limit: float) -> None:
+    """Wait until the proxy is ready and has nothing left to do.
+
+    Raises LateError when its time is up and it is still at work; otherwise what ``wait_ready`` and ``settle`` raise.
+    """
+    try:
+        step.proxy.wait_ready(step.deadline, limit)
+        settle(step)
+    except (MeasurementError, ProxierError) as error:
+        if not busy(step):
+            raise
+        raise LateError(f"the probed Services answered, but it was still at work {limit:.0f} s later") from error
 
 
 def probed(population: Population, services: int) -> tuple[int, ...]:

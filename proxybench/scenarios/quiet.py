@@ -43,7 +43,9 @@ def busy(step: StepContext) -> bool:
     agent, cgroup = step.measured.agent, step.proxy.cgroup
     first = agent.ledger([cgroup])
     step.clock.sleep(_POLL)
-    return not _quiet(first, agent.ledger([cgroup]), cgroup)
+    later = agent.ledger([cgroup])
+    there = cgroup in first.groups and cgroup in later.groups
+    return there and not _quiet(first, later, cgroup)
 
 
 def _quiet(earlier: Ledger, later: Ledger, cgroup: str) -> bool:

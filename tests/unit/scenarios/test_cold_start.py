@@ -7,10 +7,10 @@ import pytest
 from proxybench.errors import ProxierError
 from proxybench.kube.objects import AddressPlan, Population
 from proxybench.nodes.answers import AwaitAllResult, AwaitResult, ClockReading
-from proxybench.nodes.requests import AskClocks, AwaitAll, Connect
+from proxybench.nodes.requests import AskClocks, AskLedger, AwaitAll, Connect
 from proxybench.scenarios.cold_start import first_full_sync, last_to_answer, probed
 from proxybench.subjects.driver import SyncRecord
-from tests.unit.run.world import PLAN, World, connected
+from tests.unit.run.world import PLAN, World, connected, ledger
 from tests.unit.scenarios.probes import seen
 
 POPULATION = Population(PLAN, 2)
@@ -158,3 +158,40 @@ def test_a_proxy_that_knows_why_nothing_answers_says_so_and_the_latency_is_censo
     result = world.take()
     assert result.problems == ["cold start: node1: it had no first sync within 1 s: Unauthorized"]
     assert [(str(sample.metric), sample.censored) for sample in result.samples] == [("sync.end_to_end", True)]
+
+
+def hard_at_work(world: World) -> None:
+    """Let the proxies spend half of the time."""
+
+    def spent(request: AskLedger) -> object:
+        quiet = ledger(world, request)
+        half = world.clock.now // 2
+        return replace(quiet, groups={name: replace(each, usage_ns=half) for name, each in quiet.groups.items()})
+
+    world.answers[AskLedger] = spent
+
+
+def test_a_proxy_still_at_work_when_its_time_is_up_is_late_and_no_failure() -> None:
+    world = World(COLD)
+    hard_at_work(world)
+    world.answers[AwaitAll] = lambda request: AwaitAllResult(tuple(seen(None) for _ in request.probes))
+    result = world.take()
+    what = "7 of 7 probed Services did not answer within 120 s of the start, and it was still at work"
+    assert (result.late, result.problems) == (f"cold start: {what}", [])
+    assert [(str(sample.metric), sample.censored) for sample in result.samples] == [("sync.end_to_end", True)]
+
+
+def test_a_proxy_that_answers_and_yet_goes_on_working_is_late_too() -> None:
+    world = World(COLD)
+    hard_at_work(world)
+    world.running["node1"].fails["ready"] = ProxierError("node1: it had no first sync within 120 s")
+    result = world.take()
+    assert result.problems == []
+    assert result.late == "cold start: the probed Services answered, but it was still at work 120 s later"
+
+
+def test_a_proxy_that_is_idle_and_not_ready_has_failed() -> None:
+    world = World(COLD)
+    world.running["node1"].fails["ready"] = ProxierError("node1: it ended with 1")
+    result = world.take()
+    assert (result.late, result.problems) == ("", ["cold start: node1: it ended with 1"])
