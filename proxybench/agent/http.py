@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from proxybench.agent.fields import Fields
     from proxybench.agent.state import State
+    from proxybench.agent.tls import Tls
 
     Messages = list[tuple[int, int, bytes]]
 
@@ -222,14 +223,12 @@ class Writer:
     neither a second thread nor a second process competes with the prober. Times are monotonic ns: ``start_ns`` when
     the first byte of the first request is handed to the kernel, ``ack_ns`` when the last byte of a response reached
     this node, by the kernel's stamp. Where node and prober share a CPU with the control loop, the prober reads the
-    response long after: a sync would seem to take a part of its time only. Through TLS the time of reading is all
-    there is.
+    response long after: a sync would seem to take a part of its time only.
     """
 
     def __init__(self, api: Api, writes: list[Write], timeout_s: float) -> None:
         self._writes = writes
-        self._blocked: tuple[type[OSError], ...] = (BlockingIOError,)
-        self._stamped = not api.url.tls
+        self._tls: Tls | None = None
         self.sock = self._connect(api, timeout_s)
         self._unsent = memoryview(b"")
         self._received = bytearray()
@@ -245,7 +244,7 @@ class Writer:
     @property
     def wants_to_send(self) -> bool:
         """Whether bytes wait for room in the socket's buffer."""
-        return len(self._unsent) > 0
+        return len(self._unsent) > 0 or (self._tls is not None and self._tls.unsent)
 
     def start(self) -> None:
         """Send the first write."""
@@ -257,7 +256,7 @@ class Writer:
         try:
             self._send()
             self._receive()
-        except self._blocked:
+        except BlockingIOError:
             pass
         except OSError as error:
             raise OpError(f"the connection to the API broke: {error.strerror or error}") from None
@@ -271,19 +270,25 @@ class Writer:
         self._unsent = memoryview(self._writes[len(self.statuses)].data.replace(NOW, rfc3339(time.time_ns())))
         try:
             self._send()
-        except self._blocked:
+        except BlockingIOError:
             pass  # the rest is sent when there is room
         except OSError as error:
             raise OpError(f"the connection to the API broke: {error.strerror or error}") from None
 
     def _send(self) -> None:
-        while self._unsent:
-            self._unsent = self._unsent[self.sock.send(self._unsent) :]
+        if self._tls is None:
+            while self._unsent:
+                self._unsent = self._unsent[self.sock.send(self._unsent) :]
+            return
+        if self._unsent:
+            self._tls.seal(self._unsent)
+            self._unsent = memoryview(b"")
+        self._tls.flush()
 
     def _receive(self) -> None:
         while not self.done:
             piece, arrived_ns = self._read()
-            self._received += piece
+            self._received += piece if self._tls is None else self._tls.open(piece)
             response = parse_response(bytes(self._received), closed=not piece)
             if response is None:
                 continue
@@ -298,8 +303,6 @@ class Writer:
 
     def _read(self) -> tuple[bytes, int]:
         """Return what is there and when it arrived."""
-        if not self._stamped:
-            return self.sock.recv(CHUNK), time.monotonic_ns()
         piece, messages, _, _ = self.sock.recvmsg(CHUNK, socket.CMSG_SPACE(TIMESPEC.size))
         now, utc = time.monotonic_ns(), time.time_ns()
         return piece, max(arrival(messages, now, utc), self.start_ns or 0)
@@ -310,15 +313,15 @@ class Writer:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
             if api.url.tls:
-                sock = self._secure(sock, api)
+                self._tls = self._secure(sock, api)
         except OSError as error:
             raise OpError(f"cannot connect to the API at {api.url.authority}: {error.strerror or error}") from None
         sock.settimeout(0)
         return sock
 
-    def _secure(self, sock: socket.socket, api: Api) -> socket.socket:
-        import ssl  # noqa: PLC0415 - slow to load, and most nodes' agents ask no API
+    def _secure(self, sock: socket.socket, api: Api) -> Tls:
+        from proxybench.agent.tls import Tls  # noqa: PLC0415 - slow to load, and most nodes' agents ask no API
 
-        self._blocked = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-        context = ssl.create_default_context(cadata=api.authorities)
-        return context.wrap_socket(sock, server_hostname=api.url.host)
+        tls = Tls(sock, api.url.host, api.authorities)
+        tls.shake_hands()
+        return tls

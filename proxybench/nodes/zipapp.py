@@ -7,7 +7,20 @@ import io
 import zipfile
 from importlib.resources import files
 
-MODULES = ("__init__", "backend", "canary", "fields", "http", "ledger", "node", "probe", "serve", "spawn", "state")
+MODULES = (
+    "__init__",
+    "backend",
+    "canary",
+    "fields",
+    "http",
+    "ledger",
+    "node",
+    "probe",
+    "serve",
+    "spawn",
+    "state",
+    "tls",
+)
 LAUNCHER = "import sys\nfrom proxybench.agent.__main__ import main\nmain(sys.argv[1:])\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
 

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
+import threading
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -10,6 +13,10 @@ from hypothesis import strategies as st
 
 from proxybench.agent.fields import Fields, OpError
 from proxybench.agent.http import SO_TIMESTAMPNS, TIMESPEC, Api, Url, Write, Writer, arrival, parse_response
+from tests.unit.agent.certificates import certificate
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def parsed(data: bytes, *, closed: bool = False) -> tuple[int, bytes] | None:
@@ -109,24 +116,39 @@ def test_an_arrival_is_the_kernels_stamp_by_the_monotonic_clock(
     assert arrival(messages, 5_000_000, 8_000_000_000) == expected
 
 
-def test_an_acknowledgement_counts_when_it_arrives_and_not_when_it_is_read() -> None:
+def served(listener: socket.socket, secure: ssl.SSLContext | None, answered: list[int]) -> None:
+    """Take one request, answer it, note when, and wait for the end of the connection."""
+    plain, _ = listener.accept()
+    peer = secure.wrap_socket(plain, server_side=True) if secure else plain
+    with peer:
+        peer.recv(1000)
+        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        answered.append(time.monotonic_ns())
+        peer.recv(1)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_an_acknowledgement_counts_when_it_arrives_and_not_when_it_is_read(tls: bool, tmp_path: Path) -> None:
+    secure, authority = None, None
+    if tls:
+        authority = certificate(tmp_path / "server.pem")
+        secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        secure.load_cert_chain(tmp_path / "server.pem")
+    answered: list[int] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = Url(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        known = Api(url, "t", None)
+        server = threading.Thread(target=served, args=(listener, secure, answered))
+        server.start()
+        known = Api(Url(f"http{'s' if tls else ''}://localhost:{listener.getsockname()[1]}"), "t", authority)
         writer = Writer(known, [Write(Fields({"method": "DELETE", "path": "/x"}), known)], 5)
-        peer, _ = listener.accept()
-        with peer:
-            time.sleep(0.05)  # the kernel begins to stamp a moment after it is asked to
-            writer.start()
-            peer.recv(1000)
-            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-            sent = time.monotonic_ns()
-            time.sleep(0.3)
+        time.sleep(0.05)  # the kernel begins to stamp a moment after it is asked to
+        writer.start()
+        time.sleep(0.3)
+        while not writer.done:
             writer.step()
         writer.close()
-    assert writer.done
+        server.join()
     assert writer.start_ns is not None
-    assert writer.start_ns <= writer.ack_ns[0] < sent + 100_000_000
+    assert writer.start_ns <= writer.ack_ns[0] < answered[0] + 100_000_000
 
 
 def test_a_request_is_rendered_to_the_byte() -> None:
