@@ -283,7 +283,7 @@ def test_of_several_addresses_the_first_is_awaited_alone_and_then_the_others(
     talker.name = "10.0.0.2"
     switching = once_served(talker, 3, lambda: setattr(talker, "name", "10.0.0.1"))
     late = Await("127.0.0.1", talker.port, "answer", 5, want=("10.0.0.1",))
-    there = Await("127.0.0.9", backend.port, "answer", 5, want=("127.0.0.9",))
+    there = Await("127.0.0.9", backend.port, "answer", 5, want=("127.0.0.9",), interval_us=1_000_000)
     first, second = agent.call(AwaitAll((late, there))).probes
     switching.join()
     assert (first.answered_by, second.answered_by) == ("10.0.0.1", "127.0.0.9")
