@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from proxybench.errors import ProxierError
+from proxybench.model import Mode
 from proxybench.subjects.bundle import Bundle, put_folder
 from proxybench.subjects.driver import Capability
 from proxybench.subjects.kube_proxy_binary import MACHINES, find_binary, install_binary
@@ -80,7 +81,7 @@ class KubeProxyDriver:
         }
         program = Program(
             what=WHAT,
-            argv=(self._install(spec, handle), f"--config={folder}/config.yaml", _VERBOSITY),
+            argv=(*_limits(spec.mode), self._install(spec, handle), f"--config={folder}/config.yaml", _VERBOSITY),
             bundle=Bundle(files, links),
             tail=log_tail,
             env=_environment(folder),
@@ -117,6 +118,11 @@ class KubeProxyDriver:
 
 def _origin(spec: SubjectSpec) -> _Origin:
     return spec.path, spec.source, spec.subject.version
+
+
+def _limits(mode: Mode) -> tuple[str, ...]:
+    """Return what runs kube-proxy with enough files: userspace mode listens on a port of its own for every Service."""
+    return ("sh", "-c", 'ulimit -n 262144; exec "$@"', WHAT) if mode is Mode.USERSPACE else ()
 
 
 def _environment(folder: str) -> dict[str, str]:
