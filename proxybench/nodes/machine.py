@@ -27,7 +27,11 @@ _FILES = ("/proc/meminfo", *(f"/proc/sys/{name}" for name in SYSCTLS))
 
 @dataclass(frozen=True)
 class Machine:
-    """One node; ``memory`` in bytes."""
+    """One node; ``memory`` in bytes.
+
+    ``iptables_version`` and ``iptables_backend`` are of the legacy backend where there is one. ``iptables`` has the
+    version of each backend ("legacy", "nft"), ``nft_version`` is that of the program ``nft``, "" where there is none.
+    """
 
     kernel: str
     cpu: str
@@ -37,6 +41,8 @@ class Machine:
     iptables_backend: str
     python: str
     sysctls: dict[str, str] = field(default_factory=dict)
+    iptables: dict[str, str] = field(default_factory=dict)
+    nft_version: str = ""
 
 
 def files() -> tuple[str, ...]:
@@ -44,9 +50,13 @@ def files() -> tuple[str, ...]:
     return _FILES
 
 
-def machine(hello: Hello, texts: Mapping[str, str | None], iptables_version: str) -> Machine:
-    """Put a node's description together; ``iptables_version`` is what ``iptables --version`` printed."""
-    version, backend = parse_iptables_version(iptables_version)
+def machine(hello: Hello, texts: Mapping[str, str | None], iptables: Mapping[str, str], nft: str) -> Machine:
+    """Put a node's description together.
+
+    ``iptables`` is what ``iptables --version`` of each backend printed, by its name, ``nft`` what ``nft --version``
+    did.
+    """
+    version, backend = parse_iptables_version(iptables.get("legacy") or next(iter(iptables.values()), ""))
     total = re.search(r"MemTotal:\s+(\d+) kB", texts.get("/proc/meminfo") or "")
     found = {name: texts.get(f"/proc/sys/{name}") for name in SYSCTLS}
     return Machine(
@@ -58,12 +68,20 @@ def machine(hello: Hello, texts: Mapping[str, str | None], iptables_version: str
         iptables_backend=backend,
         python=hello.python,
         sysctls={name.replace("/", "."): " ".join(value.split()) for name, value in found.items() if value},
+        iptables={name: parse_iptables_version(text)[0] for name, text in iptables.items()},
+        nft_version=_version(nft),
     )
 
 
 def parse_iptables_version(text: str) -> tuple[str, str]:
     """Read "iptables v1.8.9 (legacy)" into version and backend; "unknown" for what is not there."""
-    match = re.search(r"v(\d+(?:\.\d+)+)(?: \((\w+)\))?", text)
+    match = re.search(r"v\d+(?:\.\d+)+(?: \((\w+)\))?", text)
     if not match:
         return "unknown", "unknown"
-    return match[1], {"nf_tables": "nft"}.get(match[2] or "", match[2] or "unknown")
+    return _version(text), {"nf_tables": "nft"}.get(match[1] or "", match[1] or "unknown")
+
+
+def _version(text: str) -> str:
+    """Return the first version ("1.0.6") that a program's words name; "" without any."""
+    match = re.search(r"v(\d+(?:\.\d+)+)", text)
+    return match[1] if match else ""

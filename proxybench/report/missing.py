@@ -1,7 +1,8 @@
-"""What a run could not measure, in lines for people: each reason once, with its sizes and repetitions."""
+"""What a run could not measure and what it noted, in lines for people: each once, with its sizes and repetitions."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from proxybench.report.words import count, join, mode_name
@@ -12,12 +13,33 @@ if TYPE_CHECKING:
     from proxybench.model import Subject
     from proxybench.results.manifest import Manifest, NotMeasured, Step
 
+_NUMBERS = re.compile(r"\d[\d,.]*")
+_LOG = re.compile(r" and \d+ more, see logs/\S+")  # each step has its own
+
 
 def missing_lines(manifest: Manifest) -> list[str]:
     """Return what was left out: first what was never tried at any size, then the steps that ended early, by reason."""
     steps = [step for step in manifest.matrix if step.problem or step.state in {"failed", "skipped"}]
     apart = [each for each in manifest.not_measured if not any(_tells_of(each, step) for step in steps)]
     return [_line(each) for each in apart] + _grouped(steps)
+
+
+def noted_lines(manifest: Manifest) -> list[str]:
+    """Return what the steps noted for whoever reads their numbers.
+
+    Notes that differ in their numbers only, such as how many rules were left, are one line: that of the first.
+    """
+    groups: dict[tuple[Subject, str], list[tuple[Step, str]]] = {}
+    for step in manifest.matrix:
+        for note in step.notes:
+            kind = _NUMBERS.sub("#", _LOG.sub("", note))
+            groups.setdefault((step.cell.subject, kind), []).append((step, note))
+    lines = []
+    for (subject, _), members in groups.items():
+        notes = dict.fromkeys(note for _, note in members)
+        first = next(iter(notes)) + (" (the first of several)" if len(notes) > 1 else "")
+        lines.append(f"{subject.label} {_where([step for step, _ in members])}: {first}")
+    return lines
 
 
 def _grouped(steps: Iterable[Step]) -> list[str]:

@@ -18,7 +18,7 @@ from proxybench.report.crossings import all_crossings
 from proxybench.report.data import SAMPLE_COLUMNS, gather
 from proxybench.report.decision import decision
 from proxybench.report.layout import OPACITY, sample, scene, shade, square
-from proxybench.report.missing import missing_lines
+from proxybench.report.missing import missing_lines, noted_lines
 from proxybench.report.panels import BarPanel, names
 from proxybench.report.png import figure_png
 from proxybench.report.quality import conformance_table, noise_table, observer_table
@@ -94,6 +94,7 @@ def render(data: ReportData, chapters: Sequence[tuple[Section, Sequence[Scene]]]
         jumps=[jump.sentence() for jump in data.jumps],
         subjects=[subject.label for subject in subjects],
         not_measured=missing_lines(data.manifest),
+        noted=noted_lines(data.manifest),
         costs=cost_table(costs(data.series), clock),
         chapters=[(chapter, [svg(drawing) for drawing in drawings]) for chapter, drawings in chapters],
         legend=_legend,
@@ -141,10 +142,15 @@ def _facts(facts: NodeFacts) -> list[tuple[str, str]]:
         ("kernel", facts.kernel),
         ("CPU", f"{facts.cpus} {TIMES} {facts.cpu}"),
         ("memory", f"{facts.memory / 2**30:.3g} GiB"),
-        ("iptables", f"{facts.iptables_version} ({facts.iptables_backend})"),
+        ("iptables", ", ".join(f"{version} ({backend})" for backend, version in _iptables(facts).items())),
+        *([("nft", facts.nft_version)] if facts.nft_version else []),
         ("Python", facts.python),
         *sorted(facts.sysctls.items()),
     ]
+
+
+def _iptables(facts: NodeFacts) -> dict[str, str]:
+    return facts.iptables or {facts.iptables_backend: facts.iptables_version}
 
 
 def _command(manifest: Manifest) -> str:

@@ -23,7 +23,7 @@ StepState = Literal["pending", "done", "failed", "skipped"]
 class Step:
     """One place in the order in which the matrix was walked; ``seconds`` by the orchestrator's clock.
 
-    ``index`` and ``repetition`` count from 1.
+    ``index`` and ``repetition`` count from 1. ``notes`` are lines for whoever reads its numbers: they are no fault.
     """
 
     index: int
@@ -32,6 +32,7 @@ class Step:
     state: StepState = "pending"
     seconds: float | None = None
     problem: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class LabFacts:
 class SubjectFacts:
     """One thing that was measured; periods in seconds.
 
-    ``source`` says where its program came from (a release's address, a file's checksum, "part of proxybench 0.1.0"),
-    ``config`` which file of the run's folder shaped it.
+    ``source`` says where its program came from (a release's address, a file, "part of proxybench 0.1.0"), ``config``
+    which file of the run's folder shaped it: that of the first step in which it ran.
     """
 
     subject: Subject
@@ -62,7 +63,11 @@ class SubjectFacts:
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """What can change a number measured on a node."""
+    """What can change a number measured on a node.
+
+    ``iptables_version`` and ``iptables_backend`` are of the backend legacy where there is one; ``iptables`` has the
+    version of each. It and ``nft_version`` are empty where a run did not look, as those of older programs.
+    """
 
     kernel: str = "unknown"
     cpu: str = "unknown"
@@ -72,6 +77,8 @@ class NodeFacts:
     iptables_backend: str = "unknown"
     python: str = "unknown"
     sysctls: dict[str, str] = field(default_factory=dict)
+    iptables: dict[str, str] = field(default_factory=dict)
+    nft_version: str = ""
 
 
 @dataclass(frozen=True)

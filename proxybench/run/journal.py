@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from proxybench.experiment.matrix import Step
     from proxybench.experiment.spec import Experiment
+    from proxybench.model import Subject
     from proxybench.nodes.machine import Machine
     from proxybench.results.manifest import RunState, StepState
     from proxybench.run.lineup import Lineup
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
     from proxybench.units import Clock
 
 
-_SAME = ("kernel", "cpu", "iptables_version", "iptables_backend", "python")
-"""What a node must be throughout a run, as between two runs that are compared."""
+_SAME = ("kernel", "cpu", "iptables_version", "iptables_backend", "python", "iptables", "nft_version")
+"""What a node must be throughout a run. What an older program did not note when the run began is not compared."""
 
 
 class RunJournal:
@@ -73,7 +74,8 @@ class RunJournal:
             created=_utc(clock),
             lab=LabFacts(LabKind(target.kind), target.clock, target.accelerator, target.why, target.kernel),
             subjects=tuple(
-                SubjectFacts(subject, spec.min_sync_period, spec.sync_period) for subject, spec in lineup.specs.items()
+                SubjectFacts(subject, spec.min_sync_period, spec.sync_period, lineup.sources.get(subject, ""))
+                for subject, spec in lineup.specs.items()
             ),
             not_measured=tuple(
                 NotMeasured(subject.mode, None, f"{subject.program}: {reason}")
@@ -110,7 +112,7 @@ class RunJournal:
             state="running",
             not_measured=(),
             matrix=tuple(
-                step if step.index in done else replace(step, state="pending", seconds=None, problem=None)
+                step if step.index in done else replace(step, state="pending", seconds=None, problem=None, notes=())
                 for step in manifest.matrix
             ),
             conformance=tuple(check for check in manifest.conformance if check.passed),  # one not passed fails its step
@@ -154,7 +156,7 @@ class RunJournal:
         changed = [
             f"{field} {getattr(before, field)}, now {getattr(now, field)}"
             for field in _SAME
-            if getattr(before, field) != getattr(now, field)
+            if getattr(before, field) and getattr(before, field) != getattr(now, field)
         ]
         if changed:
             self._problem(f"{node} is not what it was when the run began: {'; '.join(changed)}")
@@ -169,11 +171,11 @@ class RunJournal:
         problem = "; ".join(result.problems)
         text = problem or result.late or result.skipped or None
         state: StepState = "failed" if problem else "skipped" if result.skipped else "done"
-        facts = StepFacts(step.index, step.repetition, cell, state, round(seconds, 3), text)
+        notes = tuple(result.notes)
+        facts = StepFacts(step.index, step.repetition, cell, state, round(seconds, 3), text, notes)
         with self._lock:
             self.folder.add(result.samples, step.index)
-            for name, log in result.logs.items():
-                self.folder.write_log(name, log)
+            files = {name: self.folder.write_log(name, log) for name, log in result.logs.items()}
             missing: tuple[NotMeasured, ...] = ()
             if text:
                 reason = f"{cell.subject.program}, repetition {step.repetition}: {text}"
@@ -181,7 +183,9 @@ class RunJournal:
             if problem:
                 where = f"{cell.subject.label} at {cell.services} Services, repetition {step.repetition}"
                 self._problems.append(f"{where}: {problem}")
+            config = files.get(result.config)
             self._write(
+                subjects=self._subjects(cell.subject, config),
                 matrix=tuple(facts if old.index == step.index else old for old in self._manifest.matrix),
                 conformance=(*self._manifest.conformance, *checks),
                 not_measured=(*self._manifest.not_measured, *missing),
@@ -199,6 +203,14 @@ class RunJournal:
         """Whether every step of the matrix is done, or skipped for a reason that is no fault."""
         with self._lock:
             return all(step.state in {"done", "skipped"} for step in self._manifest.matrix)
+
+    def _subjects(self, subject: Subject, config: Path | None) -> tuple[SubjectFacts, ...]:
+        """Return the facts of the subjects; ``config`` shaped this one, in the first step in which it ran."""
+        place = None if config is None else str(config.relative_to(self.folder.path))
+        return tuple(
+            replace(each, config=place) if each.subject == subject and each.config is None else each
+            for each in self._manifest.subjects
+        )
 
     def _problem(self, line: str) -> None:
         if line not in self._problems:  # a full disk is each worker's

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from proxybench.errors import UnavailableError
@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lineup:
-    """``specs`` by subject, in the order of the experiment; ``missing``: why others cannot be had, in one line each."""
+    """``specs`` by subject, in the order of the experiment; ``missing``: why others cannot be had, in one line each.
+
+    ``sources``: where the program of each came from.
+    """
 
     specs: Mapping[Subject, SubjectSpec]
     missing: Mapping[Subject, str]
+    sources: Mapping[Subject, str] = field(default_factory=dict)
 
 
 def line_up(
@@ -33,6 +37,7 @@ def line_up(
     """
     specs: dict[Subject, SubjectSpec] = {}
     missing: dict[Subject, str] = {}
+    sources: dict[Subject, str] = {}
     for request in requests:
         try:
             found = drivers[request.subject.kind].resolve(request)
@@ -45,5 +50,7 @@ def line_up(
                 continue
             found = drivers[request.otherwise.subject.kind].resolve(request.otherwise)
             report(f"{found.subject.label} is measured in its place, under its own name")
-        specs.setdefault(found.subject, found)
-    return Lineup(specs, missing)
+        if found.subject not in specs:
+            specs[found.subject] = found
+            sources[found.subject] = drivers[found.subject.kind].source(found)
+    return Lineup(specs, missing, sources)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxybench.errors import RunError
+from proxybench.hosts.batch import run_together
 from proxybench.kube.objects import AddressPlan
 from proxybench.nodes import machine as fingerprint
 from proxybench.nodes.client import connect_agent, install
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from proxybench.units import Clock
 
 _AGENTS_LIMIT = 300.0
+_VERSIONS_LIMIT = 60.0
 """Seconds until every node's agent has to answer; on an emulated node a start takes some."""
 
 
@@ -94,6 +96,9 @@ def read_machines(handles: Mapping[str, NodeHandle]) -> dict[str, Machine]:
     """Describe every node. Raises HostError."""
     found = {}
     for name, handle in handles.items():
-        version = handle.executor.run([handle.node.iptables["legacy"], "iptables", "--version"], check=False)
-        found[name] = fingerprint.machine(handle.agent.hello(), handle.agent.read(fingerprint.files()), version.stdout)
+        backends = handle.node.iptables
+        commands = [*([program, "iptables", "--version"] for program in backends.values()), ["nft", "--version"]]
+        *tables, nft = [look.stdout for look in run_together(handle.executor, commands, timeout=_VERSIONS_LIMIT)]
+        hello, texts = handle.agent.hello(), handle.agent.read(fingerprint.files())
+        found[name] = fingerprint.machine(hello, texts, dict(zip(backends, tables, strict=True)), nft)
     return found

@@ -110,7 +110,10 @@ class Proxies:
                     proxy.stop(_STOP_LIMIT)
                 finally:  # above all of one that would not stop
                     result.logs[f"{prefix}-{name}.log"] = proxy.log()
-                    result.logs.update({f"{prefix}-{name}-{file}": text for file, text in proxy.files().items()})
+                    files = {f"{prefix}-{name}-{file}": text for file, text in proxy.files().items()}
+                    result.logs.update(files)
+                    if name == self._handles[0].name:
+                        result.config = next(iter(files), "")
             except ProxybenchError as error:
                 result.record_error(f"stopping on {name}", error)
         for handle in () if result.lost else self._handles:

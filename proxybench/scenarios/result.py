@@ -27,7 +27,8 @@ class StepResult:
     ``notes`` are lines for whoever reads the numbers, such as a metric that cannot be had here; they fail no step.
     ``lost``: a connection broke meanwhile, so the testbed is of no more use. ``late``: the subject was not ready within
     its limit, which its censored cold start says; nothing after it was measured. ``skipped``: nothing was tried, for
-    this reason. Neither is a problem.
+    this reason. Neither is a problem. ``config`` is the name in ``logs`` of the file that shaped the measured proxy; ""
+    for one that has none.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -38,6 +39,7 @@ class StepResult:
     lost: bool = False
     late: str = ""
     skipped: str = ""
+    config: str = ""
 
     def record_error(self, part: str, error: Exception) -> None:
         """Add one line on what went wrong in a part of the step."""

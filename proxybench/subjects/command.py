@@ -65,6 +65,10 @@ class CommandDriver:
         told = self._ask_version(version) if version else ""
         return replace(spec, subject=replace(spec.subject, version=told))
 
+    def source(self, spec: SubjectSpec) -> str:
+        """Name the program that ``start`` runs."""
+        return f"command {_commands(spec).start[0]}"
+
     def check(self, spec: SubjectSpec, handle: NodeHandle) -> Capability:
         """Say whether the node has what the mode needs."""
         return check_node(spec.mode, spec.iptables, handle)

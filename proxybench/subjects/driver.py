@@ -139,6 +139,10 @@ class ProxyDriver(Protocol):
         """
         ...
 
+    def source(self, spec: SubjectSpec) -> str:
+        """Say in one line where the program of a resolved subject came from."""
+        ...
+
     def check(self, spec: SubjectSpec, handle: NodeHandle) -> Capability:
         """Say whether the subject can run on the node. Raises HostError."""
         ...

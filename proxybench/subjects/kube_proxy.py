@@ -56,6 +56,12 @@ class KubeProxyDriver:
         self._found[_origin(spec)] = self._found[_origin(found)] = binary
         return found
 
+    def source(self, spec: SubjectSpec) -> str:
+        """Say where the binary came from, what built it here, and how its SHA-512 begins."""
+        binary = self._binary(spec)
+        built = f", built with {binary.go}" if binary.go else ""
+        return f"{binary.source}{built} (SHA-512 {binary.sha512[:16]}…)"
+
     def check(self, spec: SubjectSpec, handle: NodeHandle) -> Capability:
         """Say whether this version has the mode, and the node what it needs."""
         mode = check_mode(spec.mode, spec.subject.version)

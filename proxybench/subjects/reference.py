@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import refproxy
+from proxybench import __version__
 from proxybench.errors import UsageError
 from proxybench.model import Mode
 from proxybench.subjects.bundle import Bundle
@@ -57,6 +58,10 @@ class ReferenceDriver:
         if spec.mode is Mode.NFTABLES:
             raise UsageError(f"{_NO_NFTABLES}; {_OTHER_KIND}")
         return replace(spec, subject=replace(spec.subject, version=refproxy.__version__))
+
+    def source(self, spec: SubjectSpec) -> str:  # noqa: ARG002 - all of them are one program
+        """Say that it is a part of this program."""
+        return f"part of proxybench {__version__}"
 
     def check(self, spec: SubjectSpec, handle: NodeHandle) -> Capability:
         """Say whether the node has what the mode needs."""

@@ -32,7 +32,8 @@ def test_a_machine_is_put_together_from_what_it_says() -> None:
         "/proc/sys/net/ipv4/ip_local_port_range": "1024\t65535\n",
         "/proc/sys/net/core/somaxconn": None,
     }
-    assert machine(HELLO, texts, "iptables v1.8.9 (legacy)") == Machine(
+    backends = {"nft": "iptables v1.8.10 (nf_tables)\n", "legacy": "iptables v1.8.9 (legacy)\n"}
+    assert machine(HELLO, texts, backends, "nftables v1.0.6 (Lester Gooch #5)\n") == Machine(
         kernel="6.1.0-56-amd64",
         cpu="QEMU Virtual CPU",
         cpus=2,
@@ -41,11 +42,19 @@ def test_a_machine_is_put_together_from_what_it_says() -> None:
         iptables_backend="legacy",
         python="3.11.2",
         sysctls={"net.ipv4.ip_forward": "1", "net.ipv4.ip_local_port_range": "1024 65535"},
+        iptables={"nft": "1.8.10", "legacy": "1.8.9"},
+        nft_version="1.0.6",
     )
 
 
+def test_a_machine_of_the_backend_nft_alone() -> None:
+    found = machine(HELLO, {}, {"nft": "iptables v1.8.10 (nf_tables)\n"}, "")
+    assert (found.iptables_version, found.iptables_backend) == ("1.8.10", "nft")
+    assert (found.iptables, found.nft_version) == ({"nft": "1.8.10"}, "")
+
+
 def test_a_machine_that_says_nothing_is_unknown_not_an_error() -> None:
-    found = machine(HELLO, {}, "")
+    found = machine(HELLO, {}, {}, "sh: nft: not found")
     assert (found.memory, found.iptables_version, found.iptables_backend, found.sysctls) == (
         0,
         "unknown",
@@ -59,4 +68,4 @@ def test_all_that_is_read_is_asked_for() -> None:
     assert names[0] == "/proc/meminfo"
     assert len(names) == len(set(names))
     texts = dict.fromkeys(names, "5")
-    assert len(machine(HELLO, texts, "").sysctls) == len(names) - 1
+    assert len(machine(HELLO, texts, {}, "").sysctls) == len(names) - 1

@@ -3,12 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from proxybench.model import Cell, Mode, Subject
-from proxybench.report.missing import missing_lines
+from proxybench.report.missing import missing_lines, noted_lines
 from proxybench.results.manifest import NotMeasured, Step, manifest_from_dict
 from tests.unit.report.synthetic import synthetic_manifest
 
 IPVS = Subject("kube-proxy", "v1.37.2", Mode.IPVS)
 EMPTY = replace(manifest_from_dict(synthetic_manifest(), "synthetic"), matrix=(), not_measured=())
+LEFT = "left on node1, and removed: iptables-legacy nat: 9 chains and 1 more, see logs/001-a-left.log"
 NO_MODULE = "it cannot run: no module"
 
 
@@ -50,3 +51,21 @@ def test_a_failure_without_a_word_is_named_all_the_same() -> None:
     assert missing_lines(replace(EMPTY, matrix=(step(10, 1, None, state="failed"),))) == [
         "kube-proxy v1.37.2 ipvs at 10 Services, repetition 1: no reason given"
     ]
+
+
+def noted(services: int, repetition: int, *notes: str) -> Step:
+    return replace(step(services, repetition, None, state="done"), notes=notes)
+
+
+def test_a_note_stands_once_whatever_its_numbers() -> None:
+    steps = (
+        noted(10, 1, LEFT),
+        noted(1_000, 1, "positions are the order of creation: no ranks"),
+        noted(1_000, 2, "left on node1, and removed: iptables-legacy nat: 1,009 chains", "positions are unknown"),
+    )
+    assert noted_lines(replace(EMPTY, matrix=steps)) == [
+        f"kube-proxy v1.37.2 ipvs at 10 and 1,000 Services, repetitions 1 and 2: {LEFT} (the first of several)",
+        "kube-proxy v1.37.2 ipvs at 1,000 Services, repetition 1: positions are the order of creation: no ranks",
+        "kube-proxy v1.37.2 ipvs at 1,000 Services, repetition 2: positions are unknown",
+    ]
+    assert missing_lines(replace(EMPTY, matrix=steps)) == []

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from proxybench.results.folder import RunFolder
 
+TWO = {"legacy": "1.8.9", "nft": "1.8.10"}
 VOID = {"meta", "br", "input", "link", "img"}
 
 
@@ -159,6 +161,32 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert "The noise is not known: it takes at least two repetitions." in text
     assert "This run holds no samples of cpu.agent." in text
     assert [path.name for path in (folder.path / "figures").iterdir()] == ["sync-end-to-end.png"]
+
+
+def test_what_was_noted_and_where_a_program_came_from_are_said(tmp_path: Path) -> None:
+    run = synthetic_run(tmp_path, synthetic_frame(connects=1))
+    first, *steps = run.manifest.matrix
+    subject, *others = run.manifest.subjects
+    prints = run.manifest.fingerprint
+    nodes = {name: replace(facts, iptables=TWO, nft_version="1.0.6") for name, facts in prints.nodes.items()}
+    run.write_manifest(
+        replace(
+            run.manifest,
+            matrix=(replace(first, notes=("left on <node1>",)), *steps),
+            subjects=(replace(subject, source="release x", config="logs/001.yaml"), *others),
+            fingerprint=replace(prints, nodes=nodes),
+        )
+    )
+    text = write_report(run.path).read_text()
+    assert re.search(r"<h3>Noted</h3>\n<ul><li>[^<]+ repetition 1: left on &lt;node1&gt;</li>", text)
+    assert f"{subject.subject.label}, release x: minSyncPeriod" in text
+    assert "s, configuration logs/001.yaml</dd>" in text
+    assert "<dt>iptables</dt><dd>1.8.9 (legacy), 1.8.10 (nft)</dd>\n<dt>nft</dt><dd>1.0.6</dd>" in text
+
+
+def test_a_run_that_noted_nothing_says_nothing_of_it(text: str) -> None:
+    assert "<h3>Noted</h3>" not in text
+    assert "<dt>iptables</dt><dd>1.8.9 (legacy)</dd>\n<dt>Python</dt>" in text
 
 
 def test_a_run_without_any_sample_still_has_a_page(tmp_path: Path) -> None:

@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 REAL = Subject("kube-proxy", "v1.37.2", Mode.IPVS, (("iptables", "nft"),))
+NODE = NodeFacts(
+    "6.1.192",
+    "QEMU",
+    1,
+    2**31,
+    sysctls={"net.ipv4.ip_forward": "1"},
+    iptables={"nft": "1.8.9"},
+    nft_version="1.0.6",
+)
 FULL = Manifest(
     run="20261123T083000Z-abc123",
     name="quickstart",
@@ -42,6 +51,7 @@ FULL = Manifest(
             "failed",
             1.0,
             "the VIP did not answer",
+            ("left on node-1, and removed: sysctl a: 0 became 1",),
         ),
     ),
     lab=LabFacts(LabKind.VM, ClockKind.INSTRUCTIONS, "tcg", "no ip_vs in this kernel"),
@@ -51,9 +61,7 @@ FULL = Manifest(
     ),
     proxy_nodes=("node-1",),
     methods={"sync.build": 2},
-    fingerprint=Fingerprint(
-        {"cpus": 2}, {"node-1": NodeFacts("6.1.192", "QEMU", 1, 2**31, sysctls={"net.ipv4.ip_forward": "1"})}
-    ),
+    fingerprint=Fingerprint({"cpus": 2}, {"node-1": NODE}),
     not_measured=(NotMeasured(Mode.NFTABLES, None, "needs kube-proxy 1.29"),),
     conformance=(Conformance(Mode.IPVS, 10, "VIP answers", passed=False, detail="timed out"),),
 )
@@ -74,6 +82,7 @@ def test_a_full_manifest_survives_the_round_trip() -> None:
         "state": "failed",
         "seconds": 1.0,
         "problem": "the VIP did not answer",
+        "notes": ["left on node-1, and removed: sysctl a: 0 became 1"],
     }
     assert manifest_from_dict(data, "m") == FULL
 

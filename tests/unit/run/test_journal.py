@@ -34,7 +34,8 @@ EXPERIMENT = Experiment.model_validate(
     }
 )
 STEPS = expand(EXPERIMENT)
-LINEUP = Lineup({spec.subject: spec for spec in requests(EXPERIMENT)}, {})
+SPECS = {spec.subject: spec for spec in requests(EXPERIMENT)}
+LINEUP = Lineup(SPECS, {}, {subject: f"the source of {subject.mode}" for subject in SPECS})
 TARGET = TargetFacts("netns", ClockKind.WALL, "none", "as asked")
 MACHINE = Machine("6.1.0-56", "QEMU", 1, 1 << 30, "1.8.9", "legacy", "3.11.7", {"net.ipv4.ip_forward": "1"})
 
@@ -97,6 +98,45 @@ def test_what_a_failed_step_brought_does_not_count_once_it_is_taken_again(tmp_pa
     assert [check["passed"] for check in found["conformance"]] == [True, True]
     assert sorted(again.folder.samples()["value"]) == [2, 3]
     assert again.complete
+
+
+def test_an_older_program_has_not_noted_all_and_nothing_is_wrong_with_that(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    journal.record_machines({"node1": MACHINE}, ["node1"])
+    newer = replace(MACHINE, iptables={"legacy": "1.8.9"}, nft_version="1.0.6")
+    journal.record_machines({"node1": newer}, ["node1"])
+    assert not journal.problems
+    journal.record_machines({"node2": newer}, ["node2"])
+    journal.record_machines({"node2": replace(newer, nft_version="1.1.3")}, ["node2"])
+    assert journal.problems == ("node2 is not what it was when the run began: nft_version 1.0.6, now 1.1.3",)
+
+
+def test_subjects_name_their_source_and_the_first_file_that_shaped_them(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    step, other = STEPS
+    rendered = {"001-ipvs-node1.log": "log", "001-ipvs-node1-kube-proxy.yaml": "kind: x\n"}
+    for index in (1, 2):
+        config = f"00{index}-ipvs-node1-kube-proxy.yaml"
+        result = StepResult(logs={**rendered, config: "kind: x\n"}, config=config)
+        journal.record_step(replace(step, index=step.index), result, 1.0)
+    journal.record_step(other, StepResult(), 1.0)
+    found = {each["subject"]["mode"]: (each["source"], each["config"]) for each in manifest(journal)["subjects"]}
+    place = "logs/001-ipvs-node1-kube-proxy.yaml"
+    first, second = str(step.cell.mode), str(other.cell.mode)
+    assert found == {first: (f"the source of {first}", place), second: (f"the source of {second}", None)}
+    assert (journal.folder.path / place).read_text() == "kind: x\n"
+
+
+def test_notes_stay_with_their_step_until_it_is_taken_again(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    failed, good = STEPS
+    journal.record_step(failed, StepResult(problems=["no"], notes=["left on node1"]), 1.0)
+    journal.record_step(good, StepResult(notes=["one", "two"]), 1.0)
+    assert [step["notes"] for step in manifest(journal)["matrix"]] == [["left on node1"], ["one", "two"]]
+    journal.finish("incomplete")
+    again, _ = RunJournal.resume(journal.folder.path, EXPERIMENT, TARGET, FakeClock())
+    again.finish("interrupted")
+    assert [step["notes"] for step in manifest(again)["matrix"]] == [[], ["one", "two"]]
 
 
 def test_a_step_that_is_to_be_taken_again_is_pending_until_then(tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ class Finds:
             raise self.error
         return replace(spec, subject=replace(spec.subject, version=self.version))
 
+    def source(self, spec: SubjectSpec) -> str:
+        return f"found as {spec.subject.version}"
+
 
 def asked(*subjects: Mapping[str, object]) -> tuple[SubjectSpec, ...]:
     scale = {"services": [10]}
@@ -38,7 +41,7 @@ def asked(*subjects: Mapping[str, object]) -> tuple[SubjectSpec, ...]:
 
 
 def drivers(kube_proxy: Finds) -> dict[str, ProxyDriver]:
-    return {"kube-proxy": kube_proxy, "reference": Finds("0.1.0")}  # type: ignore[dict-item] # resolve is all it asks
+    return {"kube-proxy": kube_proxy, "reference": Finds("0.1.0")}  # type: ignore[dict-item] # resolve and source are all it asks
 
 
 FILE = {"kind": "kube-proxy", "path": "mine", "mode": "iptables"}
@@ -49,6 +52,7 @@ def test_the_version_of_a_file_is_told_by_its_driver() -> None:
     notes: list[str] = []
     lineup = line_up(asked(FILE), drivers(Finds("v1.37.2")), notes.append)
     assert [subject.version for subject in lineup.specs] == ["v1.37.2"]
+    assert list(lineup.sources.items()) == [(subject, "found as v1.37.2") for subject in lineup.specs]
     assert (lineup.missing, notes) == ({}, [])
 
 

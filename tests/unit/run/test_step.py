@@ -253,7 +253,17 @@ def test_a_kernel_that_cannot_be_read_is_not_measured() -> None:
 def test_what_shaped_the_proxy_is_kept_with_its_log() -> None:
     world = World({"cpu": CPU})
     world.running["node1"].rendered = {"config.yaml": "a: 1"}
-    assert world.take().logs == {"004-iptables-node1.log": "log of node1", "004-iptables-node1-config.yaml": "a: 1"}
+    result = world.take()
+    assert result.logs == {"004-iptables-node1.log": "log of node1", "004-iptables-node1-config.yaml": "a: 1"}
+    assert result.config == "004-iptables-node1-config.yaml"
+    assert World({"cpu": CPU}).take().config == ""
+
+
+def test_the_file_of_the_measured_node_is_the_one() -> None:
+    world = World({"cpu": CPU}, nodes="all")
+    for name in ("node1", "node2"):
+        world.running[name].rendered = {"config.yaml": name, "more.txt": ""}
+    assert world.take().config == "004-iptables-node1-config.yaml"
 
 
 def test_a_stop_that_fails_on_one_node_does_not_keep_the_other_from_being_stopped() -> None:

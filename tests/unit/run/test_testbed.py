@@ -9,9 +9,10 @@ from proxybench.nodes.node import NodeHandle
 from proxybench.nodes.requests import AskHello, ReadFiles
 from proxybench.run.testbed import address_plan, read_machines
 from proxybench.testing.agent import FakeAgent
-from proxybench.testing.hosts import FakeExecutor, Run, done
+from proxybench.testing.hosts import FakeExecutor
 from tests.factories import make_cluster, make_node
 from tests.unit.run.world import CLUSTER, World
+from tests.unit.subjects.rig import MARK, together
 
 HELLO = Hello("proxybench-agent 2", "3.11.2", "6.1.0", "lab", 7, 1, "cpu", 2, 100)
 
@@ -36,15 +37,21 @@ def test_a_cluster_without_pods_cannot_be_measured() -> None:
     assert str(raised.value) == "no node of the cluster has a range of pods"
 
 
-def test_every_node_is_described() -> None:
+def test_every_node_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxybench.hosts.batch.secrets.token_hex", lambda _: MARK)
     texts = dict.fromkeys(fingerprint.files())
     names = [node.name for node in CLUSTER.nodes]
     agents = {name: FakeAgent([(AskHello(), HELLO), (ReadFiles(fingerprint.files()), texts)]) for name in names}
-    version = Run(["/xtables", "iptables", "--version"], done("iptables v1.8.9 (legacy)\n"))
-    executors = {name: FakeExecutor(name, [version]) for name in names}
+    commands = [[program, "iptables", "--version"] for program in ("/xtables", "/xtables-nft")]
+    answers = ("iptables v1.8.9 (legacy)\n", 0), ("", 127), ("nftables v1.0.6 (Lester Gooch #5)\n", 0)
+    versions = together([*commands, ["nft", "--version"]], *answers)
+    executors = {name: FakeExecutor(name, [versions]) for name in names}
     handles = {node.name: NodeHandle(node, executors[node.name], agents[node.name]) for node in CLUSTER.nodes}
     found = read_machines(handles)
     assert list(found) == names
-    assert {(machine.kernel, machine.iptables_backend) for machine in found.values()} == {("6.1.0", "legacy")}
+    for described in found.values():
+        assert (described.kernel, described.iptables_backend) == ("6.1.0", "legacy")
+        assert (described.iptables_version, described.nft_version) == ("1.8.9", "1.0.6")
+        assert described.iptables == {"legacy": "1.8.9", "nft": "unknown"}
     for agent in agents.values():
         agent.verify()
