@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from proxybench.model import ClockKind, Mode, Subject
-from proxybench.report.decision import Figure, decision, ratio
+from proxybench.report.decision import JSON_NOTE, Figure, decision, ratio
 from proxybench.report.words import subject_names
 from proxybench.stats.series import collect
 from tests.unit.report.synthetic import synthetic_frame
@@ -54,8 +54,9 @@ def test_instructions_and_the_reference_are_called_what_they_are() -> None:
     assert found.notes[1].startswith("The reference proxier is proxybench's own self-test")
 
 
-def test_real_time_of_a_real_proxy_needs_no_excuse() -> None:
-    assert decision(collect(synthetic_frame(connects=5, clock="wall", sizes=(10,))), SUBJECTS).notes == ()
+def test_real_time_of_a_real_proxy_holds_json_and_no_more() -> None:
+    found = decision(collect(synthetic_frame(connects=5, clock="wall", sizes=(10,))), SUBJECTS)
+    assert found.notes == (JSON_NOTE,)
 
 
 def test_real_time_stands_before_instructions() -> None:
