@@ -199,6 +199,15 @@ class Metric(StrEnum):
         "memory.control_loop",
         About("Memory of the control loop", "peak memory", "peak of its cgroup, where the kernel tells", unit="bytes"),
     )
+    MEMORY_RESIDENT = (
+        "memory.resident",
+        About(
+            "Resident memory of the proxy",
+            "peak resident memory",
+            "the largest resident set (VmHWM) of its processes that are still there; children that ended are not in it",
+            unit="bytes",
+        ),
+    )
     FORWARDING_CONNECT = (
         "forwarding.connect",
         About(

@@ -93,7 +93,18 @@ def _group(path: str) -> dict[str, int | None]:
     figures: dict[str, int | None] = dict(parse_cpu_stat(text))
     for name in ("peak", "current"):
         figures[f"memory_{name}"] = parse_bytes(small_file(f"{path}/memory.{name}"))
+    members = (small_file(f"{path}/cgroup.procs") or "").split()
+    figures["resident_peak"] = sum(parse_resident_peak(small_file(f"/proc/{pid}/status") or "") for pid in members)
     return figures
+
+
+def parse_resident_peak(text: str) -> int:
+    """Read VmHWM of /proc/PID/status in bytes; 0 for a process that is gone or has no memory of its own."""
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["VmHWM:"] and words[2:] == ["kB"] and _is_count(words[1]):
+            return int(words[1]) * 1024
+    return 0
 
 
 def _pairs(text: str, source: str) -> dict[str, int]:

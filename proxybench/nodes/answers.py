@@ -98,13 +98,17 @@ class Stopped(Answer):
 
 @dataclass(frozen=True)
 class GroupFigures(Answer):
-    """A cgroup's CPU time in ns and memory in bytes (None without the memory controller)."""
+    """A cgroup's CPU time in ns and memory in bytes (None without the memory controller).
+
+    ``resident_peak`` is the sum of the largest resident sets that its processes have had, those that ended left out.
+    """
 
     usage_ns: int
     user_ns: int
     system_ns: int
     memory_peak: int | None
     memory_current: int | None
+    resident_peak: int = 0
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ CONCERNS = (
     Concern(
         "Idle, CPU per second", "nothing changes", Metric.CPU_CONTROL_LOOP, (Scenario.IDLE,), per=Metric.CPU_WINDOW
     ),
-    Concern("Memory", "highest, at a cold start", Metric.MEMORY_CONTROL_LOOP, (Scenario.COLD_START,)),
+    Concern("Memory", "largest resident set", Metric.MEMORY_RESIDENT, (Scenario.COLD_START,)),
     Concern(
         "New connection, Service", "first byte, last rule", Metric.FORWARDING_FIRST_BYTE, (Scenario.STEADY,), _RULES
     ),

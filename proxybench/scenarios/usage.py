@@ -125,3 +125,5 @@ def record_ledger(recorder: Recorder, scenario: Scenario, cgroup: str, window: W
     peak = later.memory_peak if later.memory_peak is not None else later.memory_current
     if peak is not None:
         recorder.add(Metric.MEMORY_CONTROL_LOOP, scenario, peak)
+    if later.resident_peak:
+        recorder.add(Metric.MEMORY_RESIDENT, scenario, later.resident_peak)

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxybench.agent.fields import OpError
-from proxybench.agent.ledger import STAT_COLUMNS, parse_bytes, parse_cpu_stat, parse_softirqs, parse_stat
+from proxybench.agent.ledger import (
+    STAT_COLUMNS,
+    parse_bytes,
+    parse_cpu_stat,
+    parse_resident_peak,
+    parse_softirqs,
+    parse_stat,
+)
 
 CPU_STAT = """usage_usec 1234567
 user_usec 1000000
@@ -104,3 +111,16 @@ def test_no_text_does_more_than_raise_the_right_error(text: str) -> None:
     for parse in (parse_cpu_stat, parse_softirqs, lambda given: parse_stat(given, 100)):
         with contextlib.suppress(OpError):
             parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "peak"),
+    [
+        ("Name:\tkube-proxy\nVmPeak:\t  1289012 kB\nVmHWM:\t   59012 kB\nVmRSS:\t   58000 kB\n", 59012 * 1024),
+        ("Name:\tkworker/0:1\nThreads:\t1\n", 0),
+        ("VmHWM:\t-1 kB\n", 0),
+        ("", 0),
+    ],
+)
+def test_the_largest_resident_set_is_read_in_bytes(text: str, peak: int) -> None:
+    assert parse_resident_peak(text) == peak

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -168,10 +169,13 @@ def test_the_ledger_counts(agent: AgentClient, tmp_path: Path) -> None:
     group.mkdir()
     (group / "cpu.stat").write_text("usage_usec 5\nuser_usec 3\nsystem_usec 2\n")
     (group / "memory.peak").write_text("8192\n")
+    (group / "cgroup.procs").write_text(f"{os.getpid()}\n4194305\n")  # this process, and one that is gone
     second = agent.ledger([str(group)])
     figures = second.groups[str(group)]
     assert (figures.usage_ns, figures.user_ns, figures.system_ns) == (5000, 3000, 2000)
     assert (figures.memory_peak, figures.memory_current) == (8192, None)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    assert peak // 2 < figures.resident_peak < 2 * peak  # the two are read a moment apart
     assert first.at_ns < second.at_ns
     assert 0 < first.self_ns < second.self_ns
     assert first.stat.idle_ns <= second.stat.idle_ns
