@@ -3,7 +3,7 @@
 BIN := .venv/bin
 RUN := $(BIN)/proxybench run
 
-.PHONY: help setup dev run quick test unit lab-tests check fmt lint types imports gate bench-stats bench-report fuzz lock clean
+.PHONY: help setup dev run quick test unit coverage lab-tests check fmt lint types imports dead gate bench-stats bench-report fuzz lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,16 +21,18 @@ run: setup ## the main job: kube-proxy's work in a VM, then its time on this ker
 quick: setup ## experiments/quickstart.yaml: 10, 100 and 1,000 Services (about 4 minutes)
 	$(RUN) experiments/quickstart.yaml
 
-test: dev ## all tests, unit and lab
-	$(BIN)/python -m pytest
+test: coverage lab-tests ## all tests, unit and lab
 
 unit: dev ## tests that need neither root nor a lab
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/unit -n auto
+
+coverage: dev ## the same, with the branches that they take, and a floor below which that fails
+	$(BIN)/python -m pytest tests/unit -n auto --cov --cov-report=term
 
 lab-tests: dev ## tests in network namespaces and in the VM
 	$(BIN)/python -m pytest tests/lab
 
-check: lint types imports ## everything that reads the code without running it
+check: lint types imports dead ## everything that reads the code without running it
 
 fmt: dev ## format the code
 	$(BIN)/ruff format .
@@ -45,6 +47,9 @@ types: dev ## mypy --strict
 
 imports: dev ## the arrows of the architecture
 	$(BIN)/lint-imports
+
+dead: dev ## vulture: what nothing calls
+	$(BIN)/vulture
 
 gate: setup ## experiments/gate.yaml against the committed baseline (3 minutes); exit code as in docs/ci.md
 	$(RUN) experiments/gate.yaml

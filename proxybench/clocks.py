@@ -64,10 +64,6 @@ class Offset:
         """Return the local moment (ns) at which the node's clock showed ``remote_ns``, within ``± bound``."""
         return remote_ns - self.value
 
-    def spoils(self, duration_ns: int, share: float = 0.05) -> bool:
-        """Say whether the bound exceeds ``share`` of a duration that was measured across both clocks."""
-        return self.bound > share * abs(duration_ns)
-
 
 def estimate(pings: Iterable[Ping]) -> Offset:
     """Return the offset from the ping with the shortest round trip. Raises MeasurementError without a usable one."""
@@ -76,13 +72,6 @@ def estimate(pings: Iterable[Ping]) -> Offset:
         raise MeasurementError("no clock reading came back from the node")
     best = min(usable, key=lambda ping: ping.received - ping.sent)
     low, high = best.remote - best.received, best.remote - best.sent
-    return _between(low, high)
-
-
-def spanning(before: Offset, after: Offset) -> Offset:
-    """Return an offset that holds for every moment between two estimates, however the clocks drifted (steadily)."""
-    low = min(before.value - before.bound, after.value - after.bound)
-    high = max(before.value + before.bound, after.value + after.bound)
     return _between(low, high)
 
 

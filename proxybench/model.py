@@ -36,7 +36,6 @@ class LabKind(StrEnum):
 
     NETNS = "netns"
     VM = "vm"
-    CLUSTER = "cluster"
 
 
 class Scenario(StrEnum):

@@ -124,10 +124,3 @@ def endpoint_slices(mode: Mode, version: KubeVersion) -> str | None:
     if mode is Mode.USERSPACE or release < _SLICES_READ:
         return None
     return "v1" if release >= _SLICES_V1 else "v1beta1"
-
-
-def served_slices(version: KubeVersion) -> tuple[str, ...]:
-    """Return the EndpointSlice API versions that a cluster of this version serves, oldest first."""
-    release = version.release
-    old = ("v1beta1",) if _SLICES_BETA <= release < KubeVersion(1, 25) else ()
-    return (*old, "v1") if release >= _SLICES_V1 else old

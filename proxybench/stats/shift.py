@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 # The variance of the Hodges-Lehmann shift over that of the difference of means, for normal data: at most this
 # for any sizes from 2 to 10 (200,000 simulated pairs each: 3 against 5 is the worst); pi / 3 for many.
 HODGES_LEHMANN_VARIANCE = 1.12
-POWER = 0.90
 # The spread is itself estimated: aiming at 95 % leaves 90 % where it was taken too small (docs/statistics.md).
 _NOMINAL_POWER = 0.95
 
@@ -92,7 +91,7 @@ def _tied_p(base: FloatArray, new: FloatArray, joined: FloatArray) -> float:
 
 
 def minimum_detectable_effect(error: float, degrees: float, *, alpha: float, threshold: float = 0.0) -> float:
-    """Return the true difference that is found with a power of at least ``POWER``.
+    """Return the true difference that is found with a power of at least 0.90.
 
     Found means: the two-sided ``1 - alpha`` interval excludes 0 and the estimate reaches ``threshold``.
     ``error`` is the standard error of the estimate with ``degrees`` of freedom; all in one unit. The t

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxybench.experiment.compat import KubeVersion, Verdict, endpoint_slices, feature_gates, mode_in, served_slices
+from proxybench.experiment.compat import KubeVersion, Verdict, endpoint_slices, feature_gates, mode_in
 from proxybench.model import Mode
 
 YES = Verdict(able=True)
@@ -78,21 +78,20 @@ def test_what_binaries_tell_of_themselves(text: str, version: KubeVersion) -> No
 
 
 @pytest.mark.parametrize(
-    ("mode", "version", "read", "served"),
+    ("mode", "version", "read"),
     [
-        (Mode.IPTABLES, "1.16", None, ()),
-        (Mode.IPTABLES, "1.18", None, ("v1beta1",)),
-        (Mode.IPTABLES, "1.19", "v1beta1", ("v1beta1",)),
-        (Mode.IPVS, "1.20.2", "v1beta1", ("v1beta1",)),
-        (Mode.USERSPACE, "1.20.2", None, ("v1beta1",)),
-        (Mode.IPVS, "1.21", "v1", ("v1beta1", "v1")),
-        (Mode.IPVS, "1.25", "v1", ("v1",)),
-        (Mode.NFTABLES, "1.33", "v1", ("v1",)),
+        (Mode.IPTABLES, "1.16", None),
+        (Mode.IPTABLES, "1.18", None),
+        (Mode.IPTABLES, "1.19", "v1beta1"),
+        (Mode.IPVS, "1.20.2", "v1beta1"),
+        (Mode.USERSPACE, "1.20.2", None),
+        (Mode.IPVS, "1.21", "v1"),
+        (Mode.IPVS, "1.25", "v1"),
+        (Mode.NFTABLES, "1.33", "v1"),
     ],
 )
-def test_slices_of_versions(mode: Mode, version: str, read: str | None, served: tuple[str, ...]) -> None:
+def test_slices_of_versions(mode: Mode, version: str, read: str | None) -> None:
     assert endpoint_slices(mode, KubeVersion.parse(version)) == read
-    assert served_slices(KubeVersion.parse(version)) == served
 
 
 @pytest.mark.parametrize("text", ["", "1", "latest", "1.x", "1.29.", "1.29-rc1", " 1.29"])
@@ -106,10 +105,3 @@ def test_what_is_no_version_is_refused(text: str) -> None:
 def test_a_version_survives_writing_and_reading(version: KubeVersion) -> None:
     assert KubeVersion.parse(str(version)) == version
     assert KubeVersion.parse(f"v{version}") == version
-
-
-@given(st.integers(17, 60), st.sampled_from([Mode.IPTABLES, Mode.IPVS, Mode.NFTABLES]))
-def test_what_is_read_is_served(minor: int, mode: Mode) -> None:
-    version = KubeVersion(1, minor)
-    read = endpoint_slices(mode, version)
-    assert read is None or read in served_slices(version)

@@ -1,0 +1,63 @@
+"""What vulture cannot see being used, by who uses it. Read by vulture alone (pyproject.toml); never run."""
+
+# click asks a group of commands, locust a user.
+_.get_command
+_.format_commands
+_.on_start
+# pydantic writes these fields by methods that are named nowhere, and they are read from files that people write.
+_._off
+_._everywhere
+_.description
+# enum calls a member's value so.
+_._value_
+# Libraries read what is set on their objects: kubernetes, ruamel.yaml, tarfile, zipfile.
+_.api_key
+_.ssl_ca_cert
+_.default_flow_style
+_.warn_double_anchors
+_.linkname
+_.create_system
+_.external_attr
+# Programs that run on the node import these by name (agent/serve.py, refproxy/__main__.py).
+await_
+await_all
+IpvsPlane
+UserspacePlane
+# Values that only a file, a manifest or a person names.
+_.BACKPORTS
+_.ALL
+_.NFT
+_.NODE
+_.KUBE_APISERVER
+_.KUBE_CONTROLLER_MANAGER
+_.proxybench
+_.baseline_schema
+# Keys of JSON: what `go` prints of a module, what goes to the node's agent, and what comes back and is checked whole.
+_.Version
+_.Old
+_.New
+_.Value
+_.GoDebug
+_.Replace
+_.interval_us
+_.max_interval_fraction
+_.quiet_ms
+_.settle_ms
+_.idle_ns
+_.iowait_ns
+_.steal_ns
+_.children_ns
+_.answered_by
+_.write_start_ns
+_.acks_ns
+_.seconds_ns
+_.cgroup_removed
+# What a target says of itself, for targets that are no lab; the offset between two kernels' clocks likewise.
+_.may_use_realtime
+_.owns_nodes
+echo_argv
+# Read by docs and tests: the table of metrics, a figure's words for those who do not see it.
+_.direction
+_.alt
+# Lab tests ask one probe by hand.
+_.await_
