@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 # steps are finished: a fixed part (start, waits for minSyncPeriod, connections), and what grows with each Service and
 # each endpoint.
 _FIXED = 25.0
-_PER_SERVICE = {Mode.IPTABLES: 0.0064, Mode.IPVS: 0.003, Mode.USERSPACE: 0.003, Mode.NFTABLES: 0.005}
+_PER_SERVICE_USUALLY = 0.005
+_PER_SERVICE = {Mode.IPTABLES: 0.0064, Mode.IPVS: 0.003, Mode.USERSPACE: 0.003}
 _PER_ENDPOINT = 0.0003
 
 
 def first_guess(cell: Cell) -> float:
     """Return the seconds that a step in this cell may take, knowing nothing of this machine."""
     endpoints = cell.services * cell.endpoints_per_service
-    return _FIXED + cell.services * _PER_SERVICE[cell.mode] + endpoints * _PER_ENDPOINT
+    return _FIXED + cell.services * _PER_SERVICE.get(cell.mode, _PER_SERVICE_USUALLY) + endpoints * _PER_ENDPOINT
 
 
 class CostModel:

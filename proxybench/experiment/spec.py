@@ -84,14 +84,8 @@ class ProxierNodes(StrEnum):
     ALL = "all"
 
 
-SCENARIOS = (
-    Scenario.COLD_START,
-    Scenario.NEW_SERVICE,
-    Scenario.ADD_ONE,
-    Scenario.ADD_BATCH,
-    Scenario.CHANGE_ENDPOINT,
-    Scenario.DELETE_ONE,
-)
+SCENARIOS = tuple(one for one in Scenario if one not in {Scenario.IDLE, Scenario.STEADY, Scenario.LOAD})
+"""What ``sync`` does; the others come of other settings."""
 POSITIONS = (Position.FIRST, Position.MIDDLE, Position.LAST)
 
 
