@@ -3,10 +3,12 @@
 BIN := .venv/bin
 RUN := $(BIN)/proxybench run
 
-.PHONY: help setup dev run quick test unit coverage lab-tests check fmt lint types imports dead gate bench-stats bench-report fuzz lock clean
+RELEASES := v1.30.14 v1.33.13 v1.36.3 v1.37.2
+
+.PHONY: help setup dev run quick test unit coverage lab-tests test-releases golden check fmt lint types imports dead gate bench-stats bench-report fuzz lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## make .venv and install what the lab runs on
 	@.ci/setup run
@@ -31,6 +33,12 @@ coverage: dev ## the same, with the branches that they take, and a floor below w
 
 lab-tests: dev ## tests in network namespaces and in the VM
 	$(BIN)/python -m pytest tests/lab
+
+test-releases: dev ## lab tests of kube-proxy with every release of RELEASES
+	PROXYBENCH_TEST_RELEASES="$(RELEASES)" $(BIN)/python -m pytest tests/lab/test_kube_proxy.py tests/lab/test_binaries.py
+
+golden: dev ## make tests/golden/kube-proxy-* anew, of the RELEASES, in the VM lab (12 minutes; see the README there)
+	$(BIN)/python -m tests.golden.make $(RELEASES)
 
 check: lint types imports dead ## everything that reads the code without running it
 

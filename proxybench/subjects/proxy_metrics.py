@@ -23,12 +23,16 @@ def parse_metrics(text: str) -> ProxyMetrics:
     """Read kube-proxy's totals, and the reference proxier's split where there is one, from the Prometheus text format.
 
     Series of one name are added up, whatever their labels say: since 1.33 there is one of each for IPv4 and for IPv6.
-    A histogram that was never observed is left out by kube-proxy. Raises ProxierError when the one of the syncs is
-    missing (nothing was synced yet) or the text is no such format.
+    A histogram that was never observed is left out by kube-proxy. 1.30 has those of full and partial syncs in nftables
+    mode too, but never counts one: that is no count of 0. Raises ProxierError when the one of the syncs is missing
+    (nothing was synced yet) or the text is no such format.
     """
     values = _totals(text)
     if f"{_SYNC}_count" not in values:
         raise ProxierError(f"the metrics lack {_SYNC}: nothing was synced yet")
+    kinds = (_FULL, _PARTIAL)
+    if values[f"{_SYNC}_count"] and not any(values.get(f"{kind}_count") for kind in kinds):
+        values = {name: value for name, value in values.items() if not name.startswith(kinds)}
     return ProxyMetrics(
         sync_sum=values[f"{_SYNC}_sum"],
         sync_count=int(values[f"{_SYNC}_count"]),

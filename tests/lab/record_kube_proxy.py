@@ -1,8 +1,8 @@
 """Record what a real kube-proxy writes, in a netns lab: ``python -m tests.lab.record_kube_proxy BINARY`` (needs root).
 
-Makes ``tests/golden/kube-proxy-VERSION/MODE.{metrics,log,left}``: a cold start with 100 Services of two endpoints each,
-then one Service deleted, so that full and partial syncs are there. ``left`` is what ``--cleanup`` left of iptables.
-The log's lines are as klog wrote them, headers and all; the metrics lack what is no kubeproxy_ figure.
+Makes ``tests/golden/kube-proxy-VERSION-100-services/MODE.{metrics,log,left}``: a cold start with 100 Services of two
+endpoints each, then one Service deleted, so that full and partial syncs are there. ``left`` is what ``--cleanup`` left
+of iptables. The log's lines are as klog wrote them, headers and all; the metrics lack what is no kubeproxy_ figure.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def main(path: str) -> None:
 
 def record(driver: KubeProxyDriver, spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> None:
     """Record one mode."""
-    folder = Path(__file__).parents[1] / "golden" / f"kube-proxy-{spec.subject.version.removeprefix('v')}"
+    folder = Path(__file__).parents[1] / "golden" / f"kube-proxy-{spec.subject.version.removeprefix('v')}-100-services"
     folder.mkdir(exist_ok=True)
     population = Population(address_plan(cluster), 2)
     with KubernetesServiceApi(cluster.api.url, cluster.api.token, ca_pem=cluster.api.ca_pem) as api:

@@ -8,11 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxybench.errors import ProxierError
+from proxybench.model import Mode
 from proxybench.subjects.driver import SyncRecord
 from proxybench.subjects.proxy_log import log_tail, parse_go_duration, parse_syncs
+from proxybench.subjects.proxy_metrics import parse_metrics
+from tests.golden.cases import CASES, RELEASES, Case, golden
 
 GOLDENS = Path(__file__).parents[2] / "golden"
-GOLDEN = GOLDENS / "kube-proxy-1.37.2"
+GOLDEN = GOLDENS / "kube-proxy-1.37.2-100-services"
 H = "1126 04:00:08.123456   12345 "
 
 
@@ -20,14 +23,14 @@ def at(*moment: int, micro: int = 0) -> int:
     return int(datetime(*moment, tzinfo=UTC).timestamp()) * 1_000_000_000 + micro * 1_000  # type: ignore[arg-type, misc] # six numbers
 
 
-def golden(name: str) -> str:
+def with_headers(name: str) -> str:
     """Return a golden log with the header that its lines lost when they were kept: one second apart."""
     lines = (GOLDEN / name).read_text().splitlines()
     return "\n".join(f"{line[0]}1126 04:00:{n:02}.000001       1 {line[2:]}" for n, line in enumerate(lines))
 
 
 def test_a_real_start_in_iptables_mode() -> None:
-    assert parse_syncs(golden("iptables.log"), 2026) == (
+    assert parse_syncs(with_headers("iptables.log"), 2026) == (
         SyncRecord(
             at(2026, 11, 26, 4, 0, 35, micro=1), 561_446_391, full=True, family="IPv4", services=100, endpoints=200
         ),
@@ -35,12 +38,12 @@ def test_a_real_start_in_iptables_mode() -> None:
 
 
 def test_a_real_start_in_nftables_mode() -> None:
-    (record,) = parse_syncs(golden("nftables.log"), 2026)
+    (record,) = parse_syncs(with_headers("nftables.log"), 2026)
     assert (record.elapsed_ns, record.full, record.services, record.endpoints) == (1_327_430_659, True, 100, 200)
 
 
 def test_a_real_log_of_1_33_with_both_families_and_a_partial_sync() -> None:
-    log = (GOLDENS / "kube-proxy-1.33.13" / "iptables.log").read_text()
+    log = (GOLDENS / "kube-proxy-1.33.13-100-services" / "iptables.log").read_text()
     first, micro = (2026, 11, 26, 5, 10, 1), 794_924
     assert parse_syncs(log, 2026) == (
         SyncRecord(at(*first, micro=micro), 71_212_506, full=True, family="IPv4", services=100, endpoints=200),
@@ -57,7 +60,30 @@ def test_a_real_log_of_1_33_with_both_families_and_a_partial_sync() -> None:
 
 
 def test_ipvs_mode_logs_no_syncs() -> None:
-    assert parse_syncs(golden("ipvs.log"), 2026) == ()
+    assert parse_syncs(with_headers("ipvs.log"), 2026) == ()
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.mode is not Mode.IPVS], ids=lambda case: case.name)
+@pytest.mark.parametrize("release", RELEASES)
+def test_every_release(release: str, case: Case) -> None:
+    """Ten Services at the start; then one more, then its slice. 1.30 names no family and no full syncs."""
+    syncs = parse_syncs(golden(release, case.name, "log"), 2026)
+    old = release == "v1.30.14"
+    both = [record for record in syncs if record.services]
+    assert [(record.services, record.endpoints) for record in (both[0], *both[-2:])] == [(10, 17), (11, 17), (11, 18)]
+    assert {record.elapsed_ns for record in syncs} == {1_000_000_000}
+    assert {record.family for record in syncs} == ({""} if old else {"IPv4", "IPv6"})
+    full = [record.full for record in both]
+    assert full == ([None] * len(both) if old else [True, *[False] * (len(both) - 1)])
+    metrics = parse_metrics(golden(release, case.name, "metrics"))
+    assert len(syncs) == metrics.sync_count
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_no_release_logs_the_syncs_of_ipvs_mode(release: str) -> None:
+    log = golden(release, "ipvs", "log")
+    assert "Using ipvs Proxier" in log
+    assert parse_syncs(log, 2026) == ()
 
 
 def test_two_families_may_alternate() -> None:

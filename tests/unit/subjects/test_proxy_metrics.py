@@ -7,13 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxybench.errors import ProxierError
+from proxybench.model import Mode
 from proxybench.subjects.driver import ProxyMetrics
 from proxybench.subjects.proxy_metrics import parse_metrics
 from refproxy.metrics import LoopMetrics
+from tests.golden.cases import CASES, RELEASES, Case, golden
 
 GOLDENS = Path(__file__).parents[2] / "golden"
-GOLDEN = GOLDENS / "kube-proxy-1.37.2"
+GOLDEN = GOLDENS / "kube-proxy-1.37.2-100-services"
 SYNC = "kubeproxy_sync_proxy_rules_duration_seconds"
+FULL = "kubeproxy_sync_full_proxy_rules_duration_seconds"
+PARTIAL = "kubeproxy_sync_partial_proxy_rules_duration_seconds"
 PROGRAMMING = "kubeproxy_network_programming_duration_seconds"
 
 
@@ -39,7 +43,7 @@ def test_a_real_kube_proxy_in_nftables_mode() -> None:
 
 
 def test_a_real_kube_proxy_that_synced_both_families_and_one_change() -> None:
-    metrics = parse_metrics((GOLDENS / "kube-proxy-1.33.13" / "iptables.metrics").read_text())
+    metrics = parse_metrics((GOLDENS / "kube-proxy-1.33.13-100-services" / "iptables.metrics").read_text())
     assert (metrics.sync_count, metrics.full_sync_count, metrics.partial_sync_count) == (3, 2, 1)
     assert metrics.sync_sum == pytest.approx(0.142394562)
     assert metrics.full_sync_sum == pytest.approx(0.129985149)
@@ -95,3 +99,25 @@ def test_the_reference_proxiers_split() -> None:
 def test_nonsense_is_refused() -> None:
     with pytest.raises(ProxierError, match=r"^the metrics cannot be read: "):
         parse_metrics("<html>not here</html>\n")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("release", RELEASES)
+def test_every_release_in_every_mode(release: str, case: Case) -> None:
+    metrics = parse_metrics(golden(release, case.name, "metrics"))
+    assert metrics.pending == 0
+    assert metrics.sync_count >= 4  # both families' first, and one each for a Service and its slice
+    assert (metrics.sync_sum, metrics.programming_count) == (metrics.sync_count, 0)
+    if case.mode is Mode.IPVS or (release, case.mode) == ("v1.30.14", Mode.NFTABLES):
+        assert (metrics.full_sync_count, metrics.partial_sync_count) == (None, None)
+        return
+    assert metrics.full_sync_count == 2
+    assert metrics.partial_sync_count == metrics.sync_count - 2
+
+
+def test_a_release_that_counts_neither_full_nor_partial_syncs_does_not_tell_them_apart() -> None:
+    text = "".join(series(name, IPv4=(0.0, 0)) for name in (FULL, PARTIAL))
+    assert parse_metrics(series(SYNC, IPv4=(1.5, 3)) + text) == ProxyMetrics(1.5, 3)
+    assert parse_metrics(series(SYNC, IPv4=(0.0, 0)) + text) == ProxyMetrics(
+        0.0, 0, full_sync_sum=0.0, full_sync_count=0, partial_sync_sum=0.0, partial_sync_count=0
+    )

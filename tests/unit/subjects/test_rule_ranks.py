@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxybench.subjects.rule_ranks import list_argv, parse_ranks
+from tests.golden.cases import RELEASES, golden
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kube-proxy-1.20.2"
 
@@ -28,6 +30,14 @@ def test_the_order_of_a_real_kube_proxy() -> None:
         "10.96.1.8",
         "10.96.1.2",
     )
+
+
+@pytest.mark.parametrize("case", ["iptables", "iptables-nft"])
+@pytest.mark.parametrize("release", RELEASES)
+def test_every_release(release: str, case: str) -> None:
+    """The dumps are sorted by address; the Service without endpoints has no rule in nat."""
+    ranks = parse_ranks(golden(release, case, "iptables-save.nat"), "KUBE-SERVICES")
+    assert ranks == in_order(*(f"10.96.1.{n}" for n in (1, 2, 3, 5, 6, 7, 8, 9, 10)), "192.0.2.10")
 
 
 def test_the_order_of_its_userspace_mode() -> None:
