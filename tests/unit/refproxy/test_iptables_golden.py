@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from ruamel.yaml import YAML
 
-from refproxy import iptables_found
-from refproxy.iptables_rules import build_block, filter_table, nat_table
-from refproxy.state import ServiceState
 from tests import iptables_dump
+from tests.unit.refproxy import builds
 
 if TYPE_CHECKING:
     from tests.iptables_dump import Table
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kube-proxy-1.20.2"
-CIDR = "10.244.0.0/16"
 
 
 @pytest.fixture(scope="module")
 def built() -> dict[str, Table]:
-    state = ServiceState("node")
-    for obj in objects():
-        if obj["kind"] == "Service":
-            state.apply_service("ADDED", obj)
-        else:
-            state.apply_slice("ADDED", obj)
-    state.take()
-    blocks = [build_block(port, CIDR, comments=True) for port in state.ports.values()]
-    pieces = [iptables_found.base_input({}), *nat_table(blocks, blocks), *filter_table(blocks, CIDR)]
-    return iptables_dump.parse(b"".join(pieces).decode())
+    return builds.iptables_tables()
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +27,6 @@ def golden() -> dict[str, Table]:
         table: iptables_dump.parse((GOLDEN / f"iptables.iptables-save.{table}").read_text())[table]
         for table in ("nat", "filter", "mangle")
     }
-
-
-def objects() -> list[dict[str, Any]]:
-    return [dict(item) for item in YAML(typ="safe").load_all((GOLDEN / "objects.yaml").read_text())]
 
 
 @pytest.mark.parametrize("table", ["nat", "filter", "mangle"])

@@ -6,33 +6,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from ruamel.yaml import YAML
 
 from refproxy import ipvs_rules
-from refproxy.fixed_tables import frame, missing_base
-from refproxy.iptables_found import NOTHING
-from refproxy.ipvs_plan import NODE_PORT, NODE_PORT_LOCAL, SETS, Plan
+from refproxy.ipvs_plan import NODE_PORT, NODE_PORT_LOCAL, SETS
 from refproxy.ipvs_plane import SYSCTLS
-from refproxy.state import ServiceState
 from tests import iptables_dump
+from tests.unit.refproxy import builds
+from tests.unit.refproxy.builds import CIDR
 
 if TYPE_CHECKING:
+    from refproxy.ipvs_plan import Plan
     from tests.iptables_dump import Table
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kube-proxy-1.20.2"
-CIDR = "10.244.0.0/16"
 BITMAPS = {*NODE_PORT.values(), *NODE_PORT_LOCAL.values()}
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    state = ServiceState("node")
-    for obj in YAML(typ="safe").load_all((GOLDEN / "objects.yaml").read_text()):
-        (state.apply_service if obj["kind"] == "Service" else state.apply_slice)("ADDED", dict(obj))
-    state.take()
-    made = Plan(("10.1.0.1", "10.2.0.2"))
-    made.replace(state.ports)
-    return made
+    return builds.ipvs_plan()
 
 
 def golden(name: str) -> list[str]:
@@ -69,10 +61,7 @@ def test_members(plan: Plan) -> None:
 
 @pytest.fixture(scope="module")
 def built(plan: Plan) -> dict[str, Table]:
-    nat = missing_base(ipvs_rules.NAT, NOTHING) + ipvs_rules.nat_lines(plan.filled_sets, CIDR)
-    other = missing_base(ipvs_rules.FILTER, NOTHING) + ipvs_rules.filter_lines()
-    text = frame(ipvs_rules.NAT, nat) + frame(ipvs_rules.FILTER, other)
-    return iptables_dump.parse(text.decode())
+    return builds.ipvs_tables(plan)
 
 
 @pytest.mark.parametrize("name", ["nat", "filter"])
