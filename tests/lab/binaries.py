@@ -1,10 +1,12 @@
 """Programs of Kubernetes' releases for lab tests: from the cache, downloaded or built; skips where none can be had.
 
 A build takes minutes the first time: a test that may be the first to ask needs a ``timeout`` mark to match.
+PROXYBENCH_TEST_RELEASES names the releases of kube-proxy that lab tests run, parted by blanks; without it, one.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +17,7 @@ from proxybench.releases.ensure import ensure
 if TYPE_CHECKING:
     from pathlib import Path
 
+RELEASES = tuple(os.environ.get("PROXYBENCH_TEST_RELEASES", "v1.37.2").split())
 ETCD = "3.6.16"
 FIRST_BUILD_S = 1800
 
