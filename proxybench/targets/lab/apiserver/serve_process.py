@@ -74,16 +74,18 @@ class ApiServerProcess:
         return self._process.pid
 
     def stop(self) -> None:
-        """End it, by force if it must be, and remove its files. May be called twice."""
+        """End it, by force if it must be, and remove its files. May be called twice.
+
+        The end of its standard input tells it to stop. A signal beside that could meet a program that is on its way out
+        and has put its handlers away.
+        """
         if self._process.stdin is not None:
             self._process.stdin.close()
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         scratch.remove(self._folder)
 
     def __enter__(self) -> Self:
