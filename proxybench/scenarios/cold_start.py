@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.clocks import Instant, Span
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from proxybench.nodes.requests import Await
     from proxybench.scenarios.base import StepContext
     from proxybench.scenarios.observe import Observation
-    from proxybench.subjects.driver import SyncRecord
+    from proxybench.subjects.driver import ProxyMetrics, SyncRecord
 
 PROBED = 8
 """Services that are awaited, or all that a smaller cell has: IPVS mode programs them one by one in random order."""
@@ -59,7 +59,12 @@ class ColdStart:
                 raise LateError(f"{what}, and it was still at work")
             step.proxy.wait_ready(step.deadline, _WHY_S)  # it knows better why
             raise MeasurementError(what)
-        _wait(step, limit)
+        try:
+            _wait(step)
+        except LateError:
+            if self.recorded:
+                _record_late(step, seen)
+            raise
         if self.recorded:
             opened = usage.Opened(usage.ZERO_METRICS, usage.before_birth(before, step.proxy.cgroup))
             metrics = usage.end(step, Scenario.COLD_START, opened)
@@ -67,21 +72,21 @@ class ColdStart:
         _read_ranks(step)
         if self.recorded:
             _record_end(step, indices, seen)
-            _record_programmed(step)
+            _record_programmed(step, metrics)
 
 
-def _wait(step: StepContext, limit: float) -> None:
-    """Wait until the proxy is ready and has nothing left to do.
+def _wait(step: StepContext) -> None:
+    """Wait until the proxy is ready and has nothing left to do, for as long as the step may take.
 
     Raises LateError when its time is up and it is still at work; otherwise what ``wait_ready`` and ``settle`` raise.
     """
     try:
-        step.proxy.wait_ready(step.deadline, limit)
+        step.proxy.wait_ready(step.deadline, step.deadline.left(LONGEST_S))
         settle(step)
     except (MeasurementError, ProxierError) as error:
         if not busy(step):
             raise
-        raise LateError(f"the probed Services answered, but it was still at work {limit:.0f} s later") from error
+        raise LateError("the probed Services answered, but it was still at work when the step's time was up") from error
 
 
 def probed(population: Population, services: int) -> tuple[int, ...]:
@@ -146,11 +151,23 @@ def _record_end(step: StepContext, indices: Sequence[int], seen: Observation) ->
         record_end(step.recorder, Scenario.COLD_START, took, last, rank)
 
 
-def _record_programmed(step: StepContext) -> None:
-    """Record from the start until the end of the first full sync, by the proxy's own log, which has the node's UTC."""
+def _record_late(step: StepContext, seen: Observation) -> None:
+    """Record that it takes longer than until now: some Services answered, but nobody knows when all of them will."""
+    now = Instant(step.measured.agent.call(AskClocks()).monotonic_ns, step.measured.node.clock)
+    took = step.clocks.between(seen.triggered, now)
+    record_end(step.recorder, Scenario.COLD_START, took, replace(seen.probes[0], censored=True))
+
+
+def _record_programmed(step: StepContext, metrics: ProxyMetrics) -> None:
+    """Record from the start until all was programmed: the end of the first full sync, by the proxy's own log.
+
+    Where the log tells of no syncs (IPVS mode), until the end of the last one before it rested, by its metrics. Both
+    are of the node's UTC.
+    """
     sync = first_full_sync(step.proxy.syncs(), step.cell.services)
-    if sync is None:
+    ended_utc_ns = metrics.last_sync_utc_ns if sync is None else sync.ended_utc_ns
+    if ended_utc_ns is None:
         return
     clocks = step.measured.agent.call(AskClocks())
     started_utc_ns = step.proxy.started_at.ns + clocks.utc_ns - clocks.monotonic_ns
-    step.recorder.add(Metric.SYNC_PROGRAMMED, Scenario.COLD_START, max(0, sync.ended_utc_ns - started_utc_ns))
+    step.recorder.add(Metric.SYNC_PROGRAMMED, Scenario.COLD_START, max(0, ended_utc_ns - started_utc_ns))

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxybench.errors import ProxierError
 from proxybench.subjects.driver import ProxyMetrics
+from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +17,7 @@ _SYNC = "kubeproxy_sync_proxy_rules_duration_seconds"
 _FULL = "kubeproxy_sync_full_proxy_rules_duration_seconds"
 _PARTIAL = "kubeproxy_sync_partial_proxy_rules_duration_seconds"
 _PROGRAMMING = "kubeproxy_network_programming_duration_seconds"
+_LAST = "kubeproxy_sync_proxy_rules_last_timestamp_seconds"
 _PENDING = "kubeproxy_sync_proxy_rules_{kind}_changes_pending"
 
 
@@ -23,6 +25,7 @@ def parse_metrics(text: str) -> ProxyMetrics:
     """Read kube-proxy's totals, and the reference proxier's split where there is one, from the Prometheus text format.
 
     Series of one name are added up, whatever their labels say: since 1.33 there is one of each for IPv4 and for IPv6.
+    Of the moment of the last sync, which cannot be added, it is that of IPv4.
     A histogram that was never observed is left out by kube-proxy. 1.30 has those of full and partial syncs in nftables
     mode too, but never counts one: that is no count of 0. Raises ProxierError when the one of the syncs is missing
     (nothing was synced yet) or the text is no such format.
@@ -47,6 +50,7 @@ def parse_metrics(text: str) -> ProxyMetrics:
         kernel=values.get("proxybench_sync_kernel_seconds_total"),
         wait=values.get("proxybench_sync_wait_seconds_total"),
         relay_cpu=values.get("proxybench_relay_cpu_seconds_total"),
+        last_sync_utc_ns=round(values[_LAST] * NS_PER_S) if values.get(_LAST) else None,
         pending=sum(int(values.get(_PENDING.format(kind=kind), 0)) for kind in ("service", "endpoint")),
     )
 
@@ -57,7 +61,8 @@ def _totals(text: str) -> Mapping[str, float]:
     try:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                if not sample.name.endswith("_bucket"):
+                counts = sample.name != _LAST or sample.labels.get("ip_family", "IPv4") == "IPv4"
+                if counts and not sample.name.endswith("_bucket"):
                     sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
     except ValueError as error:
         raise ProxierError(f"the metrics cannot be read: {error}") from error

@@ -330,7 +330,9 @@ def test_a_loop_that_never_rests_ends_the_step_at_its_limit() -> None:
     world.answers[AskLedger] = busy
     result = world.take(limit=5)
     assert result.problems == []
-    assert result.late == "cold start: the probed Services answered, but it was still at work 5 s later"
+    assert (
+        result.late == "cold start: the probed Services answered, but it was still at work when the step's time was up"
+    )
     assert world.log[-1] == "node1 stop"
 
 

@@ -185,9 +185,26 @@ def test_a_proxy_that_answers_and_yet_goes_on_working_is_late_too() -> None:
     world = World(COLD)
     hard_at_work(world)
     world.running["node1"].fails["ready"] = ProxierError("node1: it had no first sync within 120 s")
+    world.answers[AskClocks] = lambda _: ClockReading(world.clock.now, world.clock.utc_ns())
     result = world.take()
     assert result.problems == []
-    assert result.late == "cold start: the probed Services answered, but it was still at work 120 s later"
+    assert (
+        result.late == "cold start: the probed Services answered, but it was still at work when the step's time was up"
+    )
+    (sample,) = result.samples
+    assert (str(sample.metric), sample.censored) == ("sync.end_to_end", True)
+    assert sample.value >= MS  # until it was given up, by the node's clock
+
+
+def test_where_the_log_tells_of_no_syncs_the_metrics_tell_of_the_last() -> None:
+    world = World(COLD)
+    ended = world.clock.utc_ns() + 700 * MS
+    known = world.metrics_now
+    world.answers[AskClocks] = lambda _: ClockReading(world.clock.now, world.clock.utc_ns())
+    world.running["node1"].read = lambda: replace(known(), last_sync_utc_ns=ended)
+    result = world.take()
+    (sample,) = [sample for sample in result.samples if sample.metric == "sync.programmed"]
+    assert sample.value == 700 * MS
 
 
 def test_a_proxy_that_is_idle_and_not_ready_has_failed() -> None:

@@ -32,13 +32,21 @@ def series(name: str, **by_family: tuple[float, int]) -> str:
 
 def test_a_real_kube_proxy_in_iptables_mode() -> None:
     assert parse_metrics((GOLDEN / "iptables.metrics").read_text()) == ProxyMetrics(
-        sync_sum=0.561437153, sync_count=1, full_sync_sum=0.561444706, full_sync_count=1
+        sync_sum=0.561437153,
+        sync_count=1,
+        full_sync_sum=0.561444706,
+        full_sync_count=1,
+        last_sync_utc_ns=1_795_643_243_970_266_624,
     )
 
 
 def test_a_real_kube_proxy_in_nftables_mode() -> None:
     assert parse_metrics((GOLDEN / "nftables.metrics").read_text()) == ProxyMetrics(
-        sync_sum=1.327420858, sync_count=1, full_sync_sum=1.327428234, full_sync_count=1
+        sync_sum=1.327420858,
+        sync_count=1,
+        full_sync_sum=1.327428234,
+        full_sync_count=1,
+        last_sync_utc_ns=1_795_643_253_006_728_704,
     )
 
 
@@ -121,3 +129,15 @@ def test_a_release_that_counts_neither_full_nor_partial_syncs_does_not_tell_them
     assert parse_metrics(series(SYNC, IPv4=(0.0, 0)) + text) == ProxyMetrics(
         0.0, 0, full_sync_sum=0.0, full_sync_count=0, partial_sync_sum=0.0, partial_sync_count=0
     )
+
+
+def test_the_moment_of_the_last_sync_is_that_of_ipv4() -> None:
+    text = (
+        'kubeproxy_sync_proxy_rules_duration_seconds_sum{ip_family="IPv4"} 1\n'
+        'kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv4"} 1\n'
+        'kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family="IPv4"} 1.5e+09\n'
+        'kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family="IPv6"} 1.6e+09\n'
+    )
+    assert parse_metrics(text).last_sync_utc_ns == 1_500_000_000_000_000_000
+    without = text[: text.index("kubeproxy_sync_proxy_rules_last")]
+    assert parse_metrics(without).last_sync_utc_ns is None
