@@ -16,11 +16,10 @@ setup: ## make .venv and install what the lab runs on
 dev: ## the same, with what tests and checks need
 	@.ci/setup dev
 
-run: setup ## the main job: kube-proxy's work in a VM, then its time on this kernel; ends with a report each (about 25 minutes)
-	$(RUN) experiments/scale.yaml
-	$(RUN) experiments/native.yaml
+run: setup ## the main job: kube-proxy's work in a VM, then its time on this kernel; ends with a report each
+	@code=0; for name in scale native; do $(RUN) experiments/$$name.yaml || code=$$?; done; exit $$code
 
-quick: setup ## experiments/quickstart.yaml: 10, 100 and 1,000 Services (about 4 minutes)
+quick: setup ## a first look, in a VM: 10, 100 and 1,000 Services
 	$(RUN) experiments/quickstart.yaml
 
 test: coverage lab-tests ## all tests, unit and lab

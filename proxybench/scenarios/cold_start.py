@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.clocks import Instant, Span
-from proxybench.errors import LateError, MeasurementError, ProxierError
-from proxybench.model import Metric, Position, Scenario
+from proxybench.errors import CommandTimeoutError, LateError, MeasurementError, ProxierError
+from proxybench.model import ClockKind, Metric, Position, Scenario
 from proxybench.nodes.requests import AskClocks
 from proxybench.scenarios import usage
 from proxybench.scenarios.canary import appears
 from proxybench.scenarios.observe import ProxyStart, observe
 from proxybench.scenarios.places import spread
 from proxybench.scenarios.quiet import busy, settle
+from proxybench.scenarios.recorder import cluster_ip
 from proxybench.scenarios.sync import ended, record_end, record_loop
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ColdStart:
         before = usage.read(step)
         limit = step.deadline.left(self.limit_s)
         indices = probed(step.population, step.cell.services)
-        seen = observe(step.client, ProxyStart(step.subject), _probes(step.population, indices, limit))
+        seen = self._observe(step, _probes(step.population, indices, limit))
         if late := sum(one.censored for one in seen.probes):
             if self.recorded:
                 _record_end(step, indices, seen)
@@ -62,8 +63,7 @@ class ColdStart:
         try:
             _wait(step)
         except LateError:
-            if self.recorded:
-                _record_late(step, seen)
+            self._record_late(step)
             raise
         if self.recorded:
             opened = usage.Opened(usage.ZERO_METRICS, usage.before_birth(before, step.proxy.cgroup))
@@ -73,6 +73,25 @@ class ColdStart:
         if self.recorded:
             _record_end(step, indices, seen)
             _record_programmed(step, metrics)
+
+    def _observe(self, step: StepContext, probes: tuple[Await, ...]) -> Observation:
+        """Start it and probe. Raises LateError where a guest's time goes so slowly that nothing is heard in ours."""
+        try:
+            return observe(step.client, ProxyStart(step.subject), probes)
+        except CommandTimeoutError as error:
+            if step.cluster.clock is not ClockKind.INSTRUCTIONS:
+                raise
+            self._record_late(step)
+            raise LateError("the guest was too busy to say more within its time") from error
+
+    def _record_late(self, step: StepContext) -> None:
+        """Record that it takes longer than until now: nobody knows when all Services will answer."""
+        if not self.recorded:
+            return
+        now = Instant(step.measured.agent.call(AskClocks()).monotonic_ns, step.measured.node.clock)
+        took = step.clocks.between(step.proxy.started_at, now)
+        last = cluster_ip(Position.LAST)
+        step.recorder.add(Metric.SYNC_END_TO_END, Scenario.COLD_START, took.ns, censored=True, where=last)
 
 
 def _wait(step: StepContext) -> None:
@@ -149,13 +168,6 @@ def _record_end(step: StepContext, indices: Sequence[int], seen: Observation) ->
     else:
         took = Span(took.ns, took.uncertainty_ns + more)
         record_end(step.recorder, Scenario.COLD_START, took, last, rank)
-
-
-def _record_late(step: StepContext, seen: Observation) -> None:
-    """Record that it takes longer than until now: some Services answered, but nobody knows when all of them will."""
-    now = Instant(step.measured.agent.call(AskClocks()).monotonic_ns, step.measured.node.clock)
-    took = step.clocks.between(seen.triggered, now)
-    record_end(step.recorder, Scenario.COLD_START, took, replace(seen.probes[0], censored=True))
 
 
 def _record_programmed(step: StepContext, metrics: ProxyMetrics) -> None:

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from proxybench.errors import ProxierError
+from proxybench.errors import CommandTimeoutError, ProxierError
 from proxybench.kube.objects import AddressPlan, Population
+from proxybench.model import ClockKind
 from proxybench.nodes.answers import AwaitAllResult, AwaitResult, ClockReading
 from proxybench.nodes.requests import AskClocks, AskLedger, AwaitAll, Connect
 from proxybench.scenarios.cold_start import first_full_sync, last_to_answer, probed
@@ -212,3 +213,24 @@ def test_a_proxy_that_is_idle_and_not_ready_has_failed() -> None:
     world.running["node1"].fails["ready"] = ProxierError("node1: it ended with 1")
     result = world.take()
     assert (result.late, result.problems) == ("", ["cold start: node1: it ended with 1"])
+
+
+def unheard(_: AwaitAll) -> object:
+    raise CommandTimeoutError("client: it said nothing within 185 s")
+
+
+def test_a_guest_too_busy_to_answer_is_late_by_the_instruction_clock() -> None:
+    world = World(COLD)
+    world.bench = replace(world.bench, cluster=replace(world.bench.cluster, clock=ClockKind.INSTRUCTIONS))
+    world.answers[AwaitAll] = unheard
+    world.answers[AskClocks] = lambda _: ClockReading(world.clock.now, world.clock.utc_ns())
+    result = world.take()
+    assert (result.late, result.problems) == ("cold start: the guest was too busy to say more within its time", [])
+    assert [(str(sample.metric), sample.censored) for sample in result.samples] == [("sync.end_to_end", True)]
+
+
+def test_a_client_that_says_nothing_by_the_wall_clock_has_failed() -> None:
+    world = World(COLD)
+    world.answers[AwaitAll] = unheard
+    result = world.take()
+    assert (result.late, result.problems) == ("", ["cold start: client: it said nothing within 185 s"])
