@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxybench.errors import MeasurementError
+from proxybench.errors import MeasurementError, OverrunError
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -24,11 +24,12 @@ class Deadline:
     def left(self, at_most: float) -> float:
         """Return the seconds that a wait may take: ``at_most``, or less when the limit is near.
 
-        Raises MeasurementError when the time is up.
+        Raises MeasurementError when the time is up: OverrunError when it is a part's own.
         """
         if self._outer is not None:
             at_most = self._outer.left(at_most)
         left = (self._end - self._clock.monotonic_ns()) / NS_PER_S
         if left <= 0:
-            raise MeasurementError(f"{self._what} took longer than its limit of {self._seconds:.0f} s")
+            kind = MeasurementError if self._outer is None else OverrunError
+            raise kind(f"{self._what} took longer than its limit of {self._seconds:.0f} s")
         return min(at_most, left)

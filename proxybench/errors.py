@@ -16,6 +16,7 @@ ProxybenchError
 │   ├── LabError              the lab could not be built, reached or removed
 │   ├── ProxierError          a control loop did not start, sync or stop as it should
 │   └── MeasurementError      a measurement could not be taken or trusted
+│       ├── OverrunError      a part of a run had no time left
 │       └── LateError         a subject was still at work when its time was up
 ├── ResultsError          2   a run folder or baseline cannot be read
 └── IncomparableError     4   two runs differ in what matters
@@ -132,6 +133,10 @@ class ProxierError(RunError):
 
 class MeasurementError(RunError):
     """A measurement could not be taken, or its result cannot be trusted."""
+
+
+class OverrunError(MeasurementError):
+    """A part of a run had no time left."""
 
 
 class LateError(MeasurementError):

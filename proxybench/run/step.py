@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.clocks import Clocks
-from proxybench.errors import ConnectionLostError, LateError, ProxybenchError
+from proxybench.errors import ConnectionLostError, LateError, OverrunError, ProxybenchError
 from proxybench.scenarios.base import ProxyUnderTest, StepContext
 from proxybench.scenarios.plan import plan
+from proxybench.scenarios.quiet import busy
 from proxybench.scenarios.recorder import Recorder
 from proxybench.scenarios.result import StepResult
 
@@ -65,10 +66,22 @@ class StepRunner:
             except LateError as error:
                 self._result.late = f"{scenario.name}: {error}"
                 return
+            except OverrunError as error:
+                if self._at_work():  # it had its time, and what it needs more is no fault
+                    self._result.late = f"{scenario.name}: {error}"
+                else:
+                    self._result.record_error(scenario.name, error)
+                return
             except ProxybenchError as error:
                 self._result.record_error(scenario.name, error)
                 if scenario.vital:
                     return
+
+    def _at_work(self) -> bool:
+        try:
+            return busy(self._context)
+        except ProxybenchError:
+            return False
 
     def _make_context(self, population: Population) -> StepContext:
         bed, step, measured = self._bed, self._step, self._bed.measured

@@ -11,7 +11,8 @@ from proxybench.kube.objects import NAMESPACE, Population
 from proxybench.model import Position
 from proxybench.nodes.answers import AwaitAllResult
 from proxybench.nodes.requests import AskLedger, AwaitAll, Change, Connect, Established
-from proxybench.scenarios.result import Checked
+from proxybench.scenarios.result import Checked, StepResult
+from proxybench.units import NS_PER_S
 from tests.factories import make_node
 from tests.unit.run.world import PLAN, World, all_seen, changed, connected, ledger, seen
 
@@ -374,3 +375,29 @@ def test_an_error_of_ours_is_no_problem_of_the_step() -> None:
     with pytest.raises(ZeroDivisionError):
         world.take()
     assert world.log[-1] == "node1 stop"
+
+
+def overrun(*, at_work: bool) -> StepResult:
+    """Take a step whose time is up once it was watched at rest; the proxy then works again, or rests."""
+    world = World({"cpu": {"idle": "5s"}, "sync": {"scenarios": ["add-one"], "timeout": "4s"}})
+    rested = world.clock.now + 4 * NS_PER_S
+
+    def spent(request: AskLedger) -> object:
+        quiet = ledger(world, request)
+        if not at_work or world.clock.now < rested:
+            return quiet
+        groups = {name: replace(each, usage_ns=world.clock.now // 2) for name, each in quiet.groups.items()}
+        return replace(quiet, groups=groups)
+
+    world.answers[AskLedger] = spent
+    return world.take(limit=5)
+
+
+def test_a_step_that_is_still_at_work_when_its_time_is_up_is_late() -> None:
+    result = overrun(at_work=True)
+    assert (result.late, result.problems) == ("add-one: the step took longer than its limit of 5 s", [])
+
+
+def test_a_step_that_rests_when_its_time_is_up_has_failed() -> None:
+    result = overrun(at_work=False)
+    assert (result.late, result.problems) == ("", ["add-one: the step took longer than its limit of 5 s"])

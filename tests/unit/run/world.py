@@ -113,7 +113,7 @@ class World:
     def take(self, *, limit: float = 300.0, bench: Testbed | None = None) -> StepResult:
         """Take a step, at a population that was written before."""
         population = Populator(self.api, PLAN).reach(10, 2, 1, lambda _: None)
-        deadline = Deadline(self.clock, limit, "the step")
+        deadline = Deadline(self.clock, limit, "the step", Deadline(self.clock, 10 * limit, "the run"))
         step = Step(4, 2, CELL)
         return StepRunner(bench or self.bench, step, population, self.proxies(), deadline, self.said.append).take()
 
