@@ -58,8 +58,9 @@ class Program:
 
 def altered(folder: Path, old: str, new: str) -> Program:
     """Copy the program, change one place in its iptables rules, and give it an interpreter of its own."""
-    shutil.copytree(HOME / "proxybench", folder / "proxybench", ignore=shutil.ignore_patterns("__pycache__"))
-    rules = folder / "proxybench/proxiers/reference/iptables_rules.py"
+    for package in ("proxybench", "refproxy"):
+        shutil.copytree(HOME / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    rules = folder / "refproxy/iptables_rules.py"
     text = rules.read_text()
     assert text.count(old) == 1
     rules.write_text(text.replace(old, new))
@@ -67,7 +68,8 @@ def altered(folder: Path, old: str, new: str) -> Program:
     paths = sysconfig.get_paths(vars={"base": str(folder / "venv"), "platbase": str(folder / "venv")})
     # The copy comes before the other environment's packages, whose own .pth files are not read.
     (Path(paths["purelib"]) / "altered.pth").write_text(f"{folder}\n{sysconfig.get_path('purelib')}\n")
-    subprocess.run([sys.executable, "-m", "compileall", "-q", folder / "proxybench"], check=True, timeout=120)
+    compiled = (folder / "proxybench", folder / "refproxy")
+    subprocess.run([sys.executable, "-m", "compileall", "-q", *compiled], check=True, timeout=120)
     return Program(folder / "venv/bin/python")
 
 
@@ -125,7 +127,7 @@ def test_one_useless_rule_in_every_service_chain_is_a_regression_that_is_named(
     assert ("cpu.control_loop", "iptables", "cold-start") in verdicts(found, "regressed")
     assert {mode for _, mode, _ in verdicts(found, "regressed")} == {"iptables"}
     assert "::error title=proxybench regression::" in done.stderr
-    assert "cpu.control_loop iptables/reference 400x2 cold-start" in done.stderr
+    assert "cpu.control_loop reference 0.1.0 iptables (iptables=legacy) 400x2 cold-start" in done.stderr
 
 
 @pytest.mark.timeout(1200)
@@ -143,4 +145,4 @@ def test_two_per_cent_more_work_in_the_build_are_a_regression_that_is_named(
     )
     assert 0.01 < build["relative"] < 0.04
     assert "::error title=proxybench regression::" in done.stderr
-    assert "sync.build iptables/reference 400x2 cold-start" in done.stderr
+    assert "sync.build reference 0.1.0 iptables (iptables=legacy) 400x2 cold-start" in done.stderr

@@ -184,7 +184,7 @@ def test_refusals_name_the_object(namespace: str) -> None:
     out = run(
         namespace,
         """
-        from proxybench.errors import ProxierError
+        from refproxy.errors import ProxierError
         plane.sync({}, None)
         try:
             plane._plan.scheduler = "nosuch"
@@ -201,7 +201,7 @@ def test_each_refusal_in_a_batch_is_counted(namespace: str) -> None:
     out = run(
         namespace,
         """
-        from proxybench.errors import ProxierError
+        from refproxy.errors import ProxierError
         from refproxy.ipvs_plan import Changes, Member, RealServer, ServerId
         def refused(**changes):
             try:

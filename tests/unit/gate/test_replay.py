@@ -28,7 +28,7 @@ RUNS = 10
 @pytest.fixture(scope="module")
 def pairs() -> list[tuple[Side, Side]]:
     """Nine runs and the tenth, ten times."""
-    whole = open_side(Path(__file__).parents[3] / "results/baselines/gate.json")
+    whole = open_side(Path(__file__).parents[3] / "tests/golden/gate-ten-runs.json")
     assert whole.runs == RUNS
     return [(part(whole, [j for j in range(RUNS) if j != i]), part(whole, [i])) for i in range(RUNS)]
 
