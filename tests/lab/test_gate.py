@@ -121,6 +121,8 @@ def verdicts(found: Sequence[dict[str, Any]], verdict: str) -> set[tuple[object,
 def test_one_useless_rule_in_every_service_chain_is_a_regression_that_is_named(
     tmp_path: Path, own_baseline: Callable[[], Path]
 ) -> None:
+    if json.loads(BASELINE.read_text())["runs"] < RUNS_THAT_DECIDE:
+        pytest.skip("the committed baseline is of too few runs to decide this; docs/ci.md says how to save one of ten")
     slow = altered(tmp_path / "slow", LINES, USELESS)
     done, found = judged(slow, run(slow, tmp_path / "out"), own_baseline)
     assert done.returncode == 1, done.stdout + done.stderr

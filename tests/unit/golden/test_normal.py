@@ -259,7 +259,7 @@ def test_readings_are_sorted_where_no_order_means_anything() -> None:
             *("rules ip nat", "-A OUTPUT -j KUBE-B", "-A OUTPUT -j KUBE-A", "rules ip6 nat", "-P OUTPUT ACCEPT"),
         ],
         "sets": ["A", "B"],
-        "links": ["data@if7 UP 198.18.1.11/24", "kube-ipvs0 DOWN 10.0.0.1/32 10.0.0.2/32"],
+        "links": ["lo UNKNOWN 127.0.0.1/8", "data@if7 UP 198.18.1.11/24", "kube-ipvs0 DOWN 10.0.0.1/32 10.0.0.2/32"],
         "servers": ["TCP  0A600101:0050 rr ", "UDP  0A600106:0035 rr"],
         "sysctls": ["/proc/sys/net/netfilter/nf_conntrack_count:0"],
     }
