@@ -5,7 +5,7 @@ RUN := $(BIN)/proxybench run
 
 RELEASES := v1.30.14 v1.33.13 v1.36.3 v1.37.2
 
-.PHONY: help setup dev run quick test unit coverage lab-tests test-releases golden check fmt lint types imports dead gate bench-stats bench-report fuzz lock clean
+.PHONY: help setup dev run quick test unit coverage lab-tests wheel test-releases golden check fmt lint types imports dead gate bench-stats bench-report fuzz lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ run: setup ## the main job: kube-proxy's work in a VM, then its time on this ker
 quick: setup ## a first look, in a VM: 10, 100 and 1,000 Services
 	$(RUN) experiments/quickstart.yaml
 
-test: coverage lab-tests ## all tests, unit and lab
+test: coverage lab-tests wheel ## all tests: unit, lab, and the wheel
 
 unit: dev ## tests that need neither root nor a lab
 	$(BIN)/python -m pytest tests/unit -n auto
@@ -32,6 +32,9 @@ coverage: dev ## the same, with the branches that they take, and a floor below w
 
 lab-tests: dev ## tests in network namespaces and in the VM
 	$(BIN)/python -m pytest tests/lab
+
+wheel: dev ## build the wheel, install it into an empty venv, and measure with it
+	$(BIN)/python -m pytest tests/wheel
 
 test-releases: dev ## lab tests of kube-proxy with every release of RELEASES
 	PROXYBENCH_TEST_RELEASES="$(RELEASES)" $(BIN)/python -m pytest tests/lab/test_kube_proxy.py tests/lab/test_binaries.py

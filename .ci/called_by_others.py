@@ -2,6 +2,7 @@
 
 # click asks a group of commands, locust a user.
 _.get_command
+_.convert
 _.format_commands
 _.on_start
 # pydantic writes these fields by methods that are named nowhere, and they are read from files that people write.

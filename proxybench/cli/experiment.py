@@ -6,15 +6,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from proxybench.cli.terminal import print_json
+from proxybench.cli.terminal import plain_table, print_json, print_table
 from proxybench.errors import ExitCode, ExperimentError
+from proxybench.experiment.packaged import experiment_file, packaged
 
 if TYPE_CHECKING:
     from proxybench.errors import Problem
 
-EXPERIMENT = click.Path(path_type=Path)
-"""An experiment file. Whether it is there is found out by reading it: one message for all that can be wrong."""
+
+class _ExperimentFile(click.Path):
+    """A file, or the name of one that comes with proxybench.
+
+    Whether a file is there is found out by reading it: one message for all that can be wrong.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ANN401 - click's own
+        """Return the file's path. Raises UsageError for a name that is none."""
+        del param, ctx
+        return experiment_file(str(value))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Complete names, and files as the shell does."""
+        names = [CompletionItem(name) for name in packaged() if name.startswith(incomplete)]
+        return names + super().shell_complete(ctx, param, incomplete)
+
+
+EXPERIMENT = _ExperimentFile()
+NAMES = f"EXPERIMENT is a file, or the name of one that comes with proxybench: {', '.join(packaged())}."
 
 SET = click.option(
     "--set",
@@ -25,7 +48,7 @@ SET = click.option(
 )
 
 
-@click.command()
+@click.command(epilog=NAMES)
 @click.argument("experiments", metavar="EXPERIMENT...", type=EXPERIMENT, nargs=-1, required=True)
 @SET
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
@@ -51,6 +74,24 @@ def schema() -> None:
     from proxybench.experiment.load import json_schema_text  # noqa: PLC0415 - keeps help fast
 
     click.echo(json_schema_text(), nl=False)
+
+
+@click.command()
+@click.argument("name", required=False, type=click.Choice(tuple(packaged())))
+def experiments(name: str | None) -> None:
+    """List the experiments that come with proxybench, or print the file of one: something to begin with.
+
+    For example: proxybench experiments quickstart > mine.yaml
+    """
+    from proxybench.experiment.load import load_experiment  # noqa: PLC0415 - keeps help fast
+
+    if name is not None:
+        click.echo(packaged()[name].read_text("utf-8"), nl=False)
+        return
+    table = plain_table("name", "what it measures", "file")
+    for each, path in packaged().items():
+        table.add_row(each, load_experiment(path).description, str(path))
+    print_table(table)
 
 
 def _check(path: Path, overrides: tuple[str, ...]) -> tuple[str, tuple[Problem, ...]]:

@@ -13,11 +13,19 @@ from proxybench.cli.signals import Interrupter
 VERBS = {
     "run": Verb("proxybench.cli.run:run", "Run an experiment file from lab to report."),
     "validate": Verb("proxybench.cli.experiment:validate", "Check experiment files; tell every problem at once."),
+    "experiments": Verb(
+        "proxybench.cli.experiment:experiments", "List the experiments that come with proxybench, or print one."
+    ),
     "schema": Verb("proxybench.cli.experiment:schema", "Print the JSON Schema of experiment files."),
     "doctor": Verb(
         "proxybench.cli.doctor:doctor",
         "Tell what this machine can measure, or an experiment needs, and how to mend it.",
         needs="proxybench.targets.lab.survey",
+    ),
+    "setup": Verb(
+        "proxybench.cli.setup:setup",
+        "Print the commands that bring what the lab lacks here, or run them.",
+        needs="proxybench.targets.lab.install",
     ),
     "lab": Verb(
         "proxybench.cli.lab:lab",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from proxybench.cli.experiment import EXPERIMENT, SET
+from proxybench.cli.experiment import EXPERIMENT, NAMES, SET
 from proxybench.cli.terminal import human_seconds, plain_table, print_json, print_table
 from proxybench.columns import flat
 from proxybench.errors import ExitCode
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from proxybench.run.outcome import RunOutcome
 
 
-@click.command()
-@click.argument("experiment", metavar="EXPERIMENT.yaml", type=EXPERIMENT)
+@click.command(
+    epilog=f"{NAMES} For example: proxybench run quickstart --set repetitions=3. Exit codes: 2 the file is wrong, "
+    "3 the run failed, or is not complete."
+)
+@click.argument("experiment", metavar="EXPERIMENT", type=EXPERIMENT)
 @click.option(
     "--out",
     metavar="DIR",
@@ -46,7 +49,11 @@ def run(
     as_json: bool,
     resume: Path | None,
 ) -> int:
-    """Run an experiment file: build the lab, measure, and write the report."""
+    """Run an experiment file: build the lab, measure, and write the report.
+
+    Needs root, and what `proxybench setup` brings. What is measured is on the disk after each step; the report's path
+    is the last line.
+    """
     from proxybench.experiment.load import load_experiment  # noqa: PLC0415 - keeps help fast
 
     spec = load_experiment(experiment, overrides)

@@ -124,7 +124,7 @@ def test_logs_go_to_standard_error(flags: tuple[str, ...], lines: str, monkeypat
         (
             ["run", "x.yaml", "--outt", "y"],
             (
-                "error: No such option '--outt'. Did you mean '--out'?\nUsage: cli run [OPTIONS] EXPERIMENT.yaml\n"
+                "error: No such option '--outt'. Did you mean '--out'?\nUsage: cli run [OPTIONS] EXPERIMENT\n"
                 "help: cli run -h\n"
             ),
         ),
@@ -152,7 +152,7 @@ def test_without_a_verb_the_help_goes_to_standard_error() -> None:
 def test_help_goes_to_standard_output_and_names_the_exit_codes(flag: str) -> None:
     result = CliRunner().invoke(cli, [flag])
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "  validate    Check experiment files; tell every problem at once.\n" in result.stdout
+    assert "  validate     Check experiment files; tell every problem at once.\n" in result.stdout
     words = " ".join(result.stdout.split())
     assert "Exit codes: 0 pass, 1 regression, 2 usage, 3 run failed, 4 inconclusive, 130 interrupted." in words
 
