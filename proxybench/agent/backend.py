@@ -1,8 +1,8 @@
 r"""An endpoint that stands for thousands: says at which address it was reached and by whom, then echoes.
 
-It listens on 0.0.0.0, TCP and UDP; in a namespace with ``ip route add local RANGE dev lo`` it is every address of
-the range. TCP: on accept it sends ``LOCAL_IP PEER_IP PEER_PORT\n`` and then sends back what it receives. UDP: one
-datagram in, one out from the address it was sent to: the same line, followed by the payload.
+It listens on 0.0.0.0 (or ::, of IPv6 alone), TCP and UDP; in a namespace with ``ip route add local RANGE dev lo`` it
+is every address of the range. TCP: on accept it sends ``LOCAL_IP PEER_IP PEER_PORT\n`` and then sends back what it
+receives. UDP: one datagram in, one out from the address it was sent to: the same line, followed by the payload.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ CHUNK = 4096
 HIGHEST_PORT = 65_535
 IP_PKTINFO = 8  # <linux/in.h>; the socket module has no name for it before Python 3.14
 PKTINFO = struct.Struct("=I4s4s")  # interface index, local address to send from, destination of what came
+PKTINFO6 = struct.Struct("=16sI")  # destination of what came, or local address to send from; interface index
+FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 GONE = (errno.ECONNABORTED, errno.EAGAIN, errno.EINTR, errno.EPROTO, errno.EPERM)
 FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-USAGE = "usage: backend --port PORT [--idle-s SECONDS] [--max-connections COUNT]"
+USAGE = "usage: backend --port PORT [--idle-s SECONDS] [--max-connections COUNT] [--family ipv4|ipv6]"
 
 
 class Connection:
@@ -47,19 +49,26 @@ class Backend:
     ``idle_s`` are closed; beyond ``most`` connections, or when descriptors run out, the longest idle one is.
     """
 
-    def __init__(self, port: int, idle_s: float, most: int) -> None:
+    def __init__(self, port: int, idle_s: float, most: int, family: int = socket.AF_INET) -> None:
+        self._family = family
+        everywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104 - every address of its namespace
         self._idle_s = idle_s
         self._most = most
         self._epoll = select.epoll()
-        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._listener = socket.socket(family, socket.SOCK_STREAM)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("0.0.0.0", port))  # noqa: S104 - it stands for every address of its namespace
+        self._udp = socket.socket(family, socket.SOCK_DGRAM)
+        if family == socket.AF_INET6:
+            for sock in (self._listener, self._udp):
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            self._udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        else:
+            self._udp.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        self._listener.bind((everywhere, port))
         self._listener.listen(BACKLOG)
         self._listener.settimeout(0)
         self.port: int = self._listener.getsockname()[1]
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-        self._udp.bind(("0.0.0.0", self.port))  # noqa: S104 - as above
+        self._udp.bind((everywhere, self.port))
         self._udp.settimeout(0)
         self._connections: dict[int, Connection] = {}  # the longest idle first
         self._epoll.register(self._listener, select.EPOLLIN)
@@ -136,11 +145,9 @@ class Backend:
     def _datagrams(self) -> None:
         for _ in range(ACCEPTS_PER_WAKE):
             try:
-                payload, extras, _, peer = self._udp.recvmsg(65_535, socket.CMSG_SPACE(PKTINFO.size))
-                local = next(PKTINFO.unpack(data)[2] for _, kind, data in extras if kind == IP_PKTINFO)
-                line = f"{socket.inet_ntoa(local)} {peer[0]} {peer[1]}\n".encode()
-                source = [(socket.IPPROTO_IP, IP_PKTINFO, PKTINFO.pack(0, local, b"\0\0\0\0"))]
-                self._udp.sendmsg([line, payload], source, 0, peer)
+                payload, extras, _, peer = self._udp.recvmsg(65_535, socket.CMSG_SPACE(PKTINFO6.size))
+                local, source = _local(self._family, extras)
+                self._udp.sendmsg([f"{local} {peer[0]} {peer[1]}\n".encode(), payload], [source], 0, peer)
             except BlockingIOError:
                 return
             except OSError:
@@ -157,6 +164,17 @@ class Backend:
         self._connections.pop(descriptor).sock.close()  # which also takes it off the epoll
 
 
+def _local(family: int, extras: list[tuple[int, int, bytes]]) -> tuple[str, tuple[int, int, bytes]]:
+    """Return the address to which a datagram was sent, and what makes an answer come from there."""
+    if family == socket.AF_INET6:
+        address = next(PKTINFO6.unpack(data)[0] for _, kind, data in extras if kind == socket.IPV6_PKTINFO)
+        source = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, PKTINFO6.pack(address, 0))
+    else:
+        address = next(PKTINFO.unpack(data)[2] for _, kind, data in extras if kind == IP_PKTINFO)
+        source = (socket.IPPROTO_IP, IP_PKTINFO, PKTINFO.pack(0, address, b"\0\0\0\0"))
+    return socket.inet_ntop(family, address), source
+
+
 def _send(connection: Connection) -> None:
     """Send as much of what waits as there is room for."""
     with contextlib.suppress(BlockingIOError):
@@ -170,6 +188,7 @@ def main(arguments: list[str]) -> None:
         port = int(given.pop("--port"))
         idle_s = float(given.pop("--idle-s", "60"))
         most = int(given.pop("--max-connections", "20000"))
+        family = FAMILIES[given.pop("--family", "ipv4")]
     except (KeyError, ValueError):
         sys.exit(USAGE)
     if given or len(arguments) % 2 or not 0 <= port <= HIGHEST_PORT or not idle_s > 0 or most < 1:
@@ -181,7 +200,7 @@ def main(arguments: list[str]) -> None:
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    backend = Backend(port, idle_s, most)
+    backend = Backend(port, idle_s, most, family)
     sys.stdout.write(f"ready {backend.port}\n")
     sys.stdout.flush()
     backend.run()

@@ -15,7 +15,7 @@ import socket
 import struct
 import time
 
-from proxybench.agent.fields import OpError, ipv4
+from proxybench.agent.fields import OpError, family_of
 from proxybench.agent.http import Write, Writer
 
 TYPE_CHECKING = False
@@ -121,7 +121,9 @@ class Probe:
     """
 
     def __init__(self, fields: Fields, ports: PortWalk, *, must_answer: bool = False) -> None:
-        self.address = (ipv4(fields.text("host")), fields.whole("port", 1, 65535))
+        host = fields.text("host")
+        self._family = family_of(host)
+        self.address = (host, fields.whole("port", 1, 65535))
         want = fields.maybe_texts("want")
         self._want = None if want is None else frozenset(want)
         until = fields.text("until")
@@ -247,7 +249,7 @@ class Probe:
         return False
 
     def _send(self) -> None:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock = socket.socket(self._family, socket.SOCK_STREAM)
         sock.settimeout(0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self._ports.bind(sock)

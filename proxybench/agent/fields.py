@@ -7,6 +7,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+AF_INET = 2  # as the socket module says, whose import takes time that only measuring should
+
+
 class OpError(Exception):
     """A request that cannot be carried out; its text is the one line that the orchestrator sees."""
 
@@ -98,12 +101,23 @@ class Fields:
             raise OpError(f"unknown field {min(self._left)}")
 
 
-def ipv4(text: str) -> str:
-    """Return ``text`` when it is a dotted IPv4 address; raise OpError otherwise (names are never resolved)."""
+def family_of(text: str) -> int:
+    """Return the family of sockets that reach an address of IPv4 (dotted) or IPv6.
+
+    Raise OpError for anything else: names are never resolved.
+    """
+    if ":" in text:
+        import socket  # noqa: PLC0415 - see above
+
+        try:
+            socket.inet_pton(socket.AF_INET6, text)
+        except OSError:
+            raise OpError(f"{text} is no address of IPv6") from None
+        return socket.AF_INET6
     parts = text.split(".")
     if len(parts) != 4 or not all(  # noqa: PLR2004 - an IPv4 address has four parts
         part.isascii() and part.isdigit() and part == str(int(part)) and int(part) < 256  # noqa: PLR2004 - of a byte
         for part in parts
     ):
         raise OpError(f"{text} is not an IPv4 address")
-    return text
+    return AF_INET

@@ -16,7 +16,7 @@ import struct
 import time
 from array import array
 
-from proxybench.agent.fields import OpError, ipv4
+from proxybench.agent.fields import OpError, family_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ class Target:
 
     def __init__(self, fields: Fields) -> None:
         self.label = fields.text("label")
-        self.address = (ipv4(fields.text("host")), fields.whole("port", 1, 65535))
+        host = fields.text("host")
+        self.family = family_of(host)
+        self.address = (host, fields.whole("port", 1, 65535))
         expect = fields.maybe_texts("expect")
         fields.finish()
         self.expect = frozenset(text.encode() for text in expect) if expect else None
@@ -121,7 +123,7 @@ class _Prober:
         while count > 0 and time.monotonic_ns() < self._deadline_ns:
             size = min(count, 256)
             count -= size
-            socks = [self._prepared() for _ in range(size)]
+            socks = [self._prepared(target.family) for _ in range(size)]
             time.sleep(SETTLE_S)
             try:
                 for sock in socks:
@@ -131,8 +133,8 @@ class _Prober:
                 for sock in socks:
                     sock.close()
 
-    def _prepared(self) -> socket.socket:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    def _prepared(self, family: int) -> socket.socket:
+        sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, self._limit)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._limit)
@@ -236,7 +238,7 @@ class _Line:
         self._timeouts = 0
         self._errors: dict[str, int] = {}
         self._buffer = bytearray(LINE_LIMIT)
-        self._sock: socket.socket | None = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._sock: socket.socket | None = socket.socket(target.family, socket.SOCK_STREAM)
         limit = timeval(timeout_ms)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.experiment.requests import requests
 from proxybench.experiment.spec import LabChoice
+from proxybench.model import Family
 from proxybench.releases.checkout import build_from_source
 from proxybench.releases.component import Component
 from proxybench.releases.ensure import ensure
@@ -13,6 +14,7 @@ from proxybench.run.lineup import line_up
 from proxybench.run.run import Run
 from proxybench.run.session import Sessions
 from proxybench.subjects.registry import drivers
+from proxybench.targets.base import Needs
 from proxybench.targets.registry import make_target
 from proxybench.units import SystemClock
 
@@ -56,8 +58,11 @@ def measure(
     # Where the lab is chosen for the modes, all count; where it is given, those that must be measured.
     chosen = experiment.target.lab.kind is LabChoice.AUTO
     specs = [spec for spec in lineup.specs.values() if chosen or not (spec.optional or spec.otherwise)]
-    needed = tuple(dict.fromkeys(spec.mode for spec in specs))
-    target = make_target(experiment.target, needed, progress.note)
+    needs = Needs(
+        modes=tuple(dict.fromkeys((spec.mode, spec.iptables) for spec in specs)),
+        ipv6=Family.IPV6 in experiment.families,
+    )
+    target = make_target(experiment.target, needs, progress.note)
     facts = target.facts
     progress.note(f"target: {facts.kind}, clock: {facts.clock} ({facts.why})")
     run = Run(experiment, target, Sessions(kinds, lineup.specs).connect, progress, lineup)

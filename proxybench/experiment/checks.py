@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from proxybench.experiment import subject_checks
 from proxybench.experiment.spec import MAX_ENDPOINTS, ClockChoice, KernelChoice, LabChoice
 from proxybench.experiment.subject_checks import longer
-from proxybench.model import Family
+from proxybench.experiment.subjects import KubeProxySubject, ReferenceSubject
+from proxybench.model import Family, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from proxybench.experiment.subject_checks import Finding
 
 Check = tuple[frozenset[str], "Callable[[Experiment], Iterator[Finding]]"]
+
+
+_REFERENCE_IPV6 = "families: the reference proxier has IPv4 only; write families: [ipv4], or kind: kube-proxy"
 
 
 def findings(experiment: Experiment, right: AbstractSet[str]) -> Iterator[Finding]:
@@ -41,9 +45,18 @@ def _target(experiment: Experiment) -> Iterator[Finding]:
 
 
 def _families(experiment: Experiment) -> Iterator[Finding]:
-    if Family.IPV6 in experiment.families:
-        loc = ("families", experiment.families.index(Family.IPV6))
-        yield loc, "families: ipv6 is not measured yet; write families: [ipv4]"
+    if Family.IPV6 not in experiment.families:
+        return
+    loc = ("families", experiment.families.index(Family.IPV6))
+    if experiment.modes and experiment.proxier.kind != "kube-proxy":
+        yield loc, _REFERENCE_IPV6
+    for words in experiment.subjects:
+        otherwise = isinstance(words, KubeProxySubject) and words.otherwise == "reference"
+        if isinstance(words, ReferenceSubject) or otherwise:
+            yield loc, _REFERENCE_IPV6
+            return
+    if Mode.USERSPACE in (*experiment.modes, *(mode for one in experiment.subjects for mode in (one.mode, *one.modes))):
+        yield loc, "families: userspace mode has IPv4 only; write families: [ipv4], or another mode"
 
 
 def _scale(experiment: Experiment) -> Iterator[Finding]:
@@ -119,7 +132,7 @@ _CHECKS: tuple[Check, ...] = (
     (frozenset({"proxier"}), subject_checks.proxier),
     (frozenset({"subjects", "modes"}), subject_checks.one_form),
     (frozenset({"subjects", "modes", "proxier"}), subject_checks.subjects),
-    (frozenset({"families"}), _families),
+    (frozenset({"families", "subjects", "modes", "proxier"}), _families),
     (frozenset({"scale"}), _scale),
     (frozenset({"scale", "repetitions"}), _repetitions),
     (frozenset({"scale", "load"}), _load),

@@ -69,7 +69,7 @@ _IPVS_BORN, _IPVS_DEPRECATED = KubeVersion(1, 11), KubeVersion(1, 35)
 _IPVS_OFF, _IPVS_GONE = KubeVersion(1, 40), KubeVersion(1, 43)
 _NFT_ALPHA, _NFT_BETA, _NFT_GA = KubeVersion(1, 29), KubeVersion(1, 31), KubeVersion(1, 33)
 _SLICES_GATED = KubeVersion(1, 20)  # the last whose userspace mode must be told to read Endpoints
-_SLICES_BETA, _SLICES_READ, _SLICES_V1 = KubeVersion(1, 17), KubeVersion(1, 19), KubeVersion(1, 21)
+_SLICES_READ = KubeVersion(1, 19)
 
 
 def mode_in(mode: Mode, version: KubeVersion) -> Verdict:
@@ -115,12 +115,9 @@ def _nftables(release: KubeVersion) -> Verdict:
     return Verdict(able=True)
 
 
-def endpoint_slices(mode: Mode, version: KubeVersion) -> str | None:
-    """Return the EndpointSlice API version that kube-proxy should read, None where it reads Endpoints.
+def reads_endpoints(mode: Mode, version: KubeVersion) -> bool:
+    """Tell whether kube-proxy reads Endpoints objects, and not EndpointSlices (v1beta1 up to 1.20, then v1).
 
-    From 1.19 on, userspace needs the feature gate ``EndpointSliceProxying=false`` to read Endpoints.
+    From 1.19 on, userspace needs the feature gate ``EndpointSliceProxying=false`` to read them.
     """
-    release = version.release
-    if mode is Mode.USERSPACE or release < _SLICES_READ:
-        return None
-    return "v1" if release >= _SLICES_V1 else "v1beta1"
+    return mode is Mode.USERSPACE or version.release < _SLICES_READ

@@ -1,8 +1,8 @@
 """The matrix of an experiment in the order in which it is walked. Pure.
 
 Repetitions are outermost, so that slow drift of the machine falls on every cell alike. Within one, sizes ascend: the
-API's population changes once per size. Within a size the subjects follow each other at once, and their order is rotated
-from repetition to repetition, so that none always comes first.
+API's population changes once per size and family of addresses. Within those the subjects follow each other at once, and
+their order is rotated from repetition to repetition, so that none always comes first.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Estimate:
-    """How much there is to do: sizes times subjects are ``cells``, measured in ``steps``."""
+    """How much there is to do: sizes times subjects are ``cells``, measured in ``steps``.
+
+    A subject counts once for each family of addresses.
+    """
 
     sizes: int
     subjects: int
@@ -54,10 +57,11 @@ def expand(experiment: Experiment, subjects: Sequence[Subject] | None = None) ->
     sizes = _sizes(experiment)
     most = max((experiment.repetitions.of(services) for services, _ in sizes), default=0)
     cells = [
-        (repetition, Cell(subject, services, endpoints))
+        (repetition, Cell(subject, services, endpoints, family))
         for repetition in range(1, most + 1)
         for services, endpoints in sizes
         if repetition <= experiment.repetitions.of(services)
+        for family in experiment.families
         for subject in _rotated(subjects, repetition - 1)
     ]
     return tuple(Step(index, repetition, cell) for index, (repetition, cell) in enumerate(cells, start=1))
@@ -65,7 +69,7 @@ def expand(experiment: Experiment, subjects: Sequence[Subject] | None = None) ->
 
 def estimate(experiment: Experiment) -> Estimate:
     """Return how many steps there are, without the order."""
-    sizes, subjects = _sizes(experiment), len(requests(experiment))
+    sizes, subjects = _sizes(experiment), len(requests(experiment)) * len(experiment.families)
     steps = sum(experiment.repetitions.of(services) for services, _ in sizes) * subjects
     return Estimate(sizes=len(sizes), subjects=subjects, cells=len(sizes) * subjects, steps=steps)
 

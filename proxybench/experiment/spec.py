@@ -352,7 +352,8 @@ class Experiment(Words):
     proxier: ProxierSpec = ProxierSpec()
     """What is equal for all subjects."""
     families: Annotated[tuple[_FamilyWord, ...], Field(min_length=1, examples=["[ipv4]"]), _Unique] = (Family.IPV4,)
-    """The families of the Services' addresses; ipv4 is what can be measured."""
+    """The families of the Services' addresses: every subject is measured at every size in each. With ipv6 the lab's
+    nodes have both."""
     scale: Annotated[ScaleSpec, Field(examples=["{services: [10, 100, 1000]}"])]
     """The sizes of the cluster."""
     repetitions: Annotated[

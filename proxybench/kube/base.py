@@ -81,7 +81,7 @@ class ServiceApi(Protocol):
         """Return all objects of a kind in a namespace ("" for all) that a label selector selects."""
         ...
 
-    def put_node(self, name: str, address: str, pod_cidr: str) -> None:
+    def put_node(self, name: str, address: str, pod_cidr: str, second: tuple[str, str] | None = None) -> None:
         """Create or replace the Node that a kube-proxy of that name looks for."""
         ...
 

@@ -112,9 +112,9 @@ class KubernetesServiceApi:
         """Return all objects of a kind in a namespace ("" for all) that a label selector selects."""
         return self._do(self._list(BY_KIND[kind].path(namespace), label))
 
-    def put_node(self, name: str, address: str, pod_cidr: str) -> None:
+    def put_node(self, name: str, address: str, pod_cidr: str, second: tuple[str, str] | None = None) -> None:
         """Create or replace the Node that a kube-proxy of that name looks for."""
-        body = node(name, address, pod_cidr)
+        body = node(name, address, pod_cidr, second)
         try:
             self.create_many([body])
         except ApiError as error:

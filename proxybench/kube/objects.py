@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from proxybench.model import Position
+from proxybench.model import Family, Position
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -43,6 +43,15 @@ _FIRST_SPARE: Final = 16
 _ELSEWHERE: Final = 3  # one Service in so many has its endpoints on a node other than the first
 
 
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_WORDS: Final = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}  # in Kubernetes' objects
+
+
+def family_of(address: str) -> Family:
+    """Return the family of an address."""
+    return Family.IPV6 if ":" in address else Family.IPV4
+
+
 class Pod(NamedTuple):
     """One endpoint: its address and the node on which it runs."""
 
@@ -54,8 +63,9 @@ class Pod(NamedTuple):
 class AddressPlan:
     """Which addresses the population uses.
 
-    ``pod_ranges`` holds (node name, IPv4 range) of each node with pods; every address of a range answers on
-    ``backend_port``, TCP and UDP. Raises ValueError for ranges that are no networks, overlap or are too small.
+    ``pod_ranges`` holds (node name, range) of each node with pods, all of the family of ``service_cidr``; every address
+    of a range answers on ``backend_port``, TCP and UDP. Raises ValueError for ranges that are no networks, of two
+    families, overlap or are too small.
     """
 
     service_cidr: str
@@ -70,16 +80,23 @@ class AddressPlan:
             if network.num_addresses <= 2 * _RESERVED:
                 raise ValueError(f"{network} is too small: more than {2 * _RESERVED} addresses are needed")
             for other in networks[:number]:
+                if network.version != other.version:
+                    raise ValueError(f"{network} and {other} are of two families")
                 if network.overlaps(other):
                     raise ValueError(f"{network} overlaps {other}")
 
     @cached_property
-    def _services(self) -> ipaddress.IPv4Network:
-        return ipaddress.IPv4Network(self.service_cidr)
+    def _services(self) -> _Network:
+        return ipaddress.ip_network(self.service_cidr)
 
     @cached_property
-    def _pods(self) -> tuple[ipaddress.IPv4Network, ...]:
-        return tuple(ipaddress.IPv4Network(cidr) for _, cidr in self.pod_ranges)
+    def _pods(self) -> tuple[_Network, ...]:
+        return tuple(ipaddress.ip_network(cidr) for _, cidr in self.pod_ranges)
+
+    @property
+    def family(self) -> Family:
+        """The family of its addresses."""
+        return family_of(str(self._services.network_address))
 
     def vip(self, index: int) -> str:
         """Return the virtual address of Service ``index`` (from 0). Raises ValueError when the range is full."""
@@ -159,7 +176,12 @@ class Population:
     def endpoint_slices(self, index: int, changed_ns: int) -> tuple[Object, ...]:
         """Return the EndpointSlices of Service ``index``; see ``endpoint_slices`` below."""
         return endpoint_slices(
-            self.name(index), self.pods(index), self.plan.backend_port, changed_ns, namespace=self.namespace
+            self.name(index),
+            self.pods(index),
+            self.plan.backend_port,
+            changed_ns,
+            namespace=self.namespace,
+            family=self.plan.family,
         )
 
     def endpoints(self, index: int, changed_ns: int) -> Object:
@@ -196,7 +218,7 @@ def service(
         "type": "ClusterIP",
         "clusterIP": vip,
         "clusterIPs": [vip],
-        "ipFamilies": ["IPv4"],
+        "ipFamilies": [_WORDS[family_of(vip)]],
         "ipFamilyPolicy": "SingleStack",
         "internalTrafficPolicy": "Cluster",
         "sessionAffinity": "None",
@@ -221,6 +243,7 @@ def endpoint_slices(
     *,
     namespace: str = NAMESPACE,
     protocol: str = "TCP",
+    family: Family = Family.IPV4,
 ) -> tuple[Object, ...]:
     """Return the EndpointSlices (discovery.k8s.io/v1) of a Service: at most 100 endpoints in each, at least one.
 
@@ -237,7 +260,7 @@ def endpoint_slices(
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
             "metadata": _metadata(f"{service_name}-{number:03d}", namespace, labels, changed_ns),
-            "addressType": "IPv4",
+            "addressType": _WORDS[family],
             "endpoints": [_endpoint(pod) for pod in pods[start : start + ENDPOINTS_PER_SLICE]] or None,
             "ports": [{"name": PORT_NAME, "port": port, "protocol": protocol}],
         }
@@ -275,15 +298,19 @@ def namespace(name: str) -> Object:
     }
 
 
-def node(name: str, address: str, pod_cidr: str) -> Object:
-    """Return a Node as kube-proxy wants it: with an InternalIP and a pod range."""
+def node(name: str, address: str, pod_cidr: str, second: tuple[str, str] | None = None) -> Object:
+    """Return a Node as kube-proxy wants it: with an InternalIP and a pod range; ``second`` are those of IPv6."""
+    addresses, ranges = zip(*filter(None, ((address, pod_cidr), second)), strict=True)
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name, "labels": {**LABELS, "kubernetes.io/hostname": name}},
-        "spec": {"podCIDR": pod_cidr, "podCIDRs": [pod_cidr]},
+        "spec": {"podCIDR": pod_cidr, "podCIDRs": list(ranges)},
         "status": {
-            "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}],
+            "addresses": [
+                *({"type": "InternalIP", "address": one} for one in addresses),
+                {"type": "Hostname", "address": name},
+            ],
             "conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": None, "lastTransitionTime": None}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
             "nodeInfo": dict.fromkeys(_NODE_INFO, ""),

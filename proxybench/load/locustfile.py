@@ -33,7 +33,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 LONGEST_ANSWER = 256
 
 socket = monkey.get_original("socket", "socket")  # the plain one; waiting is done by wait_read and wait_write
-AF_INET, SOCK_STREAM, SOL_SOCKET, SO_LINGER = 2, 1, 1, 13
+AF_INET, AF_INET6, SOCK_STREAM, SOL_SOCKET, SO_LINGER = 2, 10, 1, 1, 13
 
 KINDS = {
     errno.ECONNREFUSED: "refused",
@@ -152,7 +152,7 @@ class NewConnections(User):  # type: ignore[misc]  # locust's types are not foll
 def attempt(address: str, port: int, endpoints: frozenset[str]) -> dict[str, Any]:
     """Make one connection and return its moments (monotonic ns, 0 for one that never came) and kind of failure."""
     moments: dict[str, Any] = {"connected": 0, "first_byte": 0, "kind": ""}
-    sock = socket(AF_INET, SOCK_STREAM)
+    sock = socket(AF_INET6 if ":" in address else AF_INET, SOCK_STREAM)
     try:
         sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
         sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)

@@ -44,6 +44,7 @@ class Cluster:
     ``measured`` runs the Service proxy that is measured and passes the client's traffic on; ``client`` sends it;
     ``others`` are further nodes with pods. Every pod address answers on ``backend_port``, TCP and UDP. ``clock`` is the
     kind of clock that the nodes' times come from. ``kind`` and ``accelerator`` are for the manifest.
+    ``cluster_cidr6`` and ``service_cidr6`` are the ranges of IPv6 of a dual-stack cluster, None in any other.
     """
 
     client: Node
@@ -57,6 +58,8 @@ class Cluster:
     service_cidr: str
     backend_port: int
     traits: Traits
+    cluster_cidr6: str | None = None
+    service_cidr6: str | None = None
 
     @property
     def nodes(self) -> tuple[Node, ...]:

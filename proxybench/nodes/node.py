@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Node:
     """One machine of the cluster.
 
-    ``address`` is its InternalIP (IPv4), ``pod_cidr`` the range of its pods. ``cgroup_root`` is a cgroup v2 folder
+    ``address`` is its InternalIP (IPv4), ``pod_cidr`` the range of its pods; ``address6`` and ``pod_cidr6`` are those
+    of IPv6, where it has them. ``cgroup_root`` is a cgroup v2 folder
     below which groups may be made, ``python`` an interpreter (one that has proxybench installed, in a lab), ``workdir``
     a folder that may be written. ``iptables`` holds the full path of the multi-call program of each backend that the
     node has: "legacy", "nft". ``clock`` names the clock that its monotonic times are read from: two nodes of one
@@ -34,6 +35,8 @@ class Node:
     python: str = "python3"
     workdir: str = "/run/proxybench"
     iptables: Mapping[str, str] = field(default_factory=dict)
+    address6: str | None = None
+    pod_cidr6: str | None = None
 
 
 @dataclass(frozen=True)

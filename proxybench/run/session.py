@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.deadline import Deadline
 from proxybench.errors import ConnectionLostError, RunError
+from proxybench.experiment.compat import KubeVersion, reads_endpoints
 from proxybench.experiment.matrix import Step
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
@@ -15,7 +16,7 @@ from proxybench.load.session import start_load
 from proxybench.run.budget import Budget
 from proxybench.run.restore import kernel_states, recover
 from proxybench.run.step import StepRunner
-from proxybench.run.testbed import Testbed, address_plan, read_machines, start_agents
+from proxybench.run.testbed import Testbed, address_plans, read_machines, start_agents
 from proxybench.scenarios.plan import batch_size
 from proxybench.scenarios.population import Populator
 from proxybench.scenarios.proxies import NodeKernels, Proxies
@@ -92,12 +93,16 @@ class Sessions:
             cluster=cluster,
             handles=handles,
             api=self.api(cluster.api, stack),
-            plan=address_plan(cluster),
+            plans=address_plans(cluster),
             clock=assignment.clock,
             load=load,
         )
+        asked = {step.cell.subject for step in assignment.steps}
+        populator = Populator(
+            testbed.api, *testbed.plans, endpoints_too=any(_in_endpoints(subject) for subject in asked)
+        )
         return ClusterSession(
-            testbed, assignment, partial(self.proxies, testbed), partial(self.lack, testbed), self.budget
+            testbed, assignment, populator, partial(self.proxies, testbed), partial(self.lack, testbed), self.budget
         )
 
     def lack(self, testbed: Testbed, subject: Subject) -> str:
@@ -123,7 +128,13 @@ class Sessions:
             lambda handle: driver.start(spec, handle, testbed.cluster),
             NodeKernels(exclusive=testbed.cluster.traits.exclusive),
             spec.min_sync_period,
+            in_endpoints=_in_endpoints(spec.subject),
         )
+
+
+def _in_endpoints(subject: Subject) -> bool:
+    """Tell whether a subject, whose version is known, reads Endpoints objects."""
+    return subject.kind == "kube-proxy" and reads_endpoints(subject.mode, KubeVersion.of_release(subject.version))
 
 
 class ClusterSession:
@@ -133,6 +144,7 @@ class ClusterSession:
         self,
         testbed: Testbed,
         assignment: Assignment,
+        populator: Populator,
         proxies: Callable[[Subject], Proxies],
         lack: Callable[[Subject], str],
         budget: Budget,
@@ -143,7 +155,7 @@ class ClusterSession:
         self._lack = lack
         self._budget = budget
         self._lacks: dict[Subject, str] = {}
-        self._populator = Populator(testbed.api, testbed.plan)
+        self._populator = populator
 
     @property
     def broken(self) -> bool:
@@ -199,7 +211,7 @@ class ClusterSession:
         batch = batch_size(spec.measure, cell)
         deadline = Deadline(self._assignment.clock, spec.limits.cell, "the step", whole)
         deadline.left(1)
-        population = self._populator.reach(cell.services, cell.endpoints_per_service, batch, report)
+        population = self._populator.reach(cell.services, cell.endpoints_per_service, batch, report, cell.family)
         result = StepRunner(self._testbed, step, population, self._proxies(cell.subject), deadline, report).take()
         self._populator.restore(population, batch)
         if result.late:

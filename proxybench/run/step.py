@@ -106,4 +106,5 @@ class StepRunner:
             clock=bed.clock,
             report=self._report,
             load=bed.load,
+            in_endpoints=self._proxies.in_endpoints,
         )

@@ -32,14 +32,17 @@ _VERSIONS_LIMIT = 60.0
 
 @dataclass(frozen=True)
 class Testbed:
-    """A cluster that is reached: one handle per node, by name, and the API to which the population is written."""
+    """A cluster that is reached: one handle per node, by name, and the API to which the population is written.
+
+    ``plans`` are its addresses of each family.
+    """
 
     run: str
     experiment: Experiment
     cluster: Cluster
     handles: Mapping[str, NodeHandle]
     api: ServiceApi
-    plan: AddressPlan
+    plans: tuple[AddressPlan, ...]
     clock: Clock
     load: WarmLocust | None = None
 
@@ -66,6 +69,15 @@ def address_plan(cluster: Cluster) -> AddressPlan:
     if not ranges:
         raise RunError("no node of the cluster has a range of pods")
     return AddressPlan(cluster.service_cidr, ranges, cluster.backend_port)
+
+
+def address_plans(cluster: Cluster) -> tuple[AddressPlan, ...]:
+    """Return the addresses of the population in IPv4 and, in a dual-stack cluster, in IPv6. Raises RunError."""
+    nodes = (*cluster.proxy_nodes, cluster.client)
+    ranges = tuple((node.name, node.pod_cidr6) for node in nodes if node.pod_cidr6)
+    if not (cluster.service_cidr6 and ranges):
+        return (address_plan(cluster),)
+    return address_plan(cluster), AddressPlan(cluster.service_cidr6, ranges, cluster.backend_port)
 
 
 def start_agents(fleet: Fleet, cluster: Cluster) -> dict[str, NodeHandle]:

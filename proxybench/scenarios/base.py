@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from proxybench.errors import MeasurementError
+from proxybench.scenarios.canary import Canary, second_canary
 from proxybench.scenarios.places import Places
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ class StepContext:
     """All that a step's scenarios act through.
 
     ``others`` are further nodes with an agent of ours, whose CPU is accounted for. ``min_sync_period``: the subject's,
-    in seconds. ``report`` is told what goes on, for people who wait. ``load`` is the generator on the client, where
-    there is one.
+    in seconds; ``in_endpoints``: whether it reads Endpoints objects, not EndpointSlices. ``report`` is told what goes
+    on, for people who wait. ``load`` is the generator on the client, where there is one.
     """
 
     cell: Cell
@@ -93,6 +94,17 @@ class StepContext:
     clock: Clock
     report: Callable[[str], None]
     load: WarmLocust | None = None
+    in_endpoints: bool = False
+
+    @property
+    def canary(self) -> Canary:
+        """The Service of its own that is added, changed and deleted; its endpoints lie in the API before."""
+        return Canary(self.population.plan, in_endpoints=self.in_endpoints)
+
+    @property
+    def second_canary(self) -> Canary:
+        """Another one, of which nothing lies in the API before."""
+        return second_canary(self.population.plan, in_endpoints=self.in_endpoints)
 
     @property
     def proxy(self) -> RunningProxy:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SERVICES = f"/api/v1/namespaces/{objects.NAMESPACE}/services"
 SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{objects.NAMESPACE}/endpointslices"
+ENDPOINTS = f"/api/v1/namespaces/{objects.NAMESPACE}/endpoints"
 _SETTLE_MS = 300  # a stale endpoint may answer a little longer than the first new answer takes
 
 
@@ -21,12 +22,14 @@ _SETTLE_MS = 300  # a stale endpoint may answer a little longer than the first n
 class Canary:
     """The Service ``name``. ``old`` is its endpoint before change-endpoint, ``new`` the one after.
 
-    Canaries of different ``number`` share no address.
+    Canaries of different ``number`` share no address. ``in_endpoints``: whether what is measured reads its endpoints
+    from an Endpoints object, not from an EndpointSlice.
     """
 
     plan: AddressPlan
     name: str = objects.CANARY
     number: int = 0
+    in_endpoints: bool = False
 
     @property
     def vip(self) -> str:
@@ -49,7 +52,11 @@ class Canary:
 
     def endpoint_slice(self, pod: Pod) -> Object:
         """Return its only EndpointSlice, with one endpoint and no trigger time."""
-        return objects.endpoint_slices(self.name, [pod], self.plan.backend_port, 0)[0]
+        return objects.endpoint_slices(self.name, [pod], self.plan.backend_port, 0, family=self.plan.family)[0]
+
+    def endpoints(self, pod: Pod) -> Object:
+        """Return its Endpoints object, with one endpoint and no trigger time."""
+        return objects.endpoints(self.name, [pod], self.plan.backend_port, 0)
 
     def post_service(self) -> Write:
         """Return the write that creates its Service."""
@@ -60,13 +67,20 @@ class Canary:
         return Write("DELETE", f"{SERVICES}/{self.name}")
 
     def post_slice(self) -> Write:
-        """Return the write that creates its EndpointSlice, whose trigger time is the moment of sending."""
-        return Write("POST", SLICES, _triggered(self.endpoint_slice(self.old)))
+        """Return the write that creates its EndpointSlice (or Endpoints), triggered at the moment of sending."""
+        path, made = self._told(self.old)
+        return Write("POST", path, made)
 
     def put_slice(self) -> Write:
         """Return the write that moves it to its new endpoint; the trigger time is the moment of sending."""
-        moved = _triggered(self.endpoint_slice(self.new))
-        return Write("PUT", f"{SLICES}/{moved['metadata']['name']}", moved)
+        path, moved = self._told(self.new)
+        return Write("PUT", f"{path}/{moved['metadata']['name']}", moved)
+
+    def _told(self, pod: Pod) -> tuple[str, Object]:
+        """Return what tells of its endpoint, and the path of such objects."""
+        if self.in_endpoints:
+            return ENDPOINTS, _triggered(self.endpoints(pod))
+        return SLICES, _triggered(self.endpoint_slice(pod))
 
     def answers(self, timeout: float) -> Await:
         """Return the probe for an answer by the first endpoint."""
@@ -81,9 +95,9 @@ class Canary:
         return Await(self.vip, objects.PORT, "refusal", timeout)
 
 
-def second_canary(plan: AddressPlan) -> Canary:
+def second_canary(plan: AddressPlan, *, in_endpoints: bool = False) -> Canary:
     """Return the Service that is made with its EndpointSlice, none of which lies in the API before."""
-    return Canary(plan, f"{objects.CANARY}-2", 1)
+    return Canary(plan, f"{objects.CANARY}-2", 1, in_endpoints)
 
 
 def appears(vip: str, want: tuple[str, ...], timeout: float) -> Await:
@@ -91,7 +105,7 @@ def appears(vip: str, want: tuple[str, ...], timeout: float) -> Await:
     return Await(vip, objects.PORT, "answer", timeout, want)
 
 
-def _triggered(slice_: Object) -> Object:
+def _triggered(obj: Object) -> Object:
     """Set the trigger time to what the agent replaces by its own clock's time when it sends the object."""
-    slice_["metadata"].setdefault("annotations", {})[objects.TRIGGER_TIME] = NOW.decode()
-    return slice_
+    obj["metadata"].setdefault("annotations", {})[objects.TRIGGER_TIME] = NOW.decode()
+    return obj

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.clocks import Instant, Span
 from proxybench.errors import CommandTimeoutError, LateError, MeasurementError, ProxierError
-from proxybench.model import ClockKind, Metric, Position, Scenario
+from proxybench.model import ClockKind, Family, Metric, Position, Scenario
 from proxybench.nodes.requests import AskClocks
 from proxybench.scenarios import usage
 from proxybench.scenarios.canary import appears
@@ -131,10 +131,14 @@ def last_to_answer(probes: Sequence[AwaitResult]) -> tuple[int, int]:
     return last, max(0, max(at_once, default=0) - ended(probes[last]) - gap)
 
 
-def first_full_sync(syncs: Sequence[SyncRecord], services: int) -> SyncRecord | None:
-    """Return the first sync that wrote all Services (of IPv4); None where the log tells of none."""
+def first_full_sync(syncs: Sequence[SyncRecord], services: int, family: Family = Family.IPV4) -> SyncRecord | None:
+    """Return the first sync that wrote all Services of a family; None where the log tells of none."""
     for one in syncs:
-        if one.full is not False and one.family in {"", "IPv4"} and (one.services is None or one.services >= services):
+        if (
+            one.full is not False
+            and one.family.lower() in {"", family}
+            and (one.services is None or one.services >= services)
+        ):
             return one
     return None
 
@@ -176,8 +180,10 @@ def _record_programmed(step: StepContext, metrics: ProxyMetrics) -> None:
     Where the log tells of no syncs (IPVS mode), until the end of the last one before it rested, by its metrics. Both
     are of the node's UTC.
     """
-    sync = first_full_sync(step.proxy.syncs(), step.cell.services)
-    ended_utc_ns = metrics.last_sync_utc_ns if sync is None else sync.ended_utc_ns
+    family = step.cell.family
+    sync = first_full_sync(step.proxy.syncs(), step.cell.services, family)
+    last = metrics.last_sync6_utc_ns if family is Family.IPV6 else metrics.last_sync_utc_ns
+    ended_utc_ns = last if sync is None else sync.ended_utc_ns
     if ended_utc_ns is None:
         return
     clocks = step.measured.agent.call(AskClocks())

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.model import Scenario
-from proxybench.scenarios.canary import second_canary
 from proxybench.scenarios.observe import ApiWrite
 from proxybench.scenarios.sync import measure_change
 
@@ -29,6 +28,6 @@ class NewService:
 
     def run(self, step: StepContext) -> None:
         """Make both and record what that took."""
-        canary, limit = second_canary(step.population.plan), step.deadline.left(self.timeout_s)
+        canary, limit = step.second_canary, step.deadline.left(self.timeout_s)
         change = ApiWrite((canary.post_service(), canary.post_slice()))
         measure_change(step, Scenario.NEW_SERVICE, change, canary.answers(limit))

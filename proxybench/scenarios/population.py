@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from proxybench.kube import objects
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.objects import NAMESPACE, SELECTOR, Population
-from proxybench.model import Position
+from proxybench.model import Family, Position
 from proxybench.scenarios.canary import Canary, second_canary
 
 if TYPE_CHECKING:
@@ -25,25 +25,41 @@ class Populator:
     """Writes Services and EndpointSlices until the API holds what a cell asks for, and nothing else of ours.
 
     Beside the numbered Services lie the EndpointSlices of those that a step will add: the canary and the batch.
+    ``plans``: of each family that a cell may have, the first of which holds at the start. ``endpoints_too``: whether
+    each Service has an Endpoints object as well, as in a cluster, for old Service proxies that read nothing else.
     """
 
-    def __init__(self, api: ServiceApi, plan: AddressPlan) -> None:
+    def __init__(self, api: ServiceApi, *plans: AddressPlan, endpoints_too: bool = False) -> None:
         self._api = api
-        self._plan = plan
+        self._plans = {plan.family: plan for plan in plans}
+        self._plan = plans[0]
+        self._endpoints_too = endpoints_too
         self._services = 0
         self._slices = 0
         self._endpoints = 0
 
-    def reach(self, services: int, endpoints: int, batch: int, say: Callable[[str], None]) -> Population:
+    def reach(
+        self,
+        services: int,
+        endpoints: int,
+        batch: int,
+        say: Callable[[str], None],
+        family: Family = Family.IPV4,
+    ) -> Population:
         """Bring the API to this size and return it; ``batch`` further Services have EndpointSlices only."""
-        population = Population(self._plan, endpoints)
+        plan = self._plans[family]
+        population = Population(plan, endpoints)
         wanted = services + batch
-        if endpoints != self._endpoints or services < self._services or wanted < self._slices:
+        shrinks = services < self._services or wanted < self._slices
+        if shrinks or endpoints != self._endpoints or plan != self._plan:
             self.clear()
+        self._plan = plan
         self._api.ensure_namespace(NAMESPACE)
         slices: list[Object] = []
         for index in range(self._slices, wanted):
             slices += population.endpoint_slices(index, _NO_TRIGGER)
+            if self._endpoints_too:
+                slices.append(population.endpoints(index, _NO_TRIGGER))
         if slices:
             self._create(slices, say)
         # The reference writes rules in the order of creation, which is loose within one bulk: what may be measured
@@ -64,13 +80,13 @@ class Populator:
         extra = range(self._services, self._services + batch)
         refs = [Ref(Kind.SERVICE, NAMESPACE, population.name(index)) for index in extra]
         second = second_canary(self._plan)
-        made = [Ref(Kind.SERVICE, NAMESPACE, second.name), Ref.of(second.endpoint_slice(second.old))]
+        made = [Ref(Kind.SERVICE, NAMESPACE, second.name), *map(Ref.of, self._endpoints_of(second))]
         self._api.delete_many([*refs, Ref(Kind.SERVICE, NAMESPACE, objects.CANARY), *made])
         self._put_canary()
 
     def clear(self) -> None:
         """Remove everything that we wrote."""
-        for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE):
+        for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE, *((Kind.ENDPOINTS,) if self._endpoints_too else ())):
             self._api.delete_collection(kind, NAMESPACE, SELECTOR)
         self._services = self._slices = self._endpoints = 0
 
@@ -78,7 +94,10 @@ class Populator:
         self._api.create_many(objects_, lambda done, total: say(f"writing objects: {done:,} of {total:,}"))
 
     def _put_canary(self) -> None:
-        canary = Canary(self._plan)
+        made = self._endpoints_of(Canary(self._plan))
+        self._api.delete_many(list(map(Ref.of, made)))
+        self._api.create_many(made)
+
+    def _endpoints_of(self, canary: Canary) -> list[Object]:
         slice_ = canary.endpoint_slice(canary.old)
-        self._api.delete_many([Ref.of(slice_)])
-        self._api.create_many([slice_])
+        return [slice_, canary.endpoints(canary.old)] if self._endpoints_too else [slice_]

@@ -60,7 +60,8 @@ class Proxies:
     """Starts the subject on nodes (the measured one first), stops it, and puts the nodes' kernels back.
 
     ``launch`` starts it on a node and returns at once. What a subject leaves in the kernel is no fault of a step: it is
-    noted, and removed. ``min_sync_period`` is the subject's, in seconds.
+    noted, and removed. ``min_sync_period`` is the subject's, in seconds; ``in_endpoints``: whether it reads Endpoints
+    objects.
     """
 
     def __init__(
@@ -69,8 +70,11 @@ class Proxies:
         launch: Callable[[NodeHandle], RunningProxy],
         kernels: KernelGuard,
         min_sync_period: float,
+        *,
+        in_endpoints: bool = False,
     ) -> None:
         self.min_sync_period = min_sync_period
+        self.in_endpoints = in_endpoints
         self._handles = tuple(handles)
         self._launch = launch
         self._kernels = kernels

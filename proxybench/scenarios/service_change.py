@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.model import Scenario
-from proxybench.scenarios.canary import Canary
 from proxybench.scenarios.observe import ApiWrite
 from proxybench.scenarios.sync import measure_change
 
@@ -29,7 +28,7 @@ class AddOne:
 
     def run(self, step: StepContext) -> None:
         """Add it and record what that took."""
-        canary, limit = Canary(step.population.plan), step.deadline.left(self.timeout_s)
+        canary, limit = step.canary, step.deadline.left(self.timeout_s)
         measure_change(step, Scenario.ADD_ONE, ApiWrite((canary.post_service(),)), canary.answers(limit))
 
 
@@ -44,7 +43,7 @@ class ChangeEndpoint:
 
     def run(self, step: StepContext) -> None:
         """Move it and record what that took."""
-        canary, limit = Canary(step.population.plan), step.deadline.left(self.timeout_s)
+        canary, limit = step.canary, step.deadline.left(self.timeout_s)
         measure_change(step, Scenario.CHANGE_ENDPOINT, ApiWrite((canary.put_slice(),)), canary.moves(limit))
 
 
@@ -59,5 +58,5 @@ class DeleteOne:
 
     def run(self, step: StepContext) -> None:
         """Delete it and record what that took."""
-        canary, limit = Canary(step.population.plan), step.deadline.left(self.timeout_s)
+        canary, limit = step.canary, step.deadline.left(self.timeout_s)
         measure_change(step, Scenario.DELETE_ONE, ApiWrite((canary.delete_service(),)), canary.refuses(limit))

@@ -37,8 +37,9 @@ class ProxyMetrics:
     ``partial_sync_*`` of the histograms that tell full syncs from partial ones (kube-proxy 1.28 and later),
     ``programming_*`` of ``kubeproxy_network_programming_duration_seconds``. ``build``, ``tool``, ``kernel`` and
     ``wait`` split the reference proxier's syncs; ``relay_cpu`` is the CPU time of relaying connections. None: the proxy
-    does not say. ``last_sync_utc_ns`` is when the last sync (of IPv4) ended, by the
-    node's UTC clock. ``pending`` is the number of changes that were seen and not yet taken up by a sync.
+    does not say. ``last_sync_utc_ns`` is when the last sync (of IPv4, where they are told apart) ended,
+    ``last_sync6_utc_ns`` the last one of IPv6, by the node's UTC clock. ``pending`` is the number of changes that were
+    seen and not yet taken up by a sync.
     """
 
     sync_sum: float
@@ -56,6 +57,7 @@ class ProxyMetrics:
     relay_cpu: float | None = None
     pending: int = 0
     last_sync_utc_ns: int | None = None
+    last_sync6_utc_ns: int | None = None
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from proxybench.errors import ProxierError
-from proxybench.model import Mode
+from proxybench.model import Family, Mode
 from proxybench.subjects.bundle import Bundle, put_folder
 from proxybench.subjects.driver import Capability
 from proxybench.subjects.kube_proxy_binary import MACHINES, find_binary, install_binary
 from proxybench.subjects.kube_proxy_config import render_config, render_kubeconfig
 from proxybench.subjects.mode_check import check_mode
-from proxybench.subjects.node_checks import check_node
+from proxybench.subjects.node_checks import check_files, check_node
 from proxybench.subjects.path_links import path_links, search_path
 from proxybench.subjects.process import NodeProcess, Program, proxy_folder
 from proxybench.subjects.proxy_log import log_tail
@@ -72,6 +72,8 @@ class KubeProxyDriver:
         if arch != built_for:
             reason = f"{handle.name}: this kube-proxy is built for {built_for}, the node is {arch}"
             return Capability(supported=False, reason=reason, fix=f"give a kube-proxy that is built for {arch}")
+        if spec.mode is Mode.USERSPACE and not (files := check_files(handle)).supported:
+            return files
         return check_node(spec.mode, spec.iptables, handle)
 
     def start(self, spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
@@ -94,7 +96,13 @@ class KubeProxyDriver:
             good_ends=frozenset({0, _TERMINATED}),
         )
         process = NodeProcess.start(program, handle)
-        served = Served(spec.mode, links.get("bin/iptables", ""), logs_syncs=True, files={"kube-proxy.yaml": config})
+        served = Served(
+            spec.mode,
+            links.get("bin/iptables", ""),
+            logs_syncs=True,
+            files={"kube-proxy.yaml": config},
+            families=tuple(Family) if cluster.cluster_cidr6 else (Family.IPV4,),
+        )
         return ServingProxy(process, served, self._clock)
 
     def cleanup(self, spec: SubjectSpec, handle: NodeHandle) -> None:

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from proxybench.nodes.cluster import ApiAccess, Cluster
     from proxybench.nodes.node import Node
 
+_DUAL_STACK: Final = KubeVersion(1, 21)  # without a gate
 _NFTABLES_SECTION: Final = KubeVersion(1, 29)
 _LOCALHOST_NODE_PORTS: Final = KubeVersion(1, 26)
 _LAST_USERSPACE: Final = KubeVersion(1, 25)
-_EVERY_ADDRESS: Final = ["0.0.0.0/0"]
+_EVERY_ADDRESS: Final = "0.0.0.0/0"
 """Where NodePorts answer; unset, that is every address in iptables and IPVS mode but the primary ones in nftables."""
 
 
@@ -52,8 +53,8 @@ def render_config(spec: SubjectSpec, node: Node, cluster: Cluster, kubeconfig: s
         "healthzBindAddress": f"127.0.0.1:{HEALTHZ_PORT}",
         "enableProfiling": False,
         "detectLocalMode": "ClusterCIDR",
-        "clusterCIDR": cluster.cluster_cidr,
-        "nodePortAddresses": _EVERY_ADDRESS,
+        "clusterCIDR": ",".join(filter(None, (cluster.cluster_cidr, cluster.cluster_cidr6))),
+        "nodePortAddresses": [_EVERY_ADDRESS, *(["::/0"] if cluster.cluster_cidr6 else [])],
         # A namespace may not change these, and the node's own values are part of what is measured.
         "conntrack": {
             "maxPerCore": 0,
@@ -61,7 +62,7 @@ def render_config(spec: SubjectSpec, node: Node, cluster: Cluster, kubeconfig: s
             "tcpEstablishedTimeout": "0s",
             "tcpCloseWaitTimeout": "0s",
         },
-        **_sections(spec),
+        **_sections(spec, dual_stack=cluster.cluster_cidr6 is not None),
     }
     return _yaml(overlay(config, spec.config))
 
@@ -89,7 +90,7 @@ def overlay(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-def _sections(spec: SubjectSpec) -> dict[str, Any]:
+def _sections(spec: SubjectSpec, *, dual_stack: bool) -> dict[str, Any]:
     """Return the parts that depend on the version: the sections of the modes it has, and its feature gates."""
     version = KubeVersion.of_release(spec.subject.version)
     periods = {
@@ -106,8 +107,11 @@ def _sections(spec: SubjectSpec) -> dict[str, Any]:
         sections["nftables"] = {**masquerade, **periods}
     if spec.mode is Mode.USERSPACE and version.release <= _LAST_USERSPACE:
         sections |= {"udpIdleTimeout": "250ms", "portRange": ""}
-    if gates := feature_gates(spec.mode, version):
-        sections["featureGates"] = dict(gates)
+    gates = dict(feature_gates(spec.mode, version))
+    if dual_stack and version < _DUAL_STACK:
+        gates["IPv6DualStack"] = True
+    if gates:
+        sections["featureGates"] = gates
     return sections
 
 

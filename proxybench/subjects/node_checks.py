@@ -52,6 +52,21 @@ _IPVS_NEEDS: Final = (
 )
 
 
+_FILES_NEED: Final = _Need(
+    ("sh", "-c", "ulimit -Hn 64000"),
+    "kube-proxy's userspace mode sets its limit of open files to 64,000, which this node does not allow",
+    "raise the limit there, or measure in the VM lab",
+)
+
+
+def check_files(handle: NodeHandle) -> Capability:
+    """Say whether a kube-proxy in userspace mode may open as many files as it wants.
+
+    Source: ``NewProxier`` in pkg/proxy/userspace of Kubernetes up to 1.25. Raises HostError.
+    """
+    return _first_lack((_FILES_NEED,), handle)
+
+
 def check_node(mode: Mode, backend: str | None, handle: NodeHandle) -> Capability:
     """Say whether a node has what a mode needs; ``backend`` is that of iptables, None in nftables mode.
 

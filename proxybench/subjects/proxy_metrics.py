@@ -18,6 +18,7 @@ _FULL = "kubeproxy_sync_full_proxy_rules_duration_seconds"
 _PARTIAL = "kubeproxy_sync_partial_proxy_rules_duration_seconds"
 _PROGRAMMING = "kubeproxy_network_programming_duration_seconds"
 _LAST = "kubeproxy_sync_proxy_rules_last_timestamp_seconds"
+_LAST6 = f"{_LAST} of IPv6"
 _PENDING = "kubeproxy_sync_proxy_rules_{kind}_changes_pending"
 
 
@@ -25,7 +26,7 @@ def parse_metrics(text: str) -> ProxyMetrics:
     """Read kube-proxy's totals, and the reference proxier's split where there is one, from the Prometheus text format.
 
     Series of one name are added up, whatever their labels say: since 1.33 there is one of each for IPv4 and for IPv6.
-    Of the moment of the last sync, which cannot be added, it is that of IPv4.
+    The moments of the last sync, which cannot be added, are kept apart.
     A histogram that was never observed is left out by kube-proxy. 1.30 has those of full and partial syncs in nftables
     mode too, but never counts one: that is no count of 0. Raises ProxierError when the one of the syncs is missing
     (nothing was synced yet) or the text is no such format.
@@ -50,7 +51,8 @@ def parse_metrics(text: str) -> ProxyMetrics:
         kernel=values.get("proxybench_sync_kernel_seconds_total"),
         wait=values.get("proxybench_sync_wait_seconds_total"),
         relay_cpu=values.get("proxybench_relay_cpu_seconds_total"),
-        last_sync_utc_ns=round(values[_LAST] * NS_PER_S) if values.get(_LAST) else None,
+        last_sync_utc_ns=_moment(values.get(_LAST)),
+        last_sync6_utc_ns=_moment(values.get(_LAST6)),
         pending=sum(int(values.get(_PENDING.format(kind=kind), 0)) for kind in ("service", "endpoint")),
     )
 
@@ -61,12 +63,18 @@ def _totals(text: str) -> Mapping[str, float]:
     try:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                counts = sample.name != _LAST or sample.labels.get("ip_family", "IPv4") == "IPv4"
-                if counts and not sample.name.endswith("_bucket"):
-                    sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+                name = sample.name
+                if name == _LAST and sample.labels.get("ip_family") == "IPv6":
+                    name = _LAST6
+                if not name.endswith("_bucket"):
+                    sums[name] = sums.get(name, 0.0) + sample.value
     except ValueError as error:
         raise ProxierError(f"the metrics cannot be read: {error}") from error
     return sums
+
+
+def _moment(seconds: float | None) -> int | None:
+    return round(seconds * NS_PER_S) if seconds else None
 
 
 def _whole(value: float | None) -> int | None:

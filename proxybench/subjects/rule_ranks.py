@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from proxybench.model import Mode
+from proxybench.model import Family, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,13 +20,16 @@ WALKED_CHAINS: Final[Mapping[Mode, str]] = {
 }
 """The chain of the nat table that a new connection walks rule by rule; the other modes look addresses up."""
 
-_RULE: Final = re.compile(r"-A (?P<chain>\S+) (?:\S+ )*?-d (?P<address>[0-9.]+)/32 (?:.* )?-j (?P<target>\S+)")
+_RULE: Final = re.compile(
+    r"-A (?P<chain>\S+) (?:\S+ )*?-d (?P<address>[0-9a-f.:]+)/(?:32|128) (?:.* )?-j (?P<target>\S+)"
+)
 _MARKING: Final = "KUBE-MARK-MASQ"  # stands before the jump and ends nothing
 
 
-def list_argv(program: str, chain: str) -> list[str]:
+def list_argv(program: str, chain: str, family: Family = Family.IPV4) -> list[str]:
     """Return the command that prints a chain of the nat table; ``program`` is iptables' multi-call program."""
-    return [program, "iptables", "-w", "30", "-t", "nat", "-S", chain]
+    applet = "ip6tables" if family is Family.IPV6 else "iptables"
+    return [program, applet, "-w", "30", "-t", "nat", "-S", chain]
 
 
 def parse_ranks(listing: str, chain: str) -> dict[str, int]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import ProxierError
+from proxybench.model import Family
 from proxybench.subjects.proxy_log import parse_syncs
 from proxybench.subjects.proxy_metrics import parse_metrics
 from proxybench.subjects.rule_ranks import WALKED_CHAINS, list_argv, parse_ranks
@@ -35,13 +36,14 @@ class Served:
     """What is known of the proxy besides its process.
 
     ``iptables`` is the multi-call program of the backend that it uses. ``logs_syncs``: whether its log is klog and
-    tells of syncs. ``files`` go into the run folder.
+    tells of syncs. ``files`` go into the run folder. ``families`` are those of which it makes rules.
     """
 
     mode: Mode
     iptables: str
     logs_syncs: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
+    families: tuple[Family, ...] = (Family.IPV4,)
 
 
 class ServingProxy:
@@ -99,11 +101,14 @@ class ServingProxy:
         chain = WALKED_CHAINS.get(self._served.mode)
         if chain is None:
             return None
-        argv = list_argv(self._served.iptables, chain)
-        listed = self.handle.executor.run(argv, timeout=_RANKS_LIMIT, check=False)
-        if listed.code != 0:
-            raise ProxierError(f"{self.handle.name}: the rules of {chain} cannot be read: {listed.stderr.strip()}")
-        return parse_ranks(listed.stdout, chain)
+        ranks: dict[str, int] = {}
+        for family in self._served.families:
+            argv = list_argv(self._served.iptables, chain, family)
+            listed = self.handle.executor.run(argv, timeout=_RANKS_LIMIT, check=False)
+            if listed.code != 0:
+                raise ProxierError(f"{self.handle.name}: the rules of {chain} cannot be read: {listed.stderr.strip()}")
+            ranks |= parse_ranks(listed.stdout, chain)
+        return ranks
 
     def syncs(self) -> tuple[SyncRecord, ...]:
         """Return the syncs that its log tells of, oldest first; empty for a proxy or mode that does not log them."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from proxybench.model import ClockKind
+    from proxybench.model import ClockKind, Mode
     from proxybench.nodes.cluster import Cluster
 
 
@@ -27,6 +27,18 @@ class TargetFacts:
     accelerator: str
     why: str
     kernel: str | None = None
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an experiment needs of a target.
+
+    ``modes``: each mode with the backend of iptables, "legacy" or "nft" (None in nftables mode). ``ipv6``: whether
+    Services and pods have addresses of IPv6, too.
+    """
+
+    modes: tuple[tuple[Mode, str | None], ...]
+    ipv6: bool = False
 
 
 class Target(Protocol):

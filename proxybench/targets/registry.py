@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING
 from proxybench.targets.lab.target import lab_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from proxybench.experiment.spec import TargetSpec
-    from proxybench.model import Mode
-    from proxybench.targets.base import Target
+    from proxybench.targets.base import Needs, Target
 
 TARGETS = {"lab": lab_target}
 """From a key of ``target:`` to what makes such a target of the words below it."""
 
 
-def make_target(spec: TargetSpec, modes: Sequence[Mode], report: Callable[[str], None]) -> Target:
-    """Return the target that the experiment names, fit for these modes.
+def make_target(spec: TargetSpec, needs: Needs, report: Callable[[str], None]) -> Target:
+    """Return the target that the experiment names, fit for its needs.
 
     Looks at the machine, and may fetch what the target is made of. Raises LabError with what would help.
     """
     kind = next(name for name in TARGETS if getattr(spec, name) is not None)
-    return TARGETS[kind](getattr(spec, kind), modes, report)
+    return TARGETS[kind](getattr(spec, kind), needs, report)

@@ -72,9 +72,9 @@ class FakeServiceApi:
             found = self.store.select(resource, namespace, parse_selection(label))
         return [item.decoded() for item in found]
 
-    def put_node(self, name: str, address: str, pod_cidr: str) -> None:
+    def put_node(self, name: str, address: str, pod_cidr: str, second: tuple[str, str] | None = None) -> None:
         """Create or replace a Node."""
-        body = node(name, address, pod_cidr)
+        body = node(name, address, pod_cidr, second)
         try:
             self._create(body)
         except ApiError as error:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from proxybench.targets.lab.capabilities import ModeSupport
 
 
+_USUAL = "legacy"
+
+
 @dataclass(frozen=True)
 class Wish:
     """What was asked for: a kind (auto, netns, vm), a clock (auto, wall, instructions), and a guest's kernel."""
@@ -37,15 +40,19 @@ class Choice:
     why: str
 
 
+Need = tuple["Mode", "str | None"]
+"""A mode, and the backend of iptables that it is to have: None in nftables mode, and for the usual one, "legacy"."""
+
+
 class Abilities(Protocol):
     """What a machine is asked; ``capabilities.Machine`` is one."""
 
-    def netns(self, mode: Mode) -> ModeSupport:
-        """Try a mode on this machine's kernel."""
+    def netns(self, mode: Mode, backend: str) -> ModeSupport:
+        """Try a mode on this machine's kernel, with a backend of iptables."""
         ...
 
-    def vm(self, mode: Mode, kernel: str) -> ModeSupport:
-        """Tell whether a guest with that kernel can be started."""
+    def vm(self, mode: Mode, kernel: str, backend: str) -> ModeSupport:
+        """Tell whether a guest with that kernel can be started, and has that backend's program."""
         ...
 
     def accelerator(self, kernel: str, report: Callable[[str], None]) -> str:
@@ -64,11 +71,11 @@ def needs_the_vm(wish: Wish) -> str:
 
 def choose(
     wish: Wish,
-    modes: Sequence[Mode],
+    modes: Sequence[Need],
     report: Callable[[str], None] = lambda _: None,
     machine: Abilities | None = None,
 ) -> Choice:
-    """Resolve a wish for these modes.
+    """Resolve a wish for these modes and backends.
 
     ``auto`` takes netns where every mode can run there, else the VM; a wish for the instruction clock or another kernel
     means the VM. Raises LabError with each reason and what would fix it when the lab cannot be had.
@@ -78,20 +85,26 @@ def choose(
         raise LabError("clock: instructions needs target.lab.kind: vm (this kernel counts real time)")
     if why := needs_the_vm(wish):
         return _virtual(wish, modes, why, report, machine)
-    lacking = [found for found in map(machine.netns, modes) if not found.supported]
+    looks = [(need, machine.netns(need[0], need[1] or _USUAL)) for need in modes]
+    lacking = [(_name(need), found) for need, found in looks if not found.supported]
     if not lacking:
         why = "every mode of the experiment runs on this machine's kernel" if wish.kind == "auto" else "as asked"
         return Choice(LabKind.NETNS, Settings(ClockKind.WALL, "none"), why)
     if wish.kind == "netns":
-        raise LabError("; ".join(f"{found.mode} in a netns lab: {found.reason} ({found.fix})" for found in lacking))
-    return _virtual(wish, modes, "; ".join(f"{found.mode}: {found.reason}" for found in lacking), report, machine)
+        raise LabError("; ".join(f"{name} in a netns lab: {found.reason} ({found.fix})" for name, found in lacking))
+    return _virtual(wish, modes, "; ".join(f"{name}: {found.reason}" for name, found in lacking), report, machine)
 
 
-def _virtual(wish: Wish, modes: Sequence[Mode], why: str, report: Callable[[str], None], machine: Abilities) -> Choice:
-    for mode in modes:
-        found = machine.vm(mode, wish.kernel)
+def _name(need: Need) -> str:
+    mode, backend = need
+    return f"{mode} ({backend})" if backend not in (None, _USUAL) else str(mode)
+
+
+def _virtual(wish: Wish, modes: Sequence[Need], why: str, report: Callable[[str], None], machine: Abilities) -> Choice:
+    for need in modes:
+        found = machine.vm(need[0], wish.kernel, need[1] or _USUAL)
         if not found.supported:
-            raise LabError(f"{mode} in a vm lab: {found.reason}; `{found.fix}` would fix it")
+            raise LabError(f"{_name(need)} in a vm lab: {found.reason}; `{found.fix}` would fix it")
     accelerator = "tcg" if wish.clock == "instructions" else machine.accelerator(wish.kernel, report)
     clock = default_clock(accelerator) if wish.clock == "auto" else ClockKind(wish.clock)
     return Choice(LabKind.VM, Settings(clock, accelerator, wish.kernel), why)

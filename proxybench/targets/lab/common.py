@@ -85,7 +85,7 @@ def cluster(
 ) -> Cluster:
     """Return the lab as whoever measures it sees it: nothing in it says that it is one."""
     clock = ClockDomain(f"{kind} {prepared.paths.state.name}")  # all its nodes share one kernel
-    iptables = find_iptables()
+    iptables, dual = find_iptables(), settings.topology.dual_stack
     nodes = {
         node.name: Node(
             name=node.name,
@@ -97,6 +97,8 @@ def cluster(
             python=str(prepared.paths.python),
             workdir="/run/proxybench",
             iptables=iptables,
+            address6=node.address6 if dual else None,
+            pod_cidr6=node.pod_cidr6 if dual else None,
         )
         for node in settings.topology.nodes
     }
@@ -113,6 +115,8 @@ def cluster(
         service_cidr=topology.SERVICE_CIDR,
         backend_port=topology.BACKEND_PORT,
         traits=Traits(exclusive=True, may_use_realtime=True, owns_nodes=True),
+        cluster_cidr6=topology.CLUSTER_CIDR6 if dual else None,
+        service_cidr6=topology.SERVICE_CIDR6 if dual else None,
     )
 
 
@@ -120,7 +124,13 @@ def register(api: ApiAccess, layout: Topology) -> None:
     """Write the Node object of each node that runs a Service proxy, as its kubelet would. Raises ApiError."""
     with KubernetesServiceApi(api.url, api.token, ca_pem=api.ca_pem) as client:
         for node in layout.with_role("proxy"):
-            client.put_node(node.name, node.address, node.pod_cidr or "")
+            second = (node.address6, node.pod_cidr6 or "") if layout.dual_stack else None
+            client.put_node(node.name, node.address, node.pod_cidr or "", second)
+
+
+def service_cidrs(layout: Topology) -> str:
+    """Return the ranges of Services as the API server takes them: with commas between."""
+    return f"{topology.SERVICE_CIDR},{topology.SERVICE_CIDR6}" if layout.dual_stack else topology.SERVICE_CIDR
 
 
 def find_iptables() -> dict[str, str]:

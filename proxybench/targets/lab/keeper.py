@@ -24,7 +24,7 @@ def main(kind: str, clock: str, kernel: str, state_file: Path) -> int:
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     # A lab that was asked for by name is built even where not every mode can run in it.
-    choice = choose(Wish(kind, clock, kernel), MODES if kind == "auto" else (), _say)
+    choice = choose(Wish(kind, clock, kernel), [(mode, None) for mode in MODES] if kind == "auto" else (), _say)
     lab = make_lab(choice.kind, choice.settings, _say)
     cluster = lab.up()
     try:

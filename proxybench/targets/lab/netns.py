@@ -78,7 +78,7 @@ class NetnsLab:
     def _build(self, system: System) -> Cluster:
         settings, layout = self._settings, self._settings.topology
         self.state = state = common.make_state_folder()
-        self._api = ApiServerProcess(addresses=[topology.CTL_ADDRESS], service_cidr=topology.SERVICE_CIDR)
+        self._api = ApiServerProcess(addresses=[topology.CTL_ADDRESS], service_cidr=common.service_cidrs(layout))
         node_url = f"https://{topology.CTL_ADDRESS}:{node_script.API_PORT}"
         api = ApiAccess(self._api.url, node_url, self._api.ca_pem, self._api.token)
         common.register(api, layout)
@@ -90,9 +90,10 @@ class NetnsLab:
         plan = Plan(
             network=str(state / "network.sh"),
             start=tuple(
-                ("ip", "netns", "exec", node.pods, *node_script.backend(prepared.paths))
+                ("ip", "netns", "exec", node.pods, *argv)
                 for node in layout.nodes
                 if node.pods
+                for argv in node_script.backends(prepared.paths, layout)
             ),
             holders={node.name: str(state / f"{node.name}.sh") for node in layout.nodes},
             connections={node.name: str(state / f"{node.name}.connection.sh") for node in layout.nodes},

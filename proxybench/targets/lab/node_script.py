@@ -108,9 +108,10 @@ def connection(paths: Paths, name: str) -> str:
     return f"exec env {paths.sshd} -i -e -f {shlex.quote(str(paths.config(name)))}\n"
 
 
-def backend(paths: Paths) -> list[str]:
-    """Return the command of the pods' server."""
-    return [str(paths.python), "-I", "-S", str(paths.agent), "backend", "--port", str(network.BACKEND_PORT)]
+def backends(paths: Paths, topology: Topology) -> list[list[str]]:
+    """Return the commands of the pods' servers: one for each family of addresses."""
+    usual = [str(paths.python), "-I", "-S", str(paths.agent), "backend", "--port", str(network.BACKEND_PORT)]
+    return [usual, [*usual, "--family", "ipv6"]] if topology.dual_stack else [usual]
 
 
 def in_namespace(name: str, argv: Sequence[str]) -> str:
@@ -154,9 +155,10 @@ def guest(paths: Paths, topology: Topology, cgroup: str) -> str:
         f"ip netns exec {network.CTL} {IPTABLES} iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE",
     ]
     lines += [
-        f"{in_namespace(str(member.pods), ['sh', '-c', _limit(backend(paths))])} &"
+        f"{in_namespace(str(member.pods), ['sh', '-c', _limit(argv)])} &"
         for member in topology.nodes
         if member.pods
+        for argv in backends(paths, topology)
     ]
     lines += [
         f"{in_namespace(member.name, ['sh', str(paths.state / f'{member.name}.sh')])} &" for member in topology.nodes

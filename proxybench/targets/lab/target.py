@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,14 +12,15 @@ from proxybench.model import ClockKind, LabKind
 from proxybench.targets.base import TargetFacts
 from proxybench.targets.lab.choose import Wish, choose
 from proxybench.targets.lab.netns import NetnsLab
+from proxybench.targets.lab.topology import DUAL_STACK
 from proxybench.targets.lab.vm import VmLab
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from proxybench.experiment.spec import LabSpec
-    from proxybench.model import Mode
     from proxybench.nodes.cluster import Cluster
+    from proxybench.targets.base import Needs
     from proxybench.targets.lab.common import Settings
 
 # A step waits a good part of its time, for periods to pass and for SSH: one guest more than there are processors.
@@ -104,7 +105,8 @@ class LabTarget:
             yield tuple(lab.up() for lab in made)
 
 
-def lab_target(spec: LabSpec, modes: Sequence[Mode], report: Callable[[str], None]) -> LabTarget:
+def lab_target(spec: LabSpec, needs: Needs, report: Callable[[str], None]) -> LabTarget:
     """Return the lab that ``target: {lab: …}`` asks for. Raises LabError with what would help."""
-    choice = choose(Wish(spec.kind, spec.clock, spec.kernel), modes, report)
-    return LabTarget(choice.kind, choice.settings, choice.why, spec.shards)
+    choice = choose(Wish(spec.kind, spec.clock, spec.kernel), needs.modes, report)
+    settings = replace(choice.settings, topology=DUAL_STACK) if needs.ipv6 else choice.settings
+    return LabTarget(choice.kind, settings, choice.why, spec.shards)

@@ -9,17 +9,23 @@ Each is a network namespace. The client sends everything for Services and pods b
 endpoint are reached over the same path and differ by the rules alone. ``ctl`` holds both bridges and has no default
 route: a packet that no rule takes ends there, unanswered, and never leaves the lab. A pod namespace answers for
 its whole range (AnyIP), so that 10,000 endpoints cost one route.
+
+A dual-stack lab has all of that, but SSH and the API, over IPv6 as well: fd00:198:18:1::N for the data network,
+fd00:10:244:N::/64 for pods. The usual lab has none of it: an address more is work for a Service proxy.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 CLUSTER_CIDR = "10.244.0.0/16"
 SERVICE_CIDR = "10.96.0.0/12"
+CLUSTER_CIDR6 = "fd00:10:244::/48"
+SERVICE_CIDR6 = "fd00:10:96::/108"  # the widest that Kubernetes takes
 BACKEND_PORT = 8080
 CTL = "ctl"
 CTL_ADDRESS = "198.18.0.1"
+_CTL_ADDRESS6 = "fd00:198:18::1"
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,16 @@ class LabNode:
         return f"198.18.1.{self.number}"
 
     @property
+    def address6(self) -> str:
+        """Its IPv6 address in the data network of a dual-stack lab."""
+        return f"fd00:198:18:1::{self.number}"
+
+    @property
+    def pod_cidr6(self) -> str | None:
+        """The IPv6 range of its pods in a dual-stack lab."""
+        return f"fd00:10:244:{self.number}::/64" if self.pod_cidr else None
+
+    @property
     def pods(self) -> str | None:
         """The name of its pod namespace."""
         return self.name.replace("node", "pods") if self.pod_cidr else None
@@ -49,9 +65,10 @@ class LabNode:
 
 @dataclass(frozen=True)
 class Topology:
-    """The nodes of a lab."""
+    """The nodes of a lab, and whether they have addresses of IPv6, too."""
 
     nodes: tuple[LabNode, ...]
+    dual_stack: bool = False
 
     def with_role(self, role: str) -> tuple[LabNode, ...]:
         """Return the nodes that have the role ("client", "proxy"), in order."""
@@ -65,6 +82,7 @@ DEFAULT = Topology(
         LabNode("node2", 12, frozenset({"proxy"}), "10.244.128.0/17"),
     )
 )
+DUAL_STACK = replace(DEFAULT, dual_stack=True)
 
 
 def script(topology: Topology) -> str:
@@ -78,6 +96,9 @@ def script(topology: Topology) -> str:
         inside[node.name] = _node(node, topology)
         if node.pods:
             inside[node.pods] = _pods(node)
+    if topology.dual_stack:
+        for name, commands in _over_ipv6(topology).items():
+            inside[name] += commands
     lines += _batch(CTL, links)
     for name, commands in inside.items():
         lines += _batch(name, commands)
@@ -143,6 +164,35 @@ def _pods(node: LabNode) -> list[str]:
     ]
 
 
+def _over_ipv6(topology: Topology) -> dict[str, list[str]]:
+    """Return, by namespace, what makes the same network over IPv6.
+
+    No address is looked for in the network before it is used (nodad): that takes a second.
+    """
+    inside = {CTL: [f"addr add {_CTL_ADDRESS6}/64 dev mgmt nodad"]}
+    gateway = topology.with_role("proxy")[0].address6
+    for node in topology.nodes:
+        lines = inside[node.name] = [
+            f"addr add fd00:198:18::{node.number}/64 dev mgmt nodad",
+            f"addr add {node.address6}/64 dev data nodad",
+            f"route add default via {_CTL_ADDRESS6}",
+        ]
+        if "client" in node.roles:
+            lines += [f"route add {cidr} via {gateway}" for cidr in (SERVICE_CIDR6, CLUSTER_CIDR6)]
+            continue
+        if node.pods:
+            near, far = (f"fd00:198:18:2:{node.number}::{end}" for end in (1, 2))
+            lines += [f"addr add {near}/64 dev pods nodad", f"route add {node.pod_cidr6} via {far}"]
+            inside[node.pods] = [
+                f"addr add {far}/64 dev uplink nodad",
+                f"route add default via {near}",
+                f"route add local {node.pod_cidr6} dev lo",
+            ]
+        others = (peer for peer in topology.nodes if peer.pod_cidr6 and peer is not node)
+        lines += [f"route add {peer.pod_cidr6} via {peer.address6}" for peer in others]
+    return inside
+
+
 def _pod_link(node: LabNode) -> tuple[str, str]:
     """Return the addresses of the link between a node and its pods: the node's end, the pods' end."""
     return f"198.18.2.{node.number * 4 + 1}", f"198.18.2.{node.number * 4 + 2}"
@@ -155,7 +205,11 @@ def _sysctls(topology: Topology) -> dict[str, dict[str, str]]:
     values = {CTL: {"net/ipv4/ip_forward": "1", "net/bridge/bridge-nf-call-iptables": "0"}}
     for node in topology.nodes:
         client = {"net/ipv4/ip_local_port_range": "1024 65535"}
-        values[node.name] = client if "client" in node.roles else router
+        values[node.name] = dict(client if "client" in node.roles else router)
         if node.pods:
             values[node.pods] = {**no_filter, "net/core/somaxconn": "4096"}
+    if topology.dual_stack:
+        for name in (CTL, *(node.name for node in topology.with_role("proxy"))):
+            values[name]["net/ipv6/conf/all/forwarding"] = "1"
+        values[CTL]["net/bridge/bridge-nf-call-ip6tables"] = "0"
     return values

@@ -88,7 +88,7 @@ class VmLab:
     def _boot(self, system: System) -> None:
         settings = self._settings
         self.state = state = common.make_state_folder()
-        self._api = ApiServerProcess(addresses=[_HOST], service_cidr=topology.SERVICE_CIDR)
+        self._api = ApiServerProcess(addresses=[_HOST], service_cidr=common.service_cidrs(settings.topology))
         node_url = f"https://{_HOST}:{self._api.port}"
         api = ApiAccess(self._api.url, node_url, self._api.ca_pem, self._api.token)
         common.register(api, settings.topology)

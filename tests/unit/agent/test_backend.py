@@ -57,6 +57,23 @@ def test_udp_replies_from_the_address_it_was_reached_at(backend: RunningBackend)
         assert data.decode() == f"127.77.0.5 127.0.0.1 {sock.getsockname()[1]}\npayload"
 
 
+def test_of_ipv6_it_says_and_does_the_same_and_leaves_the_port_to_ipv4(zipapp: Path) -> None:
+    backend = RunningBackend(sys.executable, zipapp, "--family", "ipv6")
+    usual = RunningBackend(sys.executable, zipapp, port=backend.port)
+    try:
+        with dial("::1", backend.port) as sock, dial("127.0.0.1", usual.port) as other:
+            assert line_of(sock) == f"::1 ::1 {sock.getsockname()[1]}\n"
+            assert line_of(other).startswith("127.0.0.1 ")
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(5)
+            sock.sendto(b"payload", ("::1", backend.port))
+            data, sender = sock.recvfrom(2000)
+            assert sender[:2] == ("::1", backend.port)
+            assert data.decode() == f"::1 ::1 {sock.getsockname()[1]}\npayload"
+    finally:
+        assert (backend.stop(), usual.stop()) == (0, 0)
+
+
 def test_resets_in_a_row_do_not_stop_it(backend: RunningBackend) -> None:
     for _ in range(300):
         with socket.socket() as sock:
@@ -136,12 +153,14 @@ def test_beyond_the_most_connections_the_longest_idle_goes(zipapp: Path) -> None
         ["backend", "--port", "1", "--what", "1"],
         ["backend", "--port", "1", "--idle-s", "nan"],
         ["backend", "--port", "1", "--max-connections", "0"],
+        ["backend", "--port", "1", "--family", "ipx"],
     ],
 )
 def test_wrong_arguments_are_answered_with_the_usage(zipapp: Path, arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, str(zipapp), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "usage: backend --port PORT [--idle-s SECONDS] [--max-connections COUNT]\n"
+    options = "[--idle-s SECONDS] [--max-connections COUNT] [--family ipv4|ipv6]"
+    assert done.stderr == f"usage: backend --port PORT {options}\n"
 
 
 def test_other_programs_do_not_exist(zipapp: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxybench.experiment.compat import KubeVersion, Verdict, endpoint_slices, feature_gates, mode_in
+from proxybench.experiment.compat import KubeVersion, Verdict, feature_gates, mode_in, reads_endpoints
 from proxybench.model import Mode
 
 YES = Verdict(able=True)
@@ -80,18 +80,18 @@ def test_what_binaries_tell_of_themselves(text: str, version: KubeVersion) -> No
 @pytest.mark.parametrize(
     ("mode", "version", "read"),
     [
-        (Mode.IPTABLES, "1.16", None),
-        (Mode.IPTABLES, "1.18", None),
-        (Mode.IPTABLES, "1.19", "v1beta1"),
-        (Mode.IPVS, "1.20.2", "v1beta1"),
-        (Mode.USERSPACE, "1.20.2", None),
-        (Mode.IPVS, "1.21", "v1"),
-        (Mode.IPVS, "1.25", "v1"),
-        (Mode.NFTABLES, "1.33", "v1"),
+        (Mode.IPTABLES, "1.16", True),
+        (Mode.IPTABLES, "1.18", True),
+        (Mode.IPTABLES, "1.19", False),
+        (Mode.IPVS, "1.20.2", False),
+        (Mode.USERSPACE, "1.20.2", True),
+        (Mode.USERSPACE, "1.25.16", True),
+        (Mode.IPVS, "1.21", False),
+        (Mode.NFTABLES, "1.33", False),
     ],
 )
-def test_slices_of_versions(mode: Mode, version: str, read: str | None) -> None:
-    assert endpoint_slices(mode, KubeVersion.parse(version)) == read
+def test_which_objects_a_version_reads(mode: Mode, version: str, read: bool) -> None:
+    assert reads_endpoints(mode, KubeVersion.parse(version)) is read
 
 
 @pytest.mark.parametrize("text", ["", "1", "latest", "1.x", "1.29.", "1.29-rc1", " 1.29"])

@@ -37,6 +37,28 @@ def experiments(draw: st.DrawFn) -> Experiment:
     )
 
 
+def test_each_family_follows_the_other_within_a_size() -> None:
+    experiment = Experiment.model_validate(
+        {
+            "version": 1,
+            "name": "x",
+            "subjects": [{"kind": "kube-proxy", "version": "v1.37.2", "modes": ["iptables", "nftables"]}],
+            "families": ["ipv4", "ipv6"],
+            "scale": {"services": [10, 100]},
+            "repetitions": 1,
+            "measure": {"sync": True},
+        }
+    )
+    found = [(step.cell.services, str(step.cell.family), str(step.cell.mode)) for step in expand(experiment)]
+    assert found == [
+        (services, family, mode)
+        for services in (10, 100)
+        for family in ("ipv4", "ipv6")
+        for mode in ("iptables", "nftables")
+    ]
+    assert estimate(experiment) == Estimate(sizes=2, subjects=4, cells=8, steps=8)
+
+
 def test_the_order_of_a_small_experiment() -> None:
     experiment = Experiment.model_validate(
         {

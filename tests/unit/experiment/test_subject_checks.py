@@ -259,9 +259,13 @@ REFUSED = {
         listed("kind: reference, mode: ipvs") + "proxier: {version: v1.37.2}\n",
         "7:20: version: each of subjects has its own; remove it",
     ),
+    "ipv6 in userspace mode": (
+        listed("kind: kube-proxy, path: ./kp, mode: userspace") + "families: [ipv6]\n",
+        "7:12: families: userspace mode has IPv4 only; write families: [ipv4], or another mode",
+    ),
     "ipv6": (
         listed("kind: reference, mode: ipvs") + "families: [ipv4, ipv6]\n",
-        "7:18: families: ipv6 is not measured yet; write families: [ipv4]",
+        "7:18: families: the reference proxier has IPv4 only; write families: [ipv4], or kind: kube-proxy",
     ),
     "kernel as a number": (
         listed("kind: reference, mode: ipvs") + "target: {lab: {kernel: 6.1}}\n",

@@ -24,6 +24,7 @@ from proxybench.nodes.zipapp import build_zipapp, zipapp_name
 from proxybench.run import restore
 from proxybench.run.budget import Budget
 from proxybench.run.session import Assignment, ClusterSession, Sessions
+from proxybench.scenarios.population import Populator
 from proxybench.testing.hosts import FakeExecutor, FakeSession, Line, Open, Run, Sent, done
 from tests.factories import make_cluster
 from tests.unit.nodes.kernel.looks import MARK, look
@@ -59,7 +60,8 @@ class Site:
 
     def on(self, testbed: Testbed) -> ClusterSession:
         lack = self.lacks.__getitem__
-        return ClusterSession(testbed, self.assignment, lambda _: self.world.proxies(), lack, self.budget)
+        populator = Populator(testbed.api, *testbed.plans)
+        return ClusterSession(testbed, self.assignment, populator, lambda _: self.world.proxies(), lack, self.budget)
 
     @property
     def services(self) -> int:

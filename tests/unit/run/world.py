@@ -76,7 +76,7 @@ class World:
             cluster=CLUSTER,
             handles=self.handles(),
             api=self.api,
-            plan=PLAN,
+            plans=(PLAN,),
             clock=self.clock,
         )
         self.running = {

@@ -45,6 +45,25 @@ def test_a_slice_that_is_written_carries_the_time_of_sending() -> None:
         assert [endpoint["addresses"] for endpoint in write.body["endpoints"]] == [[address]]
 
 
+def test_what_reads_endpoints_objects_is_told_by_them() -> None:
+    canary = Canary(PLAN, in_endpoints=True)
+    posted, put = canary.post_slice(), canary.put_slice()
+    endpoints = "/api/v1/namespaces/proxybench/endpoints"
+    assert (posted.method, posted.path) == ("POST", endpoints)
+    assert (put.method, put.path) == ("PUT", f"{endpoints}/svc-canary")
+    for write, address in ((posted, "10.244.0.16"), (put, "10.244.0.17")):
+        assert write.body is not None
+        assert write.body["metadata"]["annotations"] == {TRIGGER_TIME: SENT}
+        assert [one["addresses"][0]["ip"] for one in write.body["subsets"]] == [address]
+
+
+def test_over_ipv6_its_objects_say_so() -> None:
+    canary = Canary(AddressPlan("fd00:10:96::/108", (("node1", "fd00:10:244:11::/64"),), 8080))
+    assert (canary.vip, canary.old.address) == ("fd00:10:96::10", "fd00:10:244:11::10")
+    assert canary.service()["spec"]["ipFamilies"] == ["IPv6"]
+    assert canary.endpoint_slice(canary.old)["addressType"] == "IPv6"
+
+
 def test_each_change_has_its_probe() -> None:
     assert CANARY.answers(7.0) == Await("10.96.0.16", 80, "answer", 7.0, ("10.244.0.16",))
     assert CANARY.moves(5.0) == Await("10.96.0.16", 80, "answer", 5.0, ("10.244.0.17",), settle_ms=300)

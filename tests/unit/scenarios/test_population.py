@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxybench.kube.base import Kind
-from proxybench.kube.objects import NAMESPACE, SELECTOR, Population, service
-from proxybench.model import Position
+from proxybench.kube.objects import NAMESPACE, SELECTOR, AddressPlan, Population, service
+from proxybench.model import Family, Position
 from proxybench.scenarios.canary import Canary, second_canary
 from proxybench.scenarios.population import Populator
 from proxybench.testing.kube import FakeServiceApi
@@ -53,6 +53,32 @@ def check(api: FakeServiceApi, services: int, endpoints: int, batch: int) -> Non
 
 def quiet(text: str) -> None:
     assert text.startswith("writing objects: ")
+
+
+def test_another_family_is_another_population(api: FakeServiceApi) -> None:
+    plan6 = AddressPlan("fd00:10:96::/108", (("node1", "fd00:10:244:11::/64"),), 8080)
+    populator = Populator(api, PLAN, plan6)
+    populator.reach(3, 2, 1, quiet)
+    population = populator.reach(3, 2, 1, quiet, Family.IPV6)
+    assert population.plan == plan6
+    assert [one["spec"]["clusterIP"] for one in held(api, Kind.SERVICE)] == [plan6.vip(index) for index in range(3)]
+    assert {one["addressType"] for one in held(api, Kind.ENDPOINT_SLICE)} == {"IPv6"}
+    populator.reach(3, 2, 1, quiet)
+    check(api, 3, 2, 1)
+
+
+def test_old_service_proxies_find_endpoints_objects_of_all_that_have_slices(api: FakeServiceApi) -> None:
+    populator = Populator(api, PLAN, endpoints_too=True)
+    population = populator.reach(3, 2, 1, quiet)
+    wanted = [plain(population.endpoints(index, 0)) for index in range(4)] + [plain(CANARY.endpoints(CANARY.old))]
+    assert held(api, Kind.ENDPOINTS) == wanted
+    second = second_canary(PLAN)
+    api.create_many([second.service(), second.endpoints(second.old)])
+    populator.restore(population, 1)
+    assert held(api, Kind.ENDPOINTS) == wanted
+    check(api, 3, 2, 1)
+    populator.clear()
+    assert not held(api, Kind.ENDPOINTS)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,16 @@ def rendered(version: str, mode: Mode, **changes: Any) -> dict[str, Any]:
     return found
 
 
+def test_on_a_dual_stack_node_both_families_are_served_everywhere() -> None:
+    cluster = replace(CLUSTER, cluster_cidr6="fd00:10:244::/48", service_cidr6="fd00:10:96::/108")
+    for version, gates in (("v1.37.2", None), ("v1.20.2", {"IPv6DualStack": True})):
+        spec = make_spec(version=version, mode=Mode.IPTABLES)
+        found = YAML(typ="safe").load(render_config(spec, NODE, cluster, "/kubeconfig"))
+        assert found["clusterCIDR"] == "10.244.0.0/16,fd00:10:244::/48"
+        assert found["nodePortAddresses"] == ["0.0.0.0/0", "::/0"]
+        assert found.get("featureGates") == gates
+
+
 def test_the_whole_of_1_37() -> None:
     assert rendered("v1.37.2", Mode.NFTABLES) == {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",

@@ -7,7 +7,7 @@ import pytest
 from proxybench.errors import ProxierError
 from proxybench.model import Mode
 from proxybench.subjects.driver import Capability
-from proxybench.subjects.node_checks import ABLE, check_node, iptables_program
+from proxybench.subjects.node_checks import ABLE, check_files, check_node, iptables_program
 from tests.unit.subjects.rig import NODE, handle, together
 
 TABLE = ["/x/legacy", "iptables", "-w", "10", "-t", "nat", "-S", "OUTPUT"]
@@ -21,6 +21,18 @@ def test_the_nat_table_is_enough(mode: Mode) -> None:
     node, executor, _ = handle([together([TABLE], ("-P OUTPUT ACCEPT\n", 0))])
     assert check_node(mode, "legacy", node) == ABLE
     executor.assert_done()
+
+
+def test_a_kube_proxy_in_userspace_mode_wants_more_files_than_some_nodes_allow() -> None:
+    ask = ["sh", "-c", "ulimit -Hn 64000"]
+    node, _, _ = handle([together([ask], ("", 0)), together([ask], ("", 2))])
+    assert check_files(node) == ABLE
+    assert check_files(node) == Capability(
+        supported=False,
+        reason="node-a: kube-proxy's userspace mode sets its limit of open files to 64,000, which this node does not "
+        "allow",
+        fix="raise the limit there, or measure in the VM lab",
+    )
 
 
 def test_a_kernel_without_the_backend() -> None:

@@ -131,13 +131,15 @@ def test_a_release_that_counts_neither_full_nor_partial_syncs_does_not_tell_them
     )
 
 
-def test_the_moment_of_the_last_sync_is_that_of_ipv4() -> None:
+def test_the_moment_of_the_last_sync_is_told_for_each_family() -> None:
     text = (
         'kubeproxy_sync_proxy_rules_duration_seconds_sum{ip_family="IPv4"} 1\n'
         'kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv4"} 1\n'
         'kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family="IPv4"} 1.5e+09\n'
         'kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family="IPv6"} 1.6e+09\n'
     )
-    assert parse_metrics(text).last_sync_utc_ns == 1_500_000_000_000_000_000
+    found = parse_metrics(text)
+    assert found.last_sync_utc_ns == 1_500_000_000_000_000_000
+    assert found.last_sync6_utc_ns == 1_600_000_000_000_000_000
     without = text[: text.index("kubeproxy_sync_proxy_rules_last")]
     assert parse_metrics(without).last_sync_utc_ns is None

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxybench.model import Family
 from proxybench.subjects.rule_ranks import list_argv, parse_ranks
 from tests.golden.cases import RELEASES, golden
 
@@ -55,6 +56,16 @@ def test_the_order_of_its_userspace_mode() -> None:
         "10.96.1.4",
         "10.96.1.5",
     )
+
+
+def test_ranks_over_ipv6() -> None:
+    head = "-A KUBE-SERVICES -d fd00:10:96::10"
+    listing = (
+        f"{head}1/128 -p tcp -m tcp --dport 80 -j KUBE-SVC-B\n{head}0/128 -p tcp -m tcp --dport 80 -j KUBE-SVC-A\n"
+    )
+    assert parse_ranks(listing, "KUBE-SERVICES") == in_order("fd00:10:96::101", "fd00:10:96::100")
+    argv = list_argv("/sbin/xtables", "KUBE-SERVICES", Family.IPV6)
+    assert argv == ["/sbin/xtables", "ip6tables", "-w", "30", "-t", "nat", "-S", "KUBE-SERVICES"]
 
 
 def test_a_mark_before_the_jump_does_not_count() -> None:

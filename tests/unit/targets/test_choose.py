@@ -13,7 +13,7 @@ from proxybench.targets.lab.common import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MODES = (Mode.IPTABLES, Mode.IPVS)
+MODES = ((Mode.IPTABLES, "nft"), (Mode.IPVS, None))
 NETNS = Settings(ClockKind.WALL, "none")
 REPEATABLE = Settings(ClockKind.INSTRUCTIONS, "tcg")
 NO_IPVS = "this kernel has no IPVS or no dummy device"
@@ -33,11 +33,11 @@ class Machine:
         self.kvm = kvm
         self.asked: list[str] = []
 
-    def netns(self, mode: Mode) -> ModeSupport:
-        return self._answer(LabKind.NETNS, mode, f"netns {mode}")
+    def netns(self, mode: Mode, backend: str) -> ModeSupport:
+        return self._answer(LabKind.NETNS, mode, f"netns {mode} {backend}")
 
-    def vm(self, mode: Mode, kernel: str) -> ModeSupport:
-        return self._answer(LabKind.VM, mode, f"vm {mode} {kernel}")
+    def vm(self, mode: Mode, kernel: str, backend: str) -> ModeSupport:
+        return self._answer(LabKind.VM, mode, f"vm {mode} {kernel} {backend}")
 
     def accelerator(self, kernel: str, report: Callable[[str], None]) -> str:
         self.asked.append(f"try kvm with {kernel}")
@@ -57,7 +57,7 @@ def test_auto_takes_netns_where_every_mode_runs() -> None:
     machine = Machine()
     why = "every mode of the experiment runs on this machine's kernel"
     assert chosen(machine, "auto", "auto") == Choice(LabKind.NETNS, NETNS, why)
-    assert machine.asked == ["netns iptables", "netns ipvs"]
+    assert machine.asked == ["netns iptables nft", "netns ipvs legacy"]
 
 
 def test_netns_as_asked() -> None:
@@ -71,7 +71,7 @@ def test_auto_takes_the_vm_where_a_mode_is_lacking_and_says_which() -> None:
 
 def test_auto_names_every_reason() -> None:
     machine = Machine(netns={Mode.IPVS: ("no a", "m"), Mode.IPTABLES: ("no b", "m")})
-    assert chosen(machine).why == "iptables: no b; ipvs: no a"
+    assert chosen(machine).why == "iptables (nft): no b; ipvs: no a"
 
 
 def test_the_instruction_clock_means_the_vm_and_never_kvm() -> None:
@@ -79,14 +79,14 @@ def test_the_instruction_clock_means_the_vm_and_never_kvm() -> None:
     assert chosen(machine, "auto", "instructions") == Choice(
         LabKind.VM, REPEATABLE, "the instruction clock needs the VM"
     )
-    assert machine.asked == ["vm iptables 6.1", "vm ipvs 6.1"]
+    assert machine.asked == ["vm iptables 6.1 nft", "vm ipvs 6.1 legacy"]
 
 
 def test_another_kernel_means_the_vm() -> None:
     machine = Machine(kvm=True)
     settings = Settings(ClockKind.WALL, "kvm", "6.12")
     assert chosen(machine, "auto", "wall", "6.12") == Choice(LabKind.VM, settings, "Linux 6.12 needs the VM")
-    assert machine.asked == ["vm iptables 6.12", "vm ipvs 6.12", "try kvm with 6.12"]
+    assert machine.asked == ["vm iptables 6.12 nft", "vm ipvs 6.12 legacy", "try kvm with 6.12"]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_the_vm_as_asked(clock: str, kvm: bool, settings: Settings) -> None:
         (
             "netns",
             "auto",
-            f"iptables in a netns lab: not root (run it with sudo); ipvs in a netns lab: {NO_IPVS} (use the VM)",
+            f"iptables (nft) in a netns lab: not root (run it with sudo); ipvs in a netns lab: {NO_IPVS} (use the VM)",
         ),
         ("vm", "auto", "ipvs in a vm lab: qemu-system-x86_64 not installed; `apt-get install qemu` would fix it"),
         ("auto", "auto", "ipvs in a vm lab: qemu-system-x86_64 not installed; `apt-get install qemu` would fix it"),

@@ -48,7 +48,9 @@ def test_a_connection_is_one_sshd_on_standard_input() -> None:
 
 
 def test_the_backend_runs_the_agent_without_the_users_packages() -> None:
-    assert node_script.backend(PLAIN) == ["/python", "-I", "-S", "/state/agent.pyz", "backend", "--port", "8080"]
+    usual = ["/python", "-I", "-S", "/state/agent.pyz", "backend", "--port", "8080"]
+    assert node_script.backends(PLAIN, topology.DEFAULT) == [usual]
+    assert node_script.backends(PLAIN, topology.DUAL_STACK) == [usual, [*usual, "--family", "ipv6"]]
 
 
 def test_a_command_in_a_namespace_is_quoted() -> None:

@@ -12,6 +12,7 @@ from proxybench.targets.lab.topology import (
     CTL,
     CTL_ADDRESS,
     DEFAULT,
+    DUAL_STACK,
     SERVICE_CIDR,
     LabNode,
     Topology,
@@ -68,6 +69,28 @@ def test_the_default_script_says_what_each_node_knows() -> None:
     }
     assert routes(text, "pods1") == {"default": "198.18.2.45"}
     assert "route add local 10.244.0.0/17 dev lo" in text.splitlines()
+
+
+def test_a_dual_stack_lab_has_the_same_ways_over_ipv6_and_nothing_else() -> None:
+    usual = script(DEFAULT).splitlines()
+    added = [line for line in script(DUAL_STACK).splitlines() if line not in usual]
+    assert [line for line in added if line.startswith("route ")] == [
+        "route add default via fd00:198:18::1",  # the client
+        "route add fd00:10:96::/108 via fd00:198:18:1::11",
+        "route add fd00:10:244::/48 via fd00:198:18:1::11",
+        "route add default via fd00:198:18::1",  # node1
+        "route add fd00:10:244:11::/64 via fd00:198:18:2:11::2",
+        "route add fd00:10:244:12::/64 via fd00:198:18:1::12",
+        "route add default via fd00:198:18:2:11::1",  # its pods
+        "route add local fd00:10:244:11::/64 dev lo",
+        "route add default via fd00:198:18::1",  # node2
+        "route add fd00:10:244:12::/64 via fd00:198:18:2:12::2",
+        "route add fd00:10:244:11::/64 via fd00:198:18:1::11",
+        "route add default via fd00:198:18:2:12::1",  # its pods
+        "route add local fd00:10:244:12::/64 dev lo",
+    ]
+    assert sum(line.startswith("addr add fd00:198:18:") and line.endswith(" nodad") for line in added) == 11
+    assert all("fd00:" in line or "net/ipv6" in line for line in added)
 
 
 def test_ctl_has_no_way_out() -> None:

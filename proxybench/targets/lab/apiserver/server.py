@@ -72,7 +72,7 @@ async def _serve(token: str, context: ssl.SSLContext, arguments: argparse.Namesp
     # Microseconds since 1970: a restarted server counts on from above all versions of its former life.
     store = Store(first_version=time.time_ns() // 1000)
     if arguments.service_cidr:
-        spec = {"cidrs": [arguments.service_cidr]}
+        spec = {"cidrs": arguments.service_cidr.split(",")}
         store.create(SERVICE_CIDRS, "", {"metadata": {"name": "kubernetes"}, "spec": spec})
     handler = ApiHandler(store, token, kubernetes_version=arguments.kubernetes_version)
     server = web.Server(handler.handle, handler_cancellation=True, access_log=None)
