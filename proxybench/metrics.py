@@ -142,6 +142,37 @@ class Metric(StrEnum):
             "how long a change was known while the loop let its minimum period pass; in no other part",
         ),
     )
+    SYNC_BEFORE = (
+        "sync.before",
+        About(
+            "Before its sync",
+            "waiting time",
+            "delivery of the event and the wait for a turn, which kube-proxy does not tell apart; at a cold start, all "
+            "until its first sync",
+            "the acknowledgement (cold start: the proxy's start)",
+            "the start of the sync that made the change, by the proxy's log, or its metrics where that has none",
+        ),
+    )
+    SYNC_MAKING = (
+        "sync.making",
+        About(
+            "Making rules, by the log",
+            "sync time",
+            "kube-proxy in iptables and nftables mode",
+            "the start of that sync, the acknowledgement if that is later",
+            'the log\'s "Reloading service … data"',
+        ),
+    )
+    SYNC_APPLYING = (
+        "sync.applying",
+        About(
+            "Applying rules, by the log",
+            "sync time",
+            "the tool, the kernel below it, and tidying up, which kube-proxy does not tell apart",
+            'the log\'s "Reloading service … data"',
+            'its "SyncProxyRules complete"',
+        ),
+    )
     CPU_CONTROL_LOOP = (
         "cpu.control_loop",
         About(

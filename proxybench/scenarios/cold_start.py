@@ -12,6 +12,7 @@ from proxybench.nodes.requests import AskClocks
 from proxybench.scenarios import usage
 from proxybench.scenarios.canary import appears
 from proxybench.scenarios.observe import ProxyStart, observe
+from proxybench.scenarios.phases import record_phases
 from proxybench.scenarios.places import spread
 from proxybench.scenarios.quiet import busy, settle
 from proxybench.scenarios.recorder import cluster_ip
@@ -73,6 +74,8 @@ class ColdStart:
         if self.recorded:
             _record_end(step, indices, seen)
             _record_programmed(step, metrics)
+            last = Instant(ended(seen.probes[last_to_answer(seen.probes)[0]]), step.client.node.clock)
+            record_phases(step, Scenario.COLD_START, (seen.triggered, last), (usage.ZERO_METRICS, metrics))
 
     def _observe(self, step: StepContext, probes: tuple[Await, ...]) -> Observation:
         """Start it and probe. Raises LateError where a guest's time goes so slowly that nothing is heard in ours."""

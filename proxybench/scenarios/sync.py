@@ -14,6 +14,7 @@ from proxybench.nodes.requests import Change, Write
 from proxybench.scenarios import usage
 from proxybench.scenarios.canary import SERVICES
 from proxybench.scenarios.observe import ApiWrite, observe, write
+from proxybench.scenarios.phases import record_phases
 from proxybench.scenarios.quiet import BURST, pause, settle
 from proxybench.scenarios.recorder import cluster_ip
 from proxybench.units import NS_PER_S
@@ -45,6 +46,10 @@ def measure_change(
     if scenario is Scenario.CHANGE_ENDPOINT:
         record_stale(step.recorder, seen.triggered.ns, answer)
     record_loop(step.recorder, scenario, opened.metrics, metrics)
+    if not answer.censored:
+        record_phases(
+            step, scenario, (start, Instant(ended(answer), step.client.node.clock)), (opened.metrics, metrics)
+        )
 
 
 def _write_batch(step: StepContext, batch: tuple[Object, ...]) -> Instant:

@@ -65,7 +65,8 @@ class SyncRecord:
     """One sync as the proxy's log tells it. ``ended_utc_ns`` is the log line's time by the node's UTC clock.
 
     ``full``: whether everything was written anew; None where the release does not say. ``services`` and ``endpoints``
-    are the numbers that it worked on.
+    are the numbers that it worked on. ``made_utc_ns`` is when its rules were made and it began to hand
+    them to the kernel; None where the log does not say.
     """
 
     ended_utc_ns: int
@@ -74,6 +75,7 @@ class SyncRecord:
     family: str
     services: int | None
     endpoints: int | None
+    made_utc_ns: int | None = None
 
 
 class RunningProxy(Protocol):

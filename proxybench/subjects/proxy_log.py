@@ -52,6 +52,7 @@ class _Sync:
     full: bool | None = None
     services: int | None = None
     endpoints: int | None = None
+    made_utc_ns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,12 @@ def parse_syncs(log: str, year: int) -> tuple[SyncRecord, ...]:
         elif line.text.startswith('"Reloading service '):
             sync = going.setdefault(family, _Sync())
             sync.services, sync.endpoints = _number(fields.get("numServices")), _number(fields.get("numEndpoints"))
+            sync.made_utc_ns = line.utc_ns
         elif ended := _COMPLETE.match(line.text):
             sync = going.pop(family, _Sync())
             elapsed = parse_go_duration(ended["elapsed"] or ended["took"])
-            records.append(SyncRecord(line.utc_ns, elapsed, sync.full, family, sync.services, sync.endpoints))
+            told = (sync.full, family, sync.services, sync.endpoints, sync.made_utc_ns)
+            records.append(SyncRecord(line.utc_ns, elapsed, *told))
     return tuple(records)
 
 

@@ -32,7 +32,13 @@ def with_headers(name: str) -> str:
 def test_a_real_start_in_iptables_mode() -> None:
     assert parse_syncs(with_headers("iptables.log"), 2026) == (
         SyncRecord(
-            at(2026, 11, 26, 4, 0, 35, micro=1), 561_446_391, full=True, family="IPv4", services=100, endpoints=200
+            at(2026, 11, 26, 4, 0, 35, micro=1),
+            561_446_391,
+            full=True,
+            family="IPv4",
+            services=100,
+            endpoints=200,
+            made_utc_ns=at(2026, 11, 26, 4, 0, 34, micro=1),
         ),
     )
 
@@ -44,10 +50,10 @@ def test_a_real_start_in_nftables_mode() -> None:
 
 def test_a_real_log_of_1_33_with_both_families_and_a_partial_sync() -> None:
     log = (GOLDENS / "kube-proxy-1.33.13-100-services" / "iptables.log").read_text()
-    first, micro = (2026, 11, 26, 5, 10, 1), 794_924
+    first, micro, full = (2026, 11, 26, 5, 10, 1), 794_924, True
     assert parse_syncs(log, 2026) == (
-        SyncRecord(at(*first, micro=micro), 71_212_506, full=True, family="IPv4", services=100, endpoints=200),
-        SyncRecord(at(*first, micro=853_733), 58_773_053, full=True, family="IPv6", services=0, endpoints=0),
+        SyncRecord(at(*first, micro=micro), 71_212_506, full, "IPv4", 100, 200, at(*first, micro=788_517)),
+        SyncRecord(at(*first, micro=853_733), 58_773_053, full, "IPv6", 0, 0, at(*first, micro=852_242)),
         SyncRecord(
             at(2026, 11, 26, 5, 10, 4, micro=911_165),
             12_428_999,
@@ -55,6 +61,7 @@ def test_a_real_log_of_1_33_with_both_families_and_a_partial_sync() -> None:
             family="IPv4",
             services=99,
             endpoints=198,
+            made_utc_ns=at(2026, 11, 26, 5, 10, 4, micro=906_619),
         ),
     )
 
@@ -98,8 +105,8 @@ I{H}proxier.go:649] "SyncProxyRules complete" ipFamily="IPv4" elapsed="1m2.3s"
 """
     moment = at(2026, 11, 26, 4, 0, 8, micro=123456)
     assert parse_syncs(log, 2026) == (
-        SyncRecord(moment, 95_000, full=False, family="IPv6", services=0, endpoints=0),
-        SyncRecord(moment, 62_300_000_000, full=True, family="IPv4", services=7, endpoints=14),
+        SyncRecord(moment, 95_000, full=False, family="IPv6", services=0, endpoints=0, made_utc_ns=moment),
+        SyncRecord(moment, 62_300_000_000, full=True, family="IPv4", services=7, endpoints=14, made_utc_ns=moment),
     )
 
 

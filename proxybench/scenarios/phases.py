@@ -1,0 +1,98 @@
+"""What lies between a change and its end, by the proxy's own log: before its sync, making rules, applying them.
+
+kube-proxy does not say when an event reached it, nor how long a sync waited for its turn: both are the time before the
+sync, joined. Nor does it tell the tool that it runs from the kernel below it: both are applying, with what it tidies up
+afterwards, which a probe need not wait for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxybench.clocks import Instant
+from proxybench.errors import MeasurementError
+from proxybench.model import Metric
+from proxybench.nodes.requests import AskClocks
+from proxybench.subjects.driver import SyncRecord
+from proxybench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from proxybench.model import Scenario
+    from proxybench.scenarios.base import StepContext
+    from proxybench.subjects.driver import ProxyMetrics
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Stretches of time in ns; ``making`` and ``applying`` are None where the log does not tell them apart."""
+
+    before: int
+    making: int | None
+    applying: int | None
+
+
+def phases(syncs: Iterable[SyncRecord], triggered: int, answered: int) -> Phases | None:
+    """Split the way from ``triggered`` to the end of the sync that had begun last when it was ``answered``; all UTC ns.
+
+    What a sync did before the trigger counts as nothing: an event can arrive before its acknowledgement. None where no
+    sync (of IPv4) fits.
+    """
+    fitting = [
+        one
+        for one in syncs
+        if one.family in {"", "IPv4"}
+        and one.ended_utc_ns >= triggered
+        and one.ended_utc_ns - one.elapsed_ns <= answered
+    ]
+    if not fitting:
+        return None
+    last = max(fitting, key=lambda one: one.ended_utc_ns)
+    begun = max(triggered, last.ended_utc_ns - last.elapsed_ns)
+    if last.made_utc_ns is None:
+        return Phases(begun - triggered, None, None)
+    made = max(begun, last.made_utc_ns)
+    return Phases(begun - triggered, made - begun, last.ended_utc_ns - made)
+
+
+def record_phases(
+    step: StepContext, scenario: Scenario, between: tuple[Instant, Instant], metrics: tuple[ProxyMetrics, ProxyMetrics]
+) -> None:
+    """Record what the log tells of the sync between a trigger and its answer.
+
+    ``metrics`` are those before the trigger and after its sync; where the log tells of no syncs (IPVS mode), a single
+    one is known by them. A proxy that splits its syncs by itself, as the reference does, needs none of this.
+    """
+    before, after = metrics
+    if after.build is not None:
+        return
+    syncs = step.proxy.syncs() or _counted(before, after)
+    if not syncs:
+        return
+    read = step.measured.agent.call(AskClocks())
+    now = Instant(read.monotonic_ns, step.measured.node.clock)
+    try:
+        spans = [step.clocks.between(now, moment) for moment in between]
+    except MeasurementError:
+        return  # of clocks that cannot be compared; that the step lacks such times is noted where it starts
+    found = phases(syncs, *(read.utc_ns + span.ns for span in spans))
+    if found is None:
+        return
+    parts = (
+        (Metric.SYNC_BEFORE, found.before),
+        (Metric.SYNC_MAKING, found.making),
+        (Metric.SYNC_APPLYING, found.applying),
+    )
+    for metric, value in parts:
+        if value is not None:
+            step.recorder.add(metric, scenario, value, uncertainty=spans[0].uncertainty_ns)
+
+
+def _counted(before: ProxyMetrics, after: ProxyMetrics) -> tuple[SyncRecord, ...]:
+    """Return the one sync that the metrics count; nothing where there were several, whose sum tells of none."""
+    if after.sync_count - before.sync_count != 1 or after.last_sync_utc_ns is None:
+        return ()
+    elapsed = round((after.sync_sum - before.sync_sum) * NS_PER_S)
+    return (SyncRecord(after.last_sync_utc_ns, elapsed, None, "", None, None),)
