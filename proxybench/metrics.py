@@ -6,45 +6,10 @@ refuses to compare it with numbers of the old way, since a changed probe is not 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-INSTRUCTIONS = "instructions"
-
-
-class Direction(StrEnum):
-    """What a change of a number means."""
-
-    LESS = "less"  # is better
-    CONTROL = "control"  # should not move, or says nothing by itself
-
-
-@dataclass(frozen=True)
-class About:
-    """What a metric is.
-
-    ``title`` heads its tables, ``quantity`` names it on an axis. ``start`` and ``end`` are the moments between which it
-    lies, where it is such a time. ``resolution`` is the step in which it is read, in ``unit``, where that is not small
-    beside its values. ``judged``: a gate may decide by it; by the instruction clock only if it is ``busy`` too, work
-    and no waiting, since there idle time is real time, as noisy as the host. ``method`` is the version of how it is
-    measured.
-    """
-
-    title: str
-    quantity: str
-    remarks: str = ""
-    start: str = ""
-    end: str = ""
-    unit: str = "ns"
-    direction: Direction = Direction.LESS
-    resolution: float = 0.0
-    judged: bool = True
-    busy: bool = False
-    method: int = 1
+from proxybench.about import About, Direction
 
 
 class Metric(StrEnum):
@@ -372,32 +337,3 @@ class Metric(StrEnum):
             busy=True,
         ),
     )
-
-
-def find(name: str) -> About | None:
-    """Return what a metric is, None for one that this program does not know (of a newer one's run)."""
-    return _ABOUT.get(name)
-
-
-def may_judge(name: str, clock: str) -> bool:
-    """Tell whether a gate may decide by a metric that was read by a clock ("wall", "instructions")."""
-    about = find(name)
-    return about is not None and about.judged and (about.busy or clock != INSTRUCTIONS)
-
-
-def methods() -> Mapping[str, int]:
-    """Return the version of each metric's method, for the fingerprint of a run."""
-    return {str(metric): metric.about.method for metric in Metric}
-
-
-def table() -> str:
-    """Return the table of docs/measurements.md, in Markdown."""
-    rows = ["| metric | unit | from | to | judged | remarks |", "| --- | --- | --- | --- | --- | --- |"]
-    for metric in Metric:
-        about = metric.about
-        judged = "never" if not about.judged else "both clocks" if about.busy else "wall clock"
-        rows.append(f"| `{metric}` | {about.unit} | {about.start} | {about.end} | {judged} | {about.remarks} |")
-    return "\n".join(rows) + "\n"
-
-
-_ABOUT = {str(metric): metric.about for metric in Metric}

@@ -16,7 +16,7 @@ from proxybench.errors import ExitCode, ResultsError, UsageError
 from proxybench.experiment.spec import SCENARIOS as SYNC_SCENARIOS
 from proxybench.gate.compare import is_judged
 from proxybench.gate.outcome import Verdict
-from proxybench.metrics import find
+from proxybench.metric_facts import find
 from proxybench.model import ClockKind, Position, Scenario
 
 if TYPE_CHECKING:

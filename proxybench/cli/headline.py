@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxybench.cli.terminal import plain_table
-from proxybench.model import ClockKind, Metric, Mode, Position, Scenario, Subject, parse_settings
-from proxybench.report.words import REFERENCE, subject_names
+from proxybench.model import Metric, Mode, Position, Scenario, Subject, parse_settings
+from proxybench.report.concerns import FEW
+from proxybench.report.decision import caveats as decision_caveats
+from proxybench.report.words import subject_names
 from proxybench.units import human_ns
 
 if TYPE_CHECKING:
@@ -72,13 +74,11 @@ def headline_table(records: Sequence[Record]) -> Table:
 
 
 def caveats(records: Sequence[Record]) -> tuple[str, ...]:
-    """Return what the page says of such numbers, too: one line each."""
-    lines = []
-    if any(record["clock"] == ClockKind.INSTRUCTIONS for record in records):
-        lines.append("instructions are work, not time: 1 ns stands for one executed guest instruction")
-    if any(record["kind"] == REFERENCE for record in records):
-        lines.append("the reference proxier is proxybench's self-test: no cluster runs it, and its ranking is its own")
-    return tuple(lines)
+    """Return what the page says of such numbers, in the same words: one line each."""
+    few = sum(int(str(record["repetitions"])) < FEW for record in records)
+    told = (f"{few} of {len(records)} numbers rest on fewer than {FEW} repetitions",) if few else ()
+    subjects = {_subject(record) for record in records}
+    return (*decision_caveats(subjects, {str(record["clock"]) for record in records}), *told)
 
 
 def _subject(record: Record) -> Subject:

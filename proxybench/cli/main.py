@@ -34,6 +34,11 @@ VERBS = {
     ),
     "kube-proxy": Verb("proxybench.cli.kube_proxy:kube_proxy", "Get, list and remove releases of kube-proxy."),
     "report": Verb("proxybench.cli.report:report", "Write the report of a run again.", needs="proxybench.report.page"),
+    "advise": Verb(
+        "proxybench.cli.advise:advise",
+        "Tell what moving from one mode to another changes at a size.",
+        needs="proxybench.report.advice",
+    ),
     "compare": Verb("proxybench.cli.gate:compare", "Compare runs point by point."),
     "ab": Verb("proxybench.cli.ab:ab", "Compare two kube-proxies side by side, or search a list of them."),
     "gate": Verb("proxybench.cli.gate:gate", "Judge a run against a baseline; exit 1 on a regression."),

@@ -20,7 +20,7 @@ from proxybench.gate.outcome import FAMILY_ALPHA, Comparison, Outcome, Verdict, 
 from proxybench.gate.settings import setting_differences
 from proxybench.gate.side import differences
 from proxybench.gate.subjects import subject_differences, without
-from proxybench.metrics import may_judge
+from proxybench.metric_facts import may_judge
 from proxybench.model import ClockKind, Scenario
 from proxybench.stats.intervals import t_quantile
 from proxybench.stats.moderate import Moderated, moderate

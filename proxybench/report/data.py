@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from proxybench.model import Subject
     from proxybench.results.manifest import Manifest
     from proxybench.stats.series import Series
 
-SAMPLE_COLUMNS = (*KEY_COLUMNS, "run", "repetition", "value", "censored")
+SAMPLE_COLUMNS = (*KEY_COLUMNS, "run", "repetition", "value", "censored", "uncertainty")
 """The columns a report needs; the others stay on the disk."""
 
 ADDED = "forwarding.added"
@@ -66,6 +67,12 @@ class ReportData:
         for record in self.records:
             grouped.setdefault(record.metric, []).append(record)
         return grouped
+
+    @cached_property
+    def subjects(self) -> tuple[Subject, ...]:
+        """What was measured, in the experiment's order: of an old run without a matrix, by name."""
+        steps = dict.fromkeys(step.cell.subject for step in self.manifest.matrix)
+        return tuple(steps) or tuple(sorted({each.key.subject for each in self.series}))
 
     @cached_property
     def clocks(self) -> tuple[str, ...]:

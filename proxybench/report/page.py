@@ -81,18 +81,15 @@ def render(data: ReportData, chapters: Sequence[tuple[Section, Sequence[Scene]]]
     environment.filters["keep_units"] = lambda text: _UNIT.sub(rf"\1{NBSP}\2", text)
     style, script = _file("report.css"), _file("report.js")
     clock = "; ".join(clock_long(each) for each in data.clocks)
-    subjects = tuple(dict.fromkeys(step.cell.subject for step in data.manifest.matrix)) or tuple(
-        sorted({each.key.subject for each in data.series})
-    )
     return environment.get_template("report.html.j2").render(
         manifest=data.manifest,
         command=_command(data.manifest),
         clock=clock,
         not_real="instructions" in data.clocks,
-        decision=decision(data.series, subjects),
+        decision=decision(data.series, data.subjects),
         crossings=all_crossings(data.series),
         jumps=[jump.sentence() for jump in data.jumps],
-        subjects=[subject.label for subject in subjects],
+        subjects=[subject.label for subject in data.subjects],
         not_measured=missing_lines(data.manifest),
         noted=noted_lines(data.manifest),
         costs=cost_table(costs(data.series), clock),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxybench import __version__
 from proxybench.errors import RunError
-from proxybench.metrics import methods
+from proxybench.metric_facts import methods
 from proxybench.model import LabKind
 from proxybench.results.folder import RunFolder, open_run
 from proxybench.results.manifest import (

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from proxybench.columns import build, names_of
-from proxybench.metrics import find
+from proxybench.metric_facts import find
 from proxybench.model import Key
 from proxybench.stats.quantiles import exact_quantile, quantile
 
@@ -35,6 +35,8 @@ class Series:
 
     ``values[i]`` is the chosen quantile of repetition ``labels[i]`` (run, repetition), in the key's unit;
     with ``bounded[i]`` it is a lower bound. ``p90`` and ``p99`` are taken over all raw samples together.
+    ``uncertainty``: each value is true within ``±`` so much, by the samples' own (the median of it) or by the step in
+    which the metric is read.
     """
 
     key: Key
@@ -45,13 +47,15 @@ class Series:
     censored: int
     p90: float
     p99: float
+    uncertainty: float = 0.0
 
 
 def collect(frame: pd.DataFrame, q: float = 0.5) -> list[Series]:
     """Condense the samples' table into one Series per point and metric, sorted by key.
 
     ``frame`` holds one sample per row (columns as in ``proxybench.results.frame``); ``q`` is the quantile
-    that stands for a repetition. Nodes are pooled within a repetition. Raises KeyError for a missing column.
+    that stands for a repetition. Nodes are pooled within a repetition. Without a column ``uncertainty``, samples are
+    exact. Raises KeyError for another missing column.
     """
     if frame.empty:
         return []
@@ -64,6 +68,8 @@ def collect(frame: pd.DataFrame, q: float = 0.5) -> list[Series]:
     rows = _spread(heads[order], lengths[order])
     values = frame["value"].to_numpy(dtype=np.int64)[rows]
     censored = frame["censored"].to_numpy(dtype=np.bool_)[rows]
+    unsure = frame["uncertainty"].to_numpy(dtype=np.int64) if "uncertainty" in frame else np.zeros(0, np.int64)
+    unsure = unsure[rows] if unsure.any() else unsure
     ends = np.cumsum(lengths[order])
     point_of, replicate_of = points[order], replicates[order]
     new_point = np.r_[True, point_of[1:] != point_of[:-1]]
@@ -90,6 +96,7 @@ def collect(frame: pd.DataFrame, q: float = 0.5) -> list[Series]:
                 int(np.count_nonzero(censored[whole])),
                 exact_quantile(values[whole], 0.9),
                 exact_quantile(values[whole], 0.99),
+                max(exact_quantile(unsure[whole], 0.5) if unsure.size else 0.0, resolution / 2),
             )
         )
     return series

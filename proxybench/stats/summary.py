@@ -22,7 +22,8 @@ class SummaryRecord(Key):
     ``n`` counts raw samples, ``censored`` those among them that are lower bounds. ``median`` is the median of
     the repetitions' medians, and ``ci_low`` to ``ci_high`` its 95 % interval over repetitions: None for fewer
     than two repetitions, and where a repetition's median is itself only a lower bound. ``p90`` and ``p99``
-    are taken over all raw samples; see ``bounded``.
+    are taken over all raw samples; see ``bounded``. ``uncertainty`` is that of each repetition's median (probes'
+    resolution, clocks' offset), and the interval is never narrower than it.
     """
 
     n: int
@@ -33,6 +34,7 @@ class SummaryRecord(Key):
     ci_high: float | None
     p90: float
     p99: float
+    uncertainty: float = 0.0
 
     def bounded(self, q: float) -> bool:
         """Tell whether the ``q`` quantile falls into the censored samples, so must be read as ">=".
@@ -50,14 +52,16 @@ def summarise(frame: pd.DataFrame) -> list[SummaryRecord]:
 def summary_of(series: Series) -> SummaryRecord:
     """Condense one series."""
     interval = None if series.bounded.any() else centre_interval(series.values)
+    median, unsure = float(np.median(series.values)), series.uncertainty
     return SummaryRecord(
         **{field.name: getattr(series.key, field.name) for field in fields(Key)},
         n=series.samples,
         repetitions=len(series.labels),
         censored=series.censored,
-        median=float(np.median(series.values)),
-        ci_low=interval.low if interval else None,
-        ci_high=interval.high if interval else None,
+        median=median,
+        ci_low=min(interval.low, max(0.0, median - unsure)) if interval else None,
+        ci_high=max(interval.high, median + unsure) if interval else None,
         p90=series.p90,
         p99=series.p99,
+        uncertainty=unsure,
     )

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from proxybench.metrics import Metric, find, may_judge, methods, table
+from proxybench.metric_facts import find, may_judge, methods, table
+from proxybench.metrics import Metric
 
 DOCS = Path(__file__).parents[2] / "docs" / "measurements.md"
 
 
 def test_the_docs_hold_the_registry_s_table() -> None:
-    assert table() in DOCS.read_text(), "docs/measurements.md: put the text of proxybench.metrics.table() there"
+    assert table() in DOCS.read_text(), "docs/measurements.md: put the text of proxybench.metric_facts.table() there"
 
 
 def test_a_metric_is_its_name_and_is_found_by_it() -> None:

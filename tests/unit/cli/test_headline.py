@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from proxybench.cli.headline import caveats, headline_table
+from proxybench.report.decision import INSTRUCTIONS_NOTE, JSON_NOTE, REFERENCE_NOTE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,8 +67,12 @@ def test_two_clocks_are_told_apart_in_each_row() -> None:
 
 
 def test_the_terminal_says_what_the_page_says() -> None:
-    assert caveats([record("ipvs", "forwarding.connect", "steady", "last", 1.0, clock="wall")]) == ()
-    assert caveats([record("ipvs", "forwarding.connect", "steady", "last", 1.0, kind="reference")]) == (
-        "instructions are work, not time: 1 ns stands for one executed guest instruction",
-        "the reference proxier is proxybench's self-test: no cluster runs it, and its ranking is its own",
+    plain = {"clock": "wall", "kind": "command", "repetitions": 5}
+    assert caveats([record("ipvs", "forwarding.connect", "steady", "last", 1.0, **plain)]) == ()
+    few = record("ipvs", "forwarding.connect", "steady", "last", 1.0, kind="reference", repetitions=4)
+    assert caveats([few, record("ipvs", "forwarding.connect", "steady", "last", 1.0, repetitions=5)]) == (
+        INSTRUCTIONS_NOTE,
+        JSON_NOTE,
+        REFERENCE_NOTE,
+        "1 of 2 numbers rest on fewer than 5 repetitions",
     )

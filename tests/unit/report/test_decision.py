@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from proxybench.model import ClockKind, Mode, Subject
-from proxybench.report.decision import JSON_NOTE, Figure, decision, ratio
+from proxybench.report.concerns import Figure, ratio
+from proxybench.report.decision import JSON_NOTE, decision
 from proxybench.report.words import subject_names
 from proxybench.stats.series import collect
 from tests.unit.report.synthetic import synthetic_frame

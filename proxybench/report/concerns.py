@@ -1,0 +1,236 @@
+"""What a reader decides by: each concern's numbers per subject, and how many times one subject's another's are.
+
+A ratio is taken within each repetition, in which the subjects followed each other at once; its 95 % interval is over
+repetitions, and never narrower than the steps in which the numbers were read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxybench.model import Metric, Mode, Position, Scenario
+from proxybench.report.words import TIMES
+from proxybench.stats.intervals import Interval, centre_interval
+from proxybench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from proxybench.model import Subject
+    from proxybench.stats.series import Series
+
+    Label = tuple[str, int]
+
+FEW = 5
+"""A figure that rests on fewer repetitions says so."""
+WIDE = 3.0
+"""An interval whose ends lie further apart than this factor is told in words."""
+
+
+@dataclass(frozen=True)
+class Concern:
+    """One row: the first of ``scenarios`` and ``positions`` that the run has is shown.
+
+    ``per`` names a second metric of the same point that the first is divided by: CPU per second of watching. With
+    ``split``, two rows follow: what was waiting before the sync, and the rest, which is work; with ``taxed``, one that
+    tells how many times a connection on a node without rules it is. Modes in ``without`` mean something else by it. A
+    ``control`` should not differ between subjects: what it differs by, the machine did.
+    """
+
+    title: str
+    detail: str
+    metric: Metric
+    scenarios: tuple[Scenario, ...]
+    positions: tuple[Position, ...] = (Position.NONE,)
+    per: Metric | None = None
+    split: bool = False
+    taxed: bool = False
+    control: bool = False
+    without: tuple[Mode, ...] = ()
+
+
+_RULES = (Position.LAST, Position.MIDDLE, Position.FIRST)
+_SYNC, _CPU = Metric.SYNC_END_TO_END, Metric.CPU_CONTROL_LOOP
+
+
+def _sync(title: str, detail: str, scenario: Scenario) -> Concern:
+    return Concern(title, detail, _SYNC, (scenario,), _RULES, split=True)
+
+
+CONCERNS = (
+    _sync("Cold start", "until all probed Services answer", Scenario.COLD_START),
+    Concern("Cold start, CPU", "with all children", _CPU, (Scenario.COLD_START,)),
+    _sync("New Service", "Service, then its endpoints", Scenario.NEW_SERVICE),
+    Concern("New Service, CPU", "of the control loop", _CPU, (Scenario.NEW_SERVICE,)),
+    _sync("One Service added", "endpoints there before", Scenario.ADD_ONE),
+    Concern("One Service added, CPU", "of the control loop", _CPU, (Scenario.ADD_ONE,)),
+    _sync("One endpoint changed", "until it answers", Scenario.CHANGE_ENDPOINT),
+    Concern("One endpoint changed, CPU", "of the control loop", _CPU, (Scenario.CHANGE_ENDPOINT,)),
+    _sync("One Service deleted", "until refused", Scenario.DELETE_ONE),
+    Concern("Idle, CPU per second", "nothing changes", _CPU, (Scenario.IDLE,), per=Metric.CPU_WINDOW),
+    Concern("Memory", "largest resident set", Metric.MEMORY_RESIDENT, (Scenario.COLD_START,)),
+    Concern(
+        "New connection, Service", "first byte, last rule", Metric.FORWARDING_FIRST_BYTE, (Scenario.STEADY,), _RULES
+    ),
+    Concern(
+        "New connection, Service",
+        "connect(), last rule",
+        Metric.FORWARDING_CONNECT,
+        (Scenario.STEADY,),
+        _RULES,
+        taxed=True,
+        without=(Mode.USERSPACE,),
+    ),
+    Concern(
+        "New connection, endpoint", "connect(), rules present", Metric.FORWARDING_DIRECT, (Scenario.STEADY,), taxed=True
+    ),
+    Concern(
+        "New connection, no rules",
+        "connect(), before the start: the control",
+        Metric.FORWARDING_BARE,
+        (Scenario.STEADY,),
+        control=True,
+    ),
+)
+
+WAITING = "of it, before its sync"
+WORK = "of it, from then on"
+TAX = "against a node without rules"
+_WAITS = (Metric.SYNC_BEFORE, Metric.SYNC_WAIT)  # by kube-proxy's log, and by the reference's own word
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One subject's number: a value per repetition in ``unit``; with ``bounded`` the median is only a lower bound.
+
+    Each is true within ``± uncertainty``.
+    """
+
+    values: Mapping[Label, float]
+    unit: str
+    bounded: bool
+    uncertainty: float = 0.0
+
+    @property
+    def median(self) -> float:
+        """The median of the repetitions' values."""
+        return float(np.median(list(self.values.values())))
+
+    @property
+    def few(self) -> bool:
+        """Whether it rests on too few repetitions to lean on."""
+        return len(self.values) < FEW
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a concern's numbers are, by subject; ``part``: it is a part of the row before."""
+
+    metric: Metric
+    title: str
+    detail: str
+    found: Mapping[Subject, Figure]
+    part: bool = False
+    control: bool = False
+
+
+def rows_of(series: Sequence[Series]) -> list[Row]:
+    """Return the rows that some series hold, which are of one size and one clock."""
+    rows = []
+    for concern in CONCERNS:
+        scenario, found = _figures(concern, series)
+        if found and scenario is not None:
+            rows.append(Row(concern.metric, concern.title, concern.detail, found, control=concern.control))
+            rows += _split(found, scenario, series) if concern.split else []
+            rows += _taxed(found, concern.metric, series) if concern.taxed else []
+    return rows
+
+
+def ratio(base: Figure, other: Figure) -> tuple[float, Interval | None] | None:
+    """Return how many times the first's number the second's is, and its 95 % interval, paired by repetition.
+
+    None where a value is 0 or only a bound: there is no ratio then. The interval is None for a single repetition.
+    """
+    labels = sorted(base.values.keys() & other.values.keys())
+    pairs = np.array([(base.values[label], other.values[label]) for label in labels], dtype=np.float64)
+    if base.bounded or other.bounded or not labels or np.any(pairs <= 0):
+        return None
+    ratios = pairs[:, 1] / pairs[:, 0]
+    middle, interval = float(np.median(ratios)), centre_interval(ratios)
+    if interval is None:
+        return middle, None
+    # What two numbers are uncertain by, each relative to itself, their ratio is uncertain by.
+    unsure = 1 + base.uncertainty / base.median + other.uncertainty / other.median
+    return middle, Interval(min(interval.low, middle / unsure), max(interval.high, middle * unsure))
+
+
+def _figures(concern: Concern, series: Sequence[Series]) -> tuple[Scenario | None, dict[Subject, Figure]]:
+    for scenario in concern.scenarios:
+        for position in concern.positions:
+            found = _at(concern.metric, scenario, position, series)
+            found = {subject: figure for subject, figure in found.items() if subject.mode not in concern.without}
+            if found and concern.per:
+                return scenario, _joined(found, _at(concern.per, scenario, position, series), _per_second)
+            if found:
+                return scenario, found
+    return None, {}
+
+
+def _at(metric: Metric, scenario: Scenario, position: Position, series: Iterable[Series]) -> dict[Subject, Figure]:
+    wanted = (metric, scenario, position)
+    return {
+        each.key.subject: Figure(
+            dict(zip(each.labels, each.values.tolist(), strict=True)),
+            each.key.unit,
+            bool(np.count_nonzero(each.bounded) * 2 >= each.bounded.size),
+            each.uncertainty,
+        )
+        for each in series
+        if (each.key.metric, each.key.scenario, each.key.position) == wanted
+    }
+
+
+def _split(whole: Mapping[Subject, Figure], scenario: Scenario, series: Sequence[Series]) -> list[Row]:
+    """Return the parts of a latency: before its sync (delivery and waiting for a turn), and the rest, paired."""
+    waits: dict[Subject, Figure] = {}
+    for metric in reversed(_WAITS):
+        waits.update(_at(metric, scenario, Position.NONE, series))
+    known = {subject: figure for subject, figure in waits.items() if subject in whole and not whole[subject].bounded}
+    work = _joined({subject: whole[subject] for subject in known}, known, lambda all_, wait: max(0.0, all_ - wait))
+    if not known:
+        return []
+    return [
+        Row(Metric.SYNC_BEFORE, WAITING, "delivery, and the rate limiter", known, part=True),
+        Row(Metric.SYNC_END_TO_END, WORK, "rules made, applied, seen", work, part=True),
+    ]
+
+
+def _taxed(found: Mapping[Subject, Figure], metric: Metric, series: Sequence[Series]) -> list[Row]:
+    """Return how many times a connection on a node without rules it takes, paired."""
+    bare = _at(Metric.FORWARDING_BARE, Scenario.STEADY, Position.NONE, series)
+    times = _joined(found, bare, lambda value, zero: value / max(1.0, zero))
+    shown = {subject: replace(figure, unit=TIMES, uncertainty=0.0) for subject, figure in times.items()}
+    return [Row(metric, TAX, "paired by repetition", shown, part=True)] if shown else []
+
+
+def _joined(
+    found: Mapping[Subject, Figure], others: Mapping[Subject, Figure], join: Callable[[float, float], float]
+) -> dict[Subject, Figure]:
+    """Join each subject's two numbers, repetition by repetition; those that lack the second are left out."""
+    result = {}
+    for subject, figure in found.items():
+        second = others[subject] if subject in others else Figure({}, figure.unit, bounded=False)
+        labels = figure.values.keys() & second.values.keys()
+        values = {label: join(figure.values[label], second.values[label]) for label in sorted(labels)}
+        if values:
+            unsure = figure.uncertainty + second.uncertainty
+            result[subject] = Figure(values, figure.unit, figure.bounded, unsure)
+    return result
+
+
+def _per_second(value: float, window: float) -> float:
+    """Return CPU time per second of the window, in ns per second."""
+    return value * NS_PER_S / max(1.0, window)

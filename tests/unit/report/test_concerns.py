@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from proxybench.columns import build
+from proxybench.model import Key, Mode, Subject
+from proxybench.report.concerns import TAX, WAITING, WORK, Figure, Row, ratio, rows_of
+from proxybench.stats.series import Series
+
+SUBJECT = Subject("kube-proxy", "v1.37.2", Mode.NFTABLES)
+USERSPACE = Subject("reference", "0.1.0", Mode.USERSPACE)
+MS = 1e6
+
+
+def series(metric: str, scenario: str, *values: float, subject: Subject = SUBJECT, **changes: Any) -> Series:
+    row = {
+        "kind": subject.kind,
+        "version": subject.version,
+        "mode": subject.mode,
+        "settings": "",
+        "services": 100,
+        "endpoints_per_service": 2,
+        "scenario": scenario,
+        "path": "none",
+        "family": "ipv4",
+        "position": "none",
+        "metric": metric,
+        "unit": "ns",
+        "clock": "wall",
+        **changes,
+    }
+    bounded = np.zeros(len(values), np.bool_)
+    labels = tuple(("run", number) for number in range(len(values)))
+    return Series(build(Key, row), labels, np.array(values), bounded, len(values), 0, 0.0, 0.0)
+
+
+def table(rows: list[Row]) -> dict[str, list[float]]:
+    return {row.title: list(row.found[SUBJECT].values.values()) for row in rows}
+
+
+def test_a_latency_is_split_into_what_was_waiting_and_what_was_work() -> None:
+    found = rows_of(
+        [
+            series("sync.end_to_end", "new-service", 1000 * MS, 1100 * MS, position="last"),
+            series("sync.before", "new-service", 950 * MS, 1200 * MS),
+        ]
+    )
+    assert [(row.title, row.part) for row in found] == [("New Service", False), (WAITING, True), (WORK, True)]
+    assert table(found)[WORK] == [50 * MS, 0]  # it was answered before the log says that its sync began
+
+
+def test_the_references_own_word_for_waiting_is_taken_where_there_is_no_log() -> None:
+    found = rows_of(
+        [
+            series("sync.end_to_end", "add-one", 30 * MS, position="last"),
+            series("sync.wait", "add-one", 10 * MS),
+        ]
+    )
+    assert table(found)[WAITING] == [10 * MS]
+
+
+def test_a_time_out_has_no_parts() -> None:
+    late = series("sync.end_to_end", "add-one", 30 * MS, position="last")
+    late.bounded[:] = True
+    assert [row.title for row in rows_of([late, series("sync.before", "add-one", 10 * MS)])] == ["One Service added"]
+
+
+def test_a_connection_is_told_against_a_node_without_rules() -> None:
+    found = rows_of(
+        [
+            series("forwarding.connect", "steady", 30_000, 28_000, position="last"),
+            series("forwarding.direct", "steady", 20_000, 14_000),
+            series("forwarding.bare", "steady", 10_000, 14_000),
+        ]
+    )
+    assert [row.title for row in found] == [
+        "New connection, Service",
+        TAX,
+        "New connection, endpoint",
+        TAX,
+        "New connection, no rules",
+    ]
+    assert [list(row.found[SUBJECT].values.values()) for row in found if row.title == TAX] == [[3.0, 2.0], [2.0, 1.0]]
+    assert [row.control for row in found] == [False, False, False, False, True]
+
+
+def test_userspaces_connect_ends_at_its_relay_and_is_no_connection_to_an_endpoint() -> None:
+    assert not rows_of([series("forwarding.connect", "steady", 1.0, subject=USERSPACE, position="last")])
+
+
+def test_idle_cpu_is_told_per_second() -> None:
+    found = rows_of(
+        [series("cpu.control_loop", "idle", 4 * MS), series("cpu.window", "idle", 2e9), series("cpu.window", "load", 1)]
+    )
+    assert table(found) == {"Idle, CPU per second": [2 * MS]}
+
+
+@pytest.mark.parametrize(("uncertainty", "low", "high"), [(0.0, 2.0, 2.0), (10.0, 2 / 1.15, 2 * 1.15)])
+def test_a_ratio_is_never_surer_than_its_numbers(uncertainty: float, low: float, high: float) -> None:
+    one, two = (
+        Figure({("run", number): value for number in range(5)}, "ns", bounded=False, uncertainty=uncertainty)
+        for value in (100.0, 200.0)
+    )
+    found = ratio(one, two)
+    assert found is not None
+    assert found[1] is not None
+    assert (found[0], found[1].low, found[1].high) == pytest.approx((2.0, low, high))
