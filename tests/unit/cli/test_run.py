@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from proxybench.cli.main import cli
 from proxybench.errors import LabError
 from proxybench.experiment.matrix import expand
+from proxybench.report.decision import JSON_NOTE
 from proxybench.run.outcome import RunOutcome
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def record(mode: str, metric: str, scenario: str, position: str, median: float) 
         "scenario": scenario,
         "position": position,
         "clock": "wall",
+        "repetitions": 3,
         "median": median,
     }
 
@@ -141,6 +143,8 @@ def test_a_complete_run_exits_0_and_ends_with_a_table_and_paths(runner: FakeRunn
         ["Services", "endpoints", "median", "(wall)", "iptables", "IPVS"],
         ["10", "2", "sync,", "add-one", "1.25", "s", "900", "ms"],
         ["10", "2", "new", "connection,", "last", "position", "379", "µs", "-"],
+        ["note:", *JSON_NOTE.split()],
+        ["note:", *["4", "of", "4", "numbers", "rest", "on", "fewer", "than", "5", "repetitions"]],
         ["results:", "results/tiny/1"],
         ["report:", "results/tiny/1/report.html"],
     ]
