@@ -9,6 +9,7 @@ from proxybench.errors import UsageError
 from proxybench.experiment.load import checked
 from proxybench.experiment.requests import requests
 from proxybench.experiment.source import Document
+from proxybench.experiment.spec import REPEATED
 from proxybench.experiment.subjects import Backend
 from proxybench.model import Mode, Scenario
 
@@ -27,12 +28,16 @@ _FILE = "proxybench ab"  # stands where an experiment file's name would
 
 @dataclass(frozen=True)
 class Plan:
-    """What is equal for both. ``overrides`` are "a.b=value" as for an experiment file."""
+    """What is equal for both; each change is made ``times`` times within a repetition.
+
+    ``overrides`` are "a.b=value" as for an experiment file.
+    """
 
     modes: tuple[Mode, ...]
     services: tuple[int, ...] = (400,)
     repetitions: int = 6
     iptables: Backend = Backend.LEGACY
+    times: int = 8
     scenarios: tuple[Scenario, ...] = SCENARIOS
     forwarding: bool = True
     overrides: Sequence[str] = field(default=())
@@ -55,8 +60,9 @@ def experiment_of(old: Origin, new: Origin, plan: Plan) -> Experiment:
 
 
 def _words(old: Origin, new: Origin, plan: Plan) -> dict[str, Any]:
+    times = {"times": plan.times} if REPEATED.intersection(plan.scenarios) else {}
     measure: dict[str, Any] = {
-        "sync": {"scenarios": [str(scenario) for scenario in plan.scenarios]},
+        "sync": {"scenarios": [str(scenario) for scenario in plan.scenarios], **times},
         "cpu": {"idle": "1s"},
     }
     if plan.forwarding:

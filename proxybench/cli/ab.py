@@ -60,6 +60,13 @@ class _How:
     "--repetitions", type=click.IntRange(min=2), default=6, show_default=True, help="How often each is measured."
 )
 @click.option(
+    "--times",
+    type=click.IntRange(1, 100),
+    default=8,
+    show_default=True,
+    help="How often one Service is added, changed and deleted within a repetition.",
+)
+@click.option(
     "--iptables",
     type=click.Choice([str(backend) for backend in Backend]),
     default="legacy",
@@ -95,6 +102,7 @@ def ab(  # noqa: PLR0913 - the options of the verb
     modes: tuple[str, ...],
     services: tuple[int, ...],
     repetitions: int,
+    times: int,
     iptables: str,
     threshold: float | None,
     only: tuple[str, ...],
@@ -120,7 +128,7 @@ def ab(  # noqa: PLR0913 - the options of the verb
     chosen, left_out = common_modes(origins, wanted)
     for reason in left_out:
         click.echo(f"left out: {reason}", err=True)
-    plan = Plan(chosen, tuple(dict.fromkeys(services)), repetitions, Backend(iptables), overrides=overrides)
+    plan = Plan(chosen, tuple(dict.fromkeys(services)), repetitions, Backend(iptables), times, overrides=overrides)
     how = _How(plan, out, threshold, only, keep_going)
     if number:
         return _bisect(origins, number, how, as_json=as_json)

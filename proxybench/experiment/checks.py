@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.experiment import subject_checks
-from proxybench.experiment.spec import MAX_ENDPOINTS, ClockChoice, KernelChoice, LabChoice
+from proxybench.experiment.spec import MAX_ENDPOINTS, REPEATED, ClockChoice, KernelChoice, LabChoice
 from proxybench.experiment.subject_checks import longer
 from proxybench.experiment.subjects import KubeProxySubject, ReferenceSubject
 from proxybench.model import Family, Mode
@@ -115,6 +115,12 @@ def _measured(experiment: Experiment) -> Iterator[Finding]:
         )
 
 
+def _times(experiment: Experiment) -> Iterator[Finding]:
+    sync = experiment.measure.sync
+    if sync and sync.times > 1 and not REPEATED.intersection(sync.scenarios):
+        yield ("measure", "sync", "times"), f"times: none of {', '.join(sorted(REPEATED))} is measured; remove it"
+
+
 def _limits(experiment: Experiment) -> Iterator[Finding]:
     limits = experiment.limits
     if limits.cell > limits.run:
@@ -137,6 +143,7 @@ _CHECKS: tuple[Check, ...] = (
     (frozenset({"scale", "repetitions"}), _repetitions),
     (frozenset({"scale", "load"}), _load),
     (frozenset({"measure", "load"}), _measured),
+    (frozenset({"measure"}), _times),
     (frozenset({"limits"}), _limits),
     (frozenset({"measure", "limits"}), _patience),
 )

@@ -86,6 +86,8 @@ class ProxierNodes(StrEnum):
 
 SCENARIOS = tuple(one for one in Scenario if one not in {Scenario.IDLE, Scenario.STEADY, Scenario.LOAD})
 """What ``sync`` does; the others come of other settings."""
+REPEATED = frozenset({Scenario.ADD_ONE, Scenario.CHANGE_ENDPOINT, Scenario.DELETE_ONE})
+"""What ``sync.times`` repeats."""
 POSITIONS = (Position.FIRST, Position.MIDDLE, Position.LAST)
 
 
@@ -231,6 +233,9 @@ class SyncSpec(Words):
         tuple[_ScenarioWord, ...], Field(min_length=1, examples=["[add-one, delete-one]"]), _Unique
     ] = tuple(scenario for scenario in SCENARIOS if scenario is not Scenario.NEW_SERVICE)
     """What is done to the Services; left out, all but new-service."""
+    times: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
+    """How often add-one, change-endpoint and delete-one are done within a repetition, in turns; their samples are
+    of one repetition, and the median of them is what it counts for."""
     batch: BatchSize = Batch(share=0.1)
     """Services that add-batch adds: a count, or a share such as 10%."""
     timeout: Annotated[Duration, AfterValidator(within("1s", "1h"))] = 120.0

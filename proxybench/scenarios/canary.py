@@ -58,6 +58,11 @@ class Canary:
         """Return its Endpoints object, with one endpoint and no trigger time."""
         return objects.endpoints(self.name, [pod], self.plan.backend_port, 0)
 
+    def told(self) -> tuple[Object, ...]:
+        """Return what tells of its first endpoint: its EndpointSlice, and where it is read its Endpoints object."""
+        slice_ = self.endpoint_slice(self.old)
+        return (slice_, self.endpoints(self.old)) if self.in_endpoints else (slice_,)
+
     def post_service(self) -> Write:
         """Return the write that creates its Service."""
         return Write("POST", SERVICES, self.service())

@@ -18,6 +18,7 @@ from proxybench.scenarios.forwarding import Bare, EstablishedConnections, NewCon
 from proxybench.scenarios.idle import Idle
 from proxybench.scenarios.load import Load
 from proxybench.scenarios.new_service import NewService
+from proxybench.scenarios.put_back import PutBack
 from proxybench.scenarios.service_change import AddOne, ChangeEndpoint, DeleteOne
 
 if TYPE_CHECKING:
@@ -77,7 +78,17 @@ _ORDER: tuple[Callable[[Asked], Scenario | None], ...] = (
 def plan(measure: MeasureSpec, load: LoadSpec | None, cell: Cell) -> tuple[Scenario, ...]:
     """Return the scenarios of a step, in order."""
     asked = Asked(measure, load, cell)
-    return tuple(scenario for make in _ORDER if (scenario := make(asked)))
+    once = tuple(scenario for make in _ORDER if (scenario := make(asked)))
+    return _repeated(once, measure.sync.times if measure.sync else 1)
+
+
+def _repeated(once: tuple[Scenario, ...], times: int) -> tuple[Scenario, ...]:
+    """Return the order with so many rounds of the changes to one Service; between two it is put back."""
+    changes = tuple(one for one in once if isinstance(one, AddOne | ChangeEndpoint | DeleteOne))
+    if not changes:
+        return once
+    end = once.index(changes[-1]) + 1
+    return (*once[:end], *(times - 1) * (PutBack(), *changes), *once[end:])
 
 
 def batch_size(measure: MeasureSpec, cell: Cell) -> int:

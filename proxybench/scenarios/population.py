@@ -79,8 +79,8 @@ class Populator:
         """Take back what a step added or changed, so that the next one finds the same population."""
         extra = range(self._services, self._services + batch)
         refs = [Ref(Kind.SERVICE, NAMESPACE, population.name(index)) for index in extra]
-        second = second_canary(self._plan)
-        made = [Ref(Kind.SERVICE, NAMESPACE, second.name), *map(Ref.of, self._endpoints_of(second))]
+        second = second_canary(self._plan, in_endpoints=self._endpoints_too)
+        made = [Ref(Kind.SERVICE, NAMESPACE, second.name), *map(Ref.of, second.told())]
         self._api.delete_many([*refs, Ref(Kind.SERVICE, NAMESPACE, objects.CANARY), *made])
         self._put_canary()
 
@@ -94,10 +94,6 @@ class Populator:
         self._api.create_many(objects_, lambda done, total: say(f"writing objects: {done:,} of {total:,}"))
 
     def _put_canary(self) -> None:
-        made = self._endpoints_of(Canary(self._plan))
+        made = Canary(self._plan, in_endpoints=self._endpoints_too).told()
         self._api.delete_many(list(map(Ref.of, made)))
         self._api.create_many(made)
-
-    def _endpoints_of(self, canary: Canary) -> list[Object]:
-        slice_ = canary.endpoint_slice(canary.old)
-        return [slice_, canary.endpoints(canary.old)] if self._endpoints_too else [slice_]

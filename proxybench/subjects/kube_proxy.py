@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 WHAT: Final = "kube-proxy"
 _VERBOSITY: Final = "--v=2"  # the syncs' lines; more would cost time that users do not pay
+_MANY_FILES: Final = ("sh", "-c", 'ulimit -n 262144; exec "$@"', WHAT)
+"""Runs it with enough files: userspace mode listens on a port of its own for every Service."""
+_SYNCS_IN_LOG: Final = ("--vmodule=proxier=4",)
+"""Userspace mode has no metrics of its syncs and logs them at this level; of its connections it says nothing more."""
 _CLEANUP_LIMIT: Final = 300.0  # removing ten thousand Services' rules, under emulation
 _TERMINATED: Final = -15  # it has no handler for SIGTERM
 
@@ -87,9 +91,16 @@ class KubeProxyDriver:
             "kubeconfig": render_kubeconfig(cluster.api, f"{folder}/ca.pem", f"{folder}/token"),
             "config.yaml": config,
         }
+        userspace = spec.mode is Mode.USERSPACE
         program = Program(
             what=WHAT,
-            argv=(*_limits(spec.mode), self._install(spec, handle), f"--config={folder}/config.yaml", _VERBOSITY),
+            argv=(
+                *(_MANY_FILES if userspace else ()),
+                self._install(spec, handle),
+                f"--config={folder}/config.yaml",
+                _VERBOSITY,
+                *(_SYNCS_IN_LOG if userspace else ()),
+            ),
             bundle=Bundle(files, links),
             tail=log_tail,
             env=_environment(folder),
@@ -100,6 +111,7 @@ class KubeProxyDriver:
             spec.mode,
             links.get("bin/iptables", ""),
             logs_syncs=True,
+            counts_syncs=not userspace,
             files={"kube-proxy.yaml": config},
             families=tuple(Family) if cluster.cluster_cidr6 else (Family.IPV4,),
         )
@@ -132,11 +144,6 @@ class KubeProxyDriver:
 
 def _origin(spec: SubjectSpec) -> _Origin:
     return spec.path, spec.source, spec.subject.version
-
-
-def _limits(mode: Mode) -> tuple[str, ...]:
-    """Return what runs kube-proxy with enough files: userspace mode listens on a port of its own for every Service."""
-    return ("sh", "-c", 'ulimit -n 262144; exec "$@"', WHAT) if mode is Mode.USERSPACE else ()
 
 
 def _environment(folder: str) -> dict[str, str]:

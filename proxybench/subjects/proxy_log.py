@@ -3,7 +3,9 @@
 A sync is three lines in iptables and nftables mode, each with its ``ipFamily`` since the two families share one
 process: "Syncing … rules" (fullSync), "Reloading service … data" (numServices, numEndpoints) and "SyncProxyRules
 complete" (elapsed). The lines of two families may alternate. 1.20 says "syncProxyRules took 52.1ms" instead and no
-numbers. In IPVS mode a sync is logged from ``--v=4`` on only: there are no records, and the metrics must do.
+numbers. In IPVS mode a sync is logged from ``--v=4`` on only: there are no records, and the metrics must do. In
+userspace mode (up to 1.25) it is the other way round: there are no metrics, and "userspace syncProxyRules took 52.1ms"
+is logged from ``--v=4`` on, which its driver asks for.
 
 Sources: ``syncProxyRules`` in pkg/proxy/{iptables,ipvs,nftables}/proxier.go of Kubernetes; klog's header is
 "Lmmdd hh:mm:ss.uuuuuu threadid file:line]" and has no year.
@@ -18,17 +20,19 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import ProxierError
-from proxybench.subjects.driver import SyncRecord
+from proxybench.subjects.driver import ProxyMetrics, SyncRecord
 from proxybench.units import NS_PER_S, NS_PER_US
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _LINE: Final = re.compile(
     r"(?P<level>[IWEF])(?P<month>\d\d)(?P<day>\d\d) (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
     r"\.(?P<micro>\d{6}) +\d+ [^ \]]+:\d+\] (?P<text>.*)"
 )
-_COMPLETE: Final = re.compile(r'"?[sS]yncProxyRules (?:complete"? .*?elapsed="(?P<elapsed>[^"]+)"|took (?P<took>\S+))')
+_COMPLETE: Final = re.compile(
+    r'"?(?:userspace )?[sS]yncProxyRules (?:complete"? .*?elapsed="(?P<elapsed>[^"]+)"|took (?P<took>\S+))'
+)
 _FIELD: Final = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|m|s|us|µs|μs|ns)")
 _UNIT_NS: Final = {
@@ -84,6 +88,14 @@ def parse_syncs(log: str, year: int) -> tuple[SyncRecord, ...]:
             told = (sync.full, family, sync.services, sync.endpoints, sync.made_utc_ns)
             records.append(SyncRecord(line.utc_ns, elapsed, *told))
     return tuple(records)
+
+
+def count_syncs(syncs: Sequence[SyncRecord]) -> ProxyMetrics:
+    """Return what the syncs in a log say of what metrics would. Raises ProxierError where there are none."""
+    if not syncs:
+        raise ProxierError("the log tells of no sync: nothing was synced yet")
+    elapsed = sum(one.elapsed_ns for one in syncs)
+    return ProxyMetrics(elapsed / NS_PER_S, len(syncs), last_sync_utc_ns=syncs[-1].ended_utc_ns)
 
 
 def parse_go_duration(text: str) -> int:

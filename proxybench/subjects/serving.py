@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import ProxierError
-from proxybench.model import Family
-from proxybench.subjects.proxy_log import parse_syncs
+from proxybench.model import Family, Mode
+from proxybench.subjects.proxy_log import count_syncs, parse_syncs
 from proxybench.subjects.proxy_metrics import parse_metrics
 from proxybench.subjects.rule_ranks import WALKED_CHAINS, list_argv, parse_ranks
 from proxybench.units import NS_PER_S
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from proxybench.clocks import Instant
     from proxybench.deadline import Deadline
-    from proxybench.model import Mode
     from proxybench.nodes.node import NodeHandle
     from proxybench.subjects.driver import ProxyMetrics, SyncRecord
     from proxybench.subjects.process import NodeProcess
@@ -29,6 +28,7 @@ HEALTHZ_PORT: Final = 10256
 _POLL_SECONDS: Final = 0.05
 _POLL_SHARE: Final = 0.02  # of the time waited so far: reading metrics costs the CPU that is measured
 _RANKS_LIMIT: Final = 120.0  # ten thousand rules are read back in seconds, under emulation in many
+_LOGGED: Final = (Mode.IPTABLES, Mode.NFTABLES)  # the modes whose syncs kube-proxy logs at --v=2
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,14 @@ class Served:
     """What is known of the proxy besides its process.
 
     ``iptables`` is the multi-call program of the backend that it uses. ``logs_syncs``: whether its log is klog and
-    tells of syncs. ``files`` go into the run folder. ``families`` are those of which it makes rules.
+    tells of syncs; ``counts_syncs``: whether its metrics do. ``files`` go into the run folder. ``families`` are those
+    of which it makes rules.
     """
 
     mode: Mode
     iptables: str
     logs_syncs: bool = False
+    counts_syncs: bool = True
     files: Mapping[str, str] = field(default_factory=dict)
     families: tuple[Family, ...] = (Family.IPV4,)
 
@@ -89,10 +91,11 @@ class ServingProxy:
             raise self._process.error(f"runs in {mode} mode, not in {self._served.mode} mode as it was asked to")
 
     def metrics(self) -> ProxyMetrics:
-        """Read its metrics. Raises ProxierError."""
-        text = self._process.get(METRICS_PORT, "/metrics")
+        """Read its metrics, or what its log says of them. Raises ProxierError."""
+        self._process.check_running()
+        text = self._process.get(METRICS_PORT, "/metrics") if self._served.counts_syncs else ""
         try:
-            return parse_metrics(text)
+            return parse_metrics(text) if self._served.counts_syncs else count_syncs(self.syncs())
         except ProxierError as error:
             raise ProxierError(f"{self.handle.name}: {error}") from error
 
@@ -130,6 +133,9 @@ class ServingProxy:
         """Say what is not there yet; empty when it is ready."""
         try:
             self._process.get(HEALTHZ_PORT, "/healthz")
+            # Reading metrics before the first sync logs errors of counters that are not there yet (from 1.33 on).
+            if self._served.logs_syncs and self._served.mode in _LOGGED and not self.syncs():
+                return "its log tells of no sync"
             metrics = self.metrics()
         except ProxierError as error:
             return str(error)

@@ -39,7 +39,7 @@ def test_a_checkout_is_built() -> None:
 
 
 def test_what_the_options_say() -> None:
-    plan = Plan((Mode.IPTABLES,), (100, 1000), 4, Backend.NFT, (Scenario.ADD_ONE,), forwarding=False)
+    plan = Plan((Mode.IPTABLES,), (100, 1000), 4, Backend.NFT, 3, (Scenario.ADD_ONE,), forwarding=False)
     experiment = experiment_of(OLD, NEW, plan)
     assert (experiment.scale.services, experiment.repetitions.default) == ((100, 1000), 4)
     assert experiment.measure.sync is not None

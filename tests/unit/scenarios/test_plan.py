@@ -40,6 +40,14 @@ def test_this_is_what_happens_in_which_order() -> None:
     ]
 
 
+def test_changes_to_one_service_are_repeated_in_rounds_and_it_is_put_back_between_them() -> None:
+    thrice = ALL.model_copy(update={"sync": ALL.sync and ALL.sync.model_copy(update={"times": 3})})
+    changes = ["add-one", "change-endpoint", "delete-one"]
+    usual = names(ALL)
+    again = ["putting back", *changes]
+    assert names(thrice) == [*usual[:-2], *again, *again, "new-service", "add-batch"]
+
+
 def test_what_nothing_can_be_measured_without_is_vital_and_always_there() -> None:
     bare = plan(MeasureSpec(), None, make_cell())
     assert [(scenario.name, scenario.vital) for scenario in bare] == [("cold start", True), ("conformance", True)]

@@ -112,10 +112,10 @@ def test_the_binary_is_looked_for_once_on_a_node_and_sigterm_is_a_good_end() -> 
     agent.verify()
 
 
-def test_userspace_mode_may_open_a_file_for_every_service() -> None:
+def test_userspace_mode_may_open_a_file_for_every_service_and_logs_its_syncs() -> None:
     one = KubeProxyDriver(FakeBinaries(make_binary(version="v1.20.2")), FakeClock())
     spec = make_spec(version="v1.20.2", mode=Mode.USERSPACE)
-    started = spawn(["sh", "-c", 'ulimit -n 262144; exec "$@"', "kube-proxy", *ARGV], SPAWN.env)
+    started = spawn(["sh", "-c", 'ulimit -n 262144; exec "$@"', "kube-proxy", *ARGV, "--vmodule=proxier=4"], SPAWN.env)
     node, executor, agent = handle([SUMMED, unpack(bundle(spec, "/x/legacy"))], [(started, Spawned(7, 123))])
     one.start(one.resolve(spec), node, CLUSTER)
     executor.assert_done()

@@ -6,7 +6,7 @@ import pytest
 
 from proxybench.clocks import Instant
 from proxybench.errors import AgentError, CommandFailedError, MeasurementError, ProxierError
-from proxybench.model import Mode
+from proxybench.model import Family, Mode
 from proxybench.nodes.answers import Alive, Spawned, Stopped
 from proxybench.subjects.bundle import Bundle
 from proxybench.subjects.driver import ProxyMetrics, SyncRecord
@@ -55,11 +55,20 @@ class Rig:
         steps: tuple[Step, ...] = (),
         mode: Mode = Mode.IPTABLES,
         logs_syncs: bool = False,
+        counts_syncs: bool = True,
+        families: tuple[Family, ...] = (Family.IPV4,),
     ) -> None:
         script = [(SPAWN, Spawned(7, 123)), *requests]
         node, self.executor, self.agent = handle([unpack(BUNDLE), *steps], script)
         self.clock = FakeClock(utc=YEAR_2026)
-        served = Served(mode, "/x/legacy", logs_syncs=logs_syncs, files={"config": "a: 1\n"})
+        served = Served(
+            mode,
+            "/x/legacy",
+            logs_syncs=logs_syncs,
+            counts_syncs=counts_syncs,
+            files={"config": "a: 1\n"},
+            families=families,
+        )
         self.proxy = ServingProxy(NodeProcess.start(PROGRAM, node), served, self.clock)
 
     def done(self) -> None:
@@ -117,6 +126,35 @@ def test_ready_is_healthy_and_synced_with_nothing_pending_and_in_the_mode_asked_
     rig.done()
 
 
+def test_no_metrics_are_read_before_the_log_tells_of_a_sync() -> None:
+    alive = (ALIVE, Alive(alive=True, code=None))
+    synced = Get(f"{FOLDER}/log", FIRST.encode())
+    rig = Rig(
+        (HEALTHZ, answer()),
+        alive,
+        (HEALTHZ, answer()),
+        (METRICS, answer(SYNCED)),
+        alive,
+        (MODE, answer("iptables")),
+        steps=(LOG, synced),
+        logs_syncs=True,
+    )
+    rig.proxy.wait_ready(deadline(rig.clock), 5)
+    rig.done()
+
+
+def test_in_userspace_mode_the_log_says_what_metrics_would() -> None:
+    line = "I1126 04:00:0{}.500000 1 proxier.go:371] userspace syncProxyRules took {}ms\n"
+    log = Get(f"{FOLDER}/log", (line.format(1, 2) + line.format(2, 8)).encode())
+    rig = Rig(steps=(LOG, log), mode=Mode.USERSPACE, logs_syncs=True, counts_syncs=False)
+    with pytest.raises(ProxierError) as caught:
+        rig.proxy.metrics()
+    assert str(caught.value) == "node-a: the log tells of no sync: nothing was synced yet"
+    ended = 1_795_665_602_500_000_000  # 2026-11-26 04:00:02.5
+    assert rig.proxy.metrics() == ProxyMetrics(0.01, 2, last_sync_utc_ns=ended)
+    rig.done()
+
+
 def test_another_mode_than_asked_for() -> None:
     rig = Rig(
         (HEALTHZ, answer()),
@@ -167,6 +205,20 @@ def test_metrics() -> None:
     with pytest.raises(ProxierError) as caught:
         rig.proxy.metrics()
     assert str(caught.value) == "node-a: /metrics of the proxy: refused"
+    rig.done()
+
+
+def test_ranks_of_both_families_stand_together() -> None:
+    listings = {
+        "iptables": "-A KUBE-SERVICES -d 10.96.0.2/32 -j A\n",
+        "ip6tables": "-A KUBE-SERVICES -d fd::2/128 -j B\n",
+    }
+    steps = [
+        Run(["/x/legacy", applet, "-w", "30", "-t", "nat", "-S", "KUBE-SERVICES"], done(listing))
+        for applet, listing in listings.items()
+    ]
+    rig = Rig(steps=tuple(steps), families=tuple(Family))
+    assert rig.proxy.rule_ranks() == {"10.96.0.2": 1, "fd::2": 1}
     rig.done()
 
 
