@@ -1,4 +1,4 @@
-"""A lab by hand: one per user stays up between commands, held by a keeper process (see keeper.py)."""
+"""A lab by hand: one per user stays up between commands, held by a daemon process (see daemon.py)."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def up(kind: str, clock: str, kernel: str = DEFAULT_KERNEL) -> Cluster:
             raise LabError("a lab is up already; `proxybench lab down` removes it")
         log = folder / "lab.log"
         log.write_text("")
-        argv = [sys.executable, "-m", "proxybench.targets.lab.keeper", kind, clock, kernel, str(_state())]
+        argv = [sys.executable, "-m", "proxybench.targets.lab.daemon", kind, clock, kernel, str(_state())]
         with log.open("ab") as output:
-            keeper = subprocess.Popen(
+            daemon = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
         try:
-            return _await(keeper, log)
+            return _await(daemon, log)
         except BaseException:
             # Not by its command line, which is empty for a moment when the program has just begun.
-            _end(keeper.pid, lambda: keeper.poll() is None)
+            _end(daemon.pid, lambda: daemon.poll() is None)
             raise
 
 
@@ -79,8 +79,8 @@ def down() -> bool:
     with _lock(_folder()):
         found = _read()
         if found is not None:
-            keeper = found[0]
-            _end(keeper, lambda: _is_keeper(keeper))
+            daemon = found[0]
+            _end(daemon, lambda: _is_daemon(daemon))
             _state().unlink(missing_ok=True)
         leftovers.sweep()
         return found is not None
@@ -97,42 +97,42 @@ def _state() -> Path:
 
 
 def _read() -> tuple[int, Cluster] | None:
-    """Return the keeper's pid and the cluster; None, and the file removed, when the keeper is gone."""
+    """Return the daemon's pid and the cluster; None, and the file removed, when the daemon is gone."""
     try:
         content = json.loads(_state().read_text())
-        keeper, cluster = int(content["keeper"]), from_json(content["cluster"])
+        daemon, cluster = int(content["daemon"]), from_json(content["cluster"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
-        raise LabError(f"{_state()}: damaged; remove it, and any process that `pgrep -f lab.keeper` shows") from None
-    if not _is_keeper(keeper):
+        raise LabError(f"{_state()}: damaged; remove it, and any process that `pgrep -f lab.daemon` shows") from None
+    if not _is_daemon(daemon):
         _state().unlink(missing_ok=True)
         return None
-    return keeper, cluster
+    return daemon, cluster
 
 
-def _is_keeper(pid: int) -> bool:
+def _is_daemon(pid: int) -> bool:
     # A pid alone may be a stranger's by now.
     try:
-        return b"proxybench.targets.lab.keeper" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"proxybench.targets.lab.daemon" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 
 
-def _await(keeper: subprocess.Popen[bytes], log: Path) -> Cluster:
+def _await(daemon: subprocess.Popen[bytes], log: Path) -> Cluster:
     deadline = time.monotonic() + _UP_LIMIT
     while time.monotonic() < deadline:
         found = _read()
         if found:
             return found[1]
-        if keeper.poll() is not None:
+        if daemon.poll() is not None:
             raise LabError(process.tail(log, 1).removeprefix("error: "))
         time.sleep(0.1)
     raise LabError(f"the lab was not up within {_UP_LIMIT:.0f} s: {process.tail(log)}")
 
 
 def _end(pid: int, alive: Callable[[], bool]) -> None:
-    """Let the keeper take its lab down; by force when it does not."""
+    """Let the daemon take its lab down; by force when it does not."""
     deadline = time.monotonic() + _DOWN_LIMIT
     signals = [signal.SIGTERM, signal.SIGKILL]
     while alive():

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from proxybench.errors import LabError
-from proxybench.targets.lab import keeper, manage
+from proxybench.targets.lab import daemon, manage
 from proxybench.targets.lab.cluster_file import to_json
 from tests.lab.labs import processes_naming
 from tests.unit.targets.test_cluster_file import EXAMPLE
 
-# `up` leaves its keeper running and forgets it, which is its purpose; Python warns of that at the next collection.
+# `up` leaves its daemon running and forgets it, which is its purpose; Python warns of that at the next collection.
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 
-# Stands for proxybench.targets.lab.keeper, and is called the same: `-m` finds this package first.
-KEEPER = """
+# Stands for proxybench.targets.lab.daemon, and is called the same: `-m` finds this package first.
+DAEMON = """
 import json, os, signal, sys, time
 from pathlib import Path
 kind, clock, kernel, state = sys.argv[1:]
@@ -30,7 +30,7 @@ if kind == "vm":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 signals = {signal.SIGTERM}
 signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-Path(state + ".part").write_text(json.dumps({"keeper": os.getpid(), "cluster": json.loads(os.environ["CLUSTER"])}))
+Path(state + ".part").write_text(json.dumps({"daemon": os.getpid(), "cluster": json.loads(os.environ["CLUSTER"])}))
 Path(state + ".part").rename(state)
 if kind == "vm":
     time.sleep(600)
@@ -45,7 +45,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package.mkdir(parents=True)
     for folder in (package, package.parent, package.parent.parent):
         (folder / "__init__.py").touch()
-    (package / "keeper.py").write_text(KEEPER)
+    (package / "daemon.py").write_text(DAEMON)
     monkeypatch.chdir(tmp_path / "fakes")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fakes"))
     monkeypatch.setenv("PROXYBENCH_CACHE", str(tmp_path / "cache"))
@@ -69,50 +69,50 @@ def test_a_lab_stays_up_until_it_is_removed(cache: Path) -> None:
     assert not (cache / "lab.json").exists()
 
 
-def test_a_keeper_that_fails_says_why(cache: Path) -> None:
+def test_a_daemon_that_fails_says_why(cache: Path) -> None:
     with pytest.raises(LabError) as raised:
         manage.up("netns", "auto")
     assert str(raised.value) == "no such lab here"
     assert manage.status() is None
 
 
-def test_a_keeper_that_does_not_listen_is_killed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_daemon_that_does_not_listen_is_killed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manage, "_DOWN_LIMIT", 0.3)
     manage.up("vm", "auto")
-    pid = json.loads((cache / "lab.json").read_text())["keeper"]
+    pid = json.loads((cache / "lab.json").read_text())["daemon"]
     assert manage.down()
-    assert not manage._is_keeper(pid)
+    assert not manage._is_daemon(pid)
     assert not (cache / "lab.json").exists()
 
 
-def test_a_keeper_that_is_not_up_in_time_is_ended(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_daemon_that_is_not_up_in_time_is_ended(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manage, "_UP_LIMIT", 0.0)
     # A program that has just begun has no command line yet.
-    monkeypatch.setattr(manage, "_is_keeper", lambda pid: False)
+    monkeypatch.setattr(manage, "_is_daemon", lambda pid: False)
     with pytest.raises(LabError, match=r"^the lab was not up within 0 s: "):
         manage.up("auto", "auto")
     assert manage.status() is None
     assert processes_naming(str(cache)) == {}
 
 
-def test_a_file_of_a_keeper_that_is_gone_is_removed(cache: Path) -> None:
+def test_a_file_of_a_daemon_that_is_gone_is_removed(cache: Path) -> None:
     cache.mkdir()
     gone = subprocess.Popen(["true"])
     gone.wait()
-    for pid in (gone.pid, os.getpid()):  # the second is alive, but no keeper
-        (cache / "lab.json").write_text(json.dumps({"keeper": pid, "cluster": to_json(EXAMPLE)}))
+    for pid in (gone.pid, os.getpid()):  # the second is alive, but no daemon
+        (cache / "lab.json").write_text(json.dumps({"daemon": pid, "cluster": to_json(EXAMPLE)}))
         assert manage.status() is None
         assert not (cache / "lab.json").exists()
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"keeper": "x", "cluster": {}}', '{"keeper": 1, "cluster": {}}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"daemon": "x", "cluster": {}}', '{"daemon": 1, "cluster": {}}'])
 def test_a_damaged_file_is_named_and_kept(cache: Path, text: str) -> None:
     cache.mkdir()
     (cache / "lab.json").write_text(text)
     with pytest.raises(LabError) as raised:
         manage.status()
     assert str(raised.value) == (
-        f"{cache}/lab.json: damaged; remove it, and any process that `pgrep -f lab.keeper` shows"
+        f"{cache}/lab.json: damaged; remove it, and any process that `pgrep -f lab.daemon` shows"
     )
     assert (cache / "lab.json").exists()
 
@@ -155,12 +155,12 @@ def test_a_shell_is_ssh_with_our_configuration_and_its_exit_code(
     assert "Host b-jump\n" in (tmp_path / "config").read_text()
 
 
-def test_the_keeper_itself_says_an_error_of_ours_in_one_line(tmp_path: Path) -> None:
+def test_the_daemon_itself_says_an_error_of_ours_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             sys.executable,
             "-m",
-            "proxybench.targets.lab.keeper",
+            "proxybench.targets.lab.daemon",
             "netns",
             "instructions",
             "6.1",
@@ -170,7 +170,7 @@ def test_the_keeper_itself_says_an_error_of_ours_in_one_line(tmp_path: Path) -> 
         text=True,
         timeout=60,
         check=False,
-        cwd=Path(keeper.__file__).parents[3],
+        cwd=Path(daemon.__file__).parents[3],
     )
     message = "error: clock: instructions needs target.lab.kind: vm (this kernel counts real time)\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", message)

@@ -1,7 +1,7 @@
-"""Keeps one lab up between commands: ``python -m proxybench.targets.lab.keeper KIND CLOCK KERNEL STATE_FILE``.
+"""Keeps one lab up between commands: ``python -m proxybench.targets.lab.daemon KIND CLOCK KERNEL STATE_FILE``.
 
 A process of its own, started by manage.py. It writes the state file once the lab is up, waits for SIGTERM and takes
-the lab down. Since the lab dies with its keeper, killing the keeper any other way leaves nothing either.
+the lab down. Since the lab dies with its daemon, killing the daemon any other way leaves nothing either.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(kind: str, clock: str, kernel: str, state_file: Path) -> int:
     lab = make_lab(choice.kind, choice.settings, _say)
     cluster = lab.up()
     try:
-        content = json.dumps({"keeper": os.getpid(), "cluster": to_json(cluster)})
+        content = json.dumps({"daemon": os.getpid(), "cluster": to_json(cluster)})
         part = state_file.with_suffix(".part")
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(content)
@@ -41,7 +41,7 @@ def main(kind: str, clock: str, kernel: str, state_file: Path) -> int:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - read from the keeper's log by whoever waits for the lab
+    print(text, flush=True)  # noqa: T201 - read from the daemon's log by whoever waits for the lab
 
 
 if __name__ == "__main__":
