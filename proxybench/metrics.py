@@ -186,7 +186,7 @@ class Metric(StrEnum):
         About(
             "How long CPU was counted",
             "time",
-            "how long the ledger was open: what shares of a core are taken of",
+            "how long usage was counted: what shares of a core are taken of",
             direction=Direction.CONTROL,
             judged=False,
         ),

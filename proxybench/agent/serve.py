@@ -28,7 +28,7 @@ OPS = {
     "clocks": ("node", "clocks"),
     "sleep": ("node", "sleep"),
     "read": ("node", "read"),
-    "ledger": ("ledger", "ledger"),
+    "usage": ("usage", "usage"),
     "spawn": ("spawn", "spawn"),
     "alive": ("spawn", "alive"),
     "stop": ("spawn", "stop"),

@@ -211,7 +211,7 @@ def _make_cgroup(path: str) -> None:
         with open(f"{os.path.dirname(path)}/cgroup.subtree_control", "w") as control:
             control.write("+memory")
     except OSError:
-        pass  # without the memory controller the ledger shows no memory, and all else
+        pass  # without the memory controller usage shows no memory, and all else
 
 
 def _remove_cgroup(path: str) -> bool:

@@ -131,7 +131,7 @@ class NodeFigures(Answer):
 
 
 @dataclass(frozen=True)
-class Ledger(Answer):
+class Usage(Answer):
     """One reading of all counters; differences of two count.
 
     ``softirqs`` counts NET_RX and NET_TX. ``self_ns`` is the agent's own CPU, ``children_ns`` that of spawned

@@ -12,7 +12,7 @@ from proxybench.errors import AgentError, CommandTimeoutError, ConnectionLostErr
 from proxybench.nodes.requests import (
     AskAlive,
     AskHello,
-    AskLedger,
+    AskUsage,
     Await,
     Change,
     Connect,
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
         EstablishedResult,
         Hello,
         HttpAnswer,
-        Ledger,
         Slept,
         Spawned,
         Stopped,
+        Usage,
     )
 
 T = TypeVar("T")
@@ -107,9 +107,9 @@ class Agent(ABC):
         """Stop a spawned program."""
         return self.call(Stop(pid, timeout_s))
 
-    def ledger(self, cgroups: Sequence[str] = ()) -> Ledger:
+    def usage(self, cgroups: Sequence[str] = ()) -> Usage:
         """Read the CPU counters."""
-        return self.call(AskLedger(tuple(cgroups)))
+        return self.call(AskUsage(tuple(cgroups)))
 
     def connect(self, request: Connect) -> ConnectResult:
         """Measure new connections."""

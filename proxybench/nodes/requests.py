@@ -20,10 +20,10 @@ from proxybench.nodes.answers import (
     EstablishedResult,
     Hello,
     HttpAnswer,
-    Ledger,
     Slept,
     Spawned,
     Stopped,
+    Usage,
 )
 
 if TYPE_CHECKING:
@@ -139,15 +139,15 @@ class Stop(Request[Stopped]):
 
 
 @dataclass(frozen=True)
-class AskLedger(Request[Ledger]):
+class AskUsage(Request[Usage]):
     """Read the CPU counters of the node and of cgroups."""
 
-    op = "ledger"
+    op = "usage"
     cgroups: tuple[str, ...]
 
-    def decode(self, result: Mapping[str, Any]) -> Ledger:
+    def decode(self, result: Mapping[str, Any]) -> Usage:
         """Read the answer."""
-        return Ledger.read(result)
+        return Usage.read(result)
 
 
 @dataclass(frozen=True)

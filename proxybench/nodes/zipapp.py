@@ -13,7 +13,7 @@ MODULES = (
     "canary",
     "fields",
     "http",
-    "ledger",
+    "usage",
     "node",
     "probe",
     "serve",

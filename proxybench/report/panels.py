@@ -174,7 +174,7 @@ def line_panels(
 
 
 def bar_panels(records: Sequence[SummaryRecord], quantity: str = "CPU time") -> list[BarPanel]:
-    """Return one panel per scenario: of the CPU ledger (``cpu.*``), or of what syncs consist of (``sync.build`` …)."""
+    """Return one panel per scenario: of CPU usage (``cpu.*``), or of what syncs consist of (``sync.build`` …)."""
     grouped: dict[tuple[str, str, str], list[SummaryRecord]] = {}
     for (scenario, _, path, clock, _), group in _grouped(records):
         grouped.setdefault((scenario, path, clock), []).extend(group)

@@ -53,7 +53,7 @@ def noise_table(records: Sequence[SummaryRecord], caption: str) -> Table | None:
 
 
 def observer_table(data: ReportData, caption: str) -> Table | None:
-    """Return our agent's CPU per scenario, as a share of a core where the ledger's window is known."""
+    """Return our agent's CPU per scenario, as a share of a core where the window is known."""
     windows = {_place(record): record for record in data.of(Metric.CPU_WINDOW)}
     rows = []
     for scenario in SCENARIOS:

@@ -119,7 +119,7 @@ _PLANS = (
         Metric.MEMORY_CONTROL_LOOP.about.quantity,
     ),
 )
-_LEDGER = (
+_USAGE = (
     Metric.CPU_CONTROL_LOOP,
     Metric.CPU_CONTROL_LOOP_USER,
     Metric.CPU_CONTROL_LOOP_SYSTEM,
@@ -170,7 +170,7 @@ def zero_point(data: ReportData) -> list[SummaryRecord]:
 
 
 def _cpu(data: ReportData) -> Section:
-    heading = "CPU ledger"
+    heading = "CPU usage"
     relay = data.of(Metric.CPU_RELAY)
     lead = (
         "CPU time per scenario: the control loop's cgroup with all the tools it ran"
@@ -179,7 +179,7 @@ def _cpu(data: ReportData) -> Section:
         "system parts are shared out in the proportion of the kernel's ticks of 10 ms; where no tick fell, nothing is "
         "split."
     )
-    records = [record for metric in _LEDGER for record in data.of(metric)]
+    records = [record for metric in _USAGE for record in data.of(metric)]
     if not records:
         return Section("cpu", heading, lead, "", "", missing=_missing("cpu.*"))
     clock = _clocks(records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxybench.nodes.answers import Ledger
+    from proxybench.nodes.answers import Usage
     from proxybench.scenarios.base import StepContext
     from proxybench.subjects.driver import ProxyMetrics
 
@@ -41,23 +41,23 @@ def settle(step: StepContext, before: ProxyMetrics | None = None) -> None:
 def busy(step: StepContext) -> bool:
     """Tell whether the proxy is at work: whether it spends CPU time."""
     agent, cgroup = step.measured.agent, step.proxy.cgroup
-    first = agent.ledger([cgroup])
+    first = agent.usage([cgroup])
     step.clock.sleep(_POLL)
-    later = agent.ledger([cgroup])
+    later = agent.usage([cgroup])
     there = cgroup in first.groups and cgroup in later.groups
     return there and not _quiet(first, later, cgroup)
 
 
-def _quiet(earlier: Ledger, later: Ledger, cgroup: str) -> bool:
+def _quiet(earlier: Usage, later: Usage, cgroup: str) -> bool:
     spent = later.groups[cgroup].usage_ns - earlier.groups[cgroup].usage_ns
     return spent < _QUIET_SHARE * (later.at_ns - earlier.at_ns)
 
 
 def _wait_quiet(step: StepContext) -> None:
     agent, cgroup = step.measured.agent, step.proxy.cgroup
-    quiet, last = 0, agent.ledger([cgroup])
+    quiet, last = 0, agent.usage([cgroup])
     while quiet < _QUIET_POLLS:
         step.clock.sleep(step.deadline.left(_POLL))
-        now = agent.ledger([cgroup])
+        now = agent.usage([cgroup])
         quiet = quiet + 1 if _quiet(last, now, cgroup) else 0
         last = now

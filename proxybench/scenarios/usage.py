@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from proxybench.model import Scenario
-    from proxybench.nodes.answers import Ledger
+    from proxybench.nodes.answers import Usage
     from proxybench.nodes.node import NodeHandle
     from proxybench.scenarios.base import StepContext
     from proxybench.scenarios.recorder import Recorder
@@ -40,14 +40,14 @@ ZERO_METRICS = ProxyMetrics(
 class Reading:
     """The counters at one moment: of the measured node, and the CPU time of all agents together (ns)."""
 
-    ledger: Ledger
+    usage: Usage
     agents_ns: int
 
 
 def before_birth(reading: Reading, cgroup: str) -> Reading:
-    """Return the reading with an empty ledger for a cgroup that did not exist yet."""
+    """Return the reading with no usage of a cgroup that did not exist yet."""
     empty = GroupFigures(usage_ns=0, user_ns=0, system_ns=0, memory_peak=None, memory_current=None)
-    return replace(reading, ledger=replace(reading.ledger, groups={**reading.ledger.groups, cgroup: empty}))
+    return replace(reading, usage=replace(reading.usage, groups={**reading.usage.groups, cgroup: empty}))
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Opened:
 
 def read_nodes(measured: NodeHandle, others: Iterable[NodeHandle], cgroup: str | None = None) -> Reading:
     """Read the measured node's counters, with those of a cgroup, and what our agents on all nodes have spent."""
-    ledger = measured.agent.ledger([cgroup] if cgroup else [])
-    return Reading(ledger, ledger.self_ns + sum(handle.agent.ledger().self_ns for handle in others))
+    usage = measured.agent.usage([cgroup] if cgroup else [])
+    return Reading(usage, usage.self_ns + sum(handle.agent.usage().self_ns for handle in others))
 
 
 def read(step: StepContext, cgroup: str | None = None) -> Reading:
@@ -94,11 +94,11 @@ def end(step: StepContext, scenario: Scenario, opened: Opened) -> ProxyMetrics:
     if metrics.relay_cpu is not None:
         # What a relay does right after its answer to a batch is told with its next one: a little may come off here.
         relayed = max(0, round((metrics.relay_cpu - (opened.metrics.relay_cpu or 0.0)) * NS_PER_S))
-    record_ledger(step.recorder, scenario, step.proxy.cgroup, Window(opened.reading, after, relayed))
+    record_usage(step.recorder, scenario, step.proxy.cgroup, Window(opened.reading, after, relayed))
     return metrics
 
 
-def record_ledger(recorder: Recorder, scenario: Scenario, cgroup: str, window: Window) -> None:
+def record_usage(recorder: Recorder, scenario: Scenario, cgroup: str, window: Window) -> None:
     """Record what was spent in a window on the measured node.
 
     ``cpu.control_loop`` is without ``cpu.relay``; its user and system parts are of the whole cgroup. ``cpu.softirq``
@@ -107,21 +107,21 @@ def record_ledger(recorder: Recorder, scenario: Scenario, cgroup: str, window: W
     """
     before, after = window.before, window.after
     try:
-        earlier, later = before.ledger.groups[cgroup], after.ledger.groups[cgroup]
+        earlier, later = before.usage.groups[cgroup], after.usage.groups[cgroup]
     except KeyError:
-        raise MeasurementError(f"the control loop's cgroup {cgroup} is missing from the ledger") from None
+        raise MeasurementError(f"the control loop's cgroup {cgroup} is missing from what was read") from None
     used = later.usage_ns - earlier.usage_ns
-    # The relay is read a moment before and after the ledger, and may close connections in between.
+    # The relay is read a moment before and after the counters, and may close connections in between.
     relaying = min(window.relay_ns or 0, used)
     recorder.add(Metric.CPU_CONTROL_LOOP, scenario, used - relaying)
     if window.relay_ns is not None:
         recorder.add(Metric.CPU_RELAY, scenario, relaying)
     recorder.add(Metric.CPU_CONTROL_LOOP_USER, scenario, later.user_ns - earlier.user_ns)
     recorder.add(Metric.CPU_CONTROL_LOOP_SYSTEM, scenario, later.system_ns - earlier.system_ns)
-    recorder.add(Metric.CPU_SOFTIRQ, scenario, after.ledger.stat.softirq_ns - before.ledger.stat.softirq_ns)
-    recorder.add(Metric.CPU_NODE, scenario, after.ledger.stat.busy_ns - before.ledger.stat.busy_ns)
+    recorder.add(Metric.CPU_SOFTIRQ, scenario, after.usage.stat.softirq_ns - before.usage.stat.softirq_ns)
+    recorder.add(Metric.CPU_NODE, scenario, after.usage.stat.busy_ns - before.usage.stat.busy_ns)
     recorder.add(Metric.CPU_AGENT, scenario, after.agents_ns - before.agents_ns)
-    recorder.add(Metric.CPU_WINDOW, scenario, after.ledger.at_ns - before.ledger.at_ns)
+    recorder.add(Metric.CPU_WINDOW, scenario, after.usage.at_ns - before.usage.at_ns)
     peak = later.memory_peak if later.memory_peak is not None else later.memory_current
     if peak is not None:
         recorder.add(Metric.MEMORY_CONTROL_LOOP, scenario, peak)

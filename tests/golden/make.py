@@ -139,10 +139,10 @@ def objects(node: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 def quiet(running: RunningProxy) -> None:
     """Wait until nothing is pending and it has not worked for a while: a sync may take seconds under emulation."""
     agent, deadline, polls = running.handle.agent, Deadline(CLOCK, READY_S, "recording"), 0
-    last = agent.ledger([running.cgroup])
+    last = agent.usage([running.cgroup])
     while polls < QUIET_POLLS or running.metrics().pending:
         CLOCK.sleep(deadline.left(POLL_S))
-        now = agent.ledger([running.cgroup])
+        now = agent.usage([running.cgroup])
         spent = now.groups[running.cgroup].usage_ns - last.groups[running.cgroup].usage_ns
         polls = polls + 1 if spent < QUIET_SHARE * (now.at_ns - last.at_ns) else 0
         last = now

@@ -149,7 +149,7 @@ def test_a_cgroup_counts_children_and_goes_with_them(zipapp: Path, tmp_path: Pat
         spawned = agent.spawn(["sh", "-c", script], log=str(log), cgroup=group)
         while log.read_text() != "done\n":
             time.sleep(0.02)
-        spent = agent.ledger([group]).groups[group]
+        spent = agent.usage([group]).groups[group]
         stopped = agent.stop(spawned.pid, 5)
         agent.close()
     finally:

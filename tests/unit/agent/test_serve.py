@@ -163,14 +163,14 @@ def test_a_signal_ends_it_tidily(agent: AgentClient, session: PipeSession, tmp_p
     assert gone(spawned.pid)
 
 
-def test_the_ledger_counts(agent: AgentClient, tmp_path: Path) -> None:
-    first = agent.ledger()
+def test_the_usage_counts(agent: AgentClient, tmp_path: Path) -> None:
+    first = agent.usage()
     group = tmp_path / "group"
     group.mkdir()
     (group / "cpu.stat").write_text("usage_usec 5\nuser_usec 3\nsystem_usec 2\n")
     (group / "memory.peak").write_text("8192\n")
     (group / "cgroup.procs").write_text(f"{os.getpid()}\n4194305\n")  # this process, and one that is gone
-    second = agent.ledger([str(group)])
+    second = agent.usage([str(group)])
     figures = second.groups[str(group)]
     assert (figures.usage_ns, figures.user_ns, figures.system_ns) == (5000, 3000, 2000)
     assert (figures.memory_peak, figures.memory_current) == (8192, None)
@@ -181,8 +181,8 @@ def test_the_ledger_counts(agent: AgentClient, tmp_path: Path) -> None:
     assert first.stat.idle_ns <= second.stat.idle_ns
     assert second.softirqs["NET_RX"] >= first.softirqs["NET_RX"] > 0
     assert second.stat.busy_ns >= first.stat.busy_ns > 0
-    with pytest.raises(AgentError, match=r"^node1: ledger: /nonexistent is not a cgroup v2 folder that can be read$"):
-        agent.ledger(["/nonexistent"])
+    with pytest.raises(AgentError, match=r"^node1: usage: /nonexistent is not a cgroup v2 folder that can be read$"):
+        agent.usage(["/nonexistent"])
 
 
 def test_both_clocks_are_read_at_one_moment(agent: AgentClient) -> None:

@@ -10,17 +10,17 @@ from proxybench.kube.base import Kind
 from proxybench.kube.objects import NAMESPACE, Population
 from proxybench.model import Position
 from proxybench.nodes.answers import AwaitAllResult
-from proxybench.nodes.requests import AskLedger, AwaitAll, Change, Connect, Established
+from proxybench.nodes.requests import AskUsage, AwaitAll, Change, Connect, Established
 from proxybench.scenarios.result import Checked, StepResult
 from proxybench.units import NS_PER_S
 from tests.factories import make_node
-from tests.unit.run.world import PLAN, World, all_seen, changed, connected, ledger, seen
+from tests.unit.run.world import PLAN, World, all_seen, changed, connected, seen, usage
 
 CPU = {"idle": "4s"}
 SYNC = {"scenarios": ["cold-start", "add-one", "change-endpoint", "delete-one", "add-batch"], "batch": 5}
 FORWARDING = {"connections": 20, "established": 3}
 ALL = {"cpu": CPU, "sync": SYNC, "forwarding": FORWARDING}
-LEDGER = {
+USAGE = {
     "cpu.control_loop",
     "cpu.control_loop.user",
     "cpu.control_loop.system",
@@ -44,8 +44,8 @@ def test_a_good_step_brings_every_metric_of_its_scenarios() -> None:
     assert result.checks == [Checked("VIPs answer from the right endpoints", passed=True)]
     assert result.logs == {"004-iptables-node1.log": "log of node1"}
     for scenario in ("cold-start", "add-one", "change-endpoint", "delete-one", "add-batch"):
-        assert set(world.metrics(result, scenario)) == {"sync.end_to_end"} | LOOP | LEDGER
-    assert set(world.metrics(result, "idle")) == LEDGER
+        assert set(world.metrics(result, scenario)) == {"sync.end_to_end"} | LOOP | USAGE
+    assert set(world.metrics(result, "idle")) == USAGE
     steady = world.metrics(result, "steady")
     assert {"forwarding.connect", "forwarding.direct", "forwarding.established", "forwarding.first_byte"} <= set(steady)
     assert {(sample.run, sample.repetition, sample.node) for sample in result.samples} == {("run-1", 2, "node1")}
@@ -146,7 +146,7 @@ def test_a_part_that_fails_is_reported_and_the_others_go_on(kind: type, part: st
     result = world.take()
     assert result.problems == [f"{part}: no; such thing"]
     assert missing not in {str(sample.metric) for sample in result.samples}
-    assert set(world.metrics(result, "idle")) == LEDGER
+    assert set(world.metrics(result, "idle")) == USAGE
     assert world.log[-1] == "node1 stop"
 
 
@@ -316,19 +316,19 @@ def test_nothing_is_waited_for_beyond_the_limit_of_the_step() -> None:
     world = World({"cpu": {"idle": "60s"}})
     result = world.take(limit=10)
     assert sum(world.clock.slept) == pytest.approx(10)
-    assert set(world.metrics(result, "idle")) == LEDGER  # what could be watched of it
+    assert set(world.metrics(result, "idle")) == USAGE  # what could be watched of it
     assert result.problems == []
 
 
 def test_a_loop_that_never_rests_ends_the_step_at_its_limit() -> None:
     world = World({"cpu": CPU})
 
-    def busy(request: AskLedger) -> object:
-        calm = ledger(world, request)
+    def busy(request: AskUsage) -> object:
+        calm = usage(world, request)
         groups = {name: replace(group, usage_ns=world.clock.now) for name, group in calm.groups.items()}
         return replace(calm, groups=groups)
 
-    world.answers[AskLedger] = busy
+    world.answers[AskUsage] = busy
     result = world.take(limit=5)
     assert result.problems == []
     assert (
@@ -345,9 +345,9 @@ def test_a_cold_start_is_no_number_across_two_clocks_but_all_else_is_measured() 
     assert result.problems == []
     why = "a time from one kernel to its own cannot be told: the offset of one kernel is not known"
     assert result.notes == [f"cold start: sync.end_to_end is not measured: {why}"]
-    assert set(world.metrics(result, "cold-start")) == LOOP | LEDGER
+    assert set(world.metrics(result, "cold-start")) == LOOP | USAGE
     for scenario in ("add-one", "change-endpoint", "delete-one", "add-batch"):
-        assert set(world.metrics(result, scenario)) == {"sync.end_to_end"} | LOOP | LEDGER
+        assert set(world.metrics(result, scenario)) == {"sync.end_to_end"} | LOOP | USAGE
     assert "forwarding.connect" in world.metrics(result, "steady")
 
 
@@ -356,7 +356,7 @@ def test_a_load_without_locust_is_a_problem_of_the_load_alone() -> None:
     result = world.take()
     assert len(result.problems) == 1
     assert result.problems[0].startswith("load: ")
-    assert set(world.metrics(result, "idle")) == LEDGER
+    assert set(world.metrics(result, "idle")) == USAGE
 
 
 def test_a_load_at_other_sizes_is_not_run() -> None:
@@ -382,14 +382,14 @@ def overrun(*, at_work: bool) -> StepResult:
     world = World({"cpu": {"idle": "5s"}, "sync": {"scenarios": ["add-one"], "timeout": "4s"}})
     rested = world.clock.now + 4 * NS_PER_S
 
-    def spent(request: AskLedger) -> object:
-        quiet = ledger(world, request)
+    def spent(request: AskUsage) -> object:
+        quiet = usage(world, request)
         if not at_work or world.clock.now < rested:
             return quiet
         groups = {name: replace(each, usage_ns=world.clock.now // 2) for name, each in quiet.groups.items()}
         return replace(quiet, groups=groups)
 
-    world.answers[AskLedger] = spent
+    world.answers[AskUsage] = spent
     return world.take(limit=5)
 
 

@@ -17,12 +17,12 @@ from proxybench.nodes.answers import (
     EstablishedFigures,
     EstablishedResult,
     GroupFigures,
-    Ledger,
     NodeFigures,
+    Usage,
 )
 from proxybench.nodes.client import Agent, Pending
 from proxybench.nodes.node import NodeHandle
-from proxybench.nodes.requests import AskLedger, Await, AwaitAll, Change, Connect, Established, ReadFiles
+from proxybench.nodes.requests import AskUsage, Await, AwaitAll, Change, Connect, Established, ReadFiles
 from proxybench.run.step import StepRunner
 from proxybench.run.testbed import Testbed, address_plan
 from proxybench.scenarios.population import Populator
@@ -137,7 +137,7 @@ class FakeNode(Agent):
     def begin(self, request: Request[T]) -> Pending[T]:
         assert not self.open, f"{request} was begun before another was finished"
         self.open = True
-        if not isinstance(request, AskLedger):
+        if not isinstance(request, AskUsage):
             self.world.log.append(f"{self.name} {request.op}")
         return _Answer(self, request)
 
@@ -159,11 +159,11 @@ class _Answer(Pending[T]):
         return self.node.answer(self.request)  # type: ignore[return-value] # ANSWERS pairs requests with their answers
 
 
-def ledger(world: World, request: AskLedger) -> Ledger:
+def usage(world: World, request: AskUsage) -> Usage:
     """Everything spends 1 % of the time, which is as good as nothing."""
     now = world.clock.now
     groups = {group: GroupFigures(now // 100, now // 200, now // 200, 4096, 4096) for group in request.cgroups}
-    return Ledger(now, groups, NodeFigures(now // 50, 0, 0, 0, 0, 0, now // 1000, 0), {}, now // 1000, 0)
+    return Usage(now, groups, NodeFigures(now // 50, 0, 0, 0, 0, 0, now // 1000, 0), {}, now // 1000, 0)
 
 
 def seen(world: World, request: Await, *, censored: bool = False) -> AwaitResult:
@@ -206,7 +206,7 @@ def files(_: World, request: ReadFiles) -> dict[str, str | None]:
 
 
 ANSWERS: dict[type, Callable[[World, Any], object]] = {
-    AskLedger: ledger,
+    AskUsage: usage,
     Await: seen,
     AwaitAll: all_seen,
     Change: changed,

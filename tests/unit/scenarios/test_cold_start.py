@@ -8,10 +8,10 @@ from proxybench.errors import CommandTimeoutError, ProxierError
 from proxybench.kube.objects import AddressPlan, Population
 from proxybench.model import ClockKind
 from proxybench.nodes.answers import AwaitAllResult, AwaitResult, ClockReading
-from proxybench.nodes.requests import AskClocks, AskLedger, AwaitAll, Connect
+from proxybench.nodes.requests import AskClocks, AskUsage, AwaitAll, Connect
 from proxybench.scenarios.cold_start import first_full_sync, last_to_answer, probed
 from proxybench.subjects.driver import SyncRecord
-from tests.unit.run.world import PLAN, World, connected, ledger
+from tests.unit.run.world import PLAN, World, connected, usage
 from tests.unit.scenarios.probes import seen
 
 POPULATION = Population(PLAN, 2)
@@ -164,12 +164,12 @@ def test_a_proxy_that_knows_why_nothing_answers_says_so_and_the_latency_is_censo
 def hard_at_work(world: World) -> None:
     """Let the proxies spend half of the time."""
 
-    def spent(request: AskLedger) -> object:
-        quiet = ledger(world, request)
+    def spent(request: AskUsage) -> object:
+        quiet = usage(world, request)
         half = world.clock.now // 2
         return replace(quiet, groups={name: replace(each, usage_ns=half) for name, each in quiet.groups.items()})
 
-    world.answers[AskLedger] = spent
+    world.answers[AskUsage] = spent
 
 
 def test_a_proxy_still_at_work_when_its_time_is_up_is_late_and_no_failure() -> None:

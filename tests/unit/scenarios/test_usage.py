@@ -7,10 +7,10 @@ import pytest
 
 from proxybench.errors import MeasurementError
 from proxybench.model import Scenario
-from proxybench.nodes.answers import GroupFigures, Ledger, NodeFigures
+from proxybench.nodes.answers import GroupFigures, NodeFigures, Usage
 from proxybench.nodes.node import NodeHandle
-from proxybench.nodes.requests import AskLedger
-from proxybench.scenarios.usage import Reading, Window, before_birth, read_nodes, record_ledger
+from proxybench.nodes.requests import AskUsage
+from proxybench.scenarios.usage import Reading, Window, before_birth, read_nodes, record_usage
 from proxybench.testing.agent import FakeAgent
 from proxybench.testing.hosts import FakeExecutor
 from tests.factories import make_node
@@ -34,7 +34,7 @@ def reading(at: int, scale: int, *, group: GroupFigures | None, agents: int = 0)
         steal_ns=7 * scale,
     )
     groups = {GROUP: group} if group else {}
-    return Reading(Ledger(at, groups, stat, {}, self_ns=0, children_ns=0), agents)
+    return Reading(Usage(at, groups, stat, {}, self_ns=0, children_ns=0), agents)
 
 
 BEFORE = reading(50, 1, group=GroupFigures(1000, 600, 400, 5000, 4000), agents=70)
@@ -50,8 +50,8 @@ SPENT = [
 ]
 
 
-def test_the_ledger_is_the_difference_of_two_readings_and_the_peak_of_memory(recorder: Recorder) -> None:
-    record_ledger(recorder, Scenario.IDLE, GROUP, Window(BEFORE, AFTER))
+def test_the_usage_is_the_difference_of_two_readings_and_the_peak_of_memory(recorder: Recorder) -> None:
+    record_usage(recorder, Scenario.IDLE, GROUP, Window(BEFORE, AFTER))
     found = rows(recorder)
     assert [(row[0], row[4]) for row in found] == [*SPENT, ("memory.control_loop", 9000)]
     assert {row[1:4] for row in found} == {("idle", "none", "none")}
@@ -67,17 +67,17 @@ def test_memory_is_what_the_kernel_tells(
     recorder: Recorder, peak: int | None, current: int | None, recorded: list[tuple[str, int]]
 ) -> None:
     after = reading(250, 3, group=GroupFigures(1900, 1100, 800, peak, current), agents=100)
-    record_ledger(recorder, Scenario.LOAD, GROUP, Window(BEFORE, after))
+    record_usage(recorder, Scenario.LOAD, GROUP, Window(BEFORE, after))
     assert [(row[0], row[4]) for row in rows(recorder)] == [*SPENT, *recorded]
 
 
 def test_before_its_birth_a_control_loop_had_spent_nothing(recorder: Recorder) -> None:
-    record_ledger(recorder, Scenario.COLD_START, GROUP, Window(before_birth(reading(50, 1, group=None), GROUP), AFTER))
+    record_usage(recorder, Scenario.COLD_START, GROUP, Window(before_birth(reading(50, 1, group=None), GROUP), AFTER))
     assert [row[4] for row in rows(recorder)][:3] == [1900, 1100, 800]
 
 
 def test_relaying_is_a_row_of_its_own_and_not_the_loops(recorder: Recorder) -> None:
-    record_ledger(recorder, Scenario.LOAD, GROUP, Window(BEFORE, AFTER, relay_ns=700))
+    record_usage(recorder, Scenario.LOAD, GROUP, Window(BEFORE, AFTER, relay_ns=700))
     assert [(row[0], row[4]) for row in rows(recorder)][:4] == [
         ("cpu.control_loop", 200),
         ("cpu.relay", 700),
@@ -86,16 +86,16 @@ def test_relaying_is_a_row_of_its_own_and_not_the_loops(recorder: Recorder) -> N
     ]
 
 
-def test_a_relay_that_was_read_later_than_the_ledger_has_spent_no_more_than_the_cgroup(recorder: Recorder) -> None:
-    record_ledger(recorder, Scenario.IDLE, GROUP, Window(BEFORE, AFTER, relay_ns=950))
+def test_a_relay_that_was_read_later_than_the_usage_has_spent_no_more_than_the_cgroup(recorder: Recorder) -> None:
+    record_usage(recorder, Scenario.IDLE, GROUP, Window(BEFORE, AFTER, relay_ns=950))
     assert [(row[0], row[4]) for row in rows(recorder)][:2] == [("cpu.control_loop", 0), ("cpu.relay", 900)]
 
 
 def test_birth_changes_nothing_else() -> None:
     born = before_birth(BEFORE, "/other")
-    assert born.ledger.groups[GROUP] == BEFORE.ledger.groups[GROUP]
-    assert (born.ledger.at_ns, born.ledger.stat, born.agents_ns) == (50, BEFORE.ledger.stat, 70)
-    assert list(BEFORE.ledger.groups) == [GROUP]
+    assert born.usage.groups[GROUP] == BEFORE.usage.groups[GROUP]
+    assert (born.usage.at_ns, born.usage.stat, born.agents_ns) == (50, BEFORE.usage.stat, 70)
+    assert list(BEFORE.usage.groups) == [GROUP]
 
 
 @pytest.mark.parametrize("missing", [0, 1])
@@ -103,21 +103,21 @@ def test_a_reading_without_the_cgroup_is_an_error(recorder: Recorder, missing: i
     pair = [BEFORE, AFTER]
     pair[missing] = reading(1, 1, group=None)
     with pytest.raises(MeasurementError) as raised:
-        record_ledger(recorder, Scenario.IDLE, GROUP, Window(pair[0], pair[1]))
-    assert str(raised.value) == "the control loop's cgroup /sys/fs/cgroup/pb/loop is missing from the ledger"
+        record_usage(recorder, Scenario.IDLE, GROUP, Window(pair[0], pair[1]))
+    assert str(raised.value) == "the control loop's cgroup /sys/fs/cgroup/pb/loop is missing from what was read"
     assert recorder.samples == []
 
 
 @pytest.mark.parametrize(("cgroup", "asked"), [("/g", ("/g",)), (None, ())])
 def test_a_reading_is_the_measured_nodes_and_all_agents_own_cost(cgroup: str | None, asked: tuple[str, ...]) -> None:
     def node(groups: tuple[str, ...], cost: int) -> NodeHandle:
-        answer = replace(BEFORE.ledger, self_ns=cost)
-        agent = FakeAgent([(AskLedger(groups), answer)])
+        answer = replace(BEFORE.usage, self_ns=cost)
+        agent = FakeAgent([(AskUsage(groups), answer)])
         agents.append(agent)
         return NodeHandle(make_node(), FakeExecutor("node1"), agent)
 
     agents: list[FakeAgent] = []
     found = read_nodes(node(asked, 70), [node((), 5), node((), 900)], cgroup)
-    assert (found.ledger.self_ns, found.agents_ns) == (70, 975)
+    assert (found.usage.self_ns, found.agents_ns) == (70, 975)
     for agent in agents:
         agent.verify()

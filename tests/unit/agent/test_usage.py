@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxybench.agent.fields import OpError
-from proxybench.agent.ledger import (
+from proxybench.agent.usage import (
     STAT_COLUMNS,
     parse_bytes,
     parse_cpu_stat,

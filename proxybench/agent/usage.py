@@ -1,4 +1,4 @@
-"""The CPU ledger: who spent how much time, as the kernel counted it. Parsers are pure; times in nanoseconds."""
+"""CPU usage: who spent how much time, as the kernel counted it. Parsers are pure; times in nanoseconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STAT_COLUMNS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "s
 SOFTIRQS = ("NET_RX", "NET_TX")
 
 
-def ledger(fields: Fields, state: State) -> dict[str, object]:
+def usage(fields: Fields, state: State) -> dict[str, object]:
     """Read all counters, the time first.
 
     ``self_ns`` is the agent's own CPU; ``children_ns`` that of spawned programs which have ended.
