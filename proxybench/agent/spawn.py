@@ -83,14 +83,14 @@ def spawn(fields: Fields, state: State) -> dict[str, object]:
     held = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
     try:
         at_ns = time.monotonic_ns()
-        pid, trouble = _fork(argv, {**os.environ, **environment}, cgroup, log)
+        pid, problem = _fork(argv, {**os.environ, **environment}, cgroup, log)
         process = Process(pid, cgroup, grace_s)
         state.processes[pid] = process
-        if trouble:
+        if problem:
             process.wait(CGROUP_LIMIT_S)
             process.sweep()
             del state.processes[pid]
-            raise OpError(trouble)
+            raise OpError(problem)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
     return {"pid": pid, "at_ns": at_ns}
@@ -160,10 +160,10 @@ def _fork(argv: list[str], env: dict[str, str], cgroup: str | None, log: str) ->
             os._exit(127)
     os.close(writer)
     try:
-        trouble = os.read(reader, 4096).decode("utf-8", "replace")
+        problem = os.read(reader, 4096).decode("utf-8", "replace")
     finally:
         os.close(reader)
-    return pid, trouble
+    return pid, problem
 
 
 def _steps(cgroup: str | None, log: str) -> tuple[tuple[str, Callable[[], None]], ...]:

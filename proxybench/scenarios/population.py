@@ -43,7 +43,7 @@ class Populator:
         services: int,
         endpoints: int,
         batch: int,
-        say: Callable[[str], None],
+        report: Callable[[str], None],
         family: Family = Family.IPV4,
     ) -> Population:
         """Bring the API to this size and return it; ``batch`` further Services have EndpointSlices only."""
@@ -61,7 +61,7 @@ class Populator:
             if self._endpoints_too:
                 slices.append(population.endpoints(index, _NO_TRIGGER))
         if slices:
-            self._create(slices, say)
+            self._create(slices, report)
         # The reference writes rules in the order of creation, which is loose within one bulk: what may be measured
         # comes alone. Where a rule stands in truth is read back from the kernel (places.py).
         alone = {
@@ -70,7 +70,7 @@ class Populator:
         for is_measured, indices in groupby(range(self._services, services), alone.__contains__):
             bulk = [population.service(index) for index in indices]
             for part in [[one] for one in bulk] if is_measured else [bulk]:
-                self._create(part, say)
+                self._create(part, report)
         self._services, self._slices, self._endpoints = services, wanted, endpoints
         self._put_canary()
         return population
@@ -90,8 +90,8 @@ class Populator:
             self._api.delete_collection(kind, NAMESPACE, SELECTOR)
         self._services = self._slices = self._endpoints = 0
 
-    def _create(self, objects_: list[Object], say: Callable[[str], None]) -> None:
-        self._api.create_many(objects_, lambda done, total: say(f"writing objects: {done:,} of {total:,}"))
+    def _create(self, objects_: list[Object], report: Callable[[str], None]) -> None:
+        self._api.create_many(objects_, lambda done, total: report(f"writing objects: {done:,} of {total:,}"))
 
     def _put_canary(self) -> None:
         made = Canary(self._plan, in_endpoints=self._endpoints_too).told()

@@ -79,7 +79,7 @@ def present(kernel: str | None) -> System | None:
     return System(root) if (root / ".complete").exists() else None
 
 
-def ensure(kernel: str | None, say: Callable[[str], None] = lambda _: None) -> System:
+def ensure(kernel: str | None, report: Callable[[str], None] = lambda _: None) -> System:
     """Return the unpacked files, fetching them if need be: sshd, and with a kernel's name also what the VM boots.
 
     Raises LabError with the program's own last line when apt or dpkg fails.
@@ -98,7 +98,7 @@ def ensure(kernel: str | None, say: Callable[[str], None] = lambda _: None) -> S
             root = Path(scratch) / "root"
             root.mkdir()
             packages = [*SSHD_PACKAGES, *(["busybox-static"] if kernel else [])]
-            say(f"fetching {len(packages)} Debian packages{f' and Linux {kernel}' if kernel else ''} into {cache}")
+            report(f"fetching {len(packages)} Debian packages{f' and Linux {kernel}' if kernel else ''} into {cache}")
             if kernel:
                 packages.append(_unpack_kernel(kernel, Path(scratch), root))
             Apt().unpack([one for one in packages if not one.startswith("linux-")], Path(scratch), root)

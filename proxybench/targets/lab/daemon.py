@@ -24,8 +24,8 @@ def main(kind: str, clock: str, kernel: str, state_file: Path) -> int:
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     # A lab that was asked for by name is built even where not every mode can run in it.
-    choice = choose(Wish(kind, clock, kernel), [(mode, None) for mode in MODES] if kind == "auto" else (), _say)
-    lab = make_lab(choice.kind, choice.settings, _say)
+    choice = choose(Wish(kind, clock, kernel), [(mode, None) for mode in MODES] if kind == "auto" else (), _report)
+    lab = make_lab(choice.kind, choice.settings, _report)
     cluster = lab.up()
     try:
         content = json.dumps({"daemon": os.getpid(), "cluster": to_json(cluster)})
@@ -40,7 +40,7 @@ def main(kind: str, clock: str, kernel: str, state_file: Path) -> int:
     return 0
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - read from the daemon's log by whoever waits for the lab
 
 

@@ -65,13 +65,13 @@ class Lacking:
             *(f"apt-get download and dpkg -x of {one} into {cache} (nothing is installed)" for one in fetched),
         )
 
-    def bring(self, say: Callable[[str], None], run: Callable[[Sequence[str]], None] | None = None) -> None:
+    def bring(self, report: Callable[[str], None], run: Callable[[Sequence[str]], None] | None = None) -> None:
         """Do it, saying each command before it runs. Raises LabError with its last line when one fails."""
         for command in self.commands():
-            say(shlex.join(command))
+            report(shlex.join(command))
             (run or _run)(command)
         for entry in self.entries:
-            artifacts.ensure(entry, say)
+            artifacts.ensure(entry, report)
 
 
 def lacking(kernel: str | None, find: Callable[[str], str | None] = find_program) -> Lacking:

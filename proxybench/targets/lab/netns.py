@@ -35,9 +35,9 @@ _CONTAINED = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork
 class NetnsLab:
     """A lab of network namespaces."""
 
-    def __init__(self, settings: Settings, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, settings: Settings, report: Callable[[str], None] = lambda _: None) -> None:
         self._settings = settings
-        self._say = say
+        self._report = report
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._api: ApiServerProcess | None = None
         self.state: Path | None = None
@@ -55,7 +55,7 @@ class NetnsLab:
         if os.geteuid() != 0:
             raise LabError("a netns lab needs root; use `target.lab.kind: vm`, which does not")
         common.find_iptables()
-        system = artifacts.ensure(None, self._say)
+        system = artifacts.ensure(None, self._report)
         try:
             return self._build(system)
         except BaseException:
@@ -103,7 +103,7 @@ class NetnsLab:
         )
         (state / "plan.json").write_text(plan.to_json())
         argv = [*_CONTAINED, sys.executable, "-m", "proxybench.targets.lab.supervisor", str(state / "plan.json")]
-        self._say("making the namespaces")
+        self._report("making the namespaces")
         self._supervisor = process.start(argv, state / "supervisor.log")
         ports = self._await_ready(state)
         return common.cluster(

@@ -32,9 +32,9 @@ _HOST = "10.0.2.2"  # QEMU's address, in the guest, of the host's loopback
 class VmLab:
     """A lab in a virtual machine."""
 
-    def __init__(self, settings: Settings, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, settings: Settings, report: Callable[[str], None] = lambda _: None) -> None:
         self._settings = settings
-        self._say = say
+        self._report = report
         self._machine: subprocess.Popen[bytes] | None = None
         self._api: ApiServerProcess | None = None
         self._begun: tuple[Prepared, ApiAccess, int] | None = None  # and the loopback port of its sshd
@@ -50,7 +50,7 @@ class VmLab:
         if not shutil.which(qemu.BINARY):
             raise LabError(f"{qemu.BINARY} is not installed; `apt-get install qemu-system-x86` brings it")
         common.find_iptables()
-        system = artifacts.ensure(self._settings.kernel, self._say)
+        system = artifacts.ensure(self._settings.kernel, self._report)
         try:
             self._boot(system)
         except BaseException:
@@ -107,7 +107,7 @@ class VmLab:
             clock=settings.clock,
             ssh_port=_free_port(),
         )
-        self._say(f"booting the guest (Linux {settings.kernel}, {settings.accelerator}, clock: {settings.clock})")
+        self._report(f"booting the guest (Linux {settings.kernel}, {settings.accelerator}, clock: {settings.clock})")
         self._machine = process.start(qemu.command(machine), state / "qemu.log")
         self._begun = prepared, api, machine.ssh_port
 
