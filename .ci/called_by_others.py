@@ -1,10 +1,12 @@
 """What vulture cannot see being used, by who uses it. Read by vulture alone (pyproject.toml); never run."""
 
-# click asks a group of commands, locust a user.
+# click asks a group of commands, locust a user and its module.
 _.get_command
 _.convert
 _.format_commands
 _.on_start
+_.WORKER_REPORT_INTERVAL
+_.MASTER_HEARTBEAT_TIMEOUT
 # pydantic writes these fields by methods that are named nowhere, and they are read from files that people write.
 _._off
 _._everywhere

@@ -73,7 +73,7 @@ def _print_nodes(cluster: Cluster) -> None:
 
 
 def _nodes(cluster: Cluster) -> list[dict[str, str | None]]:
-    roles = {cluster.client.name: "client", cluster.measured.name: "measured"}
+    roles = {**{node.name: "client" for node in cluster.clients}, cluster.measured.name: "measured"}
     return [
         {"name": node.name, "role": roles.get(node.name, "other"), "address": node.address, "pod_cidr": node.pod_cidr}
         for node in cluster.nodes

@@ -171,6 +171,8 @@ class LabSpec(Words):
     """Which Linux the VM boots, in quotes; namespaces have this machine's."""
     shards: Annotated[int | None, Field(strict=True, ge=1, le=16, examples=["1"])] = None
     """VMs that take steps side by side, by the instruction clock only; left out, as many as keep the machine busy."""
+    clients: Annotated[int, Field(strict=True, ge=1, le=8)] = 1
+    """Client nodes that make the load together (locust's master and workers); all else is probed from the first."""
 
 
 class TargetSpec(Words):

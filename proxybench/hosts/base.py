@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
 
@@ -63,6 +64,13 @@ class Executor(Protocol):
 
     def get(self, path: str) -> bytes:
         """Read a file of the node."""
+        ...
+
+    def forward(self, port: int, other: Executor) -> AbstractContextManager[int]:
+        """Listen on the node's loopback, and lead who connects there to ``port`` of the other node's loopback.
+
+        Gives the port that is listened on. Raises ConnectionLostError.
+        """
         ...
 
     def close(self) -> None:

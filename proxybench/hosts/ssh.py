@@ -16,12 +16,14 @@ import paramiko
 from proxybench.errors import CommandFailedError, CommandTimeoutError, ConnectionLostError
 from proxybench.hosts.base import Completed
 from proxybench.hosts.connect import DEFAULT_POLICY, ConnectPolicy, LinkPool
+from proxybench.hosts.forward import forward
 from proxybench.hosts.session import SshSession, tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
+    from proxybench.hosts.base import Executor
     from proxybench.hosts.inventory import SshTarget
 
 _CHUNK: Final = 1 << 18
@@ -123,6 +125,15 @@ class SshExecutor:
         if raw.code != 0:
             raise CommandFailedError(f"{self._name}: cannot read {path}: {tail(raw.stderr)}")
         return raw.stdout
+
+    @contextlib.contextmanager
+    def forward(self, port: int, other: Executor) -> Iterator[int]:
+        """Listen on the node's loopback, and lead who connects to ``port`` of the other node's; one at a time."""
+        if not isinstance(other, SshExecutor):
+            raise TypeError(f"{other.name} is not reached by SSH")
+        there = other._transport  # noqa: SLF001 - of the same class
+        with forward(self._name, self._transport, there, port) as near:
+            yield near
 
     def close(self) -> None:
         """Close the connection, with the jump hosts' when they are not shared. Never raises."""

@@ -1,4 +1,4 @@
-"""New TCP connections at a set arrival rate; runs on the client node under locust, never inside the orchestrator.
+"""New TCP connections at a set arrival rate; runs on the client nodes under locust, never inside the orchestrator.
 
 Imports nothing of proxybench: on the node this file and locust are enough, and every import costs start-up time.
 
@@ -6,6 +6,9 @@ Which time is robust: connect() is called without blocking, which lets the kerne
 namespaces of one machine, take the SYN-ACK before the call returns; a second call at once then finds the connection
 made. So ``connected`` needs no turn through gevent's event loop, whose other events would be counted as the data
 path's time. Only where the answer really takes its time does the user wait in the loop, and lets others go on.
+
+Several clients are workers of one master, which knows when all users are there, hands on the first worker's start to
+the others, and ends them when every user is done. Each counts by its own clock; the plan has what it differs by.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import gevent
 from gevent import monkey
 from gevent.event import Event
 from gevent.socket import wait_read, wait_write
-from locust import User, events, task
+from locust import User, events, runners, task
 from locust.exception import StopUser
 
 FORMAT = 1
@@ -34,6 +37,10 @@ LONGEST_ANSWER = 256
 
 socket = monkey.get_original("socket", "socket")  # the plain one; waiting is done by wait_read and wait_write
 AF_INET, AF_INET6, SOCK_STREAM, SOL_SOCKET, SO_LINGER = 2, 10, 1, 1, 13
+
+# Whether a worker is gone is seen over SSH, at once; its reports would be made in the loop whose lateness is measured.
+runners.HEARTBEAT_INTERVAL = runners.WORKER_REPORT_INTERVAL = 24 * 3600
+runners.MASTER_HEARTBEAT_TIMEOUT = 2 * runners.HEARTBEAT_INTERVAL
 
 KINDS = {
     errno.ECONNREFUSED: "refused",
@@ -59,7 +66,8 @@ class Load:
             (target["address"], target["port"], frozenset(target["endpoints"])) for target in self.plan["targets"]
         ]
         random.Random(0).shuffle(self.targets)  # noqa: S311 - an order, not a secret
-        self.users = self.plan["users"]
+        self.all_users = self.plan["users"]
+        self.users = self.all_users // self.plan["clients"]
         self.slots = self.plan["slots_per_user"]
         self.timeout_ns = self.plan["timeout_ns"]
         self.begun = Event()
@@ -69,20 +77,20 @@ class Load:
         self.end_ns = 0
         self.records: list[tuple[int, int, int, int, int, str]] = []
 
-    def begin(self) -> None:
+    def begin(self, start_ns: int) -> None:
         """Fix the time grid and let the users go; from here on nothing is collected or logged in between."""
         gc.collect()
         gc.freeze()
         gc.disable()
-        self.start_ns = monotonic_ns() + LEAD_NS
+        self.start_ns = start_ns
         self.end_ns = self.start_ns + self.plan["duration_ns"] + self.timeout_ns
         self.begun.set()
 
     def intended_ns(self, slot: int) -> int:
         """Return when the ``slot``-th connection of all users is to start."""
-        turn, user = divmod(slot, self.users)
+        turn, user = divmod(slot, self.all_users)
         period = self.plan["period_ns"]
-        return int(self.start_ns + turn * period + user * period // self.users)
+        return int(self.start_ns + turn * period + user * period // self.all_users)
 
     def write(self) -> None:
         """Write head, records (ns since the grid's start; 0 where a moment never came) and foot, at once."""
@@ -109,14 +117,14 @@ class NewConnections(User):  # type: ignore[misc]  # locust's types are not foll
 
     def on_start(self) -> None:
         """Take the next free place in the grid, and wait until all users are there."""
-        self.slot = LOAD.born
+        self.slot = LOAD.born * LOAD.plan["clients"] + LOAD.plan["place"]
         LOAD.born += 1
         LOAD.begun.wait()
         gevent.sleep(self.wait_time())
 
     def wait_time(self) -> float:
         """Return the seconds until the next intended start; 0 when that has passed (then the waiting is counted)."""
-        if self.slot >= LOAD.slots * LOAD.users:
+        if self.slot >= LOAD.slots * LOAD.all_users:
             return 0.0
         return max(LOAD.intended_ns(self.slot) - monotonic_ns(), 0) / NS_PER_S
 
@@ -124,14 +132,14 @@ class NewConnections(User):  # type: ignore[misc]  # locust's types are not foll
     def connect(self) -> None:
         """Open, check and reset one connection, and report it."""
         intended = LOAD.intended_ns(self.slot)
-        if self.slot >= LOAD.slots * LOAD.users or monotonic_ns() > LOAD.end_ns:
+        if self.slot >= LOAD.slots * LOAD.all_users or monotonic_ns() > LOAD.end_ns:
             self.finish()
         while (left := intended - monotonic_ns()) > 0:  # the loop's clock is a little behind
             gevent.sleep(left / NS_PER_S)
         address, port, endpoints = LOAD.targets[self.slot % len(LOAD.targets)]
         context = attempt(address, port, endpoints)
         context |= {"slot": self.slot, "intended": intended}
-        self.slot += LOAD.users
+        self.slot += LOAD.all_users
         self.environment.events.request.fire(
             request_type="tcp",
             name=f"{address}:{port}",
@@ -142,10 +150,14 @@ class NewConnections(User):  # type: ignore[misc]  # locust's types are not foll
         )
 
     def finish(self) -> None:
-        """End this user; the last one ends the run."""
+        """End this user; the last one ends the run, or tells the master that this worker is done."""
         LOAD.finished += 1
         if LOAD.finished == LOAD.users:
-            gevent.spawn(self.environment.runner.quit)
+            runner = self.environment.runner
+            if isinstance(runner, runners.WorkerRunner):
+                runner.send_message("done")
+            else:
+                gevent.spawn(runner.quit)
         raise StopUser
 
 
@@ -210,10 +222,24 @@ def left_s(started: int) -> float:
     return left / NS_PER_S
 
 
-@events.spawning_complete.add_listener  # type: ignore[untyped-decorator]  # locust's types are not followed
-def _begin(**_unused: object) -> None:
-    if not LOAD.begun.is_set():
-        LOAD.begin()
+@events.init.add_listener  # type: ignore[untyped-decorator]  # locust's types are not followed
+def _join(environment: Any, **_unused: object) -> None:  # noqa: ANN401 - locust's
+    runner, complete = environment.runner, environment.events.spawning_complete
+    if isinstance(runner, runners.MasterRunner):
+        runner.register_message("start", lambda msg, **_: runner.send_message("start", msg.data))
+        runner.register_message("done", lambda **_: _count(runner))
+    elif isinstance(runner, runners.WorkerRunner):
+        runner.register_message("start", lambda msg, **_: LOAD.begin(msg.data + LOAD.plan["offset_ns"]))
+        if LOAD.plan["place"] == 0:
+            complete.add_listener(lambda **_: runner.send_message("start", monotonic_ns() + LEAD_NS))
+    else:
+        complete.add_listener(lambda **_: LOAD.begin(monotonic_ns() + LEAD_NS))
+
+
+def _count(master: Any) -> None:  # noqa: ANN401 - locust's
+    LOAD.finished += 1
+    if LOAD.finished == LOAD.plan["clients"]:
+        gevent.spawn(master.quit)
 
 
 @events.request.add_listener  # type: ignore[untyped-decorator]  # locust's types are not followed
@@ -224,5 +250,6 @@ def _record(context: dict[str, int], **_unused: object) -> None:
 
 
 @events.quitting.add_listener  # type: ignore[untyped-decorator]  # locust's types are not followed
-def _write(**_unused: object) -> None:
-    LOAD.write()
+def _write(environment: Any, **_unused: object) -> None:  # noqa: ANN401 - locust's
+    if not isinstance(environment.runner, runners.MasterRunner):
+        LOAD.write()

@@ -26,7 +26,9 @@ class LoadPlan:
     Each of ``users`` opens ``rate_per_user`` connections per second for ``duration_s`` seconds, on a fixed time
     grid; the users' grids are shifted evenly against each other, so that at a rate that the system can serve no two
     connections fall together. ``targets`` are taken in turn, in a random order that is always the same. ``timeout_ms``
-    bounds one connection with its answer. ``output`` is the file on the node that takes the raw records.
+    bounds one connection with its answer.
+
+    Several clients share a plan: each has as many of the users, and takes every so-manieth place of the one grid.
     """
 
     targets: tuple[Target, ...]
@@ -34,7 +36,6 @@ class LoadPlan:
     users: int
     duration_s: float
     timeout_ms: int
-    output: str
 
     def __post_init__(self) -> None:
         """Refuse what cannot be driven. Raises UsageError."""
@@ -55,9 +56,19 @@ class LoadPlan:
         """Connections that each user is to open."""
         return int(self.duration_s * NS_PER_S) // self.period_ns
 
-    def to_json(self) -> bytes:
-        """Return the file that the locustfile reads, with all derived times in it."""
+    def to_json(self, output: str, place: int = 0, clients: int = 1, offset_ns: int = 0) -> bytes:
+        """Return the file that the locustfile reads on the client number ``place`` (from 0), all derived times in it.
+
+        ``output`` is the file on that node that takes the raw records, ``offset_ns`` its clock minus the first
+        client's. Raises UsageError when the users cannot be shared out evenly.
+        """
+        if self.users % clients:
+            raise UsageError(f"load.users is {self.users}, which {clients} clients cannot share evenly")
         derived = {
+            "output": output,
+            "place": place,
+            "clients": clients,
+            "offset_ns": offset_ns,
             "period_ns": self.period_ns,
             "slots_per_user": self.slots_per_user,
             "duration_ns": int(self.duration_s * NS_PER_S),

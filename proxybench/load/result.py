@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _FORMAT: Final = 1
 UNSERVED: Final = "unserved"
 
+_Row = tuple[int, int, int, int, int, str]  # slot, intended, started, connected, first byte (ns), kind of failure
+
 
 @dataclass(frozen=True)
 class LoadResult:
@@ -44,8 +46,21 @@ class LoadResult:
     achieved: float
 
 
-def parse(text: str) -> LoadResult:
-    """Read the file that the locustfile wrote. Raises MeasurementError when it is not whole."""
+def parse(*texts: str) -> LoadResult:
+    """Read the files that the locustfile wrote, one per client, whose times begin with the same grid.
+
+    Raises MeasurementError when one is not whole, or when two are not of one load.
+    """
+    heads, rows = zip(*(_read(text) for text in texts), strict=True)
+    together = [row for some in rows for row in some]
+    slots = sum(head[0] for head in heads)
+    if len({head[1:] for head in heads}) != 1 or len({row[0] for row in together}) != len(together):
+        raise MeasurementError("the clients' records are not of one load")
+    return _result(sorted(together), slots, *heads[0][1:])
+
+
+def _read(text: str) -> tuple[tuple[int, int, int], list[_Row]]:
+    """Return number of slots, time-out and duration, and the rows."""
     lines = text.splitlines()
     head, foot = _head_and_foot(lines)
     try:
@@ -59,12 +74,10 @@ def parse(text: str) -> LoadResult:
         raise MeasurementError("the load ended before all its users were there")
     if not whole or len({row[0] for row in rows}) != len(rows) or len(rows) > slots:
         raise MeasurementError("the load's records are not whole")
-    return _result(sorted(rows), slots, timeout_ns, duration_ns)
+    return (slots, timeout_ns, duration_ns), rows
 
 
-def _result(
-    rows: list[tuple[int, int, int, int, int, str]], slots: int, timeout_ns: int, duration_ns: int
-) -> LoadResult:
+def _result(rows: list[_Row], slots: int, timeout_ns: int, duration_ns: int) -> LoadResult:
     failures = Counter(row[5] for row in rows if row[5])
     if slots > len(rows):
         failures[UNSERVED] = slots - len(rows)
@@ -94,6 +107,6 @@ def _head_and_foot(lines: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     return head, foot
 
 
-def _row(line: str) -> tuple[int, int, int, int, int, str]:
+def _row(line: str) -> _Row:
     slot, intended, started, connected, first_byte, kind = line.split(",")
     return int(slot), int(intended), int(started), int(connected), int(first_byte), kind

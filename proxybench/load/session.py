@@ -1,28 +1,18 @@
-"""The orchestrator's side of the program that keeps locust imported on the client node."""
+"""The orchestrator's side of the program that keeps locust imported on a client node."""
 
 from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
-from proxybench.errors import CommandTimeoutError, MeasurementError
-from proxybench.load.command import folder, locustfile, warm
+from proxybench.errors import CommandTimeoutError, ConnectionLostError, MeasurementError
 
 if TYPE_CHECKING:
-    from proxybench.hosts.base import Executor, Session
+    from proxybench.hosts.base import Session
 
-
-def start_load(executor: Executor, python: str, workdir: str) -> WarmLocust:
-    """Put locust's files on the client node and start the program that imports it, without waiting for that.
-
-    The caller closes it. Raises HostError.
-    """
-    place = folder(workdir)
-    executor.run(["mkdir", "-p", place])
-    executor.put(locustfile(), f"{place}/locustfile.py")
-    executor.put(warm(), f"{place}/warm.py")
-    return WarmLocust(executor.open([python, f"{place}/warm.py"]))
+_TURN: Final = 0.2  # seconds; how long one of several is listened to before the next
 
 
 class WarmLocust:
@@ -46,26 +36,32 @@ class WarmLocust:
             self._answer("ready", timeout)
             self._is_ready = True
 
-    def run(self, request: str, limit: float) -> None:
-        """Run a load of ``build_request`` to its end, for up to ``limit`` seconds; call ``ready`` before.
+    def begin(self, request: str, limit: float) -> None:
+        """Begin a load of ``build_request``, once those that were given up have ended; call ``ready`` before.
 
-        Raises MeasurementError for an exit code other than 0, CommandTimeoutError (the load is then ended, and another
-        may be run) and ConnectionLostError.
+        Raises CommandTimeoutError and ConnectionLostError.
         """
         deadline = time.monotonic() + limit
         while self._owed:
             self._answer("code", deadline - time.monotonic())
             self._owed -= 1
         self._session.send_line(request)
-        try:
-            answer = self._answer("code", deadline - time.monotonic())
-        except CommandTimeoutError:
-            self._owed += 1
-            self._session.send_line("")
-            raise
+
+    def finish(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds until the load that was begun has ended.
+
+        Raises MeasurementError for an exit code other than 0, CommandTimeoutError (it may be asked again then) and
+        ConnectionLostError.
+        """
+        answer = self._answer("code", timeout)
         if answer["code"] != 0:
             said = answer.get("said") or "nothing"
             raise MeasurementError(f"locust ended with code {answer['code']} and said: {said}")
+
+    def stop(self) -> None:
+        """Give up the load that was begun: it is ended, and another may be begun. Raises ConnectionLostError."""
+        self._owed += 1
+        self._session.send_line("")
 
     def close(self) -> None:
         """End the program, and the load if one runs. Never raises."""
@@ -81,3 +77,36 @@ class WarmLocust:
                 continue
             if isinstance(answer, dict) and key in answer:
                 return answer
+
+
+def run_together(requests: dict[str, tuple[WarmLocust, str]], limit: float) -> None:
+    """Begin all loads (by a name for messages) and wait until each has ended, for up to ``limit`` seconds together.
+
+    The first that fails ends the others. Raises MeasurementError, CommandTimeoutError or ConnectionLostError.
+    """
+    deadline = time.monotonic() + limit
+    waiting: dict[str, WarmLocust] = {}
+    alone = len(requests) == 1
+    try:
+        for name, (locust, request) in requests.items():
+            locust.begin(request, deadline - time.monotonic())
+            waiting[name] = locust
+        while waiting:
+            for name, locust in list(waiting.items()):
+                try:
+                    locust.finish(deadline - time.monotonic() if alone else _TURN)
+                except CommandTimeoutError:
+                    if alone or time.monotonic() >= deadline:
+                        raise
+                    continue
+                except MeasurementError as error:
+                    del waiting[name]
+                    raise MeasurementError(str(error) if alone else f"{name}: {error}") from error
+                except ConnectionLostError:
+                    del waiting[name]
+                    raise
+                del waiting[name]
+    finally:
+        for locust in waiting.values():
+            with suppress(ConnectionLostError):
+                locust.stop()

@@ -42,9 +42,10 @@ class Cluster:
     """A cluster that is there to be measured.
 
     ``measured`` runs the Service proxy that is measured and passes the client's traffic on; ``client`` sends it;
-    ``others`` are further nodes with pods. Every pod address answers on ``backend_port``, TCP and UDP. ``clock`` is the
-    kind of clock that the nodes' times come from. ``kind`` and ``accelerator`` are for the manifest.
-    ``cluster_cidr6`` and ``service_cidr6`` are the ranges of IPv6 of a dual-stack cluster, None in any other.
+    ``more_clients`` help with a load. ``others`` are further nodes with pods. Every pod address answers on
+    ``backend_port``, TCP and UDP. ``clock`` is the kind of clock that the nodes' times come from. ``kind`` and
+    ``accelerator`` are for the manifest. ``cluster_cidr6`` and ``service_cidr6`` are the ranges of IPv6 of a dual-stack
+    cluster, None in any other.
     """
 
     client: Node
@@ -60,11 +61,17 @@ class Cluster:
     traits: Traits
     cluster_cidr6: str | None = None
     service_cidr6: str | None = None
+    more_clients: tuple[Node, ...] = ()
+
+    @property
+    def clients(self) -> tuple[Node, ...]:
+        """The nodes that make a load; what is probed is probed from the first."""
+        return (self.client, *self.more_clients)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """All nodes: the client, the measured one, the others."""
-        return (self.client, self.measured, *self.others)
+        """All nodes: the client, the measured one, the others, further clients."""
+        return (self.client, self.measured, *self.others, *self.more_clients)
 
     @property
     def targets(self) -> dict[str, SshTarget]:

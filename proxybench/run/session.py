@@ -12,7 +12,7 @@ from proxybench.experiment.compat import KubeVersion, reads_endpoints
 from proxybench.experiment.matrix import Step
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
-from proxybench.load.session import start_load
+from proxybench.load.clients import start_load
 from proxybench.run.budget import Budget
 from proxybench.run.restore import kernel_states, recover
 from proxybench.run.step import StepRunner
@@ -84,8 +84,7 @@ class Sessions:
             stack.callback(handle.agent.close)
         load = None
         if assignment.experiment.load:
-            client = cluster.client
-            load = start_load(fleet[client.name], client.python, client.workdir)
+            load = start_load([(node, fleet[node.name]) for node in cluster.clients])
             stack.callback(load.close)
         testbed = Testbed(
             run=assignment.run,

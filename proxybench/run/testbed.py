@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from proxybench.hosts.base import Executor
     from proxybench.hosts.fleet import Fleet
     from proxybench.kube.base import ServiceApi
-    from proxybench.load.session import WarmLocust
+    from proxybench.load.clients import LoadClients
     from proxybench.nodes.client import Agent
     from proxybench.nodes.cluster import Cluster
     from proxybench.nodes.machine import Machine
@@ -44,7 +44,7 @@ class Testbed:
     api: ServiceApi
     plans: tuple[AddressPlan, ...]
     clock: Clock
-    load: WarmLocust | None = None
+    load: LoadClients | None = None
 
     @property
     def client(self) -> NodeHandle:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from proxybench.deadline import Deadline
     from proxybench.kube.base import ServiceApi
     from proxybench.kube.objects import Population
-    from proxybench.load.session import WarmLocust
+    from proxybench.load.clients import LoadClients
     from proxybench.model import Cell
     from proxybench.nodes.cluster import Cluster
     from proxybench.nodes.node import NodeHandle
@@ -75,7 +75,7 @@ class StepContext:
 
     ``others`` are further nodes with an agent of ours, whose CPU is accounted for. ``min_sync_period``: the subject's,
     in seconds; ``in_endpoints``: whether it reads Endpoints objects, not EndpointSlices. ``report`` is told what goes
-    on, for people who wait. ``load`` is the generator on the client, where there is one.
+    on, for people who wait. ``load`` is the generator on the clients, where there is one.
     """
 
     cell: Cell
@@ -93,7 +93,7 @@ class StepContext:
     deadline: Deadline
     clock: Clock
     report: Callable[[str], None]
-    load: WarmLocust | None = None
+    load: LoadClients | None = None
     in_endpoints: bool = False
 
     @property

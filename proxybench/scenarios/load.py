@@ -1,4 +1,4 @@
-"""Concurrent new connections at a set rate: locust on the client node, and its raw records."""
+"""Concurrent new connections at a set rate: locust on the client nodes, and its raw records."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.errors import MeasurementError
 from proxybench.kube.objects import PORT
-from proxybench.load.command import build_request, folder, time_limit
+from proxybench.load.command import time_limit
 from proxybench.load.plan import LoadPlan, Target
-from proxybench.load.result import LoadResult, parse
 from proxybench.model import ClockKind, Metric, Scenario
 from proxybench.scenarios import usage
 from proxybench.scenarios.recorder import cluster_ip
 
 if TYPE_CHECKING:
     from proxybench.experiment.spec import LoadSpec
+    from proxybench.load.result import LoadResult
     from proxybench.scenarios.base import StepContext
     from proxybench.scenarios.places import Places
     from proxybench.scenarios.recorder import Recorder
@@ -47,21 +47,12 @@ class Load:
     def _connections(self, step: StepContext) -> LoadResult:
         if step.load is None:
             raise MeasurementError("locust was not started")
-        place = folder(step.client.node.workdir)
-        load = plan(self.spec, step.places, f"{place}/records")
-        step.client.executor.put(load.to_json(), f"{place}/plan.json")
-        request = build_request(
-            load,
-            locustfile_path=f"{place}/locustfile.py",
-            plan_path=f"{place}/plan.json",
-            log_path=f"{place}/log",
-        )
+        load = plan(self.spec, step.places)
         step.load.ready(step.deadline.left(_IMPORT_LIMIT))
-        step.load.run(request, step.deadline.left(time_limit(load) * _GUEST_IS_SLOW))
-        return parse(step.client.executor.get(load.output).decode())
+        return step.load.run(load, step.clocks, step.deadline.left(time_limit(load) * _GUEST_IS_SLOW))
 
 
-def plan(spec: LoadSpec, places: Places, output: str) -> LoadPlan:
+def plan(spec: LoadSpec, places: Places) -> LoadPlan:
     """Return the load for a cell: Services spread evenly over all positions, each with endpoints in one place."""
     population = places.population
     chosen = [place.index for place in places.spread(spec.services_used)]
@@ -69,7 +60,7 @@ def plan(spec: LoadSpec, places: Places, output: str) -> LoadPlan:
         Target(population.plan.vip(index), PORT, tuple(pod.address for pod in population.pods(index)))
         for index in chosen
     )
-    return LoadPlan(targets, spec.rate / spec.users, spec.users, spec.duration, _TIMEOUT_MS, output)
+    return LoadPlan(targets, spec.rate / spec.users, spec.users, spec.duration, _TIMEOUT_MS)
 
 
 def record(recorder: Recorder, result: LoadResult) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -9,10 +10,10 @@ from proxybench.errors import CommandFailedError
 from proxybench.hosts.base import Completed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
-    from proxybench.hosts.base import Session
+    from proxybench.hosts.base import Executor, Session
 
 _T = TypeVar("_T")
 
@@ -57,7 +58,16 @@ class Get:
     result: bytes | Exception
 
 
-Step = Run | Open | Put | Get
+@dataclass(frozen=True)
+class Forward:
+    """``forward`` is called with this port and the node of this name; gives ``result`` back, or raises it."""
+
+    port: int
+    other: str
+    result: int | Exception
+
+
+Step = Run | Open | Put | Get | Forward
 
 
 class FakeExecutor:
@@ -68,6 +78,7 @@ class FakeExecutor:
         self._script = list(script)
         self._position = 0
         self.closed = False
+        self.forwards = 0
 
     @property
     def name(self) -> str:
@@ -111,6 +122,20 @@ class FakeExecutor:
         if not isinstance(step, Get) or step.path != path:
             raise self._unexpected(call, step)
         return _value(step.result)
+
+    @contextmanager
+    def forward(self, port: int, other: Executor) -> Iterator[int]:
+        """Give the scripted port."""
+        call = f"forward to port {port} of {other.name}"
+        step = self._next(call)
+        if not isinstance(step, Forward) or (step.port, step.other) != (port, other.name):
+            raise self._unexpected(call, step)
+        port = _value(step.result)
+        self.forwards += 1
+        try:
+            yield port
+        finally:
+            self.forwards -= 1
 
     def close(self) -> None:
         """Remember that it was closed."""

@@ -15,7 +15,7 @@ from proxybench.nodes.node import Node
 def to_json(cluster: Cluster) -> dict[str, Any]:
     """Return the cluster as JSON values."""
     values = asdict(cluster)
-    for node in (values["client"], values["measured"], *values["others"]):
+    for node in (values["client"], values["measured"], *values["others"], *values["more_clients"]):
         target = node["ssh"]
         while target:
             target["identity"] = str(target["identity"])
@@ -31,6 +31,7 @@ def from_json(values: dict[str, Any]) -> Cluster:
             "client": _node(values["client"]),
             "measured": _node(values["measured"]),
             "others": tuple(_node(node) for node in values["others"]),
+            "more_clients": tuple(_node(node) for node in values["more_clients"]),
             "api": ApiAccess(**values["api"]),
             "clock": ClockKind(values["clock"]),
             "traits": Traits(**values["traits"]),

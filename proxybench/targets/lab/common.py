@@ -62,13 +62,14 @@ def prepare(state: Path, system: System, layout: Topology) -> Prepared:
     (state / "passwd").write_text(USERS)
     client_key = make_key(state / "identity")
     names = [topology.CTL, *(node.name for node in layout.nodes)]
+    clients = [node.name for node in layout.with_role("client")]
     host_keys = {name: make_key(state / f"{name}.key") for name in names}
     for name in names:
         config = sshd_config(
             host_key=state / f"{name}.key",
             authorized_keys=state / "identity.pub",
             listen="10.0.2.15" if name == topology.CTL else None,
-            jump=name == topology.CTL,
+            forwards="local" if name == topology.CTL else "yes" if name in clients and len(clients) > 1 else "no",
         )
         paths.config(name).write_text(config)
     return Prepared(paths, client_key, host_keys)
@@ -103,8 +104,9 @@ def cluster(
         for node in settings.topology.nodes
     }
     measured, *others = (nodes[node.name] for node in settings.topology.with_role("proxy"))
+    client, *more_clients = (nodes[node.name] for node in settings.topology.with_role("client"))
     return Cluster(
-        client=nodes[settings.topology.with_role("client")[0].name],
+        client=client,
         measured=measured,
         others=tuple(others),
         api=api,
@@ -117,6 +119,7 @@ def cluster(
         traits=Traits(exclusive=True, may_use_realtime=True, owns_nodes=True),
         cluster_cidr6=topology.CLUSTER_CIDR6 if dual else None,
         service_cidr6=topology.SERVICE_CIDR6 if dual else None,
+        more_clients=tuple(more_clients),
     )
 
 

@@ -34,8 +34,12 @@ def make_key(path: Path) -> Key:
     return Key(path, public.decode())
 
 
-def sshd_config(*, host_key: Path, authorized_keys: Path, listen: str | None, jump: bool) -> str:
-    """Return a configuration: keys only, no PAM, no user files; only the jump host may forward."""
+def sshd_config(*, host_key: Path, authorized_keys: Path, listen: str | None, forwards: str) -> str:
+    """Return a configuration: keys only, no PAM, no user files.
+
+    ``forwards``: what of TCP may be forwarded, sshd's word: "no", "local" (a jump host), or "yes" (a client, whose
+    loopback may lead to another's).
+    """
     lines = [
         f"HostKey {host_key}",
         f"AuthorizedKeysFile {authorized_keys}",
@@ -51,7 +55,7 @@ def sshd_config(*, host_key: Path, authorized_keys: Path, listen: str | None, ju
         "PermitUserRC no",
         "X11Forwarding no",
         "AllowAgentForwarding no",
-        f"AllowTcpForwarding {'local' if jump else 'no'}",
+        f"AllowTcpForwarding {forwards}",
         "MaxStartups 100",
         "MaxSessions 100",
         "LogLevel ERROR",

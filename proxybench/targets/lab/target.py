@@ -12,7 +12,7 @@ from proxybench.model import ClockKind, LabKind
 from proxybench.targets.base import TargetFacts
 from proxybench.targets.lab.choose import Wish, choose
 from proxybench.targets.lab.netns import NetnsLab
-from proxybench.targets.lab.topology import DUAL_STACK
+from proxybench.targets.lab.topology import DEFAULT, DUAL_STACK, with_clients
 from proxybench.targets.lab.vm import VmLab
 
 if TYPE_CHECKING:
@@ -108,5 +108,6 @@ class LabTarget:
 def lab_target(spec: LabSpec, needs: Needs, report: Callable[[str], None]) -> LabTarget:
     """Return the lab that ``target: {lab: …}`` asks for. Raises LabError with what would help."""
     choice = choose(Wish(spec.kind, spec.clock, spec.kernel), needs.modes, report)
-    settings = replace(choice.settings, topology=DUAL_STACK) if needs.ipv6 else choice.settings
+    topology = with_clients(spec.clients, DUAL_STACK if needs.ipv6 else DEFAULT)
+    settings = replace(choice.settings, topology=topology)
     return LabTarget(choice.kind, settings, choice.why, spec.shards)

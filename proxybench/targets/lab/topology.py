@@ -85,6 +85,12 @@ DEFAULT = Topology(
 DUAL_STACK = replace(DEFAULT, dual_stack=True)
 
 
+def with_clients(count: int, lab: Topology = DEFAULT) -> Topology:
+    """Return the lab with so many clients: client, client2, …, each linked as the first is."""
+    more = (LabNode(f"client{number}", 20 + number, frozenset({"client"})) for number in range(2, count + 1))
+    return replace(lab, nodes=(*lab.nodes, *more))
+
+
 def script(topology: Topology) -> str:
     """Return a POSIX shell script that builds the network; it needs root and stops at the first error.
 

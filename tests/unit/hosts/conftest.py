@@ -99,6 +99,20 @@ class _Interface(paramiko.ServerInterface):
         self.server.spawn(lambda: self.server.forward(self.transport.await_channel(chanid), onward))
         return paramiko.OPEN_SUCCEEDED  # type: ignore[attr-defined,no-any-return]
 
+    def check_port_forward_request(self, address: str, port: int) -> int:
+        if self.server.closed_to_forwards:
+            return 0
+        listener = socket.create_server((address, port))
+        self.server.listeners.append(listener)
+        self.server.spawn(lambda: self.server.lead_back(self.transport, listener))
+        return int(listener.getsockname()[1])
+
+    def cancel_port_forward_request(self, address: str, port: int) -> None:
+        for listener in self.server.listeners:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        self.server.listeners.clear()
+
 
 @dataclass
 class SshServer:
@@ -111,6 +125,8 @@ class SshServer:
     accepted: list[Callable[[], None]] = field(default_factory=list)
     connections: int = 0
     late: float = 0.0  # seconds during which connections are refused
+    closed_to_forwards: bool = False
+    listeners: list[socket.socket] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.key, _ = new_key()
@@ -173,6 +189,13 @@ class SshServer:
         back.join()
         channel.close()
         onward.close()
+
+    def lead_back(self, transport: _ServerTransport, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                sock, origin = listener.accept()
+                channel = transport.open_forwarded_tcpip_channel(origin, listener.getsockname())
+                self.spawn(lambda channel=channel, sock=sock: self.forward(channel, sock))  # type: ignore[misc]
 
     def close(self) -> None:
         self.released.set()

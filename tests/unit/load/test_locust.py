@@ -9,21 +9,21 @@ import signal
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from proxybench.errors import CommandTimeoutError, MeasurementError
-from proxybench.load.command import build_request
+from proxybench.load.command import Part, build_request
 from proxybench.load.plan import LoadPlan, Target
 from proxybench.load.result import parse
-from proxybench.load.session import WarmLocust
+from proxybench.load.session import WarmLocust, run_together
 from tests.unit.load.warm_program import PipeSession, ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 class Backend:
@@ -95,28 +95,33 @@ def third(program: PipeSession, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="module")
-def warm_locust(program: PipeSession, other: PipeSession, third: PipeSession) -> WarmLocust:
-    locust = WarmLocust(program)  # the others get ready meanwhile
-    locust.ready(60)
-    return locust
+def locusts(program: PipeSession, other: PipeSession, third: PipeSession) -> tuple[WarmLocust, WarmLocust, WarmLocust]:
+    made = (WarmLocust(program), WarmLocust(other), WarmLocust(third))
+    for locust in made:
+        locust.ready(60)
+    return made
+
+
+@pytest.fixture(scope="module")
+def warm_locust(locusts: tuple[WarmLocust, WarmLocust, WarmLocust]) -> WarmLocust:
+    return locusts[0]
 
 
 def request(plan: LoadPlan, folder: Path, program: PipeSession, **changes: object) -> str:
-    (folder / "plan.json").write_bytes(plan.to_json())
-    line = build_request(
-        plan,
-        locustfile_path=f"{program.folder}/locustfile.py",
-        plan_path=str(folder / "plan.json"),
-        log_path=str(folder / "log"),
-    )
-    return json.dumps(json.loads(line) | changes)
+    part = Part(str(program.folder))
+    Path(part.plan).write_bytes(plan.to_json(str(folder / "out")))
+    return json.dumps(json.loads(build_request(plan, part)) | changes)
+
+
+def run_one(locust: WarmLocust, request: str, limit: float) -> None:
+    run_together({"client": (locust, request)}, limit)
 
 
 @pytest.fixture
 def run(warm_locust: WarmLocust, program: PipeSession, tmp_path: Path) -> Callable[[LoadPlan], str]:
     def run(plan: LoadPlan) -> str:
-        warm_locust.run(request(plan, tmp_path, program), 30)
-        output = (tmp_path / "log").read_text()
+        run_one(warm_locust, request(plan, tmp_path, program), 30)
+        output = (program.folder / "log").read_text()
         assert "Traceback" not in output
         assert program.children() == []
         return output
@@ -133,7 +138,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 def test_a_load_on_two_targets(backend: Callable[..., Backend], run: Callable[[LoadPlan], str], tmp_path: Path) -> None:
     first, second = backend(), backend()
-    plan = LoadPlan((first.target(), second.target()), 10, 5, 1.5, 1000, str(tmp_path / "out"))
+    plan = LoadPlan((first.target(), second.target()), 10, 5, 1.5, 1000)
     started = time.monotonic()
     run(plan)
     assert time.monotonic() - started < 8  # it ends by itself, not at --run-time
@@ -157,7 +162,7 @@ def test_waiting_behind_a_slow_answer_counts(
     backend: Callable[..., Backend], run: Callable[[LoadPlan], str], tmp_path: Path
 ) -> None:
     slow = backend(delay=0.15)
-    plan = LoadPlan((slow.target(),), 10, 1, 1.0, 2000, str(tmp_path / "out"))
+    plan = LoadPlan((slow.target(),), 10, 1, 1.0, 2000)
     run(plan)
     result = parse((tmp_path / "out").read_text())
     assert len(result.connect_ns) == 10
@@ -181,7 +186,7 @@ def test_failures_have_their_kinds(
         backend(delay=0.6).target(),
         backend().target(),
     )
-    plan = LoadPlan(targets, 1, 7, 1.0, 400, str(tmp_path / "out"))
+    plan = LoadPlan(targets, 1, 7, 1.0, 400)
     output = run(plan)
     result = parse((tmp_path / "out").read_text())
     assert result.failures == {"closed": 1, "protocol": 2, "refused": 1, "timeout": 1, "wrong-endpoint": 1}
@@ -193,7 +198,7 @@ def test_more_than_can_be_served_is_not_forgotten(
     backend: Callable[..., Backend], run: Callable[[LoadPlan], str], tmp_path: Path
 ) -> None:
     slow = backend(delay=0.25)
-    plan = LoadPlan((slow.target(),), 20, 1, 0.5, 300, str(tmp_path / "out"))
+    plan = LoadPlan((slow.target(),), 20, 1, 0.5, 300)
     run(plan)
     result = parse((tmp_path / "out").read_text())
     assert len(result.connect_ns) + result.censored == 10
@@ -204,7 +209,7 @@ def test_a_load_that_is_stopped_still_tells_what_it_has(
     backend: Callable[..., Backend], warm_locust: WarmLocust, program: PipeSession, tmp_path: Path
 ) -> None:
     calm = backend()
-    plan = LoadPlan((calm.target(),), 20, 1, 20.0, 300, str(tmp_path / "out"))
+    plan = LoadPlan((calm.target(),), 20, 1, 20.0, 300)
     program.send_line(request(plan, tmp_path, program))
     wait_for(lambda: calm.accepted >= 3)
     (child,) = program.children()
@@ -223,16 +228,16 @@ def test_a_load_is_killed_at_its_limit_and_the_next_is_none_the_worse(
     tmp_path: Path,
 ) -> None:
     calm = backend()
-    endless = LoadPlan((calm.target(),), 20, 1, 60.0, 300, str(tmp_path / "endless"))
+    endless = LoadPlan((calm.target(),), 20, 1, 60.0, 300)
     started = time.monotonic()
     with pytest.raises(MeasurementError, match=r"^locust ended with code 124 and said: killed after 1\.5 s$"):
-        warm_locust.run(request(endless, tmp_path, program, limit_s=1.5), 30)
+        run_one(warm_locust, request(endless, tmp_path, program, limit_s=1.5), 30)
     assert 1.5 <= time.monotonic() - started < 4
     assert calm.accepted > 0
     assert program.children() == []
-    run(LoadPlan((calm.target(),), 20, 1, 0.5, 300, str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
+    run(LoadPlan((calm.target(),), 20, 1, 0.5, 300))
     assert len(parse((tmp_path / "out").read_text()).connect_ns) == 10
-    assert not (tmp_path / "endless").exists()
 
 
 def test_a_load_that_is_given_up_is_ended_and_the_next_is_none_the_worse(
@@ -243,22 +248,22 @@ def test_a_load_that_is_given_up_is_ended_and_the_next_is_none_the_worse(
     tmp_path: Path,
 ) -> None:
     calm = backend()
-    endless = LoadPlan((calm.target(),), 20, 1, 60.0, 300, str(tmp_path / "endless"))
+    endless = LoadPlan((calm.target(),), 20, 1, 60.0, 300)
     with pytest.raises(CommandTimeoutError):
-        warm_locust.run(request(endless, tmp_path, program), 1)
+        run_one(warm_locust, request(endless, tmp_path, program), 1)
     wait_for(lambda: program.children() == [])
-    run(LoadPlan((calm.target(),), 20, 1, 0.5, 300, str(tmp_path / "out")))
+    run(LoadPlan((calm.target(),), 20, 1, 0.5, 300))
     assert len(parse((tmp_path / "out").read_text()).connect_ns) == 10
 
 
 def test_a_load_has_its_time_however_long_the_program_was_idle(
     backend: Callable[..., Backend], warm_locust: WarmLocust, program: PipeSession, tmp_path: Path
 ) -> None:
-    plan = LoadPlan((backend().target(),), 20, 1, 0.2, 300, str(tmp_path / "out"))
+    plan = LoadPlan((backend().target(),), 20, 1, 0.2, 300)
     words = json.loads(request(plan, tmp_path, program))["argv"]
     words[words.index("--run-time") + 1] = "1s"
     time.sleep(1.5)
-    warm_locust.run(request(plan, tmp_path, program, argv=words), 30)
+    run_one(warm_locust, request(plan, tmp_path, program, argv=words), 30)
     result = parse((tmp_path / "out").read_text())
     assert (len(result.connect_ns), result.failures) == (4, {})
 
@@ -267,14 +272,14 @@ def test_a_stop_that_comes_too_late_stops_nothing(
     backend: Callable[..., Backend], program: PipeSession, run: Callable[[LoadPlan], str], tmp_path: Path
 ) -> None:
     program.send_line("")
-    run(LoadPlan((backend().target(),), 20, 1, 0.5, 300, str(tmp_path / "out")))
+    run(LoadPlan((backend().target(),), 20, 1, 0.5, 300))
     assert len(parse((tmp_path / "out").read_text()).connect_ns) == 10
 
 
 def test_two_requests_at_once_are_served_in_order(
     backend: Callable[..., Backend], warm_locust: WarmLocust, program: PipeSession, tmp_path: Path
 ) -> None:
-    plan = LoadPlan((backend().target(),), 20, 1, 0.2, 300, str(tmp_path / "out"))
+    plan = LoadPlan((backend().target(),), 20, 1, 0.2, 300)
     good = request(plan, tmp_path, program)
     bad = request(plan, tmp_path, program, log="/nowhere/log")
     program.send_line(f"{good}\n{bad}")
@@ -286,23 +291,89 @@ def test_two_requests_at_once_are_served_in_order(
 
 
 def test_why_locust_failed_is_told(warm_locust: WarmLocust, program: PipeSession, tmp_path: Path) -> None:
-    plan = LoadPlan((Target("127.0.0.1", 1, ("127.0.0.1",)),), 20, 1, 0.2, 300, str(tmp_path / "out"))
+    plan = LoadPlan((Target("127.0.0.1", 1, ("127.0.0.1",)),), 20, 1, 0.2, 300)
     (tmp_path / "broken.py").write_text("raise ValueError('this is why')\n")
     argv = ["locust", "--headless", "--locustfile", str(tmp_path / "broken.py")]
     with pytest.raises(MeasurementError, match=r"^locust ended with code 1 and said: ValueError: this is why$"):
-        warm_locust.run(request(plan, tmp_path, program, argv=argv), 30)
+        run_one(warm_locust, request(plan, tmp_path, program, argv=argv), 30)
     (tmp_path / "broken.py").write_text("raise SystemExit('no more')\n")
     with pytest.raises(MeasurementError, match=r"^locust ended with code 1 and said: no more$"):
-        warm_locust.run(request(plan, tmp_path, program, argv=argv), 30)
+        run_one(warm_locust, request(plan, tmp_path, program, argv=argv), 30)
     assert program.children() == []
 
 
-def test_load_and_program_end_with_standard_input(
-    backend: Callable[..., Backend], other: PipeSession, tmp_path: Path
+@pytest.fixture
+def distributed(
+    program: PipeSession,
+    other: PipeSession,
+    third: PipeSession,
+    locusts: tuple[WarmLocust, WarmLocust, WarmLocust],
+    tmp_path: Path,
+) -> Callable[[LoadPlan], dict[str, tuple[WarmLocust, str]]]:
+    """Give what begins a load of a master and two workers; their records become the files 0 and 1."""
+
+    def requests(plan: LoadPlan) -> dict[str, tuple[WarmLocust, str]]:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        master = Part(str(program.folder), "master-", port, 2)
+        Path(master.plan).write_bytes(plan.to_json("", 0, 2))
+        made = {"master": (locusts[0], build_request(plan, master))}
+        for place, (name, session) in enumerate({"one": other, "two": third}.items()):
+            part = Part(str(session.folder), port=port)
+            Path(part.plan).write_bytes(plan.to_json(str(tmp_path / str(place)), place, 2))
+            made[name] = (locusts[place + 1], build_request(plan, part))
+        return made
+
+    return requests
+
+
+def test_two_workers_of_a_master_share_one_grid(
+    backend: Callable[..., Backend],
+    distributed: Callable[[LoadPlan], dict[str, tuple[WarmLocust, str]]],
+    tmp_path: Path,
 ) -> None:
     calm = backend()
-    WarmLocust(other).ready(60)
-    other.send_line(request(LoadPlan((calm.target(),), 20, 1, 60.0, 300, str(tmp_path / "out")), tmp_path, other))
+    run_together(distributed(LoadPlan((calm.target(),), 10, 4, 1.0, 1000)), 40)
+    texts = [(tmp_path / name).read_text() for name in ("0", "1")]
+    result = parse(*texts)
+    assert (len(result.connect_ns), result.failures, result.offered) == (40, {}, 40)
+    assert (result.lag_ns >= 0).all()
+    assert calm.accepted == 40
+    for place, text in enumerate(texts):  # each took every other place of the one grid: 25 ms from one to the next
+        words = (line.split(",") for line in text.splitlines()[1:-1])
+        rows = sorted((int(slot), int(intended)) for slot, intended, *_ in words)
+        assert rows == [(slot, slot * 25_000_000) for slot in range(place, 40, 2)]
+
+
+def test_a_worker_that_dies_ends_the_load_and_is_named(
+    backend: Callable[..., Backend],
+    distributed: Callable[[LoadPlan], dict[str, tuple[WarmLocust, str]]],
+    program: PipeSession,
+    other: PipeSession,
+    third: PipeSession,
+) -> None:
+    calm = backend()
+
+    def kill() -> None:
+        wait_for(lambda: calm.accepted >= 8)
+        os.kill(third.children()[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    started = time.monotonic()
+    with pytest.raises(MeasurementError, match=r"^two: locust ended with code -9 and said: nothing$"):
+        run_together(distributed(LoadPlan((calm.target(),), 10, 4, 60.0, 1000)), 90)
+    assert time.monotonic() - started < 30
+    killer.join()
+    wait_for(lambda: program.children() == other.children() == [])
+    run_together(distributed(LoadPlan((calm.target(),), 10, 4, 0.5, 1000)), 40)  # the next is none the worse
+
+
+def test_load_and_program_end_with_standard_input(
+    backend: Callable[..., Backend], warm_locust: WarmLocust, other: PipeSession, tmp_path: Path
+) -> None:
+    calm = backend()
+    other.send_line(request(LoadPlan((calm.target(),), 20, 1, 60.0, 300), tmp_path, other))
     wait_for(lambda: calm.accepted >= 1)
     (child,) = other.children()
     other.end_input()
@@ -313,11 +384,10 @@ def test_load_and_program_end_with_standard_input(
 
 
 def test_a_load_ends_with_a_program_that_is_killed(
-    backend: Callable[..., Backend], tmp_path: Path, third: PipeSession
+    backend: Callable[..., Backend], warm_locust: WarmLocust, third: PipeSession, tmp_path: Path
 ) -> None:
     calm = backend()
-    WarmLocust(third).ready(60)
-    third.send_line(request(LoadPlan((calm.target(),), 20, 1, 60.0, 300, str(tmp_path / "out")), tmp_path, third))
+    third.send_line(request(LoadPlan((calm.target(),), 20, 1, 60.0, 300), tmp_path, third))
     wait_for(lambda: calm.accepted >= 1)
     (child,) = third.children()
     third.process.kill()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from proxybench.errors import UsageError
-from proxybench.load.command import build_request, locustfile, time_limit, warm
+from proxybench.load.command import Part, build_request, locustfile, time_limit, warm
 from proxybench.load.plan import LoadPlan, Target
 
 TARGETS = (Target("10.96.0.1", 80, ("10.244.0.1",)),)
@@ -19,7 +19,6 @@ def plan(**changes: Any) -> LoadPlan:
         "users": 4,
         "duration_s": 2.5,
         "timeout_ms": 1500,
-        "output": "/w/out",
     }
     return LoadPlan(**(words | changes))
 
@@ -30,7 +29,7 @@ def test_the_time_grid() -> None:
 
 
 def test_the_file_for_the_node() -> None:
-    assert json.loads(plan().to_json()) == {
+    assert json.loads(plan().to_json("/w/out")) == {
         "targets": [{"address": "10.96.0.1", "port": 80, "endpoints": ["10.244.0.1"]}],
         "rate_per_user": 10.0,
         "users": 4,
@@ -41,7 +40,20 @@ def test_the_file_for_the_node() -> None:
         "slots_per_user": 25,
         "duration_ns": 2_500_000_000,
         "timeout_ns": 1_500_000_000,
+        "place": 0,
+        "clients": 1,
+        "offset_ns": 0,
     }
+
+
+def test_the_file_for_one_of_several_clients() -> None:
+    read = json.loads(plan().to_json("/w/out", 1, 2, -7))
+    assert (read["place"], read["clients"], read["offset_ns"], read["users"]) == (1, 2, -7, 4)
+
+
+def test_users_that_cannot_be_shared() -> None:
+    with pytest.raises(UsageError, match=r"^load\.users is 4, which 3 clients cannot share evenly$"):
+        plan().to_json("/w/out", 0, 3)
 
 
 @pytest.mark.parametrize("changes", [{"targets": ()}, {"targets": (Target("10.96.0.1", 80, ()),)}])
@@ -65,13 +77,13 @@ def test_too_short_a_load() -> None:
 
 
 def test_the_request() -> None:
-    line = build_request(plan(), locustfile_path="/w/l.py", plan_path="/w/p.json", log_path="/w/log")
+    line = build_request(plan(), Part("/w"))
     assert "\n" not in line
     assert json.loads(line) == {
         "argv": [
             "locust",
             "--locustfile",
-            "/w/l.py",
+            "/w/locustfile.py",
             "--headless",
             "--only-summary",
             "--loglevel",
@@ -87,11 +99,21 @@ def test_the_request() -> None:
             "--exit-code-on-error",
             "0",
         ],
-        "plan": "/w/p.json",
+        "plan": "/w/plan.json",
         "log": "/w/log",
         "limit_s": 70.5,
     }
     assert time_limit(plan()) == 70.5
+
+
+def test_what_a_master_and_its_workers_are_told_beyond_that() -> None:
+    alone = json.loads(build_request(plan(), Part("/w")))["argv"]
+    worker = json.loads(build_request(plan(), Part("/w", port=4)))["argv"]
+    assert worker == [*alone, "--worker", "--master-host", "127.0.0.1", "--master-port", "4"]
+    master = json.loads(build_request(plan(), Part("/w", "master-", 4, 2)))
+    bind = ["--master-bind-host", "127.0.0.1", "--master-bind-port", "4"]
+    assert master["argv"] == [*alone, "--master", *bind, "--expect-workers", "2"]
+    assert (master["plan"], master["log"]) == ("/w/master-plan.json", "/w/master-log")
 
 
 def test_the_program_needs_nothing_of_ours() -> None:

@@ -44,6 +44,20 @@ def test_times_are_taken_from_both_starts() -> None:
     assert (result.offered, result.achieved) == (2.0, 2.0)
 
 
+def test_the_records_of_two_clients_are_one_load() -> None:
+    first, second = text(["0,0,10,30,60,", "2,1000,1000,0,0,refused"], slots=2), text(["1,500,600,650,700,"], slots=2)
+    result = parse(first, second)
+    assert values(result)["first_byte_ns"] == [50, 100]
+    assert result.failures == {"refused": 1, "unserved": 1}
+    assert (result.offered, result.achieved) == (2.0, 1.0)
+
+
+@pytest.mark.parametrize("second", [text(["0,0,10,30,60,"]), text(["1,0,10,30,60,"], timeout_ns=6000)])
+def test_records_of_two_loads(second: str) -> None:
+    with pytest.raises(MeasurementError, match=r"^the clients' records are not of one load$"):
+        parse(text(["0,0,10,30,60,"]), second)
+
+
 def test_failures_are_counted_not_dropped() -> None:
     result = parse(text(["0,0,10,30,60,", "1,500,600,0,0,refused", "2,1000,1000,1010,0,timeout"]))
     assert values(result)["connect_ns"] == [20]

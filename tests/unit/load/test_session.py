@@ -3,11 +3,17 @@ from __future__ import annotations
 import pytest
 
 from proxybench.errors import CommandTimeoutError, ConnectionLostError, MeasurementError
-from proxybench.load.session import WarmLocust
+from proxybench.load.session import WarmLocust, run_together
 from proxybench.testing.hosts import FakeSession, Line, Sent
 
 SLOW = CommandTimeoutError("node1: `python warm.py` said nothing within 1 s")
 GONE = ConnectionLostError("node1: `python warm.py` is gone: ImportError: no locust")
+
+
+def run_one(locust: WarmLocust, request: str, limit: float) -> None:
+    run_together({"node1": (locust, request)}, limit)
+
+
 GOOD = Line('{"code": 0, "said": "Aggregated"}')
 
 
@@ -54,8 +60,8 @@ def test_ready_has_one_time_limit_for_all_lines(monkeypatch: pytest.MonkeyPatch)
 def test_loads_run_one_after_the_other() -> None:
     session = FakeSession([Sent("one"), Line("noise"), GOOD, Sent("two"), GOOD])
     locust = WarmLocust(session)
-    locust.run("one", 5)
-    locust.run("two", 5)
+    run_one(locust, "one", 5)
+    run_one(locust, "two", 5)
     locust.close()
     session.assert_done()
 
@@ -71,7 +77,7 @@ def test_loads_run_one_after_the_other() -> None:
 )
 def test_a_load_that_failed(answer: str, message: str) -> None:
     with pytest.raises(MeasurementError, match=f"^{message}$"):
-        WarmLocust(FakeSession([Sent("one"), Line(answer)])).run("one", 5)
+        run_one(WarmLocust(FakeSession([Sent("one"), Line(answer)])), "one", 5)
 
 
 def test_a_load_that_takes_too_long_is_ended_and_its_answer_is_not_the_next_ones() -> None:
@@ -79,8 +85,8 @@ def test_a_load_that_takes_too_long_is_ended_and_its_answer_is_not_the_next_ones
     session = FakeSession([Sent("one"), Line(SLOW), Sent(""), late, Sent("two"), GOOD])
     locust = WarmLocust(session)
     with pytest.raises(CommandTimeoutError, match=r"^node1: `python warm.py` said nothing within 1 s$"):
-        locust.run("one", 1)
-    locust.run("two", 5)
+        run_one(locust, "one", 1)
+    run_one(locust, "two", 5)
     locust.close()
     session.assert_done()
 
@@ -90,8 +96,8 @@ def test_nothing_is_begun_before_the_load_that_was_given_up_has_ended() -> None:
     locust = WarmLocust(session)
     for request in ("one", "two"):
         with pytest.raises(CommandTimeoutError):
-            locust.run(request, 1)
-    locust.run("three", 5)
+            run_one(locust, request, 1)
+    run_one(locust, "three", 5)
     locust.close()
     session.assert_done()
 
@@ -99,4 +105,4 @@ def test_nothing_is_begun_before_the_load_that_was_given_up_has_ended() -> None:
 @pytest.mark.parametrize("script", [[Sent("one", GONE)], [Sent("one"), Line(GONE)]])
 def test_a_program_that_is_gone(script: list[Sent | Line]) -> None:
     with pytest.raises(ConnectionLostError, match=r"^node1: `python warm.py` is gone: ImportError: no locust$"):
-        WarmLocust(FakeSession(script)).run("one", 5)
+        run_one(WarmLocust(FakeSession(script)), "one", 5)

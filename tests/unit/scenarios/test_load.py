@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from proxybench.errors import UsageError
 from proxybench.experiment.spec import LoadSpec
 from proxybench.kube.objects import Population
-from proxybench.load.command import build_request
+from proxybench.load.clients import Client, LoadClients
+from proxybench.load.command import Part, build_request
 from proxybench.load.plan import LoadPlan, Target
 from proxybench.load.result import LoadResult
 from proxybench.load.session import WarmLocust
@@ -21,7 +23,7 @@ from proxybench.scenarios.load import plan, record
 from proxybench.scenarios.places import Places
 from proxybench.scenarios.recorder import Recorder
 from proxybench.testing.clock import FakeClock
-from proxybench.testing.hosts import FakeExecutor, FakeSession, Get, Line, Put, Sent
+from proxybench.testing.hosts import FakeExecutor, FakeSession, Get, Line, Put, Sent, Step
 from tests.unit.run.world import CELL, PLAN, World
 
 if TYPE_CHECKING:
@@ -39,7 +41,6 @@ def test_a_plan_spreads_over_the_services_whose_endpoints_are_on_the_measured_no
     load = plan(
         LoadSpec.model_validate({"rate": 200, "users": 10, "duration": "5s", "services_used": 4}),
         Places(POPULATION, 10),
-        "/out",
     )
     assert load == LoadPlan(
         targets=(
@@ -52,22 +53,21 @@ def test_a_plan_spreads_over_the_services_whose_endpoints_are_on_the_measured_no
         users=10,
         duration_s=5.0,
         timeout_ms=2000,
-        output="/out",
     )
 
 
 def test_a_cell_smaller_than_the_load_uses_all_it_has() -> None:
-    load = plan(LoadSpec(rate=10, services_used=50), Places(POPULATION, 3), "/out")
+    load = plan(LoadSpec(rate=10, services_used=50), Places(POPULATION, 3))
     assert indices(load) == [0, 2]
 
 
 def test_one_service_is_enough() -> None:
-    assert indices(plan(LoadSpec(rate=10, services_used=1), Places(POPULATION, 1000), "/out")) == [0]
+    assert indices(plan(LoadSpec(rate=10, services_used=1), Places(POPULATION, 1000))) == [0]
 
 
 @given(services=st.integers(1, 10_000), used=st.integers(2, 100))
 def test_first_and_last_are_always_among_them_and_none_twice(services: int, used: int) -> None:
-    chosen = indices(plan(LoadSpec(rate=10, services_used=used), Places(POPULATION, services), "/out"))
+    chosen = indices(plan(LoadSpec(rate=10, services_used=used), Places(POPULATION, services)))
     near = [index for index in range(services) if POPULATION.on_first_node(index)]
     assert (chosen[0], chosen[-1]) == (near[0], near[-1])
     assert chosen == sorted(set(chosen))
@@ -77,7 +77,7 @@ def test_first_and_last_are_always_among_them_and_none_twice(services: int, used
 
 @given(services=st.integers(20, 10_000))
 def test_by_default_one_of_them_is_the_middle_and_as_many_lie_before_it_as_after(services: int) -> None:
-    chosen = indices(plan(LoadSpec(rate=10), Places(POPULATION, services), "/out"))
+    chosen = indices(plan(LoadSpec(rate=10), Places(POPULATION, services)))
     near = [index for index in range(services) if POPULATION.on_first_node(index)]
     before, after = divmod(len(chosen), 2)
     assert after == 1
@@ -87,7 +87,7 @@ def test_by_default_one_of_them_is_the_middle_and_as_many_lie_before_it_as_after
 def test_a_load_too_short_for_its_users_is_refused() -> None:
     spec = LoadSpec.model_validate({"rate": 1, "users": 100, "duration": "1s"})
     with pytest.raises(UsageError) as raised:
-        plan(spec, Places(POPULATION, 10), "/out")
+        plan(spec, Places(POPULATION, 10))
     assert str(raised.value) == "the load is too short for one connection per user"
 
 
@@ -142,15 +142,10 @@ def with_locust(world: World, records: list[str]) -> Testbed:
     """Return the world's testbed with a generator on its client that brings these records."""
     head = {"format": 1, "begun": True, "users": 1, "slots": 10, "timeout_ns": 5, "duration_ns": 1_000_000_000}
     text = "\n".join([json.dumps(head), *records, json.dumps({"records": len(records)})])
-    load = plan(LoadSpec.model_validate({"rate": 10, "users": 1, "duration": "1s"}), Places(POPULATION, 10), RECORDS)
-    request = build_request(
-        load, locustfile_path=f"{FOLDER}/locustfile.py", plan_path=f"{FOLDER}/plan.json", log_path=f"{FOLDER}/log"
-    )
+    load = plan(LoadSpec.model_validate({"rate": 10, "users": 1, "duration": "1s"}), Places(POPULATION, 10))
+    part = Part("/run/pb/load")
+    request = build_request(load, part)
     session = FakeSession([Line('{"ready": true}'), Sent(request), Line('{"code": 0, "said": ""}')])
-    executor = FakeExecutor("client", [Put(f"{FOLDER}/plan.json", load.to_json()), Get(RECORDS, text.encode())])
-    handles = {**world.bench.handles, "client": replace(world.bench.client, executor=executor)}
-    return replace(world.bench, handles=handles, load=WarmLocust(session))
-
-
-FOLDER = "/run/pb/load"
-RECORDS = f"{FOLDER}/records"
+    files: list[Step] = [Put(part.plan, load.to_json(part.records)), Get(part.records, text.encode())]
+    client = Client(world.bench.client.node, FakeExecutor("client", files), WarmLocust(session), part)
+    return replace(world.bench, load=LoadClients([client], None, ExitStack()))

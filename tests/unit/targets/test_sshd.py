@@ -31,13 +31,15 @@ LogLevel ERROR
 
 
 def test_a_node_forwards_nothing() -> None:
-    text = sshd_config(host_key=Path("/s/node1.key"), authorized_keys=Path("/s/identity.pub"), listen=None, jump=False)
+    text = sshd_config(
+        host_key=Path("/s/node1.key"), authorized_keys=Path("/s/identity.pub"), listen=None, forwards="no"
+    )
     assert text == COMMON.format(forwarding="no")
 
 
 def test_the_jump_host_forwards_outwards_only_and_listens_where_told() -> None:
     text = sshd_config(
-        host_key=Path("/s/node1.key"), authorized_keys=Path("/s/identity.pub"), listen="10.0.2.15", jump=True
+        host_key=Path("/s/node1.key"), authorized_keys=Path("/s/identity.pub"), listen="10.0.2.15", forwards="local"
     )
     assert text == COMMON.format(forwarding="local") + "ListenAddress 10.0.2.15\n"
 

@@ -17,6 +17,7 @@ from proxybench.targets.lab.topology import (
     LabNode,
     Topology,
     script,
+    with_clients,
 )
 
 BENCHMARKS = ipaddress.ip_network("198.18.0.0/15")
@@ -153,3 +154,15 @@ def test_interface_names_fit_the_kernel(topology: Topology) -> None:
 def test_a_shell_can_read_it(topology: Topology) -> None:
     subprocess.run([shutil.which("sh") or "sh", "-n"], input=script(topology), text=True, check=True, timeout=10)
     assert script(topology).splitlines()[0] == "set -e"
+
+
+def test_further_clients_are_linked_and_routed_as_the_first() -> None:
+    lab = with_clients(3)
+    assert lab.nodes[:3] == DEFAULT.nodes
+    assert [(node.name, node.management, node.address, node.pods) for node in lab.nodes[3:]] == [
+        ("client2", "198.18.0.22", "198.18.1.22", None),
+        ("client3", "198.18.0.23", "198.18.1.23", None),
+    ]
+    text = script(lab)
+    assert routes(text, "client3") == routes(text, "client")
+    assert with_clients(1) == DEFAULT
