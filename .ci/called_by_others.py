@@ -35,7 +35,7 @@ _.KUBE_APISERVER
 _.KUBE_CONTROLLER_MANAGER
 _.proxybench
 _.baseline_schema
-# Keys of JSON: what `go` prints of a module, what goes to the node's agent, and what comes back and is checked whole.
+# Keys of JSON: what `go` prints of a module, and what goes to the node's agent.
 _.Version
 _.Old
 _.New
@@ -46,14 +46,10 @@ _.interval_us
 _.max_interval_fraction
 _.quiet_ms
 _.settle_ms
-_.idle_ns
-_.iowait_ns
-_.steal_ns
-_.children_ns
+# What the agent tells of its own work, for the tests of the agent: who answered, each acknowledgement, a cgroup's end.
 _.answered_by
 _.write_start_ns
 _.acks_ns
-_.seconds_ns
 _.cgroup_removed
 # What a target says of itself, for targets that are no lab; the offset between two kernels' clocks likewise.
 _.may_use_realtime

@@ -11,24 +11,19 @@ if TYPE_CHECKING:
     from proxybench.agent.fields import Fields
     from proxybench.agent.state import State
 
-AGENT = "proxybench-agent 2"  # raise the number with every change of the protocol
+AGENT = "proxybench-agent 3"  # raise the number with every change of the protocol
 SMALL_FILE = 65_536
 
 
 def hello(fields: Fields, _state: State) -> dict[str, object]:
-    """Say who is here, and what the clock shows."""
+    """Say who is here."""
     fields.finish()
-    system = os.uname()
     return {
         "agent": AGENT,
         "python": ".".join(str(part) for part in sys.version_info[:3]),
-        "kernel": system.release,
-        "hostname": system.nodename,
-        "pid": os.getpid(),
-        "monotonic_ns": time.monotonic_ns(),
+        "kernel": os.uname().release,
         "cpu_model": cpu_model(small_file("/proc/cpuinfo") or ""),
         "online_cpus": os.sysconf("SC_NPROCESSORS_ONLN"),
-        "clk_tck": os.sysconf("SC_CLK_TCK"),
     }
 
 

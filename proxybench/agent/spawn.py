@@ -109,16 +109,14 @@ def stop(fields: Fields, state: State) -> dict[str, object]:
     process = _known(fields, state)
     timeout_s = fields.number("timeout_s", 0, 600)
     fields.finish()
-    start = time.monotonic_ns()
     process.signal(signal.SIGTERM)
     killed = not process.wait(timeout_s)
     if killed:
         process.signal(signal.SIGKILL)
         process.wait(CGROUP_LIMIT_S)
-    took = time.monotonic_ns() - start
     removed = process.sweep()
     del state.processes[process.pid]
-    return {"code": process.code, "seconds_ns": took, "killed": killed, "cgroup_removed": removed}
+    return {"code": process.code, "killed": killed, "cgroup_removed": removed}
 
 
 def stop_all(processes: dict[int, Process]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 
 from proxybench.agent.fields import OpError
@@ -18,30 +17,18 @@ NS_PER_US = 1_000
 NS_PER_S = 1_000_000_000
 # Columns of the "cpu" line of /proc/stat, in their order (proc_stat(5)). guest times are part of user and nice.
 STAT_COLUMNS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
-SOFTIRQS = ("NET_RX", "NET_TX")
+WORK = ("user", "nice", "system", "irq", "softirq")  # what of it is no idling
 
 
 def usage(fields: Fields, state: State) -> dict[str, object]:
-    """Read all counters, the time first.
-
-    ``self_ns`` is the agent's own CPU; ``children_ns`` that of spawned programs which have ended.
-    """
+    """Read all counters, the time first; ``self_ns`` is the agent's own CPU."""
     paths = fields.texts("cgroups")
     fields.finish()
     del state
     at_ns = time.monotonic_ns()
     groups = {path: _group(path) for path in paths}
     stat = parse_stat(_required("/proc/stat"), os.sysconf("SC_CLK_TCK"))
-    softirqs = parse_softirqs(_required("/proc/softirqs"))
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {
-        "at_ns": at_ns,
-        "groups": groups,
-        "stat": stat,
-        "softirqs": softirqs,
-        "self_ns": time.process_time_ns(),
-        "children_ns": int((children.ru_utime + children.ru_stime) * NS_PER_S),
-    }
+    return {"at_ns": at_ns, "groups": groups, "stat": stat, "self_ns": time.process_time_ns()}
 
 
 def parse_cpu_stat(text: str) -> dict[str, int]:
@@ -56,27 +43,15 @@ def parse_cpu_stat(text: str) -> dict[str, int]:
 def parse_stat(text: str, clk_tck: int) -> dict[str, int]:
     """Read the first line of /proc/stat: time of all CPUs together in ns (resolution: one tick).
 
-    Returns user_ns, nice_ns, system_ns, idle_ns, iowait_ns, irq_ns, softirq_ns, steal_ns. Raises OpError.
+    Returns busy_ns, in which one did something, and softirq_ns of it. Raises OpError.
     """
     words = text.split("\n", 1)[0].split()
     ticks = words[1 : 1 + len(STAT_COLUMNS)]
     if words[:1] != ["cpu"] or len(ticks) < len(STAT_COLUMNS) or not all(_is_count(tick) for tick in ticks):
         raise OpError("/proc/stat does not begin with a line of CPU times")
-    columns = zip(STAT_COLUMNS, ticks)  # noqa: B905 - strict= is of Python 3.10
-    return {f"{name}_ns": int(tick) * NS_PER_S // clk_tck for name, tick in columns}
-
-
-def parse_softirqs(text: str) -> dict[str, int]:
-    """Read /proc/softirqs: how often NET_RX and NET_TX ran, summed over CPUs. Raises OpError."""
-    counts: dict[str, int] = {}
-    for line in text.splitlines():
-        name, colon, rest = line.partition(":")
-        numbers = rest.split()
-        if colon and name.strip() in SOFTIRQS and all(_is_count(number) for number in numbers):
-            counts[name.strip()] = sum(int(number) for number in numbers)
-    if len(counts) != len(SOFTIRQS):
-        raise OpError("/proc/softirqs does not name NET_RX and NET_TX")
-    return counts
+    columns = dict(zip(STAT_COLUMNS, map(int, ticks)))  # noqa: B905 - strict= is of Python 3.10
+    busy = sum(columns[name] for name in WORK)
+    return {"busy_ns": busy * NS_PER_S // clk_tck, "softirq_ns": columns["softirq"] * NS_PER_S // clk_tck}
 
 
 def parse_bytes(text: str | None) -> int | None:

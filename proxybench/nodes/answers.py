@@ -1,65 +1,36 @@
-"""What agents answer, as frozen dataclasses read by pure functions. Times: integer ns of the node's own clock.
+"""What agents answer, as frozen dataclasses. Times: integer ns of the node's own clock.
 
-Every ``read`` raises KeyError, TypeError or ValueError when the answer is not what it should be.
+Pydantic reads them strictly: no field missing, none too many, all of their type.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from pydantic import ConfigDict
 
 
 class Answer:
-    """An answer whose fields are plain JSON values."""
+    """What an agent answers, or a part of it."""
 
-    @classmethod
-    def read(cls, result: Mapping[str, Any]) -> Self:
-        """Read the answer."""
-        return cls(**_typed(result, cls))
+    __pydantic_config__: ClassVar = ConfigDict(strict=True, extra="forbid")
 
 
-def _typed(result: Mapping[str, Any], cls: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass of this module
-    """Check a flat answer against the annotations of ``cls``: no field missing, none too many, all of their type."""
-    names = {item.name for item in fields(cls)}
-    if set(result) != names:
-        raise ValueError(f"fields {sorted(result)} where {sorted(names)} were expected")
-    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "str": (str,), "bool": (bool,), "None": (type(None),)}
-    for item in fields(cls):
-        allowed = tuple(kind for name in str(item.type).split(" | ") for kind in kinds.get(name, ()))
-        value = result[item.name]
-        if allowed and (not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed)):
-            raise TypeError(f"{item.name} is {value!r} where {item.type} was expected")
-    return dict(result)
-
-
-def _numbers(values: Any) -> tuple[int, ...]:  # noqa: ANN401 - unchecked JSON
-    if not isinstance(values, list) or not all(type(value) is int for value in values):
-        raise TypeError("a list of whole numbers was expected")
-    return tuple(values)
-
-
-def _counts(values: Any) -> dict[str, int]:  # noqa: ANN401 - unchecked JSON
-    if not isinstance(values, dict) or not all(type(value) is int for value in values.values()):
-        raise TypeError("counts by name were expected")
-    return dict(values)
+@dataclass(frozen=True)
+class Done(Answer):
+    """Nothing but that it was done."""
 
 
 @dataclass(frozen=True)
 class Hello(Answer):
-    """The agent, its interpreter and its machine; ``clk_tck`` in ticks per second."""
+    """The agent, its interpreter and its machine."""
 
     agent: str
     python: str
     kernel: str
-    hostname: str
-    pid: int
-    monotonic_ns: int
     cpu_model: str
     online_cpus: int
-    clk_tck: int
 
 
 @dataclass(frozen=True)
@@ -88,10 +59,9 @@ class Alive(Answer):
 
 @dataclass(frozen=True)
 class Stopped(Answer):
-    """How a program ended: exit code (negative for a signal), ns it took, whether it had to be killed."""
+    """How a program ended: exit code (negative for a signal), whether it had to be killed, its cgroup removed."""
 
     code: int | None
-    seconds_ns: int
     killed: bool
     cgroup_removed: bool
 
@@ -113,46 +83,20 @@ class GroupFigures(Answer):
 
 @dataclass(frozen=True)
 class NodeFigures(Answer):
-    """CPU time of all the node's CPUs together since its boot; resolution one tick."""
+    """CPU time of all the node's CPUs together since its boot, in which they did something; resolution one tick."""
 
-    user_ns: int
-    nice_ns: int
-    system_ns: int
-    idle_ns: int
-    iowait_ns: int
-    irq_ns: int
+    busy_ns: int
     softirq_ns: int
-    steal_ns: int
-
-    @property
-    def busy_ns(self) -> int:
-        """Time in which a CPU did something."""
-        return self.user_ns + self.nice_ns + self.system_ns + self.irq_ns + self.softirq_ns
 
 
 @dataclass(frozen=True)
 class Usage(Answer):
-    """One reading of all counters; differences of two count.
-
-    ``softirqs`` counts NET_RX and NET_TX. ``self_ns`` is the agent's own CPU, ``children_ns`` that of spawned
-    programs which have ended (they stand in their cgroups too).
-    """
+    """One reading of all counters; differences of two count. ``self_ns`` is the agent's own CPU."""
 
     at_ns: int
     groups: dict[str, GroupFigures]
     stat: NodeFigures
-    softirqs: dict[str, int]
     self_ns: int
-    children_ns: int
-
-    @classmethod
-    def read(cls, result: Mapping[str, Any]) -> Self:
-        """Read the answer."""
-        flat = _typed(result, cls)
-        flat["groups"] = {path: GroupFigures.read(group) for path, group in flat["groups"].items()}
-        flat["stat"] = NodeFigures.read(flat["stat"])
-        flat["softirqs"] = _counts(flat["softirqs"])
-        return cls(**flat)
 
 
 @dataclass(frozen=True)
@@ -174,29 +118,13 @@ class ConnectFigures(Answer):
     connect_censored_ns: tuple[int, ...]
     first_byte_censored_ns: tuple[int, ...]
 
-    @classmethod
-    def read(cls, result: Mapping[str, Any]) -> Self:
-        """Read the answer."""
-        flat = _typed(result, cls)
-        for name in ("connect_ns", "first_byte_ns", "rtt_us", "connect_censored_ns", "first_byte_censored_ns"):
-            flat[name] = _numbers(flat[name])
-        for name in ("answers", "errors"):
-            flat[name] = _counts(flat[name])
-        return cls(**flat)
-
 
 @dataclass(frozen=True)
-class ConnectResult:
+class ConnectResult(Answer):
     """Figures by label; not ``complete`` when the time limit cut the measurement short."""
 
     targets: dict[str, ConnectFigures]
     complete: bool
-
-    @classmethod
-    def read(cls, result: Mapping[str, Any], labels: Sequence[str]) -> Self:
-        """Read the answer to a request for ``labels``."""
-        flat = _typed(result, cls)
-        return cls({label: ConnectFigures.read(flat["targets"][label]) for label in labels}, flat["complete"])
 
 
 @dataclass(frozen=True)
@@ -208,28 +136,13 @@ class EstablishedFigures(Answer):
     timeouts: int
     censored_ns: tuple[int, ...]
 
-    @classmethod
-    def read(cls, result: Mapping[str, Any]) -> Self:
-        """Read the answer."""
-        flat = _typed(result, cls)
-        flat["rtt_ns"] = _numbers(flat["rtt_ns"])
-        flat["censored_ns"] = _numbers(flat["censored_ns"])
-        flat["errors"] = _counts(flat["errors"])
-        return cls(**flat)
-
 
 @dataclass(frozen=True)
-class EstablishedResult:
+class EstablishedResult(Answer):
     """Figures by label; not ``complete`` when the time limit cut the measurement short."""
 
     targets: dict[str, EstablishedFigures]
     complete: bool
-
-    @classmethod
-    def read(cls, result: Mapping[str, Any], labels: Sequence[str]) -> Self:
-        """Read the answer to a request for ``labels``."""
-        flat = _typed(result, cls)
-        return cls({label: EstablishedFigures.read(flat["targets"][label]) for label in labels}, flat["complete"])
 
 
 @dataclass(frozen=True)
@@ -255,31 +168,21 @@ class AwaitResult(Answer):
     end_ns: int
     censored: bool
 
-    @classmethod
-    def read(cls, result: Mapping[str, Any]) -> Self:
-        """Read the answer."""
-        flat = _typed(result, cls)
-        flat["errors"] = _counts(flat["errors"])
-        if flat["censored"] is not (flat["first_ns"] is None):
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself. Raises ValueError."""
+        if self.censored is not (self.first_ns is None):
             raise ValueError("censored and first_ns contradict each other")
-        return cls(**flat)
 
 
 @dataclass(frozen=True)
-class AwaitAllResult:
+class AwaitAllResult(Answer):
     """What several probes saw, in the order of asking."""
 
     probes: tuple[AwaitResult, ...]
 
-    @classmethod
-    def read(cls, result: Mapping[str, Any], probes: int) -> Self:
-        """Read the answer to a request with that many probes."""
-        flat = _typed(result, cls)
-        return cls(_probes(flat["probes"], probes))
-
 
 @dataclass(frozen=True)
-class ChangeResult:
+class ChangeResult(Answer):
     """The writes and what the probes saw, by one clock.
 
     ``write_start_ns``: the first byte of the first write was handed to the kernel; ``acks_ns``: the last byte of
@@ -292,22 +195,6 @@ class ChangeResult:
     acks_ns: tuple[int, ...]
     statuses: tuple[int, ...]
     probes: tuple[AwaitResult, ...]
-
-    @classmethod
-    def read(cls, result: Mapping[str, Any], probes: int) -> Self:
-        """Read the answer to a request with that many probes."""
-        flat = _typed(result, cls)
-        flat["acks_ns"] = _numbers(flat["acks_ns"])
-        flat["statuses"] = _numbers(flat["statuses"])
-        flat["probes"] = _probes(flat["probes"], probes)
-        return cls(**flat)
-
-
-def _probes(values: Any, count: int) -> tuple[AwaitResult, ...]:  # noqa: ANN401 - unchecked JSON
-    found = tuple(AwaitResult.read(one) for one in values)
-    if len(found) != count:
-        raise ValueError(f"{len(found)} results for {count} probes")
-    return found
 
 
 @dataclass(frozen=True)

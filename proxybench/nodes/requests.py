@@ -1,14 +1,16 @@
 """What the orchestrator may ask of an agent: one frozen dataclass per request, which also reads its answer.
 
-Every request knows its fields on the wire, the longest time that the agent may take over it, and how to turn the
-result into a frozen dataclass (pure). Times are integer nanoseconds of the node's monotonic clock.
+Every request knows its fields on the wire, the longest time that the agent may take over it, and what its answer is.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from proxybench.nodes.answers import (
     Alive,
@@ -17,6 +19,7 @@ from proxybench.nodes.answers import (
     ChangeResult,
     ClockReading,
     ConnectResult,
+    Done,
     EstablishedResult,
     Hello,
     HttpAnswer,
@@ -33,23 +36,34 @@ T = TypeVar("T")
 ACK_S = 10.0  # acknowledgements may come so much later than the probes' verdicts
 
 
-class Request(ABC, Generic[T]):
+class Request(Generic[T]):
     """A request whose answer is a ``T``. Subclasses are frozen dataclasses, so that fakes can compare them."""
 
     op: ClassVar[str]
 
     def wire(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {item.name: _wire(getattr(self, item.name)) for item in fields(self)}  # type: ignore[arg-type] # every subclass is a dataclass
+        """Return the fields as JSON values; what is None is left out."""
+        return asdict(self, dict_factory=_wire)  # type: ignore[call-overload, no-any-return] # all are dataclasses
 
     @property
     def limit_s(self) -> float:
         """How long the agent may take, in seconds."""
         return 5.0
 
-    @abstractmethod
-    def decode(self, result: Mapping[str, Any]) -> T:
-        """Read the result; raise KeyError, TypeError or ValueError when it is not what it should be."""
+    def decode(self, result: object) -> T:
+        """Read the result; raise ValueError when it is not what it should be."""
+        try:
+            answer: T = _reader(type(self)).validate_json(orjson.dumps(result))  # type: ignore[arg-type] # a class has a hash
+        except ValidationError as error:
+            found = ((".".join(map(str, each["loc"])), each["msg"]) for each in error.errors())
+            raise ValueError("; ".join(f"{place}: {text}" if place else text for place, text in found)) from None
+        if (asked := self.parts()) != (told := _parts(answer)):
+            raise ValueError(f"it is about {told}, not about {asked}")
+        return answer
+
+    def parts(self) -> list[str] | int | None:
+        """Return what the answer has parts for: labels of targets, or a number of probes."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -58,10 +72,6 @@ class AskHello(Request[Hello]):
 
     op = "hello"
 
-    def decode(self, result: Mapping[str, Any]) -> Hello:
-        """Read the answer."""
-        return Hello.read(result)
-
 
 @dataclass(frozen=True)
 class AskClocks(Request[ClockReading]):
@@ -69,24 +79,15 @@ class AskClocks(Request[ClockReading]):
 
     op = "clocks"
 
-    def decode(self, result: Mapping[str, Any]) -> ClockReading:
-        """Read the answer."""
-        return ClockReading.read(result)
-
 
 @dataclass(frozen=True)
-class SetApi(Request[None]):
+class SetApi(Request[Done]):
     """Make the API known to the agent; ``ca`` is a PEM text of authorities to trust instead of the system's."""
 
     op = "api"
     url: str
     token: str = field(repr=False)
     ca: str | None = None
-
-    def decode(self, result: Mapping[str, Any]) -> None:
-        """Expect an empty answer."""
-        if result:
-            raise ValueError(f"unexpected {sorted(result)}")
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,6 @@ class Spawn(Request[Spawned]):
     cgroup: str | None = None
     grace_s: float = 10.0
 
-    def decode(self, result: Mapping[str, Any]) -> Spawned:
-        """Read the answer."""
-        return Spawned.read(result)
-
 
 @dataclass(frozen=True)
 class AskAlive(Request[Alive]):
@@ -114,10 +111,6 @@ class AskAlive(Request[Alive]):
 
     op = "alive"
     pid: int
-
-    def decode(self, result: Mapping[str, Any]) -> Alive:
-        """Read the answer."""
-        return Alive.read(result)
 
 
 @dataclass(frozen=True)
@@ -133,10 +126,6 @@ class Stop(Request[Stopped]):
         """Return the time-out and the killing."""
         return self.timeout_s + 5.0
 
-    def decode(self, result: Mapping[str, Any]) -> Stopped:
-        """Read the answer."""
-        return Stopped.read(result)
-
 
 @dataclass(frozen=True)
 class AskUsage(Request[Usage]):
@@ -144,10 +133,6 @@ class AskUsage(Request[Usage]):
 
     op = "usage"
     cgroups: tuple[str, ...]
-
-    def decode(self, result: Mapping[str, Any]) -> Usage:
-        """Read the answer."""
-        return Usage.read(result)
 
 
 @dataclass(frozen=True)
@@ -175,18 +160,14 @@ class Connect(Request[ConnectResult]):
     timeout_ms: int = 1000
     limit: float = 120.0
 
-    def wire(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return _renamed(super().wire())
-
     @property
     def limit_s(self) -> float:
         """Return the limit and the last connection's."""
         return self.limit + self.timeout_ms / 1000 + 5.0
 
-    def decode(self, result: Mapping[str, Any]) -> ConnectResult:
-        """Read the answer."""
-        return ConnectResult.read(result, [target.label for target in self.targets])
+    def parts(self) -> list[str]:
+        """Return the labels."""
+        return sorted(target.label for target in self.targets)
 
 
 @dataclass(frozen=True)
@@ -200,18 +181,14 @@ class Established(Request[EstablishedResult]):
     timeout_ms: int = 1000
     limit: float = 120.0
 
-    def wire(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return _renamed(super().wire())
-
     @property
     def limit_s(self) -> float:
         """Return the limit and the connections' first answers."""
         return self.limit + (1 + 2 * len(self.targets)) * self.timeout_ms / 1000 + 5.0
 
-    def decode(self, result: Mapping[str, Any]) -> EstablishedResult:
-        """Read the answer."""
-        return EstablishedResult.read(result, [target.label for target in self.targets])
+    def parts(self) -> list[str]:
+        """Return the labels."""
+        return sorted(target.label for target in self.targets)
 
 
 @dataclass(frozen=True)
@@ -240,10 +217,6 @@ class Await(Request[AwaitResult]):
         """Return the time-out."""
         return self.timeout_s + 5.0
 
-    def decode(self, result: Mapping[str, Any]) -> AwaitResult:
-        """Read the answer."""
-        return AwaitResult.read(result)
-
 
 @dataclass(frozen=True)
 class AwaitAll(Request[AwaitAllResult]):
@@ -257,9 +230,9 @@ class AwaitAll(Request[AwaitAllResult]):
         """Return the longest time-out."""
         return max(probe.timeout_s for probe in self.probes) + 5.0
 
-    def decode(self, result: Mapping[str, Any]) -> AwaitAllResult:
-        """Read the answer."""
-        return AwaitAllResult.read(result, len(self.probes))
+    def parts(self) -> int:
+        """Return how many probes there are."""
+        return len(self.probes)
 
 
 @dataclass(frozen=True)
@@ -289,9 +262,9 @@ class Change(Request[ChangeResult]):
         """Return the longest probe's time-out and what a change adds."""
         return self.lead_s + max((probe.timeout_s for probe in self.probes), default=0.0) + ACK_S
 
-    def decode(self, result: Mapping[str, Any]) -> ChangeResult:
-        """Read the answer."""
-        return ChangeResult.read(result, len(self.probes))
+    def parts(self) -> int:
+        """Return how many probes there are."""
+        return len(self.probes)
 
 
 @dataclass(frozen=True)
@@ -308,10 +281,6 @@ class HttpGet(Request[HttpAnswer]):
         """Return the time-out."""
         return self.timeout_s + 5.0
 
-    def decode(self, result: Mapping[str, Any]) -> HttpAnswer:
-        """Read the answer."""
-        return HttpAnswer.read(result)
-
 
 @dataclass(frozen=True)
 class Sleep(Request[Slept]):
@@ -325,10 +294,6 @@ class Sleep(Request[Slept]):
         """Return the time asked for."""
         return self.seconds + 5.0
 
-    def decode(self, result: Mapping[str, Any]) -> Slept:
-        """Read the answer."""
-        return Slept.read(result)
-
 
 @dataclass(frozen=True)
 class ReadFiles(Request["dict[str, str | None]"]):
@@ -337,22 +302,23 @@ class ReadFiles(Request["dict[str, str | None]"]):
     op = "read"
     paths: tuple[str, ...]
 
-    def decode(self, result: Mapping[str, Any]) -> dict[str, str | None]:
+    def decode(self, result: object) -> dict[str, str | None]:
         """Read the answer."""
-        texts = result["files"]
+        texts = TypeAdapter(dict[Literal["files"], dict[str, str | None]]).validate_python(result)["files"]
         return {path: texts[path] for path in self.paths}
 
 
-def _wire(value: Any) -> Any:  # noqa: ANN401 - any field's value to any JSON value
-    if isinstance(value, tuple):
-        return [_wire(item) for item in value]
-    if isinstance(value, (Target, Write, Await)):
-        named = {item.name: _wire(getattr(value, item.name)) for item in fields(value)}
-        return {name: item for name, item in named.items() if item is not None}
-    return value
+def _wire(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    # ``limit`` has another name on the wire, which the time limit of the whole request occupies in Python.
+    return {"limit_s" if name == "limit" else name: value for name, value in items if value is not None}
 
 
-def _renamed(wire: dict[str, Any]) -> dict[str, Any]:
-    """Give ``limit`` its wire name, which the time limit of the whole request occupies in Python."""
-    wire["limit_s"] = wire.pop("limit")
-    return wire
+@cache
+def _reader(kind: type[Request[Any]]) -> TypeAdapter[Any]:
+    return TypeAdapter(get_args(kind.__orig_bases__[0])[0])  # type: ignore[attr-defined] # of Request[…]
+
+
+def _parts(answer: object) -> list[str] | int | None:
+    if isinstance(answer, (ConnectResult, EstablishedResult)):
+        return sorted(answer.targets)
+    return len(answer.probes) if isinstance(answer, (AwaitAllResult, ChangeResult)) else None

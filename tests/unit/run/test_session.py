@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 STEPS = [Step(number, number, CELL) for number in (1, 2)]
 LOST = ConnectionLostError("the connection broke")
-HELLO = asdict(Hello(AGENT, "3.11.2", "6.1.0", "lab", 7, 1, "cpu", 2, 100))
+HELLO = asdict(Hello(AGENT, "3.11.2", "6.1.0", "cpu", 2))
 
 
 class Site:

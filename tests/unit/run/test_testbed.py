@@ -14,7 +14,7 @@ from tests.factories import make_cluster, make_node
 from tests.unit.run.world import CLUSTER, World
 from tests.unit.subjects.rig import MARK, together
 
-HELLO = Hello("proxybench-agent 2", "3.11.2", "6.1.0", "lab", 7, 1, "cpu", 2, 100)
+HELLO = Hello("proxybench-agent 3", "3.11.2", "6.1.0", "cpu", 2)
 
 
 def test_who_is_who() -> None:

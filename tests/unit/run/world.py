@@ -163,7 +163,7 @@ def usage(world: World, request: AskUsage) -> Usage:
     """Everything spends 1 % of the time, which is as good as nothing."""
     now = world.clock.now
     groups = {group: GroupFigures(now // 100, now // 200, now // 200, 4096, 4096) for group in request.cgroups}
-    return Usage(now, groups, NodeFigures(now // 50, 0, 0, 0, 0, 0, now // 1000, 0), {}, now // 1000, 0)
+    return Usage(now, groups, NodeFigures(now // 50 + now // 1000, now // 1000), now // 1000)
 
 
 def seen(world: World, request: Await, *, censored: bool = False) -> AwaitResult:

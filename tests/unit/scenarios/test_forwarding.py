@@ -63,7 +63,8 @@ def made(
     if refused:
         series.errors["ECONNREFUSED"] = refused
     series.connect_timeouts, series.answer_timeouts = silent, len(late)
-    return ConnectFigures.read(series.result(TIMEOUT_NS))
+    told = {"targets": {"last": series.result(TIMEOUT_NS)}, "complete": True}
+    return Connect((Target("last", "", 1),), 1, 1).decode(told).targets["last"]
 
 
 def result(*, complete: bool = True, **targets: ConnectFigures) -> ConnectResult:
@@ -84,9 +85,8 @@ def round_trips(
     """Return 20 good round trips directly, and these over the VIP, whose connection ends with its first trouble."""
     last = {"rtt_ns": list(rtt), "errors": dict(errors or {}), "timeouts": timeouts, "censored_ns": [900] * timeouts}
     direct = {"rtt_ns": [5] * 20, "errors": {}, "timeouts": 0, "censored_ns": []}
-    return EstablishedResult.read(
-        {"targets": {"last": last, "direct": direct}, "complete": complete}, ("last", "direct")
-    )
+    request = Established(tuple(Target(label, "", 1) for label in ("last", "direct")), 1)
+    return request.decode({"targets": {"last": last, "direct": direct}, "complete": complete})
 
 
 def test_the_paths_are_the_vips_and_the_last_ones_endpoint() -> None:

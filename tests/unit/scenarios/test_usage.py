@@ -23,18 +23,9 @@ GROUP = "/sys/fs/cgroup/pb/loop"
 
 
 def reading(at: int, scale: int, *, group: GroupFigures | None, agents: int = 0) -> Reading:
-    stat = NodeFigures(
-        user_ns=1 * scale,
-        nice_ns=10 * scale,
-        system_ns=100 * scale,
-        idle_ns=7 * scale,
-        iowait_ns=7 * scale,
-        irq_ns=1000 * scale,
-        softirq_ns=10_000 * scale,
-        steal_ns=7 * scale,
-    )
+    stat = NodeFigures(busy_ns=11_111 * scale, softirq_ns=10_000 * scale)
     groups = {GROUP: group} if group else {}
-    return Reading(Usage(at, groups, stat, {}, self_ns=0, children_ns=0), agents)
+    return Reading(Usage(at, groups, stat, self_ns=0), agents)
 
 
 BEFORE = reading(50, 1, group=GroupFigures(1000, 600, 400, 5000, 4000), agents=70)

@@ -169,12 +169,12 @@ def test_without_synced_nothing_is_pending() -> None:
 
 def test_any_end_is_good_but_a_kill() -> None:
     running = started(
-        on_node("stop", FOLDER), ending("bye\n"), requests=[(STOP, Stopped(3, 5, killed=False, cgroup_removed=True))]
+        on_node("stop", FOLDER), ending("bye\n"), requests=[(STOP, Stopped(3, killed=False, cgroup_removed=True))]
     )
     running.stop(20)
     assert running.log() == "bye\n"
     running = started(
-        on_node("stop", FOLDER), ending("bye\n"), requests=[(STOP, Stopped(-9, 5, killed=True, cgroup_removed=True))]
+        on_node("stop", FOLDER), ending("bye\n"), requests=[(STOP, Stopped(-9, killed=True, cgroup_removed=True))]
     )
     with pytest.raises(ProxierError) as caught:
         running.stop(20)

@@ -98,7 +98,7 @@ def test_it_is_started_with_the_backend_of_iptables_that_was_chosen(backend: Bac
 def test_the_binary_is_looked_for_once_on_a_node_and_sigterm_is_a_good_end() -> None:
     one, spec = driver(), make_spec(mode=Mode.NFTABLES, iptables=None)
     put = unpack(bundle(spec, "/x/legacy"))
-    ends = Stopped(-15, 5, killed=False, cgroup_removed=True)
+    ends = Stopped(-15, killed=False, cgroup_removed=True)
     node, executor, agent = handle(
         [SUMMED, put, ending("a\n"), put, ending("b\n")],
         [(SPAWN, Spawned(7, 1)), (STOP, ends), (SPAWN, Spawned(7, 2)), (STOP, ends)],

@@ -75,7 +75,7 @@ def test_the_node_is_asked() -> None:
 def test_it_runs_refproxy_and_the_configuration_is_kept() -> None:
     node, executor, agent = handle(
         [unpack(BUNDLE), ending("bye\n")],
-        [(SPAWN, Spawned(7, 123)), (STOP, Stopped(0, 5, killed=False, cgroup_removed=True))],
+        [(SPAWN, Spawned(7, 123)), (STOP, Stopped(0, killed=False, cgroup_removed=True))],
     )
     running = driver().start(spec(), node, CLUSTER)
     assert json.loads(running.files()["refproxy.json"])["ca_file"] == f"{FOLDER}/ca.pem"
@@ -92,7 +92,7 @@ def test_a_failed_sync_is_told_in_its_own_words() -> None:
     event = '{"event": "sync-failed", "elapsed_ns": 7, "error": "line 7 failed"}'
     node, _, _ = handle(
         [unpack(BUNDLE), ending(f"plain\n{{not json\n[1]\n{event}\n")],
-        [(SPAWN, Spawned(7, 123)), (STOP, Stopped(3, 5, killed=False, cgroup_removed=True))],
+        [(SPAWN, Spawned(7, 123)), (STOP, Stopped(3, killed=False, cgroup_removed=True))],
     )
     running = driver().start(spec(), node, CLUSTER)
     with pytest.raises(ProxierError) as caught:

@@ -248,7 +248,7 @@ def test_syncs_are_of_the_year_of_the_start() -> None:
 
 
 def test_a_stop_keeps_the_log_and_removes_the_token() -> None:
-    rig = Rig((STOP, Stopped(-15, 5, killed=False, cgroup_removed=True)), steps=(LOG, ending("whole\n")))
+    rig = Rig((STOP, Stopped(-15, killed=False, cgroup_removed=True)), steps=(LOG, ending("whole\n")))
     assert rig.proxy.log() == "one\ntwo\n"
     rig.proxy.stop(20)
     rig.proxy.stop(20)
@@ -262,8 +262,8 @@ def test_a_stop_keeps_the_log_and_removes_the_token() -> None:
 @pytest.mark.parametrize(
     ("end", "message"),
     [
-        (Stopped(-9, 5, killed=True, cgroup_removed=True), "did not end within 20 s and was killed: x"),
-        (Stopped(2, 5, killed=False, cgroup_removed=True), "ended with 2: x"),
+        (Stopped(-9, killed=True, cgroup_removed=True), "did not end within 20 s and was killed: x"),
+        (Stopped(2, killed=False, cgroup_removed=True), "ended with 2: x"),
     ],
 )
 def test_a_bad_end(end: Stopped, message: str) -> None:
@@ -275,7 +275,7 @@ def test_a_bad_end(end: Stopped, message: str) -> None:
 
 def test_a_token_that_stays() -> None:
     rig = Rig(
-        (STOP, Stopped(0, 5, killed=False, cgroup_removed=True)),
+        (STOP, Stopped(0, killed=False, cgroup_removed=True)),
         steps=(ending("x\n", removed=1, stderr="rm: read-only\n"),),
     )
     with pytest.raises(ProxierError) as caught:
@@ -285,7 +285,7 @@ def test_a_token_that_stays() -> None:
 
 def test_a_log_that_cannot_be_read_does_not_hide_the_end() -> None:
     gone = Get(f"{FOLDER}/log", CommandFailedError("node-a: no log"))
-    rig = Rig((STOP, Stopped(2, 5, killed=False, cgroup_removed=True)), steps=(ending("", read=1), gone))
+    rig = Rig((STOP, Stopped(2, killed=False, cgroup_removed=True)), steps=(ending("", read=1), gone))
     with pytest.raises(ProxierError) as caught:
         rig.proxy.stop(20)
     assert str(caught.value) == "node-a: the proxy ended with 2: its log cannot be read: node-a: no log"
