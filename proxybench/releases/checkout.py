@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _COMPONENT = Component.KUBE_PROXY
 _MODULE = re.compile(rf"^module {re.escape(_COMPONENT.module)}\s*$", re.MULTILINE)
 _DESCRIBED = re.compile(r"(v\d+\.\d+\.\d+)(-[a-z]+\.\d+)?(?:-(\d+)-g([0-9a-f]+))?")
+_MINOR = re.compile(r'\bDefaultKubeBinaryVersion += "(\d+\.\d+)"')
+_CHANGELOG = re.compile(r"CHANGELOG-1\.(\d+)\.md")
 _GIT_LIMIT_S = 60.0
 
 
@@ -30,7 +32,8 @@ def build_from_source(
     With changes that are not committed it is always built anew, and kept under the program's own sum, so that two
     states of one commit can be compared. The version is what Kubernetes' own build would write: "v1.37.2-14+0a1b2c3".
 
-    Raises UsageError when the folder is no checkout, UnavailableError without Go, BuildError when the build fails.
+    Raises UsageError when the folder is no checkout, or of no known release, UnavailableError without Go, BuildError
+    when the build fails.
     """
     around = surroundings or Surroundings()
     _check(folder)
@@ -56,7 +59,7 @@ def build_from_source(
 
 
 def checkout_version(folder: Path) -> str:
-    """Return the version that a build of the checkout will have. Raises UsageError when the folder is none."""
+    """Return the version that a build of the checkout will have. Raises UsageError as ``build_from_source`` does."""
     _check(folder)
     return _state(folder)[1]
 
@@ -69,16 +72,16 @@ def built_before(folder: Path, surroundings: Surroundings | None = None) -> bool
     return bool(commit) and not changed and store.find(_place(store, commit, architecture(None))) is not None
 
 
-def version_of(described: str, commit: str, *, changed: bool) -> str:
+def version_of(described: str, commit: str, minor: str, *, changed: bool) -> str:
     """Return the version of a checkout from ``git describe``, in the way of Kubernetes' hack/lib/version.sh.
 
     "v1.37.2-14-g0a1b2c3" is "v1.37.2-14+0a1b2c3", "v1.37.0-rc.1-2-g0a1b2c3" is "v1.37.0-rc.1.2+0a1b2c3". Where no tag
-    is known it is "v0.0.0-master", as Kubernetes calls itself when it is not told.
+    is known it is that of the ``minor`` release ("1.37") which the files are of: "v1.37.0-master+0a1b2c3".
     """
     dirty = "-dirty" if changed else ""
     found = _DESCRIBED.fullmatch(described)
     if not found:
-        return f"v0.0.0-master+{commit[:14] or 'unknown'}{dirty}"
+        return f"v{minor}.0-master+{commit[:14] or 'unknown'}{dirty}"
     release, stage, ahead, abbreviated = found.groups()
     if not ahead:
         return f"{release}{stage or ''}{dirty}"
@@ -87,13 +90,31 @@ def version_of(described: str, commit: str, *, changed: bool) -> str:
 
 
 def _state(folder: Path) -> tuple[str, str, bool]:
-    """Return the commit ("" for a folder that git does not know), the version and whether anything was changed."""
+    """Return the commit ("" for a folder that git does not know), the version and whether anything was changed.
+
+    Raises UsageError when neither a tag nor the files tell the version, by which it is configured.
+    """
     answer = _git(folder, "rev-parse", "HEAD", "--show-prefix").split()
-    if len(answer) != 1:  # with a prefix it is a folder of another repository
-        return "", version_of("", "", changed=False), False
-    changed = bool(_git(folder, "status", "--porcelain"))
-    described = _git(folder, "describe", "--tags", "--match=v*", "--abbrev=14")
-    return answer[0], version_of(described, answer[0], changed=changed), changed
+    known = len(answer) == 1  # with a prefix it is a folder of another repository
+    commit = answer[0] if known else ""
+    changed = known and bool(_git(folder, "status", "--porcelain"))
+    described = _git(folder, "describe", "--tags", "--match=v*", "--abbrev=14") if known else ""
+    minor = "" if described else _minor_release(folder)
+    if not (described or minor):
+        raise UsageError(
+            f"{folder}: neither a tag nor its files tell which release it is; fetch its tags (git fetch --tags)"
+        )
+    return commit, version_of(described, commit, minor, changed=changed), changed
+
+
+def _minor_release(folder: Path) -> str:
+    """Return the minor release that the files of a checkout are of, "1.37"; "" where they do not tell."""
+    told = folder / "staging/src/k8s.io/component-base/version/base.go"
+    if told.is_file() and (found := _MINOR.search(told.read_text(encoding="utf-8", errors="replace"))):  # from 1.31 on
+        return found[1]
+    logs = [_CHANGELOG.fullmatch(file.name) for file in (folder / "CHANGELOG").glob("CHANGELOG-*.md")]
+    minors = [int(log[1]) for log in logs if log]
+    return f"1.{max(minors)}" if minors else ""
 
 
 def _place(store: Store, commit: str, arch: str) -> Path:

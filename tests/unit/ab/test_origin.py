@@ -58,7 +58,9 @@ def test_files_and_folders_that_are_no_kube_proxy(tmp_path: Path) -> None:
 def test_a_checkout_without_git_has_the_version_that_a_build_of_it_has(tmp_path: Path) -> None:
     (tmp_path / "go.mod").write_text("module k8s.io/kubernetes\n")
     (tmp_path / "cmd/kube-proxy").mkdir(parents=True)
-    assert find_origin(str(tmp_path), HereVersions()).version == "v0.0.0-master+unknown"
+    (tmp_path / "CHANGELOG").mkdir()
+    (tmp_path / "CHANGELOG/CHANGELOG-1.30.md").write_text("")
+    assert find_origin(str(tmp_path), HereVersions()).version == "v1.30.0-master+unknown"
 
 
 def test_the_usual_modes_are_those_that_both_have() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxybench.errors import UnavailableError, UsageError
-from proxybench.releases.checkout import build_from_source, version_of
+from proxybench.releases.checkout import build_from_source, checkout_version, version_of
 from proxybench.releases.ensure import Surroundings
 from tests.unit.releases.fake_go import FakeGo
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
         ("v1.37.2-14-g0a1b2c3d4e5f60", True, "v1.37.2-14+0a1b2c3d4e5f60-dirty"),
         ("v1.38.0-alpha.1", False, "v1.38.0-alpha.1"),
         ("v1.38.0-alpha.1-2-g0a1b2c3d4e5f60", False, "v1.38.0-alpha.1.2+0a1b2c3d4e5f60"),
-        ("", False, "v0.0.0-master+ffffffffffffff"),
-        ("", True, "v0.0.0-master+ffffffffffffff-dirty"),
+        ("", False, "v1.38.0-master+ffffffffffffff"),
+        ("", True, "v1.38.0-master+ffffffffffffff-dirty"),
     ],
 )
 def test_versions_are_those_of_kubernetes_own_build(described: str, changed: bool, version: str) -> None:
-    assert version_of(described, "f" * 40, changed=changed) == version
+    assert version_of(described, "f" * 40, "1.38", changed=changed) == version
 
 
 class Checkout:
@@ -40,7 +40,14 @@ class Checkout:
         (home / "go").mkdir()
         (self.folder / "cmd/kube-proxy").mkdir(parents=True)
         (self.folder / "go.mod").write_text("// generated\n\nmodule k8s.io/kubernetes\n\ngo 1.26.0\n")
+        self.tell("1.37")
         self.go = FakeGo(home / "go")
+
+    def tell(self, minor: str) -> None:
+        """Say which minor release the files are of, as Kubernetes does from 1.31 on."""
+        told = self.folder / "staging/src/k8s.io/component-base/version/base.go"
+        told.parent.mkdir(parents=True, exist_ok=True)
+        told.write_text(f'const (\n\t// It is the latest.\n\tDefaultKubeBinaryVersion = "{minor}"\n)\n')
 
     def git(self, *words: str) -> str:
         settings = [
@@ -93,7 +100,7 @@ def test_changes_are_built_anew_and_kept_apart(checkout: Checkout) -> None:
     (checkout.folder / "cmd/kube-proxy/proxy.go").write_text("package main\n")
     (checkout.go.home / "program").write_bytes(checkout.go.program + b"changed")
     changed = checkout.build()
-    assert (clean.version, changed.version) == (f"v0.0.0-master+{commit[:14]}", f"v0.0.0-master+{commit[:14]}-dirty")
+    assert (clean.version, changed.version) == (f"v1.37.0-master+{commit[:14]}", f"v1.37.0-master+{commit[:14]}-dirty")
     assert changed.path.parent.parent.name == f"commit-{commit[:14]}-{changed.sha512[:14]}"
     assert clean.path.read_bytes() == checkout.go.program
     assert changed.path.read_bytes() == checkout.go.program + b"changed"
@@ -101,7 +108,7 @@ def test_changes_are_built_anew_and_kept_apart(checkout: Checkout) -> None:
 
 def test_a_folder_that_git_does_not_know(checkout: Checkout) -> None:
     built = checkout.build()
-    assert (built.version, built.source) == ("v0.0.0-master+unknown", f"checkout {checkout.folder}")
+    assert (built.version, built.source) == ("v1.37.0-master+unknown", f"checkout {checkout.folder}")
     assert built.path.parent.parent.name == f"commit-unknown-{built.sha512[:14]}"
 
 
@@ -109,7 +116,26 @@ def test_a_folder_within_another_repository_has_no_commit_of_its_own(checkout: C
     inner, checkout.folder = checkout.folder, checkout.home
     checkout.commit()
     checkout.folder = inner
-    assert checkout.build().version == "v0.0.0-master+unknown"
+    assert checkout.build().version == "v1.37.0-master+unknown"
+
+
+def test_without_tags_the_files_tell_the_minor_release(checkout: Checkout) -> None:
+    checkout.tell("1.38")
+    assert checkout_version(checkout.folder) == "v1.38.0-master+unknown"
+    checkout.tell("none")  # before 1.31
+    (checkout.folder / "CHANGELOG").mkdir()
+    for name in ("CHANGELOG-1.9.md", "CHANGELOG-1.20.md", "CHANGELOG-x.md", "README.md"):
+        (checkout.folder / "CHANGELOG" / name).write_text("")
+    assert checkout_version(checkout.folder) == "v1.20.0-master+unknown"
+
+
+def test_a_checkout_of_no_known_release_is_refused(checkout: Checkout) -> None:
+    checkout.tell("none")
+    with pytest.raises(UsageError) as error:
+        checkout.build()
+    assert str(error.value) == (
+        f"{checkout.folder}: neither a tag nor its files tell which release it is; fetch its tags (git fetch --tags)"
+    )
 
 
 def test_without_go(checkout: Checkout) -> None:
