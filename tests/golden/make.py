@@ -1,4 +1,6 @@
-"""Makes the dumps of real kube-proxies again: ``python -m tests.golden.make [RELEASE …]``, or ``make golden``.
+"""Makes the dumps of real kube-proxies again: ``python -m tests.golden.make [RELEASE[=FILE] …]``, or ``make golden``.
+
+A release that can neither be downloaded nor built is given as a file: ``v1.20.2=/path/to/kube-proxy``.
 
 All of it happens in one VM lab, so neither root nor this machine's kernel matters, and by the instruction clock. In
 each case of each release all objects but one Service are there when kube-proxy starts, and that one comes when it is
@@ -11,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
@@ -21,7 +24,7 @@ from proxybench.hosts.batch import run_together
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.base import Kind
 from proxybench.kube.client import KubernetesServiceApi
-from proxybench.model import ClockKind, Subject
+from proxybench.model import ClockKind, Mode, Subject
 from proxybench.nodes.kernel.capture import Tools, capture, commands
 from proxybench.nodes.kernel.restore import restore
 from proxybench.nodes.kernel.state import diff
@@ -31,13 +34,12 @@ from proxybench.subjects.kube_proxy import KubeProxyDriver
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.vm import VmLab
 from proxybench.units import SystemClock
-from tests.golden.cases import CASES, OBJECTS, READINGS, RELEASES, TABLES, Case, folder
+from tests.golden.cases import OBJECTS, READINGS, RELEASES, TABLES, Case, cases_of, folder
 from tests.golden.normal import flags, normal
 from tests.lab.labs import agents_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from proxybench.nodes.cluster import Cluster
     from proxybench.releases.store import Binary
@@ -73,9 +75,14 @@ class Bench:
     api: KubernetesServiceApi
 
 
-def main(releases: Sequence[str]) -> None:
+def main(wanted: Sequence[str]) -> None:
     driver = KubeProxyDriver(Releases(), CLOCK)
-    specs = {(release, case): spec(driver, release, case) for release in releases for case in CASES}
+    files = {release: Path(file) if file else None for release, _, file in (one.partition("=") for one in wanted)}
+    specs = {
+        (release, case): spec(driver, release, case, file)
+        for release, file in files.items()
+        for case in cases_of(release)
+    }
     lab = VmLab(Settings(ClockKind.INSTRUCTIONS, "tcg"), report)
     cluster = lab.up()
     try:
@@ -84,15 +91,19 @@ def main(releases: Sequence[str]) -> None:
             api.ensure_namespace(NAMESPACE)
             name = cluster.measured.name
             bench = Bench(driver, NodeHandle(cluster.measured, fleet[name], agents[name]), cluster, api)
-            for (release, case), wanted in specs.items():
+            for (release, case), one in specs.items():
                 report(f"{release} {case.name}")
-                keep(release, case, record(bench, wanted, case))
+                keep(release, case, record(bench, one, case))
     finally:
         lab.down()
 
 
-def spec(driver: KubeProxyDriver, release: str, case: Case) -> SubjectSpec:
-    return driver.resolve(SubjectSpec(Subject("kube-proxy", release, case.mode), *PERIODS, iptables=case.backend))
+def spec(driver: KubeProxyDriver, release: str, case: Case, file: Path | None) -> SubjectSpec:
+    subject = Subject("kube-proxy", "" if file else release, case.mode)
+    found = driver.resolve(SubjectSpec(subject, *PERIODS, iptables=case.backend, path=file))
+    if found.subject.version != release:
+        raise SystemExit(f"{file} is {found.subject.version}, not {release}")
+    return found
 
 
 def record(bench: Bench, spec: SubjectSpec, case: Case) -> dict[str, str]:
@@ -102,6 +113,8 @@ def record(bench: Bench, spec: SubjectSpec, case: Case) -> dict[str, str]:
         raise SystemExit(f"{found.reason}; {found.fix}")
     executor, tools = bench.handle.executor, Tools.of(bench.handle.node)
     early, late = objects(bench.handle.name)
+    if case.mode is Mode.USERSPACE:
+        early, late = [in_old_words(obj) for obj in early], [in_old_words(obj) for obj in late]
     before = capture(executor, tools)
     bench.api.create_many(early)
     running = bench.driver.start(spec, bench.handle, bench.cluster)
@@ -115,7 +128,7 @@ def record(bench: Bench, spec: SubjectSpec, case: Case) -> dict[str, str]:
         texts["metrics"] = bench.handle.agent.http_get("http://127.0.0.1:10249/metrics").body
     finally:
         running.stop(STOP_S)
-        for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE):
+        for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.ENDPOINTS):
             bench.api.delete_collection(kind, NAMESPACE, "")
     texts["log"] = running.log()
     texts["config"] = running.files()["kube-proxy.yaml"]
@@ -134,6 +147,24 @@ def objects(node: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     for obj in YAML(typ="safe").load_all(text):
         (late if obj["metadata"]["name"].startswith(LATE) else early).append(dict(obj))
     return early, late
+
+
+def in_old_words(obj: dict[str, Any]) -> dict[str, Any]:
+    """Return the Endpoints object of an EndpointSlice, and any other object as it is."""
+    if obj["kind"] != "EndpointSlice":
+        return obj
+    told: dict[str, list[dict[str, str]]] = {"addresses": [], "notReadyAddresses": []}
+    for endpoint in obj.get("endpoints") or ():
+        where = "addresses" if endpoint["conditions"]["ready"] else "notReadyAddresses"
+        told[where] += [{"ip": ip, "nodeName": endpoint["nodeName"]} for ip in endpoint["addresses"]]
+    subset = {**{name: found for name, found in told.items() if found}, "ports": obj["ports"]}
+    name = obj["metadata"]["labels"]["kubernetes.io/service-name"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "subsets": [subset] if any(told.values()) else [],
+    }
 
 
 def quiet(running: RunningProxy) -> None:

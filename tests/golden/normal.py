@@ -24,6 +24,9 @@ _FLAG = re.compile(r"^I.* FLAG: (--.*)\n", re.MULTILINE)
 _TIME = re.compile(r'^time="[^"]*" ')  # of a library that does not use klog
 _ASKED = '"failed to collect nfacct counter"'  # whenever /metrics is read before the first sync
 _ELAPSED = re.compile(r'\belapsed="[^"]+"')
+_TOOK = re.compile(r"(yncProxyRules took|NAT rules took|reload took) \S+")  # up to 1.20
+_RANDOM_PORT = re.compile(r"(--to-ports |(?<=-j DNAT) --to-destination [0-9.]+:|Proxying for service .* port )\d+")
+_DETAILS = "] info: &userspace.ServiceInfo{"  # addresses in memory
 _OF_ONE_SERVICE = re.compile(r"[a-z]+-[A-Z2-7]{8}-")
 _FOR_ITSELF = re.compile(r" fe80:\S+")
 _BLOCKS = ("comment", "set", "map", "chain")
@@ -44,11 +47,16 @@ def rules(text: str) -> str:
     """
     if "KUBE-" not in text:
         return ""
-    lines = [_COUNTERS.sub("[0:0]", line) for line in text.splitlines() if not line.startswith("#")]
+    lines = [_stable(_COUNTERS.sub("[0:0]", line)) for line in text.splitlines() if not line.startswith("#")]
     heads = [line for line in lines if line.startswith("*")]
     declared = [line for line in lines if line.startswith(":")]
     added = [line for line in lines if line.startswith("-A ")]
     return _text([*heads, *sorted(declared, key=_chain), *sorted(added, key=_rule), "COMMIT"])
+
+
+def _stable(line: str) -> str:
+    """Return a rule without the port that userspace mode listens on, which is another one at each start."""
+    return _RANDOM_PORT.sub(r"\g<1>1", line) if re.match(r"-A KUBE-(PORTALS|NODEPORT)-", line) else line
 
 
 def ruleset(text: str) -> str:
@@ -89,6 +97,7 @@ def log(text: str) -> str:
     The flags and their defaults are a file of their own, and what it says to us who ask for its metrics is left out.
     """
     lines = (_ELAPSED.sub('elapsed="1s"', _HEADER.sub(_STABLE_HEADER, line)) for line in text.splitlines())
+    lines = (_RANDOM_PORT.sub(r"\g<1>1", _TOOK.sub(r"\1 1s", line)) for line in lines if _DETAILS not in line)
     return _FLAG.sub("", _text(_TIME.sub("", line) for line in lines if _ASKED not in line))
 
 
@@ -133,7 +142,7 @@ def _chains(lines: list[str]) -> list[str]:
     """Sort each run of chains' names."""
     found: list[str] = []
     run: list[str] = []
-    for line in [*lines, ""]:
+    for line in [*map(_stable, lines), ""]:
         if line.startswith(":"):
             run.append(line)
             continue
