@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxybench.experiment.places import LabChoice
 from proxybench.experiment.requests import requests
-from proxybench.experiment.spec import LabChoice
 from proxybench.model import Family
 from proxybench.releases.checkout import build_from_source
 from proxybench.releases.component import Component
 from proxybench.releases.ensure import ensure
+from proxybench.run.leg import Leg
 from proxybench.run.lineup import line_up
 from proxybench.run.run import Run
 from proxybench.run.session import Sessions
 from proxybench.subjects.registry import drivers
 from proxybench.targets.base import Needs
-from proxybench.targets.registry import make_target
+from proxybench.targets.registry import make_targets
 from proxybench.units import SystemClock
 
 if TYPE_CHECKING:
@@ -62,8 +63,9 @@ def measure(
         modes=tuple(dict.fromkeys((spec.mode, spec.iptables) for spec in specs)),
         ipv6=Family.IPV6 in experiment.families,
     )
-    target = make_target(experiment.target, needs, progress.note)
-    facts = target.facts
-    progress.note(f"target: {facts.kind}, clock: {facts.clock} ({facts.why})")
-    run = Run(experiment, target, Sessions(kinds, lineup.specs).connect, progress, lineup)
+    targets = make_targets(experiment.target, needs, progress.note)
+    for facts in [target.facts for target in targets]:
+        progress.note(f"target: {facts.kind}, clock: {facts.clock} ({facts.why})")
+    legs = [Leg(target, Sessions(kinds, lineup.specs).connect) for target in targets]
+    run = Run(experiment, legs, progress, lineup)
     return run.start(out) if resume is None else run.resume(resume)

@@ -49,14 +49,20 @@ class Tally:
         self._most = 1  # steps that are under way at once
 
     def plan(self, steps: Sequence[Step], side_by_side: int) -> None:
-        """Take in the steps to come, and how many are taken at once."""
+        """Take in the steps to come by a clock, and how many are taken at once."""
         self._left = list(steps)
-        self.total, self._most = len(steps), side_by_side
+        self.total, self._most = len(self._numbers) + len(steps), side_by_side
+        self.cost = CostModel()  # another clock's steps take another time
 
     @property
     def current(self) -> tuple[Step, ...]:
         """The steps under way, in the order in which they began."""
         return tuple(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many steps have not begun."""
+        return len(self._left)
 
     def start(self, step: Step) -> None:
         """Take in that a step begins."""
@@ -213,7 +219,7 @@ class LiveProgress:
 
 
 def _planned(tally: Tally) -> str:
-    steps = "1 step" if tally.total == 1 else f"{tally.total} steps"
+    steps = "1 step" if tally.waiting == 1 else f"{tally.waiting} steps"
     return f"{steps} to do, about {human_seconds(tally.remaining())}"
 
 

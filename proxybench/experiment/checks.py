@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.experiment import subject_checks
-from proxybench.experiment.spec import MAX_ENDPOINTS, REPEATED, ClockChoice, KernelChoice, LabChoice
+from proxybench.experiment.places import ClockChoice, KernelChoice, LabChoice
+from proxybench.experiment.spec import MAX_ENDPOINTS, REPEATED
 from proxybench.experiment.subject_checks import longer
 from proxybench.experiment.subjects import KubeProxySubject, ReferenceSubject
 from proxybench.model import Family, Mode
@@ -32,10 +33,11 @@ def findings(experiment: Experiment, right: AbstractSet[str]) -> Iterator[Findin
 
 def _target(experiment: Experiment) -> Iterator[Finding]:
     lab = experiment.target.lab
-    if lab.kind is LabChoice.NETNS and lab.clock is ClockChoice.INSTRUCTIONS:
+    if lab.kind is LabChoice.NETNS and ClockChoice.INSTRUCTIONS in lab.clocks:
+        several = len(lab.clocks) > 1  # auto: namespaces for the one, a VM for the other
         yield (
             ("target", "lab", "clock"),
-            "clock: only a VM can count instructions; write clock: wall, or kind: vm",
+            f"clock: only a VM can count instructions; write clock: wall, or kind: {'auto' if several else 'vm'}",
         )
     if lab.kind is LabChoice.NETNS and lab.kernel is not KernelChoice.DEBIAN:
         yield (
@@ -74,6 +76,14 @@ def _scale(experiment: Experiment) -> Iterator[Finding]:
 def _sizes(experiment: Experiment) -> tuple[int, ...]:
     scale = experiment.scale
     return tuple(dict.fromkeys((*scale.services, *((1,) if scale.one_service_endpoints else ()))))
+
+
+def _repetitions_by_clock(experiment: Experiment) -> Iterator[Finding]:
+    if experiment.repetitions.instructions is not None and len(experiment.target.lab.clocks) == 1:
+        yield (
+            ("repetitions", "instructions"),
+            "instructions: has a meaning with clock: [wall, instructions] only; write default, or numbers of Services",
+        )
 
 
 def _repetitions(experiment: Experiment) -> Iterator[Finding]:
@@ -141,6 +151,7 @@ _CHECKS: tuple[Check, ...] = (
     (frozenset({"families", "subjects", "modes", "proxier"}), _families),
     (frozenset({"scale"}), _scale),
     (frozenset({"scale", "repetitions"}), _repetitions),
+    (frozenset({"target", "repetitions"}), _repetitions_by_clock),
     (frozenset({"scale", "load"}), _load),
     (frozenset({"measure", "load"}), _measured),
     (frozenset({"measure"}), _times),

@@ -7,14 +7,15 @@ their order is rotated from repetition to repetition, so that none always comes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from proxybench.experiment.places import ClockChoice
 from proxybench.experiment.requests import requests
-from proxybench.model import Cell
+from proxybench.model import Cell, ClockKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from proxybench.experiment.spec import Experiment
     from proxybench.model import Subject
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, order=True)
 class Step:
-    """One cell measured once. ``index`` (place in the order) and ``repetition`` count from 1."""
+    """One cell measured once. ``index`` (place in the order) and ``repetition`` count from 1.
+
+    ``clock``: by which it is measured, where the experiment names several; None where there is one.
+    """
 
     index: int
     repetition: int
     cell: Cell
+    clock: ClockKind | None = None
 
 
 @dataclass(frozen=True)
@@ -40,38 +45,54 @@ class Estimate:
     subjects: int
     cells: int
     steps: int
+    clocks: int = 1
 
     def __str__(self) -> str:
         cells = f"{_count(self.sizes, 'size')} x {_count(self.subjects, 'subject')}"
-        return f"{_count(self.steps, 'step')} ({cells}, with repetitions)"
+        clocks = f", by {self.clocks} clocks" if self.clocks > 1 else ""
+        return f"{_count(self.steps, 'step')} ({cells}, with repetitions{clocks})"
 
 
 def expand(experiment: Experiment, subjects: Sequence[Subject] | None = None) -> tuple[Step, ...]:
-    """Return every cell as often as it is to be repeated, in the order of measuring.
+    """Return every cell as often as it is to be repeated, in the order of measuring; each clock after the other.
 
     ``subjects`` are what the experiment's turned out to be (their versions told, some left out); left out, they are as
     the file names them.
     """
     if subjects is None:
         subjects = [request.subject for request in requests(experiment)]
+    return number(part for clock in clocks_of(experiment) for part in walk(experiment, subjects, clock))
+
+
+def clocks_of(experiment: Experiment) -> tuple[ClockKind | None, ...]:
+    """Return the clocks of an experiment that names several, or None alone."""
+    clocks = experiment.target.lab.clocks
+    return tuple(ClockKind(clock) for clock in clocks) if len(clocks) > 1 else (None,)
+
+
+def walk(experiment: Experiment, subjects: Sequence[Subject], clock: ClockKind | None) -> Iterator[Step]:
+    """Yield the steps by one clock; each has the index 0."""
     sizes = _sizes(experiment)
-    most = max((experiment.repetitions.of(services) for services, _ in sizes), default=0)
-    cells = [
-        (repetition, Cell(subject, services, endpoints, family))
-        for repetition in range(1, most + 1)
-        for services, endpoints in sizes
-        if repetition <= experiment.repetitions.of(services)
-        for family in experiment.families
-        for subject in _rotated(subjects, repetition - 1)
-    ]
-    return tuple(Step(index, repetition, cell) for index, (repetition, cell) in enumerate(cells, start=1))
+    times = {size: _repetitions(experiment, size[0], clock) for size in sizes}
+    for repetition in range(1, max(times.values(), default=0) + 1):
+        for services, endpoints in sizes:
+            if repetition <= times[services, endpoints]:
+                for family in experiment.families:
+                    for subject in _rotated(subjects, repetition - 1):
+                        yield Step(0, repetition, Cell(subject, services, endpoints, family), clock)
+
+
+def number(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Give each step its place in the order, from 1."""
+    return tuple(replace(step, index=index) for index, step in enumerate(steps, start=1))
 
 
 def estimate(experiment: Experiment) -> Estimate:
     """Return how many steps there are, without the order."""
     sizes, subjects = _sizes(experiment), len(requests(experiment)) * len(experiment.families)
-    steps = sum(experiment.repetitions.of(services) for services, _ in sizes) * subjects
-    return Estimate(sizes=len(sizes), subjects=subjects, cells=len(sizes) * subjects, steps=steps)
+    each = [_repetitions(experiment, services, clock) for clock in clocks_of(experiment) for services, _ in sizes]
+    steps = sum(each) * subjects
+    return Estimate(len(sizes), subjects, len(sizes) * subjects, steps, len(clocks_of(experiment)))
 
 
 def _sizes(experiment: Experiment) -> tuple[tuple[int, int], ...]:
@@ -80,6 +101,10 @@ def _sizes(experiment: Experiment) -> tuple[tuple[int, int], ...]:
     grid = {(services, each) for services in scale.services for each in scale.endpoints_per_service}
     single = {(1, endpoints) for endpoints in scale.one_service_endpoints}
     return tuple(sorted(grid | single))
+
+
+def _repetitions(experiment: Experiment, services: int, clock: ClockKind | None) -> int:
+    return experiment.repetitions.of(services, ClockChoice(clock) if clock else None)
 
 
 def _rotated(items: Sequence[Subject], places: int) -> tuple[Subject, ...]:

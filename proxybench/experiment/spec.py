@@ -19,6 +19,7 @@ from pydantic import (
     field_serializer,
 )
 
+from proxybench.experiment.places import ClockChoice, LabSpec
 from proxybench.experiment.subjects import SubjectWords, release
 from proxybench.experiment.words import (
     LEFT_OUT,
@@ -44,29 +45,6 @@ it listens on a port of the node for each Service, of which Linux hands out 28,2
 
 MAX_ENDPOINTS = 60_000
 """Every endpoint has a pod address of its own, of which the lab's two /17 have 64,510; the rest is for batches."""
-
-
-class LabChoice(StrEnum):
-    """Which kind of lab; ``auto`` takes namespaces where every mode can run in them, else the VM."""
-
-    AUTO = "auto"
-    NETNS = "netns"
-    VM = "vm"
-
-
-class ClockChoice(StrEnum):
-    """Whose time the nodes read; ``auto`` takes instructions under TCG, else the wall clock."""
-
-    AUTO = "auto"
-    WALL = "wall"
-    INSTRUCTIONS = "instructions"
-
-
-class KernelChoice(StrEnum):
-    """Which of Debian 12's kernels the VM boots: its own, or that of its backports."""
-
-    DEBIAN = "6.1"
-    BACKPORTS = "6.12"
 
 
 class ProxierKind(StrEnum):
@@ -158,23 +136,6 @@ _Endpoints = Annotated[
 ]
 
 
-class LabSpec(Words):
-    """The embedded lab."""
-
-    kind: Annotated[LabChoice, one_of("a kind of lab", *LabChoice), schema_of(*LabChoice)] = LabChoice.AUTO
-    """auto takes netns where every mode of the experiment can run in it, else vm."""
-    clock: Annotated[ClockChoice, one_of("a clock", *ClockChoice), schema_of(*ClockChoice)] = ClockChoice.AUTO
-    """instructions: the VM's time is its count of executed instructions; repeatable on a busy machine."""
-    kernel: Annotated[
-        KernelChoice, one_of("a kernel of the VM", *KernelChoice), schema_of(*KernelChoice), Field(examples=['"6.1"'])
-    ] = KernelChoice.DEBIAN
-    """Which Linux the VM boots, in quotes; namespaces have this machine's."""
-    shards: Annotated[int | None, Field(strict=True, ge=1, le=16, examples=["1"])] = None
-    """VMs that take steps side by side, by the instruction clock only; left out, as many as keep the machine busy."""
-    clients: Annotated[int, Field(strict=True, ge=1, le=8)] = 1
-    """Client nodes that make the load together (locust's master and workers); all else is probed from the first."""
-
-
 class TargetSpec(Words):
     """What to measure on."""
 
@@ -222,10 +183,13 @@ class Repetitions(Words):
 
     default: Count = 3
     """For every size that is not named."""
+    instructions: Annotated[Count | None, LEFT_OUT] = None
+    """With clock: [wall, instructions], the most that there are by the instruction clock, whose numbers repeat."""
 
-    def of(self, services: int) -> int:
-        """Return the number of repetitions for cells with so many Services."""
-        return self.__pydantic_extra__.get(str(services), self.default)
+    def of(self, services: int, clock: ClockChoice | None = None) -> int:
+        """Return the number of repetitions for cells with so many Services, by one of two clocks."""
+        named = self.__pydantic_extra__.get(str(services), self.default)
+        return min(named, self.instructions or named) if clock is ClockChoice.INSTRUCTIONS else named
 
 
 class SyncSpec(Words):

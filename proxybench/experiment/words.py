@@ -109,17 +109,22 @@ def parse_batch(value: object) -> Batch:
     return Batch(share=float(percent / _WHOLE))
 
 
-def one_of(kind: str, *allowed: T) -> BeforeValidator:
-    """Accept one of these words; ``kind`` says what they are ("a mode")."""
+def parser_of(kind: str, *allowed: T) -> Callable[[object], T]:
+    """Return what reads one of these words; ``kind`` says what they are ("a mode")."""
     words = {str(word): word for word in allowed}
 
-    def parse(value: object) -> StrEnum:
+    def parse(value: object) -> T:
         found = words.get(value) if isinstance(value, str) else None
         if found is None:
             raise ValueError(f"{show(value)} is not {kind}; {suggest(str(value), words, 'one of')}")
         return found
 
-    return BeforeValidator(parse, json_schema_input_type=Any)
+    return parse
+
+
+def one_of(kind: str, *allowed: StrEnum) -> BeforeValidator:
+    """Accept one of these words; ``kind`` says what they are ("a mode")."""
+    return BeforeValidator(parser_of(kind, *allowed), json_schema_input_type=Any)
 
 
 def schema_of(*allowed: StrEnum) -> WithJsonSchema:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from proxybench.gate.settings import Settings
     from proxybench.model import Key, Subject
     from proxybench.results.folder import RunFolder
-    from proxybench.results.manifest import Manifest
+    from proxybench.results.manifest import LabFacts, Manifest
     from proxybench.stats.quantiles import BoolArray, FloatArray
     from proxybench.stats.series import Series
 
@@ -115,7 +115,8 @@ def side_of_runs(folders: Sequence[RunFolder]) -> Side:
             raise IncomparableError(f"{folder.run} is not like {folders[0].run}: {'; '.join(differing)}")
     gathered: dict[Key, list[Series]] = {}
     for folder in folders:
-        for series in collect(folder.samples()):
+        clock = judging(folder.manifest).clock
+        for series in (each for each in collect(folder.samples()) if each.key.clock == clock):
             gathered.setdefault(series.key, []).append(series)
     return Side(
         name=folders[0].run if len(folders) == 1 else f"{folders[0].run} and {len(folders) - 1} more",
@@ -149,9 +150,16 @@ def _method_differences(base: Mapping[str, int], new: Mapping[str, int]) -> tupl
     return tuple(f"method of {name}: {old} -> {young}" for name, old, young in pairs if old != young)
 
 
+def judging(manifest: Manifest) -> LabFacts:
+    """Return the lab whose numbers are compared: of two clocks the instructions, which repeat and so show change."""
+    return max(manifest.labs, key=lambda lab: lab.clock is ClockKind.INSTRUCTIONS)
+
+
 def fingerprint(manifest: Manifest) -> dict[str, str]:
     """Return what must be equal for two runs to be comparable, in words. Several nodes are joined."""
-    nodes = manifest.fingerprint.nodes.values()
+    lab = judging(manifest)
+    several = f" ({lab.clock})" if manifest.other_labs else ""  # then nodes are named so (run/journal.py)
+    nodes = [facts for name, facts in manifest.fingerprint.nodes.items() if name.endswith(several)]
 
     def of_nodes(name: str) -> str:
         return ", ".join(sorted({str(getattr(node, name)) for node in nodes})) or "unknown"
@@ -160,15 +168,15 @@ def fingerprint(manifest: Manifest) -> dict[str, str]:
         return ", ".join(f"{seconds:g} s" for seconds in sorted({getattr(each, name) for each in manifest.subjects}))
 
     return {
-        "clock": manifest.lab.clock.value,
-        "lab_kind": manifest.lab.kind.value,
+        "clock": lab.clock.value,
+        "lab_kind": lab.kind.value,
         "kernel": of_nodes("kernel"),
         "iptables_version": of_nodes("iptables_version"),
         "iptables_backend": of_nodes("iptables_backend"),
         "python": of_nodes("python"),
         "min_sync_period": periods("min_sync_period"),
         "sync_period": periods("sync_period"),
-        "accelerator": manifest.lab.accelerator or "none",
+        "accelerator": lab.accelerator or "none",
         "cpu": of_nodes("cpu"),
     }
 

@@ -33,6 +33,7 @@ class Step:
     seconds: float | None = None
     problem: str | None = None
     notes: tuple[str, ...] = ()
+    clock: ClockKind | None = None  # by which it was measured, where a run has several
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,12 @@ class Manifest:
     fingerprint: Fingerprint = field(default_factory=Fingerprint)
     not_measured: tuple[NotMeasured, ...] = ()
     conformance: tuple[Conformance, ...] = ()
+    other_labs: tuple[LabFacts, ...] = ()  # where the steps by further clocks were taken
+
+    @property
+    def labs(self) -> tuple[LabFacts, ...]:
+        """Where was measured: one lab for each clock."""
+        return (self.lab, *self.other_labs)
 
 
 _ADAPTER = TypeAdapter(Manifest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -25,15 +25,16 @@ from proxybench.results.manifest import (
     SubjectFacts,
 )
 from proxybench.results.manifest import Step as StepFacts
+from proxybench.run.leg import why_not
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from proxybench.experiment.matrix import Step
     from proxybench.experiment.spec import Experiment
-    from proxybench.model import Subject
+    from proxybench.model import ClockKind, Subject
     from proxybench.nodes.machine import Machine
     from proxybench.results.manifest import RunState, StepState
     from proxybench.run.lineup import Lineup
@@ -62,17 +63,22 @@ class RunJournal:
         out: Path,
         experiment: Experiment,
         steps: Sequence[Step],
-        target: TargetFacts,
+        targets: Sequence[TargetFacts],
         clock: Clock,
         lineup: Lineup,
     ) -> RunJournal:
-        """Make the folder of a new run and its first manifest."""
+        """Make the folder of a new run and its first manifest; ``targets`` are one for each clock."""
         folder = RunFolder.create(out, experiment.name, clock)
+        lab, *others = [
+            LabFacts(LabKind(target.kind), target.clock, target.accelerator, target.why, target.kernel)
+            for target in targets
+        ]
         manifest = Manifest(
             run=folder.run,
             name=experiment.name,
             created=_utc(clock),
-            lab=LabFacts(LabKind(target.kind), target.clock, target.accelerator, target.why, target.kernel),
+            lab=lab,
+            other_labs=tuple(others),
             subjects=tuple(
                 SubjectFacts(subject, spec.min_sync_period, spec.sync_period, lineup.sources.get(subject, ""))
                 for subject, spec in lineup.specs.items()
@@ -80,19 +86,20 @@ class RunJournal:
             not_measured=tuple(
                 NotMeasured(subject.mode, None, f"{subject.program}: {reason}")
                 for subject, reason in lineup.missing.items()
-            ),
+            )
+            + tuple(_lacking(lineup, targets)),
             methods=dict(methods()),
             command=("proxybench", *sys.argv[1:]),
             proxybench=__version__,
             experiment=experiment.model_dump(mode="json"),
-            matrix=tuple(StepFacts(step.index, step.repetition, step.cell) for step in steps),
+            matrix=tuple(StepFacts(step.index, step.repetition, step.cell, clock=step.clock) for step in steps),
         )
         folder.write_manifest(manifest)
         return cls(folder, manifest, clock)
 
     @classmethod
     def resume(
-        cls, path: Path, experiment: Experiment, target: TargetFacts, clock: Clock
+        cls, path: Path, experiment: Experiment, targets: Sequence[TargetFacts], clock: Clock
     ) -> tuple[RunJournal, tuple[int, ...]]:
         """Open an unfinished run and return it with the steps that are done. Raises RunError when it does not fit.
 
@@ -102,10 +109,12 @@ class RunJournal:
         manifest = folder.manifest
         if manifest.experiment != experiment.model_dump(mode="json"):
             raise RunError(f"{path}: was made from another experiment; resume it with the one that it holds")
-        if (manifest.lab.kind, manifest.lab.clock) != (target.kind, target.clock):
+        before = [(lab.kind, lab.clock) for lab in manifest.labs]
+        if before != [(target.kind, target.clock) for target in targets]:
             raise RunError(f"{path}: ran in another kind of lab or by another clock; one run never mixes them")
-        if manifest.lab.kernel not in {None, target.kernel}:
-            raise RunError(f"{path}: ran on Linux {manifest.lab.kernel}, not {target.kernel}; one run never mixes them")
+        for lab, target in zip(manifest.labs, targets, strict=True):
+            if lab.kernel not in {None, target.kernel}:
+                raise RunError(f"{path}: ran on Linux {lab.kernel}, not {target.kernel}; one run never mixes them")
         done = folder.resume()
         again = replace(
             manifest,
@@ -150,7 +159,8 @@ class RunJournal:
             if facts.keys() <= known.keys():
                 return
             prints = Fingerprint(orchestrator=orchestrator, nodes={**facts, **known})
-            self._write(fingerprint=prints, proxy_nodes=tuple(proxies))
+            ran = dict.fromkeys((*self._manifest.proxy_nodes, *proxies))
+            self._write(fingerprint=prints, proxy_nodes=tuple(ran))
 
     def _compare(self, node: str, before: NodeFacts, now: NodeFacts) -> None:
         changed = [
@@ -172,7 +182,7 @@ class RunJournal:
         text = problem or result.late or result.skipped or None
         state: StepState = "failed" if problem else "skipped" if result.skipped else "done"
         notes = tuple(result.notes)
-        facts = StepFacts(step.index, step.repetition, cell, state, round(seconds, 3), text, notes)
+        facts = StepFacts(step.index, step.repetition, cell, state, round(seconds, 3), text, notes, step.clock)
         with self._lock:
             self.folder.add(result.samples, step.index)
             files = {name: self.folder.write_log(name, log) for name, log in result.logs.items()}
@@ -181,7 +191,8 @@ class RunJournal:
                 reason = f"{cell.subject.program}, repetition {step.repetition}: {text}"
                 missing = (NotMeasured(cell.mode, cell.services, reason),)
             if problem:
-                where = f"{cell.subject.label} at {cell.services} Services, repetition {step.repetition}"
+                clock = f" by the {step.clock} clock" if step.clock else ""
+                where = f"{cell.subject.label} at {cell.services} Services{clock}, repetition {step.repetition}"
                 self._problems.append(f"{where}: {problem}")
             config = files.get(result.config)
             self._write(
@@ -219,6 +230,35 @@ class RunJournal:
     def _write(self, **changes: object) -> None:
         self._manifest = replace(self._manifest, **changes)  # type: ignore[arg-type] # fields by name
         self.folder.write_manifest(self._manifest)
+
+
+@dataclass(frozen=True)
+class LegJournal:
+    """What a worker of one leg records: nodes are told apart by the leg's clock, where there are several."""
+
+    whole: RunJournal
+    clock: ClockKind | None
+
+    def record_machines(self, machines: Mapping[str, Machine], proxies: Sequence[str]) -> None:
+        """Record what the nodes are."""
+        named = {self._name(node): machine for node, machine in machines.items()}
+        self.whole.record_machines(named, [self._name(node) for node in proxies])
+
+    def record_step(self, step: Step, result: StepResult, seconds: float) -> None:
+        """Record what a step brought."""
+        self.whole.record_step(step, result, seconds)
+
+    def _name(self, node: str) -> str:
+        return f"{node} ({self.clock})" if self.clock else node
+
+
+def _lacking(lineup: Lineup, targets: Sequence[TargetFacts]) -> Iterator[NotMeasured]:
+    """Yield what some clock has no numbers of."""
+    for target in targets:
+        for subject, spec in lineup.specs.items():
+            if reason := why_not(target, spec):
+                text = f"{subject.program}: not by the {target.clock} clock: {reason}"
+                yield NotMeasured(subject.mode, None, text)
 
 
 def _utc(clock: Clock) -> str:

@@ -18,7 +18,7 @@ class Progress(Protocol):
         ...
 
     def plan(self, steps: Sequence[Step], side_by_side: int) -> None:
-        """Tell which steps will be taken, and how many at once; once, before the first (without those already done)."""
+        """Tell which steps will be taken, and how many at once, before the first; by each clock anew."""
         ...
 
     def step_started(self, step: Step) -> None:

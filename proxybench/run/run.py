@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from proxybench.columns import flat
 from proxybench.deadline import Deadline
 from proxybench.errors import ProxybenchError
-from proxybench.experiment.matrix import expand
-from proxybench.run.journal import RunJournal
+from proxybench.run.journal import LegJournal, RunJournal
+from proxybench.run.leg import clock_of, steps_of
 from proxybench.run.outcome import RunOutcome
 from proxybench.run.schedule import assign
 from proxybench.run.session import Assignment
@@ -28,36 +28,26 @@ if TYPE_CHECKING:
     from proxybench.experiment.matrix import Step
     from proxybench.experiment.spec import Experiment
     from proxybench.nodes.cluster import Cluster
+    from proxybench.run.leg import Leg
     from proxybench.run.lineup import Lineup
     from proxybench.run.progress import Progress
-    from proxybench.run.worker import Session
-    from proxybench.targets.base import Target
+    from proxybench.targets.base import TargetFacts
     from proxybench.units import Clock
 
 
-class Connect(Protocol):
-    """How a cluster is reached; ``run.session.Sessions.connect`` is one."""
-
-    def __call__(self, cluster: Cluster, assignment: Assignment, stack: ExitStack) -> Session:
-        """Connect; leaving ``stack`` ends the connection. Raises HostError, ApiError."""
-        ...
-
-
 class Run:
-    """One run of an experiment: measures ``lineup`` on the clusters that ``target`` opens and ``connect`` reaches."""
+    """One run of an experiment: measures ``lineup`` in each of its legs, one after the other."""
 
     def __init__(
         self,
         experiment: Experiment,
-        target: Target,
-        connect: Connect,
+        legs: Sequence[Leg],
         progress: Progress,
         lineup: Lineup,
         clock: Clock | None = None,
     ) -> None:
         self._experiment = experiment
-        self._target = target
-        self._connect = connect
+        self._legs = legs
         self._progress = progress
         self._lineup = lineup
         self._clock = clock or SystemClock()
@@ -69,50 +59,61 @@ class Run:
         given back and the folder says so.
         """
         steps = self._steps()
-        journal = RunJournal.create(out, self._experiment, steps, self._target.facts, self._clock, self._lineup)
+        journal = RunJournal.create(out, self._experiment, steps, self._facts, self._clock, self._lineup)
         return self._walk(journal, steps)
 
     def resume(self, folder: Path) -> RunOutcome:
         """Go on with an unfinished run. Raises RunError when it does not fit; otherwise as ``start``."""
         steps = self._steps()
-        journal, done = RunJournal.resume(folder, self._experiment, self._target.facts, self._clock)
+        journal, done = RunJournal.resume(folder, self._experiment, self._facts, self._clock)
         self._progress.note(f"resuming: {len(done)} of {len(steps)} steps are done")
         if journal.folder.aside:
             kept = f"{journal.folder.path}/parts/abandoned"
             self._progress.note(f"what the others brought does not count and lies in {kept}")
         return self._walk(journal, [step for step in steps if step.index not in done])
 
+    @property
+    def _facts(self) -> tuple[TargetFacts, ...]:
+        return tuple(leg.target.facts for leg in self._legs)
+
     def _steps(self) -> tuple[Step, ...]:
-        return expand(self._experiment, tuple(self._lineup.specs))
+        return steps_of(self._experiment, self._legs, self._lineup.specs)
 
     def _walk(self, journal: RunJournal, steps: Sequence[Step]) -> RunOutcome:
+        whole = Deadline(self._clock, self._experiment.limits.run, "the run")
         try:
-            if steps:
-                self._work(journal, steps)
+            for leg in self._legs:
+                clock = clock_of(leg, self._legs)
+                if own := [step for step in steps if step.clock is clock]:
+                    self._measure(leg, journal, own, whole)
         except KeyboardInterrupt:
             journal.finish("interrupted")
             raise
-        except ProxybenchError as error:
-            journal.record_error(str(error))
         journal.finish("complete" if journal.complete else "incomplete")
         records = summarise(journal.folder.samples())
         journal.folder.finish(records)
         return RunOutcome(journal.folder.path, journal.problems, tuple(flat(record) for record in records))
 
-    def _work(self, journal: RunJournal, steps: Sequence[Step]) -> None:
+    def _measure(self, leg: Leg, journal: RunJournal, steps: Sequence[Step], whole: Deadline) -> None:
+        """Take a leg's steps; one that cannot be had at all is a problem, and the next one goes on."""
+        try:
+            self._work(leg, journal, steps, whole)
+        except ProxybenchError as error:
+            journal.record_error(str(error))
+
+    def _work(self, leg: Leg, journal: RunJournal, steps: Sequence[Step], whole: Deadline) -> None:
         stop = Event()
         clock = StoppableClock(self._clock, stop)
-        assigned = assign(steps, self._target.capacity())
-        whole = Deadline(self._clock, self._experiment.limits.run, "the run")
+        assigned = assign(steps, leg.target.capacity())
         with ThreadPoolExecutor(len(assigned), "worker") as pool, ExitStack() as opened:
             self._progress.stage("opening a cluster" if len(assigned) == 1 else f"opening {len(assigned)} clusters")
-            clusters = opened.enter_context(self._target.open(len(assigned), self._progress.note))
+            clusters = opened.enter_context(leg.target.open(len(assigned), self._progress.note))
             # Told first, given back then: a worker that waits for a node notices that it is gone.
             opened.callback(stop.set)
             self._progress.stage("connecting to the nodes")
             self._progress.plan(steps, len(assigned))
             futures = [
-                pool.submit(self._worker(cluster, own, journal, clock, stop).work, whole)
+                pool.submit(self._worker(leg, cluster, own, journal, clock, stop).work, whole)
                 for cluster, own in zip(clusters, assigned, strict=True)
             ]
             wait(futures)  # one that fails is no reason for the others to end
@@ -123,8 +124,9 @@ class Run:
                     journal.record_error(str(error))
 
     def _worker(
-        self, cluster: Cluster, steps: Sequence[Step], journal: RunJournal, clock: StoppableClock, stop: Event
+        self, leg: Leg, cluster: Cluster, steps: Sequence[Step], journal: RunJournal, clock: StoppableClock, stop: Event
     ) -> Worker:
         assignment = Assignment(journal.folder.run, self._experiment, steps, clock, self._progress.note)
-        connect = partial(self._connect, cluster, assignment)
-        return Worker(connect, steps, journal, self._progress, clock, stop)
+        connect = partial(leg.connect, cluster, assignment)
+        own = LegJournal(journal, clock_of(leg, self._legs))
+        return Worker(connect, steps, own, self._progress, clock, stop)

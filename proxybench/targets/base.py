@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from proxybench.model import ClockKind, Mode
@@ -19,7 +19,8 @@ class TargetFacts:
 
     ``kind`` is what the nodes are made of ("netns", "vm"), ``clock`` the kind of clock that their times come from,
     ``kernel`` the name of a kernel that was chosen ("6.12"), None where the nodes have their own. ``why`` is a sentence
-    for people: why this target and this clock.
+    for people: why this target and this clock. ``lacks``: what it was asked for and
+    has not (as in ``Needs.modes``), with the reason.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class TargetFacts:
     accelerator: str
     why: str
     kernel: str | None = None
+    lacks: Mapping[tuple[Mode, str | None], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxybench.targets.lab.target import lab_target
+from proxybench.targets.lab.target import lab_targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from proxybench.experiment.spec import TargetSpec
     from proxybench.targets.base import Needs, Target
 
-TARGETS = {"lab": lab_target}
-"""From a key of ``target:`` to what makes such a target of the words below it."""
+TARGETS = {"lab": lab_targets}
+"""From a key of ``target:`` to what makes such targets of the words below it."""
 
 
-def make_target(spec: TargetSpec, needs: Needs, report: Callable[[str], None]) -> Target:
-    """Return the target that the experiment names, fit for its needs.
+def make_targets(spec: TargetSpec, needs: Needs, report: Callable[[str], None]) -> tuple[Target, ...]:
+    """Return the target that the experiment names, fit for its needs; of several clocks one for each, in their order.
 
     Looks at the machine, and may fetch what the target is made of. Raises LabError with what would help.
     """

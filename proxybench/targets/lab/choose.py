@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from proxybench.errors import LabError
@@ -13,7 +13,7 @@ from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.vm import default_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from proxybench.model import Mode
     from proxybench.targets.lab.capabilities import ModeSupport
@@ -24,20 +24,25 @@ _USUAL = "legacy"
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked for: a kind (auto, netns, vm), a clock (auto, wall, instructions), and a guest's kernel."""
+    """What was asked for: a kind (auto, netns, vm), a clock (auto, wall, instructions), and a guest's kernel.
+
+    ``partial``: by the wall clock, modes may be left out that this machine's kernel lacks.
+    """
 
     kind: str = "auto"
     clock: str = "auto"
     kernel: str = DEFAULT_KERNEL
+    partial: bool = False
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The lab to build; ``why`` is a sentence for the manifest and the report."""
+    """The lab to build; ``why`` is a sentence for manifest and report, ``lacks`` are modes left out, and why."""
 
     kind: LabKind
     settings: Settings
     why: str
+    lacks: Mapping[Need, str] = field(default_factory=dict)
 
 
 Need = tuple["Mode", "str | None"]
@@ -78,7 +83,8 @@ def choose(
     """Resolve a wish for these modes and backends.
 
     ``auto`` takes netns where every mode can run there, else the VM; a wish for the instruction clock or another kernel
-    means the VM. Raises LabError with each reason and what would fix it when the lab cannot be had.
+    means the VM. A partial wish for the wall clock takes a VM under KVM, else netns with the modes that run there.
+    Raises LabError with each reason and what would fix it when the lab cannot be had.
     """
     machine = machine or Machine.this()
     if wish.kind == "netns" and wish.clock == "instructions":
@@ -92,7 +98,29 @@ def choose(
         return Choice(LabKind.NETNS, Settings(ClockKind.WALL, "none"), why)
     if wish.kind == "netns":
         raise LabError("; ".join(f"{name} in a netns lab: {found.reason} ({found.fix})" for name, found in lacking))
-    return _virtual(wish, modes, "; ".join(f"{name}: {found.reason}" for name, found in lacking), report, machine)
+    why = "; ".join(f"{name}: {found.reason}" for name, found in lacking)
+    if wish.partial and wish.clock == "wall":
+        lacks = {need: found.reason for need, found in looks if not found.supported}
+        return _real_time(wish, modes, why, lacks, report, machine)
+    return _virtual(wish, modes, why, report, machine)
+
+
+def _real_time(
+    wish: Wish,
+    modes: Sequence[Need],
+    why: str,
+    lacks: Mapping[Need, str],
+    report: Callable[[str], None],
+    machine: Abilities,
+) -> Choice:
+    """Measure real time: every mode where KVM boots, else what namespaces have."""
+    if all(machine.vm(mode, wish.kernel, backend or _USUAL).supported for mode, backend in modes):
+        accelerator = machine.accelerator(wish.kernel, report)
+        if accelerator == "kvm":
+            return Choice(LabKind.VM, Settings(ClockKind.WALL, accelerator, wish.kernel), why)
+    if len(lacks) == len(modes):
+        raise LabError(f"clock: wall: {why}; and no guest boots under KVM here. Write clock: instructions")
+    return Choice(LabKind.NETNS, Settings(ClockKind.WALL, "none"), f"without {why}; no KVM here", lacks)
 
 
 def _name(need: Need) -> str:
@@ -107,4 +135,6 @@ def _virtual(wish: Wish, modes: Sequence[Need], why: str, report: Callable[[str]
             raise LabError(f"{_name(need)} in a vm lab: {found.reason}; `{found.fix}` would fix it")
     accelerator = "tcg" if wish.clock == "instructions" else machine.accelerator(wish.kernel, report)
     clock = default_clock(accelerator) if wish.clock == "auto" else ClockKind(wish.clock)
+    if wish.clock == "auto" and clock is ClockKind.INSTRUCTIONS:
+        why = f"{why}; no KVM here, and an emulated guest's seconds are none, so its instructions are counted"
     return Choice(LabKind.VM, Settings(clock, accelerator, wish.kernel), why)

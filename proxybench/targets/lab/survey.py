@@ -14,7 +14,7 @@ from proxybench.targets.lab.choose import Wish, needs_the_vm
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from proxybench.experiment.spec import LabSpec
+    from proxybench.experiment.places import LabSpec
     from proxybench.model import Mode
     from proxybench.subjects.outlook import Need
     from proxybench.targets.lab.capabilities import ModeSupport
@@ -35,7 +35,7 @@ def survey(needs: Iterable[Need], machine: Machine | None = None) -> Mapping[str
 def allowed(spec: LabSpec) -> tuple[str, ...]:
     """Return the kinds of node that ``target: {lab: …}`` allows, the one that is taken first, first."""
     kernel = _vm(spec.kernel)
-    if needs_the_vm(Wish(spec.kind, spec.clock, spec.kernel)):
+    if needs_the_vm(Wish(spec.kind, spec.clocks[-1], spec.kernel)):  # with two clocks, one of them counts instructions
         return (kernel,)
     return (_NETNS,) if spec.kind == _NETNS else (_NETNS, kernel)
 

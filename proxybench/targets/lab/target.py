@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,11 +16,12 @@ from proxybench.targets.lab.topology import DEFAULT, DUAL_STACK, with_clients
 from proxybench.targets.lab.vm import VmLab
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from proxybench.experiment.spec import LabSpec
+    from proxybench.experiment.places import LabSpec
     from proxybench.nodes.cluster import Cluster
     from proxybench.targets.base import Needs
+    from proxybench.targets.lab.choose import Abilities, Choice, Need
     from proxybench.targets.lab.common import Settings
 
 # A step waits a good part of its time, for periods to pass and for SSH: one guest more than there are processors.
@@ -65,7 +66,10 @@ def make_lab(kind: LabKind, settings: Settings, report: Callable[[str], None]) -
 
 @dataclass(frozen=True)
 class LabTarget:
-    """Labs of one kind on this machine. ``wanted`` is how many the user asked for, None to leave it to us."""
+    """Labs of one kind on this machine. ``wanted`` is how many the user asked for, None to leave it to us.
+
+    ``lacks``: modes that were asked for and cannot be had in them, with the reason.
+    """
 
     kind: LabKind
     settings: Settings
@@ -73,13 +77,14 @@ class LabTarget:
     wanted: int | None = None
     host: Callable[[], Host] = this_host
     make: Callable[[LabKind, Settings, Callable[[str], None]], Lab] = make_lab
+    lacks: Mapping[Need, str] = field(default_factory=dict)
 
     @property
     def facts(self) -> TargetFacts:
         """What it is."""
         settings = self.settings
         kernel = settings.kernel if self.kind is LabKind.VM else None
-        return TargetFacts(str(self.kind), settings.clock, settings.accelerator, self.why, kernel)
+        return TargetFacts(str(self.kind), settings.clock, settings.accelerator, self.why, kernel, lacks=self.lacks)
 
     def capacity(self) -> int:
         """Return how many labs work side by side: as many as are wanted, else as keep this machine busy.
@@ -105,9 +110,16 @@ class LabTarget:
             yield tuple(lab.up() for lab in made)
 
 
-def lab_target(spec: LabSpec, needs: Needs, report: Callable[[str], None]) -> LabTarget:
-    """Return the lab that ``target: {lab: …}`` asks for. Raises LabError with what would help."""
-    choice = choose(Wish(spec.kind, spec.clock, spec.kernel), needs.modes, report)
+def lab_targets(
+    spec: LabSpec, needs: Needs, report: Callable[[str], None], machine: Abilities | None = None
+) -> tuple[LabTarget, ...]:
+    """Return the labs that ``target: {lab: …}`` asks for, one for each clock. Raises LabError with what would help."""
+    partial = len(spec.clocks) > 1  # what the one cannot have, the other measures
+    wishes = [Wish(spec.kind, clock, spec.kernel, partial=partial) for clock in spec.clocks]
+    return tuple(_lab(choose(wish, needs.modes, report, machine), spec, needs) for wish in wishes)
+
+
+def _lab(choice: Choice, spec: LabSpec, needs: Needs) -> LabTarget:
     topology = with_clients(spec.clients, DUAL_STACK if needs.ipv6 else DEFAULT)
     settings = replace(choice.settings, topology=topology)
-    return LabTarget(choice.kind, settings, choice.why, spec.shards)
+    return LabTarget(choice.kind, settings, choice.why, spec.shards, lacks=choice.lacks)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from proxybench.experiment.load import load_experiment
-from proxybench.experiment.spec import Experiment, LabSpec, ProxierSpec
+from proxybench.experiment.places import LabSpec
+from proxybench.experiment.spec import Experiment, ProxierSpec
 from proxybench.experiment.subjects import CommandSubject, KubeProxySubject
 
 HOME = Path(__file__).parents[3]

@@ -10,11 +10,10 @@ from pydantic import ValidationError
 
 from proxybench.errors import ExitCode, ExperimentError, Problem
 from proxybench.experiment.load import load_experiment
+from proxybench.experiment.places import ClockChoice, LabChoice
 from proxybench.experiment.source import parse
 from proxybench.experiment.spec import (
-    ClockChoice,
     Experiment,
-    LabChoice,
     ProxierKind,
     ProxierNodes,
 )
@@ -210,6 +209,28 @@ description: 3
 
 
 CONTRADICTIONS = {
+    "one clock in a list": (
+        {"target.lab.clock": "[wall]"},
+        (
+            "--set target.lab.clock:1:1: clock: a list of clocks has both: write clock: [wall, instructions], or one of"
+            " them alone"
+        ),
+    ),
+    "no clock": (
+        {"target.lab.clock": "wal"},
+        '--set target.lab.clock:1:1: clock: "wal" is not a clock; did you mean "wall"?',
+    ),
+    "both clocks in namespaces": (
+        {"target.lab": "{kind: netns, clock: [wall, instructions]}"},
+        "--set target.lab:1:22: clock: only a VM can count instructions; write clock: wall, or kind: auto",
+    ),
+    "repetitions of a clock that is alone": (
+        {"target.lab.clock": "wall", "repetitions": "{instructions: 2}"},
+        (
+            "--set repetitions:1:16: instructions: has a meaning with clock: [wall, instructions] only; write default,"
+            " or numbers of Services"
+        ),
+    ),
     "nftables": (
         {"modes": "[nftables, ipvs]"},
         "--set modes:1:2: the reference proxier has no mode nftables; write kind: kube-proxy, or another mode",

@@ -91,6 +91,31 @@ def test_the_order_of_a_small_experiment() -> None:
     assert str(estimate(experiment)) == "10 steps (3 sizes x 2 subjects, with repetitions)"
 
 
+def test_each_clock_has_its_steps_after_the_other_and_its_repetitions() -> None:
+    experiment = Experiment.model_validate(
+        {
+            "version": 1,
+            "name": "x",
+            "target": {"lab": {"clock": ["instructions", "wall"]}},
+            "modes": ["iptables"],
+            "scale": {"services": [10, 100]},
+            "repetitions": {"default": 3, "100": 1, "instructions": 2},
+            "measure": {"sync": True},
+        }
+    )
+    steps = expand(experiment)
+    assert [(step.index, step.repetition, step.cell.services, str(step.clock)) for step in steps] == [
+        (1, 1, 10, "wall"),
+        (2, 1, 100, "wall"),
+        (3, 2, 10, "wall"),
+        (4, 3, 10, "wall"),
+        (5, 1, 10, "instructions"),
+        (6, 1, 100, "instructions"),
+        (7, 2, 10, "instructions"),
+    ]
+    assert str(estimate(experiment)) == "7 steps (2 sizes x 1 subject, with repetitions, by 2 clocks)"
+
+
 def test_one_of_each_is_written_in_the_singular() -> None:
     assert str(Estimate(1, 1, 1, 1)) == "1 step (1 size x 1 subject, with repetitions)"
 

@@ -83,6 +83,7 @@ def test_a_full_manifest_survives_the_round_trip() -> None:
         "seconds": 1.0,
         "problem": "the VIP did not answer",
         "notes": ["left on node-1, and removed: sysctl a: 0 became 1"],
+        "clock": None,
     }
     assert manifest_from_dict(data, "m") == FULL
 

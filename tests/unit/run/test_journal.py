@@ -41,7 +41,7 @@ MACHINE = Machine("6.1.0-56", "QEMU", 1, 1 << 30, "1.8.9", "legacy", "3.11.7", {
 
 
 def begun(out: Path) -> RunJournal:
-    return RunJournal.create(out, EXPERIMENT, STEPS, TARGET, FakeClock(), LINEUP)
+    return RunJournal.create(out, EXPERIMENT, STEPS, (TARGET,), FakeClock(), LINEUP)
 
 
 def sample(step: Step, value: int) -> Sample:
@@ -87,7 +87,7 @@ def test_what_a_failed_step_brought_does_not_count_once_it_is_taken_again(tmp_pa
     journal.record_step(good, StepResult([sample(good, 2)], [fine]), 3.0)
     journal.finish("incomplete")
     assert sorted(journal.folder.samples()["value"]) == [1, 2]  # kept, as long as the step is not taken again
-    again, done = RunJournal.resume(journal.folder.path, EXPERIMENT, TARGET, FakeClock())
+    again, done = RunJournal.resume(journal.folder.path, EXPERIMENT, (TARGET,), FakeClock())
     assert done == (good.index,)
     assert again.folder.aside == 1
     assert list(again.folder.samples()["value"]) == [2]
@@ -134,7 +134,7 @@ def test_notes_stay_with_their_step_until_it_is_taken_again(tmp_path: Path) -> N
     journal.record_step(good, StepResult(notes=["one", "two"]), 1.0)
     assert [step["notes"] for step in manifest(journal)["matrix"]] == [["left on node1"], ["one", "two"]]
     journal.finish("incomplete")
-    again, _ = RunJournal.resume(journal.folder.path, EXPERIMENT, TARGET, FakeClock())
+    again, _ = RunJournal.resume(journal.folder.path, EXPERIMENT, (TARGET,), FakeClock())
     again.finish("interrupted")
     assert [step["notes"] for step in manifest(again)["matrix"]] == [[], ["one", "two"]]
 
@@ -143,7 +143,7 @@ def test_a_step_that_is_to_be_taken_again_is_pending_until_then(tmp_path: Path) 
     journal = begun(tmp_path)
     journal.record_step(STEPS[0], StepResult(problems=["no room"]), 2.0)
     journal.finish("incomplete")
-    again, _ = RunJournal.resume(journal.folder.path, EXPERIMENT, TARGET, FakeClock())
+    again, _ = RunJournal.resume(journal.folder.path, EXPERIMENT, (TARGET,), FakeClock())
     again.finish("interrupted")
     assert [step["state"] for step in manifest(again)["matrix"]] == ["pending", "pending"]
     assert manifest(again)["matrix"][0]["problem"] is None
@@ -151,12 +151,12 @@ def test_a_step_that_is_to_be_taken_again_is_pending_until_then(tmp_path: Path) 
 
 def test_a_run_is_not_resumed_on_another_kernel(tmp_path: Path) -> None:
     target = TargetFacts("vm", ClockKind.INSTRUCTIONS, "tcg", "as asked", "6.12")
-    journal = RunJournal.create(tmp_path, EXPERIMENT, STEPS, target, FakeClock(), LINEUP)
+    journal = RunJournal.create(tmp_path, EXPERIMENT, STEPS, (target,), FakeClock(), LINEUP)
     assert manifest(journal)["lab"]["kernel"] == "6.12"
     path = journal.folder.path
     with pytest.raises(RunError) as raised:
-        RunJournal.resume(path, EXPERIMENT, replace(target, kernel="6.1"), FakeClock())
+        RunJournal.resume(path, EXPERIMENT, (replace(target, kernel="6.1"),), FakeClock())
     assert str(raised.value) == f"{path}: ran on Linux 6.12, not 6.1; one run never mixes them"
     with pytest.raises(RunError) as raised:
-        RunJournal.resume(path, EXPERIMENT, TARGET, FakeClock())
+        RunJournal.resume(path, EXPERIMENT, (TARGET,), FakeClock())
     assert str(raised.value) == f"{path}: ran in another kind of lab or by another clock; one run never mixes them"

@@ -14,7 +14,9 @@ import pytest
 from proxybench.errors import LabError, RunError
 from proxybench.experiment.requests import requests
 from proxybench.experiment.spec import Experiment
-from proxybench.model import ClockKind
+from proxybench.model import ClockKind, Mode
+from proxybench.nodes.machine import Machine
+from proxybench.run.leg import Leg
 from proxybench.run.lineup import Lineup
 from proxybench.run.run import Run
 from proxybench.scenarios.result import StepResult
@@ -32,19 +34,21 @@ if TYPE_CHECKING:
     from proxybench.experiment.matrix import Step
     from proxybench.nodes.cluster import Cluster
     from proxybench.nodes.kernel.state import KernelState
-    from proxybench.nodes.machine import Machine
     from proxybench.run.session import Assignment
 
 SPEC = {"version": 1, "name": "t", "modes": ["ipvs"], "scale": {"services": [10]}, "measure": {"cpu": True}}
 EXPERIMENT = Experiment.model_validate(SPEC)
 
 
+MACHINE = Machine("6.1.0-56", "QEMU", 1, 1 << 30, "1.8.9", "legacy", "3.11.7", {})
+NATIVE = TargetFacts("netns", ClockKind.WALL, "none", "as asked")
+
+
 class FakeTarget:
     """Opens clusters, of which none is there, or raises ``error`` instead; ``log`` says what was opened and closed."""
 
-    facts = TargetFacts("netns", ClockKind.WALL, "none", "as asked")
-
-    def __init__(self, clusters: int = 1, error: BaseException | None = None) -> None:
+    def __init__(self, clusters: int = 1, error: BaseException | None = None, facts: TargetFacts = NATIVE) -> None:
+        self.facts = facts
         self.clusters = clusters
         self.error = error
         self.log: list[str] = []
@@ -79,7 +83,7 @@ class FakeSession:
         raise AssertionError("no connection was lost")
 
     def machines(self) -> tuple[Mapping[str, Machine], Sequence[str]]:
-        return {}, []
+        return {"node1": MACHINE}, ["node1"]
 
     def get_ready(self, whole: Deadline) -> None: ...
 
@@ -91,7 +95,7 @@ class FakeSession:
 
 
 def a_run(
-    target: FakeTarget,
+    target: FakeTarget | Sequence[FakeTarget],
     take: Callable[[Step], StepResult] = lambda _: StepResult(),
     experiment: Experiment = EXPERIMENT,
     progress: ProgressLog | None = None,
@@ -102,7 +106,8 @@ def a_run(
         return FakeSession(assignment, take)
 
     lineup = Lineup({spec.subject: spec for spec in requests(experiment)}, {})
-    return Run(experiment, target, connect, progress or ProgressLog(), lineup, FakeClock())
+    targets = [target] if isinstance(target, FakeTarget) else target
+    return Run(experiment, [Leg(one, connect) for one in targets], progress or ProgressLog(), lineup, FakeClock())
 
 
 def the_manifest(out: Path) -> dict[str, Any]:
@@ -158,6 +163,55 @@ def test_an_interrupt_goes_through_once_the_clusters_are_gone_and_the_folder_say
         a_run(target).start(tmp_path)
     assert target.log == ["open 1", "close"]
     assert the_manifest(tmp_path)["state"] == "interrupted"
+
+
+BOTH = Experiment.model_validate(
+    {**SPEC, "modes": ["ipvs", "iptables"], "repetitions": 1, "target": {"lab": {"clock": ["wall", "instructions"]}}}
+)
+
+
+def the_two(error: BaseException | None = None) -> list[FakeTarget]:
+    """Return this kernel without IPVS, and a guest."""
+    native = TargetFacts("netns", ClockKind.WALL, "none", "without ipvs", lacks={(Mode.IPVS, "legacy"): "no ip_vs"})
+    guest = TargetFacts("vm", ClockKind.INSTRUCTIONS, "tcg", "as asked", "6.1")
+    return [FakeTarget(error=error, facts=native), FakeTarget(facts=guest)]
+
+
+def test_with_two_clocks_each_has_its_lab_and_the_modes_that_run_there(tmp_path: Path) -> None:
+    native, guest = the_two()
+    progress = ProgressLog()
+    outcome = a_run([native, guest], experiment=BOTH, progress=progress).start(tmp_path)
+    assert (outcome.problems, native.log, guest.log) == ((), ["open 1", "close"], ["open 1", "close"])
+    assert progress.plans == [(1, 1), (2, 1)]
+    manifest = the_manifest(tmp_path)
+    assert [(step["index"], step["cell"]["subject"]["mode"], step["clock"]) for step in manifest["matrix"]] == [
+        (1, "iptables", "wall"),
+        (2, "ipvs", "instructions"),
+        (3, "iptables", "instructions"),
+    ]
+    assert [lab["clock"] for lab in (manifest["lab"], *manifest["other_labs"])] == ["wall", "instructions"]
+    (missing,) = manifest["not_measured"]
+    assert missing["reason"] == "reference 0.1.0 (iptables=legacy): not by the wall clock: no ip_vs"
+    assert manifest["fingerprint"]["nodes"].keys() == {"node1 (wall)", "node1 (instructions)"}
+
+
+def test_where_one_clock_cannot_be_had_the_other_goes_on(tmp_path: Path) -> None:
+    native, guest = the_two(error=LabError("no room"))
+    outcome = a_run([native, guest], experiment=BOTH).start(tmp_path)
+    assert (outcome.problems, guest.log) == (("no room",), ["open 1", "close"])
+    manifest = the_manifest(tmp_path)
+    assert (manifest["state"], [step["state"] for step in manifest["matrix"]]) == (
+        "incomplete",
+        ["pending", "done", "done"],
+    )
+    resumed = a_run(the_two(), experiment=BOTH).resume(outcome.folder)
+    assert (resumed.problems, the_manifest(tmp_path)["state"]) == ((), "complete")
+
+
+def test_a_run_of_two_clocks_is_not_resumed_by_one(tmp_path: Path) -> None:
+    folder = a_run(the_two(error=LabError("no room")), experiment=BOTH).start(tmp_path).folder
+    with pytest.raises(RunError, match="ran in another kind of lab or by another clock"):
+        a_run(the_two()[:1], experiment=BOTH).resume(folder)
 
 
 def test_a_run_is_resumed_with_what_is_left(tmp_path: Path) -> None:

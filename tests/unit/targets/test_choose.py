@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MODES = ((Mode.IPTABLES, "nft"), (Mode.IPVS, None))
 NETNS = Settings(ClockKind.WALL, "none")
 REPEATABLE = Settings(ClockKind.INSTRUCTIONS, "tcg")
+COUNTED = "; no KVM here, and an emulated guest's seconds are none, so its instructions are counted"
 NO_IPVS = "this kernel has no IPVS or no dummy device"
 
 
@@ -49,8 +50,10 @@ class Machine:
         return ModeSupport(kind, mode, mode not in lacking, *lacking.get(mode, ("", "")))
 
 
-def chosen(machine: Machine, *wish: str) -> Choice:
-    return choose(Wish(*wish), MODES, pytest.fail, machine)
+def chosen(
+    machine: Machine, kind: str = "auto", clock: str = "auto", kernel: str = "6.1", *, partial: bool = False
+) -> Choice:
+    return choose(Wish(kind, clock, kernel, partial=partial), MODES, pytest.fail, machine)
 
 
 def test_auto_takes_netns_where_every_mode_runs() -> None:
@@ -66,12 +69,12 @@ def test_netns_as_asked() -> None:
 
 def test_auto_takes_the_vm_where_a_mode_is_lacking_and_says_which() -> None:
     machine = Machine(netns={Mode.IPVS: (NO_IPVS, "use target.lab.kind: vm")})
-    assert chosen(machine) == Choice(LabKind.VM, REPEATABLE, f"ipvs: {NO_IPVS}")
+    assert chosen(machine) == Choice(LabKind.VM, REPEATABLE, f"ipvs: {NO_IPVS}{COUNTED}")
 
 
 def test_auto_names_every_reason() -> None:
     machine = Machine(netns={Mode.IPVS: ("no a", "m"), Mode.IPTABLES: ("no b", "m")})
-    assert chosen(machine).why == "iptables (nft): no b; ipvs: no a"
+    assert chosen(machine).why == f"iptables (nft): no b; ipvs: no a{COUNTED}"
 
 
 def test_the_instruction_clock_means_the_vm_and_never_kvm() -> None:
@@ -100,7 +103,8 @@ def test_another_kernel_means_the_vm() -> None:
     ],
 )
 def test_the_vm_as_asked(clock: str, kvm: bool, settings: Settings) -> None:
-    assert chosen(Machine(kvm=kvm), "vm", clock) == Choice(LabKind.VM, settings, "as asked")
+    why = f"as asked{COUNTED}" if (clock, kvm) == ("auto", False) else "as asked"
+    assert chosen(Machine(kvm=kvm), "vm", clock) == Choice(LabKind.VM, settings, why)
 
 
 @pytest.mark.parametrize(
@@ -128,3 +132,31 @@ def test_without_modes_nothing_can_be_lacking() -> None:
     machine = Machine()
     assert choose(Wish("netns"), (), pytest.fail, machine).kind is LabKind.NETNS
     assert machine.asked == []
+
+
+def test_beside_the_instruction_clock_real_time_is_what_this_kernel_has() -> None:
+    machine = Machine(netns={Mode.IPVS: (NO_IPVS, "use the VM")})
+    assert chosen(machine, "auto", "wall", partial=True) == Choice(
+        LabKind.NETNS, NETNS, f"without ipvs: {NO_IPVS}; no KVM here", {(Mode.IPVS, None): NO_IPVS}
+    )
+
+
+def test_where_kvm_boots_all_modes_have_real_time() -> None:
+    machine = Machine(netns={Mode.IPVS: (NO_IPVS, "use the VM")}, kvm=True)
+    settings = Settings(ClockKind.WALL, "kvm")
+    assert chosen(machine, "auto", "wall", partial=True) == Choice(LabKind.VM, settings, f"ipvs: {NO_IPVS}")
+
+
+def test_without_a_guest_for_a_mode_kvm_is_not_tried() -> None:
+    machine = Machine(netns={Mode.IPVS: (NO_IPVS, "m")}, vm={Mode.IPVS: ("no QEMU", "m")}, kvm=True)
+    assert chosen(machine, "auto", "wall", partial=True).lacks == {(Mode.IPVS, None): NO_IPVS}
+    assert "try kvm with 6.1" not in machine.asked
+
+
+def test_where_nothing_has_real_time_the_instruction_clock_is_left() -> None:
+    machine = Machine(netns={Mode.IPVS: ("no a", "m"), Mode.IPTABLES: ("no b", "m")})
+    with pytest.raises(LabError) as raised:
+        chosen(machine, "auto", "wall", partial=True)
+    assert str(raised.value) == (
+        "clock: wall: iptables (nft): no b; ipvs: no a; and no guest boots under KVM here. Write clock: instructions"
+    )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxybench.errors import LabError
-from proxybench.experiment.spec import LabSpec
+from proxybench.experiment.places import LabSpec
 from proxybench.experiment.subjects import Backend
 from proxybench.model import Mode
 from proxybench.subjects.driver import Capability

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxybench.errors import LabError
-from proxybench.model import ClockKind, LabKind
-from proxybench.targets.base import TargetFacts
+from proxybench.experiment.places import LabSpec
+from proxybench.model import ClockKind, LabKind, Mode
+from proxybench.targets.base import Needs, TargetFacts
+from proxybench.targets.lab.capabilities import ModeSupport
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.netns import NetnsLab
-from proxybench.targets.lab.target import Host, LabTarget, make_lab, this_host
+from proxybench.targets.lab.target import Host, LabTarget, lab_targets, make_lab, this_host
 from proxybench.targets.lab.vm import VmLab
 from tests.factories import make_cluster
 
@@ -100,3 +102,25 @@ def test_this_machine_has_room() -> None:
 def test_both_kinds_are_made() -> None:
     assert isinstance(make_lab(LabKind.NETNS, WALL, pytest.fail), NetnsLab)
     assert isinstance(make_lab(LabKind.VM, REPEATABLE, pytest.fail), VmLab)
+
+
+class NoIpvs:
+    """A machine whose kernel has no IPVS, and no KVM."""
+
+    def netns(self, mode: Mode, backend: str = "legacy") -> ModeSupport:
+        return ModeSupport(LabKind.NETNS, mode, mode is not Mode.IPVS, "no ip_vs", "use the VM")
+
+    def vm(self, mode: Mode, kernel: str, backend: str = "legacy") -> ModeSupport:
+        return ModeSupport(LabKind.VM, mode, supported=True)
+
+    def accelerator(self, kernel: str, report: Callable[[str], None]) -> str:
+        return "tcg"
+
+
+def test_with_two_clocks_there_are_two_labs() -> None:
+    spec = LabSpec.model_validate({"clock": ["wall", "instructions"]})
+    native, guest = lab_targets(spec, Needs(((Mode.IPTABLES, None), (Mode.IPVS, None))), pytest.fail, NoIpvs())
+    assert native.facts == TargetFacts(
+        "netns", ClockKind.WALL, "none", "without ipvs: no ip_vs; no KVM here", lacks={(Mode.IPVS, None): "no ip_vs"}
+    )
+    assert guest.facts == TargetFacts("vm", ClockKind.INSTRUCTIONS, "tcg", "the instruction clock needs the VM", "6.1")
