@@ -94,10 +94,12 @@ def _value(figure: Figure | None) -> str:
 
 
 def _ratio(change: Change) -> str:
-    from proxybench.report.decision import ratio_text  # noqa: PLC0415 - keeps help fast
+    from proxybench.report.decision import bound_text, ratio_text  # noqa: PLC0415 - keeps help fast
 
-    if change.ratio is None or change.other is None:
-        return change.missing or "no ratio: a bound, or 0"
+    if change.base is None or change.other is None:
+        return change.missing
+    if change.ratio is None:
+        return bound_text(change.base, change.other) or change.missing or "no ratio: 0, or two time-outs"
     return ratio_text(change.ratio, change.other)
 
 

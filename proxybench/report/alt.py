@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from proxybench.report.panels import BarPanel, CurvePanel, LinePanel
+from proxybench.report.shapes import BarPanel, CurvePanel, LinePanel
 from proxybench.report.words import DIRECT, count, distance, human, join
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxybench.report.panels import Panel
+    from proxybench.report.shapes import Panel
 
 _Found = list[tuple[float, bool, str]]
 """Value, whether it is only a lower bound, and whose it is."""
@@ -41,17 +41,13 @@ def _sentence(panel: Panel) -> str:
     if isinstance(panel, CurvePanel):
         return f"{panel.title}, what half of the connections took at most: {_ranking(_middles(panel), 'ns')}."
     size, bars = panel.groups[-1]
-    return f"{panel.title}, {size}: {_ranking([(bar.total, False, bar.label) for bar in bars], 'ns')}."
+    return f"{panel.title}, {size}: {_ranking([(bar.shown, False, bar.label) for bar in bars], 'ns')}."
 
 
 def _lines(panel: LinePanel) -> str:
-    largest = max(spot.x for line in panel.lines for spot in line.spots)
-    found = [
-        (spot.y, spot.bounded, line.label)
-        for line in panel.lines
-        for spot in line.spots
-        if spot.x == largest and line.look != DIRECT
-    ]
+    own = [(line, spot) for line in panel.lines if line.look != DIRECT for spot in line.spots]
+    largest = max(spot.x for _, spot in own)
+    found = [(spot.y, spot.bounded, line.label) for line, spot in own if spot.x == largest]
     noun = "Service" if panel.x_label == "Services" else "endpoint"
     return f"{panel.title}, {count(round(largest), noun)}: {_ranking(found, panel.unit)}."
 

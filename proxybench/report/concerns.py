@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxybench.model import Metric, Mode, Position, Scenario
+from proxybench.model import CLUSTER_IP, NO_PATH, Family, Metric, Mode, Position, Scenario
 from proxybench.report.words import TIMES
 from proxybench.stats.intervals import Interval, centre_interval
 from proxybench.units import NS_PER_S
@@ -138,15 +138,22 @@ class Row:
 
 
 def rows_of(series: Sequence[Series]) -> list[Row]:
-    """Return the rows that some series hold, which are of one size and one clock."""
+    """Return the rows that some series hold, which are of one size and one clock; of several ways, the usual one."""
     rows = []
+    usual = usual_way(series)
     for concern in CONCERNS:
-        scenario, found = _figures(concern, series)
+        scenario, found = _figures(concern, usual)
         if found and scenario is not None:
             rows.append(Row(concern.metric, concern.title, concern.detail, found, control=concern.control))
-            rows += _split(found, scenario, series) if concern.split else []
-            rows += _taxed(found, concern.metric, series) if concern.taxed else []
+            rows += _split(found, scenario, usual) if concern.split else []
+            rows += _taxed(found, concern.metric, usual) if concern.taxed else []
     return rows
+
+
+def usual_way(series: Sequence[Series]) -> list[Series]:
+    """Return those over a ClusterIP, or over no way at all: of IPv4, or of IPv6 where there is nothing else."""
+    plain = [each for each in series if each.key.path in {CLUSTER_IP, NO_PATH}]
+    return [each for each in plain if each.key.family == Family.IPV4] or plain
 
 
 def ratio(base: Figure, other: Figure) -> tuple[float, Interval | None] | None:
@@ -170,16 +177,19 @@ def ratio(base: Figure, other: Figure) -> tuple[float, Interval | None] | None:
 def _figures(concern: Concern, series: Sequence[Series]) -> tuple[Scenario | None, dict[Subject, Figure]]:
     for scenario in concern.scenarios:
         for position in concern.positions:
-            found = _at(concern.metric, scenario, position, series)
+            found = figures_at(concern.metric, scenario, position, series)
             found = {subject: figure for subject, figure in found.items() if subject.mode not in concern.without}
             if found and concern.per:
-                return scenario, _joined(found, _at(concern.per, scenario, position, series), _per_second)
+                return scenario, _joined(found, figures_at(concern.per, scenario, position, series), _per_second)
             if found:
                 return scenario, found
     return None, {}
 
 
-def _at(metric: Metric, scenario: Scenario, position: Position, series: Iterable[Series]) -> dict[Subject, Figure]:
+def figures_at(
+    metric: Metric, scenario: Scenario, position: Position, series: Iterable[Series]
+) -> dict[Subject, Figure]:
+    """Return each subject's figure of a metric at one point; ``series`` are of one way (see ``usual_way``)."""
     wanted = (metric, scenario, position)
     return {
         each.key.subject: Figure(
@@ -197,7 +207,7 @@ def _split(whole: Mapping[Subject, Figure], scenario: Scenario, series: Sequence
     """Return the parts of a latency: before its sync (delivery and waiting for a turn), and the rest, paired."""
     waits: dict[Subject, Figure] = {}
     for metric in reversed(_WAITS):
-        waits.update(_at(metric, scenario, Position.NONE, series))
+        waits.update(figures_at(metric, scenario, Position.NONE, series))
     known = {subject: figure for subject, figure in waits.items() if subject in whole and not whole[subject].bounded}
     work = _joined({subject: whole[subject] for subject in known}, known, lambda all_, wait: max(0.0, all_ - wait))
     if not known:
@@ -210,7 +220,7 @@ def _split(whole: Mapping[Subject, Figure], scenario: Scenario, series: Sequence
 
 def _taxed(found: Mapping[Subject, Figure], metric: Metric, series: Sequence[Series]) -> list[Row]:
     """Return how many times a connection on a node without rules it takes, paired."""
-    bare = _at(Metric.FORWARDING_BARE, Scenario.STEADY, Position.NONE, series)
+    bare = figures_at(Metric.FORWARDING_BARE, Scenario.STEADY, Position.NONE, series)
     times = _joined(found, bare, lambda value, zero: value / max(1.0, zero))
     shown = {subject: replace(figure, unit=TIMES, uncertainty=0.0) for subject, figure in times.items()}
     return [Row(metric, TAX, "paired by repetition", shown, part=True)] if shown else []

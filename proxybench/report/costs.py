@@ -150,7 +150,7 @@ def _chosen(series: Iterable[Series], main: Main, fits: Callable[[Key], bool]) -
         and (main.metric, each.key.mode) != (Metric.FORWARDING_CONNECT, Mode.USERSPACE)
         and fits(each.key)
     ]
-    planes = [(each.key.path, each.key.clock) for each in found]
+    planes = [(each.key.path, each.key.family, each.key.clock) for each in found]
     if not planes:
         return []
     main_plane = max(sorted(set(planes)), key=planes.count)

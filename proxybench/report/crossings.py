@@ -54,7 +54,7 @@ def crossings(series: Sequence[Series], question: Question) -> tuple[str, ...]:
     found = _curves(series, question)
     names = subject_names(found)
     lines: list[str] = []
-    kept: list[str] = []
+    kept: dict[Outcome, list[str]] = {}
     for (first, one), (second, two) in combinations(sorted(found.items(), key=lambda item: (item[0].mode, item[0])), 2):
         sizes = sorted(size for size in one.keys() & two.keys() if one[size].keys() & two[size].keys())
         labels = sorted(set().union(*(one[size].keys() & two[size].keys() for size in sizes)))
@@ -66,8 +66,10 @@ def crossings(series: Sequence[Series], question: Question) -> tuple[str, ...]:
         if np.any(left <= 0) or np.any(right <= 0):
             continue  # there are no logarithms of such values to compare
         result = crossover(np.array(sizes, dtype=np.float64), left, right)
-        (kept if result.outcome is Outcome.NONE else lines).append(_crossing_words(result, names[first], names[second]))
-    return (*lines, *([f"No crossing: {'; '.join(kept)}"] if kept else []))
+        words = _crossing_words(result, names[first], names[second])
+        (lines if result.crossings else kept.setdefault(result.outcome, [])).append(words)
+    heads = ((Outcome.NONE, "No crossing"), (Outcome.UNDECIDED, "Not told apart"))
+    return (*lines, *(f"{head}: {'; '.join(kept[outcome])}" for outcome, head in heads if outcome in kept))
 
 
 _Curve = dict[int, dict[tuple[str, int], float]]
@@ -85,7 +87,7 @@ def _curves(series: Sequence[Series], question: Question) -> dict[Subject, _Curv
         and each.key.mode not in question.without
         and not each.bounded.any()
     ]
-    planes = [(each.key.path, each.key.endpoints_per_service) for each in chosen]
+    planes = [(each.key.path, each.key.family, each.key.endpoints_per_service) for each in chosen]
     if not planes:
         return {}
     main = max(sorted(set(planes)), key=planes.count)
@@ -99,7 +101,7 @@ def _curves(series: Sequence[Series], question: Question) -> dict[Subject, _Curv
 
 def _crossing_words(result: Crossover, one: str, two: str) -> str:
     if result.outcome is Outcome.UNDECIDED:
-        return f"{one} and {two} were not told apart up to {result.up_to:,.0f} Services"
+        return f"{one} and {two} up to {result.up_to:,.0f} Services"
     if result.outcome is Outcome.NONE:
         winner, loser = (one, two) if result.first_lower else (two, one)
         if len(result.told_apart) == result.sizes:

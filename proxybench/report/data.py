@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from proxybench.columns import flat
-from proxybench.model import Metric, Position
+from proxybench.model import Metric
 from proxybench.report.jumps import Jump, jumps
-from proxybench.stats.intervals import centre_interval
 from proxybench.stats.series import KEY_COLUMNS, collect
 from proxybench.stats.summary import SummaryRecord, summary_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     import pandas as pd
 
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 SAMPLE_COLUMNS = (*KEY_COLUMNS, "run", "repetition", "value", "censored", "uncertainty")
 """The columns a report needs; the others stay on the disk."""
 
-ADDED = "forwarding.added"
-"""Connect latency through the VIP minus that of the same endpoint directly, paired by repetition."""
+MOST_SIZES, SHOWN_SIZES = 12, 8
+"""With more sizes than the first, tables and stacks show as many as the second; lines show all."""
 
 _STEPS = 201
 _DISTRIBUTIONS = (str(Metric.FORWARDING_LOAD), str(Metric.FORWARDING_LOAD_INTENDED))
@@ -45,7 +44,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Records (measured, and derived ones such as ``ADDED``), distributions and the run's manifest."""
+    """Records, series, distributions and the run's manifest."""
 
     manifest: Manifest
     records: tuple[SummaryRecord, ...]
@@ -75,6 +74,29 @@ class ReportData:
         return tuple(steps) or tuple(sorted({each.key.subject for each in self.series}))
 
     @cached_property
+    def shown_sizes(self) -> tuple[int, ...]:
+        """The numbers of Services that tables and stacks show: all of them, or some evenly apart (logarithmically)."""
+        sizes = sorted({record.services for record in self.records})
+        if len(sizes) <= MOST_SIZES:
+            return tuple(sizes)
+        wanted = np.geomspace(sizes[0], sizes[-1], SHOWN_SIZES)
+        return tuple(sorted({min(sizes, key=lambda size: abs(np.log(size / each))) for each in wanted}))
+
+    def shown(self, records: Iterable[SummaryRecord]) -> list[SummaryRecord]:
+        """Return those of the sizes that tables and stacks show."""
+        return [record for record in records if record.services in self.shown_sizes]
+
+    @cached_property
+    def shown_series(self) -> list[Series]:
+        """The series of the sizes that tables and stacks show."""
+        return [each for each in self.series if each.key.services in self.shown_sizes]
+
+    @property
+    def shown_curves(self) -> list[Curve]:
+        """The distributions of the sizes that tables and stacks show."""
+        return [curve for curve in self.curves if curve.record.services in self.shown_sizes]
+
+    @cached_property
     def clocks(self) -> tuple[str, ...]:
         """The clocks that the numbers were read from."""
         return tuple(sorted({record.clock for record in self.records}))
@@ -84,31 +106,7 @@ def gather(frame: pd.DataFrame, manifest: Manifest) -> ReportData:
     """Compute everything that the report shows. ``frame`` has at least ``SAMPLE_COLUMNS``."""
     series = collect(frame)
     records = [summary_of(each) for each in series]
-    return ReportData(manifest, (*records, *added_latency(series)), tuple(series), tuple(curves(frame, records)))
-
-
-def added_latency(series: Sequence[Series]) -> list[SummaryRecord]:
-    """Return what the VIP adds to connect(), from the difference of medians within each repetition.
-
-    ``p90`` and ``p99`` have no meaning for a difference of medians and are NaN; ``n`` counts repetitions.
-    """
-    bases = {each.key.metric for each in series} & {str(Metric.FORWARDING_BARE), str(Metric.FORWARDING_DIRECT)}
-    metric = min(bases, default="")  # "bare" before "direct": beside the rules, iptables' walk them all, too
-    direct = {each.key: each for each in series if each.key.metric == metric}
-    result = []
-    for each in series:
-        if each.key.metric != Metric.FORWARDING_CONNECT:
-            continue
-        key = replace(each.key, metric=metric)
-        base = direct.get(key) or direct.get(replace(key, position=Position.NONE))
-        if base is None or each.bounded.any() or base.bounded.any():
-            continue
-        values = dict(zip(base.labels, base.values, strict=True))
-        pairs = zip(each.labels, each.values, strict=True)
-        differences = np.array([value - values[label] for label, value in pairs if label in values])
-        if differences.size:
-            result.append(_difference(summary_of(each), differences))
-    return result
+    return ReportData(manifest, tuple(records), tuple(series), tuple(curves(frame, records)))
 
 
 def curves(frame: pd.DataFrame, records: Iterable[SummaryRecord]) -> list[Curve]:
@@ -125,22 +123,6 @@ def curves(frame: pd.DataFrame, records: Iterable[SummaryRecord]) -> list[Curve]
         record = wanted[tuple(str(part) for part in key)]
         result.append(Curve(record, tuple(shares.tolist()), tuple(quantiles.tolist())))
     return result
-
-
-def _difference(record: SummaryRecord, differences: np.ndarray[tuple[int], np.dtype[np.float64]]) -> SummaryRecord:
-    interval = centre_interval(differences)
-    return replace(
-        record,
-        metric=ADDED,
-        n=differences.size,
-        repetitions=differences.size,
-        censored=0,
-        median=float(np.median(differences)),
-        ci_low=interval.low if interval else None,
-        ci_high=interval.high if interval else None,
-        p90=float("nan"),
-        p99=float("nan"),
-    )
 
 
 def _key(record: SummaryRecord) -> tuple[str, ...]:

@@ -102,6 +102,13 @@ def ratio_text(found: tuple[float, Interval | None], figure: Figure) -> str:
     return f"{text} ({interval.low:.3g} to {interval.high:.3g}{few})"
 
 
+def bound_text(base: Figure, figure: Figure) -> str:
+    """Write what a ratio is at most or at least, where one of both timed out; nothing where neither can be told."""
+    if base.bounded == figure.bounded or min(base.median, figure.median) <= 0:
+        return ""
+    return f"{'at most' if base.bounded else 'at least'} {TIMES}{figure.median / base.median:.3g}"
+
+
 def value_text(figure: Figure) -> str:
     """Write a median, as ``> x`` when it is only a lower bound."""
     return ("> " if figure.bounded else "") + human(figure.median, figure.unit)
@@ -137,6 +144,4 @@ def _cell(figure: Figure | None, base: Figure | None) -> Cell:
 
 def _beside(base: Figure, figure: Figure) -> str:
     found = ratio(base, figure)
-    if found is None:
-        return "at least" if figure.bounded and not base.bounded else ""
-    return ratio_text(found, figure)
+    return bound_text(base, figure) if found is None else ratio_text(found, figure)

@@ -68,7 +68,7 @@ def _curves(series: Iterable[Series], axis: Axis) -> list[list[Series]]:
     other = "endpoints_per_service" if axis == "services" else "services"
     for each in series:
         key = each.key
-        names = ("subject", "scenario", "path", "position", "metric", "clock", other)
+        names = ("subject", "scenario", "path", "family", "position", "metric", "clock", other)
         grouped.setdefault(tuple(getattr(key, name) for name in names), []).append(each)
     return [
         sorted(curve, key=lambda each: int(getattr(each.key, axis)))

@@ -6,20 +6,17 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxybench.report.panels import (
-    AGENT,
+from proxybench.report.apart import (
+    AFTER,
+    APPLYING,
+    BEFORE,
     BUILD,
     KERNEL,
-    RELAY,
-    SOFTIRQ,
-    SYSTEM,
+    MAKING,
     TOOL,
-    USER,
+    UNEXPLAINED,
+    UNSPLIT,
     WAIT,
-    WHOLE,
-    BarPanel,
-    CurvePanel,
-    LinePanel,
 )
 from proxybench.report.scene import (
     GRID,
@@ -35,14 +32,16 @@ from proxybench.report.scene import (
     Words,
     text_width,
 )
+from proxybench.report.shapes import BarPanel, CurvePanel, LinePanel
+from proxybench.report.stacks import AGENT, RELAY, SOFTIRQ, SYSTEM, USER, WHOLE
 from proxybench.report.ticks import apart, linear_ticks, log_ticks
-from proxybench.report.words import DIRECT, human, look_of
+from proxybench.report.words import DIRECT, ODD, human, look_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxybench.report.panels import Bar, Line, Name, Panel, Spot
     from proxybench.report.scene import Item
+    from proxybench.report.shapes import Bar, Line, Panel, Spot
 
 OPACITY = {
     USER: 1.0,
@@ -50,15 +49,22 @@ OPACITY = {
     SYSTEM: 0.66,
     RELAY: 0.42,
     SOFTIRQ: 0.22,
-    BUILD: 1.0,
-    TOOL: 0.62,
-    KERNEL: 0.3,
-    AGENT: 1.0,
+    BEFORE: 1.0,
     WAIT: 1.0,
+    MAKING: 1.0,
+    BUILD: 1.0,
+    UNSPLIT: 0.84,
+    APPLYING: 0.55,
+    TOOL: 0.55,
+    KERNEL: 0.36,
+    AFTER: 0.2,
+    UNEXPLAINED: 1.0,
+    AGENT: 1.0,
 }
-"""Parts of a stack are shades of its mode's colour; ``GREY`` ones are no work of the mode."""
+"""Parts of a stack are shades of its mode's colour, in the order of a legend."""
 
-GREY = frozenset({AGENT, WAIT})
+_COLOURS = {AGENT: DIRECT, WAIT: DIRECT, BEFORE: DIRECT, UNEXPLAINED: ODD}
+"""What is no work of the mode has a colour of its own."""
 
 WIDTH, HEIGHT = 262.0, 214.0
 _DASHES: tuple[tuple[float, ...], ...] = ((), (6.0, 3.0), (1.7, 2.4), (6.0, 2.0, 1.7, 2.0))
@@ -106,20 +112,9 @@ def line_dash(look: str, style: int) -> tuple[float, ...]:
     return (2.5, 2.5) if look == DIRECT else _DASHES[style % len(_DASHES)]
 
 
-def sample(name: Name) -> Scene:
-    """Return a piece of a line, for a legend."""
-    line = Stroke(((0, 6), (22, 6)), name.look, 1.8, line_dash(name.look, name.style))
-    return Scene(22, 12, (line, Marker(11, 6, look_of(name.look).marker, name.look)))
-
-
-def square(look: str) -> Scene:
-    """Return a mode's colour, for a legend."""
-    return Scene(12, 12, (Box(1, 1, 10, 10, look),))
-
-
-def shade(part: str) -> Scene:
-    """Return the shade of a part of a stack, for a legend."""
-    return Scene(12, 12, (Box(1, 1, 10, 10, DIRECT if part in GREY else INK, OPACITY[part]),))
+def part_colour(part: str, look: str) -> str:
+    """Return the colour of a part of a stack: its mode's, but for what is no work of the mode."""
+    return _COLOURS.get(part, look)
 
 
 def _lines(panel: LinePanel, among: Sequence[LinePanel]) -> Scene:
@@ -190,13 +185,12 @@ def _interval(spot: Spot, colour: str, x: _Scale, y: _Scale) -> list[Item]:
     if spot.low is None or spot.high is None:
         return []
     across = x(spot.x)
-    items: list[Item] = [Stroke(((across, y.within(spot.low)), (across, y.within(spot.high))), colour, 1.1)]
-    items += [
-        Stroke(((across - 3, y(end)), (across + 3, y(end))), colour, 1.1)
-        for end in (spot.low, spot.high)
-        if y.low <= end <= y.high
-    ]
-    return items
+    points: list[tuple[float, float]] = []
+    for end in (spot.low, spot.high):
+        height = y.within(end)
+        cap = [(across - 3, height), (across + 3, height)] if y.low <= end <= y.high else []
+        points += [*cap, (across, height)] if end == spot.low else [(across, height), *cap]
+    return [Stroke(tuple(points), colour, 1.1)]
 
 
 def _curves(panel: CurvePanel, among: Sequence[CurvePanel]) -> Scene:
@@ -254,12 +248,12 @@ def _bar(bar: Bar, top: float, x: _Scale) -> list[Item]:
     items: list[Item] = [Words(x.start - 5, base, bar.label, SMALL, MUTED, "end")]
     begun = 0.0
     for part, value in bar.parts:
-        colour = DIRECT if part in GREY else bar.look
+        colour = part_colour(part, bar.look)
         items.append(Box(x(begun), upper, x(begun + value) - x(begun), _BAR, colour, OPACITY[part]))
         begun += value
         if begun < bar.total:  # neighbours of like shades are told apart by a gap
             items.append(Box(x(begun) - 0.3, upper, 0.6, _BAR, GROUND))
-    items.append(Words(x(bar.total) + 4, base, human(bar.total, "ns"), SMALL, INK))
+    items.append(Words(x(bar.total) + 4, base, human(bar.shown, "ns"), SMALL, INK))
     return items
 
 

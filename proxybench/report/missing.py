@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from proxybench.report.tables import Cell, Table
 from proxybench.report.words import count, join, mode_name
 
 if TYPE_CHECKING:
@@ -17,11 +19,32 @@ _NUMBERS = re.compile(r"\d[\d,.]*")
 _LOG = re.compile(r" and \d+ more, see logs/\S+")  # each step has its own
 
 
-def missing_lines(manifest: Manifest) -> list[str]:
+@dataclass(frozen=True)
+class Missing:
+    """Who has no numbers, at which sizes and repetitions ("": none at all), and why."""
+
+    who: str
+    where: str
+    why: str
+
+
+def missing(manifest: Manifest) -> list[Missing]:
     """Return what was left out: first what was never tried at any size, then the steps that ended early, by reason."""
     steps = [step for step in manifest.matrix if step.problem or step.state in {"failed", "skipped"}]
     apart = [each for each in manifest.not_measured if not any(_tells_of(each, step) for step in steps)]
-    return [_line(each) for each in apart] + _grouped(steps)
+    return [_never(each) for each in apart] + _grouped(steps)
+
+
+def missing_lines(manifest: Manifest) -> list[str]:
+    """Return what was left out, a line each."""
+    return [f"{' '.join(filter(None, (each.who, each.where)))}: {each.why}" for each in missing(manifest)]
+
+
+def missing_table(manifest: Manifest) -> Table | None:
+    """Return what was left out as a table; None where nothing was."""
+    rows = tuple((Cell(each.who), Cell(each.where or "at no size"), Cell(each.why)) for each in missing(manifest))
+    heads = (Cell("What"), Cell("Where"), Cell("Why"))
+    return Table("What this run has no numbers of, and why", heads, rows) if rows else None
 
 
 def noted_lines(manifest: Manifest) -> list[str]:
@@ -42,11 +65,11 @@ def noted_lines(manifest: Manifest) -> list[str]:
     return lines
 
 
-def _grouped(steps: Iterable[Step]) -> list[str]:
+def _grouped(steps: Iterable[Step]) -> list[Missing]:
     groups: dict[tuple[Subject, str], list[Step]] = {}
     for step in steps:
         groups.setdefault((step.cell.subject, step.problem or "no reason given"), []).append(step)
-    return [f"{subject.label} {_where(members)}: {reason}" for (subject, reason), members in groups.items()]
+    return [Missing(subject.label, _where(members), reason) for (subject, reason), members in groups.items()]
 
 
 def _where(steps: Sequence[Step]) -> str:
@@ -57,10 +80,9 @@ def _where(steps: Sequence[Step]) -> str:
     return f"at {services}, {turns} {join([str(each) for each in repetitions])}"
 
 
-def _line(each: NotMeasured) -> str:
+def _never(each: NotMeasured) -> Missing:
     who = "No mode" if each.mode is None else mode_name(each.mode)
-    where = "" if each.services is None else f" at {count(each.services, 'Service')}"
-    return f"{who}{where}: {each.reason}"
+    return Missing(who, "" if each.services is None else f"at {count(each.services, 'Service')}", each.reason)
 
 
 def _tells_of(each: NotMeasured, step: Step) -> bool:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from proxybench.stats.summary import SummaryRecord
 
 OBSERVER_LIMIT = 0.02  # of a core
-_DERIVED = "forwarding.added"
 _FACTOR_FROM = 10.0
 
 
@@ -25,7 +24,7 @@ def noise_table(records: Sequence[SummaryRecord], caption: str) -> Table | None:
     """Return, per metric, half the interval relative to the median: at the middle point and at the worst."""
     grouped: dict[str, list[tuple[float, SummaryRecord]]] = {}
     for record in records:
-        if record.ci_low is None or record.ci_high is None or record.median <= 0 or record.metric == _DERIVED:
+        if record.ci_low is None or record.ci_high is None or record.median <= 0:
             continue
         share = (record.ci_high - record.ci_low) / 2 / record.median
         grouped.setdefault(record.metric, []).append((share, record))
@@ -129,5 +128,6 @@ def _place(record: SummaryRecord) -> tuple[object, ...]:
         record.endpoints_per_service,
         record.scenario,
         record.path,
+        record.family,
         record.clock,
     )

@@ -5,7 +5,11 @@ Both pictures of a panel, the page's SVG and the PNG file, are written from the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 INK, MUTED, GRID, GROUND = "ink", "muted", "grid", "ground"
 """Colours are names: these, or a mode's."""
@@ -69,6 +73,17 @@ class Scene:
     width: float
     height: float
     items: tuple[Item, ...]
+
+
+def moved(items: Iterable[Item], right: float, down: float) -> list[Item]:
+    """Return items at another place."""
+    found: list[Item] = []
+    for item in items:
+        if isinstance(item, Stroke):
+            found.append(replace(item, points=tuple((x + right, y + down) for x, y in item.points)))
+        else:
+            found.append(replace(item, x=item.x + right, y=item.y + down))
+    return found
 
 
 def text_width(text: str, size: float) -> float:

@@ -12,6 +12,8 @@ from proxybench.report.words import LOOKS, OTHER
 if TYPE_CHECKING:
     from proxybench.report.scene import Item, Scene
 
+_POINT = 4 / 3  # pixels
+_LETTERS = "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, 'DejaVu Sans', sans-serif"
 _PAGE = {"ink", "muted", "grid", "ground"}
 
 
@@ -20,6 +22,18 @@ def svg(scene: Scene) -> Markup:
     body = "".join(_element(item) for item in scene.items)
     box = f"0 0 {_number(scene.width)} {_number(scene.height)}"
     return Markup(f'<svg aria-hidden="true" focusable="false" viewBox="{box}">{body}</svg>')  # noqa: S704 - words are escaped below
+
+
+def svg_file(scene: Scene, title: str, style: str) -> str:
+    """Write a scene as a file of its own, light or dark as its reader likes; ``style`` sets the colours' variables."""
+    box = f"0 0 {_number(scene.width)} {_number(scene.height)}"
+    body = "".join(_element(item) for item in scene.items)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" width="{_number(scene.width * _POINT)}" '
+        f'height="{_number(scene.height * _POINT)}" role="img" font-family="{_LETTERS}">'
+        f"<title>{escape(title)}</title><style>{style}</style>"
+        f'<rect width="100%" height="100%" style="fill:var(--ground)"/>{body}</svg>\n'
+    )
 
 
 def colour_variable(colour: str) -> str:
@@ -80,4 +94,4 @@ def _colour(name: str) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+    return f"{value:.1f}".rstrip("0").rstrip(".")

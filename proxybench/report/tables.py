@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from proxybench.model import ClockKind
+from proxybench.report.grouping import way
 from proxybench.report.words import (
     DASH,
     DIRECTLY,
@@ -91,7 +92,9 @@ def pivot(
     """
     labels = subject_names(record.subject for record in records)
     columns = sorted(labels, key=lambda subject: (subject.mode, subject))
-    fields = [name for name in ("scenario", "position", "path", "endpoints_per_service") if _varies(records, name)]
+    fields = [
+        name for name in ("scenario", "position", "path", "family", "endpoints_per_service") if _varies(records, name)
+    ]
     rows: dict[tuple[object, ...], dict[Subject, SummaryRecord]] = {}
     for record in records:
         key = (*(_rank(name, getattr(record, name)) for name in fields), record.services)
@@ -125,13 +128,13 @@ def full(records: Sequence[SummaryRecord], caption: str, *, metric: bool = False
                 *((Cell(record.metric),) if metric else ()),
                 _word_cell("scenario", record.scenario),
                 _word_cell("position", record.position),
-                Cell(record.path),
+                Cell(way(record)),
                 Cell(mode_name(record.mode), mode=record.mode),
                 Cell(record.program),
                 _count_cell(record.services),
                 _count_cell(record.endpoints_per_service),
                 _value_cell(record, record.median, 0.5),
-                Cell(interval_text(record), title=title, sort=str(low or 0), number=True),
+                Cell(interval_text(record), title=title, sort=f"{low or 0:.7g}", number=True),
                 _value_cell(record, record.p90, 0.9),
                 _value_cell(record, record.p99, 0.99),
                 _count_cell(record.n),
@@ -185,6 +188,7 @@ _HEADS = {
     "scenario": "Scenario",
     "position": "Position",
     "path": "Path",
+    "family": "Family",
     "endpoints_per_service": "Endpoints each",
 }
 _ORDERS = {"scenario": list(SCENARIOS), "position": list(POSITIONS)}
@@ -217,7 +221,7 @@ def _count_cell(value: int) -> Cell:
 
 def _value_cell(record: SummaryRecord, value: float, q: float) -> Cell:
     text = bounded_text(record, value, q)
-    return Cell(text, title="" if math.isnan(value) else exact(value, record.unit), sort=str(value), number=True)
+    return Cell(text, title="" if math.isnan(value) else exact(value, record.unit), sort=f"{value:.7g}", number=True)
 
 
 def _median_cell(record: SummaryRecord | None, best: set[SummaryRecord]) -> Cell:

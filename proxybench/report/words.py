@@ -19,6 +19,10 @@ DIRECT = "direct"
 """Stands for the endpoint reached without a Service, the reference of every forwarding figure."""
 
 
+ODD = "odd"
+"""Stands for what no part explains."""
+
+
 @dataclass(frozen=True)
 class Look:
     """Colour on light and on dark ground (from the Okabe-Ito palette) and a marker that differs as well."""
@@ -35,6 +39,7 @@ LOOKS = {
     "userspace": Look("userspace", "#009e73", "#2fc59b", "^"),
     "nftables": Look("nftables", "#a8588b", "#cc79a7", "D"),
     DIRECT: Look("endpoint, no rules", "#7a828a", "#98a1ab", "x"),
+    ODD: Look("unexplained", "#e69f00", "#f0b93a", "v"),
 }
 
 OTHER = "other"

@@ -4,7 +4,8 @@ import math
 
 from proxybench.report.alt import describe
 from proxybench.report.data import Curve
-from proxybench.report.panels import bar_panels, curve_panels, line_panels
+from proxybench.report.panels import curve_panels, line_panels
+from proxybench.report.stacks import bar_panels
 from tests.unit.report.conftest import make_record
 
 BELOW = "The table below holds the numbers."

@@ -1,40 +1,13 @@
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import pytest
 
-from proxybench.columns import build
-from proxybench.model import Key, Mode, Subject
+from proxybench.model import Mode, Subject
 from proxybench.report.concerns import TAX, WAITING, WORK, Figure, Row, ratio, rows_of
-from proxybench.stats.series import Series
+from tests.unit.report.made import SUBJECT, series
 
-SUBJECT = Subject("kube-proxy", "v1.37.2", Mode.NFTABLES)
 USERSPACE = Subject("reference", "0.1.0", Mode.USERSPACE)
 MS = 1e6
-
-
-def series(metric: str, scenario: str, *values: float, subject: Subject = SUBJECT, **changes: Any) -> Series:
-    row = {
-        "kind": subject.kind,
-        "version": subject.version,
-        "mode": subject.mode,
-        "settings": "",
-        "services": 100,
-        "endpoints_per_service": 2,
-        "scenario": scenario,
-        "path": "none",
-        "family": "ipv4",
-        "position": "none",
-        "metric": metric,
-        "unit": "ns",
-        "clock": "wall",
-        **changes,
-    }
-    bounded = np.zeros(len(values), np.bool_)
-    labels = tuple(("run", number) for number in range(len(values)))
-    return Series(build(Key, row), labels, np.array(values), bounded, len(values), 0, 0.0, 0.0)
 
 
 def table(rows: list[Row]) -> dict[str, list[float]]:

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import re
 import struct
+import xml.etree.ElementTree as ET
 
 import pytest
 
+from proxybench.report.apart import BEFORE, MAKING
+from proxybench.report.colours import style
 from proxybench.report.layout import OPACITY, scene
-from proxybench.report.panels import Bar, BarPanel, CurvePanel, Line, LinePanel, Panel, Spot
-from proxybench.report.png import DPI, figure_png
+from proxybench.report.png import DPI, png
 from proxybench.report.scene import Box, Marker, Scene, Stroke, Words, text_width
-from proxybench.report.svg import svg
+from proxybench.report.shapes import Bar, BarPanel, CurvePanel, Line, LinePanel, Panel, Spot
+from proxybench.report.sheet import sheet
+from proxybench.report.svg import svg, svg_file
 
 
 def panel(*spots: Spot, log: bool = True, unit: str = "ns") -> LinePanel:
@@ -50,8 +54,7 @@ def test_zero_is_named_at_the_lower_edge_and_a_bound_above_its_marker() -> None:
 def test_intervals_are_cut_at_the_edge_without_a_cap() -> None:
     lines = panel(Spot(10, 1e6, 1e6, 1e12, bounded=False), Spot(100, 1e6, 9e5, 2e6, bounded=False))
     bars = [item for item in scene(lines, [lines]).items if isinstance(item, Stroke) and item.width == 1.1]
-    caps = [bar for bar in bars if bar.points[0][1] == bar.points[1][1]]
-    assert (len(bars), len(caps)) == (5, 3)
+    assert [len(bar.points) for bar in bars] == [4, 6]  # a cap is three points, a cut end is one
     assert min(y for bar in bars for _, y in bar.points) == 34.0  # the upper edge
 
 
@@ -130,10 +133,43 @@ def test_svg_escapes_words_and_takes_colours_from_the_page() -> None:
 def test_a_picture_has_room_for_all_panels(count: int, columns: int, rows: int) -> None:
     lines = panel(Spot(10, 1e3, None, None, bounded=False), Spot(100, 1e4, None, None, bounded=False))
     drawing = scene(lines, [lines])
-    picture = figure_png([lines] * count, [drawing] * count, "Heading", "the clock")
-    width, height = struct.unpack(">II", picture[16:24])
-    assert width == round((columns * (262 + 14) + 14) * DPI / 72) or width == int((columns * 276 + 14) * DPI / 72)
-    assert height == int((30 + 18 + rows * (214 + 14) + 22) * DPI / 72)
+    whole = sheet([lines] * count, [drawing] * count, "Heading", ("the clock",))
+    assert (whole.width, whole.height) == (columns * 276 + 14, 30 + 16 + rows * (214 + 14) + 12 + 7)
+    width, height = struct.unpack(">II", png(whole)[16:24])
+    assert (width, height) == pytest.approx((whole.width * DPI / 72, whole.height * DPI / 72), abs=1)
+
+
+def test_a_file_of_its_own_holds_caption_colours_and_what_it_shows() -> None:
+    lines = panel(Spot(10, 1e3, None, None, bounded=False), Spot(100, 1e4, None, None, bounded=False))
+    caption = ("wall clock: real time on this machine", "proxybench, run 1; " + "a long program, " * 12)
+    text = svg_file(sheet([lines], [scene(lines, [lines])], "Heading", caption), "what <it> shows", style())
+    root = ET.fromstring(text)  # noqa: S314 - we wrote it
+    words = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert words[0] == "Heading"
+    assert "IPVS" in words
+    assert "wall clock: real time on this machine" in words
+    assert all(len(word or "") < 60 for word in words)  # the caption is broken into lines
+    assert root[0].text == "what <it> shows"
+    used = set(re.findall(r"var\((--[a-z-]+)\)", text))
+    assert {name for name in used if f"{name}:#" not in text} == set()
+    assert "prefers-color-scheme:dark" in text
+
+
+def test_a_legend_breaks_where_the_figure_ends() -> None:
+    spots = (Spot(10, 1e3, None, None, bounded=False), Spot(100, 1e4, None, None, bounded=False))
+    lines = LinePanel("T", "Services", "q", "ns", tuple(Line("ipvs", f"a long name {n}", n, spots) for n in range(4)))
+    whole = sheet([lines], [scene(lines, [lines])], "Heading", ())
+    keys = [item for item in whole.items if isinstance(item, Words) and item.text.startswith("a long")]
+    assert len({key.y for key in keys}) > 1
+    assert all(key.x + text_width(key.text, key.size) <= whole.width for key in keys)
+
+
+def test_the_parts_of_stacks_are_named_in_the_colour_of_the_first() -> None:
+    bars = BarPanel("T", "time", (("10 Services", (Bar("ipvs", "IPVS", ((BEFORE, 5.0), (MAKING, 3.0)), 7.0),)),))
+    whole = sheet([bars], [scene(bars, [bars])], "Heading", ())
+    squares = [item.colour for item in whole.items if isinstance(item, Box) and item.width == item.height == 10]
+    assert squares == ["direct", "ipvs"]
+    assert "7 ns" in texts(whole)  # not the length of the stack
 
 
 def test_numbers_in_a_drawing_are_short() -> None:

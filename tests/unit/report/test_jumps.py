@@ -5,7 +5,8 @@ import pytest
 
 from proxybench.report.jumps import jumps
 from proxybench.report.layout import scene
-from proxybench.report.panels import LinePanel, Mark, line_panels
+from proxybench.report.panels import line_panels
+from proxybench.report.shapes import LinePanel, Mark
 from proxybench.report.svg import svg
 from proxybench.stats.series import Series
 from proxybench.stats.summary import summary_of

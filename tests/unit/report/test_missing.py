@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from proxybench.model import Cell, Mode, Subject
-from proxybench.report.missing import missing_lines, noted_lines
+from proxybench.report.missing import missing_lines, missing_table, noted_lines
 from proxybench.results.manifest import NotMeasured, Step, manifest_from_dict
 from tests.unit.report.synthetic import synthetic_manifest
 
@@ -26,6 +26,17 @@ def test_a_reason_stands_once_with_all_its_places() -> None:
     assert missing_lines(replace(EMPTY, matrix=steps, not_measured=told)) == [
         "kube-proxy v1.37.2 ipvs at 10, 100 and 1,000 Services, repetitions 1 and 2: it cannot run: no module"
     ]
+
+
+def test_a_table_has_what_where_and_why() -> None:
+    gone = NotMeasured(Mode.USERSPACE, None, "it cannot be had")
+    table = missing_table(replace(EMPTY, matrix=(step(10, 1, NO_MODULE),), not_measured=(gone,)))
+    assert table is not None
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["userspace", "at no size", "it cannot be had"],
+        ["kube-proxy v1.37.2 ipvs", "at 10 Services, repetition 1", NO_MODULE],
+    ]
+    assert missing_table(EMPTY) is None
 
 
 def test_what_was_never_tried_stands_first() -> None:

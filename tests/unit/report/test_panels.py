@@ -3,23 +3,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.report.data import Curve
-from proxybench.report.panels import (
-    AGENT,
-    BUILD,
-    KERNEL,
-    RELAY,
-    SOFTIRQ,
-    SYSTEM,
-    TOOL,
-    USER,
-    WAIT,
-    WHOLE,
-    Name,
-    bar_panels,
-    curve_panels,
-    line_panels,
-    names,
-)
+from proxybench.report.panels import curve_panels, line_panels
+from proxybench.report.shapes import Name, names
+from proxybench.report.stacks import AGENT, RELAY, SOFTIRQ, SYSTEM, USER, WHOLE, bar_panels
 from tests.unit.report.conftest import make_record
 
 if TYPE_CHECKING:
@@ -101,18 +87,6 @@ def test_the_relay_stands_beside_the_control_loop() -> None:
     assert panel.groups[0][1][0].parts == ((WHOLE, 10.0), (RELAY, 50.0), (SOFTIRQ, 2.0), (AGENT, 1.0))
 
 
-def test_bars_split_a_sync_in_the_parts_that_it_has() -> None:
-    parts = {"sync.build": 3.0, "sync.tool": 5.0, "sync.kernel": 0.5}
-    records = [make_record(metric=metric, median=value) for metric, value in parts.items()]
-    (panel,) = bar_panels(records, "sync time")
-    assert panel.x_label == "sync time (wall clock)"
-    assert panel.groups[0][1][0].parts == ((BUILD, 3.0), (TOOL, 5.0), (KERNEL, 0.5))
-    (waiting,) = bar_panels([*records, make_record(metric="sync.wait", median=9.0)], "sync time")
-    assert waiting.groups[0][1][0].parts == ((BUILD, 3.0), (TOOL, 5.0), (KERNEL, 0.5), (WAIT, 9.0))
-    (without,) = bar_panels(records[:1], "sync time")
-    assert without.groups[0][1][0].parts == ((BUILD, 3.0),)
-
-
 def test_curves_have_a_panel_per_size(data: ReportData) -> None:
     panels = curve_panels(data.curves)
     assert [panel.title for panel in panels] == ["10 Services", "100 Services", "1,000 Services", "10,000 Services"]
@@ -145,8 +119,15 @@ def test_a_legend_names_each_line_once_and_the_reference_last() -> None:
         Name("userspace", "userspace"),
         Name("direct", "endpoint, no rules"),
     )
-    bars = bar_panels([make_record(metric="cpu.agent", mode="ipvs")])
-    assert names(bars) == (Name("ipvs", "IPVS"),)
+    assert names(bar_panels([make_record(metric="cpu.agent", mode="ipvs")])) == ()  # bars carry their names
+
+
+def test_families_of_addresses_never_share_a_line() -> None:
+    records = [make_record(services=size, family=family) for family in ("ipv4", "ipv6") for size in (10, 100)]
+    assert [(panel.title, len(panel.lines[0].spots)) for panel in line_panels(records, "sync latency")] == [
+        ("One Service added to N, cluster_ip", 2),
+        ("One Service added to N, cluster_ip, IPv6", 2),
+    ]
 
 
 def test_bars_of_other_widths_are_groups_of_the_same_panel() -> None:

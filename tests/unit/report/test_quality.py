@@ -3,16 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from proxybench.model import Mode
-from proxybench.report.data import ADDED, added_latency
 from proxybench.report.quality import conformance_table, noise_table, observer_table
 from proxybench.report.words import TIMES
 from proxybench.results.manifest import Conformance
-from proxybench.stats.series import Series
-from proxybench.testing.model import make_key
 from tests.unit.report.conftest import make_record
 
 if TYPE_CHECKING:
@@ -68,23 +64,3 @@ def test_a_failed_check_says_where_and_why() -> None:
         ("✗ failed", "at 100 Services: timed out"),
     ]
     assert conformance_table([]) is None
-
-
-def series(metric: str, values: list[float], position: str = "last") -> Series:
-    key = make_key(mode="ipvs", position=position, metric=f"forwarding.{metric}", clock="wall")
-    labels = tuple(("r", number) for number in range(len(values)))
-    array = np.array(values)
-    return Series(key, labels, array, np.zeros(len(values), dtype=np.bool_), len(values), 0, 0.0, 0.0)
-
-
-def test_added_latency_is_paired_by_repetition() -> None:
-    (record,) = added_latency([series("connect", [110.0, 222.0, 331.0]), series("direct", [100.0, 210.0, 320.0])])
-    assert (record.metric, record.median, record.n) == (ADDED, 11.0, 3)
-    assert record.ci_low is not None
-    assert record.ci_low > 8
-
-
-def test_a_direct_measurement_without_position_serves_all() -> None:
-    found = added_latency([series("connect", [110.0]), series("direct", [100.0], "none")])
-    assert [record.median for record in found] == [10.0]
-    assert added_latency([series("connect", [110.0])]) == []

@@ -1,0 +1,188 @@
+"""Latencies taken apart: what was waiting, what was work, and whether the parts add up to what the probe saw.
+
+A sum of medians is no median, so the parts are those of one repetition: the one with the median latency. What the parts
+lack is *unexplained*; it must be within what both are uncertain by. What they have too much came after the answer: a
+log ends a sync when it has tidied up, and no probe waits for that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxybench.model import Metric
+from proxybench.report.concerns import usual_way
+from proxybench.report.shapes import Bar, BarPanel
+from proxybench.report.tables import Cell, Table
+from proxybench.report.words import DASH, SCENARIOS, clock_short, count, exact, human, subject_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from proxybench.model import Subject
+    from proxybench.stats.series import Series
+
+BEFORE, MAKING, APPLYING, UNSPLIT = (
+    "before its sync: delivery, waiting for a turn",
+    "making rules",
+    "applying them: tool, kernel, tidying up",
+    "the sync, not split",
+)
+WAIT, BUILD, TOOL, KERNEL = "waiting for its turn", "building rules", "in tools it ran", "in system calls"
+AFTER, UNEXPLAINED = "after the answer", "unexplained"
+_WAYS: tuple[tuple[tuple[str, Metric], ...], ...] = (
+    ((BEFORE, Metric.SYNC_BEFORE), (MAKING, Metric.SYNC_MAKING), (APPLYING, Metric.SYNC_APPLYING)),
+    ((BEFORE, Metric.SYNC_BEFORE), (UNSPLIT, Metric.SYNC_CONTROL_LOOP)),
+    (
+        (WAIT, Metric.SYNC_WAIT),
+        (BUILD, Metric.SYNC_BUILD),
+        (TOOL, Metric.SYNC_TOOL),
+        (KERNEL, Metric.SYNC_KERNEL),
+    ),
+    ((BUILD, Metric.SYNC_BUILD), (TOOL, Metric.SYNC_TOOL), (KERNEL, Metric.SYNC_KERNEL)),
+)
+"""By kube-proxy's log, by its metrics, and by the reference's own word; the first that a point has is taken."""
+
+METRICS = tuple(dict.fromkeys(metric for way in _WAYS for _, metric in way))
+_SCENARIO_ORDER = list(SCENARIOS)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """One latency and its parts, in ns, of the repetition with the median latency.
+
+    ``rest`` is the latency without its parts: below 0 where the answer came before their end. ``within`` of
+    ``repetitions`` have a rest that is no larger than ``uncertainty``.
+    """
+
+    subject: Subject
+    scenario: str
+    services: int
+    endpoints: int
+    clock: str
+    whole: float
+    parts: tuple[tuple[str, float], ...]
+    uncertainty: float
+    within: int
+    repetitions: int
+
+    @property
+    def rest(self) -> float:
+        """What the parts do not explain."""
+        return self.whole - sum(value for _, value in self.parts)
+
+    @property
+    def stack(self) -> tuple[tuple[str, float], ...]:
+        """The parts until the answer, and what is unexplained, or what came after it."""
+        left, kept = self.whole, []
+        for name, value in self.parts:
+            kept.append((name, min(value, max(0.0, left))))
+            left -= value
+        return (*kept, (UNEXPLAINED, left) if left > 0 else (AFTER, -left))
+
+
+def take_apart(series: Sequence[Series]) -> list[Apart]:
+    """Return every latency that can be taken apart, in the order of reading; those that timed out cannot."""
+    points: dict[tuple[object, ...], dict[str, Series]] = {}
+    for each in usual_way(series):
+        key = each.key
+        if key.metric == Metric.SYNC_END_TO_END or key.metric in METRICS:
+            place = (key.subject, str(key.scenario), key.services, key.endpoints_per_service, str(key.clock))
+            points.setdefault(place, {})[key.metric] = each
+    found = [apart for each in points.values() if (apart := _apart(each)) is not None]
+    return sorted(found, key=lambda each: (each.clock, _rank(each.scenario), each.endpoints, each.services))
+
+
+def apart_panels(found: Sequence[Apart]) -> list[BarPanel]:
+    """Return one panel per scenario, with a group of stacks per size."""
+    labels = subject_names(each.subject for each in found)
+    widths = len({each.endpoints for each in found}) > 1
+    panels: dict[tuple[str, str], dict[str, list[Bar]]] = {}
+    for each in found:
+        size = count(each.services, "Service") + (f", {count(each.endpoints, 'endpoint')} each" if widths else "")
+        bar = Bar(each.subject.mode, labels[each.subject], each.stack, each.whole)
+        panels.setdefault((each.scenario, each.clock), {}).setdefault(size, []).append(bar)
+    return [
+        BarPanel(
+            SCENARIOS.get(scenario, scenario),
+            f"time until the answer ({clock_short(clock)})",
+            tuple((size, tuple(bars)) for size, bars in groups.items()),
+        )
+        for (scenario, clock), groups in panels.items()
+    ]
+
+
+def apart_table(found: Sequence[Apart], clock: str) -> Table:
+    """Return one row per latency, with each part, the rest, and whether that is within the uncertainty."""
+    labels = subject_names(each.subject for each in found)
+    names = list(dict.fromkeys(name for way in _WAYS for name, _ in way))
+    shown = [name for name in names if any(name in dict(each.parts) for each in found)]
+    heads = (
+        *(Cell("Scenario"), Cell("Services", number=True), Cell("Subject"), Cell("Until the answer", number=True)),
+        *(Cell(name.partition(":")[0].capitalize(), number=True) for name in shown),
+        *(Cell("Rest", number=True), Cell("Do the parts add up?")),
+    )
+    return Table(
+        f"Of the repetition with the median latency: its parts, and what they leave ({clock})",
+        heads,
+        tuple(_row(each, labels[each.subject], shown) for each in found),
+        3,
+    )
+
+
+def _row(each: Apart, label: str, shown: Sequence[str]) -> tuple[Cell, ...]:
+    parts = dict(each.parts)
+    return (
+        Cell(SCENARIOS.get(each.scenario, each.scenario)),
+        Cell(f"{each.services:,}", sort=str(each.services), number=True),
+        Cell(label, mode=each.subject.mode),
+        _time(each.whole, f"± {human(each.uncertainty, 'ns')}" if each.uncertainty else ""),
+        *(_time(parts[name]) if name in parts else Cell(DASH, number=True) for name in shown),
+        _time(each.rest),
+        _verdict(each),
+    )
+
+
+def _verdict(each: Apart) -> Cell:
+    of = f"within it in {each.within} of {count(each.repetitions, 'repetition')}"
+    if each.rest < 0:
+        return Cell(f"answered {human(-each.rest, 'ns')} before the sync's end", of, state="pass")
+    if each.rest <= each.uncertainty:
+        return Cell("yes, within the uncertainty", of, state="pass")
+    return Cell(f"no: {human(each.rest, 'ns')} are unexplained", of, state="fail")
+
+
+def _time(value: float, detail: str = "") -> Cell:
+    return Cell(human(value, "ns"), detail, exact(value, "ns"), str(value), number=True)
+
+
+def _apart(point: Mapping[str, Series]) -> Apart | None:
+    whole = point.get(Metric.SYNC_END_TO_END)
+    way = next((way for way in _WAYS if all(metric in point for _, metric in way)), None)
+    if whole is None or way is None or whole.bounded.any():
+        return None
+    values = {metric: dict(zip(one.labels, one.values.tolist(), strict=True)) for metric, one in point.items()}
+    labels = [label for label in whole.labels if all(label in values[metric] for _, metric in way)]
+    if not labels:
+        return None
+    latencies = values[Metric.SYNC_END_TO_END]
+    middle = sorted(labels, key=lambda label: latencies[label])[(len(labels) - 1) // 2]
+    unsure = whole.uncertainty + sum(point[metric].uncertainty for _, metric in way)
+    rests = [latencies[label] - sum(values[metric][label] for _, metric in way) for label in labels]
+    key = whole.key
+    return Apart(
+        key.subject,
+        str(key.scenario),
+        key.services,
+        key.endpoints_per_service,
+        str(key.clock),
+        latencies[middle],
+        tuple((name, values[metric][middle]) for name, metric in way),
+        unsure,
+        sum(rest <= unsure for rest in rests),
+        len(labels),
+    )
+
+
+def _rank(scenario: str) -> int:
+    return _SCENARIO_ORDER.index(scenario) if scenario in _SCENARIO_ORDER else len(_SCENARIO_ORDER)

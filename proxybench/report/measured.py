@@ -1,0 +1,136 @@
+"""How a run was measured, from its manifest and the registry of metrics: where, by which clock, what, how often."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from proxybench.metric_facts import find
+from proxybench.report.tables import Cell, Table
+from proxybench.report.words import DASH, TIMES, clock_long, count, human, join
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from proxybench.report.data import ReportData
+    from proxybench.results.manifest import Manifest, NodeFacts, Step, SubjectFacts
+
+Facts = list[tuple[str, str]]
+"""Terms and what is known of them."""
+
+
+def origin(manifest: Manifest) -> str:
+    """Say in one line where a figure comes from."""
+    programs = dict.fromkeys(each.subject.program for each in manifest.subjects)
+    kernels = sorted({facts.kernel for facts in manifest.fingerprint.nodes.values()})
+    parts = [f"proxybench, {manifest.name}, run {manifest.run}", *programs]
+    parts += [f"Linux {', '.join(kernels)}"] if kernels else []
+    unfinished = "" if manifest.state == "complete" else f" ({manifest.state})"
+    return f"{'; '.join(parts)}; medians over {_repetitions(manifest.matrix)}{unfinished}"
+
+
+def how_measured(data: ReportData) -> Facts:
+    """Return the run's own story, in the order in which one would ask."""
+    manifest = data.manifest
+    lab = manifest.lab
+    made_of = f"{lab.kind} lab" + (f", {lab.accelerator}" if lab.accelerator else "")
+    steps = manifest.matrix
+    done = sum(step.state == "done" for step in steps)
+    seconds = sum(step.seconds or 0.0 for step in steps)
+    return [
+        ("where", made_of + (f": {lab.why}" if lab.why else "")),
+        ("clock", "; ".join(clock_long(clock) for clock in data.clocks) or str(lab.clock)),
+        *(("subject", _subject(each)) for each in manifest.subjects),
+        ("sizes", _sizes(steps)),
+        ("how often", f"{_repetitions(steps)}; a number is the median of its repetitions' medians"),
+        ("in which order", "subjects follow each other within a repetition, and start one further in the next"),
+        ("steps", f"{done} of {len(steps)} done, {seconds / 60:.0f} min of work"),
+        ("how sure", _resolution(data)),
+        ("program", f"proxybench {manifest.proxybench}"),
+    ]
+
+
+def methods_table(data: ReportData) -> Table | None:
+    """Return from when to when each of the run's numbers lies, as the registry of metrics has it."""
+    rows = []
+    for metric in dict.fromkeys(record.metric for record in data.records):
+        about = find(metric)
+        if about is None:
+            rows.append((Cell(metric), *(Cell(DASH) for _ in range(4)), Cell("not known to this program")))
+            continue
+        version = str(data.manifest.methods.get(metric, 1))
+        what = (Cell(about.start or DASH), Cell(about.end or DASH), Cell(about.unit), Cell(version, number=True))
+        rows.append((Cell(about.title, metric), *what, Cell(about.remarks)))
+    heads = (Cell("Number"), Cell("From"), Cell("To"), Cell("Unit"), Cell("Method", number=True), Cell("Remarks"))
+    return Table("What each number is; a method's version changes when its way of measuring does", heads, tuple(rows))
+
+
+def nodes(manifest: Manifest) -> list[tuple[str, Facts]]:
+    """Return nodes with equal facts together, since most are alike."""
+    alike: list[tuple[list[str], NodeFacts]] = []
+    for name, facts in sorted(manifest.fingerprint.nodes.items()):
+        same = next((names for names, other in alike if other == facts), None)
+        if same is None:
+            alike.append(([name], facts))
+        else:
+            same.append(name)
+    return [(", ".join(names), _node(facts)) for names, facts in alike]
+
+
+def command(manifest: Manifest) -> str:
+    """Return the command that made the run, as it would be typed."""
+    told = manifest.command
+    return told if isinstance(told, str) else shlex.join(told)
+
+
+def _node(facts: NodeFacts) -> Facts:
+    backends = facts.iptables or {facts.iptables_backend: facts.iptables_version}
+    return [
+        ("kernel", facts.kernel),
+        ("CPU", f"{facts.cpus} {TIMES} {facts.cpu}"),
+        ("memory", f"{facts.memory / 2**30:.3g} GiB"),
+        ("iptables", ", ".join(f"{version} ({backend})" for backend, version in backends.items())),
+        *([("nft", facts.nft_version)] if facts.nft_version else []),
+        ("Python", facts.python),
+        *sorted(facts.sysctls.items()),
+    ]
+
+
+def _subject(each: SubjectFacts) -> str:
+    source = f", {each.source}" if each.source else ""
+    config = f", configuration {each.config}" if each.config else ""
+    periods = f"minSyncPeriod {each.min_sync_period:g} s, syncPeriod {each.sync_period:g} s"
+    return f"{each.subject.label}{source}: {periods}{config}"
+
+
+def _sizes(steps: Iterable[Step]) -> str:
+    found = dict.fromkeys((step.cell.endpoints_per_service, step.cell.services) for step in steps)
+    widths = dict.fromkeys(width for width, _ in sorted(found))
+    return (
+        "; ".join(
+            f"{join([f'{size:,}' for of_width, size in sorted(found) if of_width == width])} Services with "
+            f"{count(width, 'endpoint')} each"
+            for width in widths
+        )
+        or DASH
+    )
+
+
+def _repetitions(steps: Iterable[Step]) -> str:
+    """Say how often sizes were measured: "3 repetitions", or "1 to 3 repetitions"."""
+    most: dict[tuple[int, int], int] = {}
+    for step in steps:
+        size = (step.cell.services, step.cell.endpoints_per_service)
+        most[size] = max(most.get(size, 0), step.repetition)
+    low, high = min(most.values(), default=0), max(most.values(), default=0)
+    return count(high, "repetition") if low == high else f"{low} to {count(high, 'repetition')}"
+
+
+def _resolution(data: ReportData) -> str:
+    """Say what numbers are uncertain by, whatever their repetitions: probes' steps and clocks' offsets."""
+    worst: dict[str, tuple[float, str]] = {}
+    for record in data.records:
+        if record.uncertainty > worst.get(record.metric, (0.0, ""))[0]:
+            worst[record.metric] = (record.uncertainty, record.unit)
+    told = [f"{metric} ± {human(value, unit)} at most" for metric, (value, unit) in worst.items()]
+    return f"intervals are never narrower than the steps of reading: {'; '.join(told) or 'none is known'}"

@@ -1,0 +1,115 @@
+"""Panels as data: lines, bars and curves, and what a legend names of them. No drawing here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxybench.report.words import DIRECT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True)
+class Spot:
+    """One point of a line; ``bounded``: the true value is at least ``y``."""
+
+    x: float
+    y: float
+    low: float | None
+    high: float | None
+    bounded: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """One mode's line; ``style`` counts the proxiers, from 0 (drawn solid)."""
+
+    look: str
+    label: str
+    style: int
+    spots: tuple[Spot, ...]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A jump of one mode's line between the sizes ``after`` and ``before``."""
+
+    look: str
+    after: float
+    before: float
+
+
+@dataclass(frozen=True)
+class LinePanel:
+    """Lines over Services or endpoints (log); ``log`` says whether y is logarithmic too."""
+
+    title: str
+    x_label: str
+    y_label: str
+    unit: str
+    lines: tuple[Line, ...]
+    log: bool = True
+    marks: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One mode's stack: (part, value) from the axis outwards."""
+
+    look: str
+    label: str
+    parts: tuple[tuple[str, float], ...]
+    told: float | None = None  # what is written behind it, where that is not its length
+
+    @property
+    def total(self) -> float:
+        """The stack's length, in ns."""
+        return sum(value for _, value in self.parts)
+
+    @property
+    def shown(self) -> float:
+        """The number behind it, in ns."""
+        return self.total if self.told is None else self.told
+
+
+@dataclass(frozen=True)
+class BarPanel:
+    """Stacks for one scenario, grouped by size; each group has a scale of its own."""
+
+    title: str
+    x_label: str
+    groups: tuple[tuple[str, tuple[Bar, ...]], ...]
+
+
+@dataclass(frozen=True)
+class CurvePanel:
+    """Distributions at one size: share of connections (y) that took at most x."""
+
+    title: str
+    x_label: str
+    curves: tuple[tuple[str, str, tuple[float, ...], tuple[float, ...]], ...]  # look, label, x, y
+
+
+Panel = LinePanel | BarPanel | CurvePanel
+
+
+@dataclass(frozen=True)
+class Name:
+    """One entry of a legend: whose line it is, and the ``style`` of its line."""
+
+    look: str
+    label: str
+    style: int = 0
+
+
+def names(panels: Iterable[Panel]) -> tuple[Name, ...]:
+    """Return whose lines and curves a figure's legend names, the reference last; stacks carry their names."""
+    found: dict[Name, None] = {}
+    for panel in panels:
+        if isinstance(panel, LinePanel):
+            found.update({Name(line.look, line.label, line.style): None for line in panel.lines})
+        elif isinstance(panel, CurvePanel):
+            found.update({Name(look, label): None for look, label, _, _ in panel.curves})
+    return tuple(sorted(found, key=lambda name: (name.look == DIRECT, name.look, name.style, name.label)))

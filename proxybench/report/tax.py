@@ -1,0 +1,103 @@
+"""What rules cost the rest of a node: connections without any, beside them, and through a Service.
+
+With iptables, every new connection of the node walks the Services' rules until it finds that none is for it; "VIP minus
+direct" would hide the larger half. All three go to the same endpoints.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxybench.model import Metric, Mode, Position, Scenario
+from proxybench.report.concerns import figures_at, ratio, usual_way
+from proxybench.report.decision import ratio_text, value_text
+from proxybench.report.shapes import Line, LinePanel, Spot
+from proxybench.report.tables import Cell, Table
+from proxybench.report.words import DASH, DIRECT, exact, mode_name, subject_names, with_clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from proxybench.model import Subject
+    from proxybench.report.concerns import Figure
+    from proxybench.stats.series import Series
+    from proxybench.stats.summary import SummaryRecord
+
+BARE, BESIDE, SERVICE = "no rules", "straight to a pod, rules present", "through the Service, last rule"
+_KINDS = (
+    (BARE, Metric.FORWARDING_BARE, Position.NONE),
+    (BESIDE, Metric.FORWARDING_DIRECT, Position.NONE),
+    (SERVICE, Metric.FORWARDING_CONNECT, Position.LAST),
+)
+
+
+def tax_panels(records: Sequence[SummaryRecord]) -> list[LinePanel]:
+    """Return one panel per subject: its three kinds of connection over Services; of userspace, two."""
+    names = subject_names(record.subject for record in records)
+    panels = []
+    for clock in sorted({record.clock for record in records}, reverse=True):
+        for subject in sorted(names, key=lambda each: (each.mode, each)):
+            own = [record for record in records if record.subject == subject and record.clock == clock]
+            lines = [line for number, kind in enumerate(_KINDS) if (line := _line(kind, number, subject, own))]
+            if len(lines) > 1 and any(len(line.spots) > 1 for line in lines):
+                label = with_clock("time to connect", "ns", clock)
+                panels.append(LinePanel(names[subject], "Services", label, "ns", tuple(lines)))
+    return panels
+
+
+def tax_table(series: Sequence[Series], clock: str) -> Table | None:
+    """Return a row per size and kind of connection, a column per subject: the median, and times that without rules."""
+    chosen = [each for each in usual_way(series) if each.key.scenario == Scenario.STEADY and _kind_of(each) is not None]
+    names = subject_names(each.key.subject for each in chosen)
+    subjects = sorted(names, key=lambda each: (each.mode, each))
+    rows = []
+    for size in sorted({(each.key.services, each.key.endpoints_per_service) for each in chosen}):
+        here = [each for each in chosen if (each.key.services, each.key.endpoints_per_service) == size]
+        found = {name: _figures(metric, position, here) for name, metric, position in _KINDS}
+        for name, figures in found.items():
+            if figures:
+                cells = [_cell(figures.get(subject), found[BARE].get(subject), name) for subject in subjects]
+                rows.append((Cell(f"{size[0]:,}", sort=str(size[0]), number=True), Cell(name), *cells))
+    if not rows:
+        return None
+    heads = [Cell(names[subject], mode=subject.mode, number=True) for subject in subjects]
+    caption = f"connect(): median; below, times a connection on a node without rules, with its 95 % interval ({clock})"
+    return Table(caption, (Cell("Services", number=True), Cell("Connection"), *heads), tuple(rows), 2)
+
+
+def _figures(metric: Metric, position: Position, series: Iterable[Series]) -> Mapping[Subject, Figure]:
+    return figures_at(metric, Scenario.STEADY, position, series)
+
+
+def _cell(figure: Figure | None, bare: Figure | None, kind: str) -> Cell:
+    if figure is None:
+        return Cell(DASH, number=True, title="not measured")
+    found = None if bare is None or kind == BARE else ratio(bare, figure)
+    detail = "" if found is None else ratio_text(found, figure)
+    return Cell(value_text(figure), detail, exact(figure.median, figure.unit), str(figure.median), number=True)
+
+
+def _kind_of(each: Series) -> str | None:
+    if (each.key.metric, each.key.mode) == (Metric.FORWARDING_CONNECT, Mode.USERSPACE):
+        return None  # it ends at the relay
+    wanted = (each.key.metric, each.key.position)
+    return next((name for name, metric, position in _KINDS if (metric, position) == wanted), None)
+
+
+def _line(
+    kind: tuple[str, Metric, Position], number: int, subject: Subject, records: Iterable[SummaryRecord]
+) -> Line | None:
+    name, metric, position = kind
+    if metric == Metric.FORWARDING_CONNECT and subject.mode == Mode.USERSPACE:
+        return None
+    spots = [
+        Spot(record.services, record.median, record.ci_low, record.ci_high, record.bounded(0.5))
+        for record in records
+        if (record.metric, record.position, record.scenario) == (metric, position, Scenario.STEADY)
+    ]
+    if not spots:
+        return None
+    bare = name == BARE
+    style = 0 if bare else len(_KINDS) - 1 - number  # the Service's line is solid, that beside the rules dashed
+    label = mode_name(DIRECT) if bare else f"{mode_name(subject.mode)}, {name}"
+    return Line(DIRECT if bare else subject.mode, label, style, tuple(sorted(spots, key=lambda spot: spot.x)))

@@ -1,0 +1,105 @@
+"""Chapters of work and waiting: latencies taken apart, CPU usage, what rules cost the rest of a node."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxybench.model import Metric
+from proxybench.report.alt import describe
+from proxybench.report.apart import METRICS, apart_panels, apart_table, take_apart
+from proxybench.report.section import Section, clocks_text, left_out
+from proxybench.report.stacks import bar_panels
+from proxybench.report.tables import full, pivot
+from proxybench.report.tax import tax_panels, tax_table
+
+if TYPE_CHECKING:
+    from proxybench.report.data import ReportData
+
+USAGE = (
+    Metric.CPU_CONTROL_LOOP,
+    Metric.CPU_CONTROL_LOOP_USER,
+    Metric.CPU_CONTROL_LOOP_SYSTEM,
+    Metric.CPU_RELAY,
+    Metric.CPU_SOFTIRQ,
+    Metric.CPU_AGENT,
+)
+TAXED = frozenset({Metric.FORWARDING_BARE, Metric.FORWARDING_DIRECT, Metric.FORWARDING_CONNECT})
+
+
+def apart_section(data: ReportData) -> Section:
+    """Return what of each latency was waiting and what was work."""
+    heading = "Waiting and work"
+    lead = (
+        "What lies between a change and the first right answer. Grey is no work: the event on its way to the proxy and "
+        "the wait for a turn (minSyncPeriod), which kube-proxy's log does not tell apart; at a cold start, all until "
+        "its first sync. After a rest no turn has to be waited for, so what a new Service waits beyond an added one is "
+        "the rate limiter's. The log does not tell the tool from the kernel below it either; IPVS mode logs no sync, "
+        "so a single one is known by its metrics and not split. Faint is what came after the answer: tidying up. "
+        "Orange is what no part explains. Each size has its own scale; the number is the time until the answer."
+    )
+    found = take_apart(data.shown_series)
+    if not found:
+        return left_out("waiting-and-work", heading, lead, "sync.before or sync.build")
+    records = data.shown([record for metric in METRICS for record in data.of(metric)])
+    panels, clock = apart_panels(found), clocks_text(records)
+    return Section(
+        "waiting-and-work",
+        heading,
+        lead,
+        describe(panels, below="The table below holds each part, and whether they add up."),
+        clock,
+        tuple(panels),
+        apart_table(found, clock),
+        full(records, f"{heading}: every row ({clock})", metric=True),
+    )
+
+
+def tax_section(data: ReportData) -> Section:
+    """Return what rules cost a connection that needs none of them."""
+    heading = "The tax on everything else"
+    lead = (
+        "One and the same endpoint, reached in three ways: on a node without rules (grey), straight to the pod with "
+        "all Services' rules present (dashed), and through the Service with the last rule (solid). With iptables every "
+        "new connection of the node walks the Services' rules, pod to pod too. The grey lines of all subjects are the "
+        "same measurement: what they differ by, the machine did. userspace has no line through the Service, since its "
+        "connect() ends at a relay."
+    )
+    records = [record for metric in sorted(TAXED) for record in data.of(metric)]
+    panels, clock = tax_panels(records), clocks_text(records) if records else ""
+    table = tax_table(data.shown_series, clock)
+    if not records or table is None or not data.of(Metric.FORWARDING_BARE):
+        return left_out("tax", heading, lead, Metric.FORWARDING_BARE)
+    alt = describe(panels, below="The table below holds all three, and times that without rules.") if panels else ""
+    return Section("tax", heading, lead, alt, clock, tuple(panels), table)
+
+
+def cpu_section(data: ReportData) -> Section:
+    """Return CPU usage."""
+    heading = "CPU usage"
+    relay = data.of(Metric.CPU_RELAY)
+    lead = (
+        "CPU time per scenario: the control loop's cgroup with all the tools it ran"
+        + (", userspace's relay, which is data path and no part of the control loop," if relay else ",")
+        + " the node's softirq, and our own agent. Each size has its own scale; the number is the whole bar. User and "
+        "system parts are shared out in the proportion of the kernel's ticks of 10 ms; where no tick fell, nothing is "
+        "split."
+    )
+    records = data.shown([record for metric in USAGE for record in data.of(metric)])
+    if not records:
+        return left_out("cpu", heading, lead, "cpu.*")
+    clock = clocks_text(records)
+    own = data.shown(data.of(Metric.CPU_CONTROL_LOOP))
+    shown = pivot(own, f"CPU of the control loop: median and 95 % interval ({clock})") if own else None
+    return Section(
+        "cpu",
+        heading,
+        lead,
+        describe(
+            bar_panels(records),
+            below="The table below holds the control loop alone, and its list of every row each part.",
+        ),
+        clock,
+        tuple(bar_panels(records)),
+        shown,
+        full(records, f"{heading}: every row ({clock})", metric=True),
+    )

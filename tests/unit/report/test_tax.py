@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxybench.report.tax import tax_panels, tax_table
+from proxybench.report.words import DIRECT
+from tests.unit.report.conftest import make_record
+from tests.unit.report.made import series
+
+if TYPE_CHECKING:
+    from proxybench.stats.summary import SummaryRecord
+
+
+def records(mode: str, **changes: str) -> list[SummaryRecord]:
+    kinds = (("bare", "none", 10e3), ("direct", "none", 20e3), ("connect", "last", 30e3))
+    return [
+        make_record(
+            mode=mode,
+            services=size,
+            scenario="steady",
+            metric=f"forwarding.{name}",
+            position=position,
+            median=median,
+            **changes,
+        )
+        for name, position, median in kinds
+        for size in (10, 100)
+    ]
+
+
+def test_each_subject_has_a_panel_with_its_three_kinds_of_connection() -> None:
+    panels = tax_panels([*records("iptables"), *records("nftables")])
+    assert [panel.title for panel in panels] == ["iptables", "nftables"]
+    assert [(line.look, line.style, line.spots[0].y) for line in panels[0].lines] == [
+        (DIRECT, 0, 10e3),
+        ("iptables", 1, 20e3),
+        ("iptables", 0, 30e3),
+    ]
+
+
+def test_userspaces_connect_is_no_way_to_the_endpoint() -> None:
+    (panel,) = tax_panels(records("userspace", kind="reference"))
+    assert [line.style for line in panel.lines] == [0, 1]
+
+
+def test_two_clocks_never_share_a_panel() -> None:
+    panels = tax_panels([*records("iptables"), *records("iptables", clock="instructions")])
+    assert [panel.y_label for panel in panels] == [
+        "time to connect (wall clock)",
+        "time to connect (instruction clock, not real time)",
+    ]
+
+
+def test_the_table_tells_times_of_a_node_without_rules() -> None:
+    table = tax_table(
+        [
+            series("forwarding.bare", "steady", 10.0, 20.0),
+            series("forwarding.direct", "steady", 20.0, 40.0),
+            series("forwarding.connect", "steady", 30.0, 60.0, position="last"),
+            series("forwarding.connect", "steady", 25.0, 50.0, position="first"),
+        ],
+        "wall clock",
+    )
+    assert table is not None
+    x = "\N{MULTIPLICATION SIGN}"
+    assert [(row[1].text, row[2].text, row[2].detail) for row in table.rows] == [
+        ("no rules", "15 ns", ""),
+        ("straight to a pod, rules present", "30 ns", f"{x}2 (2 to 2, 2 repetitions)"),
+        ("through the Service, last rule", "45 ns", f"{x}3 (3 to 3, 2 repetitions)"),
+    ]
+    assert tax_table([], "wall clock") is None
