@@ -32,10 +32,11 @@ class ClockKind(StrEnum):
 
 
 class LabKind(StrEnum):
-    """What the nodes are made of."""
+    """What the nodes are made of; ``cluster``: nodes of the user's own."""
 
     NETNS = "netns"
     VM = "vm"
+    CLUSTER = "cluster"
 
 
 class Scenario(StrEnum):

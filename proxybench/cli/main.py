@@ -32,6 +32,11 @@ VERBS = {
         "Build, look at, enter and remove a lab by hand.",
         needs="proxybench.targets.lab.manage",
     ),
+    "inventory": Verb(
+        "proxybench.cli.inventory:inventory",
+        "Draft the file that names the hosts of your own cluster.",
+        needs="proxybench.targets.cluster.target",
+    ),
     "kube-proxy": Verb("proxybench.cli.kube_proxy:kube_proxy", "Get, list and remove releases of kube-proxy."),
     "report": Verb("proxybench.cli.report:report", "Write the report of a run again.", needs="proxybench.report.page"),
     "advise": Verb(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxybench.errors import UnavailableError
 from proxybench.experiment.places import LabChoice
 from proxybench.experiment.requests import requests
 from proxybench.model import Family
@@ -14,14 +16,15 @@ from proxybench.run.leg import Leg
 from proxybench.run.lineup import line_up
 from proxybench.run.run import Run
 from proxybench.run.session import Sessions
+from proxybench.subjects.cluster import ClusterDriver
 from proxybench.subjects.registry import drivers
 from proxybench.targets.base import Needs
+from proxybench.targets.cluster.target import cluster_target
 from proxybench.targets.registry import make_targets
 from proxybench.units import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from proxybench.experiment.spec import Experiment
     from proxybench.releases.store import Binary
@@ -53,8 +56,13 @@ def measure(
     the run cannot begin, and lets an interrupt through.
     """
     progress.stage("looking for the programs to measure")
-    kinds = drivers(CachedBinaries(progress.note), SystemClock())
+    spec, place = experiment.target.cluster, folder or Path()
+    own = cluster_target(spec, place) if spec else None
+    driver = ClusterDriver(SystemClock(), own.look) if own else None
+    kinds = drivers(CachedBinaries(progress.note), SystemClock(), driver)
     lineup = line_up(requests(experiment, folder), kinds, progress.note)
+    if not lineup.specs:
+        raise UnavailableError("nothing of the experiment can be measured: " + "; ".join(lineup.missing.values()))
     progress.stage("looking at what this machine can do")
     # Where the lab is chosen for the modes, all count; where it is given, those that must be measured.
     chosen = experiment.target.lab.kind is LabChoice.AUTO
@@ -63,7 +71,7 @@ def measure(
         modes=tuple(dict.fromkeys((spec.mode, spec.iptables) for spec in specs)),
         ipv6=Family.IPV6 in experiment.families,
     )
-    targets = make_targets(experiment.target, needs, progress.note)
+    targets = (own,) if own else make_targets(experiment.target, needs, progress.note)
     for facts in [target.facts for target in targets]:
         progress.note(f"target: {facts.kind}, clock: {facts.clock} ({facts.why})")
     legs = [Leg(target, Sessions(kinds, lineup.specs).connect) for target in targets]

@@ -33,6 +33,8 @@ def findings(experiment: Experiment, right: AbstractSet[str]) -> Iterator[Findin
 
 def _target(experiment: Experiment) -> Iterator[Finding]:
     lab = experiment.target.lab
+    if experiment.target.cluster is not None and lab != type(lab)():
+        yield ("target", "lab"), "lab: target names a cluster, too; keep one"
     if lab.kind is LabChoice.NETNS and ClockChoice.INSTRUCTIONS in lab.clocks:
         several = len(lab.clocks) > 1  # auto: namespaces for the one, a VM for the other
         yield (
@@ -146,6 +148,7 @@ def _patience(experiment: Experiment) -> Iterator[Finding]:
 _CHECKS: tuple[Check, ...] = (
     (frozenset({"target"}), _target),
     (frozenset({"proxier"}), subject_checks.proxier),
+    (frozenset({"subjects", "modes", "target"}), subject_checks.owners),
     (frozenset({"subjects", "modes"}), subject_checks.one_form),
     (frozenset({"subjects", "modes", "proxier"}), subject_checks.subjects),
     (frozenset({"families", "subjects", "modes", "proxier"}), _families),

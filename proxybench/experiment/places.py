@@ -1,4 +1,4 @@
-"""The words of an experiment below ``target: {lab: …}``: where is measured, and by whose clock."""
+"""The words of an experiment below ``target``, a lab or a cluster: where is measured, and by whose clock."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from proxybench.experiment.words import Words, one_of, parser_of, schema_of
+from proxybench.experiment.words import LEFT_OUT, Words, one_of, parser_of, schema_of
 
 
 class LabChoice(StrEnum):
@@ -77,3 +77,24 @@ class LabSpec(Words):
     def clocks(self) -> tuple[ClockChoice, ...]:
         """The clocks in the order in which they are measured by: real time first."""
         return self.clock if isinstance(self.clock, tuple) else (self.clock,)
+
+
+class ClusterSpec(Words):
+    """A cluster of your own: observed as it is, unless --allow-switch says otherwise (docs/cluster.md)."""
+
+    inventory: Annotated[str, Field(strict=True, min_length=1, examples=["nodes.yaml"])]
+    """The file that names its hosts, seen from the folder of the experiment file."""
+    kubeconfig: Annotated[str | None, LEFT_OUT, Field(strict=True, examples=["~/.kube/config"])] = None
+    """How its API is reached; left out, $KUBECONFIG or ~/.kube/config."""
+    context: Annotated[str | None, LEFT_OUT, Field(strict=True, examples=["prod"])] = None
+    """The context of the kubeconfig; left out, the current one."""
+    node_url: Annotated[
+        str | None, LEFT_OUT, Field(strict=True, pattern="^https://", examples=["https://10.0.0.1:6443"])
+    ] = None
+    """The API as the client node reaches it; left out, as the kubeconfig says."""
+    service_cidr: Annotated[str | None, LEFT_OUT, Field(strict=True, examples=["10.96.0.0/12"])] = None
+    """The range of ClusterIPs; left out, what the API says (Kubernetes 1.33 and later)."""
+    backend_port: Annotated[int, Field(strict=True, ge=1, le=65_535)] = 18_080
+    """Where backends listen on their hosts while the run lasts."""
+    writes_per_second: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 50
+    """The most that is written to the API in a second while the population is made."""

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import refproxy
 from proxybench.experiment.overlay import leaves, written
-from proxybench.experiment.subjects import Backend, CommandSubject, KubeProxySubject, ReferenceSubject
+from proxybench.experiment.subjects import (
+    Backend,
+    ClusterSubject,
+    CommandSubject,
+    KubeProxySubject,
+    ReferenceSubject,
+)
 from proxybench.experiment.words import format_duration
 from proxybench.model import Mode, Subject
 
@@ -19,7 +25,7 @@ if TYPE_CHECKING:
     from proxybench.experiment.source import Loc
     from proxybench.experiment.spec import Experiment
 
-Words = KubeProxySubject | ReferenceSubject | CommandSubject
+Words = KubeProxySubject | ReferenceSubject | CommandSubject | ClusterSubject
 Place = tuple["Loc", Words]
 
 PLACEHOLDERS = ("kubeconfig", "node", "address", "mode", "workdir", "cluster_cidr", "min_sync_period", "sync_period")
@@ -88,8 +94,13 @@ def placed(experiment: Experiment, folder: Path) -> Iterator[tuple[Loc, SubjectS
 
 
 def backends(words: Words, mode: Mode) -> Sequence[Backend | None]:
-    """Return the backends of iptables in which a subject runs in a mode; (None,) for nftables, which runs none."""
-    return (None,) if mode is Mode.NFTABLES else (words.iptables or (Backend.LEGACY,))
+    """Return the backends of iptables in which a subject runs in a mode.
+
+    (None,) for nftables, which runs none, and for a cluster's own kube-proxy, which has found its own.
+    """
+    return (
+        (None,) if mode is Mode.NFTABLES or isinstance(words, ClusterSubject) else (words.iptables or (Backend.LEGACY,))
+    )
 
 
 def fill(argv: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
@@ -128,6 +139,8 @@ def _request(experiment: Experiment, words: Words, mode: Mode, backend: Backend 
     )
     if isinstance(words, CommandSubject):
         return replace(spec, commands=_commands(words))
+    if isinstance(words, ClusterSubject):
+        return replace(spec, optional=True)
     return _of_kube_proxy(spec, words, folder) if isinstance(words, KubeProxySubject) else spec
 
 

@@ -19,7 +19,7 @@ from pydantic import (
     field_serializer,
 )
 
-from proxybench.experiment.places import ClockChoice, LabSpec
+from proxybench.experiment.places import ClockChoice, ClusterSpec, LabSpec
 from proxybench.experiment.subjects import SubjectWords, release
 from proxybench.experiment.words import (
     LEFT_OUT,
@@ -137,10 +137,12 @@ _Endpoints = Annotated[
 
 
 class TargetSpec(Words):
-    """What to measure on."""
+    """What to measure on: a lab, or your own cluster."""
 
     lab: LabSpec = LabSpec()
     """A small cluster made for this run, on this machine."""
+    cluster: Annotated[ClusterSpec | None, Field(exclude_if=lambda value: value is None)] = None
+    """A cluster of your own."""
 
 
 class ProxierSpec(Words):

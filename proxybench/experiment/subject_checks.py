@@ -9,7 +9,7 @@ from proxybench.experiment.compat import KubeVersion, mode_in
 from proxybench.experiment.overlay import RESERVED, leaves
 from proxybench.experiment.requests import entries, placed
 from proxybench.experiment.spec import ProxierKind
-from proxybench.experiment.subjects import KubeProxySubject, ReferenceSubject
+from proxybench.experiment.subjects import ClusterSubject, KubeProxySubject, ReferenceSubject
 from proxybench.experiment.words import format_duration
 from proxybench.model import Mode
 
@@ -36,13 +36,35 @@ def one_form(experiment: Experiment) -> Iterator[Finding]:
         yield (), f'"subjects" is missing; write subjects: {_EXAMPLE}, or modes: [iptables, ipvs]'
 
 
+def owners(experiment: Experiment) -> Iterator[Finding]:
+    """Find subjects of another kind of target: a cluster of the user's runs its own kube-proxy, a lab runs ours."""
+    own = experiment.target.cluster is not None
+    if own and experiment.modes:
+        yield (
+            ("modes",),
+            "modes: target.cluster runs its own kube-proxy; write subjects: [{kind: cluster, mode: iptables}]",
+        )
+    for index, words in enumerate(experiment.subjects):
+        is_own = isinstance(words, ClusterSubject)
+        if own and not is_own:
+            yield (
+                ("subjects", index, "kind"),
+                f"kind: target.cluster runs its own kube-proxy; write kind: cluster, not {words.kind}",
+            )
+        if is_own and not own:
+            yield ("subjects", index, "kind"), "kind: cluster is the kube-proxy of target.cluster; write that, too"
+        if is_own and (words.iptables or words.settings != type(words.settings)()):
+            name = "iptables" if words.iptables else "settings"
+            yield ("subjects", index, name), f"{name}: the cluster's own kube-proxy has its own; remove it"
+
+
 def proxier(experiment: Experiment) -> Iterator[Finding]:
     """Find what ``proxier`` says and cannot mean."""
     words = experiment.proxier
     if words.kind is ProxierKind.DAEMONSET:
         yield (
             ("proxier", "kind"),
-            "kind: daemonset needs a cluster to measure (target.cluster), which is not available yet",
+            "kind: daemonset is no kind of proxier; write subjects: [{kind: cluster, mode: iptables}]",
         )
     if words.min_sync_period > words.sync_period:
         yield longer(("proxier", "min_sync_period"), words.min_sync_period, "sync_period", words.sync_period)

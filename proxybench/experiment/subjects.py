@@ -16,7 +16,7 @@ from proxybench.experiment.overlay import plain
 from proxybench.experiment.words import LEFT_OUT, Duration, Words, distinct, many, one_of, schema_of, show, within
 from proxybench.model import Mode
 
-Kind = Literal["kube-proxy", "reference", "command"]
+Kind = Literal["kube-proxy", "reference", "command", "cluster"]
 KINDS: tuple[str, ...] = get_args(Kind)
 """Every kind of subject; the registry of drivers has exactly these."""
 
@@ -170,4 +170,13 @@ class CommandSubject(_SubjectWords):
     """Exits with 0 when nothing of it is left on the node."""
 
 
-SubjectWords = Annotated[KubeProxySubject | ReferenceSubject | CommandSubject, Field(discriminator="kind")]
+class ClusterSubject(_SubjectWords):
+    """The kube-proxy that target.cluster runs itself. A mode in which it does not run is left out of the run."""
+
+    kind: Literal["cluster"]
+    """The cluster's own."""
+
+
+SubjectWords = Annotated[
+    KubeProxySubject | ReferenceSubject | CommandSubject | ClusterSubject, Field(discriminator="kind")
+]

@@ -82,7 +82,7 @@ def _kind_of_subject(place: Loc, kind: str, value: Any) -> Wording:  # noqa: ANN
         return Wording(place, f'"kind" is missing; write one of: kind: {", ".join(KINDS)}')
     written = value["kind"]
     if written == "daemonset":
-        right = "it comes with target.cluster, which is not available yet"
+        right = "a cluster's own kube-proxy is kind: cluster, with target.cluster"
     else:
         right = suggest(str(written) if isinstance(written, str | int | float) else "", KINDS, "one of")
     return Wording((*place, "kind"), f"kind: {show(written)} is not a kind of subject; {right}")

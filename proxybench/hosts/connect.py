@@ -1,9 +1,7 @@
-"""Making an SSH connection: strict host keys, one identity file, jump hosts, bounded retries."""
+"""Making an SSH connection: strict host keys, an identity file or an agent, jump hosts, bounded retries."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 import socket
 import threading
@@ -12,20 +10,20 @@ from typing import TYPE_CHECKING, Final
 
 import paramiko
 from paramiko.common import MSG_CHANNEL_REQUEST
-from paramiko.pkey import UnknownKeyType
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_before_delay, wait_random_exponential
 
 from proxybench.errors import ConnectionLostError
+from proxybench.hosts.inventory import SSH_PORT
+from proxybench.hosts.keys import fingerprint, known_keys, load_identity, mend_changed
 from proxybench.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from paramiko.message import Message
 
     from proxybench.hosts.inventory import SshTarget
 
-_SSH_PORT: Final = 22
 _MS_PER_S: Final = NS_PER_S // NS_PER_MS
 
 # Whatever paramiko logs it also raises, and we put that into one line; its log would only repeat it with tracebacks.
@@ -109,8 +107,8 @@ def connect(target: SshTarget, jump: Link | None, policy: ConnectPolicy = DEFAUL
     Raises ConnectionLostError: at once for a wrong host key, an unusable identity or a refused login, else after
     the last attempt.
     """
-    expected = _parse_host_key(target)
-    identity = _load_identity(target)
+    expected = known_keys(target)
+    identity = load_identity(target)
     retrying = Retrying(
         retry=retry_if_exception(_may_pass),
         stop=stop_after_attempt(policy.attempts) | stop_before_delay(policy.total),
@@ -120,15 +118,14 @@ def connect(target: SshTarget, jump: Link | None, policy: ConnectPolicy = DEFAUL
     try:
         return retrying(_connect_once, target, expected, identity, jump, policy)
     except paramiko.BadHostKeyException as error:
-        message = (
-            f"{_place(target)} showed another host key: "
-            f"expected {_fingerprint(expected)}, found {_fingerprint(error.key)}"
-        )
-        raise ConnectionLostError(message) from error
+        wanted = ", ".join(fingerprint(key) for key in expected)
+        message = f"{_place(target)} showed another host key: expected {wanted}, found {fingerprint(error.key)}"
+        raise ConnectionLostError(message + mend_changed(target)) from error
     except paramiko.AuthenticationException as error:
-        raise ConnectionLostError(
-            f"{_place(target)} refused {target.user} with the key in {target.identity}"
-        ) from error
+        offered = [f"the key in {target.identity}"] if target.identity else []
+        offered += ["the agent's keys"] if target.agent else []
+        how = " and ".join(offered) or "no key: give one, or start an ssh-agent"
+        raise ConnectionLostError(f"{_place(target)} refused {target.user} with {how}") from error
     except (paramiko.SSHException, OSError, EOFError) as error:
         raise ConnectionLostError(f"cannot connect to {_place(target)}: {_reason(error, policy)}") from error
 
@@ -171,8 +168,8 @@ class LinkPool:
 
 def _connect_once(
     target: SshTarget,
-    expected: paramiko.PKey,
-    identity: paramiko.PKey,
+    expected: Sequence[paramiko.PKey],
+    identity: paramiko.PKey | None,
     jump: Link | None,
     policy: ConnectPolicy,
 ) -> Link:
@@ -180,7 +177,8 @@ def _connect_once(
     client = paramiko.SSHClient()
     client.set_log_channel(_LOG.name)
     client.set_missing_host_key_policy(paramiko.RejectPolicy())
-    client.get_host_keys().add(_host_key_name(target), expected.get_name(), expected)
+    for key in expected:
+        client.get_host_keys().add(_connected_name(target), key.get_name(), key)
     try:
         client.connect(
             target.host,
@@ -188,7 +186,7 @@ def _connect_once(
             target.user,
             pkey=identity,
             look_for_keys=False,
-            allow_agent=False,
+            allow_agent=target.agent,
             sock=sock,
             timeout=policy.step,
             banner_timeout=policy.step,
@@ -241,31 +239,13 @@ def _reason(error: Exception, policy: ConnectPolicy) -> str:
     return str(error) or type(error).__name__
 
 
-def _parse_host_key(target: SshTarget) -> paramiko.PKey:
-    try:
-        kind, blob = target.host_key.split()[:2]
-        return paramiko.PKey.from_type_string(kind, base64.b64decode(blob, validate=True))
-    except (ValueError, binascii.Error, paramiko.SSHException, UnknownKeyType) as error:
-        raise ConnectionLostError(f"the host key given for {_place(target)} is not a public key") from error
-
-
-def _load_identity(target: SshTarget) -> paramiko.PKey:
-    try:
-        return paramiko.Ed25519Key.from_private_key_file(str(target.identity))
-    except (OSError, ValueError, IndexError, paramiko.SSHException) as error:
-        raise ConnectionLostError(f"cannot use {target.identity} as an ed25519 identity: {error}") from error
-
-
-def _host_key_name(target: SshTarget) -> str:
-    return target.host if target.port == _SSH_PORT else f"[{target.host}]:{target.port}"
+def _connected_name(target: SshTarget) -> str:
+    """Return the name under which paramiko looks for the host's keys."""
+    return target.host if target.port == SSH_PORT else f"[{target.host}]:{target.port}"
 
 
 def _place(target: SshTarget) -> str:
     return f"{target.host}:{target.port}"
-
-
-def _fingerprint(key: paramiko.PKey) -> str:
-    return f"{key.get_name()} {key.fingerprint}"
 
 
 def _hops(target: SshTarget) -> int:

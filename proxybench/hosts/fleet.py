@@ -5,9 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeVar
 
-from proxybench.errors import CommandTimeoutError
+from proxybench.errors import CommandTimeoutError, HostError
 from proxybench.hosts.connect import DEFAULT_POLICY, ConnectPolicy, LinkPool
 from proxybench.hosts.ssh import SshExecutor
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _CLOSE_SECONDS: Final = 10.0
+AT_ONCE: Final = 64
+"""Connections that are made at a time: more do not get there sooner, and sshds and jump hosts refuse crowds."""
 
 
 class Fleet:
@@ -96,6 +98,39 @@ class Fleet:
     def _cut(self, names: Iterable[str]) -> None:
         for name in names:
             threading.Thread(target=self._executors[name].close, daemon=True).start()
+
+
+class Reached(NamedTuple):
+    """The nodes that were reached, and why others were not, by name."""
+
+    fleet: Fleet
+    lost: Mapping[str, str]
+
+
+def reach(targets: Mapping[str, SshTarget], policy: ConnectPolicy = DEFAULT_POLICY, at_once: int = AT_ONCE) -> Reached:
+    """Connect to all nodes that can be reached, at most ``at_once`` at a time: one that is dead stops no other."""
+    pool = LinkPool(policy)
+    gate = threading.BoundedSemaphore(at_once)
+
+    def opening(name: str, target: SshTarget) -> Callable[[], SshExecutor | str]:
+        def job() -> SshExecutor | str:
+            with gate:
+                try:
+                    return SshExecutor(name, target, pool=pool, policy=policy)
+                except HostError as error:
+                    return str(error)
+
+        return job
+
+    rounds = -(-len(targets) // at_once)
+    limit = 2 * rounds * (policy.total + policy.step)
+    try:
+        ended = together({name: opening(name, target) for name, target in targets.items()}, limit)
+    except BaseException:
+        pool.close()
+        raise
+    there = {name: one for name, one in ended.items() if not isinstance(one, str)}
+    return Reached(Fleet(there, pool), {name: one for name, one in ended.items() if isinstance(one, str)})
 
 
 def together(

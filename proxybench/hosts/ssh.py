@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Final, Self
 import paramiko
 
 from proxybench.errors import CommandFailedError, CommandTimeoutError, ConnectionLostError
+from proxybench.hosts import sudo
 from proxybench.hosts.base import Completed
 from proxybench.hosts.connect import DEFAULT_POLICY, ConnectPolicy, LinkPool
 from proxybench.hosts.forward import forward
+from proxybench.hosts.inventory import Sudo
 from proxybench.hosts.session import SshSession, tail
 
 if TYPE_CHECKING:
@@ -85,7 +87,14 @@ class SshExecutor:
                 links.close()
             raise ConnectionLostError(f"{name}: {error}") from error
         self._transport = link.transport
+        self._sudo: Sudo | None = None
         self._close = links.close if pool is None else link.close
+        if target.sudo is not None:
+            try:
+                self._sudo = self._become_root(target.sudo, target.user)
+            except BaseException:
+                self._close()
+                raise
 
     @property
     def name(self) -> str:
@@ -109,6 +118,8 @@ class SshExecutor:
         channel = self._channel(argv, self._policy.step)
         with self._time_limit(channel, mark, self._policy.step) as expired:
             self._start(channel, argv, mark, expired, self._policy.step)
+            if opening := sudo.opening(self._sudo):
+                channel.sendall(opening)
         return SshSession(f"{self._name}: `{_shown(argv)}`", channel, lambda: self._cut(channel, mark, "TERM"))
 
     def put(self, data: bytes, path: str, *, mode: int = 0o600) -> None:
@@ -147,6 +158,16 @@ class SshExecutor:
     ) -> None:
         self.close()
 
+    def _become_root(self, wanted: Sudo, user: str) -> Sudo:
+        """Return how sudo is to be called here. Raises CommandFailedError when it lets this user do nothing."""
+        if self.run(sudo.NEEDS_NO_PASSWORD, check=False).code == 0:
+            return Sudo()
+        if wanted.password is not None:
+            self._sudo = wanted
+            if self.run(["true"], check=False).code == 0:
+                return wanted
+        raise CommandFailedError(f"{self._name}: {sudo.refused(wanted, user)}")
+
     def _exchange(self, argv: Sequence[str], stdin: bytes, timeout: float, *, check: bool) -> _Raw:
         started = time.monotonic()
         mark = _mark()
@@ -155,7 +176,7 @@ class SshExecutor:
             self._start(channel, argv, mark, expired, timeout)
             # stdin and stderr have threads of their own: with one thread, 2 MiB (the SSH window) in the one that
             # is not being served would stop the other for ever.
-            writer = _thread(lambda: _feed(channel, stdin))
+            writer = _thread(lambda: _feed(channel, sudo.opening(self._sudo) + stdin))
             errors: list[bytes] = []
             reader = _thread(lambda: _drain(channel.recv_stderr, errors))
             output: list[bytes] = []
@@ -193,7 +214,7 @@ class SshExecutor:
         self, channel: paramiko.Channel, argv: Sequence[str], mark: str, expired: threading.Event, timeout: float
     ) -> None:
         try:
-            channel.exec_command(_command(argv, mark))
+            channel.exec_command(sudo.command(self._sudo, argv, f"{_MARK}={mark}"))
         except (paramiko.SSHException, OSError, EOFError) as error:
             channel.close()
             if expired.is_set():
@@ -232,7 +253,7 @@ class SshExecutor:
         """Signal the command and close its channel; when even that does not get through, drop the connection."""
         if not channel.closed and not channel.status_event.is_set():
             _thread(lambda: self._kill(mark, name)).join(_KILL_SECONDS)
-        closing = _thread(channel.close)
+        closing = _thread(lambda: _close(channel))
         closing.join(_END_SECONDS)
         if closing.is_alive():
             self._transport.close()
@@ -241,15 +262,17 @@ class SshExecutor:
         with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
             channel = self._transport.open_session(timeout=_KILL_SECONDS)
             try:
-                channel.exec_command(_command(["sh", "-c", _KILL_SCRIPT, "kill", name, f"{_MARK}={mark}"]))
+                killing = ["sh", "-c", _KILL_SCRIPT, "kill", name, f"{_MARK}={mark}"]
+                channel.exec_command(sudo.command(self._sudo, killing))
+                channel.sendall(sudo.opening(self._sudo))
                 channel.status_event.wait(_KILL_SECONDS)
             finally:
                 channel.close()
 
 
-def _command(argv: Sequence[str], mark: str | None = None) -> str:
-    """Quote arguments for the remote shell: the one place that does. ``exec`` leaves no shell waiting behind it."""
-    return f"{_MARK}={mark} exec {shlex.join(argv)}" if mark else f"exec {shlex.join(argv)}"
+def _close(channel: paramiko.Channel) -> None:
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # the connection may end meanwhile
+        channel.close()
 
 
 def _mark() -> str:

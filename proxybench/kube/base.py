@@ -96,6 +96,14 @@ class ServiceApi(Protocol):
     ) -> None: ...
 
 
+class ObjectApi(Protocol):
+    """Any object of the Kubernetes API, by its path."""
+
+    def ask(self, method: str, path: str, body: Object | None = None) -> Object:
+        """Send one request and return the answer. Raises ApiError."""
+        ...
+
+
 def refusal(method: str, path: str, status: int, reason: str, message: str) -> ApiError:
     """Return the error for a request that the API refused, in one line."""
     return ApiError(f"{method} {path}: {status} {reason}: {' '.join(message.split())}", status)

@@ -15,7 +15,7 @@ from proxybench.errors import ApiError
 from proxybench.kube.base import Bulk, Kind, Ref
 from proxybench.kube.objects import namespace, node
 from proxybench.kube.resources import BY_KIND
-from proxybench.kube.transport import Transport
+from proxybench.kube.transport import Transport, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -29,6 +29,7 @@ _LISTS: Final = 3  # attempts at a list whose pages expire under it
 _PROGRESS_SECONDS: Final = 0.2
 _CLOSE_SECONDS: Final = 15.0
 _Result = TypeVar("_Result")
+_FORBIDDEN: Final = 403
 _CONFLICT: Final = 409
 _GONE: Final = 410
 _NOT_FOUND: Final = 404
@@ -46,9 +47,10 @@ class _Call(NamedTuple):
 
 
 class KubernetesServiceApi:
-    """A Kubernetes API at ``url``, reached with a bearer token.
+    """A Kubernetes API at ``url``, reached with a bearer token ("" for none).
 
-    ``ca_pem`` holds the authorities that may vouch for its certificate (None: the system's). ``request_seconds`` limits
+    ``ca_pem`` holds the authorities that may vouch for its certificate (None: the system's). ``client_pem`` is a client
+    certificate with its key. ``writes_per_second`` spaces out what is written (0: not). ``request_seconds`` limits
     each request, ``bulk_seconds`` each call of this class. 429, 5xx and broken connections are tried again, up to six
     times. Raises ApiError.
     """
@@ -59,6 +61,8 @@ class KubernetesServiceApi:
         token: str,
         *,
         ca_pem: str | None = None,
+        client_pem: str = "",
+        writes_per_second: float = 0.0,
         connections: int = _CONNECTIONS,
         request_seconds: float = 30.0,
         bulk_seconds: float = 600.0,
@@ -71,14 +75,28 @@ class KubernetesServiceApi:
         self._thread.start()
         self._closed = False
         self._transport: Transport = self._do(
-            self._open(url, token, ca_pem=ca_pem, connections=connections, seconds=request_seconds)
+            self._open(
+                url,
+                token,
+                trust=Trust(ca_pem, client_pem),
+                connections=connections,
+                seconds=request_seconds,
+                writes_per_second=writes_per_second,
+            )
         )
 
     def ensure_namespace(self, name: str) -> None:
-        """Create the namespace with our label unless it is there."""
-        self._bulk(
-            [_Call("POST", BY_KIND[Kind.NAMESPACE].path(), namespace(name), frozenset({_CONFLICT}), frozenset())]
-        )
+        """Create the namespace with our label unless it is there; who may not create any may use one that is there."""
+        path = BY_KIND[Kind.NAMESPACE].path()
+        try:
+            self._bulk([_Call("POST", path, namespace(name), frozenset({_CONFLICT}), frozenset())])
+        except ApiError as error:
+            if error.status != _FORBIDDEN:
+                raise
+            try:
+                self.ask("GET", f"{path}/{name}")
+            except ApiError:
+                raise error from None
 
     def create_many(self, objects: Sequence[Object], progress: Callable[[int, int], None] | None = None) -> Bulk:
         """Create objects in no particular order; return when all are acknowledged. A name that is taken is an error."""
@@ -111,6 +129,11 @@ class KubernetesServiceApi:
     def list(self, kind: Kind, namespace: str = "", label: str = "") -> Sequence[Object]:
         """Return all objects of a kind in a namespace ("" for all) that a label selector selects."""
         return self._do(self._list(BY_KIND[kind].path(namespace), label))
+
+    def ask(self, method: str, path: str, body: Object | None = None) -> Object:
+        """Send one request for any object, and return the answer."""
+        answer: Object = orjson.loads(self._do(self._transport.send(method, path, body=body)))
+        return answer
 
     def put_node(self, name: str, address: str, pod_cidr: str, second: tuple[str, str] | None = None) -> None:
         """Create or replace the Node that a kube-proxy of that name looks for."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -16,7 +18,7 @@ import aiohttp
 import orjson
 import tenacity
 
-from proxybench.errors import ApiError
+from proxybench.errors import ApiError, UsageError
 from proxybench.kube.base import refusal
 
 if TYPE_CHECKING:
@@ -40,20 +42,51 @@ class _TransientError(Exception):
         super().__init__(str(error))
 
 
+@dataclass(frozen=True)
+class Trust:
+    """Who may vouch for the server (PEM; None: the system's authorities), and the certificate by which it knows us."""
+
+    ca_pem: str | None
+    client_pem: str = field(default="", repr=False)
+
+    def context(self) -> ssl.SSLContext | bool:
+        """Return what TLS is spoken with. Raises UsageError for a client certificate that is none."""
+        if not self.ca_pem and not self.client_pem:
+            return True
+        made = ssl.create_default_context(cadata=self.ca_pem or None)
+        if self.client_pem:
+            # ssl reads certificates from files alone; this one has no name and is gone when it is closed.
+            with os.fdopen(os.memfd_create("client"), "wb", 0) as file:
+                file.write(self.client_pem.encode())
+                try:
+                    made.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+                except ssl.SSLError as error:
+                    raise UsageError(f"the client certificate cannot be used: {error.reason}") from error
+        return made
+
+
 class Transport:
     """Sends requests; belongs to the event loop that runs when it is made. ``retries`` counts what was sent again."""
 
-    def __init__(self, url: str, token: str, *, ca_pem: str | None, connections: int, seconds: float) -> None:
-        """Prepare for at most ``connections`` at a time; ``seconds`` limits each request.
-
-        ``ca_pem`` holds the authorities that may vouch for the server; None stands for the system's.
-        """
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        trust: Trust,
+        connections: int,
+        seconds: float,
+        writes_per_second: float = 0.0,
+    ) -> None:
+        """Prepare for at most ``connections`` at a time; ``seconds`` limits each request."""
         self._url = url.rstrip("/")
         self._seconds = seconds
-        authority = ssl.create_default_context(cadata=ca_pem) if ca_pem else True
+        self._gap = 1 / writes_per_second if writes_per_second else 0.0
+        self._next_write = 0.0
+        authorization = {"Authorization": f"Bearer {token}"} if token else {}
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections, ssl=authority),
-            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+            connector=aiohttp.TCPConnector(limit=connections, ssl=trust.context()),
+            headers={**authorization, "Accept": "application/json"},
             timeout=aiohttp.ClientTimeout(total=seconds),
             # Requests to this machine stay away from any HTTP proxy that the environment names.
             trust_env=urlsplit(url).hostname not in _LOOPBACK,
@@ -78,6 +111,8 @@ class Transport:
         ``done`` holds the statuses which, after a first attempt whose answer was lost, mean that it had worked (409
         for a create). Raises ApiError.
         """
+        if self._gap and method != "GET":
+            await self._turn()
         # The plain attempt stands outside of tenacity, whose bookkeeping costs as much as encoding the object.
         try:
             return await self._once(method, path, query, body)
@@ -90,6 +125,13 @@ class Transport:
             if error.status in done and first.error.status != _TOO_MANY:
                 return b""
             raise
+
+    async def _turn(self) -> None:
+        """Wait until another write may be sent."""
+        now = time.monotonic()
+        mine = max(now, self._next_write)
+        self._next_write = mine + self._gap
+        await asyncio.sleep(mine - now)
 
     async def _again(
         self, first: _TransientError, method: str, path: str, query: dict[str, str] | None, body: Object | None

@@ -15,26 +15,32 @@ if TYPE_CHECKING:
 class ApiAccess:
     """The Kubernetes API: as the orchestrator reaches it, and as the nodes do; https, always.
 
-    ``ca_pem`` is the certificate authority that signed the server's certificate. The token is a secret.
+    ``ca_pem`` is the certificate authority that signed the server's certificate. The token is a secret; so is
+    ``client_pem``, a client certificate with its key, by which the orchestrator is known instead. ``writes_per_second``
+    bounds what it writes to a cluster that others use, 0 for as much as the API takes.
     """
 
     url: str
     node_url: str
     ca_pem: str
     token: str = field(repr=False)
+    client_pem: str = field(default="", repr=False)
+    writes_per_second: float = 0.0
 
 
 @dataclass(frozen=True)
 class Traits:
     """What a cluster lends: whether nobody else uses it, whether the prober may have real-time priority there.
 
-    ``owns_nodes``: the target registered the Node objects itself. ``control_plane_outside``: the API server's work does
-    not land on the measured node.
+    ``owns_nodes``: the target registered the Node objects itself. ``starts_proxies``: Service proxies are started and
+    stopped by us, and what they leave in the nodes' kernels is removed; else they are watched as they are, and no
+    kernel's state is touched.
     """
 
     exclusive: bool
     may_use_realtime: bool
     owns_nodes: bool
+    starts_proxies: bool = True
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class Cluster:
 
     ``measured`` runs the Service proxy that is measured and passes the client's traffic on; ``client`` sends it;
     ``more_clients`` help with a load. ``others`` are further nodes with pods. Every pod address answers on
-    ``backend_port``, TCP and UDP. ``clock`` is the kind of clock that the nodes' times come from. ``kind`` and
+    ``backend_port``, TCP and UDP; where ``endpoints`` (node, address) are given, those do instead. ``taken`` are
+    ClusterIPs that others have. ``clock`` is the kind of clock that the nodes' times come from. ``kind`` and
     ``accelerator`` are for the manifest. ``cluster_cidr6`` and ``service_cidr6`` are the ranges of IPv6 of a dual-stack
     cluster, None in any other.
     """
@@ -62,6 +69,8 @@ class Cluster:
     cluster_cidr6: str | None = None
     service_cidr6: str | None = None
     more_clients: tuple[Node, ...] = ()
+    endpoints: tuple[tuple[str, str], ...] = ()
+    taken: tuple[str, ...] = ()
 
     @property
     def clients(self) -> tuple[Node, ...]:

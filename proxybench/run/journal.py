@@ -26,6 +26,7 @@ from proxybench.results.manifest import (
 )
 from proxybench.results.manifest import Step as StepFacts
 from proxybench.run.leg import why_not
+from proxybench.scenarios.plan import not_applicable
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -83,11 +84,7 @@ class RunJournal:
                 SubjectFacts(subject, spec.min_sync_period, spec.sync_period, lineup.sources.get(subject, ""))
                 for subject, spec in lineup.specs.items()
             ),
-            not_measured=tuple(
-                NotMeasured(subject.mode, None, f"{subject.program}: {reason}")
-                for subject, reason in lineup.missing.items()
-            )
-            + tuple(_lacking(lineup, targets)),
+            not_measured=_left_out(experiment, targets, lineup),
             methods=dict(methods()),
             command=("proxybench", *sys.argv[1:]),
             proxybench=__version__,
@@ -259,6 +256,16 @@ def _lacking(lineup: Lineup, targets: Sequence[TargetFacts]) -> Iterator[NotMeas
             if reason := why_not(target, spec):
                 text = f"{subject.program}: not by the {target.clock} clock: {reason}"
                 yield NotMeasured(subject.mode, None, text)
+
+
+def _left_out(experiment: Experiment, targets: Sequence[TargetFacts], lineup: Lineup) -> tuple[NotMeasured, ...]:
+    """Return what is known beforehand to have no numbers."""
+    missing = [
+        NotMeasured(subject.mode, None, f"{subject.program}: {reason}") for subject, reason in lineup.missing.items()
+    ]
+    if reason := not_applicable(experiment.measure, starts=all(target.starts_proxies for target in targets)):
+        missing += [NotMeasured(subject.mode, None, f"{subject.program}: {reason}") for subject in lineup.specs]
+    return (*missing, *_lacking(lineup, targets))
 
 
 def _utc(clock: Clock) -> str:

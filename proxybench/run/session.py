@@ -19,7 +19,7 @@ from proxybench.run.step import StepRunner
 from proxybench.run.testbed import Testbed, address_plans, read_machines, start_agents
 from proxybench.scenarios.plan import batch_size
 from proxybench.scenarios.population import Populator
-from proxybench.scenarios.proxies import NodeKernels, Proxies
+from proxybench.scenarios.proxies import NodeKernels, NoKernels, Proxies
 from proxybench.scenarios.result import StepResult
 from proxybench.scenarios.warmup import warm_up
 
@@ -57,7 +57,15 @@ class Assignment:
 
 def connect_api(access: ApiAccess, stack: ExitStack) -> ServiceApi:
     """Connect to the API as the orchestrator reaches it, until the stack is left."""
-    return stack.enter_context(KubernetesServiceApi(access.url, access.token, ca_pem=access.ca_pem))
+    return stack.enter_context(
+        KubernetesServiceApi(
+            access.url,
+            access.token,
+            ca_pem=access.ca_pem,
+            client_pem=access.client_pem,
+            writes_per_second=access.writes_per_second,
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -121,11 +129,11 @@ class Sessions:
 
     def proxies(self, testbed: Testbed, subject: Subject) -> Proxies:
         """Return what a step measures, none of it started."""
-        spec, driver = self.specs[subject], self.drivers[subject.kind]
+        spec, driver, traits = self.specs[subject], self.drivers[subject.kind], testbed.cluster.traits
         return Proxies(
             testbed.proxy_handles,
             lambda handle: driver.start(spec, handle, testbed.cluster),
-            NodeKernels(exclusive=testbed.cluster.traits.exclusive),
+            NodeKernels(exclusive=traits.exclusive) if traits.starts_proxies else NoKernels(),
             spec.min_sync_period,
             in_endpoints=_in_endpoints(spec.subject),
         )
@@ -162,13 +170,14 @@ class ClusterSession:
         return any(handle.agent.broken for handle in self._testbed.handles.values())
 
     def capture(self) -> Mapping[str, KernelState]:
-        """Read the kernel state of the nodes with a proxy, by node."""
-        return kernel_states(self._testbed)
+        """Read the kernel state of the nodes with a proxy, by node; of those that are not ours to clean nothing."""
+        return kernel_states(self._testbed) if self._testbed.cluster.traits.starts_proxies else {}
 
     def restore(self, before: Mapping[str, KernelState], whole: Deadline) -> None:
         """Remove our objects from the API, and from the nodes what a Service proxy left."""
         self._populator.clear()
-        recover(self._testbed, before, whole)
+        if self._testbed.cluster.traits.starts_proxies:
+            recover(self._testbed, before, whole)
 
     def machines(self) -> tuple[Mapping[str, Machine], Sequence[str]]:
         """Describe every node, and name those that run a Service proxy."""
@@ -189,6 +198,8 @@ class ClusterSession:
     def warm_up(self, steps: Sequence[Step], whole: Deadline) -> None:
         """Start each subject once, or, where the experiment says so, take each cell once without recording it."""
         note = self._assignment.note
+        if not self._testbed.cluster.traits.starts_proxies:
+            return
         if not self._assignment.experiment.warmup:
             able = [step.cell.subject for step in steps if step.cell.subject not in self._lacks]
             subjects = {subject.label: self._proxies(subject) for subject in able}

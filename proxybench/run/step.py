@@ -56,8 +56,8 @@ class StepRunner:
         return self._result
 
     def _play(self) -> None:
-        experiment = self._bed.experiment
-        for scenario in plan(experiment.measure, experiment.load, self._step.cell):
+        experiment, starts = self._bed.experiment, self._bed.cluster.traits.starts_proxies
+        for scenario in plan(experiment.measure, experiment.load, self._step.cell, starts=starts):
             self._report(scenario.name)
             try:
                 scenario.run(self._context)

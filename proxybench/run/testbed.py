@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.errors import RunError
 from proxybench.hosts.batch import run_together
+from proxybench.kube.address_pool import HostAddressPool
 from proxybench.kube.objects import AddressPlan
 from proxybench.nodes import machine as fingerprint
 from proxybench.nodes.client import connect_agent, install
@@ -65,6 +66,11 @@ class Testbed:
 
 def address_plan(cluster: Cluster) -> AddressPlan:
     """Return the addresses of the population: the measured node's pods come first. Raises RunError without any."""
+    if cluster.endpoints:
+        place = (("hosts", cluster.service_cidr),)
+        return HostAddressPool(
+            cluster.service_cidr, place, cluster.backend_port, cluster.endpoints, frozenset(cluster.taken)
+        )
     ranges = tuple((node.name, node.pod_cidr) for node in (*cluster.proxy_nodes, cluster.client) if node.pod_cidr)
     if not ranges:
         raise RunError("no node of the cluster has a range of pods")

@@ -52,7 +52,7 @@ class ColdStart:
         before = usage.read(step)
         limit = step.deadline.left(self.limit_s)
         indices = probed(step.population, step.cell.services)
-        seen = self._observe(step, _probes(step.population, indices, limit))
+        seen = self._observe(step, probes(step.population, indices, limit))
         if late := sum(one.censored for one in seen.probes):
             if self.recorded:
                 _record_end(step, indices, seen)
@@ -70,7 +70,7 @@ class ColdStart:
             opened = usage.Opened(usage.ZERO_METRICS, usage.before_birth(before, step.proxy.cgroup))
             metrics = usage.end(step, Scenario.COLD_START, opened)
             record_loop(step.recorder, Scenario.COLD_START, usage.ZERO_METRICS, metrics)
-        _read_ranks(step)
+        read_ranks(step)
         if self.recorded:
             _record_end(step, indices, seen)
             _record_programmed(step, metrics)
@@ -146,14 +146,16 @@ def first_full_sync(syncs: Sequence[SyncRecord], services: int, family: Family =
     return None
 
 
-def _probes(population: Population, indices: Sequence[int], limit: float) -> tuple[Await, ...]:
+def probes(population: Population, indices: Sequence[int], limit: float) -> tuple[Await, ...]:
+    """Return the probes for Services, up to ``limit`` seconds."""
     return tuple(
         appears(population.plan.vip(index), tuple(pod.address for pod in population.pods(index)), limit)
         for index in indices
     )
 
 
-def _read_ranks(step: StepContext) -> None:
+def read_ranks(step: StepContext) -> None:
+    """Note where each Service's rule stands in the kernel's order; what hinders that is a note."""
     try:
         step.subject.ranks = step.proxy.rule_ranks()
     except ProxierError as error:

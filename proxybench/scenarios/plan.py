@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from proxybench.model import Metric
 from proxybench.model import Scenario as Name
+from proxybench.scenarios.attach import Attach
 from proxybench.scenarios.batch import Batch
 from proxybench.scenarios.cold_start import LONGEST_S, ColdStart
 from proxybench.scenarios.conformance import Conformance
@@ -36,6 +38,7 @@ class Asked:
     measure: MeasureSpec
     load: LoadSpec | None
     cell: Cell
+    starts: bool = True  # as Traits.starts_proxies of the cluster
 
     @property
     def timeout_s(self) -> float:
@@ -60,8 +63,9 @@ class Asked:
 
 
 _ORDER: tuple[Callable[[Asked], Scenario | None], ...] = (
-    lambda asked: Bare(asked.measure.forwarding) if asked.measure.forwarding else None,
-    lambda asked: ColdStart(asked.changes(Name.COLD_START), asked.timeout_s),
+    lambda asked: Bare(asked.measure.forwarding) if asked.measure.forwarding and asked.starts else None,
+    lambda asked: ColdStart(asked.changes(Name.COLD_START), asked.timeout_s) if asked.starts else None,
+    lambda asked: None if asked.starts else Attach(asked.timeout_s),
     lambda _: Conformance(),
     lambda asked: NewConnections(asked.measure.forwarding) if asked.measure.forwarding else None,
     lambda asked: EstablishedConnections(asked.established) if asked.established else None,
@@ -75,9 +79,9 @@ _ORDER: tuple[Callable[[Asked], Scenario | None], ...] = (
 )
 
 
-def plan(measure: MeasureSpec, load: LoadSpec | None, cell: Cell) -> tuple[Scenario, ...]:
-    """Return the scenarios of a step, in order."""
-    asked = Asked(measure, load, cell)
+def plan(measure: MeasureSpec, load: LoadSpec | None, cell: Cell, *, starts: bool = True) -> tuple[Scenario, ...]:
+    """Return the scenarios of a step, in order; ``starts``: whether Service proxies are started by us."""
+    asked = Asked(measure, load, cell, starts)
     once = tuple(scenario for make in _ORDER if (scenario := make(asked)))
     return _repeated(once, measure.sync.times if measure.sync else 1)
 
@@ -89,6 +93,15 @@ def _repeated(once: tuple[Scenario, ...], times: int) -> tuple[Scenario, ...]:
         return once
     end = once.index(changes[-1]) + 1
     return (*once[:end], *(times - 1) * (PutBack(), *changes), *once[end:])
+
+
+def not_applicable(measure: MeasureSpec, *, starts: bool) -> str:
+    """Return what is asked for and needs a proxy that is started by us, where none is; "" where all can be."""
+    asked = [Name.COLD_START] if measure.sync and Name.COLD_START in measure.sync.scenarios else []
+    names = [*map(str, asked), *([Metric.FORWARDING_BARE] if measure.forwarding else [])]
+    if starts or not names:
+        return ""
+    return f"{', '.join(names)}: not applicable, since the cluster's own proxy is neither started nor stopped for it"
 
 
 def batch_size(measure: MeasureSpec, cell: Cell) -> int:

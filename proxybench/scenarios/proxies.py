@@ -56,6 +56,18 @@ class NodeKernels:
         return Tools.of(handle.node, exclusive=self._exclusive)
 
 
+class NoKernels:
+    """Implements KernelGuard where nodes' kernels are not ours: looks at nothing, removes nothing."""
+
+    def capture(self, handle: NodeHandle) -> None:
+        """Note nothing."""
+
+    def restore(self, handle: NodeHandle) -> tuple[str, ...]:
+        """Put nothing back."""
+        del handle
+        return ()
+
+
 class Proxies:
     """Starts the subject on nodes (the measured one first), stops it, and puts the nodes' kernels back.
 

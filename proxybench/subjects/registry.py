@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxybench.subjects.cluster import ClusterDriver
 from proxybench.subjects.command import CommandDriver
 from proxybench.subjects.kube_proxy import KubeProxyDriver
 from proxybench.subjects.reference import ReferenceDriver
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     from proxybench.units import Clock
 
 
-def drivers(binaries: Binaries, clock: Clock) -> Mapping[str, ProxyDriver]:
-    """Return the driver of each kind (``Subject.kind``)."""
+def drivers(binaries: Binaries, clock: Clock, own: ClusterDriver | None = None) -> Mapping[str, ProxyDriver]:
+    """Return the driver of each kind (``Subject.kind``); ``own`` is that of a cluster's own kube-proxy."""
     return {
         "kube-proxy": KubeProxyDriver(binaries, clock),
         "reference": ReferenceDriver(clock),
         "command": CommandDriver(clock),
+        "cluster": own or ClusterDriver(clock),
     }

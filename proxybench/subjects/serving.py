@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proxybench.errors import ProxierError
 from proxybench.model import Family, Mode
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from proxybench.deadline import Deadline
     from proxybench.nodes.node import NodeHandle
     from proxybench.subjects.driver import ProxyMetrics, SyncRecord
-    from proxybench.subjects.process import NodeProcess
     from proxybench.units import Clock
 
 METRICS_PORT: Final = 10249
@@ -29,6 +28,38 @@ _POLL_SECONDS: Final = 0.05
 _POLL_SHARE: Final = 0.02  # of the time waited so far: reading metrics costs the CPU that is measured
 _RANKS_LIMIT: Final = 120.0  # ten thousand rules are read back in seconds, under emulation in many
 _LOGGED: Final = (Mode.IPTABLES, Mode.NFTABLES)  # the modes whose syncs kube-proxy logs at --v=2
+
+
+class Process(Protocol):
+    """A proxy's process: one that we started (``NodeProcess``), or one that runs anyway (``AttachedProcess``)."""
+
+    handle: NodeHandle
+    started_at: Instant
+    cgroup: str
+
+    def get(self, port: int, path: str) -> str:
+        """Return what it serves at a port of the node's loopback. Raises ProxierError."""
+        ...
+
+    def check_alive(self) -> None:
+        """Raise ProxierError when it has ended."""
+        ...
+
+    def check_running(self) -> None:
+        """Raise ProxierError when it was stopped."""
+        ...
+
+    def stop(self, limit_s: float) -> None:
+        """End it, or the watching of it."""
+        ...
+
+    def log(self) -> str:
+        """Return its log."""
+        ...
+
+    def error(self, problem: str) -> ProxierError:
+        """Return an error that ends with the log's tail."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +82,7 @@ class Served:
 class ServingProxy:
     """Implements RunningProxy."""
 
-    def __init__(self, process: NodeProcess, served: Served, clock: Clock) -> None:
+    def __init__(self, process: Process, served: Served, clock: Clock) -> None:
         self._process = process
         self._served = served
         self._clock = clock
@@ -104,6 +135,8 @@ class ServingProxy:
         chain = WALKED_CHAINS.get(self._served.mode)
         if chain is None:
             return None
+        if not self._served.iptables:
+            raise ProxierError(f"{self.handle.name}: no iptables there sees {chain}")
         ranks: dict[str, int] = {}
         for family in self._served.families:
             argv = list_argv(self._served.iptables, chain, family)

@@ -35,6 +35,8 @@ def from_json(values: dict[str, Any]) -> Cluster:
             "api": ApiAccess(**values["api"]),
             "clock": ClockKind(values["clock"]),
             "traits": Traits(**values["traits"]),
+            "endpoints": tuple((node, address) for node, address in values["endpoints"]),
+            "taken": tuple(values["taken"]),
         }
     )
 

@@ -247,8 +247,8 @@ CONTRADICTIONS = {
     "daemonset": (
         {"proxier.kind": "daemonset"},
         (
-            "--set proxier.kind:1:1: kind: daemonset needs a cluster to measure (target.cluster),"
-            " which is not available yet"
+            "--set proxier.kind:1:1: kind: daemonset is no kind of proxier; "
+            "write subjects: [{kind: cluster, mode: iptables}]"
         ),
     ),
     "proxier's kind": (

@@ -12,7 +12,6 @@ from proxybench.errors import ExperimentError
 from proxybench.experiment.load import load_experiment
 from proxybench.experiment.requests import requests
 from proxybench.experiment.spec import Experiment
-from proxybench.experiment.subjects import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +73,7 @@ REFUSED = {
     ),
     "no kind": (
         listed("mode: ipvs"),
-        '6:5: "kind" is missing; write one of: kind: kube-proxy, reference, command',
+        '6:5: "kind" is missing; write one of: kind: kube-proxy, reference, command, cluster',
     ),
     "misspelt kind": (
         listed("kind: kubeproxy, mode: ipvs"),
@@ -82,11 +81,34 @@ REFUSED = {
     ),
     "unlike any kind": (
         listed("kind: [1], mode: ipvs"),
-        "6:12: kind: a list is not a kind of subject; one of: kube-proxy, reference, command",
+        "6:12: kind: a list is not a kind of subject; one of: kube-proxy, reference, command, cluster",
     ),
     "daemonset": (
         listed("kind: daemonset, mode: ipvs"),
-        '6:12: kind: "daemonset" is not a kind of subject; it comes with target.cluster, which is not available yet',
+        (
+            '6:12: kind: "daemonset" is not a kind of subject; '
+            "a cluster's own kube-proxy is kind: cluster, with target.cluster"
+        ),
+    ),
+    "a cluster's own in a lab": (
+        listed("kind: cluster, mode: ipvs"),
+        "6:12: kind: cluster is the kube-proxy of target.cluster; write that, too",
+    ),
+    "ours in a cluster": (
+        f"target: {{cluster: {{inventory: n.yaml}}}}\n{listed('kind: reference, mode: ipvs')}",
+        "7:12: kind: target.cluster runs its own kube-proxy; write kind: cluster, not reference",
+    ),
+    "the short form in a cluster": (
+        "target: {cluster: {inventory: n.yaml}}\nmodes: [ipvs]\n",
+        ("6:8: modes: target.cluster runs its own kube-proxy; write subjects: [{kind: cluster, mode: iptables}]"),
+    ),
+    "settings of a cluster's own": (
+        f"target: {{cluster: {{inventory: n.yaml}}}}\n{listed('kind: cluster, mode: ipvs, iptables: nft')}",
+        "7:43: iptables: the cluster's own kube-proxy has its own; remove it",
+    ),
+    "a lab and a cluster": (
+        f"target: {{lab: {{kind: netns}}, cluster: {{inventory: n.yaml}}}}\n{listed('kind: cluster, mode: ipvs')}",
+        "5:15: lab: target names a cluster, too; keep one",
     ),
     "unknown key": (
         listed(f"{KUBE_PROXY}, mode: ipvs, vresion: v1.37.2"),
@@ -324,20 +346,23 @@ def test_subjects_that_were_dumped_can_be_loaded_again(write: Write) -> None:
     ]
 
 
+_NEEDED: dict[str, dict[str, Any]] = {
+    "kube-proxy": {"version": "v1.37.2"},
+    "reference": {},
+    "command": {"name": "c", "start": ["run"], "ready": ["ask"]},
+}
 _PERIODS = st.fixed_dictionaries({}, optional={"sync_period": st.sampled_from(["30s", "1m"])})
 _SUBJECTS = st.fixed_dictionaries(
-    {"kind": st.sampled_from(KINDS), "modes": st.lists(st.sampled_from(["ipvs", "iptables"]), min_size=1, unique=True)},
+    {
+        "kind": st.sampled_from(list(_NEEDED)),
+        "modes": st.lists(st.sampled_from(["ipvs", "iptables"]), min_size=1, unique=True),
+    },
     optional={
         "name": st.sampled_from(["a", "b"]),
         "iptables": st.sampled_from(["legacy", "nft", ["nft", "legacy"]]),
         "settings": _PERIODS,
     },
 )
-_NEEDED: dict[str, dict[str, Any]] = {
-    "kube-proxy": {"version": "v1.37.2"},
-    "reference": {},
-    "command": {"name": "c", "start": ["run"], "ready": ["ask"]},
-}
 
 
 @given(drawn=st.lists(_SUBJECTS, min_size=1, max_size=4))

@@ -98,7 +98,7 @@ def test_unknown_keys_are_ignored(manifest: Callable[..., dict[str, Any]]) -> No
         ({"state": "fine"}, "m: state: Input should be 'running', 'complete', 'incomplete' or 'interrupted'"),
         (
             {"lab": {"kind": "moon", "clock": "wall"}},
-            "m: lab.kind: Input should be 'netns' or 'vm'",
+            "m: lab.kind: Input should be 'netns', 'vm' or 'cluster'",
         ),
         ({"name": None}, "m: name: Input should be a valid string"),
     ],

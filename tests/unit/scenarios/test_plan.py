@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from proxybench.experiment.spec import LoadSpec, MeasureSpec
-from proxybench.scenarios.plan import batch_size, plan
+from proxybench.scenarios.plan import batch_size, not_applicable, plan
 from proxybench.testing.model import make_cell
 
 ALL = MeasureSpec.model_validate(
@@ -83,3 +83,12 @@ def test_a_batch_is_a_share_of_the_cell(services: int, size: int) -> None:
 def test_no_batch_needs_no_slices() -> None:
     measure = MeasureSpec.model_validate({"sync": {"scenarios": ["add-one"], "batch": 5}})
     assert batch_size(measure, make_cell()) == 0
+
+
+def test_a_proxy_that_is_watched_as_it_is_is_neither_started_nor_connected_without() -> None:
+    watched = [one.name for one in plan(ALL, None, make_cell(services=100), starts=False)]
+    assert watched[:3] == ["watching the running proxy", "conformance", "forwarding"]
+    assert set(names(ALL)) - set(watched) == {"connecting without rules", "cold start"}
+    why = "not applicable, since the cluster's own proxy is neither started nor stopped for it"
+    assert not_applicable(ALL, starts=False) == f"cold-start, forwarding.bare: {why}"
+    assert not_applicable(ALL, starts=True) == not_applicable(MeasureSpec(), starts=False) == ""

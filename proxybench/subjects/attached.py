@@ -1,0 +1,181 @@
+"""A kube-proxy that runs already on a node: found, watched, and left alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from proxybench.clocks import Instant
+from proxybench.errors import AgentError, HostError, ProxierError
+from proxybench.nodes.requests import AskClocks
+from proxybench.subjects.proxy_log import log_tail
+from proxybench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxybench.nodes.node import NodeHandle
+
+WHAT: Final = "the cluster's kube-proxy"
+_OK: Final = 200
+_LIMIT: Final = 60.0
+_MOUNT: Final = "/sys/fs/cgroup"
+_START: Final = 19  # of what follows the name in /proc/PID/stat: starttime, in ticks
+
+# Prints of each kube-proxy in this network namespace its pid, cgroup, log and the members of its cgroup with their
+# parents. Other nodes of one machine, and other machines' containers, have namespaces of their own.
+_FIND: Final = r"""
+own=$(readlink /proc/self/ns/net)
+for comm in $(grep -lsx kube-proxy /proc/[0-9]*/comm); do
+  dir=${comm%/comm}
+  [ "$(readlink "$dir/ns/net")" = "$own" ] || continue
+  group=$(sed -n 's/^0:://p' "$dir/cgroup")
+  echo "pid ${dir#/proc/}"
+  echo "cgroup $group"
+  echo "log $(readlink "$dir/fd/2")"
+  for pid in $(cat "$1$group/cgroup.procs" 2>/dev/null); do
+    echo "member $pid $(sed -n 's/^PPid:[^0-9]*//p' "/proc/$pid/status" 2>/dev/null)"
+  done
+done
+"""
+# $1 what its standard error is, $2 bytes to leave out, $3 seconds since 1970. Containers' logs have a prefix (CRI).
+_LOG: Final = r"""
+pod=$(ls -t /var/log/containers/kube-proxy-*_kube-system_*.log 2>/dev/null | head -n 1)
+if [ -f "$1" ]; then tail -c "+$2" "$1" | head -c 8000000
+elif [ -n "$pod" ]; then sed -E 's/^[^ ]+ std(out|err) [FP] //' "$pod" | tail -c 8000000
+elif command -v journalctl >/dev/null; then journalctl -u kube-proxy -o cat --no-pager --since "@$3" | tail -c 8000000
+fi
+"""
+
+
+@dataclass
+class _Seen:
+    pid: int
+    cgroup: str = ""
+    log: str = ""
+    members: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A running kube-proxy: its pid, its cgroup v2 folder, and what its standard error is."""
+
+    pid: int
+    cgroup: str
+    log: str
+
+
+def parse_found(text: str) -> Found:
+    """Read what the search printed. Raises ProxierError unless there is one, in a cgroup v2 of its own."""
+    seen: list[_Seen] = []
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        if key == "pid":
+            seen.append(_Seen(int(value)))
+        elif key == "cgroup":
+            seen[-1].cgroup = value
+        elif key == "log":
+            seen[-1].log = value
+        elif key == "member":
+            member, _, parent = value.partition(" ")
+            seen[-1].members[int(member)] = int(parent or 0)
+    if not seen:
+        raise ProxierError("no kube-proxy runs in its network namespace")
+    if len(seen) > 1:
+        raise ProxierError(f"{len(seen)} kube-proxies run there: {', '.join(str(one.pid) for one in seen)}")
+    (one,) = seen
+    if one.pid not in one.members:
+        raise ProxierError("kube-proxy is in no cgroup of version 2, so that its CPU time cannot be told from others'")
+    strangers = [pid for pid in one.members if not _descends(pid, one)]
+    if strangers:
+        raise ProxierError(
+            f"kube-proxy shares its cgroup {one.cgroup} with {len(strangers)} other processes, such as {strangers[0]}"
+        )
+    return Found(one.pid, f"{_MOUNT}{one.cgroup}".rstrip("/"), one.log)
+
+
+def _descends(pid: int, one: _Seen) -> bool:
+    while pid in one.members:
+        if pid == one.pid:
+            return True
+        pid = one.members[pid]
+    return pid == one.pid
+
+
+class AttachedProcess:
+    """Implements ``subjects.serving.Process``. Stopping it means to stop watching."""
+
+    def __init__(self, handle: NodeHandle, found: Found, skip: int, started: str, now: tuple[int, int]) -> None:
+        self.handle = handle
+        self.cgroup = found.cgroup
+        self.started_at = Instant(now[0], handle.node.clock)
+        self._found = found
+        self._skip = skip
+        self._started = started
+        self._since = now[1] // NS_PER_S
+        self._stopped = False
+
+    @classmethod
+    def attach(cls, handle: NodeHandle) -> AttachedProcess:
+        """Find the kube-proxy of a node. Raises ProxierError, HostError."""
+        executor = handle.executor
+        try:
+            found = parse_found(executor.run(["sh", "-c", _FIND, "find", _MOUNT], timeout=_LIMIT).stdout)
+        except ProxierError as error:
+            raise ProxierError(f"{handle.name}: {error}") from error
+        size = executor.run(["stat", "-L", "-c", "%s", found.log], check=False, timeout=_LIMIT)
+        skip = int(size.stdout) if size.code == 0 and size.stdout.strip().isdigit() else 0
+        now = handle.agent.call(AskClocks())
+        return cls(handle, found, skip + 1, _start_of(handle, found.pid), (now.monotonic_ns, now.utc_ns))
+
+    def get(self, port: int, path: str) -> str:
+        """Return what it serves at a port of the node's loopback; ProxierError for any answer but 200."""
+        self.check_running()
+        return get(self.handle, port, path)
+
+    def check_alive(self) -> None:
+        """Raise ProxierError when it is no longer the process that was found."""
+        self.check_running()
+        if _start_of(self.handle, self._found.pid) != self._started:
+            raise self.error("ended, or was started anew, while it was watched")
+
+    def stop(self, limit_s: float) -> None:
+        """Watch it no more."""
+        del limit_s
+        self._stopped = True
+
+    def log(self) -> str:
+        """Return what it logged since it was found, as far as its log can be found."""
+        argv = ["sh", "-c", _LOG, "log", self._found.log, str(self._skip), str(self._since)]
+        return self.handle.executor.run(argv, check=False, timeout=_LIMIT).stdout
+
+    def error(self, problem: str) -> ProxierError:
+        """Return an error that names the node, and ends with the log's tail."""
+        try:
+            tail = log_tail(self.log())
+        except HostError as error:
+            tail = f"its log cannot be read: {error}"
+        return ProxierError(f"{self.handle.name}: {WHAT} {problem}: {tail}")
+
+    def check_running(self) -> None:
+        """Raise ProxierError when it is not watched any more."""
+        if self._stopped:
+            raise ProxierError(f"{self.handle.name}: {WHAT} is not watched any more")
+
+
+def get(handle: NodeHandle, port: int, path: str) -> str:
+    """Return what the node's kube-proxy serves at a port of its loopback; ProxierError for any answer but 200."""
+    try:
+        answer = handle.agent.http_get(f"http://127.0.0.1:{port}{path}")
+    except AgentError as error:
+        raise ProxierError(f"{handle.name}: {path} of {WHAT}: {error}") from error
+    if answer.status != _OK:
+        raise ProxierError(f"{handle.name}: {path} of {WHAT}: HTTP {answer.status}")
+    return answer.body
+
+
+def _start_of(handle: NodeHandle, pid: int) -> str:
+    """Return when a process was started, in ticks; "" for one that is gone."""
+    files: Mapping[str, str | None] = handle.agent.read((f"/proc/{pid}/stat",))
+    words = (files[f"/proc/{pid}/stat"] or "").rpartition(")")[2].split()
+    return words[_START] if len(words) > _START else ""

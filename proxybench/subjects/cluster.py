@@ -1,0 +1,134 @@
+"""The driver of a cluster's own kube-proxy: found on the node, watched, never started or stopped by us."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from proxybench.errors import ProxierError, UnavailableError, UsageError
+from proxybench.model import Mode
+from proxybench.subjects.attached import AttachedProcess, get
+from proxybench.subjects.mode_check import check_mode
+from proxybench.subjects.proxy_log import parse_go_duration
+from proxybench.subjects.rule_ranks import WALKED_CHAINS, list_argv
+from proxybench.subjects.serving import METRICS_PORT, Served, ServingProxy
+from proxybench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxybench.experiment.requests import SubjectSpec
+    from proxybench.nodes.cluster import Cluster
+    from proxybench.nodes.node import NodeHandle
+    from proxybench.subjects.driver import Capability, RunningProxy
+    from proxybench.units import Clock
+
+_BUILD: Final = re.compile(r'^kubernetes_build_info\{[^}]*git_version="(v[^"]+)"', re.MULTILINE)
+_GROUP: Final = "kubeproxy.config.k8s.io"
+
+
+@dataclass(frozen=True)
+class ProxyFacts:
+    """What a running kube-proxy says of itself; periods in seconds, ``config`` its own configuration as JSON."""
+
+    version: str
+    mode: Mode
+    min_sync_period: float
+    sync_period: float
+    config: str
+
+
+def read_facts(handle: NodeHandle) -> ProxyFacts:
+    """Ask the node's kube-proxy for its version, mode and configuration. Raises ProxierError, HostError."""
+    mode = get(handle, METRICS_PORT, "/proxyMode").strip()
+    if mode not in set(Mode):
+        raise ProxierError(f"{handle.name}: kube-proxy runs in {mode} mode, which is not known here")
+    build = _BUILD.search(get(handle, METRICS_PORT, "/metrics"))
+    config = get(handle, METRICS_PORT, "/configz")
+    try:
+        words = json.loads(config)[_GROUP]
+        section = words.get(mode.replace("userspace", "iptables"), {})
+        least, most = (_seconds(section.get(key)) for key in ("minSyncPeriod", "syncPeriod"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProxierError(f"{handle.name}: /configz of kube-proxy cannot be read: {error}") from error
+    text = json.dumps(words, indent=2, sort_keys=True) + "\n"
+    return ProxyFacts(build[1] if build else "", Mode(mode), least, most, text)
+
+
+def _seconds(written: object) -> float:
+    return parse_go_duration(written) / NS_PER_S if isinstance(written, str) else 0.0
+
+
+class ClusterDriver:
+    """Implements ProxyDriver. ``look`` asks the measured node's kube-proxy; None where no cluster is measured.
+
+    ``switch`` makes the whole cluster run in a mode and returns what its kube-proxy says then; None where it is only
+    watched.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        look: Callable[[], ProxyFacts] | None = None,
+        switch: Callable[[Mode], None] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._look = look
+        self._switch = switch
+        self._facts: ProxyFacts | None = None
+
+    def resolve(self, spec: SubjectSpec) -> SubjectSpec:
+        """Return it with its version and periods. Raises UnavailableError for a mode in which it does not run."""
+        facts = self._known()
+        if spec.mode is not facts.mode and self._switch is None:
+            why = f"it runs in {facts.mode} mode, and nothing is switched without --allow-switch"
+            raise UnavailableError(f"the cluster's kube-proxy {facts.version}: {why}")
+        subject = replace(spec.subject, version=facts.version)
+        return replace(spec, subject=subject, min_sync_period=facts.min_sync_period, sync_period=facts.sync_period)
+
+    def source(self, spec: SubjectSpec) -> str:
+        """Say that it is the cluster's."""
+        switched = ", switched to this mode" if spec.mode is not self._known().mode else ""
+        return f"runs in the cluster{switched}"
+
+    def check(self, spec: SubjectSpec, handle: NodeHandle) -> Capability:
+        """Say whether this version has the mode."""
+        del handle
+        return check_mode(spec.mode, spec.subject.version)
+
+    def start(self, spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
+        """Find it, switched to its mode before if that is allowed. Raises ProxierError and HostError."""
+        del cluster
+        if self._switch is not None:
+            self._switch(spec.mode)
+        process = AttachedProcess.attach(handle)
+        facts = read_facts(handle)
+        served = Served(
+            facts.mode, _iptables(spec.mode, handle), logs_syncs=True, files={"kube-proxy.json": facts.config}
+        )
+        if facts.mode is not spec.mode:
+            raise ProxierError(f"{handle.name}: kube-proxy runs in {facts.mode} mode now, not in {spec.mode} mode")
+        return ServingProxy(process, served, self._clock)
+
+    def cleanup(self, spec: SubjectSpec, handle: NodeHandle) -> None:
+        """Remove nothing: its rules carry the cluster's traffic."""
+
+    def _known(self) -> ProxyFacts:
+        if self._look is None:
+            raise UsageError("kind: cluster is the kube-proxy of target.cluster; write that, too")
+        if self._facts is None:
+            self._facts = self._look()
+        return self._facts
+
+
+def _iptables(mode: Mode, handle: NodeHandle) -> str:
+    """Return the node's program of iptables that sees the rules which the kernel walks; "" where none does."""
+    chain = WALKED_CHAINS.get(mode)
+    if chain is None:
+        return ""
+    for program in handle.node.iptables.values():
+        if handle.executor.run(list_argv(program, chain), check=False, timeout=120).code == 0:
+            return program
+    return ""

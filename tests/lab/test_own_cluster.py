@@ -1,0 +1,133 @@
+"""The user's own cluster, known by inventory and kubeconfig alone: observed as it is, nothing changed, nothing left."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxybench.hosts.fleet import Fleet
+from proxybench.kube.base import Kind
+from proxybench.kube.client import KubernetesServiceApi
+from proxybench.model import ClockKind, Mode
+from proxybench.nodes.node import NodeHandle
+from proxybench.targets.lab.common import Settings
+from proxybench.targets.lab.netns import NetnsLab
+from tests.lab.binaries import kube_proxy
+from tests.lab.labs import agents_on
+from tests.lab.own_cluster import add_addresses, config, end_kube_proxy, make_user, start_kube_proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from proxybench.nodes.cluster import Cluster
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(os.geteuid() != 0, reason="a netns lab needs root"),
+]
+
+PROGRAM = "from proxybench.cli.main import entry; entry()"
+EXPERIMENT = """\
+version: 1
+name: own
+target: TARGET
+subjects: [{kind: cluster, modes: [iptables, nftables]}]
+scale: {services: [20], endpoints_per_service: [2]}
+repetitions: 1
+measure:
+  sync: {timeout: 20s}
+  cpu: {idle: 1s}
+  forwarding: {connections: 20, warmup: 2, established: 20}
+"""
+UNTOLD = "nothing is switched without --allow-switch"
+NOT_STARTED = "not applicable, since the cluster's own proxy is neither started nor stopped for it"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    lab = NetnsLab(Settings(ClockKind.WALL, "none"))
+    try:
+        yield lab.up()
+    finally:
+        lab.down()
+
+
+@pytest.fixture
+def node1(cluster: Cluster) -> Iterator[NodeHandle]:
+    with Fleet.connect(cluster.targets) as fleet, agents_on(fleet, cluster, "node1") as agents:
+        add_addresses(fleet["node2"])
+        yield NodeHandle(cluster.measured, fleet["node1"], agents["node1"])
+        end_kube_proxy(fleet["node1"])
+
+
+def proxybench(home: Path, environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-c", PROGRAM, *words]
+    return subprocess.run(argv, cwd=home, env=environment, capture_output=True, text=True, timeout=200, check=False)
+
+
+def process(node: NodeHandle) -> str:
+    """Return what tells the running kube-proxy from one that was started anew: its pid and its start."""
+    script = "for pid in $(cat /sys/fs/cgroup/user-kube-proxy/cgroup.procs); do cut -d' ' -f1,22 /proc/$pid/stat; done"
+    return node.executor.run(["sh", "-c", script]).stdout
+
+
+def rules(node: NodeHandle) -> list[str]:
+    """Return the node's NAT rules, without counters."""
+    saved = node.executor.run([node.node.iptables["legacy"], "iptables-save", "-t", "nat"]).stdout
+    return sorted(line for line in saved.splitlines() if line.startswith("-A"))
+
+
+def settled(node: NodeHandle) -> list[str]:
+    """Return the rules once kube-proxy has done what it was told."""
+    deadline = time.monotonic() + 30
+    seen: list[str] = []
+    now = rules(node)
+    while (not now or seen != now) and time.monotonic() < deadline:
+        time.sleep(1.5)
+        seen, now = now, rules(node)
+    return now
+
+
+def test_a_cluster_is_observed_as_it_is(cluster: Cluster, node1: NodeHandle, tmp_path: Path) -> None:
+    start_kube_proxy(node1, kube_proxy(), cluster.api, config(cluster, node1, Mode.IPTABLES))
+    user = make_user(tmp_path / "home", cluster, EXPERIMENT)
+    quiet = settled(node1)
+    before = process(node1), quiet
+    done = proxybench(user.home, user.environment, "run", str(user.experiment), "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    outcome = json.loads(done.stdout)
+    run = user.home / outcome["folder"]
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert [(one["mode"], one["reason"]) for one in manifest["not_measured"]] == [
+        (
+            "nftables",
+            f"cluster: the cluster's kube-proxy v1.37.2: it runs in iptables mode, and {UNTOLD}",
+        ),
+        (
+            "iptables",
+            f"cluster v1.37.2: cold-start, forwarding.bare: {NOT_STARTED}",
+        ),
+    ]
+    found = {(record["metric"], record["scenario"]) for record in outcome["summary"]}
+    changes = {"add-one", "change-endpoint", "delete-one", "add-batch"}
+    assert {scenario for metric, scenario in found if metric == "sync.end_to_end"} == changes
+    assert {
+        ("cpu.control_loop", "idle"),
+        ("sync.control_loop", "add-one"),
+        ("forwarding.first_byte", "steady"),
+    } <= found
+    (log,) = (run / "logs").glob("*-node1.log")
+    assert "SyncProxyRules complete" in log.read_text()
+    assert cluster.api.token not in "".join(file.read_text(errors="replace") for file in run.rglob("*.*"))
+    # Nothing was started, stopped or left: the same process, the same rules, no objects of ours.
+    assert (process(node1), settled(node1)) == before
+    with KubernetesServiceApi(cluster.api.url, cluster.api.token, ca_pem=cluster.api.ca_pem) as api:
+        assert api.list(Kind.SERVICE) == api.list(Kind.ENDPOINT_SLICE) == []
+        assert [one["metadata"]["name"] for one in api.list(Kind.NAMESPACE)] == ["default"]

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxybench.errors import ConnectionLostError
+from proxybench.hosts.connect import connect
+from proxybench.hosts.inventory import SshTarget
+from proxybench.hosts.keys import find_host_keys, is_encrypted, load_identity, mend_changed, mend_unknown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxybench.hosts.connect import ConnectPolicy
+
+
+def keygen(path: Path, kind: str, phrase: str, *more: str) -> Path:
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-f", str(path), "-N", phrase, *more], check=True)
+    return path
+
+
+def target(**changes: Any) -> SshTarget:
+    return replace(SshTarget("192.0.2.7", 22, "root", None, "", known_hosts="/h/known_hosts"), **changes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"), [("ed25519", ()), ("rsa", ()), ("rsa", ("-m", "PEM")), ("ecdsa", ())], ids=str
+)
+def test_a_key_of_any_type_with_a_passphrase(tmp_path: Path, kind: str, more: tuple[str, ...]) -> None:
+    path = keygen(tmp_path / "key", kind, "secret", *more)
+    assert is_encrypted(path)
+    key = load_identity(target(identity=path, passphrase="secret"))
+    assert key is not None
+    assert key.get_base64() == (tmp_path / "key.pub").read_text().split()[1]
+    with pytest.raises(ConnectionLostError, match=rf"^cannot use {path} as an identity: "):
+        load_identity(target(identity=path, passphrase="other"))
+    with pytest.raises(ConnectionLostError, match=r"assword.* (not provided|not given)"):
+        load_identity(target(identity=path))
+    assert "secret" not in repr(target(passphrase="secret"))
+
+
+def test_a_passphrase_beside_a_key_that_needs_none(tmp_path: Path) -> None:
+    path = keygen(tmp_path / "key", "ed25519", "")
+    assert not is_encrypted(path)
+    assert load_identity(target(identity=path, passphrase="secret")) is not None
+
+
+def test_known_hosts_by_name_port_and_hash(tmp_path: Path) -> None:
+    public = " ".join(keygen(tmp_path / "key", "ed25519", "").with_suffix(".pub").read_text().split()[:2])
+    file = tmp_path / "known_hosts"
+    file.write_text(f"plain,192.0.2.7 {public}\n[plain]:2222 {public}\n# nothing\nbad line\nhashed {public}\n")
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(file)], check=False, capture_output=True)
+    for name in ("plain", "192.0.2.7", "[plain]:2222", "hashed"):
+        assert find_host_keys([tmp_path / "missing", file], name) == public
+    assert find_host_keys([file], "other") == ""
+
+
+def test_an_unknown_host_is_refused_with_the_line_that_mends_it(quick: ConnectPolicy) -> None:
+    with pytest.raises(ConnectionLostError) as caught:
+        connect(target(port=2222), None, quick)
+    assert str(caught.value) == (
+        "the host key of 192.0.2.7:2222 is not known: [192.0.2.7]:2222 is not in /h/known_hosts; "
+        "compare what it shows, then add it: ssh-keyscan -p 2222 192.0.2.7 >> /h/known_hosts"
+    )
+
+
+def test_a_changed_key_is_refused_with_the_line_that_mends_it(new_server: Any, quick: ConnectPolicy) -> None:
+    server, other = new_server(), new_server()
+    wrong = replace(server.target, host_key=other.target.host_key, known_hosts="/h/known_hosts")
+    with pytest.raises(ConnectionLostError) as caught:
+        connect(wrong, None, quick)
+    name = f"[127.0.0.1]:{wrong.port}"
+    assert str(caught.value).endswith(
+        "; somebody may listen in. If it was changed on purpose: "
+        f"ssh-keygen -f /h/known_hosts -R '{name}' && ssh-keyscan -p {wrong.port} 127.0.0.1 >> /h/known_hosts"
+    )
+    assert mend_changed(target(known_hosts="")) == ""
+
+
+def test_one_of_several_known_keys_is_enough(server: Any, quick: ConnectPolicy, tmp_path: Path) -> None:
+    rsa = keygen(tmp_path / "rsa", "rsa", "").with_suffix(".pub").read_text()
+    connect(replace(server.target, host_key=f"{rsa}{server.target.host_key}"), None, quick).close()
+
+
+def test_behind_a_jump_host_ssh_itself_adds_the_key() -> None:
+    assert mend_unknown(target(jump=target(), user="me")) == "ssh -p 22 me@192.0.2.7 true"
+
+
+def test_without_any_key_it_says_so(server: Any, quick: ConnectPolicy) -> None:
+    with pytest.raises(ConnectionLostError, match=r"No authentication methods available|with no key: give one"):
+        connect(replace(server.target, identity=None), None, quick)

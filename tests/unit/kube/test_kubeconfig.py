@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from kubernetes.config.kube_config import KubeConfigLoader
+
+from proxybench.errors import ExperimentError, UsageError
+from proxybench.kube.kubeconfig import Credentials, read_kubeconfig, run_plugin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+DATA = base64.b64encode(PEM.encode()).decode()
+USUAL = f"""\
+apiVersion: v1
+kind: Config
+current-context: one
+contexts:
+- name: one
+  context: {{cluster: c, user: token}}
+- name: two
+  context: {{cluster: c, user: cert}}
+- name: three
+  context: {{cluster: c, user: plugin}}
+- name: lost
+  context: {{cluster: d, user: token}}
+clusters:
+- name: c
+  cluster:
+    server: https://192.0.2.1:6443
+    certificate-authority-data: {DATA}
+users:
+- name: token
+  user: {{token: s3cret}}
+- name: cert
+  user: {{client-certificate: crt, client-key-data: {DATA}}}
+- name: plugin
+  user:
+    exec:
+      apiVersion: client.authentication.k8s.io/v1
+      command: ./get-token
+      args: [--now]
+      env: [{{name: WHO, value: me}}]
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "crt").write_text(PEM)
+    path = tmp_path / "config"
+    path.write_text(USUAL)
+    return path
+
+
+def known(context: str, **more: str) -> Credentials:
+    return Credentials(context, "https://192.0.2.1:6443", PEM, **more)
+
+
+def test_the_current_context_with_a_token(file: Path) -> None:
+    found = read_kubeconfig(file)
+    assert found == known("one", token="s3cret")
+    assert "s3cret" not in repr(found)
+
+
+def test_a_client_certificate_from_a_file_beside(file: Path) -> None:
+    assert read_kubeconfig(file, "two") == known("two", client_pem=f"{PEM}\n{PEM}")
+
+
+def test_an_exec_plugin_is_asked(file: Path) -> None:
+    asked: list[Any] = []
+
+    def plugin(argv: Sequence[str], environment: Mapping[str, str]) -> str:
+        asked.append((list(argv), environment["WHO"], json.loads(environment["KUBERNETES_EXEC_INFO"])["apiVersion"]))
+        return json.dumps({"status": {"token": "fresh"}})
+
+    assert read_kubeconfig(file, "three", plugin) == known("three", token="fresh")
+    assert asked == [([f"{file.parent}/get-token", "--now"], "me", "client.authentication.k8s.io/v1")]
+    certificate = json.dumps({"status": {"clientCertificateData": "A", "clientKeyData": "B"}})
+    assert read_kubeconfig(file, "three", lambda *_: certificate) == known("three", client_pem="A\nB")
+    with pytest.raises(UsageError, match=r"^the kubeconfig's plugin .*/get-token printed no ExecCredential$"):
+        read_kubeconfig(file, "three", lambda *_: "{}")
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo no >&2; exit 3", "ended with 3: no"),
+        ("exit 1", "ended with 1: it said nothing"),
+        (None, "cannot be run: No such file or directory"),
+    ],
+)
+def test_a_plugin_that_fails(tmp_path: Path, script: str | None, message: str) -> None:
+    program = tmp_path / "plugin"
+    if script is not None:
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+    with pytest.raises(UsageError) as caught:
+        run_plugin([str(program)], {})
+    assert str(caught.value) == f"the kubeconfig's plugin {program} {message}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "message"),
+    [
+        ("current-context: one\n", "", "1:1", "no context is current; name one: context: …"),
+        ("context: one", "context: four", "1:1", 'there is no context "four"; there are one, two, three, lost'),
+        ("context: one", "context: lost", "12:22", 'there is no cluster "d"; there are c'),
+        (
+            "https:",
+            "http:",
+            "16:13",
+            'server: "http://192.0.2.1:6443" is not https; a token would be read by anyone on the way',
+        ),
+        (
+            "    server",
+            "    insecure-skip-tls-verify: true\n    server",
+            "16:31",
+            "insecure-skip-tls-verify is refused; remove it, and give certificate-authority-data",
+        ),
+        (
+            "    server",
+            "    proxy-url: x\n    server",
+            "16:16",
+            "proxy-url is not supported; name the server by an address that it answers at",
+        ),
+        (
+            f"certificate-authority-data: {DATA}",
+            "x: y",
+            "16:5",
+            "the cluster has no certificate-authority-data; nobody vouches for its API server",
+        ),
+        (
+            f"certificate-authority-data: {DATA}",
+            "certificate-authority-data: '#'",
+            "17:33",
+            "certificate-authority-data is not PEM in base64",
+        ),
+        ("{token: s3cret}", "{}", "20:9", "the user has no token, client certificate or exec plugin"),
+        ("{token: s3cret}", "{tokenFile: /none}", "20:21", "/none cannot be read: No such file or directory"),
+    ],
+)
+def test_what_is_wrong_says_where(file: Path, old: str, new: str, place: str, message: str) -> None:
+    assert old in USUAL
+    file.write_text(USUAL.replace(old, new, 1))
+    with pytest.raises(ExperimentError) as caught:
+        read_kubeconfig(file)
+    assert str(caught.value) == f"{file}:{place}: {message}"
+
+
+def test_the_official_loader_reads_the_same(file: Path) -> None:
+    """The official client is a dependency of tests alone; what it makes of a file is what we do."""
+    from ruamel.yaml import YAML  # noqa: PLC0415 - read here only
+
+    class Found:
+        host = ssl_ca_cert = ""
+        api_key: dict[str, str]
+
+    found = Found()
+    found.api_key = {}
+    loader = KubeConfigLoader(YAML(typ="safe").load(USUAL), config_base_path=str(file.parent))
+    loader.load_and_set(found)
+    ours = read_kubeconfig(file)
+    assert (found.host, *found.api_key.values()) == (ours.server, f"Bearer {ours.token}")
+    with open(found.ssl_ca_cert) as stream:  # noqa: PTH123 - a name, not a path of ours
+        assert stream.read() == ours.ca_pem
