@@ -69,8 +69,9 @@ gate: setup ## experiments/gate.yaml against the committed baseline (3 minutes);
 bench-stats: dev ## coverage, false alarms and power of the statistics, by simulation
 	$(BIN)/python -m benchmarks.stats_coverage
 
-bench-report: dev ## ten million samples into a report, against its limits of 20 s and 1.5 GiB
+bench-report: dev ## reports of ten million samples (limits: 20 s, 1.5 GiB) and of 60 sizes (10 s, 3 MB)
 	$(BIN)/python benchmarks/report_ten_million.py
+	$(BIN)/python -m benchmarks.report_sixty_sizes
 
 fuzz: dev ## ten thousand mutated experiment files through `proxybench validate`, against its limits of 2 s and 200 MiB
 	$(BIN)/python benchmarks/fuzz_experiments.py

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from proxybench.errors import UsageError
 from proxybench.report.concerns import Figure, Row, ratio, rows_of
-from proxybench.report.decision import caveats, clocks_of, size_of
+from proxybench.report.decision import Ratio, caveats, clocks_of, control_note, size_of
 from proxybench.report.missing import missing_lines
-from proxybench.report.words import TIMES, clock_short, join, subject_names
+from proxybench.report.words import clock_short, join, subject_names
 from proxybench.stats.intervals import Interval
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ _FALL, _RISE = (
     -0.3,
     2.3,
 )  # powers of the size: a wait for a turn that is there at one size and not at the next falls faster
-_STILL = 0.1  # a control that moved by more says that the machine did
-
-Ratio = tuple[float, Interval | None]
 
 
 @dataclass(frozen=True)
@@ -133,13 +130,7 @@ def _missing(manifest: Manifest, subjects: tuple[Subject, Subject], sizes: Seque
 
 
 def _moved(changes: Iterable[Change]) -> Iterable[str]:
-    """Warn of a control that differs: what it does, the machine did, and every ratio like it may be nothing else."""
-    for change in changes:
-        if change.control and change.ratio and abs(math.log(change.ratio[0])) > math.log(1 + _STILL):
-            yield (
-                f"the control ({change.title.lower()}) should be {TIMES}1 and is {TIMES}{change.ratio[0]:.3g}: the "
-                "machine was unsteady, so read nothing into the ratios of other connections that are no further from 1"
-            )
+    return (note for each in changes if each.control for note in control_note(each.title, "", each.ratio))
 
 
 def _around(services: int, sizes: Sequence[int], width: int) -> tuple[int, ...]:

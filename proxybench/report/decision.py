@@ -7,6 +7,7 @@ instruction clock a ratio is one of work, and never called faster.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from proxybench.stats.series import Series
 
 KUBE_PROXY = "kube-proxy"
+_STILL = 0.1  # a control that moved by more says that the machine did
 JSON_NOTE = (
     "The lab's API server speaks JSON, a cluster's protobuf. That is in kube-proxy's CPU at a cold start: about 0.1 s "
     "per 1,000 Services (v1.37.2 against a real API server, 5,000 Services: 0.90 s of its own CPU by JSON, 0.42 s by "
@@ -37,6 +39,8 @@ REFERENCE_NOTE = (
     "The reference proxier is proxybench's own self-test. No cluster runs it, and its ranking of modes is not "
     "kube-proxy's: read its columns as a lower bound for the harness, never as an answer."
 )
+
+Ratio = tuple[float, "Interval | None"]
 
 Size = tuple[int, int]
 """Services, and endpoints of each."""
@@ -52,7 +56,7 @@ class Decision:
 
 def decision(series: Sequence[Series], subjects: Sequence[Subject]) -> Decision:
     """Put the tables together; ``subjects`` in the experiment's order: the others are compared with the first."""
-    tables = []
+    tables, moved = [], []
     for clock in clocks_of(series):
         of_clock = [each for each in series if each.key.clock == clock]
         for size in sorted({size_of(each) for each in of_clock}, reverse=True):
@@ -61,7 +65,8 @@ def decision(series: Sequence[Series], subjects: Sequence[Subject]) -> Decision:
             rows = rows_of(here)
             if rows:
                 tables.append((size_title(size), _table(rows, present, clock)))
-    return Decision(tuple(tables), caveats(subjects, {each.key.clock for each in series}))
+                moved += _moved(rows, present, size)
+    return Decision(tuple(tables), (*caveats(subjects, {each.key.clock for each in series}), *moved))
 
 
 def clocks_of(series: Iterable[Series]) -> list[ClockKind]:
@@ -90,7 +95,30 @@ def caveats(subjects: Iterable[Subject], clocks: Iterable[str]) -> tuple[str, ..
     return tuple(note for holds, note in told if holds)
 
 
-def ratio_text(found: tuple[float, Interval | None], figure: Figure) -> str:
+def control_note(title: str, where: str, found: Ratio | None) -> tuple[str, ...]:
+    """Warn of a control that differs: what it does, the machine did, and every ratio like it may be nothing else."""
+    if found is None or abs(math.log(found[0])) <= math.log(1 + _STILL):
+        return ()
+    told = (
+        f"the control ({title.lower()}{where}) should be {TIMES}1 and is {TIMES}{found[0]:.3g}: the machine was "
+        "unsteady, so read nothing into the ratios of other connections that are no further from 1"
+    )
+    return (told,)
+
+
+def _moved(rows: Sequence[Row], subjects: Sequence[Subject], size: Size) -> list[str]:
+    """Return the warning of the control that moved most at a size."""
+    notes: list[str] = []
+    for row in rows:
+        known = [row.found[subject] for subject in subjects if subject in row.found] if row.control else []
+        found = [pair for other in known[1:] if (pair := ratio(known[0], other)) is not None]
+        if found:
+            worst = max(found, key=lambda pair: abs(math.log(pair[0])))
+            notes += control_note(row.title, f", {size_title(size).lower()}", worst)
+    return [note[0].upper() + note[1:] for note in notes]
+
+
+def ratio_text(found: Ratio, figure: Figure) -> str:
     """Write a ratio with its interval, or why there is none to lean on."""
     middle, interval = found
     text = f"{TIMES}{middle:.3g}"

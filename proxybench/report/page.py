@@ -106,6 +106,7 @@ def render(data: ReportData, chapters: Chapters) -> str:
         orchestrator=sorted(data.manifest.fingerprint.orchestrator.items()),
         experiment=orjson.dumps(data.manifest.experiment, option=orjson.OPT_INDENT_2).decode(),
         steps=steps_table(data.manifest.matrix),
+        kernels=sorted({facts.kernel for facts in data.manifest.fingerprint.nodes.values()}),
         samples=f"{sum(record.n for record in data.records):,}",
         style=Markup(style() + _file("report.css") + mode_classes()),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file

@@ -72,7 +72,9 @@ def bounded_text(record: SummaryRecord, value: float, q: float) -> str:
 def interval_text(record: SummaryRecord) -> str:
     """Write the 95 % interval, or why there is none."""
     if record.ci_low is None or record.ci_high is None:
-        return "time-outs" if record.bounded(0.5) else "one repetition"
+        if record.bounded(0.5):
+            return "time-outs"
+        return "one repetition" + (f", ± {human(record.uncertainty, record.unit)}" if record.uncertainty else "")
     if record.ci_high > WIDEST * record.median > 0:
         return f"reaches over {WIDEST:.0f} times the median"  # no one reads "0 ns to 62 hours"
     return span(record.ci_low, record.ci_high, record.unit)
@@ -119,6 +121,8 @@ def full(records: Sequence[SummaryRecord], caption: str, *, metric: bool = False
     """Return one row per record with everything that is known of it; ``metric`` adds its name."""
     heads = (*(("Metric",) if metric else ()), "Scenario", "Position", "Path", "Mode", "Subject")
     numbers = ("Services", "Endpoints", "Median", "95 % interval", "p90", "p99", "Samples", "Repetitions", "Time-outs")
+    unsure = any(record.uncertainty for record in records)
+    numbers = (*numbers[:4], *(("Read within ±",) if unsure else ()), *numbers[4:])
     rows = []
     for record in records:
         low, high = record.ci_low, record.ci_high
@@ -135,6 +139,7 @@ def full(records: Sequence[SummaryRecord], caption: str, *, metric: bool = False
                 _count_cell(record.endpoints_per_service),
                 _value_cell(record, record.median, 0.5),
                 Cell(interval_text(record), title=title, sort=f"{low or 0:.7g}", number=True),
+                *((_unsure_cell(record),) if unsure else ()),
                 _value_cell(record, record.p90, 0.9),
                 _value_cell(record, record.p99, 0.99),
                 _count_cell(record.n),
@@ -222,6 +227,11 @@ def _count_cell(value: int) -> Cell:
 def _value_cell(record: SummaryRecord, value: float, q: float) -> Cell:
     text = bounded_text(record, value, q)
     return Cell(text, title="" if math.isnan(value) else exact(value, record.unit), sort=f"{value:.7g}", number=True)
+
+
+def _unsure_cell(record: SummaryRecord) -> Cell:
+    text = human(record.uncertainty, record.unit) if record.uncertainty else DASH
+    return Cell(text, sort=f"{record.uncertainty:.7g}", number=True)
 
 
 def _median_cell(record: SummaryRecord | None, best: set[SummaryRecord]) -> Cell:

@@ -11,6 +11,7 @@ from proxybench.report.section import Section, clocks_text, left_out
 from proxybench.report.stacks import bar_panels
 from proxybench.report.tables import full, pivot
 from proxybench.report.tax import tax_panels, tax_table
+from proxybench.report.words import REFERENCE
 
 if TYPE_CHECKING:
     from proxybench.report.data import ReportData
@@ -37,6 +38,11 @@ def apart_section(data: ReportData) -> Section:
         "so a single one is known by its metrics and not split. Faint is what came after the answer: tidying up. "
         "Orange is what no part explains. Each size has its own scale; the number is the time until the answer."
     )
+    if any(subject.kind == REFERENCE for subject in data.subjects):
+        lead += (
+            " The reference tells nothing of delivery and, at a cold start, of its start: that is in its orange, and "
+            "what it did after the answer is in its faint part."
+        )
     found = take_apart(data.shown_series)
     if not found:
         return left_out("waiting-and-work", heading, lead, "sync.before or sync.build")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.errors import MeasurementError
@@ -71,12 +72,14 @@ def record(recorder: Recorder, result: LoadResult) -> None:
     that wait is the host's, so nothing is counted from it.
     """
     where = cluster_ip()
-    series = [(Metric.FORWARDING_LOAD, result.first_byte_ns)]
+    series = [(Metric.FORWARDING_LOAD, result.first_byte_ns, 0)]
     if recorder.clock_kind is ClockKind.WALL:
-        series.append((Metric.FORWARDING_LOAD_INTENDED, result.intended_ns))
-        recorder.add_all(Metric.LOAD_LAG, Scenario.LOAD, result.lag_ns.tolist(), where=where)
-    for metric, values in series:
-        recorder.add_all(metric, Scenario.LOAD, values.tolist(), where=where)
+        lags = result.lag_ns.tolist()
+        # What the generator itself was late by is in the time from the intended start, and no proxy's doing.
+        series.append((Metric.FORWARDING_LOAD_INTENDED, result.intended_ns, round(median(lags)) if lags else 0))
+        recorder.add_all(Metric.LOAD_LAG, Scenario.LOAD, lags, where=where)
+    for metric, values, unsure in series:
+        recorder.add_all(metric, Scenario.LOAD, values.tolist(), uncertainty=unsure, where=where)
         recorder.add_all(metric, Scenario.LOAD, [result.timeout_ns] * result.censored, censored=True, where=where)
     for metric, rate in ((Metric.LOAD_OFFERED, result.offered), (Metric.LOAD_ACHIEVED, result.achieved)):
         recorder.add(metric, Scenario.LOAD, round(rate), where=where)

@@ -7,7 +7,7 @@ import pytest
 
 from proxybench.model import ClockKind, Mode, Subject
 from proxybench.report.concerns import Figure, ratio
-from proxybench.report.decision import JSON_NOTE, decision
+from proxybench.report.decision import JSON_NOTE, bound_text, decision
 from proxybench.report.words import subject_names
 from proxybench.stats.series import collect
 from tests.unit.report.synthetic import synthetic_frame
@@ -98,6 +98,24 @@ def test_few_and_unsteady_repetitions_are_told_in_words() -> None:
     _, table = decision(collect(frame), SUBJECTS).tables[0]
     row = next(row for row in table.rows if row[0].text == "One Service added")
     assert row[2].detail.endswith("(too unsteady to tell, 2 repetitions)")
+
+
+def test_a_time_out_bounds_the_ratio_on_one_side() -> None:
+    assert bound_text(figure(180e9, bounded=True), figure(15.3e9)) == f"at most {TIMES}0.085"
+    assert bound_text(figure(10), figure(30, bounded=True)) == f"at least {TIMES}3"
+    assert bound_text(figure(10, bounded=True), figure(30, bounded=True)) == ""
+    assert bound_text(figure(0), figure(30, bounded=True)) == ""
+
+
+def test_a_control_that_moved_is_told_below_the_tables() -> None:
+    frame = synthetic_frame(connects=5, clock="wall", sizes=(10,), modes=("iptables", "ipvs"))
+    rows = (frame["metric"] == "forwarding.bare") & (frame["mode"] == "ipvs")
+    frame.loc[rows, "value"] = frame.loc[rows, "value"] * 2
+    assert decision(collect(frame), SUBJECTS).notes[-1] == (
+        f"The control (new connection, no rules, at 10 services with 2 endpoints each) should be {TIMES}1 and is "
+        f"{TIMES}2: the machine was unsteady, so read nothing into the ratios of other connections that are no further "
+        "from 1"
+    )
 
 
 def test_names_hold_what_tells_subjects_apart_and_no_more() -> None:

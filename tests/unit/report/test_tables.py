@@ -83,6 +83,14 @@ def test_one_repetition_has_no_interval() -> None:
     assert interval_text(make_record(median=1000.0, ci_low=0.0, ci_high=100_000.0)) == "0 ns \N{EN DASH} 100 µs"
 
 
+def test_one_repetition_still_tells_the_steps_in_which_it_was_read() -> None:
+    alone = make_record(ci_low=None, ci_high=None, uncertainty=1_500_000)
+    assert interval_text(alone) == "one repetition, ± 1.5 ms"
+    heads = [head.text for head in full([alone, make_record(services=10)], "caption").heads]
+    assert heads[heads.index("95 % interval") + 1] == "Read within ±"
+    assert "Read within ±" not in [head.text for head in full([make_record()], "caption").heads]
+
+
 def test_what_has_no_meaning_is_a_dash() -> None:
     assert bounded_text(SLOW, math.nan, 0.9) == "\N{EN DASH}"
 

@@ -114,6 +114,16 @@ def test_waiting_for_the_intended_start_counts_by_the_wall_clock_only(
     )
 
 
+def test_what_the_generator_was_late_by_is_what_the_intended_start_is_uncertain_by() -> None:
+    samples = recorded(ClockKind.WALL).samples
+    unsure = {
+        (str(one.metric), one.uncertainty)
+        for one in samples
+        if one.metric.startswith("forwarding") and not one.censored
+    }
+    assert unsure == {("forwarding.load", 0), ("forwarding.load.intended", 6)}  # lags of 5 and 7
+
+
 def test_what_the_generator_did_is_recorded_with_its_own_units() -> None:
     units = {str(sample.metric): sample.unit for sample in recorded(ClockKind.WALL).samples}
     assert units["load.lag"] == "ns"

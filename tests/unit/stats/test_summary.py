@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,10 +13,10 @@ from proxybench.stats.summary import summarise
 from proxybench.testing.model import make_subject
 
 
-def sample(value: int, repetition: int, *, services: int = 10, late: bool = False) -> Sample:
+def sample(value: int, repetition: int, *, services: int = 10, late: bool = False, unsure: int = 0) -> Sample:
     point = Point(make_subject(Mode.IPVS), services, 2, Scenario.STEADY)
     metric = Metric.FORWARDING_CONNECT
-    return Sample("r", point, repetition, "n", metric, value, "ns", ClockKind.WALL, late, 0)
+    return Sample("r", point, repetition, "n", metric, value, "ns", ClockKind.WALL, late, 0, unsure)
 
 
 def test_one_record_per_point_and_metric() -> None:
@@ -28,6 +30,24 @@ def test_one_record_per_point_and_metric() -> None:
     assert record.ci_high is not None
     assert record.ci_low < 110 < record.ci_high
     assert (small.services, small.ci_low, small.ci_high, small.median) == (5, None, None, 7.0)
+
+
+def test_an_interval_is_never_narrower_than_what_the_samples_are_uncertain_by() -> None:
+    sure, unsure = (
+        summarise(samples_to_frame([sample(value, r, unsure=step) for r, value in enumerate((99, 100, 101))]))[0]
+        for step in (0, 30)
+    )
+    assert (sure.uncertainty, unsure.uncertainty) == (0.0, 30.0)
+    assert sure.ci_low is not None
+    assert sure.ci_low > 95
+    assert (unsure.ci_low, unsure.ci_high) == (70.0, 130.0)
+    (alone,) = summarise(samples_to_frame([sample(100, 1, unsure=30)]))
+    assert (alone.ci_low, alone.uncertainty) == (None, 30.0)  # how repetitions vary is not known from one
+
+
+def test_a_metric_that_is_read_in_steps_is_uncertain_by_half_of_one() -> None:
+    rtt = replace(sample(5_000, 1), metric=Metric.FORWARDING_RTT)
+    assert summarise(samples_to_frame([rtt]))[0].uncertainty == 500.0
 
 
 def test_time_outs_count_and_take_the_interval_away_when_the_median_is_one() -> None:
