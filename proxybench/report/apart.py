@@ -116,26 +116,30 @@ def apart_table(found: Sequence[Apart], clock: str) -> Table:
     """Return one row per latency, with each part, the rest, and whether that is within the uncertainty."""
     labels = subject_names(each.subject for each in found)
     names = list(dict.fromkeys(name for way in _WAYS for name, _ in way))
+    clocks = len({each.clock for each in found}) > 1
     shown = [name for name in names if any(name in dict(each.parts) for each in found)]
     heads = (
-        *(Cell("Scenario"), Cell("Services", number=True), Cell("Subject"), Cell("Until the answer", number=True)),
+        *(Cell("Scenario"), Cell("Services", number=True), Cell("Subject")),
+        *((Cell("Clock"),) if clocks else ()),
+        Cell("Until the answer", number=True),
         *(Cell(name.partition(":")[0].capitalize(), number=True) for name in shown),
         *(Cell("Rest", number=True), Cell("Do the parts add up?")),
     )
     return Table(
         f"Of the repetition with the median latency: its parts, and what they leave ({clock})",
         heads,
-        tuple(_row(each, labels[each.subject], shown) for each in found),
-        3,
+        tuple(_row(each, labels[each.subject], shown, clocks=clocks) for each in found),
+        4 if clocks else 3,
     )
 
 
-def _row(each: Apart, label: str, shown: Sequence[str]) -> tuple[Cell, ...]:
+def _row(each: Apart, label: str, shown: Sequence[str], *, clocks: bool) -> tuple[Cell, ...]:
     parts = dict(each.parts)
     return (
         Cell(SCENARIOS.get(each.scenario, each.scenario)),
         Cell(f"{each.services:,}", sort=str(each.services), number=True),
         Cell(label, mode=each.subject.mode),
+        *((Cell(clock_short(each.clock)),) if clocks else ()),
         _time(each.whole, f"± {human(each.uncertainty, 'ns')}" if each.uncertainty else ""),
         *(_time(parts[name]) if name in parts else Cell(DASH, number=True) for name in shown),
         _time(each.rest),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from proxybench.model import ClockKind
 from proxybench.report.concerns import WIDE, ratio, rows_of
 from proxybench.report.tables import Cell, Table
-from proxybench.report.words import DASH, REFERENCE, TIMES, clock_long, count, exact, human, subject_names
+from proxybench.report.words import DASH, REFERENCE, TIMES, clock_long, clock_short, count, exact, human, subject_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,16 +57,18 @@ class Decision:
 def decision(series: Sequence[Series], subjects: Sequence[Subject]) -> Decision:
     """Put the tables together; ``subjects`` in the experiment's order: the others are compared with the first."""
     tables, moved = [], []
-    for clock in clocks_of(series):
+    clocks = clocks_of(series)
+    for clock in clocks:
         of_clock = [each for each in series if each.key.clock == clock]
         for size in sorted({size_of(each) for each in of_clock}, reverse=True):
             here = [each for each in of_clock if size_of(each) == size]
             present = [subject for subject in subjects if any(each.key.subject == subject for each in here)]
             rows = rows_of(here)
             if rows:
-                tables.append((size_title(size), _table(rows, present, clock)))
+                told = f" ({clock_short(clock)})" if len(clocks) > 1 else ""
+                tables.append((size_title(size) + told, _table(rows, present, clock)))
                 moved += _moved(rows, present, size)
-    return Decision(tuple(tables), (*caveats(subjects, {each.key.clock for each in series}), *moved))
+    return Decision(tuple(tables), (*caveats(subjects, clocks), *moved))
 
 
 def clocks_of(series: Iterable[Series]) -> list[ClockKind]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from proxybench.report.data import ReportData
-    from proxybench.results.manifest import Manifest, NodeFacts, Step, SubjectFacts
+    from proxybench.results.manifest import LabFacts, Manifest, NodeFacts, Step, SubjectFacts
 
 Facts = list[tuple[str, str]]
 """Terms and what is known of them."""
@@ -32,14 +32,11 @@ def origin(manifest: Manifest) -> str:
 def how_measured(data: ReportData) -> Facts:
     """Return the run's own story, in the order in which one would ask."""
     manifest = data.manifest
-    lab = manifest.lab
-    made_of = f"{lab.kind} lab" + (f", {lab.accelerator}" if lab.accelerator else "")
     steps = manifest.matrix
     done = sum(step.state == "done" for step in steps)
     seconds = sum(step.seconds or 0.0 for step in steps)
     return [
-        ("where", made_of + (f": {lab.why}" if lab.why else "")),
-        ("clock", "; ".join(clock_long(clock) for clock in data.clocks) or str(lab.clock)),
+        *(("where", _lab(lab)) for lab in manifest.labs),
         *(("subject", _subject(each)) for each in manifest.subjects),
         ("sizes", _sizes(steps)),
         ("how often", f"{_repetitions(steps)}; a number is the median of its repetitions' medians"),
@@ -94,6 +91,11 @@ def _node(facts: NodeFacts) -> Facts:
         ("Python", facts.python),
         *sorted(facts.sysctls.items()),
     ]
+
+
+def _lab(lab: LabFacts) -> str:
+    made_of = f"{lab.kind} lab" + (f", {lab.accelerator}" if lab.accelerator else "")
+    return f"{made_of}; {clock_long(lab.clock)}" + (f". Chosen so: {lab.why}" if lab.why else "")
 
 
 def _subject(each: SubjectFacts) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxybench.report.tables import Cell, Table
-from proxybench.report.words import count, join, mode_name
+from proxybench.report.words import clock_short, count, join, mode_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,7 +77,9 @@ def _where(steps: Sequence[Step]) -> str:
     repetitions = sorted({step.repetition for step in steps})
     services = count(sizes[0], "Service") if len(sizes) == 1 else f"{join([f'{size:,}' for size in sizes])} Services"
     turns = "repetition" if len(repetitions) == 1 else "repetitions"
-    return f"at {services}, {turns} {join([str(each) for each in repetitions])}"
+    clocks = [clock_short(clock) for clock in sorted({step.clock for step in steps if step.clock})]
+    by = f", {join(clocks)}" if clocks else ""
+    return f"at {services}, {turns} {join([str(each) for each in repetitions])}{by}"
 
 
 def _never(each: NotMeasured) -> Missing:

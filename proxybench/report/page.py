@@ -16,7 +16,7 @@ from proxybench.report.colours import mode_classes, style
 from proxybench.report.costs import cost_table, costs
 from proxybench.report.crossings import all_crossings
 from proxybench.report.data import SAMPLE_COLUMNS, gather
-from proxybench.report.decision import decision
+from proxybench.report.decision import clocks_of, decision
 from proxybench.report.layout import scene
 from proxybench.report.measured import command, how_measured, methods_table, nodes, origin
 from proxybench.report.missing import missing_table, noted_lines
@@ -81,6 +81,14 @@ def render(data: ReportData, chapters: Chapters) -> str:
     )
     environment.filters["keep_units"] = lambda text: _UNIT.sub(rf"\1{NBSP}\2", text)
     script = _file("report.js")
+    by_clock = [
+        (
+            each,
+            [one for one in data.series if one.key.clock == each],
+            [record for record in data.records if record.clock == each],
+        )
+        for each in clocks_of(data.series)
+    ]
     clock = "; ".join(clock_long(each) for each in data.clocks)
     return environment.get_template("report.html.j2").render(
         manifest=data.manifest,
@@ -93,12 +101,18 @@ def render(data: ReportData, chapters: Chapters) -> str:
         jumps=[jump.sentence() for jump in data.jumps],
         not_measured=missing_table(data.manifest),
         noted=noted_lines(data.manifest),
-        costs=cost_table(costs(data.series), clock),
+        costs=[table for each, series, _ in by_clock if (table := cost_table(costs(series), clock_long(each)))],
         chapters=[(chapter, [svg(drawing) for drawing in drawings]) for chapter, drawings in chapters],
         others=other_tables(data),
         legend=_legend,
         conformance=conformance_table(data.manifest.conformance),
-        noise=noise_table(data.records, f"Half of the 95 % interval, relative to the median ({clock})"),
+        noise=[
+            table
+            for each, _, records in by_clock
+            if (
+                table := noise_table(records, f"Half of the 95 % interval, relative to the median ({clock_long(each)})")
+            )
+        ],
         observer=observer_table(data, f"CPU of our own agent ({clock})"),
         measured=how_measured(data),
         methods=methods_table(data),

@@ -14,6 +14,7 @@ from proxybench.report.words import (
     POSITIONS,
     REFERENCE,
     SCENARIOS,
+    clock_short,
     exact,
     human,
     mode_name,
@@ -22,9 +23,9 @@ from proxybench.report.words import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
-    from proxybench.model import Subject
+    from proxybench.model import Key, Subject
     from proxybench.stats.summary import SummaryRecord
 
 
@@ -42,6 +43,8 @@ class Cell:
     state: str = ""
     rows: int = 1  # how many rows it spans; 0: covered by the cell above
 
+
+Column = tuple["Subject", ClockKind]
 
 WIDEST = 100.0
 """Intervals that reach further than so many times the median are named, not written: they say too few repetitions."""
@@ -87,20 +90,19 @@ def pivot(
     unranked: Container[str] = (),
     unranked_scenarios: Container[str] = (),
 ) -> Table:
-    """Return one row per point and one column per subject: median and interval, the lowest marked.
+    """Return one row per point and one column per subject (and clock): median and interval, the lowest marked.
 
     Modes in ``unranked`` are shown but not compared, nor is anything in ``unranked_scenarios``. Counted instructions
     are no time, and the reference is nobody's proxy: neither is ever marked.
     """
-    labels = subject_names(record.subject for record in records)
-    columns = sorted(labels, key=lambda subject: (subject.mode, subject))
+    columns = columns_of(records)
     fields = [
         name for name in ("scenario", "position", "path", "family", "endpoints_per_service") if _varies(records, name)
     ]
-    rows: dict[tuple[object, ...], dict[Subject, SummaryRecord]] = {}
+    rows: dict[tuple[object, ...], dict[Column, SummaryRecord]] = {}
     for record in records:
         key = (*(_rank(name, getattr(record, name)) for name in fields), record.services)
-        rows.setdefault(key, {})[record.subject] = record
+        rows.setdefault(key, {})[record.subject, record.clock] = record
     body = []
     for key in sorted(rows, key=lambda parts: [str(part).zfill(8) for part in parts]):
         found = rows[key]
@@ -113,13 +115,31 @@ def pivot(
         cells = [_median_cell(found.get(column), best) for column in columns]
         body.append((*names, _count_cell(sample.services), *cells))
     heads = [Cell(_HEADS[name], number=name == "endpoints_per_service") for name in fields]
-    modes = [Cell(labels[subject], mode=subject.mode, number=True) for subject in columns]
-    return Table(caption, (*heads, Cell("Services", number=True), *modes), _merged(body, len(fields)), len(fields) + 1)
+    whole = (*heads, Cell("Services", number=True), *column_heads(columns))
+    return Table(caption, whole, _merged(body, len(fields)), len(fields) + 1)
+
+
+def columns_of(keys: Iterable[Key]) -> list[Column]:
+    """Return who has a column, by which clock: subjects by mode, of each the wall clock first."""
+    found = {(key.subject, ClockKind(key.clock)) for key in keys}
+    return sorted(found, key=lambda column: (column[0].mode, column[0], column[1] != ClockKind.WALL))
+
+
+def column_heads(columns: Sequence[Column]) -> list[Cell]:
+    """Name the columns; the clock only where there are several."""
+    labels = subject_names(subject for subject, _ in columns)
+    several = len({clock for _, clock in columns}) > 1
+    return [
+        Cell(labels[subject], clock_short(clock) if several else "", mode=subject.mode, number=True)
+        for subject, clock in columns
+    ]
 
 
 def full(records: Sequence[SummaryRecord], caption: str, *, metric: bool = False) -> Table:
     """Return one row per record with everything that is known of it; ``metric`` adds its name."""
+    clocks = len({record.clock for record in records}) > 1
     heads = (*(("Metric",) if metric else ()), "Scenario", "Position", "Path", "Mode", "Subject")
+    heads += ("Clock",) if clocks else ()
     numbers = ("Services", "Endpoints", "Median", "95 % interval", "p90", "p99", "Samples", "Repetitions", "Time-outs")
     unsure = any(record.uncertainty for record in records)
     numbers = (*numbers[:4], *(("Read within ±",) if unsure else ()), *numbers[4:])
@@ -135,6 +155,7 @@ def full(records: Sequence[SummaryRecord], caption: str, *, metric: bool = False
                 Cell(way(record)),
                 Cell(mode_name(record.mode), mode=record.mode),
                 Cell(record.program),
+                *((Cell(clock_short(record.clock)),) if clocks else ()),
                 _count_cell(record.services),
                 _count_cell(record.endpoints_per_service),
                 _value_cell(record, record.median, 0.5),

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxybench.model import Metric, Mode, Position, Scenario
+from proxybench.model import ClockKind, Metric, Mode, Position, Scenario
 from proxybench.report.concerns import figures_at, ratio, usual_way
 from proxybench.report.decision import ratio_text, value_text
 from proxybench.report.shapes import Line, LinePanel, Spot
-from proxybench.report.tables import Cell, Table
+from proxybench.report.tables import Cell, Table, column_heads, columns_of
 from proxybench.report.words import DASH, DIRECT, exact, mode_name, subject_names, with_clock
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from proxybench.model import Subject
     from proxybench.report.concerns import Figure
+    from proxybench.report.tables import Column
     from proxybench.stats.series import Series
     from proxybench.stats.summary import SummaryRecord
 
@@ -46,27 +47,31 @@ def tax_panels(records: Sequence[SummaryRecord]) -> list[LinePanel]:
 
 
 def tax_table(series: Sequence[Series], clock: str) -> Table | None:
-    """Return a row per size and kind of connection, a column per subject: the median, and times that without rules."""
+    """Return a row per size and kind of connection, a column per subject and clock."""
     chosen = [each for each in usual_way(series) if each.key.scenario == Scenario.STEADY and _kind_of(each) is not None]
-    names = subject_names(each.key.subject for each in chosen)
-    subjects = sorted(names, key=lambda each: (each.mode, each))
+    columns = columns_of(each.key for each in chosen)
     rows = []
     for size in sorted({(each.key.services, each.key.endpoints_per_service) for each in chosen}):
         here = [each for each in chosen if (each.key.services, each.key.endpoints_per_service) == size]
         found = {name: _figures(metric, position, here) for name, metric, position in _KINDS}
         for name, figures in found.items():
             if figures:
-                cells = [_cell(figures.get(subject), found[BARE].get(subject), name) for subject in subjects]
+                cells = [_cell(figures.get(column), found[BARE].get(column), name) for column in columns]
                 rows.append((Cell(f"{size[0]:,}", sort=str(size[0]), number=True), Cell(name), *cells))
     if not rows:
         return None
-    heads = [Cell(names[subject], mode=subject.mode, number=True) for subject in subjects]
     caption = f"connect(): median; below, times a connection on a node without rules, with its 95 % interval ({clock})"
-    return Table(caption, (Cell("Services", number=True), Cell("Connection"), *heads), tuple(rows), 2)
+    return Table(caption, (Cell("Services", number=True), Cell("Connection"), *column_heads(columns)), tuple(rows), 2)
 
 
-def _figures(metric: Metric, position: Position, series: Iterable[Series]) -> Mapping[Subject, Figure]:
-    return figures_at(metric, Scenario.STEADY, position, series)
+def _figures(metric: Metric, position: Position, series: Sequence[Series]) -> Mapping[Column, Figure]:
+    return {
+        (subject, clock): figure
+        for clock in ClockKind
+        for subject, figure in figures_at(
+            metric, Scenario.STEADY, position, [each for each in series if each.key.clock == clock]
+        ).items()
+    }
 
 
 def _cell(figure: Figure | None, bare: Figure | None, kind: str) -> Cell:

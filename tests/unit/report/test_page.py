@@ -7,6 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import pytest
 
 from proxybench.report.page import write_report
@@ -198,6 +199,29 @@ def test_wall_clock_pages_do_not_warn(tmp_path: Path) -> None:
     text = write_report(folder.path).read_text()
     assert "wall clock: real time on this machine" in text
     assert "instruction clock" not in text
+
+
+def test_two_clocks_stand_side_by_side_and_are_never_mixed(tmp_path: Path) -> None:
+    sizes, modes = (10, 100), ("iptables", "ipvs")
+    both = [synthetic_frame(connects=2, sizes=sizes, modes=modes, clock=clock) for clock in ("wall", "instructions")]
+    rows = both[0]["metric"] == "cpu.control_loop"
+    both[0].loc[rows, "value"] = both[0].loc[rows, "value"] * 3
+    frame = pd.concat(
+        [each.astype({"metric": str, "scenario": str, "clock": str, "mode": str}) for each in both], ignore_index=True
+    )
+    lab = {"kind": "netns", "clock": "wall", "why": "asked for"}
+    page = write_report(synthetic_run(tmp_path, frame, other_labs=[lab]).path).read_text()
+    assert re.findall(r"<summary>(At [^<]*)</summary>", page) == [
+        f"At {size} Services with 2 endpoints each ({clock})"
+        for clock in ("wall clock", "instruction clock, not real time")
+        for size in (100, 10)
+    ]
+    cpu = page[page.index('<h2 id="cpu">') :]
+    heads = re.findall(r'<th scope="col"[^>]*>\s*<span class="mode[^>]*>([^<]*)</span>\s*<small>([^<]*)</small>', cpu)
+    by = ("wall clock", "instruction clock, not real time")
+    assert heads[:4] == [(mode, clock) for mode in ("iptables", "IPVS") for clock in by]
+    assert len(re.findall(r"<caption>Slope and its 95 % interval", page)) == 2
+    assert "<dt>where</dt><dd>netns lab; wall clock: real time on this machine. Chosen so: asked for</dd>" in page
 
 
 def test_a_jump_is_told_at_the_top(tmp_path: Path, text: str) -> None:
