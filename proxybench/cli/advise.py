@@ -99,7 +99,9 @@ def _ratio(change: Change) -> str:
     if change.base is None or change.other is None:
         return change.missing
     if change.ratio is None:
-        return bound_text(change.base, change.other) or change.missing or "no ratio: 0, or two time-outs"
+        return (
+            bound_text(change.base, change.other) or change.missing or "no ratio: 0 in a repetition, or two time-outs"
+        )
     return ratio_text(change.ratio, change.other)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from proxybench.model import Metric
 from proxybench.report.concerns import usual_way
 from proxybench.report.shapes import Bar, BarPanel
-from proxybench.report.tables import Cell, Table
+from proxybench.report.tables import Cell, Table, merged
 from proxybench.report.words import DASH, SCENARIOS, clock_short, count, exact, human, subject_names
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def apart_table(found: Sequence[Apart], clock: str) -> Table:
     return Table(
         f"Of the repetition with the median latency: its parts, and what they leave ({clock})",
         heads,
-        tuple(_row(each, labels[each.subject], shown, clocks=clocks) for each in found),
+        merged([_row(each, labels[each.subject], shown, clocks=clocks) for each in found], 2),
         4 if clocks else 3,
     )
 
@@ -148,11 +148,11 @@ def _row(each: Apart, label: str, shown: Sequence[str], *, clocks: bool) -> tupl
 
 
 def _verdict(each: Apart) -> Cell:
-    of = f"within it in {each.within} of {count(each.repetitions, 'repetition')}"
+    of = f"within the uncertainty in {each.within} of {count(each.repetitions, 'repetition')}"
     if each.rest < 0:
         return Cell(f"answered {human(-each.rest, 'ns')} before the sync's end", of, state="pass")
     if each.rest <= each.uncertainty:
-        return Cell("yes, within the uncertainty", of, state="pass")
+        return Cell("yes", of, state="pass")
     return Cell(f"no: {human(each.rest, 'ns')} are unexplained", of, state="fail")
 
 

@@ -6,6 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from proxybench.model import Metric
+from proxybench.report.grouping import reading_place
 from proxybench.report.tables import WIDEST, Cell, Table
 from proxybench.report.words import DASH, SCENARIOS, TIMES, count, exact, human, mode_name
 
@@ -55,17 +56,19 @@ def observer_table(data: ReportData, caption: str) -> Table | None:
     """Return our agent's CPU per scenario, as a share of a core where the window is known."""
     windows = {_place(record): record for record in data.of(Metric.CPU_WINDOW)}
     rows = []
-    for scenario in SCENARIOS:
+    found = {record.scenario for record in data.of(Metric.CPU_AGENT)}
+    for scenario in sorted(found, key=lambda name: reading_place(name, "none")):
         agents = data.of(Metric.CPU_AGENT, scenario)
-        if not agents:
-            continue
         shares = [
             (agent.median / window.median, agent)
             for agent in agents
             if (window := windows.get(_place(agent))) is not None and window.median > 0
         ]
         most = max(agents, key=lambda record: record.median)
-        cells = (Cell(SCENARIOS[scenario]), Cell(human(most.median, "ns"), title=exact(most.median, "ns"), number=True))
+        cells = (
+            Cell(SCENARIOS.get(scenario, scenario)),
+            Cell(human(most.median, "ns"), title=exact(most.median, "ns"), number=True),
+        )
         if not shares:
             rows.append((*cells, Cell(DASH, number=True), Cell("not known: the run holds no cpu.window")))
             continue

@@ -116,7 +116,7 @@ def pivot(
         body.append((*names, _count_cell(sample.services), *cells))
     heads = [Cell(_HEADS[name], number=name == "endpoints_per_service") for name in fields]
     whole = (*heads, Cell("Services", number=True), *column_heads(columns))
-    return Table(caption, whole, _merged(body, len(fields)), len(fields) + 1)
+    return Table(caption, whole, merged(body, len(fields)), len(fields) + 1)
 
 
 def columns_of(keys: Iterable[Key]) -> list[Column]:
@@ -192,7 +192,7 @@ def best_of(records: Sequence[SummaryRecord]) -> set[SummaryRecord]:
     return {record for record, low in lows.items() if low <= reach}
 
 
-def _merged(rows: Sequence[tuple[Cell, ...]], columns: int) -> tuple[tuple[Cell, ...], ...]:
+def merged(rows: Sequence[tuple[Cell, ...]], columns: int) -> tuple[tuple[Cell, ...], ...]:
     """Let equal neighbours in the first columns become one cell, as long as the columns before them agree."""
     merged = [list(row) for row in rows]
     for column in range(columns):

@@ -25,7 +25,10 @@ ODD = "odd"
 
 @dataclass(frozen=True)
 class Look:
-    """Colour on light and on dark ground (from the Okabe-Ito palette) and a marker that differs as well."""
+    """Colour on light and on dark ground and a marker that differs as well.
+
+    The colours are near the Okabe-Ito palette; its purple is a grey to who sees no green, so it is not the one here.
+    """
 
     name: str
     light: str
@@ -37,8 +40,8 @@ LOOKS = {
     "iptables": Look("iptables", "#0072b2", "#56b4e9", "o"),
     "ipvs": Look("IPVS", "#d55e00", "#f0803c", "s"),
     "userspace": Look("userspace", "#009e73", "#2fc59b", "^"),
-    "nftables": Look("nftables", "#a8588b", "#cc79a7", "D"),
-    DIRECT: Look("endpoint, no rules", "#7a828a", "#98a1ab", "x"),
+    "nftables": Look("nftables", "#b5368c", "#f5a3d8", "D"),
+    DIRECT: Look("endpoint, no rules", "#5a6066", "#98a1ab", "x"),
     ODD: Look("unexplained", "#e69f00", "#f0b93a", "v"),
 }
 

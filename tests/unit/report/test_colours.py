@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import re
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from proxybench.report.colours import mode_classes, style
+from proxybench.report.words import LOOKS
+
+# Machado, Oliveira and Fernandes 2009: what who lacks one kind of cone sees of a linear colour.
+LACKS = {
+    "nothing": np.eye(3),
+    "red": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "green": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "blue": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+}
+TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.119192, 0.9503041]]
+)
+LEAST = 10.0  # of CIE 1976's distance; 2.3 is just noticeable beside each other
+
+
+def linear(colour: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    parts = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+
+
+def seen(colour: str, lacks: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Return a colour as CIE L*a*b*, as it is seen."""
+    x, y, z = TO_XYZ @ np.clip(LACKS[lacks] @ linear(colour), 0, 1) / np.array([0.95047, 1.0, 1.08883])
+    x, y, z = (part ** (1 / 3) if part > 0.008856 else 7.787 * part + 16 / 116 for part in (x, y, z))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("lacks", LACKS)
+@pytest.mark.parametrize("ground", ["light", "dark"])
+def test_the_colour_blind_can_tell_the_modes(ground: str, lacks: str) -> None:
+    colours = {mode: seen(getattr(look, ground), lacks) for mode, look in LOOKS.items()}
+    apart = {(a, b): float(np.linalg.norm(colours[a] - colours[b])) for a, b in combinations(colours, 2)}
+    assert {pair: distance for pair, distance in apart.items() if distance < LEAST} == {}
+
+
+def test_modes_differ_by_their_markers_too() -> None:
+    markers = [look.marker for mode, look in LOOKS.items() if mode != "odd"]  # which is no line
+    assert len(set(markers)) == len(markers)
+
+
+def test_every_colour_has_a_dark_one() -> None:
+    light, dark = re.findall(r":root\{([^}]*)\}", style())
+    assert re.findall(r"(--[a-z-]+):#", light) == re.findall(r"(--[a-z-]+):#", dark)
+    assert ".mode-nftables{--mode:var(--mode-nftables)}" in mode_classes()
