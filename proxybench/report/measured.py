@@ -93,9 +93,13 @@ def _node(facts: NodeFacts) -> Facts:
     ]
 
 
+def made_of(lab: LabFacts) -> str:
+    """Name a lab, with what its guests run on; namespaces run on nothing else."""
+    return f"{lab.kind} lab" + (f" ({lab.accelerator})" if lab.accelerator not in {None, "none"} else "")
+
+
 def _lab(lab: LabFacts) -> str:
-    made_of = f"{lab.kind} lab" + (f", {lab.accelerator}" if lab.accelerator else "")
-    return f"{made_of}; {clock_long(lab.clock)}" + (f". Chosen so: {lab.why}" if lab.why else "")
+    return f"{made_of(lab)}; {clock_long(lab.clock)}" + (f". Chosen so: {lab.why}" if lab.why else "")
 
 
 def _subject(each: SubjectFacts) -> str:

@@ -18,7 +18,7 @@ from proxybench.report.crossings import all_crossings
 from proxybench.report.data import SAMPLE_COLUMNS, gather
 from proxybench.report.decision import clocks_of, decision
 from proxybench.report.layout import scene
-from proxybench.report.measured import command, how_measured, methods_table, nodes, origin
+from proxybench.report.measured import command, how_measured, made_of, methods_table, nodes, origin
 from proxybench.report.missing import missing_table, noted_lines
 from proxybench.report.png import png
 from proxybench.report.quality import conformance_table, noise_table, observer_table
@@ -120,6 +120,7 @@ def render(data: ReportData, chapters: Chapters) -> str:
         orchestrator=sorted(data.manifest.fingerprint.orchestrator.items()),
         experiment=orjson.dumps(data.manifest.experiment, option=orjson.OPT_INDENT_2).decode(),
         steps=steps_table(data.manifest.matrix),
+        labs=[made_of(lab) for lab in data.manifest.labs],
         kernels=sorted({facts.kernel for facts in data.manifest.fingerprint.nodes.values()}),
         samples=f"{sum(record.n for record in data.records):,}",
         style=Markup(style() + _file("report.css") + mode_classes()),  # noqa: S704 - our own file
