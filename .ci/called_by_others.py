@@ -60,3 +60,5 @@ _.direction
 _.alt
 # Lab tests ask one probe by hand.
 _.await_
+# rich calls it when nobody reads on.
+_.on_broken_pipe

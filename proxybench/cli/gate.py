@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
 
+from proxybench.cli.terminal import output_console
 from proxybench.errors import ExitCode
 from proxybench.experiment.words import suggest
 from proxybench.gate import outputs
@@ -182,7 +182,7 @@ def trend(results_dir: Path, csv_file: Path | None, as_json: bool, plots: Path |
     if as_json:
         click.echo(trends.to_json(found), nl=False)
     else:
-        console = _console()
+        console = output_console()
         console.print(trends.trend_table(found))
         console.print(trends.sentence(found), markup=False, highlight=False)
     names = sorted({item.experiment for item in found})
@@ -207,16 +207,10 @@ def _print(outcomes: list[Outcome], *, as_json: bool, everything: bool) -> None:
     if as_json:
         click.echo(outputs.to_json(outcomes), nl=False)
         return
-    console = _console()
+    console = output_console()
     for outcome in outcomes:
         console.print(outputs.terminal_table(outcome, everything=everything))
         console.print(outcome.sentence(), markup=False, highlight=False)
-
-
-def _console() -> Console:
-    """Write to whatever standard output is now; in a file or CI log, wide enough not to break the numbers."""
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
 
 
 def _write(path: Path | None, content: Callable[[], bytes]) -> None:

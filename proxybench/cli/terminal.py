@@ -25,14 +25,23 @@ def errors_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def print_table(table: Table) -> None:
-    """Write a table to standard output."""
+def output_console() -> Console:
+    """Return the console on whatever standard output is now; in a file or CI log, wide enough not to fold tables."""
     from rich.console import Console  # noqa: PLC0415 - as above
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDE)
-    console.print(table)
+    class Output(Console):
+        """Leaves a closed pipe to whoever called the verb: rich ends with 1, which is a regression here."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    console = Output(highlight=False)
+    return console if console.is_terminal else Output(highlight=False, width=_WIDE)
+
+
+def print_table(table: Table) -> None:
+    """Write a table to standard output."""
+    output_console().print(table)
 
 
 def plain_table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:

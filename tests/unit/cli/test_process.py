@@ -84,6 +84,15 @@ def test_a_closed_standard_output_ends_quietly_and_is_no_regression() -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+def test_a_table_that_nobody_reads_on_is_no_regression() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [*PROGRAM, "run", "experiments/quickstart.yaml", "--dry-run"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_a_verb_that_did_its_work_keeps_its_exit_code_when_nobody_reads_on() -> None:
     """What Python still holds back is written at its end, when the reader (head) may be gone."""
     program = "from proxybench.cli.failure import settle; print('x'); raise SystemExit(settle(lambda: 4, debug=bool))"
