@@ -69,7 +69,63 @@ class Family(StrEnum):
     IPV6 = "ipv6"
 
 
-CLUSTER_IP = "cluster_ip"
+class Address(StrEnum):
+    """How a Service is addressed; ``node_port_local`` is a NodePort with ``externalTrafficPolicy: Local``."""
+
+    CLUSTER_IP = "cluster_ip"
+    NODE_PORT = "node_port"
+    NODE_PORT_LOCAL = "node_port_local"
+    EXTERNAL_IP = "external_ip"
+    LOAD_BALANCER_IP = "load_balancer_ip"
+
+
+class Transport(StrEnum):
+    """The protocol of a Service's port."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class Origin(StrEnum):
+    """From where a Service is connected to, over which node, and where its endpoints are.
+
+    ``client``: an outside client, by the measured node, to its own pods. ``far``: the same, to pods of another node.
+    ``other``: an outside client, by another node, to the measured node's pods. ``node``: the measured node itself;
+    ``pod``: a pod on it; both to its own pods.
+    """
+
+    CLIENT = "client"
+    FAR = "far"
+    OTHER = "other"
+    NODE = "node"
+    POD = "pod"
+
+
+@dataclass(frozen=True, order=True)
+class ServicePath:
+    """The way to a Service. As text ADDRESS[/udp][@ORIGIN]: "cluster_ip", "node_port@other", "cluster_ip/udp@pod"."""
+
+    address: Address = Address.CLUSTER_IP
+    origin: Origin = Origin.CLIENT
+    transport: Transport = Transport.TCP
+
+    def __str__(self) -> str:
+        transport = "" if self.transport is Transport.TCP else f"/{self.transport}"
+        origin = "" if self.origin is Origin.CLIENT else f"@{self.origin}"
+        return f"{self.address}{transport}{origin}"
+
+    @classmethod
+    def parse(cls, text: str) -> ServicePath:
+        """Read what ``str`` wrote. Raises ValueError for anything else."""
+        way, _, origin = text.partition("@")
+        address, _, transport = way.partition("/")
+        path = cls(Address(address), Origin(origin or Origin.CLIENT), Transport(transport or Transport.TCP))
+        if str(path) != text:
+            raise ValueError(f"{text!r} is written {str(path)!r}")
+        return path
+
+
+CLUSTER_IP = str(ServicePath())
 NO_PATH = "none"  # of what is measured without sending anything to a Service
 
 Settings = tuple[tuple[str, str], ...]

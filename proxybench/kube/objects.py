@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from proxybench.kube.access import PLAIN, Access, Exposure
 from proxybench.model import Family, Position
 from proxybench.units import NS_PER_S
 
@@ -39,6 +40,10 @@ _NODE_INFO: Final = (
 # Addresses at the start of a range that the numbered objects leave alone: in a pod range for spares (a canary's
 # endpoints, the new endpoint of a change), in the Service range for a real cluster's own (kubernetes, kube-dns).
 _RESERVED: Final = 256
+# What an API server takes node ports from by default, and where that ends, ports below it: neither a proxy's own nor
+# those that Linux hands out.
+_NODE_PORTS: Final = range(30_000, 32_768)
+_MORE_NODE_PORTS: Final = range(11_000, 30_000)
 _FIRST_SPARE: Final = 16
 _ELSEWHERE: Final = 3  # one Service in so many has its endpoints on a node other than the first
 
@@ -64,16 +69,18 @@ class AddressPlan:
     """Which addresses the population uses.
 
     ``pod_ranges`` holds (node name, range) of each node with pods, all of the family of ``service_cidr``; every address
-    of a range answers on ``backend_port``, TCP and UDP. Raises ValueError for ranges that are no networks, of two
-    families, overlap or are too small.
+    of a range answers on ``backend_port``, TCP and UDP. Of ``external_cidr``, which clients send to the measured node,
+    one half is for external IPs and one for load balancers ("": there is none). Raises ValueError for ranges that are
+    no networks, of two families, overlap or are too small.
     """
 
     service_cidr: str
     pod_ranges: tuple[tuple[str, str], ...]
     backend_port: int
+    external_cidr: str = ""
 
     def __post_init__(self) -> None:
-        networks = [self._services, *self._pods]
+        networks = [self._services, *self._pods, *self._external]
         if not self._pods:
             raise ValueError("an address plan needs at least one pod range")
         for number, network in enumerate(networks):
@@ -98,6 +105,11 @@ class AddressPlan:
         """The family of its addresses."""
         return family_of(str(self._services.network_address))
 
+    @cached_property
+    def _external(self) -> tuple[ipaddress.IPv4Network, ...]:
+        """External IPs, then load balancers."""
+        return tuple(ipaddress.IPv4Network(self.external_cidr).subnets()) if self.external_cidr else ()
+
     def vip(self, index: int) -> str:
         """Return the virtual address of Service ``index`` (from 0). Raises ValueError when the range is full."""
         offset = _RESERVED + index
@@ -108,6 +120,30 @@ class AddressPlan:
     def canary_vip(self, number: int = 0) -> str:
         """Return the virtual address of a Service outside the numbered ones; ``number`` 0 to 239."""
         return str(self._services[_spare_offset(number)])
+
+    def access(self, exposure: Exposure, index: int) -> Access:
+        """Return what Service ``index`` has besides its ClusterIP. Raises ValueError when a range is full."""
+        return self._access(exposure, _RESERVED + index)
+
+    def canary_access(self, exposure: Exposure, number: int = 0) -> Access:
+        """Return the same for a Service outside the numbered ones; ``number`` 0 to 239."""
+        return self._access(exposure, _spare_offset(number))
+
+    def _access(self, exposure: Exposure, offset: int) -> Access:
+        return Access(
+            node_port=_node_port(offset) if exposure.node_port else 0,
+            external_ips=(self._outside(0, offset),) if exposure.external_ip else (),
+            load_balancer_ips=(self._outside(1, offset),) if exposure.load_balancer_ip else (),
+            local_only=exposure.local_only,
+            protocol=exposure.protocol,
+        )
+
+    def _outside(self, half: int, offset: int) -> str:
+        if not self._external:
+            raise ValueError("the cluster has no range for external and load balancers' addresses")
+        if offset >= self._external[half].num_addresses - 1:
+            raise ValueError(f"Service {offset - _RESERVED} does not fit into {self._external[half]}")
+        return str(self._external[half][offset])
 
     def pod(self, number: int) -> Pod:
         """Return endpoint ``number`` of the whole population, on the nodes by turns.
@@ -129,11 +165,15 @@ class AddressPlan:
 
 @dataclass(frozen=True)
 class Population:
-    """Services 0 … n-1, each with the same number of endpoints."""
+    """Services 0 … n-1, each with the same number of endpoints.
+
+    Of several ``exposures``, three Services in a row have the first, the next three the second, and so on.
+    """
 
     plan: AddressPlan
     endpoints_per_service: int
     namespace: str = NAMESPACE
+    exposures: tuple[Exposure, ...] = (Exposure(),)
 
     def name(self, index: int) -> str:
         """Return the name of Service ``index``. Raises ValueError beyond MAX_SERVICES."""
@@ -169,9 +209,18 @@ class Population:
         index = exact[position]
         return index if self.on_first_node(index) else index - 1
 
+    def exposure(self, index: int) -> Exposure:
+        """Return what Service ``index`` has besides its ClusterIP."""
+        return self.exposures[index // _ELSEWHERE % len(self.exposures)]
+
+    def access(self, index: int) -> Access:
+        """Return the same with its addresses."""
+        return self.plan.access(self.exposure(index), index)
+
     def service(self, index: int) -> Object:
         """Return Service ``index``."""
-        return service(self.name(index), self.plan.vip(index), self.plan.backend_port, namespace=self.namespace)
+        vip, port = self.plan.vip(index), self.plan.backend_port
+        return service(self.name(index), vip, port, namespace=self.namespace, access=self.access(index))
 
     def endpoint_slices(self, index: int, changed_ns: int) -> tuple[Object, ...]:
         """Return the EndpointSlices of Service ``index``; see ``endpoint_slices`` below."""
@@ -182,12 +231,18 @@ class Population:
             changed_ns,
             namespace=self.namespace,
             family=self.plan.family,
+            protocol=self.exposure(index).protocol,
         )
 
     def endpoints(self, index: int, changed_ns: int) -> Object:
         """Return the Endpoints object of Service ``index``."""
         return endpoints(
-            self.name(index), self.pods(index), self.plan.backend_port, changed_ns, namespace=self.namespace
+            self.name(index),
+            self.pods(index),
+            self.plan.backend_port,
+            changed_ns,
+            namespace=self.namespace,
+            protocol=self.exposure(index).protocol,
         )
 
 
@@ -198,41 +253,23 @@ def service_name(index: int) -> str:
     return f"svc-{index:05d}"
 
 
-def service(
-    name: str,
-    vip: str,
-    target_port: int,
-    *,
-    namespace: str = NAMESPACE,
-    node_port: int = 0,
-    local_only: bool = False,
-    protocol: str = "TCP",
-) -> Object:
+def service(name: str, vip: str, target_port: int, *, namespace: str = NAMESPACE, access: Access = PLAIN) -> Object:
     """Return a Service without selector: its endpoints are written by us and by no controller.
 
-    With ``node_port`` it is of type NodePort, and ``local_only`` stands for ``externalTrafficPolicy: Local``. Like all
-    objects here it is written as an API server would complete it, so that what comes back is what was sent.
+    Like all objects here it is written as an API server would complete it, so that what comes back is what was sent.
     """
-    port: Object = {"name": PORT_NAME, "port": PORT, "protocol": protocol, "targetPort": target_port}
+    port: Object = {"name": PORT_NAME, "port": PORT, "targetPort": target_port, **access.port()}
     spec: Object = {
-        "type": "ClusterIP",
         "clusterIP": vip,
         "clusterIPs": [vip],
         "ipFamilies": [_WORDS[family_of(vip)]],
         "ipFamilyPolicy": "SingleStack",
         "internalTrafficPolicy": "Cluster",
-        "sessionAffinity": "None",
+        **access.spec(),
         "ports": [port],
     }
-    if node_port:
-        port["nodePort"] = node_port
-        spec["type"] = "NodePort"
-        spec["externalTrafficPolicy"] = "Local" if local_only else "Cluster"
-    elif local_only:
-        raise ValueError("externalTrafficPolicy: Local needs a nodePort")
     metadata = _metadata(name, namespace)
-    status: Object = {"loadBalancer": {}}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec, "status": status}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec, "status": access.status()}
 
 
 def endpoint_slices(
@@ -334,6 +371,15 @@ def _metadata(name: str, namespace: str, labels: dict[str, str] | None = None, c
 def _endpoint(pod: Pod) -> Object:
     ready = {"ready": True, "serving": True, "terminating": False}
     return {"addresses": [pod.address], "conditions": ready, "nodeName": pod.node}
+
+
+def _node_port(offset: int) -> int:
+    if offset < len(_NODE_PORTS):
+        return _NODE_PORTS[offset]
+    if offset - len(_NODE_PORTS) < len(_MORE_NODE_PORTS):
+        return _MORE_NODE_PORTS[offset - len(_NODE_PORTS)]
+    most = len(_NODE_PORTS) + len(_MORE_NODE_PORTS) - _RESERVED
+    raise ValueError(f"Service {offset - _RESERVED} has no node port: there are {most}")
 
 
 def _spare_offset(number: int) -> int:

@@ -48,11 +48,13 @@ class Cluster:
     """A cluster that is there to be measured.
 
     ``measured`` runs the Service proxy that is measured and passes the client's traffic on; ``client`` sends it;
-    ``more_clients`` help with a load. ``others`` are further nodes with pods. Every pod address answers on
+    ``more_clients`` help with a load. ``others`` are further nodes with pods. ``pod``, where there is one, is a pod on
+    the measured node to connect from: a namespace that is reached as a node is. Every pod address answers on
     ``backend_port``, TCP and UDP; where ``endpoints`` (node, address) are given, those do instead. ``taken`` are
     ClusterIPs that others have. ``clock`` is the kind of clock that the nodes' times come from. ``kind`` and
     ``accelerator`` are for the manifest. ``cluster_cidr6`` and ``service_cidr6`` are the ranges of IPv6 of a dual-stack
-    cluster, None in any other.
+    cluster, None in any other. ``external_cidr`` is a free range that the client sends to the measured node, "" where
+    there is none.
     """
 
     client: Node
@@ -71,6 +73,8 @@ class Cluster:
     more_clients: tuple[Node, ...] = ()
     endpoints: tuple[tuple[str, str], ...] = ()
     taken: tuple[str, ...] = ()
+    pod: Node | None = None
+    external_cidr: str = ""
 
     @property
     def clients(self) -> tuple[Node, ...]:
@@ -79,8 +83,9 @@ class Cluster:
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """All nodes: the client, the measured one, the others, further clients."""
-        return (self.client, self.measured, *self.others, *self.more_clients)
+        """All that is reached: the client, the measured node, the others, further clients, and the pod."""
+        pods = (self.pod,) if self.pod else ()
+        return (self.client, self.measured, *self.others, *self.more_clients, *pods)
 
     @property
     def targets(self) -> dict[str, SshTarget]:

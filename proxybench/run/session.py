@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -86,6 +86,7 @@ class Sessions:
 
         Nothing is written to the API: a cluster's Nodes are its own business.
         """
+        cluster = replace(cluster, pod=None)
         fleet = stack.enter_context(self.fleet(cluster.targets))
         handles = start_agents(fleet, cluster)
         for handle in handles.values():

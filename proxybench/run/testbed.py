@@ -74,7 +74,7 @@ def address_plan(cluster: Cluster) -> AddressPlan:
     ranges = tuple((node.name, node.pod_cidr) for node in (*cluster.proxy_nodes, cluster.client) if node.pod_cidr)
     if not ranges:
         raise RunError("no node of the cluster has a range of pods")
-    return AddressPlan(cluster.service_cidr, ranges, cluster.backend_port)
+    return AddressPlan(cluster.service_cidr, ranges, cluster.backend_port, cluster.external_cidr)
 
 
 def address_plans(cluster: Cluster) -> tuple[AddressPlan, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from proxybench.errors import MeasurementError
+from proxybench.model import Origin
 from proxybench.scenarios.canary import Canary, second_canary
 from proxybench.scenarios.places import Places
 
@@ -73,9 +74,10 @@ class ProxyUnderTest:
 class StepContext:
     """All that a step's scenarios act through.
 
-    ``others`` are further nodes with an agent of ours, whose CPU is accounted for. ``min_sync_period``: the subject's,
-    in seconds; ``in_endpoints``: whether it reads Endpoints objects, not EndpointSlices. ``report`` is told what goes
-    on, for people who wait. ``load`` is the generator on the clients, where there is one.
+    ``others`` are further nodes with an agent of ours (and the pod, where one is connected from), whose CPU is
+    accounted for. ``min_sync_period``: the subject's, in seconds; ``in_endpoints``: whether it reads Endpoints objects,
+    not EndpointSlices. ``report`` is told what goes on, for people who wait. ``load`` is the generator on the clients,
+    where there is one.
     """
 
     cell: Cell
@@ -105,6 +107,18 @@ class StepContext:
     def second_canary(self) -> Canary:
         """Another one, of which nothing lies in the API before."""
         return second_canary(self.population.plan, in_endpoints=self.in_endpoints)
+
+    def origin(self, origin: Origin) -> NodeHandle:
+        """Return from where a path of that origin is connected. Raises MeasurementError where there is no pod."""
+        if origin is Origin.NODE:
+            return self.measured
+        if origin is not Origin.POD:
+            return self.client
+        pod = self.cluster.pod
+        found = [handle for handle in self.others if pod and handle.name == pod.name]
+        if not found:
+            raise MeasurementError("the cluster has no pod to connect from")
+        return found[0]
 
     @property
     def proxy(self) -> RunningProxy:

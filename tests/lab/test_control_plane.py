@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from proxybench.kube import access as service_access
 from proxybench.kube import objects
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.client import KubernetesServiceApi
@@ -34,9 +35,12 @@ WRITTEN: list[Object] = [
     objects.node("node1", "198.18.1.11", "10.244.0.0/17"),
     POPULATION.service(0),
     POPULATION.service(1),
-    objects.service("node-port", PLAN.vip(2), 8080, node_port=30_080),
-    objects.service("local", PLAN.vip(3), 8080, node_port=30_081, local_only=True),
-    objects.service("udp", PLAN.vip(4), 8080, protocol="UDP"),
+    objects.service("node-port", PLAN.vip(2), 8080, access=service_access.Access(30_080)),
+    objects.service("local", PLAN.vip(3), 8080, access=service_access.Access(30_081, local_only=True)),
+    objects.service("udp", PLAN.vip(4), 8080, access=service_access.Access(protocol="UDP")),
+    objects.service(
+        "external", PLAN.vip(5), 8080, access=service_access.Access(external_ips=("198.19.0.1",), affinity_s=60)
+    ),
     *POPULATION.endpoint_slices(0, CHANGED_NS),
     *POPULATION.endpoint_slices(1, 0),
     *Population(PLAN, 101).endpoint_slices(2, CHANGED_NS),

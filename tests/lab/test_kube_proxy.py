@@ -100,7 +100,7 @@ def bench() -> Iterator[Bench]:
     try:
         with Fleet.connect(cluster.targets) as fleet, agents_on(fleet, cluster, "client", "node1") as agents:
             populate(cluster)
-            client, node, _ = cluster.nodes
+            client, node = cluster.client, cluster.measured
             yield Bench(
                 cluster,
                 NodeHandle(client, fleet["client"], agents["client"]),

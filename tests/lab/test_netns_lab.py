@@ -87,17 +87,17 @@ def fleet(lab: tuple[NetnsLab, Cluster]) -> Iterator[Fleet]:
 
 def test_every_node_answers_as_itself(lab: tuple[NetnsLab, Cluster], fleet: Fleet) -> None:
     cluster = lab[1]
-    assert list(fleet) == ["client", "node1", "node2"]
+    assert list(fleet) == ["client", "node1", "node2", "pod1"]
     found = fleet.fan_out(lambda executor: executor.run(["ip", "-o", "-4", "address"]).stdout, timeout=30)
     for node in cluster.nodes:
-        assert f" {node.address}/24 " in found[node.name]
+        assert f" {node.address}/{32 if node is cluster.pod else 24} " in found[node.name]
         others = [other.address for other in cluster.nodes if other is not node]
-        assert not any(f" {address}/24 " in found[node.name] for address in others)
+        assert not any(f" {address}/" in found[node.name] for address in others)
 
 
 def test_a_node_with_another_nodes_key_is_refused(lab: tuple[NetnsLab, Cluster]) -> None:
     cluster = lab[1]
-    client, node1, node2 = cluster.nodes
+    client, node1, node2, _ = cluster.nodes
     swapped = replace(node1.ssh, host_key=node2.ssh.host_key)
     with pytest.raises(ConnectionLostError, match="key"):
         Fleet.connect({"client": client.ssh, "node1": swapped, "node2": node2.ssh})
@@ -122,6 +122,21 @@ def test_both_pod_ranges_answer_directly_from_every_address(lab: tuple[NetnsLab,
     for address in addresses:
         figures = result.targets[address]
         assert (figures.answers, figures.wrong, figures.errors, figures.timeouts) == ({address: 5}, 0, {}, 0)
+
+
+def test_the_pod_that_connects_is_seen_with_its_own_address(lab: tuple[NetnsLab, Cluster], fleet: Fleet) -> None:
+    cluster = lab[1]
+    addresses = ("10.244.1.0", "10.244.129.0")
+    script = (
+        "import socket, sys\n"
+        "for address in sys.argv[1:]:\n"
+        f"    with socket.create_connection((address, {cluster.backend_port}), 5) as sock:\n"
+        "        print(sock.recv(256).decode().rsplit(' ', 1)[0])\n"
+    )
+    said_by = fleet["pod1"].run([cluster.nodes[-1].python, "-c", script, *addresses]).stdout
+    assert said_by.splitlines() == ["10.244.1.0 10.244.0.2", "10.244.129.0 10.244.0.2"]
+    hop = fleet["pod1"].run(["ip", "route", "get", "198.18.1.12"]).stdout
+    assert " via 198.18.2.53 " in hop
 
 
 def test_a_virtual_address_that_no_rule_takes_ends_in_the_lab(lab: tuple[NetnsLab, Cluster], fleet: Fleet) -> None:

@@ -15,7 +15,8 @@ from proxybench.nodes.node import Node
 def to_json(cluster: Cluster) -> dict[str, Any]:
     """Return the cluster as JSON values."""
     values = asdict(cluster)
-    for node in (values["client"], values["measured"], *values["others"], *values["more_clients"]):
+    pods = [values["pod"]] if values["pod"] else []
+    for node in (values["client"], values["measured"], *values["others"], *values["more_clients"], *pods):
         target = node["ssh"]
         while target:
             target["identity"] = str(target["identity"])
@@ -37,6 +38,7 @@ def from_json(values: dict[str, Any]) -> Cluster:
             "traits": Traits(**values["traits"]),
             "endpoints": tuple((node, address) for node, address in values["endpoints"]),
             "taken": tuple(values["taken"]),
+            "pod": _node(values["pod"]) if values["pod"] else None,
         }
     )
 

@@ -105,6 +105,7 @@ def cluster(
     }
     measured, *others = (nodes[node.name] for node in settings.topology.with_role("proxy"))
     client, *more_clients = (nodes[node.name] for node in settings.topology.with_role("client"))
+    pods = settings.topology.with_role("pod")
     return Cluster(
         client=client,
         measured=measured,
@@ -120,6 +121,8 @@ def cluster(
         cluster_cidr6=topology.CLUSTER_CIDR6 if dual else None,
         service_cidr6=topology.SERVICE_CIDR6 if dual else None,
         more_clients=tuple(more_clients),
+        pod=nodes[pods[0].name] if pods else None,
+        external_cidr=topology.EXTERNAL_CIDR,
     )
 
 

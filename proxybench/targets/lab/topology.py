@@ -1,14 +1,16 @@
 """The lab's network as data, and the one script that builds it: the same on this kernel and in the guest.
 
-    client ──┐                       ┌── pods1   answers for 10.244.0.0/17
+                                      ┌── pod1    a pod of node1 that connects
+    client ──┐                       ├── pods1   answers for 10.244.0.0/17
              ├── data bridge ── node1 ┘
              │                ├ node2 ── pods2   answers for 10.244.128.0/17
-    ctl  ────┴── management bridge to client, node1 and node2
+    ctl  ────┴── management bridge to client, node1, node2 and pod1
 
 Each is a network namespace. The client sends everything for Services and pods by node1, so that a VIP and its
-endpoint are reached over the same path and differ by the rules alone. ``ctl`` holds both bridges and has no default
-route: a packet that no rule takes ends there, unanswered, and never leaves the lab. A pod namespace answers for
-its whole range (AnyIP), so that 10,000 endpoints cost one route.
+endpoint are reached over the same path and differ by the rules alone. pod1 has an address of node1's range and a
+namespace of its own: what two pods of one namespace send each other would not pass the node. ``ctl`` holds both bridges
+and has no default route: a packet that no rule takes ends there, unanswered, and never leaves the lab. A pod namespace
+answers for its whole range (AnyIP), so that 10,000 endpoints cost one route.
 
 A dual-stack lab has all of that, but SSH and the API, over IPv6 as well: fd00:198:18:1::N for the data network,
 fd00:10:244:N::/64 for pods. The usual lab has none of it: an address more is work for a Service proxy.
@@ -16,12 +18,15 @@ fd00:10:244:N::/64 for pods. The usual lab has none of it: an address more is wo
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, replace
 
 CLUSTER_CIDR = "10.244.0.0/16"
 SERVICE_CIDR = "10.96.0.0/12"
 CLUSTER_CIDR6 = "fd00:10:244::/48"
 SERVICE_CIDR6 = "fd00:10:96::/108"  # the widest that Kubernetes takes
+EXTERNAL_CIDR = "198.19.0.0/16"
+"""For external IPs and load balancers' addresses of Services."""
 BACKEND_PORT = 8080
 CTL = "ctl"
 CTL_ADDRESS = "198.18.0.1"
@@ -30,12 +35,17 @@ _CTL_ADDRESS6 = "fd00:198:18::1"
 
 @dataclass(frozen=True)
 class LabNode:
-    """One node: ``number`` makes its addresses; ``pods`` names its pod namespace, if it has pods."""
+    """One node: ``number`` makes its addresses; ``pods`` names its pod namespace, if it has pods.
+
+    One with a ``host`` is no node but a single pod on that one, with an address of its range: what has a shell to
+    connect from.
+    """
 
     name: str
     number: int
     roles: frozenset[str]
     pod_cidr: str | None = None
+    host: LabNode | None = None
 
     @property
     def management(self) -> str:
@@ -44,7 +54,9 @@ class LabNode:
 
     @property
     def address(self) -> str:
-        """Its address in the data network: the node's InternalIP."""
+        """Its address in the data network: the node's InternalIP; that of a pod: in the range of its node's pods."""
+        if self.host and self.host.pod_cidr:
+            return str(ipaddress.ip_network(self.host.pod_cidr)[_POD])
         return f"198.18.1.{self.number}"
 
     @property
@@ -71,15 +83,18 @@ class Topology:
     dual_stack: bool = False
 
     def with_role(self, role: str) -> tuple[LabNode, ...]:
-        """Return the nodes that have the role ("client", "proxy"), in order."""
+        """Return the nodes that have the role ("client", "proxy", "pod"), in order."""
         return tuple(node for node in self.nodes if role in node.roles)
 
 
+_POD = 2  # of a range; what answers has addresses from 16 on
+_NODE1 = LabNode("node1", 11, frozenset({"proxy"}), "10.244.0.0/17")
 DEFAULT = Topology(
     nodes=(
         LabNode("client", 10, frozenset({"client"})),
-        LabNode("node1", 11, frozenset({"proxy"}), "10.244.0.0/17"),
+        _NODE1,
         LabNode("node2", 12, frozenset({"proxy"}), "10.244.128.0/17"),
+        LabNode("pod1", 13, frozenset({"pod"}), host=_NODE1),
     )
 )
 DUAL_STACK = replace(DEFAULT, dual_stack=True)
@@ -101,7 +116,7 @@ def script(topology: Topology) -> str:
     for node in topology.nodes:
         inside[node.name] = _node(node, topology)
         if node.pods:
-            inside[node.pods] = _pods(node)
+            inside[node.pods] = _pods(node, topology)
     if topology.dual_stack:
         for name, commands in _over_ipv6(topology).items():
             inside[name] += commands
@@ -130,13 +145,16 @@ def _fabric(topology: Topology) -> list[str]:
     """Return what makes the bridges and every veth pair, in ctl, and moves the far ends to where they belong."""
     lines = ["link add mgmt type bridge", "link add data type bridge"]
     for node in topology.nodes:
-        for network in ("mgmt", "data"):
+        for network in ("mgmt", "data") if node.host is None else ("mgmt",):
             port = f"{network}{node.number}"
             lines.append(f"link add {port} type veth peer name {network} netns {node.name}")
             lines.append(f"link set {port} master {network} up")
         if node.pods:
             lines.append(f"link add pods{node.number} type veth peer name uplink netns {node.pods}")
             lines.append(f"link set pods{node.number} name pods netns {node.name}")
+        if node.host:
+            lines.append(f"link add {node.name} type veth peer name uplink netns {node.name}")
+            lines.append(f"link set {node.name} netns {node.host.name}")
     return lines
 
 
@@ -145,28 +163,50 @@ def _ctl() -> list[str]:
 
 
 def _node(node: LabNode, topology: Topology) -> list[str]:
+    if node.host:
+        return _pod(node)
     lines = ["link set lo up"]
     for network, address in (("mgmt", node.management), ("data", node.address)):
         lines += [f"addr add {address}/24 dev {network}", f"link set {network} up"]
     lines.append(f"route add default via {CTL_ADDRESS}")
     if "client" in node.roles:
         gateway = next(peer.address for peer in topology.nodes if "proxy" in peer.roles)
-        return lines + [f"route add {cidr} via {gateway}" for cidr in (SERVICE_CIDR, CLUSTER_CIDR)]
+        return lines + [f"route add {cidr} via {gateway}" for cidr in (SERVICE_CIDR, CLUSTER_CIDR, EXTERNAL_CIDR)]
     if node.pods:
         near, far = _pod_link(node)
         lines += [f"addr add {near}/30 dev pods", "link set pods up", f"route add {node.pod_cidr} via {far}"]
+    for pod in (peer for peer in topology.nodes if peer.host == node):
+        near, _ = _pod_link(pod)
+        lines += [f"addr add {near}/32 dev {pod.name}", f"link set {pod.name} up"]
+        lines.append(f"route add {pod.address}/32 dev {pod.name}")
     others = (peer for peer in topology.nodes if peer.pod_cidr and peer is not node)
     return lines + [f"route add {peer.pod_cidr} via {peer.address}" for peer in others]
 
 
-def _pods(node: LabNode) -> list[str]:
+def _pod(pod: LabNode) -> list[str]:
+    near, _ = _pod_link(pod)
+    return [
+        "link set lo up",
+        f"addr add {pod.management}/24 dev mgmt",
+        "link set mgmt up",
+        f"addr add {pod.address}/32 dev uplink",
+        "link set uplink up",
+        f"route add {near}/32 dev uplink",
+        f"route add default via {near} src {pod.address}",
+    ]
+
+
+def _pods(node: LabNode, topology: Topology) -> list[str]:
     near, far = _pod_link(node)
+    # Beside the range that it answers for, where the longest prefix counts: the pod that is somewhere else.
+    away = (f"route add {pod.address}/32 via {near} table local" for pod in topology.nodes if pod.host == node)
     return [
         "link set lo up",
         f"addr add {far}/30 dev uplink",
         "link set uplink up",
         f"route add default via {near}",
         f"route add local {node.pod_cidr} dev lo",
+        *away,
     ]
 
 
@@ -177,7 +217,7 @@ def _over_ipv6(topology: Topology) -> dict[str, list[str]]:
     """
     inside = {CTL: [f"addr add {_CTL_ADDRESS6}/64 dev mgmt nodad"]}
     gateway = topology.with_role("proxy")[0].address6
-    for node in topology.nodes:
+    for node in (node for node in topology.nodes if node.host is None):
         lines = inside[node.name] = [
             f"addr add fd00:198:18::{node.number}/64 dev mgmt nodad",
             f"addr add {node.address6}/64 dev data nodad",

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxybench.kube import objects
+from proxybench.kube.access import Access, Exposure
 from proxybench.kube.objects import AddressPlan, Pod, Population
 from proxybench.model import Position
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 RANGES = (("node1", "10.244.0.0/17"), ("node2", "10.244.128.0/17"))
 PLAN = AddressPlan("10.96.0.0/12", RANGES, 8080)
+OUTSIDE = AddressPlan("10.96.0.0/12", RANGES, 8080, "198.19.0.0/16")
 
 
 def test_first_service_to_the_letter(population: Population) -> None:
@@ -184,8 +186,21 @@ def test_spares_and_canaries_are_nobody_elses(plan: AddressPlan) -> None:
             "10.96.0.0/23 is too small: more than 512 addresses are needed",
         ),
         (
-            lambda: objects.service("a", "10.96.0.16", 80, local_only=True),
-            "externalTrafficPolicy: Local needs a nodePort",
+            lambda: Access(local_only=True),
+            "externalTrafficPolicy: Local needs a nodePort, an external IP or a load balancer",
+        ),
+        (
+            lambda: Access(node_port=30080, source_ranges=("192.0.2.0/24",)),
+            "source ranges and a health check's port are a load balancer's; give it an address",
+        ),
+        (
+            lambda: PLAN.access(Exposure(external_ip=True), 0),
+            "the cluster has no range for external and load balancers' addresses",
+        ),
+        (lambda: OUTSIDE.access(Exposure(node_port=True), 21_512), "Service 21512 has no node port: there are 21512"),
+        (
+            lambda: OUTSIDE.access(Exposure(load_balancer_ip=True), 32_511),
+            "Service 32511 does not fit into 198.19.128.0/17",
         ),
     ],
 )
@@ -196,12 +211,65 @@ def test_what_cannot_be_is_refused(call: Callable[[], object], words: str) -> No
 
 @pytest.mark.parametrize(("local_only", "policy"), [(False, "Cluster"), (True, "Local")])
 def test_a_node_port(local_only: bool, policy: str) -> None:
-    spec = objects.service("np", "10.96.0.17", 8080, node_port=30080, local_only=local_only)["spec"]
+    access = Access(node_port=30080, local_only=local_only)
+    spec = objects.service("np", "10.96.0.17", 8080, access=access)["spec"]
     assert (spec["type"], spec["externalTrafficPolicy"]) == ("NodePort", policy)
     assert spec["ports"] == [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080, "nodePort": 30080}]
 
 
 def test_udp_stands_in_the_service_and_in_its_slice() -> None:
-    assert objects.service("dns", "10.96.0.18", 5353, protocol="UDP")["spec"]["ports"][0]["protocol"] == "UDP"
+    udp = objects.service("dns", "10.96.0.18", 5353, access=Access(protocol="UDP"))
+    assert udp["spec"]["ports"][0]["protocol"] == "UDP"
     (part,) = objects.endpoint_slices("dns", [PLAN.pod(0)], 5353, 1, protocol="UDP")
     assert part["ports"] == [{"name": "http", "port": 5353, "protocol": "UDP"}]
+
+
+def test_external_ips_alone_make_no_other_type_but_have_a_policy() -> None:
+    spec = objects.service("ext", "10.96.0.19", 8080, access=Access(external_ips=("198.19.0.1",)))["spec"]
+    assert (spec["type"], spec["externalIPs"], spec["externalTrafficPolicy"]) == (
+        "ClusterIP",
+        ["198.19.0.1"],
+        "Cluster",
+    )
+    assert "nodePort" not in spec["ports"][0]
+
+
+def test_a_load_balancer_has_its_address_in_the_status() -> None:
+    access = Access(
+        load_balancer_ips=("198.19.128.1",),
+        local_only=True,
+        affinity_s=10,
+        source_ranges=("192.0.2.0/24",),
+        health_check_port=30_900,
+    )
+    found = objects.service("lb", "10.96.0.20", 8080, access=access)
+    assert found["status"] == {"loadBalancer": {"ingress": [{"ip": "198.19.128.1", "ipMode": "VIP"}]}}
+    wanted = {
+        "type": "LoadBalancer",
+        "allocateLoadBalancerNodePorts": False,
+        "externalTrafficPolicy": "Local",
+        "loadBalancerSourceRanges": ["192.0.2.0/24"],
+        "healthCheckNodePort": 30_900,
+        "sessionAffinity": "ClientIP",
+        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10}},
+    }
+    assert wanted.items() <= found["spec"].items()
+
+
+def test_each_service_has_addresses_of_its_own_and_so_have_canaries() -> None:
+    every = Exposure(node_port=True, external_ip=True, load_balancer_ip=True)
+    assert OUTSIDE.access(every, 0) == Access(30_256, ("198.19.1.0",), ("198.19.129.0",))
+    assert OUTSIDE.canary_access(every) == Access(30_016, ("198.19.0.16",), ("198.19.128.16",))
+    ports = [OUTSIDE.access(every, index).node_port for index in range(21_512)]
+    assert len(set(ports)) == len(ports)
+    assert (min(ports), max(ports)) == (11_000, 32_767)
+
+
+def test_of_two_exposures_three_services_in_a_row_have_the_same() -> None:
+    local, udp = Exposure(node_port=True, local_only=True), Exposure(protocol="UDP")
+    population = Population(OUTSIDE, 1, exposures=(local, udp))
+    assert [population.exposure(index) for index in range(7)] == [local] * 3 + [udp] * 3 + [local]
+    assert population.service(2)["spec"]["externalTrafficPolicy"] == "Local"
+    assert population.service(3)["spec"]["ports"][0]["protocol"] == "UDP"
+    assert population.endpoint_slices(3, 0)[0]["ports"][0]["protocol"] == "UDP"
+    assert population.endpoints(3, 0)["subsets"][0]["ports"][0]["protocol"] == "UDP"

@@ -49,6 +49,8 @@ clusters = st.builds(
     service_cidr=texts,
     backend_port=st.integers(1, 65535),
     traits=st.builds(Traits, st.booleans(), st.booleans(), st.booleans()),
+    pod=st.none() | nodes,
+    external_cidr=texts,
 )
 NEAR = SshTarget("127.0.0.1", 41, "root", Path("/s/id"), "ssh-ed25519 A")
 JUMP = SshTarget("127.0.0.1", 2222, "root", Path("/s/identity"), "ssh-ed25519 CTL")

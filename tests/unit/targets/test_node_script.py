@@ -86,7 +86,7 @@ def test_the_guest_reports_ready_after_every_sshd_listens_and_failure_before() -
     assert lines[:2] == ["trap 'echo PROXYBENCH-LAB-FAILED' EXIT", "set -e"]
     ready = lines.index("echo PROXYBENCH-LAB-READY")
     waits = [line.split()[4] for line in lines[:ready] if line.startswith("until ip netns exec ")]
-    assert waits == ["client", "node1", "node2", "ctl"]
+    assert waits == ["client", "node1", "node2", "pod1", "ctl"]
     assert lines[ready + 1 :] == ["trap - EXIT", "set +e", "while :; do sleep 86400 & wait $!; done"]
 
 

@@ -32,6 +32,10 @@ def topologies(draw: st.DrawFn) -> Topology:
     for index, number in enumerate(numbers[1:], start=1):
         pods = f"10.244.{index * 32}.0/19" if draw(st.booleans()) else None
         nodes.append(LabNode(f"node{index}", number, frozenset({"proxy"}), pods))
+    with_pod = draw(st.booleans())
+    hosts = [node for node in nodes if node.pod_cidr]
+    if hosts and with_pod:
+        nodes.append(LabNode("pod1", 61, frozenset({"pod"}), host=hosts[0]))
     return Topology(tuple(draw(st.permutations(nodes))))
 
 
@@ -48,6 +52,7 @@ def test_the_default_is_a_client_and_two_nodes_with_half_of_the_pods_each() -> N
         ("client", "198.18.0.10", "198.18.1.10", None, None),
         ("node1", "198.18.0.11", "198.18.1.11", "pods1", "10.244.0.0/17"),
         ("node2", "198.18.0.12", "198.18.1.12", "pods2", "10.244.128.0/17"),
+        ("pod1", "198.18.0.13", "10.244.0.2", None, None),
     ]
 
 
@@ -57,6 +62,7 @@ def test_the_default_script_says_what_each_node_knows() -> None:
         "default": "198.18.0.1",
         "10.96.0.0/12": "198.18.1.11",
         "10.244.0.0/16": "198.18.1.11",
+        "198.19.0.0/16": "198.18.1.11",
     }
     assert routes(text, "node1") == {
         "default": "198.18.0.1",
@@ -68,7 +74,7 @@ def test_the_default_script_says_what_each_node_knows() -> None:
         "10.244.0.0/17": "198.18.1.11",
         "10.244.128.0/17": "198.18.2.50",
     }
-    assert routes(text, "pods1") == {"default": "198.18.2.45"}
+    assert routes(text, "pods1") == {"default": "198.18.2.45", "10.244.0.2/32": "198.18.2.45"}
     assert "route add local 10.244.0.0/17 dev lo" in text.splitlines()
 
 
@@ -94,6 +100,13 @@ def test_a_dual_stack_lab_has_the_same_ways_over_ipv6_and_nothing_else() -> None
     assert all("fd00:" in line or "net/ipv6" in line for line in added)
 
 
+def test_the_pod_that_connects_has_an_address_of_its_nodes_range_and_goes_by_its_node() -> None:
+    text = script(DEFAULT)
+    assert routes(text, "pod1") == {"default": "198.18.2.53"}
+    assert "route add default via 198.18.2.53 src 10.244.0.2" in text.splitlines()
+    assert "route add 10.244.0.2/32 dev pod1" in text.splitlines()
+
+
 def test_ctl_has_no_way_out() -> None:
     assert routes(script(DEFAULT), CTL) == {}
 
@@ -104,8 +117,10 @@ def test_every_node_has_a_way_to_every_pod_and_the_client_goes_by_the_first_prox
     first = next(node for node in topology.nodes if "proxy" in node.roles)
     for node in topology.nodes:
         known = routes(text, node.name)
-        assert known["default"] == CTL_ADDRESS
-        if "client" in node.roles:
+        assert known["default"] == (f"198.18.2.{61 * 4 + 1}" if node.host else CTL_ADDRESS)
+        if node.host:
+            assert set(known) == {"default"}
+        elif "client" in node.roles:
             assert (known[SERVICE_CIDR], known[CLUSTER_CIDR]) == (first.address, first.address)
         else:
             assert set(known) == {"default", *(peer.pod_cidr for peer in topology.nodes if peer.pod_cidr)}
@@ -117,9 +132,11 @@ def test_every_node_has_a_way_to_every_pod_and_the_client_goes_by_the_first_prox
 def test_addresses_are_unique_and_of_the_range_for_benchmarks(topology: Topology) -> None:
     words = [line.split() for line in script(topology).splitlines() if line.startswith("addr add ")]
     addresses = [ipaddress.ip_interface(line[2]) for line in words]
-    assert len(addresses) == 1 + 2 * len(topology.nodes) + 2 * sum(bool(node.pods) for node in topology.nodes)
+    links = [2 * bool(node.pods) + bool(node.host) for node in topology.nodes]
+    assert len(addresses) == 1 + 2 * len(topology.nodes) + sum(links)
     assert len(addresses) == len({address.ip for address in addresses})
-    assert all(address.ip in BENCHMARKS for address in addresses)
+    pods = [ipaddress.ip_address(node.address) for node in topology.nodes if node.host]
+    assert all(address.ip in BENCHMARKS or address.ip in pods for address in addresses)
 
 
 @given(topologies())
