@@ -22,6 +22,10 @@ class Exposure:
     protocol: str = "TCP"
 
 
+UNEXPOSED = Exposure()
+"""A ClusterIP and nothing else, over TCP."""
+
+
 @dataclass(frozen=True)
 class Access:
     """The same for one Service, with its addresses; 0 and empty: none.
@@ -82,4 +86,4 @@ class Access:
 
 
 PLAIN = Access()
-"""A ClusterIP and nothing else, over TCP."""
+"""What ``UNEXPOSED`` is for one Service."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from proxybench.kube.access import PLAIN, Access, Exposure
+from proxybench.kube.access import PLAIN, UNEXPOSED, Access, Exposure
 from proxybench.model import Family, Position
 from proxybench.units import NS_PER_S
 
@@ -173,7 +173,7 @@ class Population:
     plan: AddressPlan
     endpoints_per_service: int
     namespace: str = NAMESPACE
-    exposures: tuple[Exposure, ...] = (Exposure(),)
+    exposures: tuple[Exposure, ...] = (UNEXPOSED,)
 
     def name(self, index: int) -> str:
         """Return the name of Service ``index``. Raises ValueError beyond MAX_SERVICES."""

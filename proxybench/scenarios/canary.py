@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.agent.http import NOW
 from proxybench.kube import objects
+from proxybench.kube.access import UNEXPOSED, Exposure
 from proxybench.nodes.requests import Await, Write
 
 if TYPE_CHECKING:
@@ -23,13 +24,15 @@ class Canary:
     """The Service ``name``. ``old`` is its endpoint before change-endpoint, ``new`` the one after.
 
     Canaries of different ``number`` share no address. ``in_endpoints``: whether what is measured reads its endpoints
-    from an Endpoints object, not from an EndpointSlice.
+    from an Endpoints object, not from an EndpointSlice. ``exposure``: which addresses it has
+    besides its ClusterIP.
     """
 
     plan: AddressPlan
     name: str = objects.CANARY
     number: int = 0
     in_endpoints: bool = False
+    exposure: Exposure = UNEXPOSED
 
     @property
     def vip(self) -> str:
@@ -48,15 +51,23 @@ class Canary:
 
     def service(self) -> Object:
         """Return its Service."""
-        return objects.service(self.name, self.vip, self.plan.backend_port)
+        access = self.plan.canary_access(self.exposure, self.number)
+        return objects.service(self.name, self.vip, self.plan.backend_port, access=access)
 
     def endpoint_slice(self, pod: Pod) -> Object:
         """Return its only EndpointSlice, with one endpoint and no trigger time."""
-        return objects.endpoint_slices(self.name, [pod], self.plan.backend_port, 0, family=self.plan.family)[0]
+        return objects.endpoint_slices(
+            self.name,
+            [pod],
+            self.plan.backend_port,
+            0,
+            protocol=self.exposure.protocol,
+            family=self.plan.family,
+        )[0]
 
     def endpoints(self, pod: Pod) -> Object:
         """Return its Endpoints object, with one endpoint and no trigger time."""
-        return objects.endpoints(self.name, [pod], self.plan.backend_port, 0)
+        return objects.endpoints(self.name, [pod], self.plan.backend_port, 0, protocol=self.exposure.protocol)
 
     def told(self) -> tuple[Object, ...]:
         """Return what tells of its first endpoint: its EndpointSlice, and where it is read its Endpoints object."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from proxybench.kube import objects
+from proxybench.kube.access import Exposure
 from proxybench.kube.objects import TRIGGER_TIME, AddressPlan
 from proxybench.nodes.requests import Await, Write
 from proxybench.scenarios.canary import Canary, second_canary
@@ -68,3 +69,10 @@ def test_each_change_has_its_probe() -> None:
     assert CANARY.answers(7.0) == Await("10.96.0.16", 80, "answer", 7.0, ("10.244.0.16",))
     assert CANARY.moves(5.0) == Await("10.96.0.16", 80, "answer", 5.0, ("10.244.0.17",), settle_ms=300)
     assert CANARY.refuses(5.0) == Await("10.96.0.16", 80, "refusal", 5.0)
+
+
+def test_an_exposed_canary_has_a_port_and_endpoints_of_its_protocol() -> None:
+    canary = Canary(PLAN, number=1, exposure=Exposure(node_port=True, protocol="UDP"))
+    (port,) = canary.service()["spec"]["ports"]
+    assert (port["nodePort"], port["protocol"]) == (30_017, "UDP")
+    assert canary.endpoint_slice(canary.old)["ports"][0]["protocol"] == "UDP"
