@@ -34,10 +34,14 @@ PRIORITY = 1  # of the prober, real-time (SCHED_FIFO): it is never interrupted b
 SETTLE_S = 0.002  # before a block: whoever relayed the block before is done with its resets then
 NEWLINE = 10
 MESSAGE = b"proxybench established round trip\n"
+DATAGRAM = b"proxybench request\n"
 
 
 class Target:
-    """One address to connect to; ``expect`` holds the endpoints that may answer (None: any)."""
+    """One address to connect to; ``expect`` holds the endpoints that may answer (None: any).
+
+    With ``protocol`` "udp" a datagram is sent to it, and one awaited from it, instead of a connection.
+    """
 
     def __init__(self, fields: Fields) -> None:
         self.label = fields.text("label")
@@ -45,14 +49,22 @@ class Target:
         self.family = family_of(host)
         self.address = (host, fields.whole("port", 1, 65535))
         expect = fields.maybe_texts("expect")
+        protocol = fields.text("protocol", "tcp")
         fields.finish()
+        if protocol not in ("tcp", "udp"):
+            raise OpError("protocol must be tcp or udp")
+        self.kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
         self.expect = frozenset(text.encode() for text in expect) if expect else None
 
 
 class Series:
-    """What was measured for one target. Arrays are as long as the number of attempts, filled up to ``size``."""
+    """What was measured for one target. Arrays are as long as the number of attempts, filled up to ``size``.
 
-    def __init__(self, attempts: int) -> None:
+    ``order`` names who answered each connection, if that is asked for.
+    """
+
+    def __init__(self, attempts: int, *, ordered: bool = False) -> None:
+        self.order: list[bytes] | None = [] if ordered else None
         self.connect = array("q", bytes(8 * attempts))
         self.first_byte = array("q", bytes(8 * attempts))
         self.rtt = array("q", bytes(8 * attempts))
@@ -66,10 +78,12 @@ class Series:
 
     def result(self, limit_ns: int) -> dict[str, object]:
         """Return everything. A time-out while connecting censors both latencies, a later one only the second."""
+        order = {} if self.order is None else {"order": [ip.decode("ascii", "replace") for ip in self.order]}
         return {
+            **order,
             "connect_ns": self.connect[: self.connected].tolist(),
             "first_byte_ns": self.first_byte[: self.answered].tolist(),
-            "rtt_us": self.rtt[: self.answered].tolist(),
+            "rtt_us": self.rtt[: self.answered].tolist() if self.connected else [],
             "answers": {ip.decode("ascii", "replace"): count for ip, count in self.answers.items()},
             "wrong": self.wrong,
             "errors": self.errors,
@@ -87,16 +101,14 @@ def connect(fields: Fields, state: State) -> dict[str, object]:
     warmup = fields.whole("warmup", 0, 100_000, 0)
     timeout_ms = fields.whole("timeout_ms", 1, 60_000, 1000)
     limit_s = fields.number("limit_s", 0.001, 3600, 120)
-    protocol = fields.text("protocol", "tcp")
+    ordered = bool(fields.whole("ordered", 0, 1, 0))
     fields.finish()
-    if protocol != "tcp":
-        raise OpError("protocol must be tcp")
     deadline = time.monotonic_ns() + int(limit_s * NS_PER_S)
     prober = _Prober(state.ports, timeout_ms, deadline)
     with _Quiet():
         for target in targets:
             prober.block(target, warmup, Series(warmup))
-        series = {target.label: Series(rounds * block) for target in targets}
+        series = {target.label: Series(rounds * block, ordered=ordered) for target in targets}
         for target in interleaved(targets, rounds):
             prober.block(target, block, series[target.label])
     return {
@@ -123,22 +135,26 @@ class _Prober:
         while count > 0 and time.monotonic_ns() < self._deadline_ns:
             size = min(count, 256)
             count -= size
-            socks = [self._prepared(target.family) for _ in range(size)]
+            socks = [self._prepared(target) for _ in range(size)]
             time.sleep(SETTLE_S)
+            measure = _measure if target.kind == socket.SOCK_STREAM else _exchange
             try:
                 for sock in socks:
-                    if _measure(sock, target, series) > self._deadline_ns:
+                    if measure(sock, target, series) > self._deadline_ns:
                         return
             finally:
                 for sock in socks:
                     sock.close()
 
-    def _prepared(self, family: int) -> socket.socket:
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    def _prepared(self, target: Target) -> socket.socket:
+        sock = socket.socket(target.family, target.kind)
+        if target.kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, self._limit)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._limit)
         self._ports.bind(sock)
+        if target.kind == socket.SOCK_DGRAM:
+            sock.connect(target.address)  # so that an ICMP error reaches it; no packet is sent
         return sock
 
 
@@ -179,13 +195,37 @@ def _measure(sock: socket.socket, target: Target, series: Series) -> int:
     return now
 
 
+def _exchange(sock: socket.socket, target: Target, series: Series) -> int:
+    """Send one datagram and wait for the answer, store what was seen, close; return the last reading of the clock."""
+    clock = time.monotonic_ns
+    buffer = _BUFFER
+    start = clock()
+    try:
+        sock.send(DATAGRAM)
+        sock.recv_into(buffer)
+        now = clock()
+    except OSError as error:
+        now = clock()
+        _count_error(series, error, established=True)
+    else:
+        _store_answer(target, series, now - start, bytes(buffer[: buffer.find(b" ")]))
+    sock.close()
+    return now
+
+
 def _count_answer(sock: socket.socket, target: Target, series: Series, first_byte_ns: int, by: bytes) -> None:
     # The client has sent no data, so tcpi_rtt is still the handshake's, although it is read after the answer.
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCPI_RTT_OFFSET + 4)
     series.rtt[series.answered] = struct.unpack_from("I", info, TCPI_RTT_OFFSET)[0]
+    _store_answer(target, series, first_byte_ns, by)
+
+
+def _store_answer(target: Target, series: Series, first_byte_ns: int, by: bytes) -> None:
     series.first_byte[series.answered] = first_byte_ns
     series.answered += 1
     series.answers[by] = series.answers.get(by, 0) + 1
+    if series.order is not None:
+        series.order.append(by)
     if target.expect is not None and by not in target.expect:
         series.wrong += 1
 

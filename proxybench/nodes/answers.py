@@ -104,8 +104,10 @@ class ConnectFigures(Answer):
     """New connections to one target, in the order in which they were made.
 
     ``connect_ns``: the call itself. ``first_byte_ns``: from before the call until the answer line was received.
-    ``rtt_us``: the kernel's handshake RTT. ``answers``: connections by endpoint; ``wrong``: by unexpected ones.
-    ``errors`` by errno name. ``*_censored_ns`` hold the time limit once per time-out; censored values, to be kept.
+    ``rtt_us``: the kernel's handshake RTT. ``answers``: connections by endpoint; ``wrong``: by unexpected ones;
+    ``order``: by whom each of ``first_byte_ns`` was answered, if that was asked for. ``errors`` by errno name.
+    ``*_censored_ns`` hold the time limit once per time-out; censored values, to be kept. Of UDP there are answers
+    alone: from before the datagram was sent.
     """
 
     connect_ns: tuple[int, ...]
@@ -117,6 +119,7 @@ class ConnectFigures(Answer):
     timeouts: int
     connect_censored_ns: tuple[int, ...]
     first_byte_censored_ns: tuple[int, ...]
+    order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -137,19 +137,24 @@ class AskUsage(Request[Usage]):
 
 @dataclass(frozen=True)
 class Target:
-    """An address to connect to; ``expect`` names the endpoints that may answer, None any."""
+    """An address to connect to; ``expect`` names the endpoints that may answer, None any.
+
+    With ``protocol`` "udp" a datagram is sent to it, and one awaited from it (Connect alone knows that).
+    """
 
     label: str
     host: str
     port: int
     expect: tuple[str, ...] | None = None
+    protocol: Literal["udp"] | None = None
 
 
 @dataclass(frozen=True)
 class Connect(Request[ConnectResult]):
     """Measure ``rounds`` times ``block`` new connections to each target, after ``warmup`` that are not reported.
 
-    ``block`` is at most 256. The agent stops after ``limit`` seconds; the answer then is not ``complete``.
+    ``block`` is at most 256. The agent stops after ``limit`` seconds; the answer then is not ``complete``. With
+    ``ordered`` it also says who answered each connection.
     """
 
     op = "connect"
@@ -159,6 +164,7 @@ class Connect(Request[ConnectResult]):
     warmup: int = 0
     timeout_ms: int = 1000
     limit: float = 120.0
+    ordered: Literal[1] | None = None
 
     @property
     def limit_s(self) -> float:

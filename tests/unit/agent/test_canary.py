@@ -96,7 +96,7 @@ def test_the_interval_grows_with_the_time_spent(agent: AgentClient) -> None:
 
 def test_silent_connections_hold_their_places_but_not_for_ever(agent: AgentClient, talker: Talker) -> None:
     talker.name = ""
-    seen = agent.await_(Await("127.0.0.1", talker.port, "answer", 0.3, pending=4))
+    seen = agent.await_(Await("127.0.0.1", talker.port, "answer", 0.8, pending=4))
     assert (seen.censored, seen.attempts, seen.errors) == (True, 4, {})
     seen = agent.await_(Await("127.0.0.1", talker.port, "answer", 1.5, pending=4, interval_us=10_000))
     assert seen.errors["SILENT"] >= 1

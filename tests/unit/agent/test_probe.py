@@ -47,6 +47,43 @@ def test_new_connections_are_measured_per_target(agent: AgentClient, backend: Ru
         assert figures.connect_censored_ns == figures.first_byte_censored_ns == ()
 
 
+@both_pythons
+def test_who_answered_is_told_in_order_when_it_is_asked(agent: AgentClient, backend: RunningBackend) -> None:
+    target = Target("a", "127.0.5.7", backend.port)
+    seen = agent.connect(Connect((target,), rounds=1, block=3, ordered=1)).targets["a"]
+    assert (seen.order, len(seen.first_byte_ns)) == (("127.0.5.7",) * 3, 3)
+    assert agent.connect(Connect((target,), rounds=1, block=3)).targets["a"].order == ()
+
+
+@both_pythons
+def test_requests_over_udp_are_answered_and_judged(agent: AgentClient, backend: RunningBackend) -> None:
+    right = Target("right", "127.0.5.1", backend.port, ("127.0.5.1",), protocol="udp")
+    wrong = Target("wrong", "127.0.5.2", backend.port, ("127.0.5.1",), protocol="udp")
+    seen = agent.connect(Connect((right, wrong), rounds=2, block=5, warmup=2, ordered=1))
+    assert seen.complete
+    for figures, host, strangers in zip(seen.targets.values(), ("127.0.5.1", "127.0.5.2"), (0, 10), strict=True):
+        assert (len(figures.first_byte_ns), figures.connect_ns, figures.rtt_us) == (10, (), ())
+        assert all(value > 0 for value in figures.first_byte_ns)
+        assert (figures.answers, figures.wrong, figures.order) == ({host: 10}, strangers, (host,) * 10)
+        assert (figures.errors, figures.timeouts) == ({}, 0)
+
+
+def test_udp_that_nobody_takes_is_refused_and_that_nobody_answers_times_out(agent: AgentClient) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        silent = Target("silent", "127.0.0.1", deaf.getsockname()[1], protocol="udp")
+        refused = Target("refused", "127.0.0.1", free_port(), protocol="udp")
+        seen = agent.connect(Connect((silent, refused), rounds=1, block=2, timeout_ms=40)).targets
+    assert (seen["silent"].first_byte_censored_ns, seen["silent"].timeouts) == ((40_000_000, 40_000_000), 2)
+    assert (seen["refused"].errors, seen["refused"].timeouts) == ({"ECONNREFUSED": 2}, 0)
+
+
+def test_another_protocol_is_refused(agent: AgentClient) -> None:
+    odd = Target("a", "127.0.0.1", 80, protocol="sctp")  # type: ignore[arg-type]
+    with pytest.raises(AgentError, match="protocol must be tcp or udp"):
+        agent.connect(Connect((odd,), rounds=1, block=1))
+
+
 def test_refusals_are_counted_by_name(agent: AgentClient) -> None:
     seen = agent.connect(Connect((Target("a", "127.0.0.1", free_port()),), rounds=2, block=3)).targets["a"]
     assert (seen.errors, seen.connect_ns, seen.timeouts) == ({"ECONNREFUSED": 6}, (), 0)

@@ -183,6 +183,8 @@ def test_an_answer_has_as_many_parts_as_were_asked_for() -> None:
     }
     with pytest.raises(ValueError, match=r"^it is about \['b'\], not about \['a'\]$"):
         connect.decode({"targets": {"b": CONNECTED}, "complete": True})
+    ordered = connect.decode({"targets": {"a": {**CONNECTED, "order": ["e"]}}, "complete": True})
+    assert ordered.targets["a"].order == ("e",)
 
 
 class Node:
