@@ -175,8 +175,8 @@ def test_a_shell_can_read_it(topology: Topology) -> None:
 
 def test_further_clients_are_linked_and_routed_as_the_first() -> None:
     lab = with_clients(3)
-    assert lab.nodes[:3] == DEFAULT.nodes
-    assert [(node.name, node.management, node.address, node.pods) for node in lab.nodes[3:]] == [
+    assert lab.nodes[:4] == DEFAULT.nodes
+    assert [(node.name, node.management, node.address, node.pods) for node in lab.nodes[4:]] == [
         ("client2", "198.18.0.22", "198.18.1.22", None),
         ("client3", "198.18.0.23", "198.18.1.23", None),
     ]
