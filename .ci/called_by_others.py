@@ -24,6 +24,9 @@ _.external_attr
 # Programs that run on the node import these by name (agent/serve.py, refproxy/__main__.py).
 await_
 await_all
+exchange
+talk
+hang_up
 IpvsPlane
 UserspacePlane
 # Values that only a file, a manifest or a person names.

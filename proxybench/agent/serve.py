@@ -39,6 +39,10 @@ OPS = {
     "await": ("canary", "await_"),
     "await_all": ("canary", "await_all"),
     "change": ("canary", "change"),
+    "exchange": ("exchange", "exchange"),
+    "talk": ("exchange", "talk"),
+    "hang_up": ("exchange", "hang_up"),
+    "ping": ("ping", "ping"),
 }
 REQUEST_LIMIT = 64 << 20
 HANGUP_GRACE_S = 1.0

@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
 
+    from proxybench.agent.exchange import Talk
     from proxybench.agent.http import Api
     from proxybench.agent.spawn import Process
 
@@ -30,13 +31,16 @@ class PortWalk:
     def __init__(self) -> None:
         self._next = (time.monotonic_ns() // 1_000_000) % self.COUNT
 
-    def bind(self, sock: socket.socket) -> int:
-        """Bind ``sock`` to the next free port of the range and return it; raise OpError when none is free."""
+    def bind(self, sock: socket.socket, host: str = "") -> int:
+        """Bind ``sock`` to the next free port of the range and return it; raise OpError when none is free.
+
+        ``host`` is the source address ("": whichever the route says).
+        """
         for _ in range(self.COUNT):
             port = self.FIRST + self._next
             self._next = (self._next + 1) % self.COUNT
             try:
-                sock.bind(("", port))
+                sock.bind((host, port))
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
@@ -46,9 +50,10 @@ class PortWalk:
 
 
 class State:
-    """The API's credentials, the spawned processes and the walk over source ports."""
+    """The API's credentials, the spawned processes, the walk over source ports, and connections that are kept."""
 
     def __init__(self) -> None:
         self.api: Api | None = None
         self.processes: dict[int, Process] = {}
         self.ports = PortWalk()
+        self.talks: dict[str, Talk] = {}

@@ -27,6 +27,9 @@ VERBS = {
         "Print the commands that bring what the lab lacks here, or run them.",
         needs="proxybench.targets.lab.install",
     ),
+    "conformance": Verb(
+        "proxybench.cli.conformance:conformance", "Try what each subject of an experiment must do for Services."
+    ),
     "lab": Verb(
         "proxybench.cli.lab:lab",
         "Build, look at, enter and remove a lab by hand.",

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from proxybench.errors import UnavailableError
+from proxybench.errors import UnavailableError, UsageError
 from proxybench.experiment.places import LabChoice
 from proxybench.experiment.requests import requests
 from proxybench.model import Family
 from proxybench.releases.checkout import build_from_source
 from proxybench.releases.component import Component
 from proxybench.releases.ensure import ensure
-from proxybench.run.leg import Leg
+from proxybench.run.conformance import Examination, everywhere
+from proxybench.run.leg import Leg, why_not
 from proxybench.run.lineup import line_up
 from proxybench.run.run import Run
 from proxybench.run.session import Sessions
@@ -24,12 +27,17 @@ from proxybench.targets.registry import make_targets
 from proxybench.units import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from proxybench.conformance.property import Property
     from proxybench.experiment.spec import Experiment
+    from proxybench.model import Subject
     from proxybench.releases.store import Binary
+    from proxybench.run.conformance import Examined
+    from proxybench.run.lineup import Lineup
     from proxybench.run.outcome import RunOutcome
     from proxybench.run.progress import Progress
+    from proxybench.targets.base import Target
 
 
 class CachedBinaries:
@@ -55,6 +63,38 @@ def measure(
     Paths in the experiment are seen from ``folder``, or else from the working directory. Raises ProxybenchError when
     the run cannot begin, and lets an interrupt through.
     """
+    lineup, sessions, targets = _put_together(experiment, folder, progress)
+    run = Run(experiment, [Leg(target, sessions.connect) for target in targets], progress, lineup)
+    return run.start(out) if resume is None else run.resume(resume)
+
+
+def conform(
+    experiment: Experiment, properties: Sequence[Property[Any]], *, progress: Progress, folder: Path | None = None
+) -> tuple[Examined, ...]:
+    """Look at properties of each subject, on the first target that has what it needs. Raises as ``measure`` does."""
+    if experiment.target.cluster is not None:
+        raise UsageError(
+            "conformance is tried in a lab, with proxies and Services of its own; leave out target.cluster"
+        )
+    _, sessions, targets = _put_together(experiment, folder, progress)
+    found: dict[Subject, Examined] = {}
+    for target in targets:
+        able = [one for one, spec in sessions.specs.items() if one not in found and not why_not(target.facts, spec)]
+        if not able:
+            continue
+        progress.stage("opening a cluster")
+        with target.open(1, progress.note) as (cluster,), ExitStack() as stack:
+            bed = sessions.reach(cluster, "conformance", everywhere(experiment), SystemClock(), stack)
+            proxies, lack = partial(sessions.proxies, bed), partial(sessions.lack, bed)
+            look = Examination(bed, proxies, lack, properties, progress.stage)
+            found |= {one.subject: one for one in look.walk(able)}
+    return tuple(found.values())
+
+
+def _put_together(
+    experiment: Experiment, folder: Path | None, progress: Progress
+) -> tuple[Lineup, Sessions, tuple[Target, ...]]:
+    """Find the programs, and choose where they run."""
     progress.stage("looking for the programs to measure")
     spec, place = experiment.target.cluster, folder or Path()
     own = cluster_target(spec, place) if spec else None
@@ -74,6 +114,4 @@ def measure(
     targets = (own,) if own else make_targets(experiment.target, needs, progress.note)
     for facts in [target.facts for target in targets]:
         progress.note(f"target: {facts.kind}, clock: {facts.clock} ({facts.why})")
-    legs = [Leg(target, Sessions(kinds, lineup.specs).connect) for target in targets]
-    run = Run(experiment, legs, progress, lineup)
-    return run.start(out) if resume is None else run.resume(resume)
+    return lineup, Sessions(kinds, lineup.specs), targets

@@ -86,31 +86,34 @@ class Sessions:
 
         Nothing is written to the API: a cluster's Nodes are its own business.
         """
-        cluster = replace(cluster, pod=None)
-        fleet = stack.enter_context(self.fleet(cluster.targets))
-        handles = start_agents(fleet, cluster)
-        for handle in handles.values():
-            stack.callback(handle.agent.close)
-        load = None
-        if assignment.experiment.load:
-            load = start_load([(node, fleet[node.name]) for node in cluster.clients])
-            stack.callback(load.close)
-        testbed = Testbed(
-            run=assignment.run,
-            experiment=assignment.experiment,
-            cluster=cluster,
-            handles=handles,
-            api=self.api(cluster.api, stack),
-            plans=address_plans(cluster),
-            clock=assignment.clock,
-            load=load,
-        )
+        testbed = self.reach(replace(cluster, pod=None), assignment.run, assignment.experiment, assignment.clock, stack)
         asked = {step.cell.subject for step in assignment.steps}
         populator = Populator(
             testbed.api, *testbed.plans, endpoints_too=any(_in_endpoints(subject) for subject in asked)
         )
         return ClusterSession(
             testbed, assignment, populator, partial(self.proxies, testbed), partial(self.lack, testbed), self.budget
+        )
+
+    def reach(self, cluster: Cluster, run: str, experiment: Experiment, clock: Clock, stack: ExitStack) -> Testbed:
+        """Start an agent on all that a cluster has, and connect to its API. Raises HostError, ApiError."""
+        fleet = stack.enter_context(self.fleet(cluster.targets))
+        handles = start_agents(fleet, cluster)
+        for handle in handles.values():
+            stack.callback(handle.agent.close)
+        load = None
+        if experiment.load:
+            load = start_load([(node, fleet[node.name]) for node in cluster.clients])
+            stack.callback(load.close)
+        return Testbed(
+            run=run,
+            experiment=experiment,
+            cluster=cluster,
+            handles=handles,
+            api=self.api(cluster.api, stack),
+            plans=address_plans(cluster),
+            clock=clock,
+            load=load,
         )
 
     def lack(self, testbed: Testbed, subject: Subject) -> str:

@@ -69,7 +69,7 @@ def address_plan(cluster: Cluster) -> AddressPlan:
     if cluster.endpoints:
         place = (("hosts", cluster.service_cidr),)
         return HostAddressPool(
-            cluster.service_cidr, place, cluster.backend_port, cluster.endpoints, frozenset(cluster.taken)
+            cluster.service_cidr, place, cluster.backend_port, hosts=cluster.endpoints, taken=frozenset(cluster.taken)
         )
     ranges = tuple((node.name, node.pod_cidr) for node in (*cluster.proxy_nodes, cluster.client) if node.pod_cidr)
     if not ranges:

@@ -1,0 +1,70 @@
+"""Looks at properties one after the other: writes what they need, acts, judges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from proxybench.conformance.property import Need
+from proxybench.conformance.verdict import Outcome, Verdict, not_applicable
+from proxybench.errors import ConnectionLostError, ProxybenchError
+from proxybench.kube.base import Ref
+from proxybench.kube.objects import NAMESPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from proxybench.conformance.ground import Ground
+    from proxybench.conformance.property import Property
+    from proxybench.kube.base import Object
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one property."""
+
+    property: str
+    claim: str
+    verdict: Verdict
+
+
+def why_not(one: Property[Any], ground: Ground) -> str:
+    """Return why a property is not looked at here, "" where it is."""
+    there = {Need.SECOND_NODE: ground.other, Need.POD: ground.pod, Need.OUTSIDE: ground.plan.external_cidr}
+    lacking = [need for need in one.needs if not there[need]]
+    return f"the cluster has {lacking[0]}" if lacking else one.exempt(ground.subject)
+
+
+def prepare(ground: Ground, properties: Sequence[Property[Any]]) -> None:
+    """Write what they need beforehand: before the proxies start, so that their first sync has it. Raises ApiError."""
+    ground.api.ensure_namespace(NAMESPACE)
+    made: dict[Ref, Object] = {}
+    for one in properties:
+        if not why_not(one, ground):
+            made |= {Ref.of(obj): obj for obj in one.objects(ground.plan)}
+    ground.create(*made.values())
+
+
+def examine(
+    ground: Ground, properties: Sequence[Property[Any]], report: Callable[[str], None] = lambda _: None
+) -> tuple[Finding, ...]:
+    """Look at each, on proxies that are ready. What cannot be tried has failed, and says why.
+
+    Raises ConnectionLostError: then nothing more can be said.
+    """
+    found = []
+    for one in properties:
+        report(one.claim)
+        found.append(Finding(one.name, one.claim, _verdict(one, ground)))
+    return tuple(found)
+
+
+def _verdict(one: Property[Any], ground: Ground) -> Verdict:
+    if why := why_not(one, ground):
+        return not_applicable(why)
+    try:
+        return one.judge(one.act(ground), ground.subject)
+    except ConnectionLostError:
+        raise
+    except ProxybenchError as error:
+        return Verdict(Outcome.FAIL, f"could not be tried: {' '.join(str(error).split())}")
