@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxybench.errors import UnavailableError, UsageError
+from proxybench.experiment.compat import KubeVersion
 from proxybench.experiment.places import LabChoice
 from proxybench.experiment.requests import requests
 from proxybench.model import Family
@@ -27,7 +28,7 @@ from proxybench.targets.registry import make_targets
 from proxybench.units import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from proxybench.conformance.property import Property
     from proxybench.experiment.spec import Experiment
@@ -110,8 +111,15 @@ def _put_together(
     needs = Needs(
         modes=tuple(dict.fromkeys((spec.mode, spec.iptables) for spec in specs)),
         ipv6=Family.IPV6 in experiment.families,
+        release=_newest(lineup.specs),
     )
     targets = (own,) if own else make_targets(experiment.target, needs, progress.note)
     for facts in [target.facts for target in targets]:
         progress.note(f"target: {facts.kind}, clock: {facts.clock} ({facts.why})")
     return lineup, Sessions(kinds, lineup.specs), targets
+
+
+def _newest(subjects: Iterable[Subject]) -> str:
+    """Return the newest release of the kube-proxies among subjects; "" where there is none."""
+    versions = [subject.version for subject in subjects if subject.kind == "kube-proxy"]
+    return max(versions, key=KubeVersion.of_release, default="")

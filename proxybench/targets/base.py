@@ -37,11 +37,13 @@ class Needs:
     """What an experiment needs of a target.
 
     ``modes``: each mode with the backend of iptables, "legacy" or "nft" (None in nftables mode). ``ipv6``: whether
-    Services and pods have addresses of IPv6, too.
+    Services and pods have addresses of IPv6, too. ``release``: the newest of the kube-proxies ("v1.37.2"), than which
+    no API server is older; "" where there is none.
     """
 
     modes: tuple[tuple[Mode, str | None], ...]
     ipv6: bool = False
+    release: str = ""
 
 
 class Target(Protocol):

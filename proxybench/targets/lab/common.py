@@ -18,6 +18,8 @@ from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
 from proxybench.nodes.node import Node
 from proxybench.nodes.zipapp import build_zipapp
 from proxybench.targets.lab import leftovers, topology
+from proxybench.targets.lab.apiserver import KUBERNETES_VERSION
+from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
 from proxybench.targets.lab.artifacts import DEFAULT_KERNEL
 from proxybench.targets.lab.kernel_probe import IPTABLES_PROGRAMS
 from proxybench.targets.lab.node_script import Paths
@@ -31,12 +33,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user may choose of a lab."""
+    """What a user may choose of a lab, and what follows of the subjects: who its API server says to be."""
 
     clock: ClockKind
     accelerator: str
     kernel: str = DEFAULT_KERNEL  # of a guest; namespaces have this machine's
     topology: Topology = topology.DEFAULT
+    kubernetes_version: str = KUBERNETES_VERSION
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,11 @@ def register(api: ApiAccess, layout: Topology) -> None:
             client.put_node(node.name, node.address, node.pod_cidr or "", second)
 
 
-def service_cidrs(layout: Topology) -> str:
-    """Return the ranges of Services as the API server takes them: with commas between."""
-    return f"{topology.SERVICE_CIDR},{topology.SERVICE_CIDR6}" if layout.dual_stack else topology.SERVICE_CIDR
+def start_api(settings: Settings, address: str) -> ApiServerProcess:
+    """Start the API server, which nodes reach at an address. Raises LabError."""
+    cidrs = [topology.SERVICE_CIDR, *([topology.SERVICE_CIDR6] if settings.topology.dual_stack else [])]
+    version = settings.kubernetes_version
+    return ApiServerProcess(addresses=[address], service_cidr=",".join(cidrs), kubernetes_version=version)
 
 
 def find_iptables() -> dict[str, str]:

@@ -13,7 +13,6 @@ from proxybench.errors import LabError
 from proxybench.model import LabKind
 from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.lab import artifacts, common, node_script, process, topology
-from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
 from proxybench.targets.lab.leftovers import cgroup_name, remove_cgroups
 from proxybench.targets.lab.plan import Plan, Relay
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxybench.nodes.cluster import Cluster
+    from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
     from proxybench.targets.lab.artifacts import System
     from proxybench.targets.lab.common import Settings
 
@@ -78,7 +78,7 @@ class NetnsLab:
     def _build(self, system: System) -> Cluster:
         settings, layout = self._settings, self._settings.topology
         self.state = state = common.make_state_folder()
-        self._api = ApiServerProcess(addresses=[topology.CTL_ADDRESS], service_cidr=common.service_cidrs(layout))
+        self._api = common.start_api(settings, topology.CTL_ADDRESS)
         node_url = f"https://{topology.CTL_ADDRESS}:{node_script.API_PORT}"
         api = ApiAccess(self._api.url, node_url, self._api.ca_pem, self._api.token)
         common.register(api, layout)

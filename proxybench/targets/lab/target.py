@@ -121,5 +121,6 @@ def lab_targets(
 
 def _lab(choice: Choice, spec: LabSpec, needs: Needs) -> LabTarget:
     topology = with_clients(spec.clients, DUAL_STACK if needs.ipv6 else DEFAULT)
-    settings = replace(choice.settings, topology=topology)
+    version = needs.release or choice.settings.kubernetes_version
+    settings = replace(choice.settings, topology=topology, kubernetes_version=version)
     return LabTarget(choice.kind, settings, choice.why, spec.shards, lacks=choice.lacks)

@@ -12,7 +12,6 @@ from proxybench.errors import LabError
 from proxybench.model import ClockKind, LabKind
 from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.lab import artifacts, common, node_script, process, qemu, topology
-from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
 
 if TYPE_CHECKING:
     import subprocess
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from proxybench.hosts.inventory import SshTarget
     from proxybench.nodes.cluster import Cluster
+    from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
     from proxybench.targets.lab.artifacts import System
     from proxybench.targets.lab.common import Prepared, Settings
 
@@ -88,7 +88,7 @@ class VmLab:
     def _boot(self, system: System) -> None:
         settings = self._settings
         self.state = state = common.make_state_folder()
-        self._api = ApiServerProcess(addresses=[_HOST], service_cidr=common.service_cidrs(settings.topology))
+        self._api = common.start_api(settings, _HOST)
         node_url = f"https://{_HOST}:{self._api.port}"
         api = ApiAccess(self._api.url, node_url, self._api.ca_pem, self._api.token)
         common.register(api, settings.topology)

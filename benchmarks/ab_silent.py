@@ -1,0 +1,59 @@
+"""Whether ``proxybench ab`` of one kube-proxy with itself raises no alarm, time after time, in the lab.
+
+Run as ``python -m benchmarks.ab_silent [--tables 10] [--version v1.37.2] [--services 100] [--repetitions 3]``: each
+table boots a guest of its own, five to ten minutes on two cores. Prints a line per table; ends with 1 after an alarm
+and with 3 when a table could not be had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+
+LIMIT_S = 3600
+ALARMS = {"regressed", "improved"}
+DECIDED = (0, 1, 4)  # what ab ends with after it judged
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tables", type=int, default=10)
+    parser.add_argument("--version", default="v1.37.2")
+    parser.add_argument("--services", default="100")
+    parser.add_argument("--repetitions", default="3")
+    parser.add_argument("--times", default="8")
+    asked = parser.parse_args()
+    sizes = ["--services", asked.services, "--repetitions", asked.repetitions, "--times", asked.times]
+    noisy = 0
+    for number in range(1, asked.tables + 1):
+        begun = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="proxybench-silent-") as folder:
+            argv = [sys.executable, "-m", "proxybench", "ab", asked.version, asked.version, "--json", "--out", folder]
+            done = subprocess.run([*argv, *sizes], stdout=subprocess.PIPE, timeout=LIMIT_S, check=False)
+        if done.returncode not in DECIDED:
+            sys.exit(3)
+        table = [item for item in json.loads(done.stdout)["comparisons"] if item["judged"]]
+        alarms = [item for item in table if item["verdict"] in ALARMS]
+        noisy += bool(alarms)
+        verdicts = ", ".join(
+            f"{count} {verdict}" for verdict, count in Counter(one["verdict"] for one in table).items()
+        )
+        widest = max(table, key=lambda item: abs(item["relative"]))
+        print(
+            f"{number}: {len(alarms)} alarms; {verdicts}; largest difference {widest['relative']:+.2%} "
+            f"({widest['mode']} {widest['metric']}/{widest['scenario']}); {time.monotonic() - begun:.0f} s",
+            flush=True,
+        )
+        for item in alarms:
+            print(f"   {item['verdict']}: {item}", flush=True)
+    print(f"silent in {asked.tables - noisy} of {asked.tables}")
+    sys.exit(1 if noisy else 0)
+
+
+if __name__ == "__main__":
+    main()
