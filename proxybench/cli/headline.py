@@ -9,6 +9,7 @@ from proxybench.cli.terminal import plain_table
 from proxybench.model import Metric, Mode, Position, Scenario, Subject, parse_settings
 from proxybench.report.concerns import FEW
 from proxybench.report.decision import caveats as decision_caveats
+from proxybench.report.families import shown
 from proxybench.report.words import subject_names
 from proxybench.units import human_ns
 
@@ -82,9 +83,9 @@ def caveats(records: Sequence[Record]) -> tuple[str, ...]:
 
 
 def _subject(record: Record) -> Subject:
-    return Subject(
-        str(record["kind"]), str(record["version"]), Mode(str(record["mode"])), parse_settings(str(record["settings"]))
-    )
+    settings = parse_settings(str(record["settings"]))
+    subject = Subject(str(record["kind"]), str(record["version"]), Mode(str(record["mode"])), settings)
+    return shown(subject, str(record.get("family", "ipv4")))
 
 
 def _pick(headline: _Headline, records: Iterable[Record]) -> list[Record]:

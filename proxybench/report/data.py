@@ -10,6 +10,7 @@ import numpy as np
 
 from proxybench.columns import flat
 from proxybench.model import Metric
+from proxybench.report.families import apart, shown
 from proxybench.report.jumps import Jump, jumps
 from proxybench.stats.series import KEY_COLUMNS, collect
 from proxybench.stats.summary import SummaryRecord, summary_of
@@ -70,7 +71,7 @@ class ReportData:
     @cached_property
     def subjects(self) -> tuple[Subject, ...]:
         """What was measured, in the experiment's order: of an old run without a matrix, by name."""
-        steps = dict.fromkeys(step.cell.subject for step in self.manifest.matrix)
+        steps = dict.fromkeys(shown(step.cell.subject, step.cell.family) for step in self.manifest.matrix)
         return tuple(steps) or tuple(sorted({each.key.subject for each in self.series}))
 
     @cached_property
@@ -104,6 +105,7 @@ class ReportData:
 
 def gather(frame: pd.DataFrame, manifest: Manifest) -> ReportData:
     """Compute everything that the report shows. ``frame`` has at least ``SAMPLE_COLUMNS``."""
+    frame = apart(frame)
     series = collect(frame)
     records = [summary_of(each) for each in series]
     return ReportData(manifest, tuple(records), tuple(series), tuple(curves(frame, records)))
