@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 
 from proxybench.errors import RunError
+from proxybench.model import Family
 from proxybench.nodes import machine as fingerprint
 from proxybench.nodes.answers import Hello
 from proxybench.nodes.node import NodeHandle
 from proxybench.nodes.requests import AskHello, ReadFiles
-from proxybench.run.testbed import address_plan, read_machines
+from proxybench.run.testbed import address_plan, address_plans, read_machines
 from proxybench.testing.agent import FakeAgent
 from proxybench.testing.hosts import FakeExecutor
 from tests.factories import make_cluster, make_node
@@ -55,3 +56,12 @@ def test_every_node_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
         assert described.iptables == {"legacy": "1.8.9", "nft": "unknown"}
     for agent in agents.values():
         agent.verify()
+
+
+def test_a_dual_stack_cluster_has_a_plan_of_each_family() -> None:
+    assert address_plans(CLUSTER) == (address_plan(CLUSTER),)
+    node = make_node(pod_cidr="10.244.0.0/17", pod_cidr6="fd00:10:244:11::/64")
+    cluster = make_cluster(measured=node, others=(), service_cidr6="fd00:10:96::/108")
+    four, six = address_plans(cluster)
+    assert (four.family, six.family) == (Family.IPV4, Family.IPV6)
+    assert (six.vip(0), six.pod(0)) == ("fd00:10:96::100", ("fd00:10:244:11::100", "node1"))

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxybench.errors import LabError
-from proxybench.experiment.places import LabSpec
+from proxybench.experiment.places import LabChoice, LabSpec
 from proxybench.model import ClockKind, LabKind, Mode
 from proxybench.targets.base import Needs, TargetFacts
 from proxybench.targets.lab.capabilities import ModeSupport
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.netns import NetnsLab
 from proxybench.targets.lab.target import Host, LabTarget, lab_targets, make_lab, this_host
+from proxybench.targets.lab.topology import DEFAULT, DUAL_STACK
 from proxybench.targets.lab.vm import VmLab
 from tests.factories import make_cluster
 
@@ -59,6 +60,14 @@ def test_it_says_what_it_is() -> None:
     assert target([]).facts == TargetFacts("vm", ClockKind.INSTRUCTIONS, "tcg", "as asked", "6.1")
     namespaces = LabTarget(LabKind.NETNS, WALL, "as asked")
     assert namespaces.facts == TargetFacts("netns", ClockKind.WALL, "none", "as asked")
+
+
+def test_a_lab_follows_from_what_an_experiment_needs() -> None:
+    asked = LabSpec(kind=LabChoice.NETNS)
+    usual = lab_targets(asked, Needs(()), pytest.fail)[0].settings
+    assert (usual.topology, usual.kubernetes_version) == (DEFAULT, "v1.37.2")
+    found = lab_targets(asked, Needs((), ipv6=True, release="v1.30.14"), pytest.fail)[0].settings
+    assert (found.topology, found.kubernetes_version) == (DUAL_STACK, "v1.30.14")
 
 
 def test_all_labs_are_begun_before_one_is_waited_for() -> None:
