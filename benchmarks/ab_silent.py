@@ -27,14 +27,17 @@ def main() -> None:
     parser.add_argument("--services", default="100")
     parser.add_argument("--repetitions", default="3")
     parser.add_argument("--times", default="8")
+    parser.add_argument("--out", help="keeps the runs; left out, they are thrown away")
     asked = parser.parse_args()
     sizes = ["--services", asked.services, "--repetitions", asked.repetitions, "--times", asked.times]
     noisy = 0
     for number in range(1, asked.tables + 1):
         begun = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="proxybench-silent-") as folder:
-            argv = [sys.executable, "-m", "proxybench", "ab", asked.version, asked.version, "--json", "--out", folder]
-            done = subprocess.run([*argv, *sizes], stdout=subprocess.PIPE, timeout=LIMIT_S, check=False)
+            argv = [sys.executable, "-m", "proxybench", "ab", asked.version, asked.version, "--json"]
+            done = subprocess.run(
+                [*argv, *sizes, "--out", asked.out or folder], stdout=subprocess.PIPE, timeout=LIMIT_S, check=False
+            )
         if done.returncode not in DECIDED:
             sys.exit(3)
         table = [item for item in json.loads(done.stdout)["comparisons"] if item["judged"]]
