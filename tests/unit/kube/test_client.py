@@ -116,6 +116,10 @@ def test_nodes_are_created_and_replaced(api: ServiceApi) -> None:
     (found,) = [node for node in api.list(Kind.NODE) if node["metadata"]["name"] == name]
     assert found["status"]["addresses"][0] == {"type": "InternalIP", "address": "198.18.0.2"}
     assert found["spec"] == {"podCIDR": "10.244.0.0/17", "podCIDRs": ["10.244.0.0/17"]}
+    api.put_node(name, "198.18.0.2", "10.244.0.0/17", ("fd00::2", "fd00:1::/64"))
+    (found,) = [node for node in api.list(Kind.NODE) if node["metadata"]["name"] == name]
+    assert [one["address"] for one in found["status"]["addresses"]] == ["198.18.0.2", "fd00::2", name]
+    assert found["spec"] == {"podCIDR": "10.244.0.0/17", "podCIDRs": ["10.244.0.0/17", "fd00:1::/64"]}
 
 
 def test_the_fake_tells_its_writes_and_refuses_use_after_close(plan: AddressPlan) -> None:
