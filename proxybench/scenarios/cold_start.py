@@ -186,8 +186,7 @@ def _record_programmed(step: StepContext, metrics: ProxyMetrics) -> None:
     are of the node's UTC.
     """
     family = step.cell.family
-    # The first ones of a kube-proxy that reads Endpoints objects (1.20 in userspace mode) may have nothing to write.
-    sync = None if step.in_endpoints else first_full_sync(step.proxy.syncs(), step.cell.services, family)
+    sync = first_full_sync(step.proxy.syncs(), step.cell.services, family)
     last = metrics.last_sync6_utc_ns if family is Family.IPV6 else metrics.last_sync_utc_ns
     ended_utc_ns = last if sync is None else sync.ended_utc_ns
     if ended_utc_ns is None:

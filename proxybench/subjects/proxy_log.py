@@ -73,6 +73,7 @@ def parse_syncs(log: str, year: int) -> tuple[SyncRecord, ...]:
     """
     going: dict[str, _Sync] = {}
     records = []
+    skipped = False
     for line in _lines(log, year):
         fields = {name: quoted or bare for name, quoted, bare in _FIELD.findall(line.text)}
         family = fields.get("ipFamily", "")
@@ -82,6 +83,10 @@ def parse_syncs(log: str, year: int) -> tuple[SyncRecord, ...]:
             sync = going.setdefault(family, _Sync())
             sync.services, sync.endpoints = _number(fields.get("numServices")), _number(fields.get("numEndpoints"))
             sync.made_utc_ns = line.utc_ns
+        elif line.text.startswith("Not syncing userspace"):  # and yet it says how long that took
+            skipped = True
+        elif skipped and _COMPLETE.match(line.text):
+            skipped = False
         elif ended := _COMPLETE.match(line.text):
             sync = going.pop(family, _Sync())
             elapsed = parse_go_duration(ended["elapsed"] or ended["took"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.golden.cases import CASES, RELEASES, folder
+from tests.golden.cases import OLD, RELEASES, cases_of, folder
 from tests.golden.normal import flags, normal
 
 NAT = """\
@@ -277,9 +277,9 @@ def test_any_log_is_read_and_stays_when_it_is_read_again(text: str) -> None:
     assert normal("log", once) == once
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", [OLD, *RELEASES])
 def test_no_noise_is_left_in_what_is_kept(release: str) -> None:
-    cases = {case.name for case in CASES}
+    cases = {case.name for case in cases_of(release)}
     files = [file for file in folder(release).iterdir() if file.suffix != ".sysctl" and file.name != "flags"]
     assert {file.name.partition(".")[0] for file in files} == cases
     for file in files:
@@ -287,6 +287,6 @@ def test_no_noise_is_left_in_what_is_kept(release: str) -> None:
         assert normal(file.name.partition(".")[2], text) == text
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", [OLD, *RELEASES])
 def test_a_release_takes_little_room(release: str) -> None:
     assert sum(file.stat().st_size for file in folder(release).iterdir()) < 150_000

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from proxybench.errors import ProxierError
 from proxybench.model import Mode
-from proxybench.subjects.driver import SyncRecord
-from proxybench.subjects.proxy_log import log_tail, parse_go_duration, parse_syncs
+from proxybench.subjects.driver import ProxyMetrics, SyncRecord
+from proxybench.subjects.proxy_log import count_syncs, log_tail, parse_go_duration, parse_syncs
 from proxybench.subjects.proxy_metrics import parse_metrics
-from tests.golden.cases import CASES, RELEASES, Case, golden
+from tests.golden.cases import CASES, OLD, RELEASES, Case, golden
 
 GOLDENS = Path(__file__).parents[2] / "golden"
 GOLDEN = GOLDENS / "kube-proxy-1.37.2-100-services"
@@ -91,6 +91,23 @@ def test_no_release_logs_the_syncs_of_ipvs_mode(release: str) -> None:
     log = golden(release, "ipvs", "log")
     assert "Using ipvs Proxier" in log
     assert parse_syncs(log, 2026) == ()
+
+
+@pytest.mark.parametrize("case", ["iptables", "iptables-nft"])
+def test_what_1_20_says(case: str) -> None:
+    """It names neither family nor numbers."""
+    syncs = parse_syncs(golden(OLD, case, "log"), 2026)
+    assert len(syncs) == parse_metrics(golden(OLD, case, "metrics")).sync_count == 3
+    assert {(one.elapsed_ns, one.full, one.family, one.services) for one in syncs} == {(1_000_000_000, None, "", None)}
+    assert parse_syncs(golden(OLD, "ipvs", "log"), 2026) == ()
+
+
+def test_what_1_20_says_in_userspace_mode() -> None:
+    """A look before it knows any Service is no sync; new endpoints need none."""
+    log = golden(OLD, "userspace", "log")
+    assert "Not syncing userspace proxy until Services and Endpoints have been received from master" in log
+    assert log.count("userspace syncProxyRules took 1s") == 3
+    assert count_syncs(parse_syncs(log, 2026)) == ProxyMetrics(2.0, 2, last_sync_utc_ns=at(2026, 1, 1, 0, 0, 0))
 
 
 def test_two_families_may_alternate() -> None:

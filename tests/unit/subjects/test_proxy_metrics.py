@@ -11,7 +11,7 @@ from proxybench.model import Mode
 from proxybench.subjects.driver import ProxyMetrics
 from proxybench.subjects.proxy_metrics import parse_metrics
 from refproxy.metrics import LoopMetrics
-from tests.golden.cases import CASES, RELEASES, Case, golden
+from tests.golden.cases import CASES, OLD, RELEASES, Case, golden
 
 GOLDENS = Path(__file__).parents[2] / "golden"
 GOLDEN = GOLDENS / "kube-proxy-1.37.2-100-services"
@@ -107,6 +107,14 @@ def test_the_reference_proxiers_split() -> None:
 def test_nonsense_is_refused() -> None:
     with pytest.raises(ProxierError, match=r"^the metrics cannot be read: "):
         parse_metrics("<html>not here</html>\n")
+
+
+@pytest.mark.parametrize("case", ["iptables", "iptables-nft", "ipvs"])
+def test_1_20_counts_syncs_without_labels(case: str) -> None:
+    found = parse_metrics(golden(OLD, case, "metrics"))
+    count = found.sync_count
+    assert count >= 3  # the first, and one each for a Service and its slice
+    assert found == ProxyMetrics(float(count), count, last_sync_utc_ns=1_000_000_000)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxybench.model import Family
 from proxybench.subjects.rule_ranks import list_argv, parse_ranks
-from tests.golden.cases import RELEASES, golden
+from tests.golden.cases import OLD, RELEASES, golden
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kube-proxy-1.20.2"
 
@@ -34,7 +34,7 @@ def test_the_order_of_a_real_kube_proxy() -> None:
 
 
 @pytest.mark.parametrize("case", ["iptables", "iptables-nft"])
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", [OLD, *RELEASES])
 def test_every_release(release: str, case: str) -> None:
     """The dumps are sorted by address; the Service without endpoints has no rule in nat."""
     ranks = parse_ranks(golden(release, case, "iptables-save.nat"), "KUBE-SERVICES")

@@ -12,7 +12,7 @@ from proxybench.hosts.base import Completed
 from proxybench.nodes.kernel.capture import Tools, understand
 from proxybench.nodes.kernel.removal import commands
 from proxybench.nodes.kernel.state import KernelState, Thing, changed
-from tests.golden.cases import CASES, READINGS, RELEASES, TABLES, Case, golden
+from tests.golden.cases import CASES, EVERY, OLD, READINGS, RELEASES, TABLES, Case, golden
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,11 +28,20 @@ SETTINGS: dict[str, dict[str, tuple[str, str]]] = {
     "iptables-nft": {"net.ipv4.conf.all.route_localnet": ("0", "1")},
     "ipvs": IPVS_SETTINGS,
     "nftables": {},
+    "userspace": {},
 }
+OF_OLD = {"net.ipv4.conf.all.route_localnet": ("0", "1"), "net.ipv4.vs.conn_reuse_mode": ("1", "0")}
+"""What 1.20 changes in IPVS mode as well."""
 PROTOCOLS = {"-t": "TCP", "-u": "UDP", "--sctp-service": "SCTP"}
 
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-every_release = pytest.mark.parametrize("release", RELEASES)
+every = pytest.mark.parametrize(("release", "case"), EVERY, ids=lambda one: getattr(one, "name", one))
+UNTOUCHED = (RELEASES[0], CASES[-1])
+"""Nftables mode changes no setting."""
+
+
+def settings(release: str, case: Case) -> dict[str, tuple[str, str]]:
+    """Return what a mode changes."""
+    return SETTINGS[case.name] | (OF_OLD if (release, case.name) == (OLD, "ipvs") else {})
 
 
 def state_of(release: str, case: Case) -> KernelState:
@@ -72,30 +81,26 @@ def rule(place: str, line: str) -> Thing | None:
     return None
 
 
-@every_case
-@every_release
+@every
 def test_every_line_is_kube_proxys_and_nothing_else_is_found(release: str, case: Case) -> None:
     shown = set(dumped(release, case)) - {None}
     assert shown
     assert set(state_of(release, case).things) == shown
 
 
-@every_case
-@every_release
+@every
 def test_the_settings_that_it_changed(release: str, case: Case) -> None:
-    before = state_of(release, CASES[-1])  # nftables mode changes none
-    assert changed(before, state_of(release, case)) == SETTINGS[case.name]
+    assert changed(state_of(*UNTOUCHED), state_of(release, case)) == settings(release, case)
 
 
-@every_case
-@every_release
+@every
 def test_the_removal_of_everything_is_generated(release: str, case: Case) -> None:
     after = state_of(release, case)
-    before = KernelState(sysctls=state_of(release, CASES[-1]).sysctls)
+    before = KernelState(sysctls=state_of(*UNTOUCHED).sysctls)
     lines = {line for command in commands(before, after, TOOLS) for line in command.stdin.splitlines()}
     for thing in after.things:
         assert removes(thing) & lines, thing
-    for name, (was, _) in SETTINGS[case.name].items():
+    for name, (was, _) in settings(release, case).items():
         assert f"/proc/sys/{name.replace('.', '/')} {was}" in lines
 
 
