@@ -111,7 +111,7 @@ class Sessions:
             cluster=cluster,
             handles=handles,
             api=self.api(cluster.api, stack),
-            plans=address_plans(cluster),
+            plans=address_plans(cluster, experiment.families),
             clock=clock,
             load=load,
         )

@@ -9,12 +9,13 @@ from proxybench.errors import RunError
 from proxybench.hosts.batch import run_together
 from proxybench.kube.address_pool import HostAddressPool
 from proxybench.kube.objects import AddressPlan
+from proxybench.model import Family
 from proxybench.nodes import machine as fingerprint
 from proxybench.nodes.client import connect_agent, install
 from proxybench.nodes.node import NodeHandle
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from proxybench.experiment.spec import Experiment
     from proxybench.hosts.base import Executor
@@ -77,13 +78,17 @@ def address_plan(cluster: Cluster) -> AddressPlan:
     return AddressPlan(cluster.service_cidr, ranges, cluster.backend_port, cluster.external_cidr)
 
 
-def address_plans(cluster: Cluster) -> tuple[AddressPlan, ...]:
-    """Return the addresses of the population in IPv4 and, in a dual-stack cluster, in IPv6. Raises RunError."""
+def address_plans(cluster: Cluster, families: Iterable[Family]) -> tuple[AddressPlan, ...]:
+    """Return the addresses of the population in each family. Raises RunError when the cluster has none of one."""
+    return tuple(address_plan(cluster) if family is Family.IPV4 else _plan_of_ipv6(cluster) for family in families)
+
+
+def _plan_of_ipv6(cluster: Cluster) -> AddressPlan:
     nodes = (*cluster.proxy_nodes, cluster.client)
     ranges = tuple((node.name, node.pod_cidr6) for node in nodes if node.pod_cidr6)
     if not (cluster.service_cidr6 and ranges):
-        return (address_plan(cluster),)
-    return address_plan(cluster), AddressPlan(cluster.service_cidr6, ranges, cluster.backend_port)
+        raise RunError("the cluster has no addresses of IPv6; write families: [ipv4]")
+    return AddressPlan(cluster.service_cidr6, ranges, cluster.backend_port)
 
 
 def start_agents(fleet: Fleet, cluster: Cluster) -> dict[str, NodeHandle]:

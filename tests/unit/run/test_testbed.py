@@ -59,9 +59,11 @@ def test_every_node_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_dual_stack_cluster_has_a_plan_of_each_family() -> None:
-    assert address_plans(CLUSTER) == (address_plan(CLUSTER),)
+    assert address_plans(CLUSTER, [Family.IPV4]) == (address_plan(CLUSTER),)
+    with pytest.raises(RunError, match=r"^the cluster has no addresses of IPv6; write families: \[ipv4\]$"):
+        address_plans(CLUSTER, Family)
     node = make_node(pod_cidr="10.244.0.0/17", pod_cidr6="fd00:10:244:11::/64")
     cluster = make_cluster(measured=node, others=(), service_cidr6="fd00:10:96::/108")
-    four, six = address_plans(cluster)
+    four, six = address_plans(cluster, Family)
     assert (four.family, six.family) == (Family.IPV4, Family.IPV6)
     assert (six.vip(0), six.pod(0)) == ("fd00:10:96::100", ("fd00:10:244:11::100", "node1"))
