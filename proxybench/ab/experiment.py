@@ -37,7 +37,7 @@ class Plan:
     services: tuple[int, ...] = (400,)
     repetitions: int = 6
     iptables: Backend = Backend.LEGACY
-    times: int = 8
+    times: int = 16
     scenarios: tuple[Scenario, ...] = SCENARIOS
     forwarding: bool = True
     overrides: Sequence[str] = field(default=())
@@ -79,7 +79,7 @@ def _words(old: Origin, new: Origin, plan: Plan) -> dict[str, Any]:
         "repetitions": plan.repetitions,
         "warmup": True,
         "measure": measure,
-        "limits": {"cell": "10m", "run": "6h"},
+        "limits": {"cell": "20m", "run": "6h"},
     }
 
 

@@ -62,7 +62,7 @@ class _How:
 @click.option(
     "--times",
     type=click.IntRange(1, 100),
-    default=8,
+    default=16,
     show_default=True,
     help="How often one Service is added, changed and deleted within a repetition.",
 )
