@@ -105,3 +105,11 @@ def test_the_guest_lets_its_softirqs_run_before_a_prober_can() -> None:
     text = texts(PLAIN)["guest"]
     turn = f'ksoftirqd/*) chrt --fifo --pid {probe.PRIORITY + 1} "${{folder#/proc/}}" ;;'
     assert text.index("mount -t proc") < text.index(turn) < text.index("PROXYBENCH-LAB-READY")
+
+
+def test_the_guest_keeps_the_programs_of_proxies_in_its_memory_and_a_namespace_touches_nothing() -> None:
+    found = texts(PLAIN)
+    loop = "for program in conntrack ipset nft xtables-legacy-multi xtables-nft-multi; do\n"
+    assert loop in found["guest"]
+    assert found["guest"].index(loop) < found["guest"].index("PROXYBENCH-LAB-READY")
+    assert [name for name, text in found.items() if "touch" in text] == ["guest"]
