@@ -5,7 +5,7 @@ RUN := $(BIN)/proxybench run
 
 RELEASES := v1.30.14 v1.33.13 v1.36.3 v1.37.2
 
-.PHONY: help setup dev run quick test unit coverage lab-tests wheel test-releases golden check fmt lint types imports dead gate bench-stats bench-report fuzz lock clean
+.PHONY: help setup dev run quick test unit coverage lab-tests wheel test-releases golden check fmt lint types imports dead gate calibrate findings bench-stats bench-report fuzz lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,13 @@ imports: dev ## the arrows of the architecture
 
 dead: dev ## vulture: what nothing calls
 	$(BIN)/vulture
+
+calibrate: setup ## the same kube-proxy by both clocks (10 minutes), into docs/calibration.md
+	$(RUN) experiments/calibrate.yaml
+	$(BIN)/python -m benchmarks.pages results/calibrate/latest
+
+findings: setup ## docs/findings.md and README's table from results/findings; RUNS="results/native/latest …" adds runs to it
+	$(BIN)/python -m benchmarks.pages $(RUNS)
 
 gate: setup ## experiments/gate.yaml against the committed baseline (3 minutes); exit code as in docs/ci.md
 	$(RUN) experiments/gate.yaml
