@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.condensed import instructions, names_of
-from proxybench.report.words import DASH, human
+from benchmarks.condensed import names_of
+from proxybench.report.words import DASH, human, instructions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxybench.model import Mode, Subject, parse_settings, settings_text
-from proxybench.report.words import human, subject_names
+from proxybench.report.words import human, instructions, subject_names
 from proxybench.results.atomic import write_bytes
 from proxybench.results.folder import open_run
 
@@ -125,14 +125,6 @@ def load(path: Path) -> Condensed:
     words["numbers"] = [_read(row) for row in words["numbers"]]
     fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in words.items()}
     return Condensed(**fields)
-
-
-def instructions(count: float) -> str:
-    """Write a count of instructions with three digits: "1.66 G", "15.8 k"."""
-    for power, unit in ((9, "G"), (6, "M"), (3, "k")):
-        if abs(count) >= 0.9995 * 10**power:
-            return f"{count / 10**power:.3g} {unit}"
-    return f"{count:.0f}"
 
 
 def names_of(numbers: list[Number]) -> dict[Subject, str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from proxybench.cli.terminal import plain_table
-from proxybench.model import Metric, Mode, Position, Scenario, Subject, parse_settings
+from proxybench.model import ClockKind, Metric, Mode, Position, Scenario, Subject, parse_settings
 from proxybench.report.concerns import FEW
 from proxybench.report.decision import caveats as decision_caveats
 from proxybench.report.families import shown
@@ -59,13 +60,13 @@ def headline_table(records: Sequence[Record]) -> Table:
     """
     names = subject_names(map(_subject, records))
     columns = list(names.values())
-    clocks = sorted({str(record["clock"]) for record in records})
+    clocks = sorted({str(record["clock"]) for record in records}, key=lambda clock: clock != ClockKind.WALL)
     head = f"median ({clocks[0]})" if len(clocks) == 1 else "median"
     table = plain_table("Services", "endpoints", head, *columns, numbers=("Services", "endpoints", *columns))
     sizes = sorted({_size(record) for record in records})
     for size in sizes:
-        here = [record for record in records if _size(record) == size]
-        for headline in _HEADLINES:
+        for clock, headline in product(clocks, _HEADLINES):
+            here = [record for record in records if (_size(record), record["clock"]) == (size, clock)]
             found = _pick(headline, here)
             if found:
                 values = {names[_subject(record)]: _median(record) for record in found}

@@ -12,17 +12,18 @@ import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from proxybench.report.clocks import by_clock, chapters_by_clock, jump_lines, side_by_side
 from proxybench.report.colours import mode_classes, style
 from proxybench.report.costs import cost_table, costs
 from proxybench.report.crossings import all_crossings
 from proxybench.report.data import SAMPLE_COLUMNS, gather
-from proxybench.report.decision import clocks_of, decision
+from proxybench.report.decision import decision
 from proxybench.report.layout import scene
 from proxybench.report.measured import command, how_measured, made_of, methods_table, nodes, origin
 from proxybench.report.missing import missing_table, noted_lines
 from proxybench.report.png import png
 from proxybench.report.quality import conformance_table, noise_table, observer_table
-from proxybench.report.sections import other_tables, sections
+from proxybench.report.sections import other_tables
 from proxybench.report.sheet import legend, sheet
 from proxybench.report.steps import steps_table
 from proxybench.report.svg import svg, svg_file
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from proxybench.report.data import ReportData
     from proxybench.report.scene import Scene
     from proxybench.report.section import Section
+    from proxybench.report.tables import Table
     from proxybench.results.folder import RunFolder
 
     Chapters = Sequence[tuple[Section, Sequence[Scene]]]
@@ -52,7 +54,7 @@ def write_report(run_dir: Path) -> Path:
     """
     folder = open_run(run_dir)
     data = gather(folder.samples(SAMPLE_COLUMNS), folder.manifest)
-    chapters = [(chapter, _scenes(chapter)) for chapter in sections(data)]
+    chapters = [(chapter, _scenes(chapter)) for chapter in chapters_by_clock(data)]
     write_figures(folder, chapters)
     path = folder.path / REPORT
     write_bytes(path, render(data, chapters).encode())
@@ -81,39 +83,25 @@ def render(data: ReportData, chapters: Chapters) -> str:
     )
     environment.filters["keep_units"] = lambda text: _UNIT.sub(rf"\1{NBSP}\2", text)
     script = _file("report.js")
-    by_clock = [
-        (
-            each,
-            [one for one in data.series if one.key.clock == each],
-            [record for record in data.records if record.clock == each],
-        )
-        for each in clocks_of(data.series)
-    ]
-    clock = "; ".join(clock_long(each) for each in data.clocks)
     return environment.get_template("report.html.j2").render(
         manifest=data.manifest,
         command=command(data.manifest),
-        clock=clock,
+        clock=_clock(data),
         not_real="instructions" in data.clocks,
         decision=decision(data.shown_series, data.subjects),
+        both_clocks=side_by_side(data.shown_series, data.subjects),
         shown=_shown(data),
         crossings=all_crossings(data.series),
-        jumps=[jump.sentence() for jump in data.jumps],
+        jumps=jump_lines(data),
         not_measured=missing_table(data.manifest),
         noted=noted_lines(data.manifest),
-        costs=[table for each, series, _ in by_clock if (table := cost_table(costs(series), clock_long(each)))],
+        costs=[table for part in by_clock(data) if (table := cost_table(costs(part.series), _clock(part)))],
         chapters=[(chapter, [svg(drawing) for drawing in drawings]) for chapter, drawings in chapters],
-        others=other_tables(data),
+        others=[table for part in by_clock(data) for table in other_tables(part)],
         legend=_legend,
         conformance=conformance_table(data.manifest.conformance),
-        noise=[
-            table
-            for each, _, records in by_clock
-            if (
-                table := noise_table(records, f"Half of the 95 % interval, relative to the median ({clock_long(each)})")
-            )
-        ],
-        observer=observer_table(data, f"CPU of our own agent ({clock})"),
+        noise=[table for part in by_clock(data) if (table := _noise(part))],
+        observer=[table for part in by_clock(data) if (table := _observer(part))],
         measured=how_measured(data),
         methods=methods_table(data),
         nodes=nodes(data.manifest),
@@ -127,6 +115,18 @@ def render(data: ReportData, chapters: Chapters) -> str:
         script=Markup(script),  # noqa: S704 - our own file
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _clock(data: ReportData) -> str:
+    return "; ".join(clock_long(each) for each in data.clocks)
+
+
+def _noise(data: ReportData) -> Table | None:
+    return noise_table(data.records, f"Half of the 95 % interval, relative to the median ({_clock(data)})")
+
+
+def _observer(data: ReportData) -> Table | None:
+    return observer_table(data, f"CPU of our own agent ({_clock(data)})")
 
 
 def _shown(data: ReportData) -> str:

@@ -37,7 +37,7 @@ def _row(step: Step) -> tuple[Cell, ...]:
         Cell(str(step.index), number=True),
         Cell(str(step.repetition), number=True),
         Cell(mode_name(cell.mode), mode=cell.mode),
-        Cell(cell.subject.program),
+        Cell(cell.subject.program, f"{step.clock} clock" if step.clock else ""),
         Cell(f"{cell.services:,}", sort=str(cell.services), number=True),
         Cell(f"{cell.endpoints_per_service:,}", sort=str(cell.endpoints_per_service), number=True),
         Cell(DASH if step.seconds is None else f"{step.seconds:.1f}", number=True),

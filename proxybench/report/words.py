@@ -147,6 +147,14 @@ def human(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}"
 
 
+def instructions(count: float) -> str:
+    """Write a count of instructions with three digits: "1.66 G", "15.8 k"."""
+    for power, unit in ((9, "G"), (6, "M"), (3, "k")):
+        if abs(count) >= 0.9995 * 10**power:
+            return f"{count / 10**power:.3g} {unit}"
+    return f"{count:.0f}"
+
+
 def _human_bytes(value: float) -> str:
     for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
         if abs(value) >= 1024**power:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.calibration import KINDS, calibration
-from benchmarks.condensed import FOLDER, Condensed, Number, instructions, load, save
+from benchmarks.condensed import FOLDER, Condensed, Number, load, save
 from benchmarks.pages import committed, findings, pages, readme, shown
 from proxybench.model import Mode, Subject
-from proxybench.report.words import DASH
+from proxybench.report.words import DASH, instructions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -61,8 +61,8 @@ def test_two_clocks_are_told_apart_in_each_row() -> None:
     mixed = [*RECORDS[:2], record("iptables", "forwarding.connect", "steady", "last", 1000, clock="wall")]
     assert [line[21:57].rstrip() for line in lines(mixed)] == [
         "median",
-        "sync, add-one (instructions)",
         "new connection, last position (wall)",
+        "sync, add-one (instructions)",
     ]
 
 

@@ -1,0 +1,83 @@
+"""A run by two clocks: each chapter by one clock, and both side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+from proxybench.model import ClockKind, Mode, Subject
+from proxybench.report.clocks import by_clock, chapters_by_clock, jump_lines, side_by_side
+from proxybench.report.data import gather
+from proxybench.report.decision import decision
+from proxybench.report.page import write_report
+from proxybench.report.words import DASH
+from proxybench.results.manifest import manifest_from_dict
+from tests.unit.report.made import SUBJECT, series
+from tests.unit.report.synthetic import synthetic_frame, synthetic_manifest, synthetic_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IPVS = Subject("kube-proxy", "v1.37.2", Mode.IPVS)
+PAIR = [
+    series("cpu.control_loop", "add-one", 10e6, 12e6, 14e6),
+    series("cpu.control_loop", "add-one", 48e6, clock="instructions"),
+    series("cpu.control_loop", "add-one", 230e6, subject=IPVS, clock="instructions"),
+    series("memory.resident", "cold-start", 60e6, unit="bytes"),
+]
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    return pd.concat([synthetic_frame(connects=5, clock=clock, sizes=(10, 100)) for clock in ("wall", "instructions")])
+
+
+def test_the_same_thing_stands_by_both_clocks_and_a_missing_mode_by_one() -> None:
+    ((title, table),) = side_by_side(PAIR, [SUBJECT, IPVS])
+    assert title == "At 100 Services with 2 endpoints each"
+    assert [head.text for head in table.heads] == ["", "Subject", "Real time", "Work", "Instructions per ns"]
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["One Service added, CPU", "nftables", "12 ms", "48 M", "4"],
+        ["One Service added, CPU", "IPVS", DASH, "230 M", DASH],
+    ]
+
+
+def test_one_clock_has_nothing_beside_it() -> None:
+    assert side_by_side(PAIR[:1], [SUBJECT]) == []
+
+
+def test_chapters_are_of_one_clock_and_those_of_work_say_so(frame: pd.DataFrame) -> None:
+    data = gather(frame, manifest_from_dict(synthetic_manifest(), "synthetic"))
+    assert [part.clocks for part in by_clock(data)] == [("wall",), ("instructions",)]
+    chapters = {chapter.name: chapter for chapter in chapters_by_clock(data)}
+    work = {name: chapter for name, chapter in chapters.items() if name.endswith("-instructions")}
+    assert list(chapters)[-len(work) :] == list(work)
+    for name, chapter in work.items():
+        time = chapters[name.removesuffix("-instructions")]
+        assert chapter.heading == f"Work, in instructions: {time.heading}"
+        assert "instruction" not in time.clock
+        assert "wall" not in chapter.clock
+    assert all(line.startswith("Work, in instructions: ") for line in jump_lines(data) if "instructions" in line)
+
+
+def test_the_first_screen_says_which_of_its_tables_are_work(frame: pd.DataFrame) -> None:
+    data = gather(frame, manifest_from_dict(synthetic_manifest(), "synthetic"))
+    titles = [title for title, _ in decision(data.series, data.subjects).tables]
+    assert titles == [
+        "At 100 Services with 2 endpoints each",
+        "At 10 Services with 2 endpoints each",
+        "At 100 Services with 2 endpoints each: work, in instructions",
+        "At 10 Services with 2 endpoints each: work, in instructions",
+    ]
+
+
+def test_the_page_of_both_clocks_names_both_labs(tmp_path: Path, frame: pd.DataFrame) -> None:
+    native = {"kind": "netns", "clock": str(ClockKind.WALL), "accelerator": "none", "why": "w", "kernel": None}
+    folder = synthetic_run(tmp_path, frame, other_labs=[native])
+    page = write_report(folder.path).read_text("utf-8")
+    assert "<span>vm lab (tcg)</span>" in page
+    assert "<span>netns lab (none)</span>" in page
+    assert "Both clocks, side by side" in page
+    assert (folder.path / "figures/connect-instructions.png").is_file()
