@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from proxybench.cli.terminal import plain_table, print_json, print_table
+from proxybench.cli.terminal import print_json
 from proxybench.errors import ExitCode, ExperimentError
 from proxybench.experiment.packaged import experiment_file, packaged
 
@@ -88,10 +88,9 @@ def experiments(name: str | None) -> None:
     if name is not None:
         click.echo(packaged()[name].read_text("utf-8"), nl=False)
         return
-    table = plain_table("name", "what it measures", "file")
+    width = max(map(len, packaged()), default=0)
     for each, path in packaged().items():
-        table.add_row(each, load_experiment(path).description, str(path))
-    print_table(table)
+        click.echo(f"{each:<{width}}  {load_experiment(path).description}")
 
 
 def _check(path: Path, overrides: tuple[str, ...]) -> tuple[str, tuple[Problem, ...]]:

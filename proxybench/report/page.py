@@ -118,7 +118,7 @@ def render(data: ReportData, chapters: Chapters) -> str:
 
 
 def _clock(data: ReportData) -> str:
-    return "; ".join(clock_long(each) for each in data.clocks)
+    return "; ".join(clock_long(each) for each in reversed(data.clocks))  # real time first
 
 
 def _noise(data: ReportData) -> Table | None:
