@@ -88,7 +88,9 @@ def findings(found: Mapping[str, Condensed]) -> str:
 def readme(run: Condensed) -> str:
     """Return the table of the front page, with where it is from."""
     numbers = [number for number in run.by("wall") if number.size[0] in _README_SIZES]
-    return f"{_origin(run, 'wall')}\n\n{_table(numbers, _README_ROWS)}\n\n" + "\n".join(standing_out(run.by("wall")))
+    return f"{_origin(run, 'wall')}\n\n{_table(numbers, _README_ROWS, names_of(numbers))}\n\n" + "\n".join(
+        standing_out(run.by("wall"))
+    )
 
 
 def _section(run: Condensed, clock: str) -> str:
@@ -103,7 +105,7 @@ def _section(run: Condensed, clock: str) -> str:
             "",
             f"{run.description} {_origin(run, clock)}",
             "",
-            _table(numbers, TIME_ROWS if clock == "wall" else WORK_ROWS),
+            _tables(numbers, TIME_ROWS if clock == "wall" else WORK_ROWS),
             "",
             *([*standing_out(numbers), ""] if clock == "wall" else ()),
             *missing,
@@ -145,14 +147,25 @@ def _origin(run: Condensed, clock: str) -> str:
     )
 
 
-def _table(numbers: Sequence[Number], rows: Iterable[tuple[str, str, str]]) -> str:
+def _tables(numbers: Sequence[Number], rows: Sequence[tuple[str, str, str]]) -> str:
+    """Return one table, or of several releases one for each mode and backend, with the releases beside each other."""
     names = names_of(list(numbers))
+    if len({subject.version for subject in names if subject.kind != REFERENCE}) == 1:
+        return _table(numbers, rows, names)
+    tables: dict[object, dict[Subject, str]] = {}
+    for subject in sorted(names, key=lambda subject: subject.version):
+        tables.setdefault((subject.mode, subject.settings), {})[subject] = names[subject]
+    return "\n\n".join(_table(numbers, rows, alike) for alike in tables.values())
+
+
+def _table(numbers: Sequence[Number], rows: Iterable[tuple[str, str, str]], names: Mapping[Subject, str]) -> str:
+    """Return a table with a column for each of ``names``."""
     lines = [_line("Services", "", *names.values()), _line("---:", "---", *["---:"] * len(names))]
     for size in sorted({number.size for number in numbers}):
         first = f"{size[0]:,}"
         for title, metric, scenario in rows:
             here = _at(numbers, size, metric, scenario)
-            if here:
+            if here.keys() & names.keys():
                 lines.append(_line(first, title, *(here[one].text() if one in here else DASH for one in names)))
                 first = ""
     return "\n".join(lines)

@@ -100,7 +100,8 @@ def _print_plan(experiment: Experiment, *, as_json: bool) -> None:
     for step in steps:
         cell = step.cell
         numbers = (str(cell.services), str(cell.endpoints_per_service), human_seconds(first_guess(cell)))
-        table.add_row(str(step.index), str(step.repetition), cell.subject.label, *numbers)
+        label = f"{cell.subject.label}, {step.clock} clock" if step.clock else cell.subject.label
+        table.add_row(str(step.index), str(step.repetition), label, *numbers)
     print_table(table)
     share = "; by the instruction clock several labs share that"
     click.echo(f"{estimate(experiment)}, about {human_seconds(seconds)} after the lab is up{share}")
@@ -111,6 +112,7 @@ def _step_as_json(step: Step) -> dict[str, object]:
     return {
         "index": step.index,
         "repetition": step.repetition,
+        **({"clock": str(step.clock)} if step.clock else {}),
         **flat(cell),
     }
 

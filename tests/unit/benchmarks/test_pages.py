@@ -75,6 +75,15 @@ def test_real_time_comes_first_and_work_has_no_seconds() -> None:
     assert "µs" not in work
 
 
+def test_of_several_releases_each_mode_has_a_table_of_its_own() -> None:
+    older = replace(LEGACY, version="v1.30.14")
+    numbers = (*RUN.numbers[1:4], number("forwarding.connect", 19_000.0, older))
+    text = findings({"kube-proxy": replace(RUN, numbers=numbers)})
+    assert "| Services |  | kube-proxy v1.30.14 iptables | kube-proxy v1.37.2 iptables |" in text
+    assert "| 100 | new connection to the last rule, connect() | 19 µs | 20 µs |" in text
+    assert "| Services |  | kube-proxy v1.37.2 nftables |" in text
+
+
 def test_the_front_page_says_where_its_numbers_are_from() -> None:
     assert readme(RUN).startswith(
         "By the wall clock, network namespaces on Linux 6.18; 2 processors; 2026-01-01; 2 endpoints per Service, "
