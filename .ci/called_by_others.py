@@ -68,3 +68,7 @@ _.alt
 _.await_
 # rich calls it when nobody reads on.
 _.on_broken_pipe
+# Words of paths: read from text.
+_.LOAD_BALANCER_IP
+_.UDP
+_.FAR
