@@ -77,12 +77,12 @@ def test_a_stale_endpoint_does_not_count(agent: AgentClient, talker: Talker) -> 
 
 def test_time_running_out_is_censored_and_says_what_was_heard(agent: AgentClient, talker: Talker) -> None:
     port = free_port()
-    seen = agent.await_(Await("127.0.0.1", port, "answer", 0.2))
+    seen = agent.await_(Await("127.0.0.1", port, "answer", 1.0))
     assert (seen.censored, seen.first_ns, seen.sent_ns, seen.answered_by) == (True, None, None, None)
     assert seen.errors == {"ECONNREFUSED": seen.attempts}
-    assert 2 < seen.attempts <= 200  # at most one per ms, whatever the machine is busy with
-    assert 200 * MS <= seen.end_ns - seen.start_ns < 3000 * MS
-    stale = agent.await_(Await("127.0.0.1", talker.port, "answer", 0.1, want=("10.9.9.9",)))
+    assert 2 < seen.attempts <= 1000  # at most one per ms, whatever the machine is busy with
+    assert 1000 * MS <= seen.end_ns - seen.start_ns < 5000 * MS
+    stale = agent.await_(Await("127.0.0.1", talker.port, "answer", 1.0, want=("10.9.9.9",)))
     assert stale.censored
     assert stale.last_other_ns is not None
     assert stale.answers == 0
