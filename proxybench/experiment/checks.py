@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from proxybench.experiment import subject_checks
 from proxybench.experiment.places import ClockChoice, KernelChoice, LabChoice
-from proxybench.experiment.spec import MAX_ENDPOINTS, REPEATED
+from proxybench.experiment.spec import MAX_ENDPOINTS, REPEATED, ProxierNodes
 from proxybench.experiment.subject_checks import longer
 from proxybench.experiment.subjects import KubeProxySubject, ReferenceSubject
-from proxybench.model import Family, Mode
+from proxybench.model import Address, Family, Mode, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from proxybench.experiment.spec import Experiment
     from proxybench.experiment.subject_checks import Finding
+
+_FAR, _LOCAL = 2, 4
+"""The least Services of which one has its pods elsewhere, and one of each externalTrafficPolicy has them here."""
 
 Check = tuple[frozenset[str], "Callable[[Experiment], Iterator[Finding]]"]
 
@@ -61,6 +64,22 @@ def _families(experiment: Experiment) -> Iterator[Finding]:
             return
     if Mode.USERSPACE in (*experiment.modes, *(mode for one in experiment.subjects for mode in (one.mode, *one.modes))):
         yield loc, "families: userspace mode has IPv4 only; write families: [ipv4], or another mode"
+
+
+def _paths(experiment: Experiment) -> Iterator[Finding]:
+    asked, sizes = experiment.measure.paths, _sizes(experiment)
+    plain = {path for path in asked if path.address is not Address.NODE_PORT_LOCAL}
+    mixed = len({path.address for path in plain} - {Address.CLUSTER_IP}) > 0 and len(plain) < len(asked)
+    for index, path in enumerate(asked):
+        loc = ("measure", "forwarding", "paths", index)
+        if path.origin is Origin.OTHER and experiment.proxier.nodes is not ProxierNodes.ALL:
+            yield loc, f"paths: {path} goes by another node, which needs a proxy too; write proxier: {{nodes: all}}"
+        if Family.IPV6 in experiment.families and (path.address is not Address.CLUSTER_IP or path.origin is Origin.POD):
+            yield loc, f"paths: {path} is measured over IPv4 only; write families: [ipv4]"
+        # Three Services in a row have one policy, and of three one is elsewhere.
+        least = max(_FAR if path.origin is Origin.FAR else 1, _LOCAL if mixed else 1)
+        if sizes and min(sizes) < least:
+            yield loc, f"paths: {path} needs {least} Services, one of which is reached so; write no fewer in scale"
 
 
 def _scale(experiment: Experiment) -> Iterator[Finding]:
@@ -152,6 +171,7 @@ _CHECKS: tuple[Check, ...] = (
     (frozenset({"subjects", "modes"}), subject_checks.one_form),
     (frozenset({"subjects", "modes", "proxier"}), subject_checks.subjects),
     (frozenset({"families", "subjects", "modes", "proxier"}), _families),
+    (frozenset({"measure", "proxier", "families", "scale"}), _paths),
     (frozenset({"scale"}), _scale),
     (frozenset({"scale", "repetitions"}), _repetitions),
     (frozenset({"target", "repetitions"}), _repetitions_by_clock),

@@ -19,6 +19,7 @@ from pydantic import (
     field_serializer,
 )
 
+from proxybench.experiment.path_words import PathWord  # noqa: TC001 - pydantic reads the annotations
 from proxybench.experiment.places import ClockChoice, ClusterSpec, LabSpec
 from proxybench.experiment.subjects import SubjectWords, release
 from proxybench.experiment.words import (
@@ -34,7 +35,7 @@ from proxybench.experiment.words import (
     switch,
     within,
 )
-from proxybench.model import Family, Mode, Position, Scenario
+from proxybench.model import Family, Mode, Position, Scenario, ServicePath
 
 FORMAT = 1
 """The version of the format of experiment files."""
@@ -230,6 +231,10 @@ class ForwardingSpec(Words):
         POSITIONS
     )
     """Where in the order of rules the Services stand that are connected to."""
+    paths: Annotated[
+        tuple[PathWord, ...], Field(min_length=1, examples=["[cluster_ip, node_port, node_port@other]"]), _Unique
+    ] = (ServicePath(),)
+    """How the Services are addressed, over TCP or UDP, and from where; every Service has all these addresses."""
     established: CountOrNone = 300
     """Round trips on an established connection: the control that should not differ; 0 switches it off."""
 
@@ -245,6 +250,11 @@ class MeasureSpec(Words):
         ForwardingSpec | None, BeforeValidator(switch, json_schema_input_type=bool | ForwardingSpec)
     ] = None
     """Forwarding latency of each new connection."""
+
+    @property
+    def paths(self) -> tuple[ServicePath, ...]:
+        """The paths that are measured."""
+        return self.forwarding.paths if self.forwarding else ()
 
     @field_serializer("sync", "cpu", "forwarding", mode="wrap")
     def _off(self, value: object, handler: SerializerFunctionWrapHandler) -> Any:  # noqa: ANN401 - what pydantic made of it

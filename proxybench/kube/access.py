@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from proxybench.model import Address, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from proxybench.model import ServicePath
 
 Object = dict[str, Any]
 
 
+TCP = ("TCP",)
+
+
 @dataclass(frozen=True)
 class Exposure:
-    """Which further addresses each Service of a population has, and the protocol of its port ("TCP" or "UDP").
+    """Which further addresses each Service of a population has, and the protocols of its port ("TCP", "UDP").
 
     ``local_only`` stands for ``externalTrafficPolicy: Local``.
     """
@@ -19,7 +29,39 @@ class Exposure:
     external_ip: bool = False
     load_balancer_ip: bool = False
     local_only: bool = False
-    protocol: str = "TCP"
+    protocols: tuple[str, ...] = TCP
+
+    def has(self, address: Address) -> bool:
+        """Tell whether a Service that is exposed so can be addressed so."""
+        if address is Address.CLUSTER_IP:
+            return True
+        if address is Address.NODE_PORT_LOCAL:
+            return self.node_port and self.local_only
+        found = {
+            Address.NODE_PORT: self.node_port,
+            Address.EXTERNAL_IP: self.external_ip,
+            Address.LOAD_BALANCER_IP: self.load_balancer_ip,
+        }
+        return found[address] and not self.local_only
+
+
+def exposures(paths: Collection[ServicePath]) -> tuple[Exposure, ...]:
+    """Return how Services are exposed that can be connected to over all of ``paths``, by turns if there are several.
+
+    A Service has one ``externalTrafficPolicy``: with paths of both there are Services of both.
+    """
+    asked = {path.address for path in paths}
+    protocols = (*TCP, "UDP") if any(path.transport is Transport.UDP for path in paths) else TCP
+    both = Exposure(
+        node_port=Address.NODE_PORT in asked,
+        external_ip=Address.EXTERNAL_IP in asked,
+        load_balancer_ip=Address.LOAD_BALANCER_IP in asked,
+        protocols=protocols,
+    )
+    if Address.NODE_PORT_LOCAL not in asked:
+        return (both,)
+    local = Exposure(node_port=True, local_only=True, protocols=protocols)
+    return (both, local) if both != Exposure(protocols=protocols) else (local,)
 
 
 UNEXPOSED = Exposure()
@@ -39,7 +81,7 @@ class Access:
     external_ips: tuple[str, ...] = ()
     load_balancer_ips: tuple[str, ...] = ()
     local_only: bool = False
-    protocol: str = "TCP"
+    protocols: tuple[str, ...] = TCP
     affinity_s: int = 0
     source_ranges: tuple[str, ...] = ()
     health_check_port: int = 0
@@ -57,10 +99,10 @@ class Access:
             return "LoadBalancer"
         return "NodePort" if self.node_port else "ClusterIP"
 
-    def port(self) -> Object:
-        """Return its part of the Service's port."""
-        port: Object = {"protocol": self.protocol}
-        return port | ({"nodePort": self.node_port} if self.node_port else {})
+    def ports(self, port: Object) -> list[Object]:
+        """Return a Service's ports: this one over each protocol, with the node port."""
+        node_port = {"nodePort": self.node_port} if self.node_port else {}
+        return [{**one, **node_port} for one in over(self.protocols, port)]
 
     def spec(self) -> Object:
         """Return its part of the Service's spec, written as an API server would complete it."""
@@ -87,3 +129,11 @@ class Access:
 
 PLAIN = Access()
 """What ``UNEXPOSED`` is for one Service."""
+
+
+def over(protocols: tuple[str, ...], port: Object) -> list[Object]:
+    """Return a named port over each protocol; the name of all but the first says which: "http-udp"."""
+    return [
+        {**port, "name": port["name"] if number == 0 else f"{port['name']}-{protocol.lower()}", "protocol": protocol}
+        for number, protocol in enumerate(protocols)
+    ]

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from proxybench.kube.access import PLAIN, UNEXPOSED, Access, Exposure
+from proxybench.kube.access import PLAIN, TCP, UNEXPOSED, Access, Exposure, over
 from proxybench.model import Family, Position
 from proxybench.units import NS_PER_S
 
@@ -135,7 +135,7 @@ class AddressPlan:
             external_ips=(self._outside(0, offset),) if exposure.external_ip else (),
             load_balancer_ips=(self._outside(1, offset),) if exposure.load_balancer_ip else (),
             local_only=exposure.local_only,
-            protocol=exposure.protocol,
+            protocols=exposure.protocols,
         )
 
     def _outside(self, half: int, offset: int) -> str:
@@ -231,7 +231,7 @@ class Population:
             changed_ns,
             namespace=self.namespace,
             family=self.plan.family,
-            protocol=self.exposure(index).protocol,
+            protocols=self.exposure(index).protocols,
         )
 
     def endpoints(self, index: int, changed_ns: int) -> Object:
@@ -242,7 +242,7 @@ class Population:
             self.plan.backend_port,
             changed_ns,
             namespace=self.namespace,
-            protocol=self.exposure(index).protocol,
+            protocols=self.exposure(index).protocols,
         )
 
 
@@ -258,7 +258,6 @@ def service(name: str, vip: str, target_port: int, *, namespace: str = NAMESPACE
 
     Like all objects here it is written as an API server would complete it, so that what comes back is what was sent.
     """
-    port: Object = {"name": PORT_NAME, "port": PORT, "targetPort": target_port, **access.port()}
     spec: Object = {
         "clusterIP": vip,
         "clusterIPs": [vip],
@@ -266,7 +265,7 @@ def service(name: str, vip: str, target_port: int, *, namespace: str = NAMESPACE
         "ipFamilyPolicy": "SingleStack",
         "internalTrafficPolicy": "Cluster",
         **access.spec(),
-        "ports": [port],
+        "ports": access.ports({"name": PORT_NAME, "port": PORT, "targetPort": target_port}),
     }
     metadata = _metadata(name, namespace)
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec, "status": access.status()}
@@ -279,7 +278,7 @@ def endpoint_slices(
     changed_ns: int,
     *,
     namespace: str = NAMESPACE,
-    protocol: str = "TCP",
+    protocols: tuple[str, ...] = TCP,
     family: Family = Family.IPV4,
 ) -> tuple[Object, ...]:
     """Return the EndpointSlices (discovery.k8s.io/v1) of a Service: at most 100 endpoints in each, at least one.
@@ -299,7 +298,7 @@ def endpoint_slices(
             "metadata": _metadata(f"{service_name}-{number:03d}", namespace, labels, changed_ns),
             "addressType": _WORDS[family],
             "endpoints": [_endpoint(pod) for pod in pods[start : start + ENDPOINTS_PER_SLICE]] or None,
-            "ports": [{"name": PORT_NAME, "port": port, "protocol": protocol}],
+            "ports": over(protocols, {"name": PORT_NAME, "port": port}),
         }
         for number, start in enumerate(starts)
     )
@@ -312,13 +311,13 @@ def endpoints(
     changed_ns: int,
     *,
     namespace: str = NAMESPACE,
-    protocol: str = "TCP",
+    protocols: tuple[str, ...] = TCP,
 ) -> Object:
     """Return the Endpoints object of a Service, which a userspace kube-proxy reads instead of EndpointSlices."""
     # Where a cluster has both, its mirroring controller would make a second set of slices from this object.
     labels = {"endpointslice.kubernetes.io/skip-mirror": "true"}
     addresses = [{"ip": pod.address, "nodeName": pod.node} for pod in pods]
-    ports = [{"name": PORT_NAME, "port": port, "protocol": protocol}]
+    ports = over(protocols, {"name": PORT_NAME, "port": port})
     metadata = _metadata(service_name, namespace, labels, changed_ns)
     subsets = {"subsets": [{"addresses": addresses, "ports": ports}]} if addresses else {}
     return {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, **subsets}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.model import Family
-from proxybench.report.words import DIRECTLY, POSITIONS, SCENARIOS, count
+from proxybench.report.words import DIRECTLY, POSITIONS, SCENARIOS, count, path_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,8 @@ Key = tuple[str, str, str, str, int]
 
 def way(record: SummaryRecord) -> str:
     """Name the way to a Service: its path, and the family where that is not IPv4."""
-    return record.path if record.family == Family.IPV4 else f"{record.path}, {_FAMILIES[record.family]}"
+    name = path_name(record.path)
+    return name if record.family == Family.IPV4 else f"{name}, {_FAMILIES[record.family]}"
 
 
 def by_panel(records: Sequence[SummaryRecord]) -> list[tuple[Key, list[SummaryRecord]]]:

@@ -32,7 +32,7 @@ from proxybench.report.scene import (
     Words,
     text_width,
 )
-from proxybench.report.shapes import BarPanel, CurvePanel, LinePanel
+from proxybench.report.shapes import MEDIAN, BarPanel, CurvePanel, LinePanel
 from proxybench.report.stacks import AGENT, RELAY, SOFTIRQ, SYSTEM, USER, WHOLE
 from proxybench.report.ticks import apart, linear_ticks, log_ticks
 from proxybench.report.words import DIRECT, ODD, human, look_of
@@ -60,6 +60,7 @@ OPACITY = {
     AFTER: 0.2,
     UNEXPLAINED: 1.0,
     AGENT: 1.0,
+    MEDIAN: 1.0,
 }
 """Parts of a stack are shades of its mode's colour, in the order of a legend."""
 
@@ -225,11 +226,12 @@ def _bars(panel: BarPanel) -> Scene:
     left = 10 + max(text_width(bar.label, SMALL) for _, bars in panel.groups for bar in bars)
     items: list[Item] = [_title(panel.title)]
     top = 18.0
+    most = max(bar.total for _, bars in panel.groups for bar in bars)
     for label, bars in panel.groups:
         items.append(Words(left, top + 10, label, SMALL, MUTED))
         top += _GROUP_HEAD
         bottom = top + _BAR_STEP * len(bars)
-        longest = max(bar.total for bar in bars) or 1.0
+        longest = (most if panel.common else max(bar.total for bar in bars)) or 1.0
         x = _Scale(0.0, longest, left, left + _LONGEST * (WIDTH - _RIGHT - left), log=False)
         marks = linear_ticks(0.0, longest * 1.15, "ns", most=4)
         items += [Stroke(((x(mark), top), (x(mark), bottom)), MUTED if mark == 0 else GRID, 0.8) for mark in marks]

@@ -9,6 +9,7 @@ from proxybench.model import Metric
 from proxybench.report.apart import METRICS
 from proxybench.report.line_sections import PLANS, line_section
 from proxybench.report.load_sections import load_sections
+from proxybench.report.path_section import path_sections
 from proxybench.report.section import clocks_text
 from proxybench.report.tables import pivot
 from proxybench.report.work_sections import TAXED, USAGE, apart_section, cpu_section, tax_section
@@ -31,6 +32,7 @@ def sections(data: ReportData) -> list[Section]:
         made["sync-control-loop"],
         cpu_section(data),
         tax_section(data),
+        *path_sections(data),
         *forwarding,
         *load_sections(data),
         made["memory"],

@@ -54,6 +54,10 @@ class LinePanel:
     marks: tuple[Mark, ...] = ()
 
 
+MEDIAN = "median"
+"""The part of a bar that has no others."""
+
+
 @dataclass(frozen=True)
 class Bar:
     """One mode's stack: (part, value) from the axis outwards."""
@@ -76,11 +80,12 @@ class Bar:
 
 @dataclass(frozen=True)
 class BarPanel:
-    """Stacks for one scenario, grouped by size; each group has a scale of its own."""
+    """Stacks in named groups, such as sizes; each group has a scale of its own, unless all have one in ``common``."""
 
     title: str
     x_label: str
     groups: tuple[tuple[str, tuple[Bar, ...]], ...]
+    common: bool = False
 
 
 @dataclass(frozen=True)

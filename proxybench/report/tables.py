@@ -18,6 +18,7 @@ from proxybench.report.words import (
     exact,
     human,
     mode_name,
+    path_name,
     span,
     subject_names,
 )
@@ -237,6 +238,8 @@ def _name_cell(name: str, value: str | int) -> Cell:
 def _word_cell(name: str, value: str | int) -> Cell:
     if isinstance(value, int):
         return _count_cell(value)
+    if name == "path":
+        return Cell(path_name(value))
     words = SCENARIOS if name == "scenario" else POSITIONS if name == "position" else {}
     return Cell(words.get(value, value) or DASH)
 

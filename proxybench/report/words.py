@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from proxybench.model import Address, Origin, ServicePath, Transport
 from proxybench.units import human_ns
 
 if TYPE_CHECKING:
@@ -68,6 +69,21 @@ SCENARIOS = {
 
 POSITIONS = {"first": "First rule", "middle": "Middle rule", "last": "Last rule", "none": ""}
 
+_ADDRESSES = {
+    Address.CLUSTER_IP: "ClusterIP",
+    Address.NODE_PORT: "NodePort",
+    Address.NODE_PORT_LOCAL: "NodePort, Local",
+    Address.EXTERNAL_IP: "external IP",
+    Address.LOAD_BALANCER_IP: "load balancer",
+}
+_ORIGINS = {
+    Origin.CLIENT: "",
+    Origin.FAR: "to a pod elsewhere",
+    Origin.OTHER: "by another node",
+    Origin.NODE: "from the node",
+    Origin.POD: "from a pod",
+}
+
 DIRECTLY = "Endpoint directly"
 """What position ``none`` means beside other positions: a connection past the Service."""
 
@@ -81,6 +97,16 @@ _CLOCKS = {
 
 DASH, TIMES, MINUS, NBSP = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 """Signs that look like others in a source file, so they are called by their names."""
+
+
+def path_name(path: str) -> str:
+    """Return a path in words ("NodePort, by another node"), or as it is where it is none that we know."""
+    try:
+        known = ServicePath.parse(path)
+    except ValueError:
+        return path
+    udp = "over UDP" if known.transport is Transport.UDP else ""
+    return ", ".join(filter(None, (_ADDRESSES[known.address], udp, _ORIGINS[known.origin])))
 
 
 def mode_name(mode: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,12 +11,13 @@ from proxybench.errors import ConnectionLostError, RunError
 from proxybench.experiment.compat import KubeVersion, reads_endpoints
 from proxybench.experiment.matrix import Step
 from proxybench.hosts.fleet import Fleet
+from proxybench.kube.access import exposures
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.load.clients import start_load
 from proxybench.run.budget import Budget
 from proxybench.run.restore import kernel_states, recover
 from proxybench.run.step import StepRunner
-from proxybench.run.testbed import Testbed, address_plans, read_machines, start_agents
+from proxybench.run.testbed import Testbed, address_plans, lend, read_machines, start_agents
 from proxybench.scenarios.plan import batch_size
 from proxybench.scenarios.population import Populator
 from proxybench.scenarios.proxies import NodeKernels, NoKernels, Proxies
@@ -82,14 +83,19 @@ class Sessions:
     budget: Budget = field(default_factory=Budget)
 
     def connect(self, cluster: Cluster, assignment: Assignment, stack: ExitStack) -> ClusterSession:
-        """Connect to all nodes and the API; leaving ``stack`` ends the connection. Raises HostError, ApiError.
+        """Connect to all nodes and the API; leaving ``stack`` ends the connection.
 
+        Raises HostError and ApiError, and RunError where the cluster lacks what the experiment connects from or to.
         Nothing is written to the API: a cluster's Nodes are its own business.
         """
-        testbed = self.reach(replace(cluster, pod=None), assignment.run, assignment.experiment, assignment.clock, stack)
+        paths = assignment.experiment.measure.paths
+        testbed = self.reach(lend(cluster, paths), assignment.run, assignment.experiment, assignment.clock, stack)
         asked = {step.cell.subject for step in assignment.steps}
         populator = Populator(
-            testbed.api, *testbed.plans, endpoints_too=any(_in_endpoints(subject) for subject in asked)
+            testbed.api,
+            *testbed.plans,
+            endpoints_too=any(_in_endpoints(subject) for subject in asked),
+            exposures=exposures(paths),
         )
         return ClusterSession(
             testbed, assignment, populator, partial(self.proxies, testbed), partial(self.lack, testbed), self.budget

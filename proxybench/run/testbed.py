@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from proxybench.errors import RunError
 from proxybench.hosts.batch import run_together
 from proxybench.kube.address_pool import HostAddressPool
 from proxybench.kube.objects import AddressPlan
-from proxybench.model import Family
+from proxybench.model import Address, Family, Origin
 from proxybench.nodes import machine as fingerprint
 from proxybench.nodes.client import connect_agent, install
 from proxybench.nodes.node import NodeHandle
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from proxybench.hosts.fleet import Fleet
     from proxybench.kube.base import ServiceApi
     from proxybench.load.clients import LoadClients
+    from proxybench.model import ServicePath
     from proxybench.nodes.client import Agent
     from proxybench.nodes.cluster import Cluster
     from proxybench.nodes.machine import Machine
@@ -89,6 +90,21 @@ def _plan_of_ipv6(cluster: Cluster) -> AddressPlan:
     if not (cluster.service_cidr6 and ranges):
         raise RunError("the cluster has no addresses of IPv6; write families: [ipv4]")
     return AddressPlan(cluster.service_cidr6, ranges, cluster.backend_port)
+
+
+def lend(cluster: Cluster, paths: Iterable[ServicePath]) -> Cluster:
+    """Return what is reached of a cluster: its pod only where a path begins there. Raises RunError if it lacks some."""
+    asked = tuple(paths)
+    from_pod = [path for path in asked if path.origin is Origin.POD]
+    if from_pod and cluster.pod is None:
+        raise RunError(f"{from_pod[0]}: the cluster has no pod to connect from; leave out paths @pod")
+    other = [path for path in asked if path.origin in {Origin.OTHER, Origin.FAR}]
+    if other and not cluster.others:
+        raise RunError(f"{other[0]}: the cluster has one proxy node; leave out paths @other and @far")
+    outside = [path for path in asked if path.address in {Address.EXTERNAL_IP, Address.LOAD_BALANCER_IP}]
+    if outside and not cluster.external_cidr:
+        raise RunError(f"{outside[0]}: the cluster has no range of such addresses; leave it out")
+    return cluster if from_pod else replace(cluster, pod=None)
 
 
 def start_agents(fleet: Fleet, cluster: Cluster) -> dict[str, NodeHandle]:

@@ -101,12 +101,14 @@ class StepContext:
     @property
     def canary(self) -> Canary:
         """The Service of its own that is added, changed and deleted; its endpoints lie in the API before."""
-        return Canary(self.population.plan, in_endpoints=self.in_endpoints)
+        population = self.population
+        return Canary(population.plan, in_endpoints=self.in_endpoints, exposure=population.exposures[0])
 
     @property
     def second_canary(self) -> Canary:
         """Another one, of which nothing lies in the API before."""
-        return second_canary(self.population.plan, in_endpoints=self.in_endpoints)
+        population = self.population
+        return second_canary(population.plan, in_endpoints=self.in_endpoints, exposure=population.exposures[0])
 
     def origin(self, origin: Origin) -> NodeHandle:
         """Return from where a path of that origin is connected. Raises MeasurementError where there is no pod."""

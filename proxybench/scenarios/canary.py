@@ -24,8 +24,7 @@ class Canary:
     """The Service ``name``. ``old`` is its endpoint before change-endpoint, ``new`` the one after.
 
     Canaries of different ``number`` share no address. ``in_endpoints``: whether what is measured reads its endpoints
-    from an Endpoints object, not from an EndpointSlice. ``exposure``: which addresses it has
-    besides its ClusterIP.
+    from an Endpoints object, not from an EndpointSlice. ``exposure``: which addresses it has besides its ClusterIP.
     """
 
     plan: AddressPlan
@@ -61,13 +60,13 @@ class Canary:
             [pod],
             self.plan.backend_port,
             0,
-            protocol=self.exposure.protocol,
+            protocols=self.exposure.protocols,
             family=self.plan.family,
         )[0]
 
     def endpoints(self, pod: Pod) -> Object:
         """Return its Endpoints object, with one endpoint and no trigger time."""
-        return objects.endpoints(self.name, [pod], self.plan.backend_port, 0, protocol=self.exposure.protocol)
+        return objects.endpoints(self.name, [pod], self.plan.backend_port, 0, protocols=self.exposure.protocols)
 
     def told(self) -> tuple[Object, ...]:
         """Return what tells of its first endpoint: its EndpointSlice, and where it is read its Endpoints object."""
@@ -111,9 +110,9 @@ class Canary:
         return Await(self.vip, objects.PORT, "refusal", timeout)
 
 
-def second_canary(plan: AddressPlan, *, in_endpoints: bool = False) -> Canary:
+def second_canary(plan: AddressPlan, *, in_endpoints: bool = False, exposure: Exposure = UNEXPOSED) -> Canary:
     """Return the Service that is made with its EndpointSlice, none of which lies in the API before."""
-    return Canary(plan, f"{objects.CANARY}-2", 1, in_endpoints)
+    return Canary(plan, f"{objects.CANARY}-2", 1, in_endpoints, exposure)
 
 
 def appears(vip: str, want: tuple[str, ...], timeout: float) -> Await:

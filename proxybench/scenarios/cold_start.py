@@ -157,7 +157,10 @@ def probes(population: Population, indices: Sequence[int], limit: float) -> tupl
 def read_ranks(step: StepContext) -> None:
     """Note where each Service's rule stands in the kernel's order; what hinders that is a note."""
     try:
-        step.subject.ranks = step.proxy.rule_ranks()
+        ranks = step.proxy.rule_ranks()
+        if ranks is not None and any(exposure.node_port for exposure in step.population.exposures):
+            ranks = {**ranks, **step.proxy.node_port_ranks()}
+        step.subject.ranks = ranks
     except ProxierError as error:
         step.result.notes.append(f"positions are the order of creation: {error}")
 

@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.errors import MeasurementError
-from proxybench.model import Metric, Scenario
+from proxybench.model import Metric, Scenario, Transport
 from proxybench.nodes.requests import Connect, Established
-from proxybench.scenarios.paths import DIRECT, faults, paths
-from proxybench.scenarios.recorder import Where, cluster_ip
+from proxybench.scenarios.paths import check, check_request, faults, groups, paths
+from proxybench.scenarios.places import PLAIN
 from proxybench.units import NS_PER_MS, NS_PER_US
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from proxybench.experiment.spec import ForwardingSpec
-    from proxybench.nodes.answers import ConnectFigures, ConnectResult, EstablishedFigures, EstablishedResult
+    from proxybench.nodes.answers import ConnectResult, EstablishedFigures, EstablishedResult
+    from proxybench.nodes.requests import Target
     from proxybench.scenarios.base import StepContext
     from proxybench.scenarios.paths import Paths
-    from proxybench.scenarios.recorder import Recorder
+    from proxybench.scenarios.recorder import Recorder, Where
 
 MOST_UNANSWERED = 0.1
 """A path is measured when at most this share of its connections, or of an established one's round trips, got no answer.
@@ -38,15 +41,18 @@ class Bare:
     spec: ForwardingSpec
 
     def run(self, step: StepContext) -> None:
-        """Measure; for up to a minute."""
-        where = paths(step.places, self.spec.positions)
-        request = bare_request(where, self.spec, step.deadline.left(60))
-        record_bare(step.recorder, request, step.client.agent.connect(request))
+        """Measure, from every origin; for up to a minute each."""
+        for where in _measured(step, self.spec, over_udp=False):
+            request = bare_request(where, self.spec, step.deadline.left(60))
+            record_bare(step.recorder, where, request, step.origin(where.origin).agent.connect(request))
 
 
 @dataclass(frozen=True)
 class NewConnections:
-    """New connections over the VIP at each position, and directly; for up to two minutes."""
+    """New connections over each path at each position, and directly; for up to two minutes per origin.
+
+    A path that does not answer as it should is told and left out: a node may drop what comes over it.
+    """
 
     name: ClassVar = "forwarding"
     vital: ClassVar = False
@@ -54,15 +60,28 @@ class NewConnections:
     spec: ForwardingSpec
 
     def run(self, step: StepContext) -> None:
-        """Measure."""
-        where = paths(step.places, self.spec.positions)
-        request = connect_request(where, self.spec, step.deadline.left(120))
-        record_connect(step.recorder, where, request, step.client.agent.connect(request))
+        """Measure. Raises MeasurementError for what could not be, when all else is measured."""
+        problems: list[str] = []
+        for asked in _measured(step, self.spec):
+            agent = step.origin(asked.origin).agent
+            bad = {} if self.spec.paths == (PLAIN,) else check(agent.connect(check_request(asked)))
+            problems += bad.values()
+            where = asked.without(bad)
+            if asked.direct.label in bad or not where.vips:
+                continue
+            request = connect_request(where, self.spec, step.deadline.left(120))
+            result = agent.connect(request)
+            try:
+                record_connect(step.recorder, where, request, result)
+            except MeasurementError as error:
+                problems.append(str(error))
+        if problems:
+            raise MeasurementError("; ".join(problems))
 
 
 @dataclass(frozen=True)
 class EstablishedConnections:
-    """The control that should not differ: round trips on connections that exist; for up to a minute."""
+    """The control that should not differ: round trips on connections that exist; for up to a minute per origin."""
 
     name: ClassVar = "established connections"
     vital: ClassVar = False
@@ -71,9 +90,17 @@ class EstablishedConnections:
 
     def run(self, step: StepContext) -> None:
         """Measure."""
-        where = paths(step.places, self.spec.positions)
-        request = established_request(where, self.spec.established, step.deadline.left(60))
-        record_established(step.recorder, where, request, step.client.agent.established(request))
+        for where in _measured(step, self.spec, over_udp=False):
+            request = established_request(where, self.spec.established, step.deadline.left(60))
+            record_established(step.recorder, where, request, step.origin(where.origin).agent.established(request))
+
+
+def _measured(step: StepContext, spec: ForwardingSpec, *, over_udp: bool = True) -> Iterator[Paths]:
+    """Yield what is connected to from each origin, over each transport."""
+    nodes = [node.address for node in step.cluster.proxy_nodes]
+    for asked in groups(spec.paths):
+        if over_udp or asked[0].transport is Transport.TCP:
+            yield paths(step.places, spec.positions, asked, nodes)
 
 
 def bare_request(where: Paths, spec: ForwardingSpec, limit: float) -> Connect:
@@ -91,8 +118,9 @@ def _rounds(spec: ForwardingSpec) -> int:
 
 
 def established_request(where: Paths, count: int, limit: float) -> Established:
-    """Return the control: round trips on connections that exist, over the last VIP and directly."""
-    return Established((where.vips[-1][1], where.direct), count, warmup=min(20, count), limit=limit)
+    """Return the control: round trips on connections that exist, over the last VIP of each path and directly."""
+    targets = (*(target for _, target in where.last), where.direct)
+    return Established(targets, count, warmup=min(20, count), limit=limit)
 
 
 def record_connect(recorder: Recorder, where: Paths, request: Connect, result: ConnectResult) -> None:
@@ -105,18 +133,20 @@ def record_connect(recorder: Recorder, where: Paths, request: Connect, result: C
     """
     _trust(request, result)
     for place, target in where.vips:
-        _record(recorder, Metric.FORWARDING_CONNECT, place, request, result.targets[target.label])
-    _record(recorder, Metric.FORWARDING_DIRECT, cluster_ip(), request, result.targets[DIRECT])
+        _record(recorder, Metric.FORWARDING_CONNECT, place, request, target, result)
+    for place in where.directly:
+        _record(recorder, Metric.FORWARDING_DIRECT, place, request, where.direct, result)
 
 
-def record_bare(recorder: Recorder, request: Connect, result: ConnectResult) -> None:
+def record_bare(recorder: Recorder, where: Paths, request: Connect, result: ConnectResult) -> None:
     """Record what a connection costs without any rules. Raises MeasurementError as ``record_connect`` does.
 
     ``forwarding.direct`` is no such zero point: with iptables, a new connection to an endpoint walks the rules of all
     Services before it finds that none is for it.
     """
     _trust(request, result)
-    _record(recorder, Metric.FORWARDING_BARE, cluster_ip(), request, result.targets[DIRECT], alone=True)
+    for place in where.directly:
+        _record(recorder, Metric.FORWARDING_BARE, place, request, where.direct, result, alone=True)
 
 
 def record_established(recorder: Recorder, where: Paths, request: Established, result: EstablishedResult) -> None:
@@ -128,8 +158,10 @@ def record_established(recorder: Recorder, where: Paths, request: Established, r
     found = [_missing_round_trips(target.label, request, result) for target in request.targets]
     if problems := [problem for problem in found if problem]:
         raise MeasurementError("; ".join(problems))
-    places = {where.vips[-1][1].label: where.vips[-1][0], DIRECT: cluster_ip()}
-    for label, place in places.items():
+    places = [(target.label, place) for place, target in where.last] + [
+        (where.direct.label, place) for place in where.directly
+    ]
+    for label, place in places:
         figures = result.targets[label]
         for values, censored in ((figures.rtt_ns, False), (figures.censored_ns, True)):
             recorder.add_all(Metric.FORWARDING_ESTABLISHED, Scenario.STEADY, values, censored=censored, where=place)
@@ -172,12 +204,16 @@ def _record(
     metric: Metric,
     place: Where,
     request: Connect,
-    figures: ConnectFigures,
+    target: Target,
+    result: ConnectResult,
     *,
     alone: bool = False,
 ) -> None:
-    limit_ns = request.timeout_ms * NS_PER_MS
-    series = [(metric, figures.connect_ns, figures.connect_censored_ns)]
+    """Record one target's figures; ``alone``: the time of connecting only. Over UDP there is none, but answers."""
+    figures, limit_ns = result.targets[target.label], request.timeout_ms * NS_PER_MS
+    series = []
+    if target.protocol is None:
+        series.append((metric, figures.connect_ns, figures.connect_censored_ns))
     if not alone:
         series.append((Metric.FORWARDING_FIRST_BYTE, figures.first_byte_ns, figures.first_byte_censored_ns))
     asked = request.rounds * request.block

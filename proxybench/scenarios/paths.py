@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from proxybench.kube.objects import PORT
-from proxybench.model import Position
+from proxybench.model import Origin, Position, ServicePath, Transport
 from proxybench.nodes.requests import Connect, Target
-from proxybench.scenarios.recorder import cluster_ip
+from proxybench.scenarios.places import NODE_PORTS, PLAIN
+from proxybench.scenarios.recorder import Where
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from proxybench.nodes.answers import ConnectFigures, ConnectResult
     from proxybench.scenarios.places import Places
-    from proxybench.scenarios.recorder import Where
 
 DIRECT = "direct"
 _PROBES = 4  # connections per position in the check before measuring
@@ -23,28 +23,76 @@ _PROBES = 4  # connections per position in the check before measuring
 
 @dataclass(frozen=True)
 class Paths:
-    """The VIP at each position with its place, and one of the last one's endpoints directly."""
+    """The Services of each path, at each position, with their places, and one endpoint directly.
+
+    All paths begin at one place (``origin``: the client, the node or the pod) and have one transport, so that what is
+    beside the rules is one for all of them: the way to a pod of the measured node.
+    """
 
     vips: tuple[tuple[Where, Target], ...]
     direct: Target
+    origin: Origin = Origin.CLIENT
 
     @property
     def targets(self) -> tuple[Target, ...]:
         """All of them, VIPs first."""
         return (*(target for _, target in self.vips), self.direct)
 
+    @property
+    def last(self) -> tuple[tuple[Where, Target], ...]:
+        """Of each path the last position."""
+        return tuple({where.path: (where, target) for where, target in self.vips}.values())
 
-def paths(places: Places, positions: Sequence[Position]) -> Paths:
-    """Return the targets for a cell."""
+    @property
+    def directly(self) -> tuple[Where, ...]:
+        """Where a number of the direct connection belongs: beside each path."""
+        return tuple(Where(path) for path in dict.fromkeys(where.path for where, _ in self.vips))
+
+    def without(self, labels: Iterable[str]) -> Paths:
+        """Return the same but for some targets."""
+        left = tuple((where, target) for where, target in self.vips if target.label not in set(labels))
+        return Paths(left, self.direct, self.origin)
+
+
+def groups(asked: Sequence[ServicePath]) -> tuple[tuple[ServicePath, ...], ...]:
+    """Return the paths by where they begin and by transport, in the order of asking."""
+    found: dict[tuple[Origin, Transport], list[ServicePath]] = {}
+    for path in asked:
+        found.setdefault((_begin(path), path.transport), []).append(path)
+    return tuple(tuple(members) for members in found.values())
+
+
+def _begin(path: ServicePath) -> Origin:
+    return path.origin if path.origin in {Origin.NODE, Origin.POD} else Origin.CLIENT
+
+
+def paths(
+    places: Places,
+    positions: Sequence[Position],
+    asked: Sequence[ServicePath] = (PLAIN,),
+    nodes: Sequence[str] = (),
+) -> Paths:
+    """Return the targets for a cell, of the paths of one group.
+
+    ``nodes`` are the addresses of the measured node and of the others, for node ports.
+    """
     population = places.population
+    udp: Literal["udp"] | None = "udp" if asked[0].transport is Transport.UDP else None
     vips = []
-    for position in positions:
-        place = places.at(position)
-        endpoints = tuple(pod.address for pod in population.pods(place.index))
-        target = Target(str(position), population.plan.vip(place.index), PORT, endpoints)
-        vips.append((cluster_ip(position, place.rank), target))
+    for path in asked:
+        for position in positions:
+            place = places.at(position, path)
+            endpoints = tuple(pod.address for pod in population.pods(place.index))
+            host, port = places.address(place.index, path), PORT
+            if path.address in NODE_PORTS:
+                host = nodes[1 if path.origin is Origin.OTHER else 0]
+                port = population.access(place.index).node_port
+            label = str(position) if path == PLAIN else f"{path} {position}"
+            vips.append((Where(str(path), position, place.rank), Target(label, host, port, endpoints, udp)))
     last = population.pods(places.at(Position.LAST).index)[0].address
-    return Paths(tuple(vips), Target(DIRECT, last, population.plan.backend_port, (last,)))
+    beside = ServicePath(origin=_begin(asked[0]), transport=asked[0].transport)
+    label = str(beside).replace(beside.address, DIRECT)
+    return Paths(tuple(vips), Target(label, last, population.plan.backend_port, (last,), udp), beside.origin)
 
 
 def check_request(where: Paths) -> Connect:
@@ -52,10 +100,10 @@ def check_request(where: Paths) -> Connect:
     return Connect(where.targets, rounds=1, block=_PROBES, timeout_ms=2000, limit=60)
 
 
-def check(result: ConnectResult) -> tuple[str, ...]:
-    """Return what is wrong with a mode's forwarding, one line per target; empty when all answers are right."""
+def check(result: ConnectResult) -> dict[str, str]:
+    """Return what is wrong with a mode's forwarding, by target; empty when all answers are right."""
     found = [(label, faults(figures)) for label, figures in result.targets.items()]
-    return tuple(f"{label}: {', '.join(some)}" for label, some in found if some)
+    return {label: f"{label}: {', '.join(some)}" for label, some in found if some}
 
 
 def faults(figures: ConnectFigures) -> list[str]:

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from proxybench.kube import objects
+from proxybench.kube.access import UNEXPOSED
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.objects import NAMESPACE, SELECTOR, Population
 from proxybench.model import Family, Position
@@ -14,6 +15,7 @@ from proxybench.scenarios.canary import Canary, second_canary
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxybench.kube.access import Exposure
     from proxybench.kube.base import Object, ServiceApi
     from proxybench.kube.objects import AddressPlan
 
@@ -27,13 +29,21 @@ class Populator:
     Beside the numbered Services lie the EndpointSlices of those that a step will add: the canary and the batch.
     ``plans``: of each family that a cell may have, the first of which holds at the start. ``endpoints_too``: whether
     each Service has an Endpoints object as well, as in a cluster, for old Service proxies that read nothing else.
+    ``exposures`` are those of the population; the canaries have the first.
     """
 
-    def __init__(self, api: ServiceApi, *plans: AddressPlan, endpoints_too: bool = False) -> None:
+    def __init__(
+        self,
+        api: ServiceApi,
+        *plans: AddressPlan,
+        endpoints_too: bool = False,
+        exposures: tuple[Exposure, ...] = (UNEXPOSED,),
+    ) -> None:
         self._api = api
         self._plans = {plan.family: plan for plan in plans}
         self._plan = plans[0]
         self._endpoints_too = endpoints_too
+        self._exposures = exposures
         self._services = 0
         self._slices = 0
         self._endpoints = 0
@@ -48,7 +58,7 @@ class Populator:
     ) -> Population:
         """Bring the API to this size and return it; ``batch`` further Services have EndpointSlices only."""
         plan = self._plans[family]
-        population = Population(plan, endpoints)
+        population = Population(plan, endpoints, exposures=self._exposures)
         wanted = services + batch
         shrinks = services < self._services or wanted < self._slices
         if shrinks or endpoints != self._endpoints or plan != self._plan:
@@ -79,7 +89,7 @@ class Populator:
         """Take back what a step added or changed, so that the next one finds the same population."""
         extra = range(self._services, self._services + batch)
         refs = [Ref(Kind.SERVICE, NAMESPACE, population.name(index)) for index in extra]
-        second = second_canary(self._plan, in_endpoints=self._endpoints_too)
+        second = second_canary(self._plan, in_endpoints=self._endpoints_too, exposure=self._exposures[0])
         made = [Ref(Kind.SERVICE, NAMESPACE, second.name), *map(Ref.of, second.told())]
         self._api.delete_many([*refs, Ref(Kind.SERVICE, NAMESPACE, objects.CANARY), *made])
         self._put_canary()
@@ -94,6 +104,7 @@ class Populator:
         self._api.create_many(objects_, lambda done, total: report(f"writing objects: {done:,} of {total:,}"))
 
     def _put_canary(self) -> None:
-        made = Canary(self._plan, in_endpoints=self._endpoints_too).told()
+        canary = Canary(self._plan, in_endpoints=self._endpoints_too, exposure=self._exposures[0])
+        made = canary.told()
         self._api.delete_many(list(map(Ref.of, made)))
         self._api.create_many(made)

@@ -146,6 +146,10 @@ class CommandProxy:
         """Return None: nothing is known of its rules' order."""
         return None
 
+    def node_port_ranks(self) -> Mapping[str, int]:
+        """Return nothing, as of the others."""
+        return {}
+
     def syncs(self) -> tuple[SyncRecord, ...]:
         """Return nothing: nothing is known of its log."""
         return ()

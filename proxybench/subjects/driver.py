@@ -114,6 +114,10 @@ class RunningProxy(Protocol):
         """
         ...
 
+    def node_port_ranks(self) -> Mapping[str, int]:
+        """Return the same for node ports, by their number; empty where the mode has no order. Raises ProxierError."""
+        ...
+
     def syncs(self) -> tuple[SyncRecord, ...]:
         """Return the syncs that its log tells of, oldest first; empty for a proxy that does not log them."""
         ...

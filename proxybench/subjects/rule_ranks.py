@@ -20,9 +20,16 @@ WALKED_CHAINS: Final[Mapping[Mode, str]] = {
 }
 """The chain of the nat table that a new connection walks rule by rule; the other modes look addresses up."""
 
+NODE_PORTS: Final[Mapping[Mode, str]] = {
+    Mode.IPTABLES: "KUBE-NODEPORTS",
+    Mode.USERSPACE: "KUBE-NODEPORT-CONTAINER",
+}
+"""The chain of the node ports, which is walked after the other one."""
+
 _RULE: Final = re.compile(
     r"-A (?P<chain>\S+) (?:\S+ )*?-d (?P<address>[0-9a-f.:]+)/(?:32|128) (?:.* )?-j (?P<target>\S+)"
 )
+_PORT_RULE: Final = re.compile(r"-A (?P<chain>\S+) (?:.* )?--dport (?P<port>\d+) (?:.* )?-j (?P<target>\S+)")
 _MARKING: Final = "KUBE-MARK-MASQ"  # stands before the jump and ends nothing
 
 
@@ -42,4 +49,14 @@ def parse_ranks(listing: str, chain: str) -> dict[str, int]:
         rule = _RULE.match(line)
         if rule and rule["chain"] == chain and rule["target"] != _MARKING:
             ranks.setdefault(rule["address"], len(ranks) + 1)
+    return ranks
+
+
+def parse_port_ranks(listing: str, chain: str) -> dict[str, int]:
+    """Read the same of a chain of node ports: each port's rank, from 1, whatever its protocols."""
+    ranks: dict[str, int] = {}
+    for line in listing.splitlines():
+        rule = _PORT_RULE.match(line)
+        if rule and rule["chain"] == chain and rule["target"] != _MARKING:
+            ranks.setdefault(rule["port"], len(ranks) + 1)
     return ranks

@@ -10,11 +10,11 @@ from proxybench.errors import ProxierError
 from proxybench.model import Family, Mode
 from proxybench.subjects.proxy_log import count_syncs, parse_syncs
 from proxybench.subjects.proxy_metrics import parse_metrics
-from proxybench.subjects.rule_ranks import WALKED_CHAINS, list_argv, parse_ranks
+from proxybench.subjects.rule_ranks import NODE_PORTS, WALKED_CHAINS, list_argv, parse_port_ranks, parse_ranks
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from proxybench.clocks import Instant
     from proxybench.deadline import Deadline
@@ -133,8 +133,14 @@ class ServingProxy:
     def rule_ranks(self) -> Mapping[str, int] | None:
         """Read back the rank of each ClusterIP's rule; None where the mode has no order. Raises ProxierError."""
         chain = WALKED_CHAINS.get(self._served.mode)
-        if chain is None:
-            return None
+        return None if chain is None else self._read(chain, parse_ranks)
+
+    def node_port_ranks(self) -> Mapping[str, int]:
+        """Read back the rank of each node port's rule; empty where the mode has no order. Raises ProxierError."""
+        chain = NODE_PORTS.get(self._served.mode)
+        return {} if chain is None else self._read(chain, parse_port_ranks)
+
+    def _read(self, chain: str, parse: Callable[[str, str], dict[str, int]]) -> dict[str, int]:
         if not self._served.iptables:
             raise ProxierError(f"{self.handle.name}: no iptables there sees {chain}")
         ranks: dict[str, int] = {}
@@ -143,7 +149,7 @@ class ServingProxy:
             listed = self.handle.executor.run(argv, timeout=_RANKS_LIMIT, check=False)
             if listed.code != 0:
                 raise ProxierError(f"{self.handle.name}: the rules of {chain} cannot be read: {listed.stderr.strip()}")
-            ranks |= parse_ranks(listed.stdout, chain)
+            ranks |= parse(listed.stdout, chain)
         return ranks
 
     def syncs(self) -> tuple[SyncRecord, ...]:

@@ -30,6 +30,7 @@ class FakeProxy:
     read: Callable[[], ProxyMetrics] = lambda: ProxyMetrics(0.5, 1)
     fails: dict[str, Exception] = field(default_factory=dict)
     ranks: Mapping[str, int] | None = None
+    port_ranks: Mapping[str, int] = field(default_factory=dict)
     logged: tuple[SyncRecord, ...] = ()
     rendered: Mapping[str, str] = field(default_factory=dict)
     _started_ns: int | None = None
@@ -67,6 +68,10 @@ class FakeProxy:
         if "ranks" in self.fails:
             raise self.fails["ranks"]
         return self.ranks
+
+    def node_port_ranks(self) -> Mapping[str, int]:
+        """Return ``port_ranks``."""
+        return self.port_ranks
 
     def syncs(self) -> tuple[SyncRecord, ...]:
         """Return ``logged``."""

@@ -37,7 +37,7 @@ WRITTEN: list[Object] = [
     POPULATION.service(1),
     objects.service("node-port", PLAN.vip(2), 8080, access=service_access.Access(30_080)),
     objects.service("local", PLAN.vip(3), 8080, access=service_access.Access(30_081, local_only=True)),
-    objects.service("udp", PLAN.vip(4), 8080, access=service_access.Access(protocol="UDP")),
+    objects.service("udp", PLAN.vip(4), 8080, access=service_access.Access(protocols=("UDP",))),
     objects.service(
         "external", PLAN.vip(5), 8080, access=service_access.Access(external_ips=("198.19.0.1",), affinity_s=60)
     ),

@@ -191,7 +191,7 @@ description: 3
         "e.yaml:13:3: cpu: nothing is written here; write true, false or the settings",
         (
             "e.yaml:14:15: forwarding: a list is not a mapping; write its keys below it:"
-            " connections, warmup, block, positions, established"
+            " connections, warmup, block, positions, paths, established"
         ),
         'e.yaml:15:3: unknown key "foo"; known here: sync, cpu, forwarding',
         (

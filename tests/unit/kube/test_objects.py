@@ -218,9 +218,9 @@ def test_a_node_port(local_only: bool, policy: str) -> None:
 
 
 def test_udp_stands_in_the_service_and_in_its_slice() -> None:
-    udp = objects.service("dns", "10.96.0.18", 5353, access=Access(protocol="UDP"))
+    udp = objects.service("dns", "10.96.0.18", 5353, access=Access(protocols=("UDP",)))
     assert udp["spec"]["ports"][0]["protocol"] == "UDP"
-    (part,) = objects.endpoint_slices("dns", [PLAN.pod(0)], 5353, 1, protocol="UDP")
+    (part,) = objects.endpoint_slices("dns", [PLAN.pod(0)], 5353, 1, protocols=("UDP",))
     assert part["ports"] == [{"name": "http", "port": 5353, "protocol": "UDP"}]
 
 
@@ -266,7 +266,7 @@ def test_each_service_has_addresses_of_its_own_and_so_have_canaries() -> None:
 
 
 def test_of_two_exposures_three_services_in_a_row_have_the_same() -> None:
-    local, udp = Exposure(node_port=True, local_only=True), Exposure(protocol="UDP")
+    local, udp = Exposure(node_port=True, local_only=True), Exposure(protocols=("UDP",))
     population = Population(OUTSIDE, 1, exposures=(local, udp))
     assert [population.exposure(index) for index in range(7)] == [local] * 3 + [udp] * 3 + [local]
     assert population.service(2)["spec"]["externalTrafficPolicy"] == "Local"

@@ -125,8 +125,8 @@ def test_a_legend_names_each_line_once_and_the_reference_last() -> None:
 def test_families_of_addresses_never_share_a_line() -> None:
     records = [make_record(services=size, family=family) for family in ("ipv4", "ipv6") for size in (10, 100)]
     assert [(panel.title, len(panel.lines[0].spots)) for panel in line_panels(records, "sync latency")] == [
-        ("One Service added to N, cluster_ip", 2),
-        ("One Service added to N, cluster_ip, IPv6", 2),
+        ("One Service added to N, ClusterIP", 2),
+        ("One Service added to N, ClusterIP, IPv6", 2),
     ]
 
 

@@ -178,7 +178,7 @@ def test_full_table_shows_everything() -> None:
         "Metric": "sync.end_to_end",
         "Scenario": "One Service added to N",
         "Position": "Last rule",
-        "Path": "cluster_ip",
+        "Path": "ClusterIP",
         "Mode": "userspace",
         "Subject": "kube-proxy v1.37.2",
         "Services": "1,000",

@@ -7,16 +7,17 @@ import json
 from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from proxybench.agent.node import AGENT
 from proxybench.deadline import Deadline
-from proxybench.errors import ConnectionLostError, ProxierError
+from proxybench.errors import ConnectionLostError, ProxierError, RunError
 from proxybench.experiment.matrix import Step
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.base import Kind
+from proxybench.model import ServicePath
 from proxybench.nodes.answers import Hello
 from proxybench.nodes.kernel.capture import Tools
 from proxybench.nodes.kernel.state import KernelState
@@ -24,9 +25,10 @@ from proxybench.nodes.zipapp import build_zipapp, zipapp_name
 from proxybench.run import restore
 from proxybench.run.budget import Budget
 from proxybench.run.session import Assignment, ClusterSession, Sessions
+from proxybench.run.testbed import lend
 from proxybench.scenarios.population import Populator
 from proxybench.testing.hosts import FakeExecutor, FakeSession, Line, Open, Run, Sent, done
-from tests.factories import make_cluster
+from tests.factories import make_cluster, make_node
 from tests.unit.nodes.kernel.looks import MARK, look
 from tests.unit.run.world import CELL, CLUSTER, World
 
@@ -216,3 +218,30 @@ def test_a_session_whose_agent_is_broken_is_broken() -> None:
     assert not site.session.broken
     site.world.bench.measured.agent.broken = "it answered nonsense"
     assert site.session.broken
+
+
+POD = make_node("pod1", "10.244.0.2")
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "words"),
+    [
+        ("cluster_ip@pod", {}, "cluster_ip@pod: the cluster has no pod to connect from; leave out paths @pod"),
+        (
+            "node_port@far",
+            {"others": ()},
+            "node_port@far: the cluster has one proxy node; leave out paths @other and @far",
+        ),
+        ("external_ip", {}, "external_ip: the cluster has no range of such addresses; leave it out"),
+    ],
+)
+def test_what_a_cluster_lacks_for_a_path_is_named(path: str, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(RunError) as raised:
+        lend(make_cluster(**changes), [ServicePath.parse(path)])
+    assert str(raised.value) == words
+
+
+def test_the_pod_is_reached_only_where_a_path_begins_there() -> None:
+    cluster = make_cluster(pod=POD, external_cidr="198.19.0.0/16")
+    assert lend(cluster, [ServicePath.parse("load_balancer_ip")]).pod is None
+    assert lend(cluster, [ServicePath.parse("cluster_ip@pod")]).nodes[-1] is POD

@@ -401,3 +401,21 @@ def test_a_step_that_is_still_at_work_when_its_time_is_up_is_late() -> None:
 def test_a_step_that_rests_when_its_time_is_up_has_failed() -> None:
     result = overrun(at_work=False)
     assert (result.late, result.problems) == ("", ["add-one: the step took longer than its limit of 5 s"])
+
+
+def test_a_path_that_does_not_answer_is_told_and_the_others_are_measured() -> None:
+    world = World({"forwarding": {"paths": ["cluster_ip", "node_port"], "positions": ["last"], "established": 0}})
+
+    def silent(request: Connect) -> object:
+        good = connected(world, request)
+        broken = {
+            name: replace(figures, timeouts=4) if name.startswith("node_port") else figures
+            for name, figures in good.targets.items()
+        }
+        return replace(good, targets=broken)
+
+    world.answers[Connect] = silent
+    result = world.take(exposed=world.experiment.measure.paths)
+    assert result.problems == ["forwarding: node_port last: 4 without an answer"]
+    measured = {sample.point.path for sample in result.samples if sample.metric == "forwarding.connect"}
+    assert measured == {"cluster_ip"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from proxybench.deadline import Deadline
 from proxybench.experiment.matrix import Step
 from proxybench.experiment.spec import Experiment
+from proxybench.kube.access import exposures
 from proxybench.nodes.answers import (
     AwaitAllResult,
     AwaitResult,
@@ -37,8 +38,9 @@ from proxybench.units import NS_PER_S
 from tests.factories import make_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
+    from proxybench.model import ServicePath
     from proxybench.nodes.requests import Request
     from proxybench.scenarios.result import StepResult
 
@@ -110,9 +112,11 @@ class World:
             node.name: NodeHandle(node, FakeExecutor(node.name), FakeNode(self, node.name)) for node in CLUSTER.nodes
         }
 
-    def take(self, *, limit: float = 300.0, bench: Testbed | None = None) -> StepResult:
-        """Take a step, at a population that was written before."""
-        population = Populator(self.api, PLAN).reach(10, 2, 1, lambda _: None)
+    def take(
+        self, *, limit: float = 300.0, bench: Testbed | None = None, exposed: Collection[ServicePath] = ()
+    ) -> StepResult:
+        """Take a step, at a population that was written before, and is exposed for some paths."""
+        population = Populator(self.api, PLAN, exposures=exposures(exposed)).reach(10, 2, 1, lambda _: None)
         deadline = Deadline(self.clock, limit, "the step", Deadline(self.clock, 10 * limit, "the run"))
         step = Step(4, 2, CELL)
         return StepRunner(bench or self.bench, step, population, self.proxies(), deadline, self.said.append).take()

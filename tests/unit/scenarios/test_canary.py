@@ -72,7 +72,7 @@ def test_each_change_has_its_probe() -> None:
 
 
 def test_an_exposed_canary_has_a_port_and_endpoints_of_its_protocol() -> None:
-    canary = Canary(PLAN, number=1, exposure=Exposure(node_port=True, protocol="UDP"))
+    canary = Canary(PLAN, number=1, exposure=Exposure(node_port=True, protocols=("UDP",)))
     (port,) = canary.service()["spec"]["ports"]
     assert (port["nodePort"], port["protocol"]) == (30_017, "UDP")
     assert canary.endpoint_slice(canary.old)["ports"][0]["protocol"] == "UDP"

@@ -16,7 +16,7 @@ from proxybench.nodes.requests import Connect, Established, Target
 from proxybench.scenarios import forwarding
 from proxybench.scenarios.paths import Paths, check, check_request, paths
 from proxybench.scenarios.places import Places
-from proxybench.scenarios.recorder import cluster_ip
+from proxybench.scenarios.recorder import Where, cluster_ip
 from tests.unit.scenarios.rows import rows
 
 if TYPE_CHECKING:
@@ -134,15 +134,17 @@ def test_the_control_is_the_last_vip_and_its_endpoint(count: int, warmup: int) -
 
 
 def test_right_answers_are_no_problem() -> None:
-    assert check(result(first=made(1), last=made(2), direct=made(3))) == ()
+    assert check(result(first=made(1), last=made(2), direct=made(3))) == {}
 
 
 def test_each_target_says_all_that_is_wrong_with_it() -> None:
     bad = made(7, broken={"EPIPE": (8,)}, refused=3, late=(9,), silent=1, wrong=1)
-    assert check(result(first=bad, last=made(1), direct=made(silent=4))) == (
-        "first: 3 x ECONNREFUSED, 1 x EPIPE, 2 without an answer, 1 answered by an endpoint of another Service",
-        "direct: 4 without an answer",
-    )
+    assert check(result(first=bad, last=made(1), direct=made(silent=4))) == {
+        "first": (
+            "first: 3 x ECONNREFUSED, 1 x EPIPE, 2 without an answer, 1 answered by an endpoint of another Service"
+        ),
+        "direct": "direct: 4 without an answer",
+    }
 
 
 def test_new_connections_are_recorded_by_position_with_the_direct_ones_apart(recorder: Recorder) -> None:
@@ -255,7 +257,7 @@ def test_an_answer_at_the_very_limit_is_not_trusted_either(recorder: Recorder) -
 
 def test_connections_without_rules_are_recorded_alone(recorder: Recorder) -> None:
     request = forwarding.bare_request(WHERE, spec(20), limit=60)
-    forwarding.record_bare(recorder, request, result(direct=made(*range(19), silent=1)))
+    forwarding.record_bare(recorder, WHERE, request, result(direct=made(*range(19), silent=1)))
     assert [(row[0], row[3], row[4], row[6]) for row in rows(recorder)] == [
         *(("forwarding.bare", "none", value, False) for value in range(19)),
         ("forwarding.bare", "none", TIMEOUT_NS, True),
@@ -265,7 +267,7 @@ def test_connections_without_rules_are_recorded_alone(recorder: Recorder) -> Non
 def test_a_cut_off_measurement_without_rules_is_none(recorder: Recorder) -> None:
     request = forwarding.bare_request(WHERE, spec(20), limit=60)
     with pytest.raises(MeasurementError) as raised:
-        forwarding.record_bare(recorder, request, result(direct=made(1), complete=False))
+        forwarding.record_bare(recorder, WHERE, request, result(direct=made(1), complete=False))
     assert str(raised.value) == "direct: 1 of 20 connections, cut short by the time limit"
     assert recorder.samples == []
 
@@ -296,3 +298,46 @@ def test_too_few_round_trips_are_no_measurement(recorder: Recorder, found: Estab
         forwarding.record_established(recorder, WHERE, forwarding.established_request(WHERE, 20, 60), found)
     assert str(raised.value) == words
     assert recorder.samples == []
+
+
+NODE_PORT = Target("node_port last", "198.18.1.11", 30_265, LAST.expect)
+TWO = Paths(((cluster_ip(Position.LAST), LAST), (Where("node_port", Position.LAST), NODE_PORT)), DIRECT)
+
+
+def test_what_is_beside_the_rules_stands_beside_every_path(recorder: Recorder) -> None:
+    found = ConnectResult({"last": made(1), "node_port last": made(2), "direct": made(3)}, complete=True)
+    forwarding.record_connect(recorder, TWO, forwarding.connect_request(TWO, spec(1), 60), found)
+    assert [row[1:5] for row in rows(recorder) if row[0] in {"forwarding.connect", "forwarding.direct"}] == [
+        ("steady", "cluster_ip", "last", 1),
+        ("steady", "node_port", "last", 2),
+        ("steady", "cluster_ip", "none", 3),
+        ("steady", "node_port", "none", 3),
+    ]
+
+
+def test_the_control_is_the_last_one_of_every_path(recorder: Recorder) -> None:
+    request = forwarding.established_request(TWO, 20, 60)
+    assert request.targets == (LAST, NODE_PORT, DIRECT)
+    one = {"rtt_ns": [5] * 20, "errors": {}, "timeouts": 0, "censored_ns": []}
+    found = request.decode({"targets": {target.label: one for target in request.targets}, "complete": True})
+    forwarding.record_established(recorder, TWO, request, found)
+    assert Counter((row[2], row[3]) for row in rows(recorder)) == {
+        ("cluster_ip", "last"): 20,
+        ("node_port", "last"): 20,
+        ("cluster_ip", "none"): 20,
+        ("node_port", "none"): 20,
+    }
+
+
+def test_over_udp_only_answers_are_recorded(recorder: Recorder) -> None:
+    last, direct = replace(LAST, protocol="udp"), replace(DIRECT, protocol="udp")
+    where = Paths(((Where("cluster_ip/udp", Position.LAST), last),), direct)
+    figures = ConnectFigures((), (7,) * 19, (), {}, 0, {}, 1, (), (TIMEOUT_NS,))
+    found = ConnectResult({"last": figures, "direct": figures}, complete=True)
+    forwarding.record_connect(recorder, where, forwarding.connect_request(where, spec(20), 60), found)
+    assert Counter((row[0], row[3], row[4], row[6]) for row in rows(recorder)) == {
+        ("forwarding.first_byte", "last", 7, False): 19,
+        ("forwarding.first_byte", "last", TIMEOUT_NS, True): 1,
+        ("forwarding.first_byte", "none", 7, False): 19,
+        ("forwarding.first_byte", "none", TIMEOUT_NS, True): 1,
+    }

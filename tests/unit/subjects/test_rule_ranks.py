@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxybench.model import Family
-from proxybench.subjects.rule_ranks import list_argv, parse_ranks
+from proxybench.subjects.rule_ranks import list_argv, parse_port_ranks, parse_ranks
 from tests.golden.cases import OLD, RELEASES, golden
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kube-proxy-1.20.2"
@@ -92,3 +92,16 @@ def test_any_order_is_read_back(order: list[str]) -> None:
 def test_the_command() -> None:
     words = ["/x", "iptables", "-w", "30", "-t", "nat", "-S", "KUBE-SERVICES"]
     assert list_argv("/x", "KUBE-SERVICES") == words
+
+
+@pytest.mark.parametrize("case", ["iptables", "iptables-nft"])
+@pytest.mark.parametrize("release", RELEASES)
+def test_node_ports_of_every_release_have_ranks(release: str, case: str) -> None:
+    """Each has a rule for the loopback before its own. The dumps are sorted."""
+    ranks = parse_port_ranks(golden(release, case, "iptables-save.nat"), "KUBE-NODEPORTS")
+    assert ranks == in_order("30080", "30081", "30082")
+
+
+def test_node_ports_of_an_old_kube_proxy_count_once() -> None:
+    dump = (GOLDEN / "iptables.iptables-save.nat").read_text()
+    assert sorted(parse_port_ranks(dump, "KUBE-NODEPORTS").values()) == [1, 2, 3]

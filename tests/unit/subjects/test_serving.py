@@ -289,3 +289,12 @@ def test_a_log_that_cannot_be_read_does_not_hide_the_end() -> None:
     with pytest.raises(ProxierError) as caught:
         rig.proxy.stop(20)
     assert str(caught.value) == "node-a: the proxy ended with 2: its log cannot be read: node-a: no log"
+
+
+def test_ranks_of_node_ports_are_read_from_their_own_chain() -> None:
+    argv = ["/x/legacy", "iptables", "-w", "30", "-t", "nat", "-S", "KUBE-NODEPORTS"]
+    listing = "-A KUBE-NODEPORTS -p tcp -m tcp --dport 30256 -j KUBE-EXT-A\n"
+    rig = Rig(steps=(Run(argv, done(listing)),))
+    assert rig.proxy.node_port_ranks() == {"30256": 1}
+    rig.done()
+    assert Rig(mode=Mode.NFTABLES).proxy.node_port_ranks() == {}
