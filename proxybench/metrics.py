@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
+from proxybench import about_events
 from proxybench.about import About, Direction
 
 
@@ -49,7 +50,7 @@ class Metric(StrEnum):
         About(
             "Rule sync, until the proxy says that it is done",
             "time until programmed",
-            "cold start only; the node's clock, read back from the proxy's log; no probe takes part",
+            "of starts only; the node's clock, read back from the proxy's log; no probe takes part",
             "the proxy's start",
             "the end of the first sync that wrote all Services",
         ),
@@ -138,6 +139,18 @@ class Metric(StrEnum):
             'its "SyncProxyRules complete"',
         ),
     )
+    REPAIR_NEXT_CHANGE = ("repair.next_change", about_events.REPAIR_NEXT_CHANGE)
+    EVENT_OUTAGE = ("event.outage", about_events.OUTAGE)
+    EVENT_LOST = ("event.lost", about_events.LOST)
+    EVENT_REFUSED = ("event.refused", about_events.REFUSED)
+    EVENT_ATTEMPTS = ("event.attempts", about_events.ATTEMPTS)
+    EVENT_BROKEN = ("event.broken", about_events.BROKEN)
+    EVENT_STALL = ("event.stall", about_events.STALL)
+    EVENT_LEFT = ("event.left", about_events.LEFT)
+    SOAK_MEMORY_SLOPE = ("soak.memory_slope", about_events.MEMORY_SLOPE)
+    SOAK_STALE = ("soak.stale", about_events.STALE_CHAINS)
+    SOAK_DRIFT = ("soak.drift", about_events.DRIFT)
+    SOAK_CHANGES = ("soak.changes", about_events.CHANGES)
     CPU_CONTROL_LOOP = (
         "cpu.control_loop",
         About(

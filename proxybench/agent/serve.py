@@ -43,6 +43,9 @@ OPS = {
     "talk": ("exchange", "talk"),
     "hang_up": ("exchange", "hang_up"),
     "ping": ("ping", "ping"),
+    "watch": ("watch", "watch"),
+    "watched": ("watch", "watched"),
+    "fill": ("fill", "fill"),
 }
 REQUEST_LIMIT = 64 << 20
 HANGUP_GRACE_S = 1.0

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from proxybench.experiment import subject_checks
 from proxybench.experiment.places import ClockChoice, KernelChoice, LabChoice
-from proxybench.experiment.spec import MAX_ENDPOINTS, REPEATED, ProxierNodes
+from proxybench.experiment.requests import requests
+from proxybench.experiment.spec import MAX_ENDPOINTS, REPEATED, MeasureSpec, ProxierNodes
 from proxybench.experiment.subject_checks import longer
 from proxybench.experiment.subjects import KubeProxySubject, ReferenceSubject
 from proxybench.model import Address, Family, Mode, Origin
@@ -136,7 +137,7 @@ def _load(experiment: Experiment) -> Iterator[Finding]:
 
 def _measured(experiment: Experiment) -> Iterator[Finding]:
     measure = experiment.measure
-    if not (measure.sync or measure.cpu or measure.forwarding or experiment.load):
+    if not (any(getattr(measure, name) for name in MeasureSpec.model_fields) or experiment.load):
         yield ("measure",), "measure: nothing is switched on; write sync: true, cpu: true or forwarding: true"
     forwarding = measure.forwarding
     if forwarding and forwarding.block > forwarding.connections:
@@ -152,6 +153,18 @@ def _times(experiment: Experiment) -> Iterator[Finding]:
         yield ("measure", "sync", "times"), f"times: none of {', '.join(sorted(REPEATED))} is measured; remove it"
 
 
+def _migrate(experiment: Experiment) -> Iterator[Finding]:
+    migrate = experiment.measure.migrate
+    if migrate is None:
+        return
+    there = [one.subject.label for one in requests(experiment) if one.mode is migrate.to]
+    loc = ("measure", "migrate", "to")
+    if not there:
+        yield loc, f"to: there is no subject in {migrate.to} mode to migrate to; add one to subjects"
+    elif len(there) > 1:
+        yield loc, f"to: {', '.join(there)} are all in {migrate.to} mode; keep one of them"
+
+
 def _limits(experiment: Experiment) -> Iterator[Finding]:
     limits = experiment.limits
     if limits.cell > limits.run:
@@ -162,6 +175,12 @@ def _patience(experiment: Experiment) -> Iterator[Finding]:
     sync, cell = experiment.measure.sync, experiment.limits.cell
     if sync and sync.timeout > cell:
         yield longer(("measure", "sync", "timeout"), sync.timeout, "limits.cell", cell)
+    events = experiment.measure.events
+    if events and events.timeout > cell:
+        yield longer(("measure", "events", "timeout"), events.timeout, "limits.cell", cell)
+    soak = experiment.measure.soak
+    if soak and soak.duration >= cell:
+        yield longer(("measure", "soak", "duration"), soak.duration, "limits.cell", cell)
 
 
 _CHECKS: tuple[Check, ...] = (
@@ -178,6 +197,7 @@ _CHECKS: tuple[Check, ...] = (
     (frozenset({"scale", "load"}), _load),
     (frozenset({"measure", "load"}), _measured),
     (frozenset({"measure"}), _times),
+    (frozenset({"measure", "subjects", "modes", "proxier"}), _migrate),
     (frozenset({"limits"}), _limits),
     (frozenset({"measure", "limits"}), _patience),
 )

@@ -19,6 +19,7 @@ from pydantic import (
     field_serializer,
 )
 
+from proxybench.experiment.events import EventsSpec, MigrateSpec, SoakSpec
 from proxybench.experiment.path_words import PathWord  # noqa: TC001 - pydantic reads the annotations
 from proxybench.experiment.places import ClockChoice, ClusterSpec, LabSpec
 from proxybench.experiment.subjects import SubjectWords, release
@@ -63,8 +64,15 @@ class ProxierNodes(StrEnum):
     ALL = "all"
 
 
-SCENARIOS = tuple(one for one in Scenario if one not in {Scenario.IDLE, Scenario.STEADY, Scenario.LOAD})
-"""What ``sync`` does; the others come of other settings."""
+SCENARIOS = (
+    Scenario.COLD_START,
+    Scenario.NEW_SERVICE,
+    Scenario.ADD_ONE,
+    Scenario.ADD_BATCH,
+    Scenario.CHANGE_ENDPOINT,
+    Scenario.DELETE_ONE,
+)
+"""What ``sync`` does."""
 REPEATED = frozenset({Scenario.ADD_ONE, Scenario.CHANGE_ENDPOINT, Scenario.DELETE_ONE})
 """What ``sync.times`` repeats."""
 POSITIONS = (Position.FIRST, Position.MIDDLE, Position.LAST)
@@ -244,6 +252,12 @@ class MeasureSpec(Words):
 
     sync: Annotated[SyncSpec | None, BeforeValidator(switch, json_schema_input_type=bool | SyncSpec)] = None
     """Rule-sync latency."""
+    events: Annotated[EventsSpec | None, BeforeValidator(switch, json_schema_input_type=bool | EventsSpec)] = None
+    """What happens to a cluster: outages, lost and refused connections."""
+    migrate: Annotated[MigrateSpec | None, Field(examples=["{to: nftables}"])] = None
+    """What a migration to another subject does to those who connect; left out, there is none."""
+    soak: Annotated[SoakSpec | None, BeforeValidator(switch, json_schema_input_type=bool | SoakSpec)] = None
+    """Mixed churn for a long time."""
     cpu: Annotated[CpuSpec | None, BeforeValidator(switch, json_schema_input_type=bool | CpuSpec)] = None
     """CPU of the control loop."""
     forwarding: Annotated[
@@ -256,7 +270,7 @@ class MeasureSpec(Words):
         """The paths that are measured."""
         return self.forwarding.paths if self.forwarding else ()
 
-    @field_serializer("sync", "cpu", "forwarding", mode="wrap")
+    @field_serializer("sync", "events", "soak", "cpu", "forwarding", mode="wrap")
     def _off(self, value: object, handler: SerializerFunctionWrapHandler) -> Any:  # noqa: ANN401 - what pydantic made of it
         return False if value is None else handler(value)
 

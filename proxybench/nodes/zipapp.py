@@ -13,6 +13,7 @@ MODULES = (
     "canary",
     "exchange",
     "fields",
+    "fill",
     "http",
     "usage",
     "node",
@@ -22,6 +23,8 @@ MODULES = (
     "spawn",
     "state",
     "tls",
+    "watch",
+    "watchers",
 )
 LAUNCHER = "import sys\nfrom proxybench.agent.__main__ import main\nmain(sys.argv[1:])\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold

@@ -41,7 +41,7 @@ def _sentence(panel: Panel) -> str:
     if isinstance(panel, CurvePanel):
         return f"{panel.title}, what half of the connections took at most: {_ranking(_middles(panel), 'ns')}."
     size, bars = panel.groups[-1]
-    return f"{panel.title}, {size}: {_ranking([(bar.shown, False, bar.label) for bar in bars], 'ns')}."
+    return f"{panel.title}, {size}: {_ranking([(bar.shown, bar.bounded, bar.label) for bar in bars], panel.unit)}."
 
 
 def _lines(panel: LinePanel) -> str:

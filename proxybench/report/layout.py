@@ -18,6 +18,7 @@ from proxybench.report.apart import (
     UNSPLIT,
     WAIT,
 )
+from proxybench.report.event_sections import LOST, OUTAGE, REFUSED
 from proxybench.report.scene import (
     GRID,
     GROUND,
@@ -35,7 +36,7 @@ from proxybench.report.scene import (
 from proxybench.report.shapes import MEDIAN, BarPanel, CurvePanel, LinePanel
 from proxybench.report.stacks import AGENT, RELAY, SOFTIRQ, SYSTEM, USER, WHOLE
 from proxybench.report.ticks import apart, linear_ticks, log_ticks
-from proxybench.report.words import DIRECT, ODD, human, look_of
+from proxybench.report.words import DIRECT, ODD, human, look_of, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +62,9 @@ OPACITY = {
     UNEXPLAINED: 1.0,
     AGENT: 1.0,
     MEDIAN: 1.0,
+    OUTAGE: 0.84,
+    LOST: 0.84,
+    REFUSED: 0.42,
 }
 """Parts of a stack are shades of its mode's colour, in the order of a legend."""
 
@@ -233,18 +237,18 @@ def _bars(panel: BarPanel) -> Scene:
         bottom = top + _BAR_STEP * len(bars)
         longest = (most if panel.common else max(bar.total for bar in bars)) or 1.0
         x = _Scale(0.0, longest, left, left + _LONGEST * (WIDTH - _RIGHT - left), log=False)
-        marks = linear_ticks(0.0, longest * 1.15, "ns", most=4)
+        marks = linear_ticks(0.0, longest * 1.15, panel.unit, most=4)
         items += [Stroke(((x(mark), top), (x(mark), bottom)), MUTED if mark == 0 else GRID, 0.8) for mark in marks]
         for row, bar in enumerate(bars):
-            items += _bar(bar, top + row * _BAR_STEP, x)
-        texts = ["0" if mark == 0 else human(mark, "ns") for mark in marks]
+            items += _bar(bar, top + row * _BAR_STEP, x, panel.unit)
+        texts = ["0" if mark == 0 else short(mark, panel.unit) for mark in marks]
         items += _labels([x(mark) for mark in marks], texts, bottom + 9)
         top = bottom + _GROUP_FOOT + _GROUP_GAP
     items.append(_axis_name(panel.x_label, (left + WIDTH - _RIGHT) / 2, top + 8))
     return Scene(WIDTH, top + 14, tuple(items))
 
 
-def _bar(bar: Bar, top: float, x: _Scale) -> list[Item]:
+def _bar(bar: Bar, top: float, x: _Scale, unit: str) -> list[Item]:
     upper = top + (_BAR_STEP - _BAR) / 2
     base = upper + _BAR - 2
     items: list[Item] = [Words(x.start - 5, base, bar.label, SMALL, MUTED, "end")]
@@ -255,7 +259,8 @@ def _bar(bar: Bar, top: float, x: _Scale) -> list[Item]:
         begun += value
         if begun < bar.total:  # neighbours of like shades are told apart by a gap
             items.append(Box(x(begun) - 0.3, upper, 0.6, _BAR, GROUND))
-    items.append(Words(x(bar.total) + 4, base, human(bar.shown, "ns"), SMALL, INK))
+    bound = "≥ " if bar.bounded else ""
+    items.append(Words(x(bar.total) + 4, base, bound + short(bar.shown, unit), SMALL, INK))
     return items
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from proxybench.metric_facts import find
 from proxybench.model import Metric
 from proxybench.report.apart import METRICS
+from proxybench.report.event_sections import EVENT_METRICS, event_sections
 from proxybench.report.line_sections import PLANS, line_section
 from proxybench.report.load_sections import load_sections
 from proxybench.report.path_section import path_sections
@@ -27,6 +28,7 @@ def sections(data: ReportData) -> list[Section]:
     made = {plan.name: line_section(plan, data) for plan in PLANS}
     forwarding = [made[name] for name in ("connect", "first-byte", "established")]
     return [
+        *event_sections(data),
         made["sync-end-to-end"],
         apart_section(data),
         made["sync-control-loop"],
@@ -41,7 +43,7 @@ def sections(data: ReportData) -> list[Section]:
 
 def other_tables(data: ReportData) -> list[Table]:
     """Return a table for each number that no chapter shows: whatever the registry and a run hold beside them."""
-    told: set[str] = {*(plan.metric for plan in PLANS), *METRICS, *USAGE, *_LOAD}
+    told: set[str] = {*(plan.metric for plan in PLANS), *METRICS, *USAGE, *_LOAD, *EVENT_METRICS}
     if data.of(Metric.FORWARDING_BARE):
         told |= TAXED
     tables = []

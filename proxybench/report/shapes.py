@@ -66,15 +66,16 @@ class Bar:
     label: str
     parts: tuple[tuple[str, float], ...]
     told: float | None = None  # what is written behind it, where that is not its length
+    bounded: bool = False  # the true value is at least so much
 
     @property
     def total(self) -> float:
-        """The stack's length, in ns."""
+        """The stack's length, in the panel's unit."""
         return sum(value for _, value in self.parts)
 
     @property
     def shown(self) -> float:
-        """The number behind it, in ns."""
+        """The number behind it, in the panel's unit."""
         return self.total if self.told is None else self.told
 
 
@@ -86,6 +87,7 @@ class BarPanel:
     x_label: str
     groups: tuple[tuple[str, tuple[Bar, ...]], ...]
     common: bool = False
+    unit: str = "ns"
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,28 @@ SCENARIOS = {
     "change-endpoint": "One endpoint changed",
     "delete-one": "One Service deleted",
     "new-service": "A Service, then its endpoints, added to N",
+    "repair-service": "A Service's rule removed behind the proxy's back",
+    "repair-endpoints": "A Service's rules to its endpoints removed",
+    "repair-jump": "The jump to all Services removed",
+    "repair-table": "All rules removed",
+    "restart": "Proxy restarted, nothing changed",
+    "restart-changed": "Proxy restarted, an endpoint changed meanwhile",
+    "change-idle": "One endpoint changed, after a rest",
+    "change-busy": "One endpoint changed, right after others",
+    "roll-service": "Rolling update of one Service",
+    "roll-deployment": "Rolling update behind several Services",
+    "scale-to-zero": "Scaled to zero (UDP)",
+    "scale-from-zero": "Back from zero (UDP)",
+    "change-udp": "One endpoint changed (UDP)",
+    "change-udp-tracked": "One endpoint changed (UDP), full conntrack",
+    "mass-create": "Many Services made at once",
+    "mass-delete": "Many Services deleted at once",
+    "full-sync": "Full sync, forced",
+    "migrate": "Migrated, the old rules there",
+    "migrate-back": "Migrated back, the old rules there",
+    "migrate-cleaned": "Migrated after a clean-up",
+    "migrate-back-cleaned": "Migrated back after a clean-up",
+    "soak": "Mixed churn for a long time",
     "idle": "Idle",
     "steady": "Steady state",
     "load": "Under load",
@@ -179,6 +201,11 @@ def instructions(count: float) -> str:
         if abs(count) >= 0.9995 * 10**power:
             return f"{count / 10**power:.3g} {unit}"
     return f"{count:.0f}"
+
+
+def short(value: float, unit: str) -> str:
+    """Write a value as ``human`` does, or a mere count without its noun, which stands elsewhere."""
+    return human(value, unit) if unit in {"ns", "bytes"} else f"{value:,.4g}"
 
 
 def _human_bytes(value: float) -> str:

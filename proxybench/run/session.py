@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from proxybench.run.step import StepRunner
 from proxybench.run.testbed import Testbed, address_plans, lend, read_machines, start_agents
 from proxybench.scenarios.plan import batch_size
 from proxybench.scenarios.population import Populator
-from proxybench.scenarios.proxies import NodeKernels, NoKernels, Proxies
+from proxybench.scenarios.proxies import Launcher, NodeKernels, NoKernels, Proxies
 from proxybench.scenarios.result import StepResult
 from proxybench.scenarios.warmup import warm_up
 
@@ -146,6 +146,28 @@ class Sessions:
             NodeKernels(exclusive=traits.exclusive) if traits.starts_proxies else NoKernels(),
             spec.min_sync_period,
             in_endpoints=_in_endpoints(spec.subject),
+            pair=self._pair(testbed, subject),
+        )
+
+    def _pair(self, testbed: Testbed, subject: Subject) -> tuple[Launcher, ...]:
+        """Return the subject and the one that it is migrated to, if it is to be.
+
+        That one finds the same iptables on its PATH: it is to remove what the subject made by it.
+        """
+        migrate = testbed.experiment.measure.migrate
+        others = [one for one in self.specs if migrate and one.mode is migrate.to and one != subject]
+        if not others or (migrate and subject.mode is migrate.to):
+            return ()
+        spec, other = self.specs[subject], self.specs[others[0]]
+        pair = (spec, replace(other, iptables=other.iptables or spec.iptables))
+        return tuple(self._launcher(testbed, one) for one in pair)
+
+    def _launcher(self, testbed: Testbed, spec: SubjectSpec) -> Launcher:
+        driver = self.drivers[spec.subject.kind]
+        return Launcher(
+            spec.subject.label,
+            lambda handle: driver.start(spec, handle, testbed.cluster),
+            lambda handle: driver.cleanup(spec, handle),
         )
 
 

@@ -95,7 +95,7 @@ class StepRunner:
             others=tuple(handle for name, handle in bed.handles.items() if name not in ends),
             api=bed.api,
             population=population,
-            subject=ProxyUnderTest(self._proxies.start_measured),
+            subject=ProxyUnderTest(self._proxies.start_measured, self._proxies.stop_measured),
             min_sync_period=self._proxies.min_sync_period,
             recorder=Recorder(
                 bed.run, step.cell, step.repetition, measured.name, bed.cluster.clock, bed.clock, samples
@@ -107,4 +107,5 @@ class StepRunner:
             report=self._report,
             load=bed.load,
             in_endpoints=self._proxies.in_endpoints,
+            rivals=self._proxies.rivals(),
         )

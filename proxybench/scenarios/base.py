@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from proxybench.load.clients import LoadClients
     from proxybench.model import Cell
     from proxybench.nodes.cluster import Cluster
+    from proxybench.nodes.kernel.state import Thing
     from proxybench.nodes.node import NodeHandle
     from proxybench.scenarios.recorder import Recorder
     from proxybench.scenarios.result import StepResult
@@ -46,21 +47,27 @@ class Scenario(Protocol):
 
 
 class ProxyUnderTest:
-    """The measured proxy of one step: a cold start starts it, the scenarios after it watch it.
+    """The measured proxy of one step: a cold start starts it, the scenarios after it watch it, or start it anew.
 
     ``start`` starts it and returns at once. ``ranks`` say where each ClusterIP stands in the order of rules, from 1.
     They are None until that is known, and where there is no order.
     """
 
-    def __init__(self, start: Callable[[], RunningProxy]) -> None:
+    def __init__(self, start: Callable[[], RunningProxy], stop: Callable[[], None]) -> None:
         self._start = start
+        self._stop = stop
         self.started: RunningProxy | None = None
         self.ranks: Mapping[str, int] | None = None
 
-    def start(self) -> RunningProxy:
-        """Start it. Raises ProxierError."""
-        self.started = self._start()
+    def start(self, instead: Callable[[], RunningProxy] | None = None) -> RunningProxy:
+        """Start it, or another one ``instead``; rules may stand in another order from now on. Raises ProxierError."""
+        self.ranks = None
+        self.started = (instead or self._start)()
         return self.started
+
+    def stop(self) -> None:
+        """End it; its rules stay, if it leaves them. Raises ProxierError."""
+        self._stop()
 
     @property
     def running(self) -> RunningProxy:
@@ -71,13 +78,31 @@ class ProxyUnderTest:
 
 
 @dataclass(frozen=True)
+class Contender:
+    """A Service proxy that can run on the measured node: what starts it there, and how it removes what it made."""
+
+    label: str
+    start: Callable[[], RunningProxy]
+    clean: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """The cell's subject, the one it is migrated to, and what proxies have in the node's kernel by now."""
+
+    own: Contender
+    other: Contender
+    things: Callable[[], tuple[Thing, ...]]
+
+
+@dataclass(frozen=True)
 class StepContext:
     """All that a step's scenarios act through.
 
     ``others`` are further nodes with an agent of ours (and the pod, where one is connected from), whose CPU is
     accounted for. ``min_sync_period``: the subject's, in seconds; ``in_endpoints``: whether it reads Endpoints objects,
     not EndpointSlices. ``report`` is told what goes on, for people who wait. ``load`` is the generator on the clients,
-    where there is one.
+    where there is one; ``rivals`` where the subject is to be migrated.
     """
 
     cell: Cell
@@ -97,6 +122,7 @@ class StepContext:
     report: Callable[[str], None]
     load: LoadClients | None = None
     in_endpoints: bool = False
+    rivals: Rivals | None = None
 
     @property
     def canary(self) -> Canary:

@@ -73,7 +73,7 @@ class ColdStart:
         read_ranks(step)
         if self.recorded:
             _record_end(step, indices, seen)
-            _record_programmed(step, metrics)
+            record_programmed(step, Scenario.COLD_START, metrics)
             last = Instant(ended(seen.probes[last_to_answer(seen.probes)[0]]), step.client.node.clock)
             record_phases(step, Scenario.COLD_START, (seen.triggered, last), (usage.ZERO_METRICS, metrics))
 
@@ -182,7 +182,7 @@ def _record_end(step: StepContext, indices: Sequence[int], seen: Observation) ->
         record_end(step.recorder, Scenario.COLD_START, took, last, rank)
 
 
-def _record_programmed(step: StepContext, metrics: ProxyMetrics) -> None:
+def record_programmed(step: StepContext, scenario: Scenario, metrics: ProxyMetrics) -> None:
     """Record from the start until all was programmed: the end of the first full sync, by the proxy's own log.
 
     Where the log tells of no syncs (IPVS mode), until the end of the last one before it rested, by its metrics. Both
@@ -196,4 +196,4 @@ def _record_programmed(step: StepContext, metrics: ProxyMetrics) -> None:
         return
     clocks = step.measured.agent.call(AskClocks())
     started_utc_ns = step.proxy.started_at.ns + clocks.utc_ns - clocks.monotonic_ns
-    step.recorder.add(Metric.SYNC_PROGRAMMED, Scenario.COLD_START, max(0, ended_utc_ns - started_utc_ns))
+    step.recorder.add(Metric.SYNC_PROGRAMMED, scenario, max(0, ended_utc_ns - started_utc_ns))

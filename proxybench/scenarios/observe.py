@@ -54,17 +54,22 @@ class NodeCommand:
     argv: tuple[str, ...]
     limit_s: float = 60.0
 
+    def pull(self) -> tuple[Instant, int]:
+        """Run it; return when, by its node's clock, within ``± uncertainty_ns``. Raises HostError."""
+        begun = self.handle.agent.call(AskClocks()).monotonic_ns
+        self.handle.executor.run(self.argv, timeout=self.limit_s)
+        ended = self.handle.agent.call(AskClocks()).monotonic_ns
+        half = (ended - begun) // 2
+        return Instant(begun + half, self.handle.node.clock), half
+
     def observe(self, client: NodeHandle, probes: tuple[Await, ...]) -> Observation:
         """Run it while the client probes. Raises HostError."""
         pending = client.agent.begin(AwaitAll(probes))
         try:
-            begun = self.handle.agent.call(AskClocks()).monotonic_ns
-            self.handle.executor.run(self.argv, timeout=self.limit_s)
-            ended = self.handle.agent.call(AskClocks()).monotonic_ns
+            pulled, uncertainty_ns = self.pull()
         finally:
             seen = pending.finish()
-        half = (ended - begun) // 2
-        return Observation(Instant(begun + half, self.handle.node.clock), seen.probes, half)
+        return Observation(pulled, seen.probes, uncertainty_ns)
 
 
 @dataclass(frozen=True)

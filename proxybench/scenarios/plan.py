@@ -8,6 +8,7 @@ before left.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from proxybench.model import Metric
@@ -16,16 +17,25 @@ from proxybench.scenarios.attach import Attach
 from proxybench.scenarios.batch import Batch
 from proxybench.scenarios.cold_start import LONGEST_S, ColdStart
 from proxybench.scenarios.conformance import Conformance
+from proxybench.scenarios.datagrams import ChangeUdp, Scale
 from proxybench.scenarios.forwarding import Bare, EstablishedConnections, NewConnections
 from proxybench.scenarios.idle import Idle
 from proxybench.scenarios.load import Load
+from proxybench.scenarios.mass import Mass
+from proxybench.scenarios.migrate import Migrate
 from proxybench.scenarios.new_service import NewService
 from proxybench.scenarios.put_back import PutBack
+from proxybench.scenarios.repair import PARTS, Repair
+from proxybench.scenarios.restart import Restart, RestartChanged
+from proxybench.scenarios.rollout import Rollout
 from proxybench.scenarios.service_change import AddOne, ChangeEndpoint, DeleteOne
+from proxybench.scenarios.soak import Soak
+from proxybench.scenarios.turns import FullSync, OneChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxybench.experiment.events import EventsSpec
     from proxybench.experiment.spec import ForwardingSpec, LoadSpec, MeasureSpec
     from proxybench.model import Cell
     from proxybench.scenarios.base import Scenario
@@ -62,6 +72,30 @@ class Asked:
         return self.measure.sync is not None and name in self.measure.sync.scenarios
 
 
+def _ms(events: EventsSpec) -> int:
+    return round(events.interval * 1000)
+
+
+def _repair(name: Name, events: EventsSpec, _: Cell) -> Repair:
+    return Repair(name, events.timeout, _ms(events))
+
+
+def _migrate(asked: Asked, *, cleaned: bool) -> Migrate | None:
+    migrate = asked.measure.migrate
+    there = migrate is not None and asked.cell.mode is not migrate.to
+    return Migrate(cleaned, round(migrate.interval * 1000)) if migrate and there else None
+
+
+def _event(make: Callable[[EventsSpec, Cell], Scenario], *names: Name) -> Callable[[Asked], Scenario | None]:
+    """Return what makes an event where one of its names is asked for."""
+
+    def of(asked: Asked) -> Scenario | None:
+        events = asked.measure.events
+        return make(events, asked.cell) if events and any(name in events.scenarios for name in names) else None
+
+    return of
+
+
 _ORDER: tuple[Callable[[Asked], Scenario | None], ...] = (
     lambda asked: Bare(asked.measure.forwarding) if asked.measure.forwarding and asked.starts else None,
     lambda asked: ColdStart(asked.changes(Name.COLD_START), asked.timeout_s) if asked.starts else None,
@@ -76,6 +110,28 @@ _ORDER: tuple[Callable[[Asked], Scenario | None], ...] = (
     lambda asked: DeleteOne(asked.timeout_s) if asked.changes(Name.DELETE_ONE) else None,
     lambda asked: NewService(asked.timeout_s) if asked.changes(Name.NEW_SERVICE) else None,
     lambda asked: Batch(asked.batch, asked.timeout_s) if asked.batch else None,
+    *(_event(partial(_repair, name), name) for name in PARTS),
+    _event(lambda events, _: Restart(_ms(events)), Name.RESTART),
+    _event(lambda events, _: RestartChanged(events.timeout, _ms(events)), Name.RESTART_CHANGED),
+    _event(lambda events, _: OneChange(Name.CHANGE_IDLE, events.timeout), Name.CHANGE_IDLE),
+    _event(lambda events, _: OneChange(Name.CHANGE_BUSY, events.timeout), Name.CHANGE_BUSY),
+    _event(lambda events, _: Rollout(Name.ROLL_SERVICE, 1, events.endpoints, _ms(events)), Name.ROLL_SERVICE),
+    _event(
+        lambda events, _: Rollout(Name.ROLL_DEPLOYMENT, events.services, events.endpoints, _ms(events)),
+        Name.ROLL_DEPLOYMENT,
+    ),
+    _event(lambda events, _: Scale(_ms(events)), Name.SCALE_TO_ZERO, Name.SCALE_FROM_ZERO),
+    _event(lambda events, _: ChangeUdp(Name.CHANGE_UDP, 0, _ms(events)), Name.CHANGE_UDP),
+    _event(lambda events, _: ChangeUdp(Name.CHANGE_UDP_TRACKED, events.tracked, _ms(events)), Name.CHANGE_UDP_TRACKED),
+    _event(
+        lambda events, cell: Mass(events.mass.of(cell.services), events.timeout, _ms(events)),
+        Name.MASS_CREATE,
+        Name.MASS_DELETE,
+    ),
+    _event(lambda *_: FullSync(), Name.FULL_SYNC),
+    partial(_migrate, cleaned=False),
+    partial(_migrate, cleaned=True),
+    lambda asked: Soak(soak.duration, soak.pace, round(soak.interval * 1000)) if (soak := asked.measure.soak) else None,
 )
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from proxybench.errors import ProxybenchError
 from proxybench.nodes.kernel.capture import Tools, capture
 from proxybench.nodes.kernel.restore import restore
+from proxybench.nodes.kernel.state import added
+from proxybench.scenarios.base import Contender, Rivals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxybench.deadline import Deadline
-    from proxybench.nodes.kernel.state import KernelState
+    from proxybench.nodes.kernel.state import KernelState, Thing
     from proxybench.nodes.node import NodeHandle
     from proxybench.scenarios.result import StepResult
     from proxybench.subjects.driver import RunningProxy
@@ -26,6 +30,10 @@ class KernelGuard(Protocol):
 
     def capture(self, handle: NodeHandle) -> None:
         """Note it. Raises ProxierError and HostError."""
+        ...
+
+    def look(self, handle: NodeHandle) -> tuple[Thing, ...]:
+        """Return what is there by now that was not noted. Raises ProxierError and HostError."""
         ...
 
     def restore(self, handle: NodeHandle) -> tuple[str, ...]:
@@ -46,6 +54,10 @@ class NodeKernels:
     def capture(self, handle: NodeHandle) -> None:
         """Note what the node's kernel holds. Raises ProxierError and HostError."""
         self._before[handle.name] = capture(handle.executor, self._tools(handle))
+
+    def look(self, handle: NodeHandle) -> tuple[Thing, ...]:
+        """Return what came since. Raises ProxierError and HostError."""
+        return added(self._before[handle.name], capture(handle.executor, self._tools(handle)))
 
     def restore(self, handle: NodeHandle) -> tuple[str, ...]:
         """Put it back. Raises ProxierError and HostError."""
@@ -68,12 +80,21 @@ class NoKernels:
         return ()
 
 
+@dataclass(frozen=True)
+class Launcher:
+    """A subject: how it is started on a node, and how it removes there what it made."""
+
+    label: str
+    launch: Callable[[NodeHandle], RunningProxy]
+    clean: Callable[[NodeHandle], None]
+
+
 class Proxies:
     """Starts the subject on nodes (the measured one first), stops it, and puts the nodes' kernels back.
 
     ``launch`` starts it on a node and returns at once. What a subject leaves in the kernel is no fault of a step: it is
     noted, and removed. ``min_sync_period`` is the subject's, in seconds; ``in_endpoints``: whether it reads Endpoints
-    objects.
+    objects. ``pair`` is the subject and the one that it is migrated to, where it is.
     """
 
     def __init__(
@@ -84,12 +105,14 @@ class Proxies:
         min_sync_period: float,
         *,
         in_endpoints: bool = False,
+        pair: Sequence[Launcher] = (),
     ) -> None:
         self.min_sync_period = min_sync_period
         self.in_endpoints = in_endpoints
         self._handles = tuple(handles)
         self._launch = launch
         self._kernels = kernels
+        self._pair = tuple(pair)
         self._started: list[RunningProxy] = []
 
     def capture(self) -> None:
@@ -100,6 +123,24 @@ class Proxies:
     def start_measured(self) -> RunningProxy:
         """Start it on the measured node, and return at once. Raises ProxierError."""
         return self._start(self._handles[0])
+
+    def stop_measured(self) -> None:
+        """End all that were started on the measured node; their logs are kept. Raises ProxierError."""
+        for proxy in self._started:
+            if proxy.handle.name == self._handles[0].name:
+                proxy.stop(_STOP_LIMIT)
+
+    def rivals(self) -> Rivals | None:
+        """Return the subject and the one it is migrated to, on the measured node; None without such a pair."""
+        measured = self._handles[0]
+
+        def contender(one: Launcher) -> Contender:
+            return Contender(one.label, lambda: self._start(measured, one.launch), lambda: one.clean(measured))
+
+        if not self._pair:
+            return None
+        own, other = self._pair
+        return Rivals(contender(own), contender(other), lambda: self._kernels.look(measured))
 
     def start_others(self, deadline: Deadline) -> None:
         """Start it on all other nodes, and wait until it is ready there. Raises ProxierError."""
@@ -119,16 +160,19 @@ class Proxies:
         Never raises: what goes wrong is a problem of the step. After a lost connection nothing is put back; whoever
         connects anew does that.
         """
+        counts: Counter[str] = Counter()
         for proxy in self._started:
             name = proxy.handle.name
+            counts[name] += 1
+            start = f"-{counts[name]}" if counts[name] > 1 else ""
             try:
                 try:
                     proxy.stop(_STOP_LIMIT)
                 finally:  # above all of one that would not stop
-                    result.logs[f"{prefix}-{name}.log"] = proxy.log()
-                    files = {f"{prefix}-{name}-{file}": text for file, text in proxy.files().items()}
+                    result.logs[f"{prefix}-{name}{start}.log"] = proxy.log()
+                    files = {f"{prefix}-{name}{start}-{file}": text for file, text in proxy.files().items()}
                     result.logs.update(files)
-                    if name == self._handles[0].name:
+                    if name == self._handles[0].name and not start:
                         result.config = next(iter(files), "")
             except ProxybenchError as error:
                 result.record_error(f"stopping on {name}", error)
@@ -147,7 +191,7 @@ class Proxies:
             result.notes.append(f"left on {handle.name}, and removed: {left[0]}{more}")
             result.logs[log] = "".join(f"{line}\n" for line in left)
 
-    def _start(self, handle: NodeHandle) -> RunningProxy:
-        proxy = self._launch(handle)
+    def _start(self, handle: NodeHandle, launch: Callable[[NodeHandle], RunningProxy] | None = None) -> RunningProxy:
+        proxy = (launch or self._launch)(handle)
         self._started.append(proxy)
         return proxy

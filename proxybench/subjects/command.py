@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from proxybench.nodes.cluster import Cluster
     from proxybench.nodes.node import NodeHandle
     from proxybench.subjects.driver import Capability, RunningProxy, SyncRecord
+    from proxybench.subjects.inventory import Inventory
+    from proxybench.subjects.removals import Part
     from proxybench.units import Clock
 
 _POLL_SECONDS: Final = 0.1
@@ -153,6 +155,14 @@ class CommandProxy:
     def syncs(self) -> tuple[SyncRecord, ...]:
         """Return nothing: nothing is known of its log."""
         return ()
+
+    def inventory(self) -> Inventory | None:
+        """Return None: nothing is known of its rules."""
+        return None
+
+    def removal(self, part: Part, vip: str, port: int) -> tuple[str, ...] | None:  # noqa: ARG002 - nothing is known
+        """Return None: nothing is known of its rules."""
+        return None
 
     def stop(self, limit_s: float) -> None:
         """Run ``stop`` if there is one, then end it and all its children. Raises ProxierError when it was killed."""

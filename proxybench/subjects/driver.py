@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from proxybench.experiment.requests import SubjectSpec
     from proxybench.nodes.cluster import Cluster
     from proxybench.nodes.node import NodeHandle
+    from proxybench.subjects.inventory import Inventory
+    from proxybench.subjects.removals import Part
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,17 @@ class RunningProxy(Protocol):
 
     def syncs(self) -> tuple[SyncRecord, ...]:
         """Return the syncs that its log tells of, oldest first; empty for a proxy that does not log them."""
+        ...
+
+    def inventory(self) -> Inventory | None:
+        """Return what it has in the kernel; None where nobody knows. Raises ProxierError."""
+        ...
+
+    def removal(self, part: Part, vip: str, port: int) -> tuple[str, ...] | None:
+        """Return the command that removes a part of the way to a Service (TCP) from the kernel, behind its back.
+
+        None where it has no such part, or nobody knows it. Raises ProxierError.
+        """
         ...
 
     def stop(self, limit_s: float) -> None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from proxybench.errors import ProxierError
 from proxybench.model import Family, Mode
+from proxybench.subjects import inventory
 from proxybench.subjects.proxy_log import count_syncs, parse_syncs
 from proxybench.subjects.proxy_metrics import parse_metrics
+from proxybench.subjects.removals import look, removal
 from proxybench.subjects.rule_ranks import NODE_PORTS, WALKED_CHAINS, list_argv, parse_port_ranks, parse_ranks
 from proxybench.units import NS_PER_S
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from proxybench.deadline import Deadline
     from proxybench.nodes.node import NodeHandle
     from proxybench.subjects.driver import ProxyMetrics, SyncRecord
+    from proxybench.subjects.inventory import Inventory
+    from proxybench.subjects.removals import Part
     from proxybench.units import Clock
 
 METRICS_PORT: Final = 10249
@@ -155,6 +159,28 @@ class ServingProxy:
     def syncs(self) -> tuple[SyncRecord, ...]:
         """Return the syncs that its log tells of, oldest first; empty for a proxy or mode that does not log them."""
         return parse_syncs(self._process.log(), self._year) if self._served.logs_syncs else ()
+
+    def inventory(self) -> Inventory | None:
+        """Read back what it has in the kernel. Raises ProxierError."""
+        vips, chains = frozenset[str](), 0
+        for family in self._served.families:
+            argv = inventory.list_argv(self._served.mode, self._served.iptables, family)
+            listed = self.handle.executor.run(argv, timeout=_RANKS_LIMIT, check=False)
+            if listed.code != 0:
+                raise ProxierError(f"{self.handle.name}: its rules cannot be read: {listed.stderr.strip()}")
+            found = inventory.read(self._served.mode, listed.stdout)
+            vips, chains = vips | found.vips, chains + found.chains
+        return inventory.Inventory(vips, chains)
+
+    def removal(self, part: Part, vip: str, port: int) -> tuple[str, ...] | None:
+        """Return the command that removes a part of the way to a Service from the kernel. Raises ProxierError."""
+        mode, program, address, looked = self._served.mode, self._served.iptables, (vip, port), ""
+        if argv := look(mode, part, address, program):
+            ended = self.handle.executor.run(argv, timeout=_RANKS_LIMIT, check=False)
+            if ended.code != 0:
+                raise ProxierError(f"{self.handle.name}: {' '.join(argv)} failed: {ended.stderr.strip()}")
+            looked = ended.stdout
+        return removal(mode, part, address, program, looked)
 
     def stop(self, limit_s: float) -> None:
         """End it and all its children. Raises ProxierError when it had to be killed."""

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from proxybench.deadline import Deadline
+    from proxybench.nodes.kernel.state import Thing
     from proxybench.nodes.node import NodeHandle
     from proxybench.subjects.driver import SyncRecord
+    from proxybench.subjects.inventory import Inventory
+    from proxybench.subjects.removals import Part
     from proxybench.units import Clock
 
 
@@ -33,6 +36,8 @@ class FakeProxy:
     port_ranks: Mapping[str, int] = field(default_factory=dict)
     logged: tuple[SyncRecord, ...] = ()
     rendered: Mapping[str, str] = field(default_factory=dict)
+    inventories: list[Inventory] = field(default_factory=list)
+    removals: Mapping[Part, tuple[str, ...]] = field(default_factory=dict)
     _started_ns: int | None = None
 
     @property
@@ -77,6 +82,15 @@ class FakeProxy:
         """Return ``logged``."""
         return self.logged
 
+    def removal(self, part: Part, vip: str, port: int) -> tuple[str, ...] | None:
+        """Return the command that ``removals`` has for a part, with the address behind it."""
+        argv = self.removals.get(part)
+        return None if argv is None else (*argv, f"{vip}:{port}")
+
+    def inventory(self) -> Inventory | None:
+        """Return the next of ``inventories``; None where there are none."""
+        return self.inventories.pop(0) if self.inventories else None
+
     def stop(self, limit_s: float) -> None:
         """Note that it was stopped."""
         if limit_s <= 0:
@@ -104,10 +118,16 @@ class FakeKernels:
     asked: list[str]
     left: dict[str, tuple[str, ...]] = field(default_factory=dict)
     fails: dict[str, Exception] = field(default_factory=dict)
+    things: list[tuple[Thing, ...]] = field(default_factory=list)
 
     def capture(self, handle: NodeHandle) -> None:
         """Note it."""
         self._ask(handle, "capture")
+
+    def look(self, handle: NodeHandle) -> tuple[Thing, ...]:
+        """Return the next of ``things``."""
+        self._ask(handle, "look")
+        return self.things.pop(0)
 
     def restore(self, handle: NodeHandle) -> tuple[str, ...]:
         """Return what was left on the node."""

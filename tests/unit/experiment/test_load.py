@@ -193,7 +193,7 @@ description: 3
             "e.yaml:14:15: forwarding: a list is not a mapping; write its keys below it:"
             " connections, warmup, block, positions, paths, established"
         ),
-        'e.yaml:15:3: unknown key "foo"; known here: sync, cpu, forwarding',
+        'e.yaml:15:3: unknown key "foo"; known here: sync, events, migrate, soak, cpu, forwarding',
         (
             'e.yaml:16:10: proxier: "kube" is not a mapping; write its keys below it:'
             " kind, version, min_sync_period, sync_period, nodes"
@@ -317,6 +317,18 @@ CONTRADICTIONS = {
     "patience": (
         {"limits.cell": "60s"},
         "e.yaml:5:17: timeout: 2m is longer than limits.cell (1m); make it shorter",
+    ),
+    "patience with events": (
+        {"measure.events": "{timeout: 10m}"},
+        "--set measure.events:1:11: timeout: 10m is longer than limits.cell (5m); make it shorter",
+    ),
+    "patience with a soak": (
+        {"measure.soak": "true"},
+        "--set measure.soak:1:1: duration: 5m is longer than limits.cell (5m); make it shorter",
+    ),
+    "migration to nowhere": (
+        {"measure.migrate": "{to: nftables}"},
+        ("--set measure.migrate:1:6: to: there is no subject in nftables mode to migrate to; add one to subjects"),
     ),
     "name": (
         {"name": "../up"},

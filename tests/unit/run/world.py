@@ -13,6 +13,7 @@ from proxybench.nodes.answers import (
     AwaitAllResult,
     AwaitResult,
     ChangeResult,
+    ClockReading,
     ConnectFigures,
     ConnectResult,
     EstablishedFigures,
@@ -23,11 +24,12 @@ from proxybench.nodes.answers import (
 )
 from proxybench.nodes.client import Agent, Pending
 from proxybench.nodes.node import NodeHandle
-from proxybench.nodes.requests import AskUsage, Await, AwaitAll, Change, Connect, Established, ReadFiles
+from proxybench.nodes.requests import AskClocks, AskUsage, Await, AwaitAll, Change, Connect, Established, ReadFiles
+from proxybench.nodes.watch import BeginWatch, Begun, EndWatch, HeldSeen, Seen, Stretch, WatchResult
 from proxybench.run.step import StepRunner
 from proxybench.run.testbed import Testbed, address_plan
 from proxybench.scenarios.population import Populator
-from proxybench.scenarios.proxies import Proxies
+from proxybench.scenarios.proxies import Launcher, Proxies
 from proxybench.subjects.driver import ProxyMetrics
 from proxybench.testing.clock import FakeClock
 from proxybench.testing.hosts import FakeExecutor
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
     from proxybench.model import ServicePath
     from proxybench.nodes.requests import Request
+    from proxybench.nodes.watch import Watched
     from proxybench.scenarios.result import StepResult
 
 T = TypeVar("T")
@@ -87,6 +90,8 @@ class World:
         }
         self.kernels = FakeKernels(self.kernel_log)
         self.said: list[str] = []
+        self.watches: list[tuple[Watched, ...]] = []
+        self.pair: tuple[Launcher, ...] = ()
 
     def metrics_now(self) -> ProxyMetrics:
         """Return what a proxy has done by now."""
@@ -104,7 +109,12 @@ class World:
     def proxies(self, bench: Testbed | None = None) -> Proxies:
         """Return the subject, ready to be started on the nodes that run it."""
         handles = (bench or self.bench).proxy_handles
-        return Proxies(handles, lambda handle: self.running[handle.name].start(), self.kernels, 1.0)
+        return Proxies(handles, lambda handle: self.running[handle.name].start(), self.kernels, 1.0, pair=self.pair)
+
+    def use_api(self, api: FakeServiceApi) -> None:
+        """Let everything be written to another API."""
+        self.api = api
+        self.bench = replace(self.bench, api=api)
 
     def handles(self) -> dict[str, NodeHandle]:
         """Return fresh handles to all nodes; nothing is run on one."""
@@ -209,9 +219,39 @@ def files(_: World, request: ReadFiles) -> dict[str, str | None]:
     return dict.fromkeys(request.paths, "1\n")
 
 
+def begun(world: World, request: BeginWatch) -> Begun:
+    """The watch is process 77; its targets are what ``watched`` tells of."""
+    world.watches.append(request.targets)
+    return Begun(77)
+
+
+def watched(world: World, request: EndWatch) -> WatchResult:
+    """Each target answered 9 times but for an outage of 40 ms with 3 lost and 1 refused; what was held lives."""
+    assert request.pid == 77
+    now, ms = world.clock.now, 1_000_000
+    stretches = (
+        Stretch("answered", now, now + 20 * ms, 5),
+        Stretch("silent", now + 25 * ms, now + 35 * ms, 3),
+        Stretch("refused", now + 40 * ms, now + 40 * ms, 1),
+        Stretch("answered", now + 65 * ms, now + 80 * ms, 4),
+    )
+    targets = world.watches[-1]
+    held = {one.label: HeldSeen(7 * ms, "") for one in targets if one.kind == "held"}
+    seen_ = {one.label: Seen(stretches, {}, 5 * ms) for one in targets if one.kind != "held"}
+    return WatchResult(now, now + 100 * ms, 3 * ms, seen_, held)
+
+
+def clocks(world: World, _: AskClocks) -> ClockReading:
+    """Both clocks show the same."""
+    return ClockReading(world.clock.now, world.clock.now)
+
+
 ANSWERS: dict[type, Callable[[World, Any], object]] = {
+    AskClocks: clocks,
     AskUsage: usage,
     Await: seen,
+    BeginWatch: begun,
+    EndWatch: watched,
     AwaitAll: all_seen,
     Change: changed,
     Connect: connected,

@@ -52,7 +52,7 @@ def test_a_write_that_is_refused_is_no_observation() -> None:
 def test_a_start_counts_from_the_proxys_own_start() -> None:
     there, agent = client((AwaitAll((PROBE, PROBE)), AwaitAllResult((seen(350), seen(400)))))
     proxy = FakeProxy(handle(), FakeClock(70), [])
-    found = observe(there, ProxyStart(ProxyUnderTest(proxy.start)), (PROBE, PROBE))
+    found = observe(there, ProxyStart(ProxyUnderTest(proxy.start, lambda: proxy.stop(1))), (PROBE, PROBE))
     assert found == Observation(Instant(70, ClockDomain("node1's")), (seen(350), seen(400)))
     agent.verify()
 
@@ -61,7 +61,7 @@ def test_a_start_that_fails_leaves_no_probe_behind() -> None:
     there, agent = client((AwaitAll((PROBE,)), AwaitAllResult((seen(350),))))
     proxy = FakeProxy(handle(), FakeClock(70), [], fails={"start": ProxierError("node1: it ended at once")})
     with pytest.raises(ProxierError):
-        observe(there, ProxyStart(ProxyUnderTest(proxy.start)), (PROBE,))
+        observe(there, ProxyStart(ProxyUnderTest(proxy.start, lambda: proxy.stop(1))), (PROBE,))
     agent.verify()
 
 

@@ -92,3 +92,15 @@ def test_a_proxy_that_is_watched_as_it_is_is_neither_started_nor_connected_witho
     why = "not applicable, since the cluster's own proxy is neither started nor stopped for it"
     assert not_applicable(ALL, starts=False) == f"cold-start, forwarding.bare: {why}"
     assert not_applicable(ALL, starts=True) == not_applicable(MeasureSpec(), starts=False) == ""
+
+
+def test_events_come_last_in_an_order_of_their_own() -> None:
+    measure = MeasureSpec.model_validate({"sync": {"scenarios": ["add-one"]}, "events": True})
+    assert names(measure)[2:] == [
+        "add-one",
+        *("repair-service", "repair-endpoints", "repair-jump", "repair-table"),
+        *("restart", "restart-changed", "change-idle", "change-busy", "roll-service", "roll-deployment"),
+        *("scale to zero and back", "change-udp", "change-udp-tracked", "mass create and delete", "full-sync"),
+    ]
+    one = MeasureSpec.model_validate({"events": {"scenarios": ["scale-from-zero"]}})
+    assert names(one) == ["cold start", "conformance", "scale to zero and back"]

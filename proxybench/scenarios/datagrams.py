@@ -1,0 +1,133 @@
+"""UDP from one port that is kept: what conntrack remembers of a sender must go when its endpoint goes.
+
+A TCP connection meets the rules anew each time. A UDP sender that keeps its port is one connection to conntrack: where
+a proxy does not delete what conntrack remembers, its datagrams go to an endpoint that is gone, as long as it sends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from proxybench.kube import objects
+from proxybench.model import Metric, Position, Scenario
+from proxybench.nodes.requests import AskClocks, Change
+from proxybench.nodes.watch import ANSWERED, FillConntrack, Watched
+from proxybench.scenarios import usage
+from proxybench.scenarios.event import measure_event, record_seen, watching
+from proxybench.scenarios.observe import write
+from proxybench.scenarios.quiet import pause, settle
+from proxybench.scenarios.recorder import cluster_ip
+from proxybench.scenarios.sync import record_loop
+from proxybench.scenarios.workload import Workload
+
+if TYPE_CHECKING:
+    from proxybench.kube.objects import Pod
+    from proxybench.nodes.watch import Seen, WatchResult
+    from proxybench.scenarios.base import StepContext
+    from proxybench.subjects.driver import ProxyMetrics
+
+LINGER_S = 3.0
+"""How long is watched after the sync: what has not followed by then is censored."""
+
+_LAST = cluster_ip(Position.LAST)
+_PODS = 50  # that conntrack is filled with connections to
+_COUNT = "/proc/sys/net/netfilter/nf_conntrack_count"
+_FOUND = 0.9  # of the connections that were made must be tracked
+
+
+def _target(own: Workload, interval_ms: int) -> Watched:
+    return Watched("udp", own.vip(), objects.PORT, "udp", interval_ms)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A Service loses its only endpoint, and later gets another one, while one sender goes on."""
+
+    name: ClassVar = "scale to zero and back"
+    vital: ClassVar = False
+
+    interval_ms: int
+
+    def run(self, step: StepContext) -> None:
+        """Do both, and record each."""
+        own = Workload(step.population.plan, protocol="UDP")
+        with own.there(step):
+            pause(step)
+            with watching(step, (_target(own, self.interval_ms),)) as watch:
+                gone = self._change(step, Scenario.SCALE_TO_ZERO, own, ())
+                middle = step.client.agent.call(AskClocks()).monotonic_ns
+                back = self._change(step, Scenario.SCALE_FROM_ZERO, own, own.pods(1))
+        seen, end = watch.result.targets["udp"], watch.result.end_ns
+        to_zero, from_zero = seen.between(0, middle), seen.between(middle, end)
+        lost = next((one for one in to_zero.between(gone, middle).stretches if one.outcome != ANSWERED), None)
+        _record(step, Scenario.SCALE_TO_ZERO, gone, lost.first_ns if lost else None, middle, seen)
+        found = next((one for one in from_zero.between(back, end).stretches if one.outcome == ANSWERED), None)
+        _record(step, Scenario.SCALE_FROM_ZERO, back, found.first_ns if found else None, end, seen)
+        record_seen(step.recorder, Scenario.SCALE_FROM_ZERO, {"udp": from_zero.between(back, end)}, end)
+
+    def _change(self, step: StepContext, scenario: Scenario, own: Workload, pods: tuple[Pod, ...]) -> int:
+        """Put these endpoints behind it; record what that cost, and return when it was acknowledged."""
+        opened = usage.begin(step)
+        done = write(step.client, Change(own.put_slices(pods), ()))
+        settle(step, opened.metrics)
+        step.clock.sleep(step.deadline.left(LINGER_S))
+        metrics = usage.end(step, scenario, opened)
+        record_loop(step.recorder, scenario, opened.metrics, metrics)
+        return done.ack_ns
+
+
+@dataclass(frozen=True)
+class ChangeUdp:
+    """A Service's only endpoint becomes another one, with ``tracked`` more connections that conntrack knows."""
+
+    scenario: Scenario
+    tracked: int
+    interval_ms: int
+    vital: ClassVar = False
+
+    @property
+    def name(self) -> str:
+        """The scenario's."""
+        return str(self.scenario)
+
+    def run(self, step: StepContext) -> None:
+        """Change it, and record when the sender's datagrams reach the new one."""
+        own = Workload(step.population.plan, protocol="UDP")
+        new = own.pods(1)
+        acknowledged: list[int] = []
+
+        def act(before: ProxyMetrics) -> None:
+            acknowledged.append(write(step.client, Change(own.put_slices(new), ())).ack_ns)
+            settle(step, before)
+            step.clock.sleep(step.deadline.left(LINGER_S))
+
+        with own.there(step):
+            pause(step)
+            if self.tracked:
+                fill(step, self.tracked)
+            result = measure_event(step, self.scenario, (_target(own, self.interval_ms),), act)
+        self._record_change(step, result, acknowledged[0], new[0])
+
+    def _record_change(self, step: StepContext, result: WatchResult, acknowledged: int, new: Pod) -> None:
+        seen = result.targets["udp"]
+        first = seen.answers.get(new.address)
+        _record(step, self.scenario, acknowledged, first.first_ns if first else None, result.end_ns, seen)
+
+
+def fill(step: StepContext, count: int) -> None:
+    """Make the measured node track so many more connections: from the client to pods, past all Services."""
+    hosts = tuple(step.population.plan.spare(2 * number).address for number in range(_PODS))
+    step.client.agent.call(FillConntrack(hosts, step.population.plan.backend_port, count))
+    tracked = int(step.measured.agent.read([_COUNT])[_COUNT] or 0)
+    step.result.notes.append(f"{tracked:,} connections were tracked, of {count:,} that were made for it")
+    if tracked < _FOUND * count:
+        step.result.notes.append("conntrack's table is smaller than that: see net.netfilter.nf_conntrack_max")
+
+
+def _record(step: StepContext, scenario: Scenario, start: int, end: int | None, given_up: int, seen: Seen) -> None:
+    """Record from the acknowledgement to when a datagram was sent that fared as it should from now on."""
+    took = max(0, (given_up if end is None else end) - start)
+    step.recorder.add(
+        Metric.SYNC_END_TO_END, scenario, took, censored=end is None, uncertainty=seen.gap_ns, where=_LAST
+    )

@@ -1,0 +1,48 @@
+"""Events in a lab of namespaces: the reference proxier, whose rules go and come, watched by real connections."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+from tests.lab.test_run_ends import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(os.geteuid() != 0, reason="a netns lab needs root"),
+]
+
+EXPERIMENT = """\
+version: 1
+name: ends
+target: {lab: {kind: netns}}
+modes: [iptables]
+proxier: {min_sync_period: 500ms, sync_period: 2s}
+scale: {services: [5]}
+repetitions: 1
+measure: {events: {timeout: 8s, scenarios: [repair-service, repair-table, restart, roll-service, change-udp]}}
+limits: {cell: 100s}
+"""
+
+
+def test_rules_come_back_within_the_sync_period_and_a_restart_loses_nothing(tmp_path: Path) -> None:
+    done = run(tmp_path, EXPERIMENT)
+    assert done.returncode == 0, done.stderr
+    frame = pd.read_parquet(tmp_path / "out/ends/latest/samples.parquet")
+
+    def value(scenario: str, metric: str) -> int:
+        found = frame[(frame["scenario"] == scenario) & (frame["metric"] == metric) & ~frame["censored"]]
+        return int(found["value"].item())
+
+    for scenario in ("repair-service", "repair-table"):  # at most a period, and a sync on a busy machine
+        assert 0 < value(scenario, "sync.end_to_end") < 6_000_000_000
+        assert value(scenario, "event.lost") + value(scenario, "event.refused") > 0
+    assert value("restart", "event.attempts") > 50
+    assert value("roll-service", "event.attempts") > 100
+    assert value("change-udp", "sync.end_to_end") < 4_000_000_000
