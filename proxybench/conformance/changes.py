@@ -36,7 +36,7 @@ _FALLBACK_SINCE = KubeVersion(1, 26)  # ProxyTerminatingEndpoints is beta, and o
 
 def _over_udp(plan: AddressPlan) -> tuple[Object, ...]:
     slot = Slot(plan, FLOW)
-    return slot.service(Access(protocol="UDP")), slot.slice(slot.near(1), protocol="UDP")
+    return slot.service(Access(protocols=("UDP",))), slot.slice(slot.near(1), protocol="UDP")
 
 
 def _move_flow(ground: Ground) -> Moved:

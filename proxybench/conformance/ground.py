@@ -80,7 +80,7 @@ class Slot:
         protocol: str = "TCP",
     ) -> Object:
         """Return its only EndpointSlice: endpoints that are ready, and others with the conditions ``how``."""
-        made = objects.endpoint_slices(self.name, ready, self.plan.backend_port, 0, protocol=protocol)[0]
+        made = objects.endpoint_slices(self.name, ready, self.plan.backend_port, 0, protocols=(protocol,))[0]
         others: list[Any] = [
             {"addresses": [pod.address], "conditions": dict(how), "nodeName": pod.node} for pod in other
         ]
@@ -171,7 +171,7 @@ def as_endpoints(endpoint_slice: Object) -> Object:
     """Return the Endpoints object that says the same as a Service's only EndpointSlice (pure)."""
     (port,) = endpoint_slice["ports"]
     name = endpoint_slice["metadata"]["labels"]["kubernetes.io/service-name"]
-    made = objects.endpoints(name, (), port["port"], 0, protocol=port["protocol"])
+    made = objects.endpoints(name, (), port["port"], 0, protocols=(port["protocol"],))
     lists: dict[str, list[Object]] = {}
     for endpoint in endpoint_slice["endpoints"] or ():
         which = "addresses" if endpoint["conditions"]["ready"] else "notReadyAddresses"

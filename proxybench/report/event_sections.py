@@ -87,7 +87,7 @@ def event_panels(records: Sequence[SummaryRecord], parts: Mapping[str, str]) -> 
             )
         unit = of_event[0].unit
         quantity = with_clock("time" if unit == "ns" else "connections", unit, of_event[0].clock)
-        panels.append(BarPanel(SCENARIOS.get(scenario, scenario), quantity, tuple(groups.items()), unit))
+        panels.append(BarPanel(SCENARIOS.get(scenario, scenario), quantity, tuple(groups.items()), unit=unit))
     return panels
 
 

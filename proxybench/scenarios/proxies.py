@@ -74,6 +74,11 @@ class NoKernels:
     def capture(self, handle: NodeHandle) -> None:
         """Note nothing."""
 
+    def look(self, handle: NodeHandle) -> tuple[Thing, ...]:
+        """See nothing."""
+        del handle
+        return ()
+
     def restore(self, handle: NodeHandle) -> tuple[str, ...]:
         """Put nothing back."""
         del handle

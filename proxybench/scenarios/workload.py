@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.errors import MeasurementError
 from proxybench.kube import objects
+from proxybench.kube.access import Access
 from proxybench.kube.base import Kind, Ref
 from proxybench.nodes.requests import Write
 from proxybench.scenarios.canary import SERVICES, SLICES
@@ -61,12 +62,14 @@ class Workload:
 
     def service(self, number: int = 0) -> Object:
         """Return a Service."""
-        return objects.service(self.name(number), self.vip(number), self.plan.backend_port, protocol=self.protocol)
+        return objects.service(
+            self.name(number), self.vip(number), self.plan.backend_port, access=Access(protocols=(self.protocol,))
+        )
 
     def endpoint_slice(self, pods: Sequence[Pod], number: int = 0) -> Object:
         """Return its EndpointSlice with these endpoints."""
         (found,) = objects.endpoint_slices(
-            self.name(number), pods, self.plan.backend_port, 0, protocol=self.protocol, family=self.plan.family
+            self.name(number), pods, self.plan.backend_port, 0, protocols=(self.protocol,), family=self.plan.family
         )
         return found
 
