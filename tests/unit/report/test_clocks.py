@@ -66,10 +66,10 @@ def test_the_first_screen_says_which_of_its_tables_are_work(frame: pd.DataFrame)
     data = gather(frame, manifest_from_dict(synthetic_manifest(), "synthetic"))
     titles = [title for title, _ in decision(data.series, data.subjects).tables]
     assert titles == [
-        "At 100 Services with 2 endpoints each",
-        "At 10 Services with 2 endpoints each",
-        "At 100 Services with 2 endpoints each: work, in instructions",
-        "At 10 Services with 2 endpoints each: work, in instructions",
+        "At 100 Services with 2 endpoints each (wall clock)",
+        "At 10 Services with 2 endpoints each (wall clock)",
+        "At 100 Services with 2 endpoints each (instruction clock, not real time)",
+        "At 10 Services with 2 endpoints each (instruction clock, not real time)",
     ]
 
 
@@ -78,6 +78,6 @@ def test_the_page_of_both_clocks_names_both_labs(tmp_path: Path, frame: pd.DataF
     folder = synthetic_run(tmp_path, frame, other_labs=[native])
     page = write_report(folder.path).read_text("utf-8")
     assert "<span>vm lab (tcg)</span>" in page
-    assert "<span>netns lab (none)</span>" in page
+    assert "<span>netns lab</span>" in page
     assert "Both clocks, side by side" in page
     assert (folder.path / "figures/connect-instructions.png").is_file()
