@@ -153,6 +153,8 @@ def _run(watchers: list[Watcher], writer: int, told: list[int], parent: int) -> 
     end = time.monotonic_ns()
     while (wake := max(watcher.deadline_ns() for watcher in watchers)) > time.monotonic_ns():
         _step(poller, watchers, min(wake, time.monotonic_ns() + ORPHAN_LOOK_NS // 10))
+    for watcher in watchers:
+        watcher.expire(time.monotonic_ns())  # one that stayed open would hide all that were sent after it
     return {
         "start_ns": start,
         "end_ns": end,

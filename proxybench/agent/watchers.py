@@ -196,6 +196,11 @@ class Tcp(Watcher):
         try:
             piece = attempt.sock.recv(LINE_LIMIT)
         except BlockingIOError:
+            # An ICMP error that came while the SYN was under way is not told by recv, and would wake the loop for ever.
+            code = attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                self._drop(descriptor)
+                self.timeline.close(attempt, OUTCOMES.get(code, "unreachable"))
             return
         except OSError as error:
             self._drop(descriptor)

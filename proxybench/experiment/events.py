@@ -29,6 +29,8 @@ EVENTS = (
     Scenario.FULL_SYNC,
 )
 """What ``events`` does."""
+MIGRATIONS = (Scenario.MIGRATE, Scenario.MIGRATE_BACK, Scenario.MIGRATE_CLEANED, Scenario.MIGRATE_BACK_CLEANED)
+"""What ``migrate`` does."""
 
 _EventWord = Annotated[Scenario, one_of("an event", *EVENTS), schema_of(*EVENTS)]
 _Unique = AfterValidator(distinct)

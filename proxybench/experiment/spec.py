@@ -19,7 +19,7 @@ from pydantic import (
     field_serializer,
 )
 
-from proxybench.experiment.events import EventsSpec, MigrateSpec, SoakSpec
+from proxybench.experiment.events import EVENTS, MIGRATIONS, EventsSpec, MigrateSpec, SoakSpec
 from proxybench.experiment.path_words import PathWord  # noqa: TC001 - pydantic reads the annotations
 from proxybench.experiment.places import ClockChoice, ClusterSpec, LabSpec
 from proxybench.experiment.subjects import SubjectWords, release
@@ -64,15 +64,9 @@ class ProxierNodes(StrEnum):
     ALL = "all"
 
 
-SCENARIOS = (
-    Scenario.COLD_START,
-    Scenario.NEW_SERVICE,
-    Scenario.ADD_ONE,
-    Scenario.ADD_BATCH,
-    Scenario.CHANGE_ENDPOINT,
-    Scenario.DELETE_ONE,
-)
-"""What ``sync`` does."""
+_OF_OTHERS = {Scenario.IDLE, Scenario.STEADY, Scenario.LOAD, *EVENTS, *MIGRATIONS, Scenario.SOAK}
+SCENARIOS = tuple(one for one in Scenario if one not in _OF_OTHERS)
+"""What ``sync`` does; the others come of other settings."""
 REPEATED = frozenset({Scenario.ADD_ONE, Scenario.CHANGE_ENDPOINT, Scenario.DELETE_ONE})
 """What ``sync.times`` repeats."""
 POSITIONS = (Position.FIRST, Position.MIDDLE, Position.LAST)

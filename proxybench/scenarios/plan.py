@@ -81,16 +81,21 @@ def _repair(name: Name, events: EventsSpec, _: Cell) -> Repair:
 
 
 def _migrate(asked: Asked, *, cleaned: bool) -> Migrate | None:
-    migrate = asked.measure.migrate
+    migrate = asked.measure.migrate if asked.starts else None
     there = migrate is not None and asked.cell.mode is not migrate.to
     return Migrate(cleaned, round(migrate.interval * 1000)) if migrate and there else None
+
+
+def _soak(asked: Asked) -> Soak | None:
+    soak = asked.measure.soak if asked.starts else None
+    return Soak(soak.duration, soak.pace, round(soak.interval * 1000)) if soak else None
 
 
 def _event(make: Callable[[EventsSpec, Cell], Scenario], *names: Name) -> Callable[[Asked], Scenario | None]:
     """Return what makes an event where one of its names is asked for."""
 
     def of(asked: Asked) -> Scenario | None:
-        events = asked.measure.events
+        events = asked.measure.events if asked.starts else None
         return make(events, asked.cell) if events and any(name in events.scenarios for name in names) else None
 
     return of
@@ -131,7 +136,7 @@ _ORDER: tuple[Callable[[Asked], Scenario | None], ...] = (
     _event(lambda *_: FullSync(), Name.FULL_SYNC),
     partial(_migrate, cleaned=False),
     partial(_migrate, cleaned=True),
-    lambda asked: Soak(soak.duration, soak.pace, round(soak.interval * 1000)) if (soak := asked.measure.soak) else None,
+    _soak,
 )
 
 
@@ -154,7 +159,8 @@ def _repeated(once: tuple[Scenario, ...], times: int) -> tuple[Scenario, ...]:
 def not_applicable(measure: MeasureSpec, *, starts: bool) -> str:
     """Return what is asked for and needs a proxy that is started by us, where none is; "" where all can be."""
     asked = [Name.COLD_START] if measure.sync and Name.COLD_START in measure.sync.scenarios else []
-    names = [*map(str, asked), *([Metric.FORWARDING_BARE] if measure.forwarding else [])]
+    whole = [name for name in ("events", "migrate", "soak") if getattr(measure, name)]
+    names = [*map(str, asked), *([Metric.FORWARDING_BARE] if measure.forwarding else []), *whole]
     if starts or not names:
         return ""
     return f"{', '.join(names)}: not applicable, since the cluster's own proxy is neither started nor stopped for it"

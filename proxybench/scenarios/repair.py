@@ -6,7 +6,7 @@ another Service changes, which may make it write what was removed; and what even
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.clocks import Instant
@@ -39,6 +39,7 @@ PARTS: Mapping[Scenario, Part] = {
 }
 _BY_CHANGE_S = 10.0  # and a few minSyncPeriods: how long the next change may take to repair
 _BY_RESTART_S = 60.0
+_LATE_S = 0.5
 _SERVICE = "service"
 
 
@@ -97,6 +98,9 @@ class Repair:
 
     def _mend(self, step: StepContext, probe: Await) -> None:
         """Change another Service, and record whether that repaired it; if not, start the proxy anew."""
+        if not step.client.agent.await_(replace(probe, timeout_s=_LATE_S)).censored:
+            step.result.notes.append(f"{self.name}: it was repaired a moment after it was given up")
+            return
         other = workload.Workload(step.population.plan)
         try:
             change = observe(step.client, ApiWrite((other.post_service(),)), (probe,))

@@ -184,3 +184,19 @@ def test_a_table_is_filled_by_one_datagram_for_each_connection(agent: AgentClien
         with pytest.raises(TimeoutError):
             sock.recv(10)
     assert len(peers) == 5  # of the nine, four went to the other host
+
+
+def test_what_was_sent_after_a_silence_is_told_however_soon_the_watch_ends(agent: AgentClient, talker: Talker) -> None:
+    """The silent ones are given up last, and what was answered after them stands behind them."""
+
+    def speak() -> None:
+        time.sleep(0.3)
+        talker.name = "10.0.0.1"
+        until(lambda: talker.served > 2)
+
+    talker.name = ""
+    target = Watched("it", HERE, talker.port, interval_ms=5, timeout_ms=400)
+    seen = watched(agent, target, during=speak).targets["it"]
+    assert outcomes(seen)[0] == "silent"
+    assert outcomes(seen)[-1] == "answered"
+    assert seen.outages()[0].end_ns is not None

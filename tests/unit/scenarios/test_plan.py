@@ -104,3 +104,13 @@ def test_events_come_last_in_an_order_of_their_own() -> None:
     ]
     one = MeasureSpec.model_validate({"events": {"scenarios": ["scale-from-zero"]}})
     assert names(one) == ["cold start", "conformance", "scale to zero and back"]
+
+
+def test_nothing_happens_to_a_cluster_whose_proxy_is_not_ours() -> None:
+    measure = MeasureSpec.model_validate({"events": True, "migrate": {"to": "nftables"}, "soak": True})
+    assert [one.name for one in plan(measure, None, make_cell(), starts=False)] == [
+        "watching the running proxy",
+        "conformance",
+    ]
+    assert not_applicable(measure, starts=False).startswith("events, migrate, soak: not applicable, since ")
+    assert [one.name for one in plan(measure, None, make_cell())][-3:] == ["migration", "migration, cleaned up", "soak"]

@@ -52,6 +52,7 @@ def test_traffic_flows_again_by_itself() -> None:
 def test_what_is_not_repaired_is_censored_and_the_next_change_repairs_it() -> None:
     made = world()
     made.answers[EndWatch] = lambda request: unrepaired(made, request)
+    made.answers[Await] = lambda request: seen(made, request, censored=True)
     result = made.take()
     assert result.problems == []
     (sample,) = [one for one in result.samples if one.metric == "sync.end_to_end"]
@@ -64,6 +65,7 @@ def test_what_is_not_repaired_is_censored_and_the_next_change_repairs_it() -> No
 def test_what_no_change_repairs_a_restart_does() -> None:
     made = world()
     made.answers[EndWatch] = lambda request: unrepaired(made, request)
+    made.answers[Await] = lambda request: seen(made, request, censored=made.log.count("node1 start") == 1)
 
     def never(request: Change) -> Any:
         found = changed(made, request)
@@ -110,3 +112,12 @@ def test_a_part_that_a_mode_lacks_is_a_note() -> None:
     assert result.problems == []
     assert any(note.startswith("repair-jump: ") and note.endswith("has no such part") for note in result.notes)
     assert made.watches == []
+
+
+def test_what_is_repaired_a_moment_later_needs_no_change() -> None:
+    made = world()
+    made.answers[EndWatch] = lambda request: unrepaired(made, request)
+    result = made.take()
+    assert result.problems == []
+    assert result.notes == ["repair-jump: it was repaired a moment after it was given up"]
+    assert "client change" not in made.log
