@@ -274,6 +274,19 @@ class Metric(StrEnum):
             busy=True,
         ),
     )
+    FORWARDING_ENDPOINT = (
+        "forwarding.endpoint",
+        About(
+            "Time to connect, by the endpoint that answered",
+            "time to connect",
+            "the connections of `forwarding.connect` again, each with its endpoint's place as its rank: in iptables' "
+            "chain of the Service as it was read back, in other modes the endpoint's number",
+            "before connect()",
+            "its return",
+            judged=False,
+            busy=True,
+        ),
+    )
     FORWARDING_RTT = (
         "forwarding.rtt",
         About(

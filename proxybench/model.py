@@ -47,6 +47,7 @@ class Scenario(StrEnum):
     ADD_ONE = "add-one"
     ADD_BATCH = "add-batch"
     CHANGE_ENDPOINT = "change-endpoint"
+    REPLACE_ENDPOINT = "replace-endpoint"  # one of all that the first Service has
     DELETE_ONE = "delete-one"
     REPAIR_SERVICE = "repair-service"  # what leads from a Service's address to it is removed behind the proxy's back
     REPAIR_ENDPOINTS = "repair-endpoints"  # what leads from it to its endpoints

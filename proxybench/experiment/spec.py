@@ -202,8 +202,8 @@ class SyncSpec(Words):
 
     scenarios: Annotated[
         tuple[_ScenarioWord, ...], Field(min_length=1, examples=["[add-one, delete-one]"]), _Unique
-    ] = tuple(scenario for scenario in SCENARIOS if scenario is not Scenario.NEW_SERVICE)
-    """What is done to the Services; left out, all but new-service."""
+    ] = tuple(scenario for scenario in SCENARIOS if scenario not in {Scenario.NEW_SERVICE, Scenario.REPLACE_ENDPOINT})
+    """What is done to the Services; left out, all but new-service and replace-endpoint."""
     times: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
     """How often add-one, change-endpoint and delete-one are done within a repetition, in turns; their samples are
     of one repetition, and the median of them is what it counts for."""
@@ -237,6 +237,8 @@ class ForwardingSpec(Words):
         tuple[PathWord, ...], Field(min_length=1, examples=["[cluster_ip, node_port, node_port@other]"]), _Unique
     ] = (ServicePath(),)
     """How the Services are addressed, over TCP or UDP, and from where; every Service has all these addresses."""
+    by_endpoint: Annotated[bool, BeforeValidator(_yes_or_no)] = False
+    """Whether each connection over the ClusterIP is kept with the place of the endpoint that answered it, too."""
     established: CountOrNone = 300
     """Round trips on an established connection: the control that should not differ; 0 switches it off."""
 

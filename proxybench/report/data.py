@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from proxybench.results.manifest import Manifest
     from proxybench.stats.series import Series
 
-SAMPLE_COLUMNS = (*KEY_COLUMNS, "run", "repetition", "value", "censored", "uncertainty")
+SAMPLE_COLUMNS = (*KEY_COLUMNS, "run", "repetition", "value", "censored", "uncertainty", "rank")
 """The columns a report needs; the others stay on the disk."""
 
 MOST_SIZES, SHOWN_SIZES = 12, 8
 """With more sizes than the first, tables and stacks show as many as the second; lines show all."""
+
+PARTS = 5
+"""Into so many parts of equal width are the places of a Service's endpoints divided."""
 
 _STEPS = 201
 _DISTRIBUTIONS = (str(Metric.FORWARDING_LOAD), str(Metric.FORWARDING_LOAD_INTENDED))
@@ -44,6 +47,18 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """Medians (ns) of a point's connections by the place of the endpoint that answered: over parts of all places.
+
+    ``places`` are the middles of the parts, from 1.
+    """
+
+    record: SummaryRecord
+    places: tuple[float, ...]
+    medians: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Records, series, distributions and the run's manifest."""
 
@@ -51,6 +66,7 @@ class ReportData:
     records: tuple[SummaryRecord, ...]
     series: tuple[Series, ...]
     curves: tuple[Curve, ...]
+    placed: tuple[Placed, ...] = ()
 
     @cached_property
     def jumps(self) -> tuple[Jump, ...]:
@@ -108,7 +124,25 @@ def gather(frame: pd.DataFrame, manifest: Manifest) -> ReportData:
     frame = apart(frame)
     series = collect(frame)
     records = [summary_of(each) for each in series]
-    return ReportData(manifest, tuple(records), tuple(series), tuple(curves(frame, records)))
+    placed = tuple(by_place(frame, records)) if "rank" in frame.columns else ()
+    return ReportData(manifest, tuple(records), tuple(series), tuple(curves(frame, records)), placed)
+
+
+def by_place(frame: pd.DataFrame, records: Iterable[SummaryRecord]) -> list[Placed]:
+    """Return, for each point with enough endpoints, the median of repetitions' medians over parts of their places."""
+    chosen = frame[(frame["metric"] == str(Metric.FORWARDING_ENDPOINT)) & (frame["rank"] > 0)]
+    wanted = {_key(record): record for record in records if record.metric == Metric.FORWARDING_ENDPOINT}
+    result = []
+    for key, rows in chosen.groupby(list(KEY_COLUMNS), observed=True, sort=True):
+        record = wanted[tuple(str(part) for part in key)]
+        if record.endpoints_per_service < PARTS:
+            continue
+        width = record.endpoints_per_service / PARTS
+        part = np.minimum(((rows["rank"] - 1) // width).astype(int), PARTS - 1)
+        medians = rows["value"].groupby([part, rows["repetition"]]).median().groupby(level=0).median()
+        middles = tuple(float((each + 0.5) * width + 0.5) for each in medians.index)
+        result.append(Placed(record, middles, tuple(float(value) for value in medians)))
+    return result
 
 
 def curves(frame: pd.DataFrame, records: Iterable[SummaryRecord]) -> list[Curve]:

@@ -11,6 +11,7 @@ from proxybench.report.event_sections import EVENT_METRICS, event_sections
 from proxybench.report.line_sections import PLANS, line_section
 from proxybench.report.load_sections import load_sections
 from proxybench.report.path_section import path_sections
+from proxybench.report.place_section import place_sections
 from proxybench.report.section import clocks_text
 from proxybench.report.tables import pivot
 from proxybench.report.work_sections import TAXED, USAGE, apart_section, cpu_section, tax_section
@@ -35,6 +36,7 @@ def sections(data: ReportData) -> list[Section]:
         cpu_section(data),
         tax_section(data),
         *path_sections(data),
+        *place_sections(data),
         *forwarding,
         *load_sections(data),
         made["memory"],
@@ -44,6 +46,7 @@ def sections(data: ReportData) -> list[Section]:
 def other_tables(data: ReportData) -> list[Table]:
     """Return a table for each number that no chapter shows: whatever the registry and a run hold beside them."""
     told: set[str] = {*(plan.metric for plan in PLANS), *METRICS, *USAGE, *_LOAD, *EVENT_METRICS}
+    told.add(Metric.FORWARDING_ENDPOINT)
     if data.of(Metric.FORWARDING_BARE):
         told |= TAXED
     tables = []

@@ -59,6 +59,7 @@ SCENARIOS = {
     "add-one": "One Service added to N",
     "add-batch": "A batch of Services added to N",
     "change-endpoint": "One endpoint changed",
+    "replace-endpoint": "One endpoint of a Service replaced",
     "delete-one": "One Service deleted",
     "new-service": "A Service, then its endpoints, added to N",
     "repair-service": "A Service's rule removed behind the proxy's back",

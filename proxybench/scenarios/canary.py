@@ -94,8 +94,8 @@ class Canary:
     def _told(self, pod: Pod) -> tuple[str, Object]:
         """Return what tells of its endpoint, and the path of such objects."""
         if self.in_endpoints:
-            return ENDPOINTS, _triggered(self.endpoints(pod))
-        return SLICES, _triggered(self.endpoint_slice(pod))
+            return ENDPOINTS, triggered(self.endpoints(pod))
+        return SLICES, triggered(self.endpoint_slice(pod))
 
     def answers(self, timeout: float) -> Await:
         """Return the probe for an answer by the first endpoint."""
@@ -120,7 +120,7 @@ def appears(vip: str, want: tuple[str, ...], timeout: float) -> Await:
     return Await(vip, objects.PORT, "answer", timeout, want)
 
 
-def _triggered(obj: Object) -> Object:
+def triggered(obj: Object) -> Object:
     """Set the trigger time to what the agent replaces by its own clock's time when it sends the object."""
     obj["metadata"].setdefault("annotations", {})[objects.TRIGGER_TIME] = NOW.decode()
     return obj

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from proxybench.errors import MeasurementError
-from proxybench.model import Metric, Scenario, Transport
+from proxybench.model import CLUSTER_IP, Metric, Scenario, Transport
 from proxybench.nodes.requests import Connect, Established
 from proxybench.scenarios.paths import check, check_request, faults, groups, paths
 from proxybench.scenarios.places import PLAIN
+from proxybench.scenarios.recorder import Where
 from proxybench.units import NS_PER_MS, NS_PER_US
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from proxybench.nodes.requests import Target
     from proxybench.scenarios.base import StepContext
     from proxybench.scenarios.paths import Paths
-    from proxybench.scenarios.recorder import Recorder, Where
+    from proxybench.scenarios.recorder import Recorder
 
 MOST_UNANSWERED = 0.1
 """A path is measured when at most this share of its connections, or of an established one's round trips, got no answer.
@@ -73,6 +74,8 @@ class NewConnections:
             result = agent.connect(request)
             try:
                 record_connect(step.recorder, where, request, result)
+                if self.spec.by_endpoint:
+                    record_endpoints(step, where, result)
             except MeasurementError as error:
                 problems.append(str(error))
         if problems:
@@ -110,7 +113,8 @@ def bare_request(where: Paths, spec: ForwardingSpec, limit: float) -> Connect:
 
 def connect_request(where: Paths, spec: ForwardingSpec, limit: float) -> Connect:
     """Return the measurement of at least so many new connections per target, in interleaved blocks."""
-    return Connect(where.targets, _rounds(spec), spec.block, spec.warmup, limit=limit)
+    ordered: Literal[1] | None = 1 if spec.by_endpoint else None
+    return Connect(where.targets, _rounds(spec), spec.block, spec.warmup, limit=limit, ordered=ordered)
 
 
 def _rounds(spec: ForwardingSpec) -> int:
@@ -136,6 +140,24 @@ def record_connect(recorder: Recorder, where: Paths, request: Connect, result: C
         _record(recorder, Metric.FORWARDING_CONNECT, place, request, target, result)
     for place in where.directly:
         _record(recorder, Metric.FORWARDING_DIRECT, place, request, where.direct, result)
+
+
+def record_endpoints(step: StepContext, where: Paths, result: ConnectResult) -> None:
+    """Record each connection over a ClusterIP with the place of the endpoint that answered it.
+
+    Nothing is recorded of a target of which a connection failed: which of the others it was is not known. Raises
+    ProxierError when the rules cannot be read back.
+    """
+    for place, target in where.vips:
+        figures = result.targets[target.label]
+        if place.path != CLUSTER_IP or len(figures.order) != len(figures.connect_ns):
+            continue
+        numbers = {address: number for number, address in enumerate(target.expect or (), start=1)}
+        places = step.proxy.endpoint_places(target.host) or numbers
+        for took, by in zip(figures.connect_ns, figures.order, strict=True):
+            if by in places:
+                spot = Where(place.path, place.position, places[by])
+                step.recorder.add(Metric.FORWARDING_ENDPOINT, Scenario.STEADY, took, where=spot)
 
 
 def record_bare(recorder: Recorder, where: Paths, request: Connect, result: ConnectResult) -> None:

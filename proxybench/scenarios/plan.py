@@ -26,6 +26,7 @@ from proxybench.scenarios.migrate import Migrate
 from proxybench.scenarios.new_service import NewService
 from proxybench.scenarios.put_back import PutBack
 from proxybench.scenarios.repair import PARTS, Repair
+from proxybench.scenarios.replace_endpoint import ReplaceEndpoint
 from proxybench.scenarios.restart import Restart, RestartChanged
 from proxybench.scenarios.rollout import Rollout
 from proxybench.scenarios.service_change import AddOne, ChangeEndpoint, DeleteOne
@@ -110,6 +111,7 @@ _ORDER: tuple[Callable[[Asked], Scenario | None], ...] = (
     lambda asked: EstablishedConnections(asked.established) if asked.established else None,
     lambda asked: Idle(asked.measure.cpu.idle) if asked.measure.cpu else None,
     lambda asked: Load(asked.load) if asked.load and asked.load.runs_at(asked.cell.services) else None,
+    lambda asked: ReplaceEndpoint() if asked.changes(Name.REPLACE_ENDPOINT) else None,
     lambda asked: AddOne(asked.timeout_s) if asked.changes(Name.ADD_ONE) else None,
     lambda asked: ChangeEndpoint(asked.timeout_s) if asked.changes(Name.CHANGE_ENDPOINT) else None,
     lambda asked: DeleteOne(asked.timeout_s) if asked.changes(Name.DELETE_ONE) else None,

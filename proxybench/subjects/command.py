@@ -152,6 +152,10 @@ class CommandProxy:
         """Return nothing, as of the others."""
         return {}
 
+    def endpoint_places(self, vip: str) -> Mapping[str, int]:  # noqa: ARG002 - as its like
+        """Return nothing, as of the others."""
+        return {}
+
     def syncs(self) -> tuple[SyncRecord, ...]:
         """Return nothing: nothing is known of its log."""
         return ()

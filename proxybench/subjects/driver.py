@@ -120,6 +120,13 @@ class RunningProxy(Protocol):
         """Return the same for node ports, by their number; empty where the mode has no order. Raises ProxierError."""
         ...
 
+    def endpoint_places(self, vip: str) -> Mapping[str, int]:
+        """Return where each endpoint of a Service stands in the chain that a connection walks, from 1, by address.
+
+        Empty where the mode chooses an endpoint at once. Raises ProxierError.
+        """
+        ...
+
     def syncs(self) -> tuple[SyncRecord, ...]:
         """Return the syncs that its log tells of, oldest first; empty for a proxy that does not log them."""
         ...

@@ -30,13 +30,15 @@ _RULE: Final = re.compile(
     r"-A (?P<chain>\S+) (?:\S+ )*?-d (?P<address>[0-9a-f.:]+)/(?:32|128) (?:.* )?-j (?P<target>\S+)"
 )
 _PORT_RULE: Final = re.compile(r"-A (?P<chain>\S+) (?:.* )?--dport (?P<port>\d+) (?:.* )?-j (?P<target>\S+)")
+_JUMP: Final = re.compile(r"-A (?P<chain>\S+) .*-j (?P<target>KUBE-(?:SVC|SEP)-\S+)$")
+_DNAT: Final = re.compile(r"-A (?P<chain>\S+) .*-j DNAT --to-destination \[?(?P<address>[0-9a-f.:]+)\]?:\d+")
 _MARKING: Final = "KUBE-MARK-MASQ"  # stands before the jump and ends nothing
 
 
 def list_argv(program: str, chain: str, family: Family = Family.IPV4) -> list[str]:
-    """Return the command that prints a chain of the nat table; ``program`` is iptables' multi-call program."""
+    """Return the command that prints a chain of the nat table, or all ("") of it; ``program`` is the multi-call one."""
     applet = "ip6tables" if family is Family.IPV6 else "iptables"
-    return [program, applet, "-w", "30", "-t", "nat", "-S", chain]
+    return [program, applet, "-w", "30", "-t", "nat", "-S", *([chain] if chain else [])]
 
 
 def parse_ranks(listing: str, chain: str) -> dict[str, int]:
@@ -60,3 +62,22 @@ def parse_port_ranks(listing: str, chain: str) -> dict[str, int]:
         if rule and rule["chain"] == chain and rule["target"] != _MARKING:
             ranks.setdefault(rule["port"], len(ranks) + 1)
     return ranks
+
+
+def parse_places(listing: str, vip: str) -> dict[str, int]:
+    """Read the whole nat table: the place, from 1, of each endpoint in the chain of the Service with a ClusterIP.
+
+    Each rule of that chain takes a connection with some probability, and hands the others on to the next one.
+    """
+    jumps: dict[str, list[str]] = {}
+    ends: dict[str, str] = {}
+    service = ""
+    for line in listing.splitlines():
+        if (rule := _RULE.match(line)) and rule["address"] == vip and rule["target"].startswith("KUBE-SVC-"):
+            service = rule["target"]
+        if jump := _JUMP.match(line):
+            jumps.setdefault(jump["chain"], []).append(jump["target"])
+        elif end := _DNAT.match(line):
+            ends[end["chain"]] = end["address"]
+    found = (ends[target] for target in jumps.get(service, ()) if target in ends)
+    return {address: place for place, address in enumerate(found, start=1)}

@@ -12,7 +12,14 @@ from proxybench.subjects import inventory
 from proxybench.subjects.proxy_log import count_syncs, parse_syncs
 from proxybench.subjects.proxy_metrics import parse_metrics
 from proxybench.subjects.removals import look, removal
-from proxybench.subjects.rule_ranks import NODE_PORTS, WALKED_CHAINS, list_argv, parse_port_ranks, parse_ranks
+from proxybench.subjects.rule_ranks import (
+    NODE_PORTS,
+    WALKED_CHAINS,
+    list_argv,
+    parse_places,
+    parse_port_ranks,
+    parse_ranks,
+)
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -144,6 +151,12 @@ class ServingProxy:
         chain = NODE_PORTS.get(self._served.mode)
         return {} if chain is None else self._read(chain, parse_port_ranks)
 
+    def endpoint_places(self, vip: str) -> Mapping[str, int]:
+        """Read back the place of each endpoint in a Service's chain; empty where there is none. Raises ProxierError."""
+        if self._served.mode is not Mode.IPTABLES:
+            return {}
+        return self._read("", lambda listing, _: parse_places(listing, vip))
+
     def _read(self, chain: str, parse: Callable[[str, str], dict[str, int]]) -> dict[str, int]:
         if not self._served.iptables:
             raise ProxierError(f"{self.handle.name}: no iptables there sees {chain}")
@@ -152,7 +165,9 @@ class ServingProxy:
             argv = list_argv(self._served.iptables, chain, family)
             listed = self.handle.executor.run(argv, timeout=_RANKS_LIMIT, check=False)
             if listed.code != 0:
-                raise ProxierError(f"{self.handle.name}: the rules of {chain} cannot be read: {listed.stderr.strip()}")
+                raise ProxierError(
+                    f"{self.handle.name}: the rules of {chain or 'nat'} cannot be read: {listed.stderr.strip()}"
+                )
             ranks |= parse(listed.stdout, chain)
         return ranks
 

@@ -34,6 +34,7 @@ class FakeProxy:
     fails: dict[str, Exception] = field(default_factory=dict)
     ranks: Mapping[str, int] | None = None
     port_ranks: Mapping[str, int] = field(default_factory=dict)
+    chains: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     logged: tuple[SyncRecord, ...] = ()
     rendered: Mapping[str, str] = field(default_factory=dict)
     inventories: list[Inventory] = field(default_factory=list)
@@ -77,6 +78,10 @@ class FakeProxy:
     def node_port_ranks(self) -> Mapping[str, int]:
         """Return ``port_ranks``."""
         return self.port_ranks
+
+    def endpoint_places(self, vip: str) -> Mapping[str, int]:
+        """Return the places of a Service in ``chains``."""
+        return self.chains.get(vip, {})
 
     def syncs(self) -> tuple[SyncRecord, ...]:
         """Return ``logged``."""

@@ -186,12 +186,12 @@ description: 3
         'e.yaml:12:47: scenarios, number 1: "add-on" is not a scenario of sync; did you mean "add-one"?',
         (
             "e.yaml:12:55: scenarios, number 2: a list is not a scenario of sync;"
-            " one of: cold-start, new-service, add-one, add-batch, change-endpoint, delete-one"
+            " one of: cold-start, new-service, add-one, add-batch, change-endpoint, replace-endpoint, delete-one"
         ),
         "e.yaml:13:3: cpu: nothing is written here; write true, false or the settings",
         (
             "e.yaml:14:15: forwarding: a list is not a mapping; write its keys below it:"
-            " connections, warmup, block, positions, paths, established"
+            " connections, warmup, block, positions, paths, by_endpoint, established"
         ),
         'e.yaml:15:3: unknown key "foo"; known here: sync, events, migrate, soak, cpu, forwarding',
         (

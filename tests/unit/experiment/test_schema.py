@@ -49,7 +49,15 @@ def test_experiment_files_are_right_and_name_the_schema(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "steps"),
-    [("scale", 24), ("native", 40), ("quickstart", 24), ("endpoints", 48), ("kube-proxy", 108), ("calibrate", 36)],
+    [
+        ("scale", 24),
+        ("native", 40),
+        ("quickstart", 24),
+        ("endpoints", 60),
+        ("nodeport", 24),
+        ("kube-proxy", 108),
+        ("calibrate", 36),
+    ],
 )
 def test_the_size_of_what_newcomers_run(name: str, steps: int) -> None:
     assert estimate(load_experiment(HOME / f"{name}.yaml")).steps == steps

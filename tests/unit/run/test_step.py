@@ -419,3 +419,26 @@ def test_a_path_that_does_not_answer_is_told_and_the_others_are_measured() -> No
     assert result.problems == ["forwarding: node_port last: 4 without an answer"]
     measured = {sample.point.path for sample in result.samples if sample.metric == "forwarding.connect"}
     assert measured == {"cluster_ip"}
+
+
+@pytest.mark.parametrize(
+    ("chains", "places"), [({}, [2, 1]), ({"10.96.1.0": {"10.244.1.1": 7, "10.244.1.0": 9}}, [7, 9])]
+)
+def test_each_connection_has_the_place_of_the_endpoint_that_answered(
+    chains: dict[str, dict[str, int]], places: list[int]
+) -> None:
+    world = World(
+        {"forwarding": {"connections": 2, "block": 2, "positions": ["first"], "established": 0, "by_endpoint": True}}
+    )
+    world.running["node1"].chains = chains
+
+    def answered(request: Connect) -> object:
+        good = connected(world, request)
+        order = ("10.244.1.1", "10.244.1.0") if request.ordered else ()
+        return replace(good, targets={name: replace(each, order=order) for name, each in good.targets.items()})
+
+    world.answers[Connect] = answered
+    found = [sample for sample in world.take().samples if sample.metric == "forwarding.endpoint"]
+    assert [(sample.value, sample.rank, sample.point.path) for sample in found] == [
+        (100_000, place, "cluster_ip") for place in places
+    ]

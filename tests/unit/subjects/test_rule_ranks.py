@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxybench.model import Family
-from proxybench.subjects.rule_ranks import list_argv, parse_port_ranks, parse_ranks
+from proxybench.subjects.rule_ranks import list_argv, parse_places, parse_port_ranks, parse_ranks
 from tests.golden.cases import OLD, RELEASES, golden
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kube-proxy-1.20.2"
@@ -105,3 +105,31 @@ def test_node_ports_of_every_release_have_ranks(release: str, case: str) -> None
 def test_node_ports_of_an_old_kube_proxy_count_once() -> None:
     dump = (GOLDEN / "iptables.iptables-save.nat").read_text()
     assert sorted(parse_port_ranks(dump, "KUBE-NODEPORTS").values()) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("case", ["iptables", "iptables-nft"])
+@pytest.mark.parametrize("release", RELEASES)
+def test_endpoints_of_every_release_have_places(release: str, case: str) -> None:
+    dump = golden(release, case, "iptables-save.nat")
+    found = parse_places(dump, "10.96.1.1")
+    assert sorted(found.values()) == list(range(1, len(found) + 1))
+    assert found
+    assert all(address.startswith("10.") for address in found)
+    assert parse_places(dump, "10.96.1.4") == parse_places(dump, "192.0.2.99") == {}
+
+
+def test_a_place_is_that_of_the_jump() -> None:
+    listing = (
+        "-A KUBE-SEP-A -p tcp -m tcp -j DNAT --to-destination 10.244.1.9:8080\n"
+        "-A KUBE-SEP-B -s 10.244.1.3/32 -j KUBE-MARK-MASQ\n"
+        "-A KUBE-SEP-B -p tcp -m tcp -j DNAT --to-destination 10.244.1.3:8080\n"
+        "-A KUBE-SEP-C -p tcp -m tcp -j DNAT --to-destination [fd00::3]:8080\n"
+        "-A KUBE-SERVICES -d 10.96.1.0/32 -p tcp -m tcp --dport 80 -j KUBE-SVC-X\n"
+        "-A KUBE-SERVICES -d 10.96.1.1/32 -p tcp -m tcp --dport 80 -j KUBE-SVC-Y\n"
+        "-A KUBE-SVC-X ! -s 10.244.0.0/16 -d 10.96.1.0/32 -p tcp -j KUBE-MARK-MASQ\n"
+        '-A KUBE-SVC-X -m comment --comment "a -> b" -m statistic --mode random --probability 0.5 -j KUBE-SEP-B\n'
+        "-A KUBE-SVC-X -j KUBE-SEP-A\n"
+        "-A KUBE-SVC-Y -j KUBE-SEP-C\n"
+    )
+    assert parse_places(listing, "10.96.1.0") == {"10.244.1.3": 1, "10.244.1.9": 2}
+    assert parse_places(listing, "10.96.1.1") == {"fd00::3": 1}

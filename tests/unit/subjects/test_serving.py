@@ -298,3 +298,16 @@ def test_ranks_of_node_ports_are_read_from_their_own_chain() -> None:
     assert rig.proxy.node_port_ranks() == {"30256": 1}
     rig.done()
     assert Rig(mode=Mode.NFTABLES).proxy.node_port_ranks() == {}
+
+
+def test_places_of_endpoints_are_read_from_the_whole_table() -> None:
+    argv = ["/x/legacy", "iptables", "-w", "30", "-t", "nat", "-S"]
+    listing = (
+        "-A KUBE-SEP-A -p tcp -j DNAT --to-destination 10.244.1.0:8080\n"
+        "-A KUBE-SERVICES -d 10.96.1.0/32 -p tcp -j KUBE-SVC-X\n"
+        "-A KUBE-SVC-X -j KUBE-SEP-A\n"
+    )
+    rig = Rig(steps=(Run(argv, done(listing)),))
+    assert rig.proxy.endpoint_places("10.96.1.0") == {"10.244.1.0": 1}
+    rig.done()
+    assert Rig(mode=Mode.NFTABLES).proxy.endpoint_places("10.96.1.0") == {}

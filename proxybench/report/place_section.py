@@ -1,0 +1,63 @@
+"""The chapter of a Service with many endpoints: what a connection costs by the place of the one that answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxybench.model import Metric
+from proxybench.report.alt import describe
+from proxybench.report.section import BELOW, Section, clocks_text
+from proxybench.report.shapes import Line, LinePanel, Spot
+from proxybench.report.tables import pivot
+from proxybench.report.words import count, subject_names, with_clock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxybench.report.data import Placed, ReportData
+
+_LEAD = (
+    "The same connections by the endpoint that answered. With iptables a connection walks the Service's chain until a "
+    "rule takes it, by chance: the place of the endpoint in that chain is what it has walked. The other modes choose "
+    "an endpoint at once, and the place is but its number. Medians over fifths of all places."
+)
+
+
+def place_sections(data: ReportData) -> list[Section]:
+    """Return the chapter, and none where no run has kept which endpoint answered."""
+    panels = place_panels(data.placed)
+    if not panels:
+        return []
+    records = data.of(Metric.FORWARDING_ENDPOINT)
+    heading, clock = Metric.FORWARDING_ENDPOINT.about.title, clocks_text(records)
+    table = pivot(records, f"{heading}: median over all endpoints and 95 % interval ({clock})")
+    return [Section("endpoints", heading, _LEAD, describe(panels, below=BELOW), clock, tuple(panels), table)]
+
+
+def place_panels(placed: Sequence[Placed]) -> list[LinePanel]:
+    """Return one panel per size and clock, with one line per subject over the places."""
+    quantity = Metric.FORWARDING_ENDPOINT.about.quantity
+    labels = subject_names(each.record.subject for each in placed)
+    order = sorted(labels, key=lambda subject: (subject.mode, subject))
+    sizes = sorted({(each.record.clock, each.record.services, each.record.endpoints_per_service) for each in placed})
+    panels = []
+    for clock, services, endpoints in sizes:
+        lines = []
+        for subject in order:
+            style = [other for other in order if other.mode == subject.mode].index(subject)
+            lines += [
+                Line(subject.mode, labels[subject], style, _spots(each))
+                for each in placed
+                if each.record.subject == subject
+                and (each.record.clock, each.record.services, each.record.endpoints_per_service)
+                == (clock, services, endpoints)
+            ]
+        title = count(endpoints, "endpoint") + ("" if services == 1 else f" of each of {services:,} Services")
+        label = with_clock(quantity, "ns", clock)
+        panels.append(LinePanel(title, "Place of the endpoint", label, "ns", tuple(lines)))
+    return panels
+
+
+def _spots(placed: Placed) -> tuple[Spot, ...]:
+    pairs = zip(placed.places, placed.medians, strict=True)
+    return tuple(Spot(place, median, None, None, bounded=False) for place, median in pairs)
