@@ -53,7 +53,7 @@ def test_experiment_files_are_right_and_name_the_schema(path: Path) -> None:
         ("scale", 24),
         ("native", 40),
         ("quickstart", 24),
-        ("endpoints", 60),
+        ("endpoints", 40),
         ("nodeport", 24),
         ("kube-proxy", 108),
         ("calibrate", 36),
