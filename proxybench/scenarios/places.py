@@ -79,7 +79,10 @@ class Places:
         return "" if path.address in NODE_PORTS else self.population.plan.vip(index)
 
     def _ordered(self, path: ServicePath) -> list[Place]:
-        near = [index for index in range(self.services) if self._fits(index, path)]
+        population, here = self.population, path.origin is not Origin.FAR
+        near = [index for index in range(self.services) if population.on_first_node(index) == here]
+        if not all(exposure.has(path.address) for exposure in population.exposures):
+            near = [index for index in near if population.exposure(index).has(path.address)]
         if not near:
             raise MeasurementError(f"{path}: none of {self.services} Services is reached so; measure more of them")
         ranks = self._ranks(path)
@@ -90,10 +93,6 @@ class Places:
         if not ranked:
             raise MeasurementError("none of the measured Services stands in the order of rules")
         return sorted(ranked, key=lambda place: place.rank or 0)
-
-    def _fits(self, index: int, path: ServicePath) -> bool:
-        near = self.population.on_first_node(index) == (path.origin is not Origin.FAR)
-        return near and self.population.exposure(index).has(path.address)
 
     def _ranks(self, path: ServicePath) -> Mapping[str, int] | None:
         """Return the order that connections over a path meet, None where there is none."""
