@@ -57,10 +57,9 @@ _.answered_by
 _.write_start_ns
 _.acks_ns
 _.cgroup_removed
-# What a target says of itself, for targets that are no lab; the offset between two kernels' clocks likewise.
+# What a target says of itself, for targets that are no lab.
 _.may_use_realtime
 _.owns_nodes
-echo_argv
 # Read by docs and tests: the table of metrics, a figure's words for those who do not see it.
 _.direction
 _.alt

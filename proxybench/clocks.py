@@ -10,19 +10,14 @@ interval; the middle of the interval is off by at most half the round trip, what
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NewType
+from typing import TYPE_CHECKING, NewType
 
 from proxybench.errors import MeasurementError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from proxybench.hosts.base import Session
     from proxybench.units import Clock
-
-# Answers each line with the node's CLOCK_MONOTONIC in nanoseconds; runs on any Python 3.
-_ECHO: Final = "import sys,time\nfor _ in sys.stdin:\n print(time.clock_gettime_ns(time.CLOCK_MONOTONIC),flush=True)"
-
 
 ClockDomain = NewType("ClockDomain", str)
 """Names a monotonic clock; times of one domain may be compared as they are."""
@@ -75,27 +70,28 @@ def estimate(pings: Iterable[Ping]) -> Offset:
     return _between(low, high)
 
 
-def echo_argv(python: str) -> list[str]:
-    """Return the command that ``ping`` talks to; ``python`` is any Python 3.7 or later on the node."""
-    return [python, "-c", _ECHO]
+def ping(ask: Callable[[], int], clock: Clock, *, count: int = 16) -> tuple[Ping, ...]:
+    """Ask a node ``count`` times for its time in ns. Raises what ``ask`` does."""
+
+    def one() -> Ping:
+        sent = clock.monotonic_ns()
+        remote = ask()
+        return Ping(sent, remote, clock.monotonic_ns())
+
+    return tuple(one() for _ in range(count))
 
 
-def ping(session: Session, clock: Clock, *, count: int = 16, timeout: float = 5.0) -> tuple[Ping, ...]:
-    """Ask ``count`` times, each with its own ``timeout`` in seconds.
-
-    Raises MeasurementError for an answer that is no number, and what the session raises.
-    """
-    return tuple(_ask(session, clock, timeout) for _ in range(count))
+def hull(first: Offset, second: Offset) -> Offset:
+    """Return an offset whose bound holds both, and whatever a clock that runs evenly drifted through between them."""
+    return _between(min(_low(first), _low(second)), max(_high(first), _high(second)))
 
 
-def _ask(session: Session, clock: Clock, timeout: float) -> Ping:
-    sent = clock.monotonic_ns()
-    session.send_line("")
-    answer = session.read_line(timeout)
-    received = clock.monotonic_ns()
-    if not answer.isdecimal():
-        raise MeasurementError(f"the node answered {answer[:40]!r} when asked for its clock")
-    return Ping(sent, int(answer), received)
+def _low(offset: Offset) -> int:
+    return offset.value - offset.bound
+
+
+def _high(offset: Offset) -> int:
+    return offset.value + offset.bound
 
 
 def _between(low: int, high: int) -> Offset:
@@ -104,10 +100,19 @@ def _between(low: int, high: int) -> Offset:
 
 
 class Clocks:
-    """What is known of the clocks of a run: each domain's offset from the orchestrator's clock, where there is one."""
+    """What is known of the clocks of a run: each domain's offset from the orchestrator's clock, where there is one.
 
-    def __init__(self, offsets: Mapping[ClockDomain, Offset] | None = None) -> None:
+    ``offsets`` were measured before what is timed. ``measure`` measures one again; what lies between the two bounds is
+    the offset at any moment in between.
+    """
+
+    def __init__(
+        self,
+        offsets: Mapping[ClockDomain, Offset] | None = None,
+        measure: Callable[[ClockDomain], Offset] | None = None,
+    ) -> None:
         self._offsets = dict(offsets or {})
+        self._measure = measure
 
     def between(self, start: Instant, end: Instant) -> Span:
         """Return the time from ``start`` to ``end``: exact within one domain, else within both offsets' bounds.
@@ -117,9 +122,13 @@ class Clocks:
         if start.domain == end.domain:
             return Span(end.ns - start.ns, 0)
         try:
-            first, second = self._offsets[start.domain], self._offsets[end.domain]
+            first, second = self._offset(start.domain), self._offset(end.domain)
         except KeyError as error:
             raise MeasurementError(
                 f"a time from {start.domain} to {end.domain} cannot be told: the offset of {error.args[0]} is not known"
             ) from None
         return Span(second.to_local(end.ns) - first.to_local(start.ns), first.bound + second.bound)
+
+    def _offset(self, domain: ClockDomain) -> Offset:
+        before = self._offsets[domain]
+        return before if self._measure is None else hull(before, self._measure(domain))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxybench.clocks import Clocks
 from proxybench.errors import ConnectionLostError, LateError, OverrunError, ProxybenchError
+from proxybench.run.offsets import step_clocks
 from proxybench.scenarios.base import ProxyUnderTest, StepContext
 from proxybench.scenarios.plan import plan
 from proxybench.scenarios.quiet import busy
@@ -101,7 +101,7 @@ class StepRunner:
                 bed.run, step.cell, step.repetition, measured.name, bed.cluster.clock, bed.clock, samples
             ),
             result=self._result,
-            clocks=Clocks(),
+            clocks=step_clocks(bed.handles.values(), bed.clock),
             deadline=self._deadline,
             clock=bed.clock,
             report=self._report,

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxybench.clocks import Offset, Ping, echo_argv, estimate, ping
+from proxybench.clocks import ClockDomain, Clocks, Instant, Offset, Ping, Span, estimate, hull, ping
 from proxybench.errors import MeasurementError
-from proxybench.testing.hosts import FakeSession, Line, Sent
 
 NS = st.integers(min_value=0, max_value=10**18)
 DELAY = st.integers(min_value=0, max_value=10**10)
@@ -65,17 +64,22 @@ class Ticks:
 
 
 def test_pings_are_taken_one_by_one() -> None:
-    session = FakeSession([Sent(""), Line("500"), Sent(""), Line("520")])
-    assert ping(session, Ticks(), count=2, timeout=1) == (Ping(10, 500, 20), Ping(30, 520, 40))
+    answers = iter([500, 520])
+    assert ping(lambda: next(answers), Ticks(), count=2) == (Ping(10, 500, 20), Ping(30, 520, 40))
 
 
-def test_an_answer_that_is_no_time() -> None:
-    session = FakeSession([Sent(""), Line("Traceback")])
-    with pytest.raises(MeasurementError, match=r"^the node answered 'Traceback' when asked for its clock$"):
-        ping(session, Ticks())
+@given(TRUE, DELAY, TRUE, DELAY)
+def test_what_lies_between_two_offsets_is_within_their_hull(first: int, bound: int, second: int, other: int) -> None:
+    whole = hull(Offset(first, bound), Offset(second, other))
+    for value in (first - bound, first + bound, second - other, second + other, (first + second) // 2):
+        assert abs(value - whole.value) <= whole.bound
+    widest = max(first + bound, second + other) - min(first - bound, second - other)
+    assert whole.bound <= (widest + 1) // 2
 
 
-def test_the_echo_is_one_short_program() -> None:
-    argv = echo_argv("/opt/py")
-    assert argv[:2] == ["/opt/py", "-c"]
-    assert "CLOCK_MONOTONIC" in argv[2]
+def test_an_offset_is_measured_again_when_it_matters() -> None:
+    near, far = ClockDomain("near"), ClockDomain("far")
+    later = {near: Offset(0, 10), far: Offset(1020, 10)}
+    clocks = Clocks({near: Offset(0, 10), far: Offset(1000, 10)}, lambda domain: later[domain])
+    assert clocks.between(Instant(100, near), Instant(1610, far)) == Span(500, 30)
+    assert clocks.between(Instant(100, near), Instant(150, near)) == Span(50, 0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxybench.clocks import echo_argv, estimate, ping
+from proxybench.clocks import estimate, ping
 from proxybench.errors import CommandTimeoutError, ConnectionLostError
 from proxybench.hosts.ssh import SshExecutor
 from proxybench.units import SystemClock
@@ -103,8 +103,14 @@ def test_close_ends_a_command_that_does_not_listen(
 
 
 def test_the_clock_over_a_real_session(node: SshExecutor) -> None:
-    session = node.open(echo_argv(sys.executable))
-    offset = estimate(ping(session, SystemClock()))
+    echo = "import sys,time\nfor _ in sys.stdin:\n print(time.monotonic_ns(),flush=True)"
+    session = node.open([sys.executable, "-c", echo])
+
+    def ask() -> int:
+        session.send_line("")
+        return int(session.read_line(5))
+
+    offset = estimate(ping(ask, SystemClock()))
     session.close()
     assert abs(offset.value) <= offset.bound  # the same machine, hence the same clock
     assert offset.bound < 50_000_000
