@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,8 +13,6 @@ from proxybench.cli.terminal import plain_table, print_json, print_table
 from proxybench.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from proxybench.cli.examine import Findings
 
 
@@ -24,17 +23,29 @@ if TYPE_CHECKING:
 @click.argument("experiment", metavar="[EXPERIMENT]", type=EXPERIMENT, required=False)
 @SET
 @click.option("--online", is_flag=True, help="Ask the network whether releases can be had; nothing is downloaded.")
+@click.option(
+    "--inventory",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Look at the hosts of your own cluster instead: what each lacks, and what would mend it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(experiment: Path | None, overrides: tuple[str, ...], online: bool, as_json: bool) -> int:
+def doctor(
+    experiment: Path | None, overrides: tuple[str, ...], online: bool, inventory: Path | None, as_json: bool
+) -> int:
     """Tell for each subject and kind of node: yes, or why not, and what would mend it.
 
     The subjects are those of an experiment file, or else kube-proxy v1.37.2 in each mode that it has. Each mode's
     rules are made once, in a namespace that ends with the try. Nothing is asked of the network without --online.
     """
-    from proxybench.cli.examine import examine  # noqa: PLC0415 - imports all of the lab
-
+    if inventory is not None:
+        if experiment is not None or online:
+            raise UsageError("--inventory is about a cluster's hosts; name no experiment beside it")
+        return _hosts(inventory, as_json=as_json)
     if overrides and experiment is None:
         raise UsageError("--set changes an experiment; name its file, too")
+    from proxybench.cli.examine import examine  # noqa: PLC0415 - imports all of the lab
+
     found = examine(experiment, overrides, online=online)
     if as_json:
         print_json(asdict(found))
@@ -44,6 +55,20 @@ def doctor(experiment: Path | None, overrides: tuple[str, ...], online: bool, as
             click.echo(_verdict(experiment, found))
     able = found.fits if experiment is not None else [row for row in found.rows if row.supported]
     return ExitCode.PASS if able else ExitCode.RUN_FAILED
+
+
+def _hosts(inventory: Path, *, as_json: bool) -> int:
+    from proxybench.targets.cluster.checkup import checkup  # noqa: PLC0415 - imports what speaks SSH
+
+    rows = checkup(inventory)
+    if as_json:
+        print_json([asdict(row) for row in rows])
+    else:
+        table = plain_table("node", "roles", "lacks", "to mend it", "note")
+        for row in rows:
+            table.add_row(row.node, ", ".join(row.roles), row.lacks or "nothing", row.fix, row.note)
+        print_table(table)
+    return ExitCode.RUN_FAILED if any(row.lacks for row in rows) else ExitCode.PASS
 
 
 def _print(found: Findings) -> None:

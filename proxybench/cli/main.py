@@ -40,6 +40,11 @@ VERBS = {
         "Draft the file that names the hosts of your own cluster.",
         needs="proxybench.targets.cluster.target",
     ),
+    "restore": Verb(
+        "proxybench.cli.restore:restore",
+        "Put back what a run that was killed had switched in a cluster.",
+        needs="proxybench.targets.cluster.switch",
+    ),
     "kube-proxy": Verb("proxybench.cli.kube_proxy:kube_proxy", "Get, list and remove releases of kube-proxy."),
     "report": Verb("proxybench.cli.report:report", "Write the report of a run again.", needs="proxybench.report.page"),
     "advise": Verb(

@@ -23,7 +23,7 @@ from proxybench.run.session import Sessions
 from proxybench.subjects.cluster import ClusterDriver
 from proxybench.subjects.registry import drivers
 from proxybench.targets.base import Needs
-from proxybench.targets.cluster.target import cluster_target
+from proxybench.targets.cluster.target import Switching, cluster_target
 from proxybench.targets.registry import make_targets
 from proxybench.units import SystemClock
 
@@ -57,15 +57,22 @@ class CachedBinaries:
 
 
 def measure(
-    experiment: Experiment, out: Path, *, resume: Path | None, progress: Progress, folder: Path | None = None
+    experiment: Experiment,
+    out: Path,
+    *,
+    resume: Path | None,
+    progress: Progress,
+    folder: Path | None = None,
+    switch: Switching | None = None,
 ) -> RunOutcome:
     """Run an experiment into a new folder below ``out``, or go on with the run in ``resume``.
 
-    Paths in the experiment are seen from ``folder``, or else from the working directory. Raises ProxybenchError when
-    the run cannot begin, and lets an interrupt through.
+    ``switch``: a cluster's kube-proxy may be switched. Paths in the experiment are seen from ``folder``, or else from
+    the working directory. Raises ProxybenchError when the run cannot begin, and lets an interrupt through.
     """
-    lineup, sessions, targets = _put_together(experiment, folder, progress)
-    run = Run(experiment, [Leg(target, sessions.connect) for target in targets], progress, lineup)
+    lineup, sessions, targets = _put_together(experiment, folder, progress, switch)
+    legs = [Leg(target, sessions.connect) for target in targets]
+    run = Run(experiment, legs, progress, lineup, began=switch.began if switch else lambda _: None)
     return run.start(out) if resume is None else run.resume(resume)
 
 
@@ -93,13 +100,13 @@ def conform(
 
 
 def _put_together(
-    experiment: Experiment, folder: Path | None, progress: Progress
+    experiment: Experiment, folder: Path | None, progress: Progress, switch: Switching | None = None
 ) -> tuple[Lineup, Sessions, tuple[Target, ...]]:
     """Find the programs, and choose where they run."""
     progress.stage("looking for the programs to measure")
     spec, place = experiment.target.cluster, folder or Path()
-    own = cluster_target(spec, place) if spec else None
-    driver = ClusterDriver(SystemClock(), own.look) if own else None
+    own = cluster_target(spec, place, switch) if spec else None
+    driver = ClusterDriver(SystemClock(), own.look, switch.to if switch else None) if own else None
     kinds = drivers(CachedBinaries(progress.note), SystemClock(), driver)
     lineup = line_up(requests(experiment, folder), kinds, progress.note)
     if not lineup.specs:

@@ -11,12 +11,13 @@ import click
 from proxybench.cli.experiment import EXPERIMENT, NAMES, SET
 from proxybench.cli.terminal import human_seconds, plain_table, print_json, print_table
 from proxybench.columns import flat
-from proxybench.errors import ExitCode
+from proxybench.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from proxybench.experiment.matrix import Step
     from proxybench.experiment.spec import Experiment
     from proxybench.run.outcome import RunOutcome
+    from proxybench.targets.cluster.target import Switching
 
 
 @click.command(
@@ -41,6 +42,13 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Go on with the run in this folder, which did not come to its end.",
 )
+@click.option("--allow-switch", is_flag=True, help="Let a cluster's own kube-proxy be switched, and put back.")
+@click.option(
+    "--i-understand-this-interrupts-traffic",
+    "interrupts",
+    is_flag=True,
+    help="With --allow-switch: also where others' Services feel it.",
+)
 def run(
     experiment: Path,
     out: Path,
@@ -48,6 +56,8 @@ def run(
     dry_run: bool,
     as_json: bool,
     resume: Path | None,
+    allow_switch: bool,
+    interrupts: bool,
 ) -> int:
     """Run an experiment file: build the lab, measure, and write the report.
 
@@ -57,27 +67,50 @@ def run(
     from proxybench.experiment.load import load_experiment  # noqa: PLC0415 - keeps help fast
 
     spec = load_experiment(experiment, overrides)
+    if allow_switch and spec.target.cluster is None:
+        raise UsageError("--allow-switch is about the kube-proxy of target.cluster, and this experiment has none")
     if dry_run:
         _print_plan(spec, as_json=as_json)
+        if spec.target.cluster and not as_json:
+            _print_touched(spec, experiment.parent, allow_switch=allow_switch)
         return ExitCode.PASS
-    outcome, report = _run(spec, out, experiment.parent, resume)
+    switch = None
+    if allow_switch:
+        from proxybench.targets.cluster.target import Switching  # noqa: PLC0415 - keeps help fast
+
+        switch = Switching(interrupts)
+    outcome, report = _run(spec, out, experiment.parent, resume, switch)
     _print_outcome(outcome, report, as_json=as_json)
     return ExitCode.RUN_FAILED if outcome.problems else ExitCode.PASS
 
 
-def _run(experiment: Experiment, out: Path, folder: Path, resume: Path | None) -> tuple[RunOutcome, Path | None]:
+def _run(
+    experiment: Experiment, out: Path, folder: Path, resume: Path | None, switch: Switching | None
+) -> tuple[RunOutcome, Path | None]:
     """Measure, then write the report: nothing that draws is loaded while something is measured."""
     from proxybench.cli.measure import measure  # noqa: PLC0415 - imports everything that measures
     from proxybench.cli.progress import open_progress  # noqa: PLC0415 - keeps help fast
 
     with closing(open_progress()) as progress:
-        outcome = measure(experiment, out, folder=folder, resume=resume, progress=progress)
+        outcome = measure(experiment, out, folder=folder, resume=resume, progress=progress, switch=switch)
         if not outcome.records:
             return outcome, None
         from proxybench.report.page import write_report  # noqa: PLC0415 - see above
 
         progress.stage("writing the report")
         return outcome, write_report(outcome.folder)
+
+
+def _print_touched(experiment: Experiment, folder: Path, *, allow_switch: bool) -> None:
+    from proxybench.experiment.requests import requests  # noqa: PLC0415 - keeps help fast
+    from proxybench.targets.cluster.dry_run import touched  # noqa: PLC0415 - keeps help fast
+    from proxybench.targets.cluster.target import Switching, cluster_target  # noqa: PLC0415 - keeps help fast
+
+    if experiment.target.cluster is not None:
+        target = cluster_target(experiment.target.cluster, folder, Switching() if allow_switch else None)
+        modes = tuple(dict.fromkeys(request.mode for request in requests(experiment)))
+        for line in touched(target, modes):
+            click.echo(f"would touch {line}")
 
 
 def _print_plan(experiment: Experiment, *, as_json: bool) -> None:

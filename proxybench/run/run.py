@@ -22,7 +22,7 @@ from proxybench.stats.summary import summarise
 from proxybench.units import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from proxybench.experiment.matrix import Step
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """One run of an experiment: measures ``lineup`` in each of its legs, one after the other."""
+    """One run of an experiment: measures ``lineup`` in each of its legs, one after the other.
+
+    ``began`` is told the run's folder before anything is opened.
+    """
 
     def __init__(
         self,
@@ -45,12 +48,14 @@ class Run:
         progress: Progress,
         lineup: Lineup,
         clock: Clock | None = None,
+        began: Callable[[Path], None] = lambda _: None,
     ) -> None:
         self._experiment = experiment
         self._legs = legs
         self._progress = progress
         self._lineup = lineup
         self._clock = clock or SystemClock()
+        self._began = began
 
     def start(self, out: Path) -> RunOutcome:
         """Walk the matrix and write results below ``out``; what was measured is on the disk after every step.
@@ -81,6 +86,7 @@ class Run:
 
     def _walk(self, journal: RunJournal, steps: Sequence[Step]) -> RunOutcome:
         whole = Deadline(self._clock, self._experiment.limits.run, "the run")
+        self._began(journal.folder.path)
         try:
             for leg in self._legs:
                 clock = clock_of(leg, self._legs)

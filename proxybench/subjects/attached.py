@@ -67,18 +67,7 @@ class Found:
 
 def parse_found(text: str) -> Found:
     """Read what the search printed. Raises ProxierError unless there is one, in a cgroup v2 of its own."""
-    seen: list[_Seen] = []
-    for line in text.splitlines():
-        key, _, value = line.partition(" ")
-        if key == "pid":
-            seen.append(_Seen(int(value)))
-        elif key == "cgroup":
-            seen[-1].cgroup = value
-        elif key == "log":
-            seen[-1].log = value
-        elif key == "member":
-            member, _, parent = value.partition(" ")
-            seen[-1].members[int(member)] = int(parent or 0)
+    seen = _seen(text)
     if not seen:
         raise ProxierError("no kube-proxy runs in its network namespace")
     if len(seen) > 1:
@@ -92,6 +81,23 @@ def parse_found(text: str) -> Found:
             f"kube-proxy shares its cgroup {one.cgroup} with {len(strangers)} other processes, such as {strangers[0]}"
         )
     return Found(one.pid, f"{_MOUNT}{one.cgroup}".rstrip("/"), one.log)
+
+
+def _seen(text: str) -> list[_Seen]:
+    seen: list[_Seen] = []
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        if key == "pid":
+            seen.append(_Seen(int(value)))
+        elif key == "cgroup":
+            seen[-1].cgroup = value
+        elif key == "log":
+            seen[-1].log = value
+        elif key == "member":
+            member, _, parent = value.partition(" ")
+            if parent:  # else it has ended meanwhile
+                seen[-1].members[int(member)] = int(parent)
+    return seen
 
 
 def _descends(pid: int, one: _Seen) -> bool:

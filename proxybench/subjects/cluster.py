@@ -17,7 +17,7 @@ from proxybench.subjects.serving import METRICS_PORT, Served, ServingProxy
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from proxybench.experiment.requests import SubjectSpec
     from proxybench.nodes.cluster import Cluster
@@ -31,12 +31,15 @@ _GROUP: Final = "kubeproxy.config.k8s.io"
 
 @dataclass(frozen=True)
 class ProxyFacts:
-    """What a running kube-proxy says of itself; periods in seconds, ``config`` its own configuration as JSON."""
+    """What a running kube-proxy says of itself.
+
+    ``periods``: of each mode the least time between two syncs and that after which a full one comes, in seconds.
+    ``config`` is its configuration as JSON.
+    """
 
     version: str
     mode: Mode
-    min_sync_period: float
-    sync_period: float
+    periods: Mapping[Mode, tuple[float, float]]
     config: str
 
 
@@ -49,12 +52,15 @@ def read_facts(handle: NodeHandle) -> ProxyFacts:
     config = get(handle, METRICS_PORT, "/configz")
     try:
         words = json.loads(config)[_GROUP]
-        section = words.get(mode.replace("userspace", "iptables"), {})
-        least, most = (_seconds(section.get(key)) for key in ("minSyncPeriod", "syncPeriod"))
+        periods = {one: _periods(words.get(one.replace("userspace", "iptables"), {})) for one in Mode}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProxierError(f"{handle.name}: /configz of kube-proxy cannot be read: {error}") from error
     text = json.dumps(words, indent=2, sort_keys=True) + "\n"
-    return ProxyFacts(build[1] if build else "", Mode(mode), least, most, text)
+    return ProxyFacts(build[1] if build else "", Mode(mode), periods, text)
+
+
+def _periods(section: Mapping[str, object]) -> tuple[float, float]:
+    return _seconds(section.get("minSyncPeriod")), _seconds(section.get("syncPeriod"))
 
 
 def _seconds(written: object) -> float:
@@ -85,8 +91,9 @@ class ClusterDriver:
         if spec.mode is not facts.mode and self._switch is None:
             why = f"it runs in {facts.mode} mode, and nothing is switched without --allow-switch"
             raise UnavailableError(f"the cluster's kube-proxy {facts.version}: {why}")
+        least, most = facts.periods[spec.mode]
         subject = replace(spec.subject, version=facts.version)
-        return replace(spec, subject=subject, min_sync_period=facts.min_sync_period, sync_period=facts.sync_period)
+        return replace(spec, subject=subject, min_sync_period=least, sync_period=most)
 
     def source(self, spec: SubjectSpec) -> str:
         """Say that it is the cluster's."""

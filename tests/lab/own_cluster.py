@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from proxybench.nodes.node import NodeHandle
 
 FOLDER = "/run/user-kube-proxy"
-CGROUP = "user-kube-proxy"
 BACKENDS = ("198.18.1.21", "198.18.1.22", "198.18.1.23")
 """Further addresses of node2, which its user has given it."""
 
@@ -50,7 +49,10 @@ class User:
     @property
     def environment(self) -> dict[str, str]:
         """What their programs see."""
-        return {"HOME": str(self.home), "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+        return {
+            "HOME": str(self.home),
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        }
 
 
 def make_user(home: Path, cluster: Cluster, experiment: str, api: ApiAccess | None = None) -> User:
@@ -75,6 +77,11 @@ def make_user(home: Path, cluster: Cluster, experiment: str, api: ApiAccess | No
     target = f"inventory: nodes.yaml, node_url: '{access.node_url}', service_cidr: {SERVICE_CIDR}"
     (home / "experiment.yaml").write_text(experiment.replace("TARGET", f"{{cluster: {{{target}}}}}"))
     return User(home, home / "experiment.yaml")
+
+
+def cgroup(node: str) -> str:
+    """Return the name of the cgroup of a node's kube-proxy: the lab's nodes share one hierarchy."""
+    return f"user-kube-proxy-{node}"
 
 
 def kubeconfig(api: ApiAccess) -> dict[str, object]:
@@ -106,13 +113,14 @@ def start_kube_proxy(handle: NodeHandle, binary: Path, api: ApiAccess, text: str
         "config.yaml": text,
     }
     put_folder(handle.executor, FOLDER, Bundle(files, path_links(handle, Backend.LEGACY)))
-    handle.executor.run(["sh", "-c", _START, "start", FOLDER, CGROUP, str(binary)])
+    handle.executor.run(["sh", "-c", _START, "start", FOLDER, cgroup(handle.name), str(binary)])
 
 
 def end_kube_proxy(executor: Executor) -> None:
     """End it, as a kubelet ends a container."""
-    script = f'pids=$(cat /sys/fs/cgroup/{CGROUP}/cgroup.procs); [ -z "$pids" ] || kill $pids; sleep 0.2; true'
-    executor.run(["sh", "-c", script], check=False)
+    script = 'pids=$(cat "$1"); [ -z "$pids" ] || kill $pids; sleep 0.2; true'
+    members = f"/sys/fs/cgroup/{cgroup(executor.name)}/cgroup.procs"
+    executor.run(["sh", "-c", script, "end", members], check=False)
 
 
 def add_addresses(executor: Executor) -> None:

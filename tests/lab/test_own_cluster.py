@@ -74,7 +74,9 @@ def proxybench(home: Path, environment: dict[str, str], *words: str) -> subproce
 
 def process(node: NodeHandle) -> str:
     """Return what tells the running kube-proxy from one that was started anew: its pid and its start."""
-    script = "for pid in $(cat /sys/fs/cgroup/user-kube-proxy/cgroup.procs); do cut -d' ' -f1,22 /proc/$pid/stat; done"
+    script = (
+        "for pid in $(cat /sys/fs/cgroup/user-kube-proxy-node1/cgroup.procs); do cut -d' ' -f1,22 /proc/$pid/stat; done"
+    )
     return node.executor.run(["sh", "-c", script]).stdout
 
 

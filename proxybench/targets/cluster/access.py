@@ -24,8 +24,14 @@ _FORBIDDEN: Final = 403
 
 def credentials(spec: ClusterSpec) -> Credentials:
     """Read the kubeconfig that is named, or the usual one. Raises ExperimentError, UsageError."""
+    path, context = origin(spec)
+    return read_kubeconfig(Path(path), context or None)
+
+
+def origin(spec: ClusterSpec) -> tuple[str, str]:
+    """Return the whole path of the kubeconfig, and the context that is named ("": the current one)."""
     usual = os.environ.get("KUBECONFIG", "").partition(":")[0] or "~/.kube/config"
-    return read_kubeconfig(Path(spec.kubeconfig or usual).expanduser(), spec.context)
+    return str(Path(spec.kubeconfig or usual).expanduser().absolute()), spec.context or ""
 
 
 def first_access(found: Credentials, spec: ClusterSpec) -> ApiAccess:

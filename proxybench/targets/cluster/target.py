@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from proxybench.clocks import ClockDomain
-from proxybench.errors import ConnectionLostError, UsageError
+from proxybench.errors import ConnectionLostError, RunError, UsageError
 from proxybench.hosts.fleet import reach
 from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh import SshExecutor
@@ -27,19 +27,52 @@ from proxybench.targets.cluster import access
 from proxybench.targets.cluster.backends import endpoints, start_backend
 from proxybench.targets.cluster.host_facts import HostFacts, read_host
 from proxybench.targets.cluster.inventory import Inventory, NodeWords, Role, read_inventory
+from proxybench.targets.cluster.switch.changes import strangers
+from proxybench.targets.cluster.switch.switcher import Switcher, look
+from proxybench.targets.cluster.switch.undo import Header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from proxybench.experiment.places import ClusterSpec
+    from proxybench.hosts.base import Executor
     from proxybench.hosts.fleet import Fleet
     from proxybench.hosts.inventory import SshTarget
+    from proxybench.model import Mode
     from proxybench.nodes.cluster import ApiAccess
 
 PYTHON: Final = "python3"
 WORKDIR: Final = "/run/proxybench"
 _LOOK_SECONDS: Final = 120.0
+_SHOWN: Final = 3
+ASK_MODE: Final = (
+    "import urllib.request as r; o = r.build_opener(r.ProxyHandler({})); "
+    "print(o.open('http://127.0.0.1:10249/proxyMode', timeout=5).read().decode())"
+)
 _WRITERS: Final = 8  # connections to an API that others use, too
+
+
+@dataclass
+class Switching:
+    """What a run's switching needs, as it becomes known: ``folder`` with the run, ``switcher`` with the cluster.
+
+    ``interrupts``: it was understood that others' traffic is interrupted.
+    """
+
+    interrupts: bool = False
+    folder: Path | None = None
+    switcher: Switcher | None = None
+
+    def began(self, folder: Path) -> None:
+        """Note the run's folder, where the undo log will lie."""
+        self.folder = folder
+
+    def to(self, mode: Mode) -> None:
+        """Switch the open cluster. Raises UsageError, RunError, ApiError."""
+        if self.switcher is None:
+            raise RunError("the cluster is not open yet")
+        self.switcher.folder = self.folder
+        self.switcher.to(mode)
 
 
 def open_api(at: ApiAccess, stack: ExitStack) -> KubernetesServiceApi:
@@ -58,16 +91,18 @@ def open_api(at: ApiAccess, stack: ExitStack) -> KubernetesServiceApi:
 
 @dataclass(frozen=True)
 class ClusterTarget:
-    """A cluster that is there: its hosts by inventory, its API by kubeconfig."""
+    """A cluster that is there: its hosts by inventory, its API by kubeconfig; ``switch`` None: it is only observed."""
 
     spec: ClusterSpec
     inventory: Inventory
     ssh: SshConfig = field(default_factory=lambda: SshConfig(Secrets()))
+    switch: Switching | None = None
 
     @property
     def facts(self) -> TargetFacts:
         """What it is."""
-        why = "the cluster that the experiment names, observed as it is"
+        how = "observed as it is" if self.switch is None else "its kube-proxy switched, and put back"
+        why = f"the cluster that the experiment names, {how}"
         return TargetFacts(str(LabKind.CLUSTER), ClockKind.WALL, "none", why, starts_proxies=False)
 
     @cached_property
@@ -108,6 +143,9 @@ class ClusterTarget:
                 if service["metadata"].get("namespace") != NAMESPACE
             )
             stack.callback(clean, api, own_namespace=own_namespace)
+            if self.switch is not None:
+                self.switch.switcher = self._switcher(api, fleet, report)
+                stack.callback(self.switch.switcher.put_back)
             cluster = self._cluster(fleet, api, taken)
             for node in self.inventory.with_role(Role.BACKEND):
                 report(f"starting a backend on {node.name}, port {self.spec.backend_port}")
@@ -136,6 +174,32 @@ class ClusterTarget:
             if node.name in lost:
                 report(f"goes on without {node.name}: {lost[node.name]}")
         return fleet
+
+    def _switcher(self, api: KubernetesServiceApi, fleet: Fleet, report: Callable[[str], None]) -> Switcher:
+        """Return what switches the cluster. Raises UsageError where that cannot be, or others would feel it."""
+        found = look(api)
+        if not found.switchable:
+            raise UsageError(f"kube-proxy cannot be switched: {found.why}")
+        felt = strangers(api.list(Kind.SERVICE), NAMESPACE)
+        if felt and not (self.switch and self.switch.interrupts):
+            some = ", ".join(felt[:_SHOWN]) + (", …" if len(felt) > _SHOWN else "")
+            raise UsageError(
+                f"{len(felt)} Services of others would feel a switch ({some}); if that is right: "
+                "--i-understand-this-interrupts-traffic"
+            )
+        header = Header(self.first_access.url, *access.origin(self.spec))
+        return Switcher(api, header, lambda: self._modes(fleet), report)
+
+    def _modes(self, fleet: Fleet) -> Mapping[str, str]:
+        """Ask every node in which mode its kube-proxy runs; "" for one that does not answer."""
+
+        def ask(executor: Executor) -> str:
+            argv = [self.python(nodes[executor.name]), "-c", ASK_MODE]
+            return executor.run(argv, check=False, timeout=_LOOK_SECONDS).stdout.strip()
+
+        roles = {Role.MEASURED, Role.OTHER}
+        nodes = {node.name: node for node in self.inventory.nodes if roles & set(node.roles) and node.name in fleet}
+        return fleet.fan_out(ask, timeout=_LOOK_SECONDS, nodes=nodes)
 
     def _cluster(self, fleet: Fleet, api: KubernetesServiceApi, taken: tuple[str, ...]) -> Cluster:
         facts = fleet.fan_out(read_host, timeout=_LOOK_SECONDS)
@@ -190,9 +254,9 @@ def clean(api: KubernetesServiceApi, *, own_namespace: bool) -> None:
         api.delete_many([Ref(Kind.NAMESPACE, "", NAMESPACE)])
 
 
-def cluster_target(spec: ClusterSpec, folder: Path) -> ClusterTarget:
+def cluster_target(spec: ClusterSpec, folder: Path, switch: Switching | None = None) -> ClusterTarget:
     """Return the cluster that ``target: {cluster: …}`` asks for; ``folder`` is that of the experiment file.
 
     Raises ExperimentError for what is wrong in its inventory.
     """
-    return ClusterTarget(spec, read_inventory(folder / Path(spec.inventory).expanduser()))
+    return ClusterTarget(spec, read_inventory(folder / Path(spec.inventory).expanduser()), switch=switch)

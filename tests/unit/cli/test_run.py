@@ -18,6 +18,7 @@ from proxybench.run.outcome import RunOutcome
 if TYPE_CHECKING:
     from proxybench.experiment.spec import Experiment
     from proxybench.run.progress import Progress
+    from proxybench.targets.cluster.target import Switching
 
 TEXT = """\
 version: 1
@@ -54,8 +55,16 @@ class FakeRunner:
         self.calls: list[tuple[str, int, Path, Path | None]] = []
 
     def __call__(
-        self, experiment: Experiment, out: Path, *, resume: Path | None, progress: Progress, folder: Path | None = None
+        self,
+        experiment: Experiment,
+        out: Path,
+        *,
+        resume: Path | None,
+        progress: Progress,
+        folder: Path | None = None,
+        switch: Switching | None = None,
     ) -> RunOutcome:
+        assert switch is None
         steps = expand(experiment)
         self.calls.append((experiment.name, len(steps), out, resume))
         progress.stage("build the lab")

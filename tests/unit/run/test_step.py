@@ -9,8 +9,8 @@ from proxybench.errors import AgentError, ConnectionLostError, ProxierError
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import NAMESPACE, Population
 from proxybench.model import Position
-from proxybench.nodes.answers import AwaitAllResult
-from proxybench.nodes.requests import AskUsage, AwaitAll, Change, Connect, Established
+from proxybench.nodes.answers import AwaitAllResult, ClockReading
+from proxybench.nodes.requests import AskClocks, AskUsage, AwaitAll, Change, Connect, Established
 from proxybench.scenarios.result import Checked, StepResult
 from proxybench.units import NS_PER_S
 from tests.factories import make_node
@@ -337,15 +337,24 @@ def test_a_loop_that_never_rests_ends_the_step_at_its_limit() -> None:
     assert world.log[-1] == "node1 stop"
 
 
-def test_a_cold_start_is_no_number_across_two_clocks_but_all_else_is_measured() -> None:
+def test_a_cold_start_across_two_clocks_is_uncertain_by_their_offsets() -> None:
     world = World(ALL)
     client = replace(world.bench.client, node=make_node("client", clock=ClockDomain("its own")))
     apart = replace(world.bench, handles={**world.bench.handles, "client": client})
+    asked: list[int] = []
+
+    def clocks(_: AskClocks) -> ClockReading:
+        asked.append(world.clock.now)
+        return ClockReading(world.clock.now + 100 * len(asked), world.clock.utc_ns())
+
+    world.answers[AskClocks] = clocks
     result = world.take(bench=apart)
-    assert result.problems == []
-    why = "a time from one kernel to its own cannot be told: the offset of one kernel is not known"
-    assert result.notes == [f"cold start: sync.end_to_end is not measured: {why}"]
-    assert set(world.metrics(result, "cold-start")) == LOOP | USAGE
+    assert (result.problems, result.notes) == ([], [])
+    (cold,) = [one for one in result.samples if (one.metric, one.point.scenario) == ("sync.end_to_end", "cold-start")]
+    (same,) = [one for one in World(ALL).take().samples if one.metric == cold.metric and one.point == cold.point]
+    assert cold.uncertainty > same.uncertainty
+    assert len({*asked}) > 1  # before the step, and again when the two clocks were compared
+    assert set(world.metrics(result, "cold-start")) == {"sync.end_to_end"} | LOOP | USAGE
     for scenario in ("add-one", "change-endpoint", "delete-one", "add-batch"):
         assert set(world.metrics(result, scenario)) == {"sync.end_to_end"} | LOOP | USAGE
     assert "forwarding.connect" in world.metrics(result, "steady")

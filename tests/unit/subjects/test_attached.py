@@ -14,7 +14,7 @@ from tests.factories import DOMAIN
 from tests.unit.subjects.rig import handle
 
 POD = "/kubepods.slice/pod1/abc"
-PRINTED = f"pid 75\ncgroup {POD}\nlog pipe:[123]\nmember 75 1\nmember 80 75\nmember 81 80\n"
+PRINTED = f"pid 75\ncgroup {POD}\nlog pipe:[123]\nmember 75 1\nmember 80 75\nmember 81 80\nmember 82 \n"
 FOUND = Found(75, f"/sys/fs/cgroup{POD}", "pipe:[123]")
 FIND = Run(["sh", "-c", _FIND, "find", "/sys/fs/cgroup"], done(PRINTED))
 SIZE = Run(["stat", "-L", "-c", "%s", "pipe:[123]"], done(code=1))

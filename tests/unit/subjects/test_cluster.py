@@ -14,7 +14,7 @@ from tests.unit.subjects.rig import handle, make_spec
 
 BUILD = 'kubernetes_build_info{build_date="x",git_version="v1.37.2",major="1"} 1\n'
 CONFIG = {"kubeproxy.config.k8s.io": {"mode": "iptables", "iptables": {"minSyncPeriod": "500ms", "syncPeriod": "30s"}}}
-FACTS = ProxyFacts("v1.37.2", Mode.IPTABLES, 0.5, 30.0, "{}")
+FACTS = ProxyFacts("v1.37.2", Mode.IPTABLES, dict.fromkeys(Mode, (0.5, 30.0)), "{}")
 
 
 def asked(path: str, body: str, status: int = 200) -> tuple[HttpGet, HttpAnswer]:
@@ -26,7 +26,8 @@ def test_what_it_says_of_itself() -> None:
         [], [asked("/proxyMode", "iptables"), asked("/metrics", BUILD), asked("/configz", json.dumps(CONFIG))]
     )
     facts = read_facts(node)
-    assert (facts.version, facts.mode, facts.min_sync_period, facts.sync_period) == ("v1.37.2", "iptables", 0.5, 30.0)
+    assert (facts.version, facts.mode, facts.periods[Mode.IPTABLES]) == ("v1.37.2", "iptables", (0.5, 30.0))
+    assert facts.periods[Mode.IPVS] == (0.0, 0.0)
     assert json.loads(facts.config) == CONFIG["kubeproxy.config.k8s.io"]
 
 

@@ -1,0 +1,17 @@
+"""``proxybench restore``: what a run that was killed had changed in a cluster goes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def restore(run: Path) -> None:
+    """Put back what a run that was killed had switched in a cluster, and remove its Services; may be repeated."""
+    from proxybench.targets.cluster.switch.recovery import recover  # noqa: PLC0415 - keeps help fast
+
+    for line in recover(run):
+        click.echo(line)

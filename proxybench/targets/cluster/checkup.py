@@ -1,0 +1,93 @@
+"""What each host of an inventory lacks, and what would mend it: one connection and one exec a host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from proxybench.hosts.fleet import reach
+from proxybench.hosts.secrets import Secrets
+from proxybench.hosts.ssh_config import SshConfig
+from proxybench.targets.cluster.inventory import Role, read_inventory
+from proxybench.targets.cluster.target import ASK_MODE, PYTHON, WORKDIR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from proxybench.hosts.base import Executor
+    from proxybench.targets.cluster.inventory import NodeWords
+
+_LIMIT: Final = 60.0
+_OLDEST: Final = (3, 8)
+# $1 python, $2 workdir, $3 what asks for kube-proxy's mode.
+_ASK: Final = r"""
+echo "uid $(id -u)"
+echo "python $("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
+echo "cgroup $(stat -f -c %T /sys/fs/cgroup 2>/dev/null)"
+mkdir -p "$2" 2>/dev/null && [ -w "$2" ] && echo "workdir yes"
+echo "mode $("$1" -c "$3" 2>/dev/null)"
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One host: ``lacks`` is what is missing ("" when nothing is), ``fix`` what mends it, ``note`` what to know."""
+
+    node: str
+    roles: tuple[str, ...]
+    lacks: str
+    fix: str
+    note: str = ""
+
+
+def checkup(path: Path) -> tuple[Row, ...]:
+    """Look at every host of an inventory file; one that is dead stops no other. Raises ExperimentError, UsageError."""
+    inventory = read_inventory(path)
+    config = SshConfig(Secrets())
+    fleet, lost = reach({node.name: config.target(inventory.ssh(node)) for node in inventory.nodes})
+    nodes = {node.name: node for node in inventory.nodes}
+    usual = inventory.defaults
+
+    def ask(executor: Executor) -> str:
+        node = nodes[executor.name]
+        places = (node.python or usual.python or PYTHON, node.workdir or usual.workdir or WORKDIR)
+        return executor.run(["sh", "-c", _ASK, "ask", *places, ASK_MODE], timeout=_LIMIT).stdout
+
+    with fleet:
+        said = fleet.fan_out(ask, timeout=_LIMIT)
+    return tuple(row for node in inventory.nodes for row in _rows(node, said.get(node.name), lost))
+
+
+def _rows(node: NodeWords, said: str | None, lost: Mapping[str, str]) -> Iterator[Row]:
+    roles = tuple(str(role) for role in node.roles)
+    if said is None:
+        what, _, fix = lost[node.name].partition("; ")
+        yield Row(node.name, roles, what, fix or "look whether ssh reaches it")
+        return
+    words = dict(line.partition(" ")[::2] for line in said.splitlines())
+    mode = words.get("mode", "")
+    found = list(lacking(node, words))
+    for lacks, fix in found:
+        yield Row(node.name, roles, lacks, fix)
+    if not found:
+        yield Row(node.name, roles, "", "", f"kube-proxy in {mode} mode" if mode else "")
+
+
+def lacking(node: NodeWords, words: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield what a host lacks for its roles, with what mends it; ``words`` is what it said of itself. Pure."""
+    version = words.get("python", "")
+    if not version:
+        yield "no Python 3 there", "install python3, or name one: python: /path"
+    elif tuple(int(part) for part in version.split(".")) < _OLDEST:
+        yield f"Python {version} is too old", "install Python 3.8 or later, and name it: python: /path"
+    if "workdir" not in words:
+        yield "the folder for the agent cannot be written", "name another: workdir: /path"
+    if Role.MEASURED not in node.roles:
+        return
+    if words.get("uid") != "0":
+        yield "not root: kube-proxy's cgroup and rules cannot be read", "write sudo: true, or user: root"
+    if words.get("cgroup") != "cgroup2fs":
+        yield "no cgroup of version 2", "boot with systemd.unified_cgroup_hierarchy=1"
+    if not words.get("mode"):
+        yield "no kube-proxy answers on port 10249 of its loopback", "leave metricsBindAddress as it is by default"

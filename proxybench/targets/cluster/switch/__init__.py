@@ -1,0 +1,1 @@
+"""Another mode for a cluster's own kube-proxy, with an undo log that is written before anything is changed."""

@@ -1,0 +1,93 @@
+"""What a switch changes, as data: a field of an object, what it was, what it becomes. Pure."""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxybench.kube.base import Object
+    from proxybench.model import Mode
+
+CONFIG_MAP: Final = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
+DAEMON_SET: Final = "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy"
+CONFIG: Final = ("data", "config.conf")
+ANNOTATIONS: Final = ("spec", "template", "metadata", "annotations")
+MARK: Final = "proxybench.io/switched"
+_MODE: Final = re.compile(r"^mode:.*$", re.MULTILINE)
+
+Field = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A field of an object, by the object's path in the API; None stands for a field that is not there."""
+
+    path: str
+    field: Field
+    before: Any
+    after: Any
+
+    @property
+    def what(self) -> str:
+        """Name it for people: "configmaps/kube-proxy data.config.conf"."""
+        return f"{'/'.join(self.path.rsplit('/', 2)[-2:])} {'.'.join(self.field)}"
+
+
+def read(obj: Object, field: Field) -> Any:  # noqa: ANN401 - a field holds anything
+    """Return what an object's field holds, None when it or what holds it is not there."""
+    here: Any = obj
+    for name in field:
+        if not isinstance(here, dict) or name not in here:
+            return None
+        here = here[name]
+    return here
+
+
+def written(obj: Object, field: Field, value: Any) -> Object:  # noqa: ANN401 - a field holds anything
+    """Return an object with a field set, or removed for None. What holds the field must be there."""
+    made = copy.deepcopy(obj)
+    here = made
+    for name in field[:-1]:
+        here = here[name]
+    if value is None:
+        here.pop(field[-1], None)
+    else:
+        here[field[-1]] = value
+    return made
+
+
+def with_mode(config: str, mode: Mode) -> str:
+    """Return a kube-proxy's configuration with another mode; every other byte is as it was."""
+    line = f"mode: {mode}"
+    if _MODE.search(config):
+        return _MODE.sub(line, config, count=1)
+    return f"{config}{'' if config.endswith(chr(10)) or not config else chr(10)}{line}\n"
+
+
+def switch_changes(config_map: Object, daemon_set: Object, mode: Mode, number: int) -> tuple[Change, ...]:
+    """Return what makes a kubeadm cluster's kube-proxy run in a mode: its configuration, then a rollout."""
+    config, notes = read(config_map, CONFIG), read(daemon_set, ANNOTATIONS)
+    return (
+        Change(CONFIG_MAP, CONFIG, config, with_mode(config, mode)),
+        Change(DAEMON_SET, ANNOTATIONS, notes, {**(notes or {}), MARK: str(number)}),
+    )
+
+
+def rolled_out(daemon_set: Object) -> bool:
+    """Tell whether every node runs a pod of the DaemonSet's newest template, and it is ready."""
+    status = daemon_set.get("status", {})
+    wanted = status.get("desiredNumberScheduled", 0)
+    newest = status.get("observedGeneration", 0) >= daemon_set["metadata"].get("generation", 0)
+    there = [status.get(name, 0) for name in ("updatedNumberScheduled", "numberAvailable", "numberReady")]
+    return newest and all(number == wanted for number in there) and not status.get("numberMisscheduled", 0)
+
+
+def strangers(services: Sequence[Object], own: str) -> tuple[str, ...]:
+    """Return the Services of others, "namespace/name": all but ours and the API's own."""
+    names = (f"{one['metadata']['namespace']}/{one['metadata']['name']}" for one in services)
+    return tuple(name for name in names if not name.startswith(f"{own}/") and name != "default/kubernetes")

@@ -1,0 +1,68 @@
+"""How a cluster runs its kube-proxy, recognised from its objects: what can be switched, and what cannot. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from proxybench.targets.cluster.switch.changes import CONFIG, read
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxybench.kube.base import Object
+
+_ONLY: Final = "it is observed only"
+# Of kubelets' versions and nodes' labels, as the distributions set them.
+_VERSIONS: Final = {
+    "+k3s": "k3s runs kube-proxy inside its own process (--kube-proxy-arg of the k3s server)",
+    "+rke2": "RKE2 runs kube-proxy as a static pod that it writes itself (kube-proxy-arg in its config.yaml)",
+    "-gke.": "GKE manages kube-proxy as a static pod; Dataplane V2 has none",
+    "-eks-": "EKS manages kube-proxy as an add-on, which takes changes back",
+}
+_LABELS: Final = {"kubernetes.azure.com/cluster": "AKS manages kube-proxy, and takes changes back"}
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """``name`` for people, whether it can be switched, and if not, ``why``."""
+
+    name: str
+    switchable: bool
+    why: str = ""
+
+
+def recognise(daemon_sets: Sequence[Object], config_maps: Sequence[Object], nodes: Sequence[Object]) -> Deployment:
+    """Say how kube-proxy runs; the objects are those of kube-system, and all Nodes."""
+    for node in nodes:
+        version = node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "")
+        for part, why in _VERSIONS.items():
+            if part in version:
+                return Deployment(part.strip("+-."), switchable=False, why=f"{why}: {_ONLY}")
+        for label, why in _LABELS.items():
+            if label in (node["metadata"].get("labels") or {}):
+                return Deployment("aks", switchable=False, why=f"{why}: {_ONLY}")
+    sets = {one["metadata"]["name"]: one for one in daemon_sets}
+    maps = {one["metadata"]["name"]: one for one in config_maps}
+    if "kube-proxy" in sets:
+        return _daemon_set(sets["kube-proxy"], maps.get("kube-proxy"))
+    if "cilium" in sets:
+        return Deployment("cilium", switchable=False, why=f"Cilium stands for kube-proxy, which does not run: {_ONLY}")
+    why = "kube-system has no DaemonSet kube-proxy; a systemd unit or a static pod runs it"
+    return Deployment("unit", switchable=False, why=f"{why}: {_ONLY}")
+
+
+def _daemon_set(found: Object, config_map: Object | None) -> Deployment:
+    why = ""
+    if config_map is None or not isinstance(read(config_map, CONFIG), str):
+        why = "the DaemonSet kube-proxy has no ConfigMap kube-proxy with config.conf, as kubeadm's has"
+    elif found["spec"].get("updateStrategy", {}).get("type", "RollingUpdate") != "RollingUpdate":
+        why = "the DaemonSet kube-proxy is updated by hand (updateStrategy OnDelete)"
+    elif not _mounts(found, "kube-proxy"):
+        why = "the DaemonSet kube-proxy does not mount the ConfigMap kube-proxy"
+    return Deployment("daemonset", switchable=not why, why=f"{why}: {_ONLY}" if why else "")
+
+
+def _mounts(found: Object, name: str) -> bool:
+    volumes = found["spec"]["template"]["spec"].get("volumes") or ()
+    return any((volume.get("configMap") or {}).get("name") == name for volume in volumes)

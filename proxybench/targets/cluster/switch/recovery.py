@@ -1,0 +1,41 @@
+"""The way back for a run that was killed: its undo log says which cluster, and what had been begun."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from proxybench.errors import ResultsError, UsageError
+from proxybench.experiment.places import ClusterSpec
+from proxybench.targets.cluster import access
+from proxybench.targets.cluster.switch.switcher import restore
+from proxybench.targets.cluster.switch.undo import FILE, read_undo
+from proxybench.targets.cluster.target import clean, open_api
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def recover(run: Path) -> Iterator[str]:
+    """Put back what is in a run's undo log, and remove our Services; yield what was done, in lines for people.
+
+    Raises ResultsError for a folder without a log, UsageError for another cluster, RunError for what was left alone.
+    """
+    file = run / FILE
+    if not file.exists():
+        raise ResultsError(f"{run}: has no {FILE}; nothing was switched in that run")
+    known = read_undo(file.read_text(), str(file))
+    if not known.header.server:
+        yield "nothing had been changed"
+        return
+    spec = ClusterSpec(inventory="-", kubeconfig=known.header.kubeconfig, context=known.header.context)
+    first = access.first_access(access.credentials(spec), spec)
+    if first.url != known.header.server:
+        raise UsageError(f"{file}: is of {known.header.server}, and the kubeconfig leads to {first.url} now")
+    with ExitStack() as stack:
+        api = open_api(first, stack)
+        yield from restore(api, file)
+        if access.has_namespace(api):
+            clean(api, own_namespace=False)
+            yield "removed: Services and EndpointSlices of ours"

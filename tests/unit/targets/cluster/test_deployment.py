@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from proxybench.kube.objects import node
+from proxybench.targets.cluster.switch.deployment import Deployment, recognise
+
+Object = dict[str, Any]
+ONLY = "it is observed only"
+
+
+def daemon_set(name: str = "kube-proxy", mounted: str = "kube-proxy", **spec: Any) -> Object:
+    volumes = [{"name": "lib", "hostPath": {"path": "/lib"}}, {"name": "v", "configMap": {"name": mounted}}]
+    return {"metadata": {"name": name}, "spec": {"template": {"spec": {"volumes": volumes}}, **spec}}
+
+
+def config_map(**data: str) -> Object:
+    return {"metadata": {"name": "kube-proxy"}, "data": data}
+
+
+def worker(version: str = "v1.37.2", **labels: str) -> Object:
+    made = node("n", "192.0.2.1", "10.244.0.0/24")
+    made["status"]["nodeInfo"]["kubeletVersion"] = version
+    made["metadata"]["labels"] |= labels
+    return made
+
+
+KUBEADM = config_map(**{"config.conf": "mode: iptables\n"})
+
+
+def test_kubeadm_s_can_be_switched() -> None:
+    assert recognise([daemon_set()], [KUBEADM], [worker()]) == Deployment("daemonset", switchable=True)
+
+
+@pytest.mark.parametrize(
+    ("sets", "maps", "nodes", "name", "why"),
+    [
+        ([], [], [worker("v1.31.2+k3s1")], "k3s", "k3s runs kube-proxy inside its own process"),
+        ([], [], [worker("v1.31.2+rke2r1")], "rke2", "RKE2 runs kube-proxy as a static pod"),
+        ([], [], [worker("v1.31.2-gke.100")], "gke", "GKE manages kube-proxy as a static pod"),
+        ([daemon_set()], [KUBEADM], [worker("v1.31.2-eks-abc")], "eks", "EKS manages kube-proxy as an add-on"),
+        ([daemon_set()], [], [worker(**{"kubernetes.azure.com/cluster": "x"})], "aks", "AKS manages kube-proxy"),
+        ([daemon_set("cilium")], [], [worker()], "cilium", "Cilium stands for kube-proxy, which does not run"),
+        ([], [], [worker()], "unit", "kube-system has no DaemonSet kube-proxy; a systemd unit or a static pod runs it"),
+        ([daemon_set()], [], [], "daemonset", "the DaemonSet kube-proxy has no ConfigMap kube-proxy with config.conf"),
+        ([daemon_set()], [config_map(other="x")], [], "daemonset", "the DaemonSet kube-proxy has no ConfigMap"),
+        (
+            [daemon_set(updateStrategy={"type": "OnDelete"})],
+            [KUBEADM],
+            [],
+            "daemonset",
+            "the DaemonSet kube-proxy is updated by hand (updateStrategy OnDelete)",
+        ),
+        (
+            [daemon_set(mounted="x")],
+            [KUBEADM],
+            [],
+            "daemonset",
+            "the DaemonSet kube-proxy does not mount the ConfigMap",
+        ),
+    ],
+)
+def test_what_cannot_be_switched_is_recognised_and_explained(
+    sets: list[Object], maps: list[Object], nodes: list[Object], name: str, why: str
+) -> None:
+    found = recognise(sets, maps, nodes)
+    assert (found.name, found.switchable) == (name, False)
+    assert found.why.startswith(why)
+    assert found.why.endswith(f": {ONLY}")

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import copy
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxybench.errors import ApiError, ResultsError, RunError, UsageError
+from proxybench.model import Mode
+from proxybench.targets.cluster.switch.changes import (
+    ANNOTATIONS,
+    CONFIG,
+    CONFIG_MAP,
+    DAEMON_SET,
+    Change,
+    read,
+    rolled_out,
+    strangers,
+    switch_changes,
+    with_mode,
+    written,
+)
+from proxybench.targets.cluster.switch.switcher import Switcher, restore
+from proxybench.targets.cluster.switch.undo import FILE, Header, UndoLog, make, read_undo, undo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Object = dict[str, Any]
+HEADER = Header("https://192.0.2.1", "/k", "one")
+CONFIG_TEXT = 'apiVersion: v1alpha1\nipvs:\n  mode: x\nmode: ""\nmetricsBindAddress: ""\n'
+
+
+class Killed(BaseException):
+    """The orchestrator was killed."""
+
+
+class Api:
+    """An API with the objects of a kubeadm cluster; a DaemonSet's rollout is done at once.
+
+    ``deaths`` counts down: the write at which it is 0 kills, after it was made or (``early``) before.
+    """
+
+    def __init__(self, notes: Object | None = None) -> None:
+        template: Object = {"metadata": {"labels": {"k8s-app": "kube-proxy"}}, "spec": {}}
+        template["spec"]["volumes"] = [{"name": "kube-proxy", "configMap": {"name": "kube-proxy"}}]
+        if notes is not None:
+            template["metadata"]["annotations"] = notes
+        self.objects: dict[str, Object] = {
+            CONFIG_MAP: {
+                "metadata": {"name": "kube-proxy"},
+                "data": {"config.conf": CONFIG_TEXT, "kubeconfig.conf": "k"},
+            },
+            DAEMON_SET: {"metadata": {"name": "kube-proxy", "generation": 1}, "spec": {"template": template}},
+        }
+        self.deaths, self.early = -1, False
+        self.conflicts = 0
+        self.writes = 0
+
+    def ask(self, method: str, path: str, body: Object | None = None) -> Object:
+        lists = {
+            "/apis/apps/v1/namespaces/kube-system/daemonsets": DAEMON_SET,
+            "/api/v1/namespaces/kube-system/configmaps": CONFIG_MAP,
+        }
+        if path in lists:
+            return {"items": [copy.deepcopy(self.objects[lists[path]])]}
+        if path == "/api/v1/nodes":
+            return {"items": []}
+        if method == "PUT":
+            self._write(path, body or {})
+        found = copy.deepcopy(self.objects[path])
+        found["status"] = {"observedGeneration": found["metadata"].get("generation", 0)}
+        return found
+
+    def mode(self) -> str:
+        text: str = self.objects[CONFIG_MAP]["data"]["config.conf"]
+        return next(line[6:].strip('"') for line in text.splitlines() if line.startswith("mode:"))
+
+    def state(self) -> Object:
+        return {path: {**obj, "metadata": {}} for path, obj in self.objects.items()}
+
+    def _write(self, path: str, body: Object) -> None:
+        if self.conflicts:
+            self.conflicts -= 1
+            raise ApiError("conflict", 409)
+        self.deaths -= 1
+        if self.deaths == 0 and self.early:
+            raise Killed
+        self.objects[path] = {key: value for key, value in copy.deepcopy(body).items() if key != "status"}
+        self.writes += 1
+        if self.deaths == 0:
+            raise Killed
+
+
+def switcher(api: Api, folder: Path) -> Switcher:
+    return Switcher(api, HEADER, lambda: {"n1": api.mode()}, lambda _: None, 5, lambda _: None, folder)
+
+
+def test_a_switch_and_the_way_back(tmp_path: Path) -> None:
+    api = Api()
+    before = copy.deepcopy(api.state())
+    switch = switcher(api, tmp_path)
+    switch.to(Mode.NFTABLES)
+    assert api.mode() == "nftables"
+    switch.to(Mode.NFTABLES)
+    assert api.writes == 2
+    switch.to(Mode.IPTABLES)
+    switch.put_back()
+    assert api.state() == before
+    assert restore(api, tmp_path / FILE) == (f"{tmp_path / FILE}: all is back already",)
+
+
+@given(
+    deaths=st.integers(1, 7),
+    early=st.booleans(),
+    again=st.lists(st.tuples(st.integers(1, 3), st.booleans()), max_size=3),
+    notes=st.sampled_from([None, {}, {"a": "b"}]),
+    cut=st.integers(0, 200),
+)
+def test_killed_at_any_moment_it_goes_back_byte_for_byte(
+    tmp_path_factory: pytest.TempPathFactory,
+    deaths: int,
+    early: bool,
+    again: list[tuple[int, bool]],
+    notes: Object | None,
+    cut: int,
+) -> None:
+    """Killed in a switch, then in the restoring of it, again and again: the last one ends at the original."""
+    folder = tmp_path_factory.mktemp("run")
+    api = Api(notes)
+    before = json.dumps(api.state())
+    api.deaths, api.early = deaths, early
+    switch = switcher(api, folder)
+    with suppress(Killed):
+        for mode in (Mode.NFTABLES, Mode.IPVS, Mode.IPTABLES):
+            switch.to(mode)
+    file = folder / FILE
+    if early:  # a disk may have taken a part of the line of what was not begun
+        file.write_text(file.read_text() + '{"path": "/x", "field": ["a"]'[: cut % 30])
+    for more, before_it in again:
+        api.deaths, api.early = more, before_it
+        with suppress(Killed):
+            restore(api, file, 5, lambda _: None)
+    api.deaths = -1
+    restore(api, file, 5, lambda _: None)
+    assert json.dumps(api.state()) == before
+
+
+def test_what_somebody_else_has_edited_is_left_alone(tmp_path: Path) -> None:
+    api = Api()
+    switcher(api, tmp_path).to(Mode.NFTABLES)
+    theirs = written(api.objects[CONFIG_MAP], CONFIG, "mode: ipvs  # an operator's\n")
+    api.objects[CONFIG_MAP] = theirs
+    with pytest.raises(RunError) as caught:
+        restore(api, tmp_path / FILE)
+    assert str(caught.value) == (
+        "edited by somebody else since, and left as it is: configmaps/kube-proxy data.config.conf; "
+        f"see {tmp_path / FILE}"
+    )
+    assert api.objects[CONFIG_MAP] == theirs
+    assert read(api.objects[DAEMON_SET], ANNOTATIONS) is None
+    assert not read_undo((tmp_path / FILE).read_text(), "f").done
+
+
+def test_an_edit_in_the_middle_of_a_switch_is_not_overwritten(tmp_path: Path) -> None:
+    api = Api()
+    log = UndoLog(tmp_path / FILE, HEADER)
+    with pytest.raises(UsageError) as caught:
+        make(api, log, Change(CONFIG_MAP, CONFIG, "what it was", "what it becomes"))
+    assert str(caught.value) == (
+        "configmaps/kube-proxy data.config.conf was edited by somebody else meanwhile; nothing of it was overwritten"
+    )
+    assert api.writes == 0
+
+
+def test_a_write_between_reading_and_writing_is_read_again(tmp_path: Path) -> None:
+    api = Api()
+    api.conflicts = 2
+    (change, _) = switch_changes(api.objects[CONFIG_MAP], api.objects[DAEMON_SET], Mode.IPVS, 1)
+    make(api, UndoLog(tmp_path / FILE, HEADER), change)
+    assert api.mode() == "ipvs"
+    api.conflicts = 9
+    with pytest.raises(ApiError, match=r"^configmaps/kube-proxy data\.config\.conf: others write it all the time$"):
+        undo(api, [change])
+
+
+def test_the_log_lies_there_before_the_change(tmp_path: Path) -> None:
+    api = Api()
+    api.deaths, api.early = 1, True
+    with pytest.raises(Killed):
+        switcher(api, tmp_path).to(Mode.NFTABLES)
+    known = read_undo((tmp_path / FILE).read_text(), "f")
+    assert (known.header, len(known.changes), known.done) == (HEADER, 1, False)
+    assert api.writes == 0
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_no_log(tmp_path: Path) -> None:
+    assert read_undo("", "f").done
+    assert read_undo('{"server": "x"', "f").done  # nothing is changed before the first line is whole
+    with pytest.raises(ResultsError, match=r"^f: is no undo log: "):
+        read_undo("[]\n", "f")
+    del tmp_path
+
+
+@given(st.text(), st.sampled_from(list(Mode)))
+def test_another_mode_changes_one_line(before: str, mode: Mode) -> None:
+    after = with_mode(before, mode)
+    assert f"mode: {mode}" in after.split("\n")
+    assert with_mode(after, mode) == after
+
+
+def test_a_mode_of_kubeadm() -> None:
+    assert with_mode(CONFIG_TEXT, Mode.IPVS) == CONFIG_TEXT.replace('\nmode: ""', "\nmode: ipvs")
+    assert with_mode("a: 1", Mode.IPVS) == "a: 1\nmode: ipvs\n"
+    assert with_mode("", Mode.IPVS) == "mode: ipvs\n"
+
+
+def test_a_rollout_is_over_when_every_node_has_the_newest() -> None:
+    done = {"observedGeneration": 2, "desiredNumberScheduled": 3}
+    done |= dict.fromkeys(["updatedNumberScheduled", "numberAvailable", "numberReady"], 3)
+    whole = {"metadata": {"generation": 2}, "status": done}
+    assert rolled_out(whole)
+    for lack in (
+        {"observedGeneration": 1},
+        {"updatedNumberScheduled": 2},
+        {"numberReady": 2},
+        {"numberMisscheduled": 1},
+    ):
+        assert not rolled_out({**whole, "status": {**done, **lack}})
+    assert rolled_out({"metadata": {}})
+
+
+def test_whose_services_would_feel_it() -> None:
+    names = [("default", "kubernetes"), ("proxybench", "svc-00001"), ("shop", "web")]
+    services = [{"metadata": {"namespace": space, "name": name}} for space, name in names]
+    assert strangers(services, "proxybench") == ("shop/web",)
