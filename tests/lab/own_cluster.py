@@ -69,7 +69,7 @@ def make_user(home: Path, cluster: Cluster, experiment: str, api: ApiAccess | No
         f"defaults: {{user: root, key: {cluster.client.ssh.identity}, python: {cluster.client.python}}}",
         "nodes:",
     ]
-    for node in cluster.nodes:
+    for node in (one for one in cluster.nodes if one.name in roles):
         more = f", addresses: [{', '.join(BACKENDS)}]" if node.name == "node2" else ""
         place = f"host: {node.ssh.host}, port: {node.ssh.port}, address: {node.address}"
         lines.append(f"  - {{name: {node.name}, roles: {roles[node.name]}, {place}{more}}}")
