@@ -113,7 +113,11 @@ class ClusterDriver:
         process = AttachedProcess.attach(handle)
         facts = read_facts(handle)
         served = Served(
-            facts.mode, _iptables(spec.mode, handle), logs_syncs=True, files={"kube-proxy.json": facts.config}
+            facts.mode,
+            _iptables(spec.mode, handle),
+            logs_syncs=True,
+            files={"kube-proxy.json": facts.config},
+            runs_already=True,
         )
         if facts.mode is not spec.mode:
             raise ProxierError(f"{handle.name}: kube-proxy runs in {facts.mode} mode now, not in {spec.mode} mode")

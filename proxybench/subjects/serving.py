@@ -79,7 +79,7 @@ class Served:
 
     ``iptables`` is the multi-call program of the backend that it uses. ``logs_syncs``: whether its log is klog and
     tells of syncs; ``counts_syncs``: whether its metrics do. ``files`` go into the run folder. ``families`` are those
-    of which it makes rules.
+    of which it makes rules. ``runs_already``: it ran before its log was looked at, which need not tell of a sync.
     """
 
     mode: Mode
@@ -88,6 +88,7 @@ class Served:
     counts_syncs: bool = True
     files: Mapping[str, str] = field(default_factory=dict)
     families: tuple[Family, ...] = (Family.IPV4,)
+    runs_already: bool = False
 
 
 class ServingProxy:
@@ -214,7 +215,8 @@ class ServingProxy:
         try:
             self._process.get(HEALTHZ_PORT, "/healthz")
             # Reading metrics before the first sync logs errors of counters that are not there yet (from 1.33 on).
-            if self._served.logs_syncs and self._served.mode in _LOGGED and not self.syncs():
+            logged = self._served.logs_syncs and self._served.mode in _LOGGED and not self._served.runs_already
+            if logged and not self.syncs():
                 return "its log tells of no sync"
             metrics = self.metrics()
         except ProxierError as error:
