@@ -19,7 +19,7 @@ import pytest
 from proxybench.targets.lab.apiserver.certificate import make_certificate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 SERVICE_CIDR = "10.96.0.0/16"
@@ -67,9 +67,12 @@ class Access:
 
 
 @contextmanager
-def control_plane(folder: Path, etcd: Path, apiserver: Path) -> Iterator[Access]:
-    """Start both on free ports and wait until they are ready; end them and leave the folder to the caller."""
-    made = make_certificate([])
+def control_plane(folder: Path, etcd: Path, apiserver: Path, addresses: Sequence[str] = ()) -> Iterator[Access]:
+    """Start both on free ports and wait until they are ready; end them and leave the folder to the caller.
+
+    ``addresses`` are further ones at which its certificate is good.
+    """
+    made = make_certificate(list(addresses))
     token = secrets.token_urlsafe(16)
     for name, content in (("crt", made.certificate), ("key", made.key), ("tokens", f"{token},t,1\n".encode())):
         (folder / name).touch(mode=0o600)

@@ -1,0 +1,155 @@
+"""A switch of a cluster's own kube-proxy against a real API server: two modes measured, all put back, killed or not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxybench.hosts.fleet import Fleet
+from proxybench.kube.client import KubernetesServiceApi
+from proxybench.kube.objects import NAMESPACE, namespace
+from proxybench.model import ClockKind, Mode
+from proxybench.nodes.node import NodeHandle
+from proxybench.targets.lab import topology
+from proxybench.targets.lab.common import Settings
+from proxybench.targets.lab.netns import NetnsLab
+from tests.lab.binaries import ETCD, FIRST_BUILD_S, kube_proxy, program
+from tests.lab.control_plane import control_plane
+from tests.lab.kubeadm import Kubelets, node_access, objects, relayed, state
+from tests.lab.labs import agents_on
+from tests.lab.own_cluster import User, add_addresses, config, make_user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.control_plane import Access
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.timeout(2 * FIRST_BUILD_S),
+    pytest.mark.skipif(os.geteuid() != 0, reason="a netns lab needs root"),
+]
+
+PROGRAM = "from proxybench.cli.main import entry; entry()"
+EXPERIMENT = """\
+version: 1
+name: switch
+target: TARGET
+subjects: [{kind: cluster, modes: [iptables, nftables]}]
+scale: {services: [5], endpoints_per_service: [2]}
+repetitions: 1
+measure: {sync: {scenarios: [add-one], timeout: 20s}}
+"""
+
+
+@dataclass(frozen=True)
+class World:
+    """A cluster with a real control plane, and its user."""
+
+    access: Access
+    kubelets: Kubelets
+    user: User
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-c", PROGRAM, *words]
+        where = {"cwd": self.user.home, "env": self.user.environment}
+        return subprocess.run(argv, **where, capture_output=True, text=True, timeout=150, check=False)  # type: ignore[call-overload,no-any-return] # of the same keys
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("switch")
+    programs = program("etcd", ETCD), program("kube-apiserver", "1.37.2")
+    lab = NetnsLab(Settings(ClockKind.WALL, "none"))
+    with ExitStack() as stack:
+        stack.callback(lab.down)
+        cluster = lab.up()
+        access = stack.enter_context(control_plane(folder, *programs, [topology.CTL_ADDRESS]))
+        stack.enter_context(relayed(lab.pid, access))
+        fleet = stack.enter_context(Fleet.connect(cluster.targets))
+        add_addresses(fleet["node2"])
+        agents = stack.enter_context(agents_on(fleet, cluster, "node1", "node2"))
+        nodes = [NodeHandle(node, fleet[node.name], agents[node.name]) for node in cluster.proxy_nodes]
+        with KubernetesServiceApi(access.url, access.token, ca_pem=access.ca_pem) as api:
+            for node in cluster.proxy_nodes:
+                api.put_node(node.name, node.address, node.pod_cidr or "")
+        text = config(cluster, nodes[0], Mode.IPTABLES).replace("hostnameOverride: node1", "hostnameOverride: ''")
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "proxybench"}}
+        ours = [
+            ("/api/v1/namespaces", namespace(NAMESPACE)),
+            (f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts", account),
+        ]
+        for path, body in [*ours, *objects(text)]:
+            code, answer = access.ask("POST", path, body)
+            assert code == 201, answer
+        kubelets = stack.enter_context(Kubelets(access, nodes, kube_proxy()))
+        user = make_user(folder / "home", cluster, EXPERIMENT, node_access(access))
+        kubelets.await_started()
+        yield World(access, kubelets, user)
+
+
+def test_two_modes_are_measured_and_all_is_put_back(world: World) -> None:
+    before = state(world.access)
+    done = world.run("run", str(world.user.experiment), "--allow-switch", "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    outcome = json.loads(done.stdout)
+    found = {record["mode"] for record in outcome["summary"] if record["metric"] == "sync.end_to_end"}
+    assert found == {"iptables", "nftables"}
+    assert state(world.access) == before
+    again = world.run("restore", outcome["folder"])
+    assert (again.returncode, "all is back already" in again.stdout) == (0, True)
+
+
+def test_a_dry_run_shows_what_would_be_touched(world: World) -> None:
+    before = state(world.access)
+    done = world.run("run", str(world.user.experiment), "--allow-switch", "--dry-run")
+    assert (
+        "would touch kube-proxy to nftables: configmaps/kube-proxy data.config.conf: -mode: iptables +mode: nftables"
+        in (done.stdout)
+    ), done.stderr
+    assert state(world.access) == before
+
+
+def test_a_run_that_is_killed_in_a_switch_is_restored(world: World) -> None:
+    before, rollouts = state(world.access), world.kubelets.rollouts
+    argv = [sys.executable, "-c", PROGRAM, "run", str(world.user.experiment), "--allow-switch"]
+    log = (world.user.home / "said").open("w")
+    process = subprocess.Popen(argv, cwd=world.user.home, env=world.user.environment, stdout=log, stderr=log)
+    deadline = time.monotonic() + 120
+    while state(world.access) == before and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    log.close()
+    assert state(world.access) != before, (world.user.home / "said").read_text()
+    run = str(max((world.user.home / "results/switch").glob("2*")))
+    done = world.run("restore", run)
+    assert done.returncode == 0, done.stderr
+    assert "put back: configmaps/kube-proxy data.config.conf" in done.stdout
+    assert state(world.access) == before
+    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+    assert world.kubelets.rollouts >= rollouts
+    assert "all is back already" in world.run("restore", run).stdout
+
+
+def test_services_of_others_forbid_a_switch(world: World) -> None:
+    before = state(world.access)
+    web = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}
+    path = "/api/v1/namespaces/default/services"
+    assert world.access.ask("POST", path, web)[0] == 201
+    done = world.run("run", str(world.user.experiment), "--allow-switch")
+    assert world.access.ask("DELETE", f"{path}/web")[0] == 200
+    assert done.returncode == 3
+    assert (
+        "1 Services of others would feel a switch (default/web); if that is right: --i-understand-this" in done.stderr
+    )
+    assert state(world.access) == before
