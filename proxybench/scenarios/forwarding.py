@@ -9,6 +9,7 @@ from proxybench.errors import MeasurementError
 from proxybench.model import CLUSTER_IP, Metric, Scenario, Transport
 from proxybench.nodes.requests import Connect, Established
 from proxybench.scenarios.paths import check, check_request, faults, groups, paths
+from proxybench.scenarios.peers import misled
 from proxybench.scenarios.places import PLAIN
 from proxybench.scenarios.recorder import Where
 from proxybench.units import NS_PER_MS, NS_PER_US
@@ -66,6 +67,7 @@ class NewConnections:
         for asked in _measured(step, self.spec):
             agent = step.origin(asked.origin).agent
             bad = {} if self.spec.paths == (PLAIN,) else check(agent.connect(check_request(asked)))
+            bad = misled(step, asked.without(bad)) | bad
             problems += bad.values()
             where = asked.without(bad)
             if asked.direct.label in bad or not where.vips:
