@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from proxybench.errors import MeasurementError, OverrunError
-from proxybench.units import NS_PER_S
+from proxybench.units import NS_PER_S, SystemClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxybench.units import Clock
+
+T = TypeVar("T")
+
+
+def wait_until(ask: Callable[[], T], seconds: float, every: float, clock: Clock | None = None) -> T:
+    """Ask until the answer is true, every so many seconds; return it. A false one: the time was up.
+
+    What ``ask`` raises ends the wait.
+    """
+    clock = clock or SystemClock()
+    end = clock.monotonic_ns() + round(seconds * NS_PER_S)
+    while not (answer := ask()) and clock.monotonic_ns() < end:
+        clock.sleep(every)
+    return answer
 
 
 class Deadline:

@@ -6,16 +6,17 @@ node's kernel is removed.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
+from proxybench.deadline import wait_until
 from proxybench.errors import ProxierError
 from proxybench.nodes.kernel.capture import LOOK_SECONDS, Tools, capture
 from proxybench.nodes.kernel.restore import restore
 from proxybench.subjects.process import proxy_cgroup
-from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from proxybench.deadline import Deadline
     from proxybench.hosts.base import Executor
@@ -57,14 +58,11 @@ def _tools(bench: Testbed, handle: NodeHandle) -> Tools:
 
 def _end(executor: Executor, cgroup: str, clock: Clock) -> None:
     """Wait until no control loop runs, and end one whose agent did not. Raises ProxierError when it stays."""
-    for name, patience in _PATIENCE:
-        end = clock.monotonic_ns() + round(patience * NS_PER_S)
-        signal = name
-        while executor.run(["sh", "-c", _MEMBERS_SCRIPT, "members", signal, cgroup]).stdout:
-            if clock.monotonic_ns() >= end:
-                break
-            signal = ""
-            clock.sleep(_POLL)
-        else:
+
+    def nobody(signals: Iterator[str]) -> bool:
+        return not executor.run(["sh", "-c", _MEMBERS_SCRIPT, "members", next(signals, ""), cgroup]).stdout
+
+    for signal, patience in _PATIENCE:
+        if wait_until(partial(nobody, iter((signal,))), patience, _POLL, clock):
             return
     raise ProxierError(f"{executor.name}: the control loop of the lost connection cannot be ended")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from proxybench.errors import ProxierError, UsageError
 from proxybench.experiment.requests import Commands, fill
@@ -14,14 +14,12 @@ from proxybench.subjects.driver import ProxyMetrics
 from proxybench.subjects.kube_proxy_config import render_kubeconfig
 from proxybench.subjects.node_checks import check_node
 from proxybench.subjects.path_links import path_links, search_path
-from proxybench.subjects.process import NodeProcess, Program, proxy_folder
+from proxybench.subjects.process import NodeProcess, Program, RunningProgram, proxy_folder
 from proxybench.subjects.proxy_log import log_tail
-from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from proxybench.clocks import Instant
     from proxybench.deadline import Deadline
     from proxybench.experiment.requests import SubjectSpec
     from proxybench.hosts.base import Completed
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
     from proxybench.subjects.removals import Part
     from proxybench.units import Clock
 
-_POLL_SECONDS: Final = 0.1
-_POLL_SHARE: Final = 0.02
 _ASK_LIMIT: Final = 30.0
 _CLEANUP_LIMIT: Final = 300.0
 _VERSION_LIMIT: Final = 60.0
@@ -103,39 +99,23 @@ class CommandDriver:
             raise ProxierError(f"{handle.name}: clean ended with {ended.code} after the clean-up: {_words(ended)}")
 
 
-class CommandProxy:
+class CommandProxy(RunningProgram):
     """Implements RunningProxy. It has no figures of its own but whether a change waits to be made."""
 
+    _poll_s: ClassVar = 0.1
+
     def __init__(self, process: NodeProcess, asked: _NodeCommands, clock: Clock) -> None:
-        self._process = process
+        super().__init__(process, clock)
         self._asked = asked
-        self._clock = clock
-
-    @property
-    def handle(self) -> NodeHandle:
-        """The node."""
-        return self._process.handle
-
-    @property
-    def started_at(self) -> Instant:
-        """When it was started, by the node's clock."""
-        return self._process.started_at
-
-    @property
-    def cgroup(self) -> str:
-        """The cgroup v2 folder on the node that holds the proxy and all its children."""
-        return self._process.cgroup
 
     def wait_ready(self, deadline: Deadline, limit_s: float) -> None:
         """Ask ``ready`` until it ends with 0. Raises ProxierError with the log's tail."""
-        start = self._clock.monotonic_ns()
-        while (ended := self._asked.run(self._asked.commands.ready, deadline.left(_ASK_LIMIT))).code != 0:
-            self._process.check_alive()
-            waited = (self._clock.monotonic_ns() - start) / NS_PER_S
-            if waited >= limit_s:
-                raise self._process.error(f"was not ready within {limit_s:g} s (ready ended with {ended.code})")
-            self._clock.sleep(deadline.left(max(_POLL_SECONDS, _POLL_SHARE * waited)))
-        self._process.check_alive()
+
+        def missing() -> str:
+            code = self._asked.run(self._asked.commands.ready, deadline.left(_ASK_LIMIT)).code
+            return f"ready ended with {code}" if code else ""
+
+        self._wait_while(missing, "was not ready", deadline, limit_s)
 
     def metrics(self) -> ProxyMetrics:
         """Return no syncs, and one pending change while ``synced`` does not end with 0."""
@@ -173,10 +153,6 @@ class CommandProxy:
         if self._asked.commands.stop:
             self._asked.run(self._asked.commands.stop, limit_s)
         self._process.stop(limit_s)
-
-    def log(self) -> str:
-        """Return its log: the whole one after ``stop``."""
-        return self._process.log()
 
     def files(self) -> Mapping[str, str]:
         """Return the commands as they were run."""

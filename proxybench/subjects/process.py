@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self
 
 from proxybench.clocks import Instant
 from proxybench.errors import AgentError, HostError, ProxierError
 from proxybench.hosts.batch import run_together
 from proxybench.subjects.bundle import put_folder
+from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from proxybench.deadline import Deadline
     from proxybench.nodes.node import NodeHandle
     from proxybench.subjects.bundle import Bundle
+    from proxybench.units import Clock
 
 _READ_LIMIT: Final = 60.0
 _OK: Final = 200
+_POLL_SHARE: Final = 0.02  # of the time waited so far: a look costs the CPU that is measured
 _GRACE_S: Final = 60.0
 
 
@@ -135,3 +139,82 @@ class NodeProcess:
 
 def _removal(folder: str, program: Program) -> list[str]:
     return ["rm", "-f", *(f"{folder}/{name}" for name in program.secrets)]
+
+
+class Process(Protocol):
+    """A proxy's process: one that we started (``NodeProcess``), or one that runs anyway (``AttachedProcess``)."""
+
+    handle: NodeHandle
+    started_at: Instant
+    cgroup: str
+
+    def get(self, port: int, path: str) -> str:
+        """Return what it serves at a port of the node's loopback. Raises ProxierError."""
+        ...
+
+    def check_alive(self) -> None:
+        """Raise ProxierError when it has ended."""
+        ...
+
+    def check_running(self) -> None:
+        """Raise ProxierError when it was stopped."""
+        ...
+
+    def stop(self, limit_s: float) -> None:
+        """End it, or the watching of it."""
+        ...
+
+    def log(self) -> str:
+        """Return its log."""
+        ...
+
+    def error(self, problem: str) -> ProxierError:
+        """Return an error that ends with the log's tail."""
+        ...
+
+
+class RunningProgram:
+    """What every RunningProxy has that is one process on a node; ``_poll_s`` is between the first two looks at it."""
+
+    _poll_s: ClassVar = 0.05
+
+    def __init__(self, process: Process, clock: Clock) -> None:
+        self._process = process
+        self._clock = clock
+
+    @property
+    def handle(self) -> NodeHandle:
+        """The node."""
+        return self._process.handle
+
+    @property
+    def started_at(self) -> Instant:
+        """When it was started, by the node's clock."""
+        return self._process.started_at
+
+    @property
+    def cgroup(self) -> str:
+        """The cgroup v2 folder on the node that holds the proxy and all its children."""
+        return self._process.cgroup
+
+    def stop(self, limit_s: float) -> None:
+        """End it and all its children. Raises ProxierError when it had to be killed."""
+        self._process.stop(limit_s)
+
+    def log(self) -> str:
+        """Return its log: the whole one after ``stop``."""
+        return self._process.log()
+
+    def _wait_while(self, missing: Callable[[], str], what: str, deadline: Deadline, limit_s: float) -> None:
+        """Wait until nothing is missing, looking less often the longer it takes.
+
+        Raises ProxierError with the log's tail: it ended, or ``what`` did not come within the limit.
+        """
+        start = self._clock.monotonic_ns()
+        while lack := missing():
+            self._process.check_alive()
+            waited = (self._clock.monotonic_ns() - start) / NS_PER_S
+            if waited >= limit_s:
+                raise self._process.error(f"{what} within {limit_s:g} s ({lack})")
+            self._clock.sleep(deadline.left(max(self._poll_s, _POLL_SHARE * waited)))
+        self._process.check_alive()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import ProxierError
 from proxybench.model import Family, Mode
 from proxybench.subjects import inventory
+from proxybench.subjects.process import RunningProgram
 from proxybench.subjects.proxy_log import count_syncs, parse_syncs
 from proxybench.subjects.proxy_metrics import parse_metrics
 from proxybench.subjects.removals import look, removal
@@ -25,52 +26,17 @@ from proxybench.units import NS_PER_S
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from proxybench.clocks import Instant
     from proxybench.deadline import Deadline
-    from proxybench.nodes.node import NodeHandle
     from proxybench.subjects.driver import ProxyMetrics, SyncRecord
     from proxybench.subjects.inventory import Inventory
     from proxybench.subjects.removals import Part
+    from proxybench.subjects.process import Process
     from proxybench.units import Clock
 
 METRICS_PORT: Final = 10249
 HEALTHZ_PORT: Final = 10256
-_POLL_SECONDS: Final = 0.05
-_POLL_SHARE: Final = 0.02  # of the time waited so far: reading metrics costs the CPU that is measured
 _RANKS_LIMIT: Final = 120.0  # ten thousand rules are read back in seconds, under emulation in many
 _LOGGED: Final = (Mode.IPTABLES, Mode.NFTABLES)  # the modes whose syncs kube-proxy logs at --v=2
-
-
-class Process(Protocol):
-    """A proxy's process: one that we started (``NodeProcess``), or one that runs anyway (``AttachedProcess``)."""
-
-    handle: NodeHandle
-    started_at: Instant
-    cgroup: str
-
-    def get(self, port: int, path: str) -> str:
-        """Return what it serves at a port of the node's loopback. Raises ProxierError."""
-        ...
-
-    def check_alive(self) -> None:
-        """Raise ProxierError when it has ended."""
-        ...
-
-    def check_running(self) -> None:
-        """Raise ProxierError when it was stopped."""
-        ...
-
-    def stop(self, limit_s: float) -> None:
-        """End it, or the watching of it."""
-        ...
-
-    def log(self) -> str:
-        """Return its log."""
-        ...
-
-    def error(self, problem: str) -> ProxierError:
-        """Return an error that ends with the log's tail."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -91,29 +57,13 @@ class Served:
     runs_already: bool = False
 
 
-class ServingProxy:
+class ServingProxy(RunningProgram):
     """Implements RunningProxy."""
 
     def __init__(self, process: Process, served: Served, clock: Clock) -> None:
-        self._process = process
+        super().__init__(process, clock)
         self._served = served
-        self._clock = clock
         self._year = datetime.fromtimestamp(clock.utc_ns() / NS_PER_S, UTC).year
-
-    @property
-    def handle(self) -> NodeHandle:
-        """The node."""
-        return self._process.handle
-
-    @property
-    def started_at(self) -> Instant:
-        """When it was started, by the node's clock."""
-        return self._process.started_at
-
-    @property
-    def cgroup(self) -> str:
-        """The cgroup v2 folder on the node that holds the proxy and all its children."""
-        return self._process.cgroup
 
     def wait_ready(self, deadline: Deadline, limit_s: float) -> None:
         """Wait until it is healthy, has counted a sync, and holds no change that no sync has taken up.
@@ -121,14 +71,7 @@ class ServingProxy:
         Raises ProxierError with the log's tail: it ended, runs in another mode, or did not sync within the limit;
         MeasurementError when the deadline passes.
         """
-        start = self._clock.monotonic_ns()
-        while missing := self._missing():
-            self._process.check_alive()
-            waited = (self._clock.monotonic_ns() - start) / NS_PER_S
-            if waited >= limit_s:
-                raise self._process.error(f"had no first sync within {limit_s:g} s ({missing})")
-            self._clock.sleep(deadline.left(max(_POLL_SECONDS, _POLL_SHARE * waited)))
-        self._process.check_alive()
+        self._wait_while(self._missing, "had no first sync", deadline, limit_s)
         mode = self._process.get(METRICS_PORT, "/proxyMode").strip()
         if mode != self._served.mode:
             raise self._process.error(f"runs in {mode} mode, not in {self._served.mode} mode as it was asked to")
@@ -197,14 +140,6 @@ class ServingProxy:
                 raise ProxierError(f"{self.handle.name}: {' '.join(argv)} failed: {ended.stderr.strip()}")
             looked = ended.stdout
         return removal(mode, part, address, program, looked)
-
-    def stop(self, limit_s: float) -> None:
-        """End it and all its children. Raises ProxierError when it had to be killed."""
-        self._process.stop(limit_s)
-
-    def log(self) -> str:
-        """Return its log: the whole one after ``stop``."""
-        return self._process.log()
 
     def files(self) -> Mapping[str, str]:
         """Return what shaped the run, by file name."""

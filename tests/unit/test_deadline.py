@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from proxybench.deadline import Deadline
+from proxybench.deadline import Deadline, wait_until
 from proxybench.errors import MeasurementError
 from proxybench.testing.clock import FakeClock
+from proxybench.units import NS_PER_S
 
 
 @pytest.mark.parametrize(("passed", "at_most", "left"), [(0, 4, 4), (0, 40, 10), (7, 4, 3), (9.5, 4, 0.5)])
@@ -35,3 +36,19 @@ def test_an_outer_limit_counts_too_and_names_itself() -> None:
     with pytest.raises(MeasurementError) as raised:
         inner.left(60)
     assert str(raised.value) == "the run took longer than its limit of 12 s"
+
+
+@pytest.mark.parametrize(("answers", "found", "slept"), [(["a"], "a", 0), (["", "b"], "b", 2), ([""] * 9, "", 6)])
+def test_it_is_asked_until_the_answer_is_true_or_the_time_is_up(answers: list[str], found: str, slept: float) -> None:
+    clock, left = FakeClock(), iter(answers)
+    begun = clock.monotonic_ns()
+    assert wait_until(lambda: next(left), 5, 2, clock) == found
+    assert clock.monotonic_ns() - begun == slept * NS_PER_S
+
+
+def test_what_asking_raises_ends_the_wait() -> None:
+    def ask() -> bool:
+        raise MeasurementError("it ended")
+
+    with pytest.raises(MeasurementError, match=r"^it ended$"):
+        wait_until(ask, 5, 2, FakeClock())

@@ -9,13 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxybench import scratch
 from proxybench.cache import cache_folder
+from proxybench.deadline import wait_until
 from proxybench.errors import LabError
 from proxybench.targets.lab import leftovers, process
 from proxybench.targets.lab.artifacts import DEFAULT_KERNEL
@@ -120,27 +120,23 @@ def _is_daemon(pid: int) -> bool:
 
 
 def _await(daemon: subprocess.Popen[bytes], log: Path) -> Cluster:
-    deadline = time.monotonic() + _UP_LIMIT
-    while time.monotonic() < deadline:
+    def look() -> tuple[int, Cluster] | None:
         found = _read()
-        if found:
-            return found[1]
-        if daemon.poll() is not None:
+        if not found and daemon.poll() is not None:
             raise LabError(process.tail(log, 1).removeprefix("error: "))
-        time.sleep(0.1)
+        return found
+
+    if found := wait_until(look, _UP_LIMIT, 0.1):
+        return found[1]
     raise LabError(f"the lab was not up within {_UP_LIMIT:.0f} s: {process.tail(log)}")
 
 
 def _end(pid: int, alive: Callable[[], bool]) -> None:
     """Let the daemon take its lab down; by force when it does not."""
-    deadline = time.monotonic() + _DOWN_LIMIT
-    signals = [signal.SIGTERM, signal.SIGKILL]
-    while alive():
-        if signals:
-            os.kill(pid, signals.pop(0))
-        while alive() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        deadline += _DOWN_LIMIT
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if alive():
+            os.kill(pid, number)
+            wait_until(lambda: not alive(), _DOWN_LIMIT, 0.05)
 
 
 @contextmanager

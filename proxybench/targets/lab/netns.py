@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from typing import TYPE_CHECKING
 
 from proxybench import scratch
+from proxybench.deadline import wait_until
 from proxybench.errors import LabError
 from proxybench.model import LabKind
 from proxybench.nodes.cluster import ApiAccess
@@ -116,13 +116,14 @@ class NetnsLab:
         )
 
     def _await_ready(self, state: Path) -> dict[str, int]:
-        deadline = time.monotonic() + _UP_LIMIT
-        ready = state / "ready.json"
-        while not ready.exists():
-            if self._supervisor is None or self._supervisor.poll() is not None:
-                raise LabError(f"the namespaces could not be made: {process.tail(state / 'supervisor.log')}")
-            if time.monotonic() > deadline:
-                raise LabError(f"the lab was not ready in {_UP_LIMIT:.0f} s: {process.tail(state / 'supervisor.log')}")
-            time.sleep(0.05)
+        ready, log = state / "ready.json", state / "supervisor.log"
+
+        def is_ready() -> bool:
+            if not ready.exists() and (self._supervisor is None or self._supervisor.poll() is not None):
+                raise LabError(f"the namespaces could not be made: {process.tail(log)}")
+            return ready.exists()
+
+        if not wait_until(is_ready, _UP_LIMIT, 0.05):
+            raise LabError(f"the lab was not ready in {_UP_LIMIT:.0f} s: {process.tail(log)}")
         found: dict[str, int] = json.loads(ready.read_text())
         return found

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import socket
-import time
 from typing import TYPE_CHECKING
 
 from proxybench import scratch
+from proxybench.deadline import wait_until
 from proxybench.errors import LabError
 from proxybench.model import ClockKind, LabKind
 from proxybench.nodes.cluster import ApiAccess
@@ -127,15 +127,17 @@ class VmLab:
         )
 
     def _await_ready(self, state: Path) -> None:
-        deadline = time.monotonic() + _BOOT_LIMIT
-        while node_script.READY not in (text := self.console()):
+        def is_ready() -> bool:
+            if node_script.READY in (text := self.console()):
+                return True
             if node_script.FAILED in text or "Kernel panic" in text:
                 raise LabError(f"the guest did not come up: {_last_words(text)}")
             if self._machine is None or self._machine.poll() is not None:
                 raise LabError(f"QEMU ended: {process.tail(state / 'qemu.log')}")
-            if time.monotonic() > deadline:
-                raise LabError(f"the guest was not ready in {_BOOT_LIMIT:.0f} s: {process.tail(state / 'console')}")
-            time.sleep(0.1)
+            return False
+
+        if not wait_until(is_ready, _BOOT_LIMIT, 0.1):
+            raise LabError(f"the guest was not ready in {_BOOT_LIMIT:.0f} s: {process.tail(state / 'console')}")
 
 
 def default_accelerator(system: System) -> str:

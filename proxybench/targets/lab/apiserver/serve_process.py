@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Self
 
 import orjson
 
 from proxybench import scratch
+from proxybench.deadline import wait_until
 from proxybench.errors import LabError
 from proxybench.targets.lab.apiserver import KUBERNETES_VERSION
 from proxybench.targets.lab.apiserver.certificate import Certificate, make_certificate
@@ -58,7 +58,7 @@ class ApiServerProcess:
             scratch.remove(self._folder)
             raise LabError(f"the API server could not be started: {error}") from error
         try:
-            self.port = self._wait(time.monotonic() + start_seconds)
+            self.port = self._wait(start_seconds)
         except BaseException:
             self.stop()
             raise
@@ -119,14 +119,16 @@ class ApiServerProcess:
         path.write_bytes(content)
         return str(path)
 
-    def _wait(self, deadline: float) -> int:
+    def _wait(self, limit_s: float) -> int:
         """Return the port, once it listens there."""
         ready = self._folder / "ready"
-        while not ready.exists():
-            if self._process.poll() is not None:
+
+        def is_ready() -> bool:
+            if not ready.exists() and self._process.poll() is not None:
                 tail = self._log.read_text(errors="replace")[-_LOG_TAIL:].strip()
                 raise LabError(f"the API server ended with code {self._process.returncode}: {tail}")
-            if time.monotonic() > deadline:
-                raise LabError("the API server was not ready in time")
-            time.sleep(_POLL_SECONDS)
+            return ready.exists()
+
+        if not wait_until(is_ready, limit_s, _POLL_SECONDS):
+            raise LabError("the API server was not ready in time")
         return int(orjson.loads(ready.read_bytes())["port"])
