@@ -42,6 +42,21 @@ class SystemClock:
         time.sleep(seconds)
 
 
+def human(value: float, unit: str) -> str:
+    """Write a value with three significant digits in the unit a person would choose: times and bytes have several."""
+    if unit == "ns":
+        return human_ns(value)
+    if unit == "bytes":
+        for power, name in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+            if abs(value) >= 1024**power:
+                return f"{_three_digits(value / 1024**power)} {name}"
+    return f"{_three_digits(value)} {unit}"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"  # noqa: PLR2004 - what rounds to 1,000
+
+
 def human_ns(value: float) -> str:
     """Write nanoseconds with three significant digits and the unit a person would choose."""
     for limit, unit in ((NS_PER_S, "s"), (NS_PER_MS, "ms"), (NS_PER_US, "µs")):

@@ -5,24 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.gate.outcome import FAMILY_ALPHA
-from proxybench.units import human_ns
+from proxybench.units import human
 
 if TYPE_CHECKING:
     from proxybench.gate.outcome import Comparison, Outcome
 
 NOTHING = "-"
-_BYTES_PER_MIB = 1024 * 1024
 
 
 def value(number: float | None, unit: str) -> str:
-    """Write a value with its unit: nanoseconds in a person's unit, bytes in MiB."""
-    if number is None:
-        return NOTHING
-    if unit == "ns":
-        return human_ns(number)
-    if unit == "bytes":
-        return f"{number / _BYTES_PER_MIB:.3g} MiB"
-    return f"{number:.4g} {unit}"
+    """Write a value with its unit."""
+    return NOTHING if number is None else human(number, unit)
 
 
 def share(number: float | None) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from proxybench import units
 from proxybench.model import Address, Origin, ServicePath, Transport
-from proxybench.units import human_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -189,11 +189,7 @@ def clock_long(clock: str) -> str:
 
 def human(value: float, unit: str) -> str:
     """Write a value with three significant digits in the unit a person would choose."""
-    if unit == "ns":
-        return human_ns(value).replace("-", MINUS)
-    if unit == "bytes":
-        return _human_bytes(value)
-    return f"{value:.3g} {unit}"
+    return units.human(value, unit).replace("-", MINUS)
 
 
 def instructions(count: float) -> str:
@@ -207,13 +203,6 @@ def instructions(count: float) -> str:
 def short(value: float, unit: str) -> str:
     """Write a value as ``human`` does, or a mere count without its noun, which stands elsewhere."""
     return human(value, unit) if unit in {"ns", "bytes"} else f"{value:,.4g}"
-
-
-def _human_bytes(value: float) -> str:
-    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if abs(value) >= 1024**power:
-            return f"{value / 1024**power:.{4 if abs(value) >= 1000 * 1024**power else 3}g} {unit}".replace("-", MINUS)
-    return f"{value:.3g} bytes".replace("-", MINUS)
 
 
 def span(low: float, high: float, unit: str) -> str:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from proxybench.deadline import Deadline
     from proxybench.subjects.driver import ProxyMetrics, SyncRecord
     from proxybench.subjects.inventory import Inventory
-    from proxybench.subjects.removals import Part
     from proxybench.subjects.process import Process
+    from proxybench.subjects.removals import Part
     from proxybench.units import Clock
 
 METRICS_PORT: Final = 10249

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxybench.units import human_ns
+from proxybench.units import human, human_ns
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,19 @@ from proxybench.units import human_ns
 )
 def test_three_digits_and_never_a_thousand_of_a_unit_that_has_a_greater_one(value: float, words: str) -> None:
     assert human_ns(value) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "words"),
+    [
+        (1_234, "ns", "1.23 µs"),
+        (1023, "bytes", "1023 bytes"),
+        (1024, "bytes", "1 KiB"),
+        (1000 * 1024**2, "bytes", "1000 MiB"),
+        (-1.5 * 1024**3, "bytes", "-1.5 GiB"),
+        (0.1234, "connections", "0.123 connections"),
+        (2_004.4, "connections/s", "2004 connections/s"),
+    ],
+)
+def test_every_unit_has_its_words(value: float, unit: str, words: str) -> None:
+    assert human(value, unit) == words
