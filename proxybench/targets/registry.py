@@ -21,5 +21,5 @@ def make_targets(spec: TargetSpec, needs: Needs, report: Callable[[str], None]) 
 
     Looks at the machine, and may fetch what the target is made of. Raises LabError with what would help.
     """
-    kind = next(name for name in TARGETS if getattr(spec, name) is not None)
+    kind = [name for name in TARGETS if getattr(spec, name) is not None][-1]  # without a word, a lab is meant
     return TARGETS[kind](getattr(spec, kind), needs, report)
