@@ -42,25 +42,23 @@ class SystemClock:
         time.sleep(seconds)
 
 
+_SCALES = {
+    "ns": ((NS_PER_S, "s"), (NS_PER_MS, "ms"), (NS_PER_US, "µs")),
+    "bytes": ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")),
+}
+
+
+def scale(value: float, unit: str) -> tuple[int, str]:
+    """Return what to divide values of about this size by, and the unit they are in then: what a person would choose."""
+    for divisor, name in _SCALES.get(unit, ()):
+        if abs(value) >= 0.9995 * divisor:  # what rounds to 1,000 of the smaller unit is 1 of this one
+            return divisor, name
+    return 1, unit
+
+
 def human(value: float, unit: str) -> str:
     """Write a value with three significant digits in the unit a person would choose: times and bytes have several."""
-    if unit == "ns":
-        return human_ns(value)
-    if unit == "bytes":
-        for power, name in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-            if abs(value) >= 1024**power:
-                return f"{_three_digits(value / 1024**power)} {name}"
-    return f"{_three_digits(value)} {unit}"
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"  # noqa: PLR2004 - what rounds to 1,000
-
-
-def human_ns(value: float) -> str:
-    """Write nanoseconds with three significant digits and the unit a person would choose."""
-    for limit, unit in ((NS_PER_S, "s"), (NS_PER_MS, "ms"), (NS_PER_US, "µs")):
-        if abs(value) >= 0.9995 * limit:  # what rounds to 1,000 of the smaller unit is 1 of this one
-            digits = ".3g" if abs(value) < 1000 * limit else ".0f"
-            return f"{value / limit:{digits}} {unit}"
-    return f"{value:.0f} ns"
+    divisor, name = scale(value, unit)
+    number = value / divisor
+    whole = abs(number) >= 999.5 or (divisor == 1 and unit == "ns")  # noqa: PLR2004 - what rounds to 1,000
+    return f"{number:{'.0f' if whole else '.3g'}} {name}"

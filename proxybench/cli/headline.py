@@ -12,7 +12,7 @@ from proxybench.report.concerns import FEW
 from proxybench.report.decision import caveats as decision_caveats
 from proxybench.report.families import shown
 from proxybench.report.words import subject_names
-from proxybench.units import human_ns
+from proxybench.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -114,4 +114,4 @@ def _size(record: Record) -> tuple[int, int]:
 
 def _median(record: Record) -> str:
     median = record["median"]
-    return human_ns(float(median)) if isinstance(median, int | float) else "-"
+    return human(float(median), "ns") if isinstance(median, int | float) else "-"

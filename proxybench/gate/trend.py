@@ -27,7 +27,7 @@ from proxybench.gate.subjects import stripped
 from proxybench.results.folder import open_run
 from proxybench.stats.changes import ALPHA, ChangePoint, change_points, seen_after
 from proxybench.stats.series import collect
-from proxybench.units import NS_PER_MS, NS_PER_S, NS_PER_US
+from proxybench.units import scale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,10 +41,6 @@ if TYPE_CHECKING:
 
 TESTED_FROM = 10  # runs: fewer have too few orders for any split to reach the chosen 1 %
 LEAST_SPAN = 0.04  # of the level: the height of a plot at least, so that 2 % are seen and 0.1 % are not blown up
-_SCALES = {
-    "ns": ((NS_PER_S, "s"), (NS_PER_MS, "ms"), (NS_PER_US, "µs"), (1, "ns")),
-    "bytes": ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "bytes")),
-}
 
 
 @dataclass(frozen=True)
@@ -274,14 +270,6 @@ def to_csv(found: Sequence[Trend]) -> tuple[str, int]:
 def column_name(key: Key) -> str:
     """Return a name of letters, digits, '.', '_' and '-' that is a column's and a file's name alike."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", f"{key.label()} {key.clock} {key.unit}")
-
-
-def scale(greatest: float, unit: str) -> tuple[float, str]:
-    """Return what to divide values by, and the unit they are in then: the one a person would choose."""
-    for divisor, name in _SCALES.get(unit, ()):
-        if abs(greatest) >= divisor:
-            return divisor, name
-    return 1, unit
 
 
 def limits(values: FloatArray) -> tuple[float, float]:

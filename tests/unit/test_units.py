@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxybench.units import human, human_ns
+from proxybench.units import human, scale
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from proxybench.units import human, human_ns
     ],
 )
 def test_three_digits_and_never_a_thousand_of_a_unit_that_has_a_greater_one(value: float, words: str) -> None:
-    assert human_ns(value) == words
+    assert human(value, "ns") == words
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,11 @@ def test_three_digits_and_never_a_thousand_of_a_unit_that_has_a_greater_one(valu
 )
 def test_every_unit_has_its_words(value: float, unit: str, words: str) -> None:
     assert human(value, unit) == words
+
+
+def test_an_axis_has_the_unit_a_person_would_choose() -> None:
+    assert scale(167_000, "ns") == (1_000, "µs")
+    assert scale(2**21, "bytes") == (2**20, "MiB")
+    assert scale(3, "ns") == (1, "ns")
+    assert scale(0.0, "ns") == (1, "ns")
+    assert scale(5.0, "connections") == (1, "connections")

@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from proxybench.gate.trend import Trend, _changes, _Found, _lines, _move, limits, plot, scale
+from proxybench.gate.trend import Trend, _changes, _Found, _lines, _move, limits, plot
 from proxybench.stats.changes import MIN_SEGMENT, change_points, seen_after
 from proxybench.testing.model import make_key
 
@@ -23,14 +23,6 @@ def test_two_per_cent_can_be_seen_and_a_thousandth_is_not_blown_up() -> None:
     assert (low, high) == pytest.approx((95, 155))
     assert limits(np.array([0.0, 10.0])) == (0.0, 11.0)
     assert limits(np.zeros(3)) == (0.0, 1.0)
-
-
-def test_an_axis_has_the_unit_a_person_would_choose() -> None:
-    assert scale(167_000, "ns") == (1_000, "µs")
-    assert scale(2**21, "bytes") == (2**20, "MiB")
-    assert scale(3, "ns") == (1, "ns")
-    assert scale(0.0, "ns") == (1, "ns")
-    assert scale(5.0, "connections") == (1, "connections")
 
 
 @pytest.mark.parametrize(("runs", "late"), [(9, None), (10, 5), (11, 4), (12, 3), (16, 3), (22, 2), (30, 2)])
