@@ -154,6 +154,9 @@ class Kubelets:
     def _tell(self, found: Object) -> None:
         counts = ("currentNumberScheduled", "desiredNumberScheduled", "updatedNumberScheduled")
         status = dict.fromkeys((*counts, "numberAvailable", "numberReady"), len(self._nodes))
-        found["status"] = {"observedGeneration": found["metadata"]["generation"], "numberMisscheduled": 0, **status}
-        code, body = self._access.ask("PUT", f"{SETS}/kube-proxy/status", found)
+        told = {"observedGeneration": found["metadata"]["generation"], "numberMisscheduled": 0, **status}
+        code = 409  # whoever switches may write meanwhile; what was rolled out is then of an older generation
+        while code == 409:
+            now = {**self._access.get(f"{SETS}/kube-proxy"), "status": told}
+            code, body = self._access.ask("PUT", f"{SETS}/kube-proxy/status", now)
         assert code == 200, body
