@@ -86,7 +86,8 @@ def condense(run: Path, wanted: Callable[[str], Pairs]) -> Condensed:
     """Read a run folder, of which ``wanted`` says by its name what is shown. Raises ResultsError."""
     folder = open_run(run)
     manifest = folder.manifest
-    node = next(iter(manifest.fingerprint.nodes.values()))
+    # Of two clocks the wall's: a guest's processor says nothing of this machine.
+    node = max(manifest.fingerprint.nodes.items(), key=lambda named: named[0].endswith("(wall)"))[1]
     tables = ", ".join(f"{version} ({backend})" for backend, version in sorted(node.iptables.items()))
     command = manifest.command if isinstance(manifest.command, str) else shlex.join(manifest.command)
     own = manifest.fingerprint.orchestrator.get("kernel")
