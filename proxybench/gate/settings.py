@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from proxybench.experiment.spec import MeasureSpec
 
 if TYPE_CHECKING:
     from proxybench.results.manifest import Manifest
@@ -34,6 +37,15 @@ def settings_of(manifest: Manifest) -> Settings | None:
     return {name: found[name] for name in sorted(found) if name not in _LEFT_OUT}
 
 
+@lru_cache
+def _left_out() -> Settings:
+    """Return what each setting of ``measure`` is when it is left out: what an older program did that lacks the word."""
+    everything = MeasureSpec.model_validate(dict.fromkeys(("sync", "cpu", "forwarding"), True))
+    found: dict[str, str] = {}
+    _flatten(f"{PREFIX}measure", everything.model_dump(mode="json"), found)
+    return found
+
+
 def _flatten(place: str, value: object, into: dict[str, str]) -> None:
     if not isinstance(value, Mapping):
         into[place] = _word(value)
@@ -55,14 +67,16 @@ def setting_differences(base: Settings | None, new: Settings | None, across: Seq
     """Name the settings that make two runs incomparable, as ``experiment.measure.cpu.idle: 1 -> 5``.
 
     ``across`` lists settings that may differ, or prefixes of them that end in '.'. Where one side does not know its
-    settings (an old baseline), nothing can be said. What was switched off has no further settings to name.
+    settings (an old baseline), nothing can be said. What was switched off has no further settings to name. A setting
+    that one side lacks, since its program was older, is what it is when it is left out.
     """
     if base is None or new is None:
         return ()
     found: list[str] = []
     switched: list[str] = []
     for name in sorted({*base, *new}):
-        old, young = base.get(name, _UNSET), new.get(name, _UNSET)
+        missing = _left_out().get(name, _UNSET)
+        old, young = base.get(name, missing), new.get(name, missing)
         if old == young or any(name.startswith(part) for part in switched):
             continue
         switched.append(f"{name}.")

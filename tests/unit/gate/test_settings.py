@@ -47,3 +47,17 @@ def test_how_well_and_where_is_no_difference_and_how_is() -> None:
     assert setting_differences(base, other, ("experiment.measure.cpu", "experiment.measure.forwarding.")) == ()
     # A setting that only one side knows is named, since its default may not be what the other did.
     assert setting_differences({}, {"experiment.measure.new": "5"}) == ("experiment.measure.new: unset -> 5",)
+
+
+def test_a_setting_that_an_older_program_lacked_is_what_it_is_when_left_out() -> None:
+    old = {"experiment.measure": "on", "experiment.measure.sync": "on", "experiment.measure.forwarding": "on"}
+    young = {
+        **old,
+        "experiment.measure.soak": "off",
+        "experiment.measure.sync.times": "1",
+        "experiment.measure.forwarding.paths": "[cluster_ip]",
+    }
+    assert setting_differences(old, young) == setting_differences(young, old) == ()
+    assert setting_differences(old, {**young, "experiment.measure.sync.times": "16"}) == (
+        "experiment.measure.sync.times: 1 -> 16",
+    )
