@@ -99,7 +99,7 @@ def test_a_scenario(copy: Copy) -> None:
     idle = (copy.folder / "proxybench/scenarios/idle.py").read_text()
     fake = idle.replace("class Idle", "class Fake").replace("Scenario.IDLE", "Scenario.FAKE")
     copy.add("proxybench/scenarios/fake.py", fake)
-    plan, spec = "proxybench/scenarios/plan.py", "proxybench/experiment/spec.py"
+    plan = "proxybench/scenarios/plan.py"
     copy.add(
         plan,
         "from proxybench.scenarios.fake import Fake\n",
@@ -108,8 +108,6 @@ def test_a_scenario(copy: Copy) -> None:
     line = "    lambda asked: Fake(1.0) if asked.changes(Name.FAKE) else None,\n"
     after = "    lambda asked: DeleteOne(asked.timeout_s) if asked.changes(Name.DELETE_ONE) else None,\n"
     copy.add(plan, line, after=after)
-    if "    Scenario.DELETE_ONE,\n" in (copy.folder / spec).read_text():  # a list of those that sync knows
-        copy.add(spec, "    Scenario.FAKE,\n", after="    Scenario.DELETE_ONE,\n")
     copy.new_schema()
     found = copy.ask("""
 from tests.unit.run.world import World
