@@ -70,7 +70,7 @@ def objects(config: str) -> list[tuple[str, Object]]:
     labels = {"k8s-app": "kube-proxy"}
     container = {
         "name": "kube-proxy",
-        "image": "registry.k8s.io/kube-proxy:v1.37.2",
+        "image": "images.example/kube-proxy:v1.37.2",
         "command": ["/usr/local/bin/kube-proxy", "--config=/var/lib/kube-proxy/config.conf"],
         "volumeMounts": [{"name": "kube-proxy", "mountPath": "/var/lib/kube-proxy"}],
     }
