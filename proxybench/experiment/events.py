@@ -52,7 +52,7 @@ class EventsSpec(Words):
     services: Annotated[int, Field(strict=True, ge=1, le=200)] = 10
     """Services that share the endpoints of roll-deployment."""
     mass: BatchSize = Batch(share=0.1)
-    """Services that mass-create makes: a count, or a share such as 10%."""
+    """Services that mass-create makes: a count, or a share such as 10%; at least 2."""
     tracked: Annotated[int, Field(strict=True, ge=1, le=2_000_000)] = 100_000
     """Tracked connections of change-udp-tracked."""
 

@@ -13,6 +13,7 @@ from proxybench.nodes.requests import Request
 
 ANSWERED = "answered"
 REFUSED = "refused"
+WRONG = "wrong"  # by an endpoint that was not to answer
 _FILL_S = 120.0
 _START_S = 30.0  # holding connections before the watch begins
 _END_S = 90.0  # the last attempts' time-outs, and handing over an hour's stretches

@@ -6,13 +6,13 @@ a proxy does not delete what conntrack remembers, its datagrams go to an endpoin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.kube import objects
 from proxybench.model import Metric, Position, Scenario
 from proxybench.nodes.requests import AskClocks, Change
-from proxybench.nodes.watch import ANSWERED, FillConntrack, Watched
+from proxybench.nodes.watch import ANSWERED, WRONG, FillConntrack, Watched
 from proxybench.scenarios import usage
 from proxybench.scenarios.event import measure_event, record_seen, watching
 from proxybench.scenarios.observe import write
@@ -52,19 +52,22 @@ class Scale:
     def run(self, step: StepContext) -> None:
         """Do both, and record each."""
         own = Workload(step.population.plan, protocol="UDP")
+        new = own.pods(1)
         with own.there(step):
             pause(step)
             with watching(step, (_target(own, self.interval_ms),)) as watch:
                 gone = self._change(step, Scenario.SCALE_TO_ZERO, own, ())
                 middle = step.client.agent.call(AskClocks()).monotonic_ns
-                back = self._change(step, Scenario.SCALE_FROM_ZERO, own, own.pods(1))
+                back = self._change(step, Scenario.SCALE_FROM_ZERO, own, new)
         seen, end = watch.result.targets["udp"], watch.result.end_ns
         to_zero, from_zero = seen.between(0, middle), seen.between(middle, end)
         lost = next((one for one in to_zero.between(gone, middle).stretches if one.outcome != ANSWERED), None)
         _record(step, Scenario.SCALE_TO_ZERO, gone, lost.first_ns if lost else None, middle, seen)
-        found = next((one for one in from_zero.between(back, end).stretches if one.outcome == ANSWERED), None)
-        _record(step, Scenario.SCALE_FROM_ZERO, back, found.first_ns if found else None, end, seen)
-        record_seen(step.recorder, Scenario.SCALE_FROM_ZERO, {"udp": from_zero.between(back, end)}, end)
+        answers = seen.answers.get(new[0].address)
+        found = answers.first_ns if answers else None
+        _record(step, Scenario.SCALE_FROM_ZERO, back, found, end, seen)
+        served = _wrong_until(from_zero.between(back, end), end if found is None else found - 1, end)
+        record_seen(step.recorder, Scenario.SCALE_FROM_ZERO, {"udp": served}, end)
 
     def _change(self, step: StepContext, scenario: Scenario, own: Workload, pods: tuple[Pod, ...]) -> int:
         """Put these endpoints behind it; record what that cost, and return when it was acknowledged."""
@@ -113,6 +116,20 @@ class ChangeUdp:
         seen = result.targets["udp"]
         first = seen.answers.get(new.address)
         _record(step, self.scenario, acknowledged, first.first_ns if first else None, result.end_ns, seen)
+
+
+def _wrong_until(seen: Seen, until_ns: int, end_ns: int) -> Seen:
+    """Count as wrong what was answered up to a moment: by the endpoint that is gone, since the new one had not yet.
+
+    Such a stretch's last attempt is not known by itself: it was sent at most ``gap_ns`` before the next one.
+    """
+    early = [
+        replace(one, outcome=WRONG, last_ns=max(one.first_ns, one.last_ns - seen.gap_ns))
+        if one.outcome == ANSWERED
+        else one
+        for one in seen.between(0, until_ns).stretches
+    ]
+    return replace(seen, stretches=(*early, *seen.between(until_ns + 1, end_ns).stretches))
 
 
 def fill(step: StepContext, count: int) -> None:

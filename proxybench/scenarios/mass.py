@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.clocks import Instant
 from proxybench.kube import objects
+from proxybench.kube.access import UNEXPOSED
 from proxybench.kube.base import Ref
 from proxybench.model import Scenario
 from proxybench.nodes.requests import Await, Change, Write
@@ -26,12 +27,18 @@ if TYPE_CHECKING:
 FIRST = 20_000
 """The index of the first of them: beyond all numbered Services and batches."""
 
+LEAST = 2
+"""The fewest that can be made: the first, from which the time runs, and the last, whose write is probed for."""
+
 PROBED = 8
 
 
 @dataclass(frozen=True)
 class Mass:
-    """``size`` Services come, and go; those that were there before are watched meanwhile."""
+    """``size`` Services (at least ``LEAST``) come, and go; those that were there before are watched meanwhile.
+
+    They have a ClusterIP only, whatever the numbered ones have: there are not node ports for all of them.
+    """
 
     name: ClassVar = "mass create and delete"
     vital: ClassVar = False
@@ -42,6 +49,7 @@ class Mass:
 
     def run(self, step: StepContext) -> None:
         """Do both, and record each."""
+        step = replace(step, population=replace(step.population, exposures=(UNEXPOSED,)))
         many = range(FIRST, FIRST + self.size)
         try:
             self._measure(step, Scenario.MASS_CREATE, many)

@@ -21,7 +21,7 @@ from proxybench.scenarios.datagrams import ChangeUdp, Scale
 from proxybench.scenarios.forwarding import Bare, EstablishedConnections, NewConnections
 from proxybench.scenarios.idle import Idle
 from proxybench.scenarios.load import Load
-from proxybench.scenarios.mass import Mass
+from proxybench.scenarios.mass import LEAST, Mass
 from proxybench.scenarios.migrate import Migrate
 from proxybench.scenarios.new_service import NewService
 from proxybench.scenarios.put_back import PutBack
@@ -131,7 +131,7 @@ _ORDER: tuple[Callable[[Asked], Scenario | None], ...] = (
     _event(lambda events, _: ChangeUdp(Name.CHANGE_UDP, 0, _ms(events)), Name.CHANGE_UDP),
     _event(lambda events, _: ChangeUdp(Name.CHANGE_UDP_TRACKED, events.tracked, _ms(events)), Name.CHANGE_UDP_TRACKED),
     _event(
-        lambda events, cell: Mass(events.mass.of(cell.services), events.timeout, _ms(events)),
+        lambda events, cell: Mass(max(LEAST, events.mass.of(cell.services)), events.timeout, _ms(events)),
         Name.MASS_CREATE,
         Name.MASS_DELETE,
     ),

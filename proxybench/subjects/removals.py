@@ -70,7 +70,8 @@ def _of_iptables(
     if part is Part.JUMP:
         found = [shlex.split(one) for one in rules if one.startswith("-A PREROUTING ") and one.endswith(f"-j {chain}")]
     else:
-        words = [shlex.split(rule) for rule in rules if f" -d {_whole(address)} " in rule]
+        own = (f" -d {_whole(address)} ", " -p tcp ", f" --dport {address[1]} ")  # its UDP port is another one's rule
+        words = [shlex.split(rule) for rule in rules if all(part in rule for part in own)]
         found = [rule for rule in words if "KUBE-MARK-MASQ" not in rule and rule[:2] == ["-A", chain]]
     if not found:
         return None

@@ -106,3 +106,17 @@ def test_ipv6_has_programs_and_tables_of_its_own() -> None:
     )
     assert removal(Mode.NFTABLES, Part.TABLE, vip, "", "") == ("nft", "delete", "table", "ip6", "kube-proxy")
     assert removal(Mode.IPVS, Part.SERVICE, vip, "", "") == ("ipvsadm", "-D", "-t", "[fd00:10:96::101]:80")
+
+
+@pytest.mark.parametrize(
+    ("mode", "chain"), [(Mode.IPTABLES, "KUBE-SERVICES"), (Mode.USERSPACE, "KUBE-PORTALS-CONTAINER")]
+)
+def test_the_rules_of_another_port_stay(mode: Mode, chain: str) -> None:
+    rule = "-A {} -d 10.96.1.1/32 -p {} -m comment --comment one -m {} --dport {} -j {}\n"
+    ports = [("udp", 80), ("tcp", 8080), ("tcp", 443), ("tcp", 80)]
+    listing = "".join(rule.format(chain, over, over, port, f"KUBE-SVC-{over}{port}") for over, port in ports)
+    found = removal(mode, Part.SERVICE, ONE, PROGRAM, listing)
+    assert found is not None
+    assert found[-1] == "KUBE-SVC-tcp80"
+    assert removal(mode, Part.ENDPOINTS, ONE, PROGRAM, listing) == (*NAT, "-F", "KUBE-SVC-tcp80")
+    assert removal(mode, Part.SERVICE, ONE, PROGRAM, "".join(listing.splitlines(keepends=True)[:3])) is None
