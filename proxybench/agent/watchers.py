@@ -376,6 +376,9 @@ class Held(Watcher):
 
     def _break(self, how: str) -> None:
         self._broken = how
+        if self._waiting:  # it waits no longer: what is left of the watch is no part of the stall
+            self._longest_ns = max(self._longest_ns, time.monotonic_ns() - self._waiting[0])
+            self._waiting.clear()
         with contextlib.suppress(OSError):
             self._poller.unregister(self._sock.fileno())
         self.descriptors.clear()

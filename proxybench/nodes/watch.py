@@ -13,6 +13,7 @@ from proxybench.nodes.requests import Request
 
 ANSWERED = "answered"
 REFUSED = "refused"
+SILENT = "silent"
 WRONG = "wrong"  # by an endpoint that was not to answer
 _FILL_S = 120.0
 _START_S = 30.0  # holding connections before the watch begins
@@ -127,7 +128,10 @@ class Seen(Answer):
 
 @dataclass(frozen=True)
 class HeldSeen(Answer):
-    """What became of a connection that was held: the longest that a line took, and how it broke ("" while it lives)."""
+    """What became of a connection that was held: the longest that a line took, and how it broke ("" while it lives).
+
+    A line that never came back took until the connection broke; of a silent one (``SILENT``) until the watch ended.
+    """
 
     longest_ns: int
     broken: str

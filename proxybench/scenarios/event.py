@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from proxybench.errors import MeasurementError
 from proxybench.kube import objects
 from proxybench.model import Metric, Position, Scenario
-from proxybench.nodes.watch import REFUSED, BeginWatch, EndWatch, Watched, WatchResult
+from proxybench.nodes.watch import REFUSED, SILENT, BeginWatch, EndWatch, Watched, WatchResult
 from proxybench.scenarios import usage
 from proxybench.scenarios.recorder import cluster_ip
 from proxybench.scenarios.sync import record_loop
@@ -115,12 +115,14 @@ def record_seen(recorder: Recorder, scenario: Scenario, targets: Mapping[str, Se
 
 
 def record_held(recorder: Recorder, scenario: Scenario, held: Mapping[str, HeldSeen]) -> None:
-    """Record what became of connections that were established before."""
+    """Record what became of connections that were established before; a silence that did not end is a lower bound."""
     if held:
         broken = sum(bool(one.broken) for one in held.values())
         recorder.add(Metric.EVENT_BROKEN, scenario, broken, where=_OVER_CLUSTER_IP)
-        stall = max(one.longest_ns for one in held.values())
-        recorder.add(Metric.EVENT_STALL, scenario, stall, where=_OVER_CLUSTER_IP)
+        worst = max(held.values(), key=lambda one: (one.longest_ns, one.broken == SILENT))
+        recorder.add(
+            Metric.EVENT_STALL, scenario, worst.longest_ns, censored=worst.broken == SILENT, where=_OVER_CLUSTER_IP
+        )
 
 
 def places_watched(step: StepContext, interval_ms: int) -> tuple[Watched, ...]:

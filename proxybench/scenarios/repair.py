@@ -68,9 +68,12 @@ class Repair:
             return
         pulled: list[tuple[Instant, int]] = []
 
-        def act(_: ProxyMetrics) -> None:
+        def act(before: ProxyMetrics) -> None:
             pulled.append(NodeCommand(step.measured, argv).pull())
-            step.client.agent.await_(appears(vip, want, step.deadline.left(self.timeout_s)))
+            back = step.client.agent.await_(appears(vip, want, step.deadline.left(self.timeout_s)))
+            if not back.censored:  # rules may stand before the sync that wrote them is over, and counted
+                interrupted = back.interval_at_success_ns is not None  # else no sync need have done anything
+                settle(step, before if interrupted else None)
 
         targets = (
             Watched(_SERVICE, vip, objects.PORT, "tcp", self.interval_ms, expect=want),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -143,6 +144,23 @@ def test_a_held_connection_whose_lines_do_not_come_back_is_broken_silently(agent
         held = watched(agent, begun_late, during=lambda: time.sleep(0.2)).held["it"]
         kept[0].close()
     assert held.broken == "silent"
+
+
+def test_the_stall_of_a_connection_that_is_reset_ends_there(agent: AgentClient) -> None:
+    with socket.create_server((HERE, 0)) as server:
+
+        def greet_and_reset() -> None:
+            sock, _ = server.accept()
+            sock.sendall(b"10.0.0.3 1 1\n")
+            sock.recv(1)  # a line, which never comes back
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+
+        threading.Thread(target=greet_and_reset, daemon=True).start()
+        target = Watched("it", HERE, server.getsockname()[1], "held", 20)
+        held = watched(agent, target, during=lambda: time.sleep(3.0)).held["it"]
+    assert held.broken == "reset"
+    assert 0 < held.longest_ns < 2 * 10**9  # the watch went on for 3 s
 
 
 def test_a_connection_that_cannot_be_held_is_no_watch(agent: AgentClient) -> None:

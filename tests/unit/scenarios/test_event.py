@@ -49,10 +49,26 @@ def test_service_that_does_not_return_is_a_lower_bound(recorder: Recorder) -> No
 def test_held_connections_are_counted_when_they_broke(recorder: Recorder) -> None:
     held = {"a": HeldSeen(70, ""), "b": HeldSeen(900, "silent")}
     record_held(recorder, Scenario.RESTART, held)
-    assert [row[:1] + row[4:6] for row in rows(recorder)] == [
-        ("event.broken", 1, "connections"),
-        ("event.stall", 900, "ns"),
+    assert [row[:1] + row[4:] for row in rows(recorder)] == [
+        ("event.broken", 1, "connections", False),
+        ("event.stall", 900, "ns", True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("held", "stall"),
+    [
+        ({"a": HeldSeen(900, "reset"), "b": HeldSeen(70, "")}, (900, False)),
+        ({"a": HeldSeen(900, ""), "b": HeldSeen(70, "silent")}, (900, False)),
+        ({"a": HeldSeen(900, ""), "b": HeldSeen(900, "silent")}, (900, True)),
+    ],
+)
+def test_only_a_silence_that_did_not_end_is_a_lower_bound(
+    recorder: Recorder, held: dict[str, HeldSeen], stall: tuple[int, bool]
+) -> None:
+    record_held(recorder, Scenario.RESTART, held)
+    sample = recorder.samples[-1]
+    assert (sample.value, sample.censored) == stall
 
 
 def test_nothing_watched_is_nothing_recorded(recorder: Recorder) -> None:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proxybench.nodes.node import NodeHandle
 from proxybench.nodes.requests import Await, Change
 from proxybench.nodes.watch import EndWatch, Seen, Stretch, WatchResult
+from proxybench.subjects.driver import ProxyMetrics
 from proxybench.subjects.removals import Part
 from proxybench.testing.hosts import FakeExecutor, Run
 from tests.unit.run.world import World, changed, seen, watched
+
+if TYPE_CHECKING:
+    from proxybench.nodes.answers import AwaitResult
 
 MS = 1_000_000
 REMOVE = ("remove", "it")
@@ -47,6 +51,25 @@ def test_traffic_flows_again_by_itself() -> None:
     assert not sample.censored
     assert sample.uncertainty == 5 * MS + 25 * MS  # the attempts before and after the outage
     assert "repair.next_change" not in found
+
+
+def test_a_repairs_sync_is_waited_for_and_counted() -> None:
+    made = world()
+    repaired: list[int] = []
+
+    def back(request: Await) -> AwaitResult:
+        repaired.append(made.clock.now)
+        return replace(seen(made, request), interval_at_success_ns=5 * MS)
+
+    def metrics() -> ProxyMetrics:
+        over = bool(repaired) and made.clock.now > repaired[0] + 3_000 * MS
+        return ProxyMetrics(2.5 if over else 0.5, 2 if over else 1)
+
+    made.answers[Await] = back
+    made.running["node1"].read = metrics
+    result = made.take()
+    assert result.problems == []
+    assert made.metrics(result, "repair-jump")["sync.control_loop"] == [2_000 * MS]
 
 
 def test_what_is_not_repaired_is_censored_and_the_next_change_repairs_it() -> None:
