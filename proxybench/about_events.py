@@ -44,7 +44,8 @@ BROKEN = About(
 STALL = About(
     "Longest stall of an established connection",
     "stall",
-    "of the connections that were held over the event, broken ones among them",
+    "of the connections that were held over the event; of one that broke until then, censored where the slowest was "
+    "silent to the end",
     "a line sent",
     "the same line received",
 )
