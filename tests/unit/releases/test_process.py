@@ -58,8 +58,9 @@ def test_a_time_out_ends_grandchildren_too(tmp_path: Path, eventually: Callable[
 
 
 INTERRUPTED = """
-import os, pathlib
+import os, pathlib, signal
 from proxybench.releases.process import run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits one that is ignored
 still = lambda _: print("still", flush=True)
 run(["sh", "script"], folder=pathlib.Path("."), env=os.environ, limit_s=60, still=still, every_s=0.2)
 """
