@@ -67,21 +67,26 @@ class Access:
 
 
 @contextmanager
-def control_plane(folder: Path, etcd: Path, apiserver: Path, addresses: Sequence[str] = ()) -> Iterator[Access]:
+def control_plane(
+    folder: Path, etcd: Path, apiserver: Path, addresses: Sequence[str] = (), *, users: Sequence[str] = ()
+) -> Iterator[Access]:
     """Start both on free ports and wait until they are ready; end them and leave the folder to the caller.
 
-    ``addresses`` are further ones at which its certificate is good.
+    ``addresses`` are further ones at which its certificate is good. ``users`` have their names as tokens, and the
+    rights that RBAC gives them; without any, everybody may do everything.
     """
     made = make_certificate(list(addresses))
     token = secrets.token_urlsafe(16)
-    for name, content in (("crt", made.certificate), ("key", made.key), ("tokens", f"{token},t,1\n".encode())):
+    known = "".join([f'{token},t,1,"system:masters"\n', *(f"{user},{user},{user}\n" for user in users)])
+    for name, content in (("crt", made.certificate), ("key", made.key), ("tokens", known.encode())):
         (folder / name).touch(mode=0o600)
         (folder / name).write_bytes(content)
     store, peer, port = _free_ports(3)
     with ExitStack() as stack:
         keeper = stack.enter_context(_running(folder, [str(etcd), *_etcd(folder, store, peer)]))
         _await(lambda: _grow_old(store), keeper, folder / f"{etcd.name}.log")
-        running = stack.enter_context(_running(folder, [str(apiserver), *_apiserver(folder, store, port)]))
+        command = [str(apiserver), *_apiserver(folder, store, port, "RBAC" if users else "AlwaysAllow")]
+        running = stack.enter_context(_running(folder, command))
         access = Access(f"https://127.0.0.1:{port}", token, made.certificate.decode())
         _await(lambda: access.ask("GET", "/readyz", seconds=2)[0] == 200, running, folder / f"{apiserver.name}.log")
         yield access
@@ -98,7 +103,7 @@ def _etcd(folder: Path, port: int, peer: int) -> list[str]:
     ]
 
 
-def _apiserver(folder: Path, store: int, port: int) -> list[str]:
+def _apiserver(folder: Path, store: int, port: int, authorization: str) -> list[str]:
     return [
         f"--etcd-servers=http://127.0.0.1:{store}",
         "--bind-address=127.0.0.1",
@@ -110,7 +115,7 @@ def _apiserver(folder: Path, store: int, port: int) -> list[str]:
         f"--service-account-key-file={folder}/crt",
         f"--service-account-signing-key-file={folder}/key",
         f"--token-auth-file={folder}/tokens",
-        "--authorization-mode=AlwaysAllow",
+        f"--authorization-mode={authorization}",
         f"--service-cluster-ip-range={SERVICE_CIDR}",
         # Nobody else writes: no endpoints of the API server's own, no taint on a node that never becomes ready.
         "--endpoint-reconciler-type=none",
