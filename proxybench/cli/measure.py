@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from proxybench.errors import UnavailableError, UsageError
@@ -23,6 +25,7 @@ from proxybench.run.session import Sessions
 from proxybench.subjects.cluster import ClusterDriver
 from proxybench.subjects.registry import drivers
 from proxybench.targets.base import Needs
+from proxybench.targets.cluster.switch.recovery import still_switched
 from proxybench.targets.cluster.target import Switching, cluster_target
 from proxybench.targets.registry import make_targets
 from proxybench.units import SystemClock
@@ -70,10 +73,14 @@ def measure(
     ``switch``: a cluster's kube-proxy may be switched. Paths in the experiment are seen from ``folder``, or else from
     the working directory. Raises ProxybenchError when the run cannot begin, and lets an interrupt through.
     """
+    if resume is not None and switch is None and (why := still_switched(resume)):
+        raise UsageError(f"{why} first")
     lineup, sessions, targets = _put_together(experiment, folder, progress, switch)
-    legs = [Leg(target, sessions.connect) for target in targets]
+    legs = [Leg(target, sessions.connect, switch.over if switch else Event()) for target in targets]
     run = Run(experiment, legs, progress, lineup, began=switch.began if switch else lambda _: None)
-    return run.start(out) if resume is None else run.resume(resume)
+    outcome = run.start(out) if resume is None else run.resume(resume)
+    left = still_switched(outcome.folder)
+    return replace(outcome, problems=(*outcome.problems, left)) if left else outcome
 
 
 def conform(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
 from proxybench.experiment.matrix import number, walk
@@ -31,10 +32,11 @@ class Connect(Protocol):
 
 @dataclass(frozen=True)
 class Leg:
-    """One part: measured on the clusters that ``target`` opens and ``connect`` reaches."""
+    """One part: measured on the clusters that ``target`` opens and ``connect`` reaches; they go away at ``stop``."""
 
     target: Target
     connect: Connect
+    stop: Event = field(default_factory=Event)
 
 
 def clock_of(leg: Leg, among: Sequence[Leg]) -> ClockKind | None:

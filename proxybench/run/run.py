@@ -5,8 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from functools import partial
-from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxybench.columns import flat
 from proxybench.deadline import Deadline
@@ -23,6 +22,7 @@ from proxybench.units import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from proxybench.experiment.matrix import Step
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from proxybench.run.progress import Progress
     from proxybench.targets.base import TargetFacts
     from proxybench.units import Clock
+
+_PATIENCE: Final = 60.0  # seconds that a step may take to notice that its cluster is to be given back
 
 
 class Run:
@@ -108,18 +110,21 @@ class Run:
             journal.record_error(str(error))
 
     def _work(self, leg: Leg, journal: RunJournal, steps: Sequence[Step], whole: Deadline) -> None:
-        stop = Event()
-        clock = StoppableClock(self._clock, stop)
+        clock = StoppableClock(self._clock, leg.stop)
+        futures: list[Future[None]] = []
         assigned = assign(steps, leg.target.capacity())
         with ThreadPoolExecutor(len(assigned), "worker") as pool, ExitStack() as opened:
             self._progress.stage("opening a cluster" if len(assigned) == 1 else f"opening {len(assigned)} clusters")
             clusters = opened.enter_context(leg.target.open(len(assigned), self._progress.note))
-            # Told first, given back then: a worker that waits for a node notices that it is gone.
-            opened.callback(stop.set)
+            # Told first, given back then: a worker that waits for a lab's node notices that it is gone. Nodes that
+            # stay do not tell it, and it could write to the API or switch after all was put back: it is waited for.
+            if not leg.target.facts.starts_proxies:
+                opened.callback(self._await_end, futures)
+            opened.callback(leg.stop.set)
             self._progress.stage("connecting to the nodes")
             self._progress.plan(steps, len(assigned))
-            futures = [
-                pool.submit(self._worker(leg, cluster, own, journal, clock, stop).work, whole)
+            futures += [
+                pool.submit(self._worker(leg, cluster, own, journal, clock).work, whole)
                 for cluster, own in zip(clusters, assigned, strict=True)
             ]
             wait(futures)  # one that fails is no reason for the others to end
@@ -129,10 +134,14 @@ class Run:
                 except ProxybenchError as error:
                     journal.record_error(str(error))
 
+    def _await_end(self, futures: Sequence[Future[None]]) -> None:
+        if wait(futures, _PATIENCE).not_done:
+            self._progress.note(f"a step has not ended within {_PATIENCE:g} s; the cluster is given back nevertheless")
+
     def _worker(
-        self, leg: Leg, cluster: Cluster, steps: Sequence[Step], journal: RunJournal, clock: StoppableClock, stop: Event
+        self, leg: Leg, cluster: Cluster, steps: Sequence[Step], journal: RunJournal, clock: StoppableClock
     ) -> Worker:
         assignment = Assignment(journal.folder.run, self._experiment, steps, clock, self._progress.note)
         connect = partial(leg.connect, cluster, assignment)
         own = LegJournal(journal, clock_of(leg, self._legs))
-        return Worker(connect, steps, own, self._progress, clock, stop)
+        return Worker(connect, steps, own, self._progress, clock, leg.stop)

@@ -51,8 +51,10 @@ class StepRunner:
         except ProxybenchError as error:
             self._result.record_error("step", error)
         finally:
-            self._report("stopping")
-            self._proxies.stop(self._result, f"{self._step.index:03d}-{self._step.cell.mode}")
+            try:
+                self._report("stopping")
+            finally:
+                self._proxies.stop(self._result, f"{self._step.index:03d}-{self._step.cell.mode}")
         return self._result
 
     def _play(self) -> None:

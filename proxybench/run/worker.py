@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
-from proxybench.errors import ApiError, HostError, ProxybenchError
+from proxybench.errors import ApiError, ConnectionLostError, HostError, ProxybenchError
 from proxybench.scenarios.result import StepResult
 from proxybench.units import NS_PER_S
 
@@ -152,7 +153,7 @@ class Worker:
         self._progress.step_started(step)
         started = self._clock.monotonic_ns()
         try:
-            result = session.take(step, whole, lambda text: self._progress.step_activity(step, text))
+            result = session.take(step, whole, partial(self._report, step))
         except ProxybenchError as error:  # between the nodes' work, so that nobody knows what the API holds now
             result = StepResult(problems=[str(error)], lost=True)
         if result.problems and self._stop.is_set():
@@ -163,3 +164,9 @@ class Worker:
         self._journal.record_step(step, result, seconds)
         self._progress.step_finished(step, seconds, "; ".join(result.problems) or None)
         return not (result.lost or session.broken)
+
+    def _report(self, step: Step, text: str) -> None:
+        """Show what a step does. Raises ConnectionLostError, also in the middle of a bulk of writes, at the end."""
+        if self._stop.is_set():
+            raise ConnectionLostError("the run is being stopped")
+        self._progress.step_activity(step, text)

@@ -119,18 +119,33 @@ def test_a_dry_run_shows_what_would_be_touched(world: World) -> None:
     assert state(world.access) == before
 
 
-def test_a_run_that_is_killed_in_a_switch_is_restored(world: World) -> None:
-    before, rollouts = state(world.access), world.kubelets.rollouts
+def signalled(world: World, before: str, number: signal.Signals) -> tuple[int, str]:
+    """Send a run a signal as soon as it has switched something; return how it ended, and what it said."""
     argv = [sys.executable, "-c", PROGRAM, "run", str(world.user.experiment), "--allow-switch"]
-    log = (world.user.home / "said").open("w")
-    process = subprocess.Popen(argv, cwd=world.user.home, env=world.user.environment, stdout=log, stderr=log)
+    said = world.user.home / "said"
+    with said.open("w") as log:
+        process = subprocess.Popen(argv, cwd=world.user.home, env=world.user.environment, stdout=log, stderr=log)
     deadline = time.monotonic() + 120
     while state(world.access) == before and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    log.close()
-    assert state(world.access) != before, (world.user.home / "said").read_text()
+    process.send_signal(number)
+    return process.wait(150), said.read_text()
+
+
+def test_an_interrupt_in_a_switch_puts_all_back_and_nothing_is_written_after_it(world: World) -> None:
+    before = state(world.access)
+    code, said = signalled(world, before, signal.SIGINT)
+    assert code == 130, said
+    assert "put back: configmaps/kube-proxy data.config.conf" in said
+    assert state(world.access) == before
+    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+
+
+def test_a_run_that_is_killed_in_a_switch_is_restored(world: World) -> None:
+    before, rollouts = state(world.access), world.kubelets.rollouts
+    code, said = signalled(world, before, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert state(world.access) != before, said
     run = str(max((world.user.home / "results/switch").glob("2*")))
     done = world.run("restore", run)
     assert done.returncode == 0, done.stderr

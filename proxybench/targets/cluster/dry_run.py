@@ -33,7 +33,7 @@ def touched(target: ClusterTarget, modes: Sequence[Mode]) -> tuple[str, ...]:
         api = open_api(target.first_access, stack)
         access.has_namespace(api)
         for mode in modes:
-            lines += [f"kube-proxy to {mode}: {_shown(change)}" for change in plan(api, mode, 1)]
+            lines += [f"kube-proxy to {mode}: {_shown(change)}" for change in plan(api, mode, "(new)")]
     return (*lines, "kube-proxy: a rollout on every node for each switch, and one back; RUN/undo.jsonl before each")
 
 

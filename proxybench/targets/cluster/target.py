@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Final
 
 from proxybench.clocks import ClockDomain
@@ -32,12 +33,14 @@ from proxybench.targets.cluster.switch.switcher import Switcher, look
 from proxybench.targets.cluster.switch.undo import Header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from proxybench.experiment.places import ClusterSpec
     from proxybench.hosts.base import Executor
     from proxybench.hosts.fleet import Fleet
     from proxybench.hosts.inventory import SshTarget
+    from proxybench.kube.base import Object, ObjectApi
     from proxybench.model import Mode
     from proxybench.nodes.cluster import ApiAccess
 
@@ -56,22 +59,49 @@ _WRITERS: Final = 8  # connections to an API that others use, too
 class Switching:
     """What a run's switching needs, as it becomes known: ``folder`` with the run, ``switcher`` with the cluster.
 
-    ``interrupts``: it was understood that others' traffic is interrupted.
+    ``interrupts``: it was understood that others' traffic is interrupted. ``over``: the cluster is being given back.
     """
 
     interrupts: bool = False
     folder: Path | None = None
     switcher: Switcher | None = None
+    over: Event = field(default_factory=Event)
 
     def began(self, folder: Path) -> None:
         """Note the run's folder, where the undo log will lie."""
         self.folder = folder
 
+    def opened(
+        self,
+        api: ObjectApi,
+        services: Sequence[Object],
+        connect: Callable[[], AbstractContextManager[ObjectApi]],
+        header: Header,
+        modes: Callable[[], Mapping[str, str]],
+        report: Callable[[str], None],
+    ) -> Switcher:
+        """Return what switches the cluster, and puts back what an earlier part of the run has left switched.
+
+        ``services`` are all of the cluster.
+        Raises UsageError where it cannot be switched, or others would feel it.
+        """
+        found = look(api)
+        if not found.switchable:
+            raise UsageError(f"kube-proxy cannot be switched: {found.why}")
+        felt = strangers(services, NAMESPACE)
+        if felt and not self.interrupts:
+            some = ", ".join(felt[:_SHOWN]) + (", …" if len(felt) > _SHOWN else "")
+            raise UsageError(
+                f"{len(felt)} Services of others would feel a switch ({some}); if that is right: "
+                "--i-understand-this-interrupts-traffic"
+            )
+        self.switcher = Switcher(connect, header, modes, report, folder=self.folder, over=self.over)
+        return self.switcher
+
     def to(self, mode: Mode) -> None:
         """Switch the open cluster. Raises UsageError, RunError, ApiError."""
         if self.switcher is None:
             raise RunError("the cluster is not open yet")
-        self.switcher.folder = self.folder
         self.switcher.to(mode)
 
 
@@ -137,15 +167,17 @@ class ClusterTarget:
             fleet = self._reach(stack, report)
             api = open_api(self.first_access, stack)
             own_namespace = not access.has_namespace(api)
+            services = api.list(Kind.SERVICE)
             taken = tuple(
                 str(service["spec"]["clusterIP"])
-                for service in api.list(Kind.SERVICE)
+                for service in services
                 if service["metadata"].get("namespace") != NAMESPACE
             )
-            stack.callback(clean, api, own_namespace=own_namespace)
+            stack.callback(self._clean, own_namespace=own_namespace)
             if self.switch is not None:
-                self.switch.switcher = self._switcher(api, fleet, report)
-                stack.callback(self.switch.switcher.put_back)
+                header = Header(self.first_access.url, *access.origin(self.spec))
+                switcher = self.switch.opened(api, services, self.api, header, lambda: self._modes(fleet), report)
+                stack.callback(switcher.put_back)
             cluster = self._cluster(fleet, api, taken)
             for node in self.inventory.with_role(Role.BACKEND):
                 report(f"starting a backend on {node.name}, port {self.spec.backend_port}")
@@ -175,20 +207,15 @@ class ClusterTarget:
                 report(f"goes on without {node.name}: {lost[node.name]}")
         return fleet
 
-    def _switcher(self, api: KubernetesServiceApi, fleet: Fleet, report: Callable[[str], None]) -> Switcher:
-        """Return what switches the cluster. Raises UsageError where that cannot be, or others would feel it."""
-        found = look(api)
-        if not found.switchable:
-            raise UsageError(f"kube-proxy cannot be switched: {found.why}")
-        felt = strangers(api.list(Kind.SERVICE), NAMESPACE)
-        if felt and not (self.switch and self.switch.interrupts):
-            some = ", ".join(felt[:_SHOWN]) + (", …" if len(felt) > _SHOWN else "")
-            raise UsageError(
-                f"{len(felt)} Services of others would feel a switch ({some}); if that is right: "
-                "--i-understand-this-interrupts-traffic"
-            )
-        header = Header(self.first_access.url, *access.origin(self.spec))
-        return Switcher(api, header, lambda: self._modes(fleet), report)
+    @contextmanager
+    def api(self) -> Iterator[KubernetesServiceApi]:
+        """Connect by credentials that are read anew: those of the run's start may have expired."""
+        with ExitStack() as stack:
+            yield open_api(access.first_access(access.credentials(self.spec), self.spec), stack)
+
+    def _clean(self, *, own_namespace: bool) -> None:
+        with self.api() as api:
+            clean(api, own_namespace=own_namespace)
 
     def _modes(self, fleet: Fleet) -> Mapping[str, str]:
         """Ask every node in which mode its kube-proxy runs; "" for one that does not answer."""

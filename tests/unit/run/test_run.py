@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import threading
+import time
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +166,27 @@ def test_an_interrupt_goes_through_once_the_clusters_are_gone_and_the_folder_say
     with pytest.raises(KeyboardInterrupt):
         a_run(target).start(tmp_path)
     assert target.log == ["open 1", "close"]
+    assert the_manifest(tmp_path)["state"] == "interrupted"
+
+
+def test_a_cluster_of_others_is_given_back_when_the_worker_has_ended(tmp_path: Path) -> None:
+    target = FakeTarget(facts=replace(NATIVE, starts_proxies=False))
+    leg = Leg(target, lambda cluster, assignment, stack: Writing(assignment, lambda _: StepResult()))
+
+    class Writing(FakeSession):
+        def take(self, step: Step, whole: Deadline, report: Callable[[str], None]) -> StepResult:
+            main = threading.main_thread().ident
+            assert main is not None
+            signal.pthread_kill(main, signal.SIGINT)  # a Ctrl-C in the middle of a step
+            assert leg.stop.wait(10)
+            time.sleep(0.3)  # a write that is under way
+            target.log.append("written")
+            return super().take(step, whole, report)
+
+    lineup = Lineup({spec.subject: spec for spec in requests(EXPERIMENT)}, {})
+    with pytest.raises(KeyboardInterrupt):
+        Run(EXPERIMENT, [leg], ProgressLog(), lineup, FakeClock()).start(tmp_path)
+    assert target.log == ["open 1", "written", "close"]
     assert the_manifest(tmp_path)["state"] == "interrupted"
 
 

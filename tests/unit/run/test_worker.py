@@ -197,6 +197,25 @@ def test_a_step_whose_cluster_is_taken_away_on_purpose_counts_as_not_taken() -> 
     assert site.records.steps == []
 
 
+def test_what_a_step_reports_ends_it_once_the_run_is_stopped() -> None:
+    """Bulks of writes report while they go on: that is how one ends in its middle."""
+    site = Site()
+    reported: list[str] = []
+
+    class Writing(FakeSession):
+        def take(self, step: Step, whole: Deadline, report: Callable[[str], None]) -> StepResult:
+            report("writing objects: 1 of 2")
+            self.site.stop.set()
+            with pytest.raises(ConnectionLostError, match=r"^the run is being stopped$"):
+                report("writing objects: 2 of 2")
+            reported.append("refused")
+            raise ConnectionLostError(LOST)
+
+    worker = Worker(lambda stack: Writing(site), [Step(1, 1, CELL)], site.records, site.progress, site.clock, site.stop)
+    worker.work(Deadline(site.clock, 600, "the run"))
+    assert (reported, site.records.steps) == (["refused"], [])
+
+
 def test_a_warm_up_whose_connection_was_lost_is_taken_again() -> None:
     site = Site(warm_ups=[ConnectionLostError(LOST)])
     site.work(1)

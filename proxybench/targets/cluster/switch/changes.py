@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 CONFIG_MAP: Final = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
 DAEMON_SET: Final = "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy"
 CONFIG: Final = ("data", "config.conf")
-ANNOTATIONS: Final = ("spec", "template", "metadata", "annotations")
-MARK: Final = "proxybench.io/switched"
+MARK: Final = ("spec", "template", "metadata", "annotations", "proxybench.io/switched")
 _MODE: Final = re.compile(r"^mode:.*$", re.MULTILINE)
 
 Field = tuple[str, ...]
@@ -49,11 +48,11 @@ def read(obj: Object, field: Field) -> Any:  # noqa: ANN401 - a field holds anyt
 
 
 def written(obj: Object, field: Field, value: Any) -> Object:  # noqa: ANN401 - a field holds anything
-    """Return an object with a field set, or removed for None. What holds the field must be there."""
+    """Return an object with a field set, or removed for None; what holds the field is made where it is missing."""
     made = copy.deepcopy(obj)
     here = made
     for name in field[:-1]:
-        here = here[name]
+        here = here.setdefault(name, {})
     if value is None:
         here.pop(field[-1], None)
     else:
@@ -69,12 +68,16 @@ def with_mode(config: str, mode: Mode) -> str:
     return f"{config}{'' if config.endswith(chr(10)) or not config else chr(10)}{line}\n"
 
 
-def switch_changes(config_map: Object, daemon_set: Object, mode: Mode, number: int) -> tuple[Change, ...]:
-    """Return what makes a kubeadm cluster's kube-proxy run in a mode: its configuration, then a rollout."""
-    config, notes = read(config_map, CONFIG), read(daemon_set, ANNOTATIONS)
+def switch_changes(config_map: Object, daemon_set: Object, mode: Mode, mark: str) -> tuple[Change, ...]:
+    """Return what makes a kubeadm cluster's kube-proxy run in a mode: its configuration, then a rollout.
+
+    ``mark`` is what no switch before had: a template that has it already would not be rolled out. Further annotations
+    are others' (``kubectl rollout restart`` writes one).
+    """
+    config = read(config_map, CONFIG)
     return (
         Change(CONFIG_MAP, CONFIG, config, with_mode(config, mode)),
-        Change(DAEMON_SET, ANNOTATIONS, notes, {**(notes or {}), MARK: str(number)}),
+        Change(DAEMON_SET, MARK, read(daemon_set, MARK), mark),
     )
 
 

@@ -35,7 +35,20 @@ def recover(run: Path) -> Iterator[str]:
         raise UsageError(f"{file}: is of {known.header.server}, and the kubeconfig leads to {first.url} now")
     with ExitStack() as stack:
         api = open_api(first, stack)
-        yield from restore(api, file)
-        if access.has_namespace(api):
-            clean(api, own_namespace=False)
+        try:
+            yield from restore(api, file)
+        finally:
+            cleaned = access.has_namespace(api)
+            if cleaned:
+                clean(api, own_namespace=False)
+        if cleaned:
             yield "removed: Services and EndpointSlices of ours"
+
+
+def still_switched(run: Path) -> str:
+    """Return what to do about a run's cluster that is not as the run found it; "" when it is. Raises ResultsError."""
+    file = run / FILE
+    known = read_undo(file.read_text(), str(file)) if file.exists() else None
+    if known is None or known.done or not known.changes:
+        return ""
+    return f"{run}: the cluster's kube-proxy is still switched; run proxybench restore {run}"

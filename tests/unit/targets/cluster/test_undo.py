@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 import json
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from proxybench.errors import ApiError, ResultsError, RunError, UsageError
 from proxybench.model import Mode
 from proxybench.targets.cluster.switch.changes import (
-    ANNOTATIONS,
     CONFIG,
     CONFIG_MAP,
     DAEMON_SET,
+    MARK,
     Change,
     read,
     rolled_out,
@@ -24,80 +24,12 @@ from proxybench.targets.cluster.switch.changes import (
     with_mode,
     written,
 )
-from proxybench.targets.cluster.switch.switcher import Switcher, restore
-from proxybench.targets.cluster.switch.undo import FILE, Header, UndoLog, make, read_undo, undo
+from proxybench.targets.cluster.switch.switcher import restore
+from proxybench.targets.cluster.switch.undo import FILE, UndoLog, make, read_undo, undo
+from tests.unit.targets.cluster.kubeadm_api import ANNOTATIONS, CONFIG_TEXT, HEADER, Api, Killed, Object, switcher
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-Object = dict[str, Any]
-HEADER = Header("https://192.0.2.1", "/k", "one")
-CONFIG_TEXT = 'apiVersion: v1alpha1\nipvs:\n  mode: x\nmode: ""\nmetricsBindAddress: ""\n'
-
-
-class Killed(BaseException):
-    """The orchestrator was killed."""
-
-
-class Api:
-    """An API with the objects of a kubeadm cluster; a DaemonSet's rollout is done at once.
-
-    ``deaths`` counts down: the write at which it is 0 kills, after it was made or (``early``) before.
-    """
-
-    def __init__(self, notes: Object | None = None) -> None:
-        template: Object = {"metadata": {"labels": {"k8s-app": "kube-proxy"}}, "spec": {}}
-        template["spec"]["volumes"] = [{"name": "kube-proxy", "configMap": {"name": "kube-proxy"}}]
-        if notes is not None:
-            template["metadata"]["annotations"] = notes
-        self.objects: dict[str, Object] = {
-            CONFIG_MAP: {
-                "metadata": {"name": "kube-proxy"},
-                "data": {"config.conf": CONFIG_TEXT, "kubeconfig.conf": "k"},
-            },
-            DAEMON_SET: {"metadata": {"name": "kube-proxy", "generation": 1}, "spec": {"template": template}},
-        }
-        self.deaths, self.early = -1, False
-        self.conflicts = 0
-        self.writes = 0
-
-    def ask(self, method: str, path: str, body: Object | None = None) -> Object:
-        lists = {
-            "/apis/apps/v1/namespaces/kube-system/daemonsets": DAEMON_SET,
-            "/api/v1/namespaces/kube-system/configmaps": CONFIG_MAP,
-        }
-        if path in lists:
-            return {"items": [copy.deepcopy(self.objects[lists[path]])]}
-        if path == "/api/v1/nodes":
-            return {"items": []}
-        if method == "PUT":
-            self._write(path, body or {})
-        found = copy.deepcopy(self.objects[path])
-        found["status"] = {"observedGeneration": found["metadata"].get("generation", 0)}
-        return found
-
-    def mode(self) -> str:
-        text: str = self.objects[CONFIG_MAP]["data"]["config.conf"]
-        return next(line[6:].strip('"') for line in text.splitlines() if line.startswith("mode:"))
-
-    def state(self) -> Object:
-        return {path: {**obj, "metadata": {}} for path, obj in self.objects.items()}
-
-    def _write(self, path: str, body: Object) -> None:
-        if self.conflicts:
-            self.conflicts -= 1
-            raise ApiError("conflict", 409)
-        self.deaths -= 1
-        if self.deaths == 0 and self.early:
-            raise Killed
-        self.objects[path] = {key: value for key, value in copy.deepcopy(body).items() if key != "status"}
-        self.writes += 1
-        if self.deaths == 0:
-            raise Killed
-
-
-def switcher(api: Api, folder: Path) -> Switcher:
-    return Switcher(api, HEADER, lambda: {"n1": api.mode()}, lambda _: None, 5, lambda _: None, folder)
 
 
 def test_a_switch_and_the_way_back(tmp_path: Path) -> None:
@@ -118,7 +50,7 @@ def test_a_switch_and_the_way_back(tmp_path: Path) -> None:
     deaths=st.integers(1, 7),
     early=st.booleans(),
     again=st.lists(st.tuples(st.integers(1, 3), st.booleans()), max_size=3),
-    notes=st.sampled_from([None, {}, {"a": "b"}]),
+    notes=st.sampled_from([None, {"a": "b"}]),
     cut=st.integers(0, 200),
 )
 def test_killed_at_any_moment_it_goes_back_byte_for_byte(
@@ -159,11 +91,44 @@ def test_what_somebody_else_has_edited_is_left_alone(tmp_path: Path) -> None:
         restore(api, tmp_path / FILE)
     assert str(caught.value) == (
         "edited by somebody else since, and left as it is: configmaps/kube-proxy data.config.conf; "
-        f"see {tmp_path / FILE}"
+        f"see {tmp_path / FILE}; "
+        "put back: daemonsets/kube-proxy spec.template.metadata.annotations.proxybench.io/switched"
     )
     assert api.objects[CONFIG_MAP] == theirs
     assert read(api.objects[DAEMON_SET], ANNOTATIONS) is None
     assert not read_undo((tmp_path / FILE).read_text(), "f").done
+
+
+def test_a_rollout_by_hand_during_a_run_is_no_edit_of_what_we_changed(tmp_path: Path) -> None:
+    api = Api()
+    before = copy.deepcopy(api.objects[CONFIG_MAP])
+    switcher(api, tmp_path).to(Mode.NFTABLES)
+    restarted = {"kubectl.kubernetes.io/restartedAt": "2026-11-26T09:00:00Z"}
+    api.objects[DAEMON_SET]["spec"]["template"]["metadata"]["annotations"] |= restarted
+    assert len(restore(api, tmp_path / FILE)) == 2
+    assert api.objects[CONFIG_MAP] == before
+    assert read(api.objects[DAEMON_SET], ANNOTATIONS) == restarted
+
+
+def test_where_our_mark_is_gone_the_rollout_that_is_still_needed_is_told(tmp_path: Path) -> None:
+    needed = (
+        "put back: configmaps/kube-proxy data.config.conf",
+        (
+            "nothing was rolled out; where kube-proxy was started anew since, it still takes: "
+            "kubectl -n kube-system rollout restart ds/kube-proxy"
+        ),
+    )
+    api = Api()
+    switcher(api, tmp_path).to(Mode.NFTABLES)
+    api.objects[DAEMON_SET] = written(api.objects[DAEMON_SET], MARK, None)
+    assert restore(api, tmp_path / FILE) == needed
+    switcher(api, tmp_path).to(Mode.NFTABLES)
+    api.objects[DAEMON_SET] = written(api.objects[DAEMON_SET], MARK, "theirs")
+    with pytest.raises(RunError) as caught:
+        restore(api, tmp_path / FILE)
+    what = "daemonsets/kube-proxy spec.template.metadata.annotations.proxybench.io/switched"
+    edited = f"edited by somebody else since, and left as it is: {what}; see {tmp_path / FILE}"
+    assert str(caught.value) == "; ".join([edited, *needed])
 
 
 def test_an_edit_in_the_middle_of_a_switch_is_not_overwritten(tmp_path: Path) -> None:
@@ -180,7 +145,7 @@ def test_an_edit_in_the_middle_of_a_switch_is_not_overwritten(tmp_path: Path) ->
 def test_a_write_between_reading_and_writing_is_read_again(tmp_path: Path) -> None:
     api = Api()
     api.conflicts = 2
-    (change, _) = switch_changes(api.objects[CONFIG_MAP], api.objects[DAEMON_SET], Mode.IPVS, 1)
+    (change, _) = switch_changes(api.objects[CONFIG_MAP], api.objects[DAEMON_SET], Mode.IPVS, "mark")
     make(api, UndoLog(tmp_path / FILE, HEADER), change)
     assert api.mode() == "ipvs"
     api.conflicts = 9

@@ -1,0 +1,90 @@
+"""A kubeadm cluster's objects in memory, written as the API server writes them; a write may kill whoever makes it."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from proxybench.errors import ApiError
+from proxybench.targets.cluster.switch.changes import CONFIG_MAP, DAEMON_SET, MARK, read
+from proxybench.targets.cluster.switch.switcher import Switcher
+from proxybench.targets.cluster.switch.undo import Header
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Object = dict[str, Any]
+ANNOTATIONS = MARK[:-1]
+HEADER = Header("https://192.0.2.1", "/k", "one")
+CONFIG_TEXT = 'apiVersion: v1alpha1\nipvs:\n  mode: x\nmode: ""\nmetricsBindAddress: ""\n'
+
+
+class Killed(BaseException):
+    """The orchestrator was killed."""
+
+
+class Api:
+    """An API with the objects of a kubeadm cluster; a DaemonSet's rollout is done at once.
+
+    ``deaths`` counts down: the write at which it is 0 kills, after it was made or (``early``) before.
+    """
+
+    def __init__(self, notes: Object | None = None) -> None:
+        template: Object = {"metadata": {"labels": {"k8s-app": "kube-proxy"}}, "spec": {}}
+        template["spec"]["volumes"] = [{"name": "kube-proxy", "configMap": {"name": "kube-proxy"}}]
+        if notes is not None:
+            template["metadata"]["annotations"] = notes
+        self.objects: dict[str, Object] = {
+            CONFIG_MAP: {
+                "metadata": {"name": "kube-proxy"},
+                "data": {"config.conf": CONFIG_TEXT, "kubeconfig.conf": "k"},
+            },
+            DAEMON_SET: {"metadata": {"name": "kube-proxy", "generation": 1}, "spec": {"template": template}},
+        }
+        self.deaths, self.early = -1, False
+        self.conflicts = 0
+        self.writes = 0
+
+    def ask(self, method: str, path: str, body: Object | None = None) -> Object:
+        lists = {
+            "/apis/apps/v1/namespaces/kube-system/daemonsets": DAEMON_SET,
+            "/api/v1/namespaces/kube-system/configmaps": CONFIG_MAP,
+        }
+        if path in lists:
+            return {"items": [copy.deepcopy(self.objects[lists[path]])]}
+        if path == "/api/v1/nodes":
+            return {"items": []}
+        if method == "PUT":
+            self._write(path, body or {})
+        found = copy.deepcopy(self.objects[path])
+        found["status"] = {"observedGeneration": found["metadata"].get("generation", 0)}
+        return found
+
+    def mode(self) -> str:
+        text: str = self.objects[CONFIG_MAP]["data"]["config.conf"]
+        return next(line[6:].strip('"') for line in text.splitlines() if line.startswith("mode:"))
+
+    def state(self) -> Object:
+        return {path: {**obj, "metadata": {}} for path, obj in self.objects.items()}
+
+    def _write(self, path: str, body: Object) -> None:
+        if self.conflicts:
+            self.conflicts -= 1
+            raise ApiError("conflict", 409)
+        self.deaths -= 1
+        if self.deaths == 0 and self.early:
+            raise Killed
+        made = {key: value for key, value in copy.deepcopy(body).items() if key != "status"}
+        if path == DAEMON_SET and not read(made, ANNOTATIONS):
+            made["spec"]["template"]["metadata"].pop("annotations", None)  # as the API server drops an empty map
+        self.objects[path] = made
+        self.writes += 1
+        if self.deaths == 0:
+            raise Killed
+
+
+def switcher(api: Api, folder: Path) -> Switcher:
+    return Switcher(
+        lambda: nullcontext(api), HEADER, lambda: {"n1": api.mode()}, lambda _: None, 5, lambda _: None, folder
+    )

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxybench.errors import ConnectionLostError, UsageError
+from proxybench.experiment.places import ClusterSpec
+from proxybench.kube.base import Kind
+from proxybench.model import Mode
+from proxybench.targets.cluster.inventory import Inventory
+from proxybench.targets.cluster.switch.changes import DAEMON_SET, MARK, read
+from proxybench.targets.cluster.switch.recovery import still_switched
+from proxybench.targets.cluster.switch.undo import FILE, UndoLog
+from proxybench.targets.cluster.target import ClusterTarget, Switching
+from tests.unit.targets.cluster.kubeadm_api import HEADER, Api, Object, switcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
+
+OVER = r"^the cluster is being given back; kube-proxy is not switched any more$"
+
+
+def test_nothing_is_switched_once_all_is_being_put_back(tmp_path: Path) -> None:
+    api = Api()
+    before = copy.deepcopy(api.state())
+    switch = switcher(api, tmp_path)
+    switch.to(Mode.NFTABLES)
+    switch.put_back()
+    with pytest.raises(ConnectionLostError, match=OVER):
+        switch.to(Mode.NFTABLES)
+    assert api.state() == before
+
+
+def test_who_waits_for_a_rollout_is_told_that_it_is_over(tmp_path: Path) -> None:
+    switch = switcher(Api(), tmp_path)
+    switch.modes, switch.sleep = lambda: {"n1": ""}, lambda _: switch.over.set()
+    with pytest.raises(ConnectionLostError, match=OVER):
+        switch.to(Mode.NFTABLES)
+
+
+class Slow(Api):
+    """Its first write begins, and ends only when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.may_end = Event(), Event()
+
+    def ask(self, method: str, path: str, body: Object | None = None) -> Object:
+        if method == "PUT" and not self.begun.is_set():
+            self.begun.set()
+            assert self.may_end.wait(10)
+        return super().ask(method, path, body)
+
+
+def test_a_switch_that_is_being_written_is_whole_before_it_is_put_back(tmp_path: Path) -> None:
+    api = Slow()
+    before = copy.deepcopy(api.state())
+    switch = switcher(api, tmp_path)
+    told: list[str] = []
+
+    def to() -> None:
+        try:
+            switch.to(Mode.NFTABLES)
+        except ConnectionLostError as error:
+            told.append(str(error))
+
+    switching, back = Thread(target=to), Thread(target=switch.put_back)
+    switching.start()
+    assert api.begun.wait(10)
+    back.start()
+    assert switch.over.wait(10)
+    back.join(0.1)
+    assert back.is_alive()
+    api.may_end.set()
+    switching.join(10)
+    back.join(10)
+    assert api.state() == before
+    assert len(told) <= 1
+
+
+def test_a_run_that_goes_on_rolls_out_what_an_earlier_part_of_it_did(tmp_path: Path) -> None:
+    api = Api()
+    switcher(api, tmp_path).to(Mode.NFTABLES)
+    first = read(api.objects[DAEMON_SET], MARK)
+    switcher(api, tmp_path).to(Mode.IPTABLES)
+    assert read(api.objects[DAEMON_SET], MARK) not in {first, None}
+
+
+def test_each_switch_and_the_way_back_connect_anew(tmp_path: Path) -> None:
+    api = Api()
+    opened: list[str] = []
+
+    @contextmanager
+    def connect() -> Iterator[Api]:
+        opened.append("open")
+        yield api
+        opened.append("close")
+
+    switch = replace(switcher(api, tmp_path), connect=connect)
+    switch.to(Mode.NFTABLES)
+    assert opened == ["open", "close"]
+    switch.put_back()
+    assert opened == ["open", "close"] * 2
+
+
+def test_a_resumed_run_that_switches_nothing_puts_back_what_it_found_switched(tmp_path: Path) -> None:
+    api = Api()
+    before = copy.deepcopy(api.state())
+    switcher(api, tmp_path).to(Mode.NFTABLES)
+    switching = Switching()
+    switching.began(tmp_path)
+    again = switching.opened(api, [], lambda: nullcontext(api), HEADER, lambda: {"n1": api.mode()}, lambda _: None)
+    again.put_back()
+    assert api.state() == before
+
+
+def test_others_services_forbid_a_switch() -> None:
+    api, services = Api(), [{"metadata": {"namespace": "shop", "name": "web"}}]
+    with pytest.raises(UsageError, match=r"^1 Services of others would feel a switch \(shop/web\); "):
+        Switching().opened(api, services, lambda: nullcontext(api), HEADER, dict, lambda _: None)
+    Switching(interrupts=True).opened(api, services, lambda: nullcontext(api), HEADER, dict, lambda _: None)
+
+
+def test_what_is_still_switched_is_told(tmp_path: Path) -> None:
+    assert still_switched(tmp_path) == ""
+    UndoLog(tmp_path / FILE, HEADER)
+    assert still_switched(tmp_path) == ""
+    switch = switcher(Api(), tmp_path)
+    switch.to(Mode.NFTABLES)
+    assert still_switched(tmp_path) == (
+        f"{tmp_path}: the cluster's kube-proxy is still switched; run proxybench restore {tmp_path}"
+    )
+    switch.put_back()
+    assert still_switched(tmp_path) == ""
+
+
+def kubeconfig(server: ApiServerProcess, token: str) -> str:
+    authority = base64.b64encode(server.ca_pem.encode()).decode()
+    return json.dumps(
+        {
+            "current-context": "lab",
+            "clusters": [{"name": "lab", "cluster": {"server": server.url, "certificate-authority-data": authority}}],
+            "users": [{"name": "admin", "user": {"token": token}}],
+            "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "admin"}}],
+        }
+    )
+
+
+def test_credentials_are_read_anew_for_what_comes_late(tmp_path: Path, server: ApiServerProcess) -> None:
+    file = tmp_path / "config"
+    file.write_text(kubeconfig(server, "expires"))
+    target = ClusterTarget(
+        ClusterSpec(inventory="-", kubeconfig=str(file)), Inventory.model_construct(version=1, nodes=())
+    )
+    assert target.first_access.token == "expires"
+    file.write_text(kubeconfig(server, server.token))
+    with target.api() as api:
+        api.list(Kind.SERVICE)
