@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.clocks import Instant
 from proxybench.errors import MeasurementError
-from proxybench.model import Metric
+from proxybench.model import Family, Metric
 from proxybench.nodes.requests import AskClocks
 from proxybench.subjects.driver import SyncRecord
 from proxybench.units import NS_PER_S
@@ -34,16 +34,16 @@ class Phases:
     applying: int | None
 
 
-def phases(syncs: Iterable[SyncRecord], triggered: int, answered: int) -> Phases | None:
+def phases(syncs: Iterable[SyncRecord], triggered: int, answered: int, family: Family = Family.IPV4) -> Phases | None:
     """Split the way from ``triggered`` to the end of the sync that had begun last when it was ``answered``; all UTC ns.
 
     What a sync did before the trigger counts as nothing: an event can arrive before its acknowledgement. None where no
-    sync (of IPv4) fits.
+    sync of the family fits.
     """
     fitting = [
         one
         for one in syncs
-        if one.family in {"", "IPv4"}
+        if one.family.lower() in {"", family}
         and one.ended_utc_ns >= triggered
         and one.ended_utc_ns - one.elapsed_ns <= answered
     ]
@@ -68,7 +68,8 @@ def record_phases(
     before, after = metrics
     if after.build is not None:
         return
-    syncs = step.proxy.syncs() or _counted(before, after)
+    family = step.cell.family
+    syncs = step.proxy.syncs() or _counted(before, after, family)
     if not syncs:
         return
     read = step.measured.agent.call(AskClocks())
@@ -77,7 +78,8 @@ def record_phases(
         spans = [step.clocks.between(now, moment) for moment in between]
     except MeasurementError:
         return  # of clocks that cannot be compared; that the step lacks such times is noted where it starts
-    found = phases(syncs, *(read.utc_ns + span.ns for span in spans))
+    triggered, answered = (read.utc_ns + span.ns for span in spans)
+    found = phases(syncs, triggered, answered, family)
     if found is None:
         return
     parts = (
@@ -90,9 +92,14 @@ def record_phases(
             step.recorder.add(metric, scenario, value, uncertainty=spans[0].uncertainty_ns)
 
 
-def _counted(before: ProxyMetrics, after: ProxyMetrics) -> tuple[SyncRecord, ...]:
-    """Return the one sync that the metrics count; nothing where there were several, whose sum tells of none."""
-    if after.sync_count - before.sync_count != 1 or after.last_sync_utc_ns is None:
+def _counted(before: ProxyMetrics, after: ProxyMetrics, family: Family) -> tuple[SyncRecord, ...]:
+    """Return the one sync that the metrics count; nothing where there were several, whose sum tells of none.
+
+    Nor where the one was of another family: then the last one of this family ended before.
+    """
+    v6 = family is Family.IPV6
+    earlier, ended = (one.last_sync6_utc_ns if v6 else one.last_sync_utc_ns for one in (before, after))
+    if after.sync_count - before.sync_count != 1 or ended is None or ended == earlier:
         return ()
     elapsed = round((after.sync_sum - before.sync_sum) * NS_PER_S)
-    return (SyncRecord(after.last_sync_utc_ns, elapsed, None, "", None, None),)
+    return (SyncRecord(ended, elapsed, None, "", None, None),)

@@ -42,7 +42,7 @@ from tests.factories import make_cluster
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from proxybench.model import ServicePath
+    from proxybench.model import Cell, ServicePath
     from proxybench.nodes.requests import Request
     from proxybench.nodes.watch import Watched
     from proxybench.scenarios.result import StepResult
@@ -123,12 +123,17 @@ class World:
         }
 
     def take(
-        self, *, limit: float = 300.0, bench: Testbed | None = None, exposed: Collection[ServicePath] = ()
+        self,
+        *,
+        limit: float = 300.0,
+        bench: Testbed | None = None,
+        exposed: Collection[ServicePath] = (),
+        cell: Cell = CELL,
     ) -> StepResult:
         """Take a step, at a population that was written before, and is exposed for some paths."""
         population = Populator(self.api, PLAN, exposures=exposures(exposed)).reach(10, 2, 1, lambda _: None)
         deadline = Deadline(self.clock, limit, "the step", Deadline(self.clock, 10 * limit, "the run"))
-        step = Step(4, 2, CELL)
+        step = Step(4, 2, cell)
         return StepRunner(bench or self.bench, step, population, self.proxies(), deadline, self.said.append).take()
 
     def metrics(self, result: StepResult, scenario: str) -> dict[str, list[int]]:
