@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from proxybench.conformance.ground import TERMINATING, Slot
 from proxybench.conformance.judge import Deleted, Drained, Fallback, Moved, drained, fell_back, followed, gone
 from proxybench.conformance.property import Property
+from proxybench.errors import HostError
 from proxybench.experiment.compat import KubeVersion
 from proxybench.kube.access import Access
 from proxybench.kube.objects import PORT
@@ -55,7 +57,8 @@ def _move_flow(ground: Ground) -> Moved:
             known = ground.connect(slot.vip, 1, udp=True, timeout_ms=300).by
             left = min(left - 1, _TRIES if new.address in known else left)
     finally:
-        agent.call(HangUp())
+        with suppress(HostError):  # of an agent that was interrupted: what ended it must not be hidden by that
+            agent.call(HangUp())
     return Moved(old.address, new.address, before, tuple(after))
 
 
@@ -102,7 +105,8 @@ def _drain(ground: Ground) -> Drained:
         others = ground.see(slot.vip, _FEW, [new])
         after = [agent.call(say) for _ in range(_LINES)]
     finally:
-        agent.call(HangUp())
+        with suppress(HostError):  # of an agent that was interrupted: what ended it must not be hidden by that
+            agent.call(HangUp())
     return Drained(old.address, before, tuple(after), others)
 
 

@@ -16,7 +16,7 @@ from proxybench.nodes.exchange import Exchange
 from proxybench.nodes.requests import Await
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from proxybench.deadline import Deadline
     from proxybench.kube.access import Access
@@ -124,6 +124,11 @@ class Ground:
             raise MeasurementError("the cluster has no second node with a proxy")
         return self.other
 
+    @property
+    def broken(self) -> str:
+        """Why an agent cannot be asked any more; "" while all can."""
+        return broken(one for one in (self.client, self.measured, self.other, self.pod) if one)
+
     def connect(
         self, host: str, count: int, *, port: int = PORT, udp: bool = False, timeout_ms: int = 2000
     ) -> ExchangeResult:
@@ -165,6 +170,12 @@ class Ground:
     def await_refusal(self, host: str, limit_s: float = 30.0) -> bool:
         """Wait until nobody answers any more; return whether that came. Raises HostError."""
         return not self.client.agent.await_(Await(host, PORT, "refusal", self.deadline.left(limit_s))).censored
+
+
+def broken(nodes: Iterable[NodeHandle]) -> str:
+    """Return why one of the nodes' agents cannot be asked any more, "" while all can."""
+    found = (f"{one.name}: the agent cannot be asked any more: {one.agent.broken}" for one in nodes if one.agent.broken)
+    return next(found, "")
 
 
 def as_endpoints(endpoint_slice: Object) -> Object:

@@ -12,7 +12,7 @@ from proxybench.kube.base import Ref
 from proxybench.kube.objects import NAMESPACE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from proxybench.conformance.ground import Ground
     from proxybench.conformance.property import Property
@@ -47,16 +47,16 @@ def prepare(ground: Ground, properties: Sequence[Property[Any]]) -> None:
 
 def examine(
     ground: Ground, properties: Sequence[Property[Any]], report: Callable[[str], None] = lambda _: None
-) -> tuple[Finding, ...]:
-    """Look at each, on proxies that are ready. What cannot be tried has failed, and says why.
+) -> Iterator[Finding]:
+    """Look at each, on proxies that are ready, and yield what was found. What cannot be tried has failed, and says why.
 
-    Raises ConnectionLostError: then nothing more can be said.
+    Raises ConnectionLostError when a node is lost, or its agent cannot be asked any more: nothing more can be said.
     """
-    found = []
     for one in properties:
         report(one.claim)
-        found.append(Finding(one.name, one.claim, _verdict(one, ground)))
-    return tuple(found)
+        yield Finding(one.name, one.claim, _verdict(one, ground))
+        if ground.broken:
+            raise ConnectionLostError(ground.broken)
 
 
 def _verdict(one: Property[Any], ground: Ground) -> Verdict:
@@ -67,4 +67,6 @@ def _verdict(one: Property[Any], ground: Ground) -> Verdict:
     except ConnectionLostError:
         raise
     except ProxybenchError as error:
+        if ground.broken:
+            raise ConnectionLostError(f"{one.name}: {error}") from error
         return Verdict(Outcome.FAIL, f"could not be tried: {' '.join(str(error).split())}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxybench.conformance.ground import Ground
+from proxybench.conformance.ground import Ground, broken
 from proxybench.conformance.play import examine, prepare
 from proxybench.deadline import Deadline
 from proxybench.errors import ProxybenchError
@@ -59,9 +59,12 @@ class Examination:
     report: Callable[[str], None]
 
     def walk(self, subjects: Iterable[Subject]) -> Iterator[Examined]:
-        """Yield what was found of each subject, one after the other. Raises RunError for one that must be able to."""
+        """Yield what was found of each subject, one after the other. Raises RunError for one that must be able to.
+
+        Once an agent cannot be asked any more, nothing is tried.
+        """
         for subject in subjects:
-            if lack := self.lack(subject):
+            if lack := broken(self.testbed.handles.values()) or self.lack(subject):
                 yield Examined(subject, skipped=lack)
                 continue
             self.report(f"{subject.label}: starting")
@@ -70,23 +73,26 @@ class Examination:
     def _examine(self, subject: Subject) -> Examined:
         ground = self.ground(subject)
         proxies, result = self.proxies(subject), StepResult()
-        findings: tuple[Finding, ...] = ()
+        findings: list[Finding] = []
         try:
-            findings = self._look(ground, proxies)
+            findings.extend(self._look(ground, proxies))  # what was found until an error is kept
         except ProxybenchError as error:
             result.record_error("conformance", error)
+            left = [one.name for one in self.properties[len(findings) :]]
+            if result.lost and left:
+                result.problems.append(f"conformance: not tried: {', '.join(left)}")
         finally:
             proxies.stop(result, "conformance")
-        return Examined(subject, findings, tuple(result.problems))
+        return Examined(subject, tuple(findings), tuple(result.problems))
 
-    def _look(self, ground: Ground, proxies: Proxies) -> tuple[Finding, ...]:
+    def _look(self, ground: Ground, proxies: Proxies) -> Iterator[Finding]:
         clear(ground.api)
         try:
             prepare(ground, self.properties)
             proxies.capture()
             proxies.start_all(ground.deadline, _READY_LIMIT_S)
             label = ground.subject.label
-            return examine(ground, self.properties, lambda claim: self.report(f"{label}: {claim}"))
+            yield from examine(ground, self.properties, lambda claim: self.report(f"{label}: {claim}"))
         finally:
             clear(ground.api)
 

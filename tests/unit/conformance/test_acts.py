@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxybench.conformance.verdict import Outcome, Verdict
+from proxybench.errors import AgentError
 from proxybench.hosts import batch
 from proxybench.kube.base import Kind
 from proxybench.nodes.answers import AwaitResult, Slept, Spawned, Stopped
@@ -140,3 +141,22 @@ def test_a_pod_serves_and_connects_to_itself_from_its_own_address() -> None:
     acts.verify()
     (written,) = where.api.list(Kind.ENDPOINT_SLICE)
     assert [(one["addresses"], one["nodeName"]) for one in written["endpoints"]] == [(["10.244.0.2"], "node1")]
+
+
+def test_an_interrupt_is_not_hidden_by_a_pods_agent_that_is_out_of_step() -> None:
+    data = build_zipapp()
+    agent = f"/run/pb/{zipapp_name(data)}"
+    argv = ("/python", "-I", "-S", agent, "backend", "--port", "8080")
+    acts = FakeAgent(
+        [
+            (Spawn(argv, "/run/pb/hairpin.log"), Spawned(77, 1)),
+            (Exchange(ground().slot(33).vip, 80, 1, source="10.244.0.2", timeout_ms=1500), KeyboardInterrupt()),
+            (Stop(77, 10.0), AgentError("pod1: the agent answered request 2 instead of 3")),
+        ]
+    )
+    there = Run(["sha256sum", agent], done(f"{hashlib.sha256(data).hexdigest()}  {agent}\n"))
+    script = [(Await(ground().slot(33).vip, 80, "answer", 30.0, ("10.244.0.2",), settle_ms=300), found("10.244.0.2"))]
+    pod = NodeHandle(make_node("pod1", "10.244.0.2"), FakeExecutor("pod1", [there]), acts)
+    with pytest.raises(KeyboardInterrupt):
+        play("hairpin", ground(script, pod=pod))
+    acts.verify()

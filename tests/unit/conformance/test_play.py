@@ -13,7 +13,7 @@ from proxybench.conformance.property import Need, Property
 from proxybench.conformance.registry import PROPERTIES, chosen
 from proxybench.conformance.verdict import Outcome, Verdict, judged
 from proxybench.deadline import Deadline
-from proxybench.errors import AgentError, ConnectionLostError, MeasurementError
+from proxybench.errors import AgentError, CommandTimeoutError, ConnectionLostError, MeasurementError
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import AddressPlan
 from proxybench.model import Mode, Subject
@@ -202,7 +202,7 @@ def test_what_cannot_be_tried_has_failed_and_what_is_lacking_does_not_apply() ->
         ],
         said.append,
     )
-    assert found == (
+    assert tuple(found) == (
         Finding("a", "a holds", Verdict(Outcome.PASS, "seen")),
         Finding("b", "b holds", Verdict(Outcome.FAIL, "could not be tried: no way")),
         Finding("c", "c holds", Verdict(Outcome.NOT_APPLICABLE, "the cluster has no second node with a proxy")),
@@ -214,7 +214,37 @@ def test_what_cannot_be_tried_has_failed_and_what_is_lacking_does_not_apply() ->
 
 def test_after_a_lost_connection_nothing_is_said() -> None:
     with pytest.raises(ConnectionLostError):
-        examine(ground(), [property_("a", ConnectionLostError("gone"))])
+        list(examine(ground(), [property_("a", ConnectionLostError("gone"))]))
+
+
+@pytest.mark.parametrize("error", [None, CommandTimeoutError("client: no answer within 30 s")])
+def test_once_an_agent_is_broken_nothing_more_is_tried(error: Exception | None) -> None:
+    where = ground()
+
+    def act(_: Ground) -> str:
+        where.client.agent.broken = "talk got no answer"
+        if error:
+            raise error
+        return "seen"
+
+    breaks = replace(property_("b"), act=act)
+    found: list[Finding] = []
+    with pytest.raises(ConnectionLostError) as raised:
+        found.extend(examine(where, [property_("a"), breaks, property_("c", AssertionError())]))
+    assert [one.property for one in found] == (["a"] if error else ["a", "b"])
+    why = "client: the agent cannot be asked any more: talk got no answer"
+    assert str(raised.value) == ("b: client: no answer within 30 s" if error else why)
+
+
+@pytest.mark.parametrize(
+    ("name", "slot", "over", "limit_ms"), [("udp-follows", 20, "udp", 300), ("drained-connections", 23, "tcp", 2000)]
+)
+def test_an_interrupt_is_not_hidden_by_what_it_left_behind(name: str, slot: int, over: Any, limit_ms: int) -> None:
+    say = Talk("conformance", ground().slot(slot).vip, 80, over, timeout_ms=limit_ms)
+    behind = AgentError("client: the agent answered request 7 instead of 8")
+    where = ground([(say, KeyboardInterrupt()), (HangUp(), behind)])
+    with pytest.raises(KeyboardInterrupt):
+        play(name, where)
 
 
 def test_a_slot_has_so_many_endpoints_and_no_more() -> None:

@@ -25,15 +25,18 @@ def world() -> World:
     return World({"cpu": True}, nodes="all")
 
 
-def walk(site: World, act: Callable[[Ground], str], lack: str = "") -> list[Examined]:
-    one: Property[Any] = Property(
-        "a",
-        "a holds",
+def holds(name: str, act: Callable[[Ground], str]) -> Property[Any]:
+    return Property(
+        name,
+        f"{name} holds",
         act=act,
         judge=lambda seen, _: judged([], [seen]),
         objects=lambda plan: (service("a", plan.canary_vip(), 8080),),
     )
-    look = Examination(site.bench, lambda _: site.proxies(), lambda _: lack, [one], site.said.append)
+
+
+def walk(site: World, act: Callable[[Ground], str], lack: str = "") -> list[Examined]:
+    look = Examination(site.bench, lambda _: site.proxies(), lambda _: lack, [holds("a", act)], site.said.append)
     return list(look.walk([SUBJECT]))
 
 
@@ -66,8 +69,25 @@ def test_a_subject_that_does_not_start_or_is_lost_is_stopped_and_says_so() -> No
     def lose(_: Ground) -> str:
         raise ConnectionLostError("gone")
 
-    assert walk(site, lose) == [Examined(SUBJECT, (), ("conformance: gone",))]
+    assert walk(site, lose) == [Examined(SUBJECT, (), ("conformance: gone", "conformance: not tried: a"))]
     assert "node2 stop" in site.log
+
+
+def test_once_an_agent_is_broken_what_was_found_is_told_and_the_rest_is_named() -> None:
+    site = world()
+
+    def act(ground: Ground) -> str:
+        ground.client.agent.broken = "talk got no answer"
+        return "seen"
+
+    properties = [holds("a", lambda _: "seen"), holds("b", act), holds("c", lambda _: "never")]
+    look = Examination(site.bench, lambda _: site.proxies(), lambda _: "", properties, site.said.append)
+    why = "client: the agent cannot be asked any more: talk got no answer"
+    found = tuple(Finding(name, f"{name} holds", Verdict(Outcome.PASS, "seen")) for name in "ab")
+    assert list(look.walk([SUBJECT, SUBJECT])) == [
+        Examined(SUBJECT, found, (f"conformance: {why}", "conformance: not tried: c")),
+        Examined(SUBJECT, skipped=why),
+    ]
 
 
 def test_a_subject_that_lacks_something_is_not_tried() -> None:
