@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxybench.model import ClockKind, Metric, Mode, Position, Scenario
+from proxybench.model import CLUSTER_IP, NO_PATH, ClockKind, Metric, Mode, Position, Scenario
 from proxybench.report.concerns import figures_at, ratio, usual_way
 from proxybench.report.decision import ratio_text, value_text
 from proxybench.report.shapes import Line, LinePanel, Spot
 from proxybench.report.tables import Cell, Table, column_heads, columns_of
-from proxybench.report.words import DASH, DIRECT, exact, mode_name, subject_names, with_clock
+from proxybench.report.words import DASH, DIRECT, count, exact, mode_name, subject_names, with_clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -33,16 +33,25 @@ _KINDS = (
 
 
 def tax_panels(records: Sequence[SummaryRecord]) -> list[LinePanel]:
-    """Return one panel per subject: its three kinds of connection over Services; of userspace, two."""
-    names = subject_names(record.subject for record in records)
+    """Return one panel per subject and width: its three kinds of connection over Services; of userspace, two.
+
+    A subject over IPv6 is one of its own (see ``families``); what goes another way than over a ClusterIP is left out.
+    """
+    groups: dict[tuple[str, Subject, int], list[SummaryRecord]] = {}
+    for record in records:
+        if record.path in {CLUSTER_IP, NO_PATH}:
+            groups.setdefault((record.clock, record.subject, record.endpoints_per_service), []).append(record)
+    names = subject_names(subject for _, subject, _ in groups)
+    several = len({width for _, _, width in groups}) > 1
+    order = sorted(groups, key=lambda each: (each[1].mode, *each[1:]))
     panels = []
-    for clock in sorted({record.clock for record in records}, reverse=True):
-        for subject in sorted(names, key=lambda each: (each.mode, each)):
-            own = [record for record in records if record.subject == subject and record.clock == clock]
-            lines = [line for number, kind in enumerate(_KINDS) if (line := _line(kind, number, subject, own))]
-            if len(lines) > 1 and any(len(line.spots) > 1 for line in lines):
-                label = with_clock("time to connect", "ns", clock)
-                panels.append(LinePanel(names[subject], "Services", label, "ns", tuple(lines)))
+    for clock, subject, width in sorted(order, key=lambda each: each[0], reverse=True):
+        own = groups[clock, subject, width]
+        lines = [line for number, kind in enumerate(_KINDS) if (line := _line(kind, number, subject, own))]
+        if len(lines) > 1 and any(len(line.spots) > 1 for line in lines):
+            title = f"{names[subject]}, {count(width, 'endpoint')} each" if several else names[subject]
+            label = with_clock("time to connect", "ns", clock)
+            panels.append(LinePanel(title, "Services", label, "ns", tuple(lines)))
     return panels
 
 

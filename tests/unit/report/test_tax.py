@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from proxybench.report.tax import tax_panels, tax_table
 from proxybench.report.words import DIRECT
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from proxybench.stats.summary import SummaryRecord
 
 
-def records(mode: str, **changes: str) -> list[SummaryRecord]:
+def records(mode: str, **changes: Any) -> list[SummaryRecord]:
     kinds = (("bare", "none", 10e3), ("direct", "none", 20e3), ("connect", "last", 30e3))
     return [
         make_record(
@@ -48,6 +49,17 @@ def test_two_clocks_never_share_a_panel() -> None:
     assert [panel.y_label for panel in panels] == [
         "time to connect (wall clock)",
         "time to connect (instruction clock, not real time)",
+    ]
+
+
+def test_neither_widths_nor_ways_share_a_line() -> None:
+    wide = [replace(record, endpoints_per_service=10, median=2 * record.median) for record in records("iptables")]
+    outside = [replace(record, path="node_port@other", median=9e9) for record in records("iptables")]
+    panels = tax_panels([*wide, *records("iptables"), *outside])
+    assert [panel.title for panel in panels] == ["iptables, 2 endpoints each", "iptables, 10 endpoints each"]
+    assert [[(spot.x, spot.y) for spot in panel.lines[2].spots] for panel in panels] == [
+        [(10, 30e3), (100, 30e3)],
+        [(10, 60e3), (100, 60e3)],
     ]
 
 
