@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 
 from proxybench.errors import CommandTimeoutError, ConnectionLostError, HostError
 from proxybench.hosts.connect import LinkPool
-from proxybench.hosts.fleet import Fleet, together
+from proxybench.hosts.fleet import Fleet, reach, together
 from proxybench.hosts.ssh import SshExecutor
 from proxybench.testing.hosts import FakeExecutor, Run, done
 
@@ -63,6 +64,40 @@ def test_one_bad_node_closes_the_good_ones(new_server: Callable[[], Any], quick:
         Fleet.connect({"good": good.target, "bad": wrong}, quick)
     good.transports[0].join(3)
     assert not good.transports[0].is_active()
+
+
+def test_one_that_is_dead_stops_no_other(new_server: Callable[[], Any], quick: ConnectPolicy) -> None:
+    jump, one, dead, two = new_server(), new_server(), new_server(), new_server()
+    wrong = replace(dead.target, host_key=one.target.host_key)
+    nodes = {"one": one.behind(jump), "dead": wrong, "two": two.behind(jump)}
+    fleet, lost = reach(nodes, quick, at_once=2)
+    with fleet:
+        assert list(fleet) == ["one", "two"]
+        assert fleet.fan_out(lambda node: node.run(["echo", node.name]).stdout, timeout=5) == {
+            "one": "one\n",
+            "two": "two\n",
+        }
+        assert jump.connections == 1
+    assert list(lost) == ["dead"]
+    assert lost["dead"].startswith(f"dead: 127.0.0.1:{dead.target.port} showed another host key")
+    for server in (jump, one, two):
+        server.transports[0].join(3)
+        assert not server.transports[0].is_active()
+
+
+def test_no_more_are_connected_to_at_a_time_than_may_be(new_server: Callable[[], Any], quick: ConnectPolicy) -> None:
+    """Two that never greet: by turns, the second one's time begins when the first one's is over."""
+    server = new_server()
+    policy = replace(quick, step=0.4, total=0.4, attempts=1)
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        ports = {"one": one.getsockname()[1], "two": two.getsockname()[1]}
+        began = time.monotonic()
+        fleet, lost = reach(
+            {name: replace(server.target, port=port) for name, port in ports.items()}, policy, at_once=1
+        )
+    assert time.monotonic() - began >= 0.8
+    assert (list(fleet), list(lost)) == ([], ["one", "two"])
+    assert lost["two"].startswith(f"two: cannot connect to 127.0.0.1:{ports['two']}: ")
 
 
 def test_a_closed_pool_makes_no_connection(server: Any, quick: ConnectPolicy) -> None:

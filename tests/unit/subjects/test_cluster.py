@@ -1,16 +1,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from proxybench.errors import ProxierError, UnavailableError, UsageError
 from proxybench.model import Mode
-from proxybench.nodes.answers import HttpAnswer
-from proxybench.nodes.requests import HttpGet
+from proxybench.nodes.answers import ClockReading, HttpAnswer
+from proxybench.nodes.requests import AskClocks, HttpGet, ReadFiles
+from proxybench.subjects.attached import _FIND
 from proxybench.subjects.cluster import ClusterDriver, ProxyFacts, read_facts
+from proxybench.subjects.rule_ranks import list_argv
 from proxybench.testing.clock import FakeClock
-from tests.unit.subjects.rig import handle, make_spec
+from proxybench.testing.hosts import Run, done
+from proxybench.units import NS_PER_S
+from tests.unit.subjects.rig import CLUSTER, HEALTHZ, METRICS, SYNCED, answer, deadline, handle, make_spec
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from proxybench.nodes.requests import Request
+    from proxybench.testing.hosts import Step
 
 BUILD = 'kubernetes_build_info{build_date="x",git_version="v1.37.2",major="1"} 1\n'
 CONFIG = {"kubeproxy.config.k8s.io": {"mode": "iptables", "iptables": {"minSyncPeriod": "500ms", "syncPeriod": "30s"}}}
@@ -69,3 +81,125 @@ def test_a_mode_that_its_version_lacks() -> None:
 def test_without_a_cluster_there_is_none() -> None:
     with pytest.raises(UsageError, match=r"^kind: cluster is the kube-proxy of target\.cluster; write that, too$"):
         ClusterDriver(FakeClock(0, 0)).resolve(make_spec(kind="cluster"))
+
+
+ALIVE = (ReadFiles(("/proc/75/stat",)), {"/proc/75/stat": f"75 (kube-proxy) {' '.join(map(str, range(3, 30)))}\n"})
+FOUND = "pid 75\ncgroup /pod\nlog /log\nmember 75 1\n"
+RULES = "-A KUBE-SERVICES -d 10.96.0.7/32 -p tcp -m tcp --dport 80 -j KUBE-SVC-AAAAAAAAAAAAAAAA\n"
+
+
+def attached(*steps: Step) -> list[Step]:
+    """Return what is run on the node: the search, the size of the log, then ``steps``."""
+    return [
+        Run(["sh", "-c", _FIND, "find", "/sys/fs/cgroup"], done(FOUND)),
+        Run(["stat", "-L", "-c", "%s", "/log"], done("5\n")),
+        *steps,
+    ]
+
+
+def listing(program: str, chain: str, stdout: str = "", code: int = 0) -> Run:
+    return Run(list_argv(program, chain), done(stdout, "No chain/target/match by that name.", code))
+
+
+def answers(mode: str) -> list[tuple[Request[Any], object]]:
+    """Return what the agent is asked for the process, and what kube-proxy says of itself."""
+    return [
+        (AskClocks(), ClockReading(5 * NS_PER_S, 1_700_000_000 * NS_PER_S)),
+        ALIVE,
+        asked("/proxyMode", mode),
+        asked("/metrics", BUILD),
+        asked("/configz", json.dumps(CONFIG)),
+    ]
+
+
+def test_it_is_found_and_watched_with_the_iptables_that_sees_its_rules() -> None:
+    node, executor, agent = handle(
+        attached(
+            listing("/x/legacy", "KUBE-SERVICES", code=1),
+            listing("/x/nft", "KUBE-SERVICES", RULES),
+            listing("/x/nft", "KUBE-SERVICES", RULES),
+        ),
+        answers("iptables\n"),
+    )
+    driver = ClusterDriver(FakeClock(0, 0), lambda: FACTS)
+    spec = driver.resolve(make_spec("", kind="cluster", iptables=None))
+    proxy = driver.start(spec, node, CLUSTER)
+    assert (proxy.cgroup, proxy.started_at.ns) == ("/sys/fs/cgroup/pod", 5 * NS_PER_S)
+    assert {name: json.loads(text) for name, text in proxy.files().items()} == {
+        "kube-proxy.json": CONFIG["kubeproxy.config.k8s.io"]
+    }
+    assert proxy.rule_ranks() == {"10.96.0.7": 1}
+    driver.cleanup(spec, node)
+    executor.assert_done()
+    agent.verify()
+
+
+def test_it_is_ready_without_a_sync_in_its_log_since_it_ran_before() -> None:
+    node, executor, agent = handle(
+        attached(listing("/x/legacy", "KUBE-SERVICES", RULES)),
+        [*answers("iptables"), (HEALTHZ, answer()), (METRICS, answer(SYNCED)), ALIVE, asked("/proxyMode", "iptables")],
+    )
+    clock = FakeClock(0, 0)
+    driver = ClusterDriver(clock, lambda: FACTS)
+    driver.start(make_spec("v1.37.2", kind="cluster"), node, CLUSTER).wait_ready(deadline(clock), 10)
+    executor.assert_done()
+    agent.verify()
+
+
+@pytest.mark.parametrize(
+    ("mode", "steps", "message"),
+    [
+        (Mode.NFTABLES, [], None),
+        (
+            Mode.IPTABLES,
+            [listing("/x/legacy", "KUBE-SERVICES", code=1), listing("/x/nft", "KUBE-SERVICES", code=1)],
+            "node-a: no iptables there sees KUBE-SERVICES",
+        ),
+    ],
+)
+def test_where_no_iptables_sees_rules(mode: Mode, steps: list[Step], message: str | None) -> None:
+    """In nftables mode none is asked; in iptables mode the order of rules is what cannot be read."""
+    node, executor, _ = handle(attached(*steps), answers(mode))
+    proxy = ClusterDriver(FakeClock(0, 0)).start(make_spec("v1.37.2", mode, kind="cluster"), node, CLUSTER)
+    if message is None:
+        assert proxy.rule_ranks() is None
+    else:
+        with pytest.raises(ProxierError) as caught:
+            proxy.rule_ranks()
+        assert str(caught.value) == message
+    executor.assert_done()
+
+
+def test_the_cluster_is_switched_before_its_proxy_is_looked_for() -> None:
+    node, executor, agent = handle(attached(), answers("nftables"))
+    looked: list[tuple[Mode, bool]] = []
+
+    def switch(mode: Mode) -> None:
+        looked.append((mode, "pid" in repr(executor._script[executor._position])))
+
+    driver = ClusterDriver(FakeClock(0, 0), lambda: FACTS, switch)
+    driver.start(make_spec("v1.37.2", Mode.NFTABLES, kind="cluster"), node, CLUSTER)
+    assert looked == [(Mode.NFTABLES, True)]
+    executor.assert_done()
+    agent.verify()
+
+
+def test_a_proxy_that_somebody_switched_meanwhile_is_not_measured_as_what_it_was() -> None:
+    chain = [listing("/x/legacy", "KUBE-SERVICES", RULES)]
+    node, _, _ = handle(attached(*chain), answers("ipvs"))
+    with pytest.raises(ProxierError) as caught:
+        ClusterDriver(FakeClock(0, 0)).start(make_spec("v1.37.2", kind="cluster"), node, CLUSTER)
+    assert str(caught.value) == "node-a: kube-proxy runs in ipvs mode now, not in iptables mode"
+
+
+def test_it_is_looked_at_once_however_often_it_is_asked_for() -> None:
+    looks: list[int] = []
+
+    def look() -> ProxyFacts:
+        looks.append(len(looks))
+        return replace(FACTS, periods={**FACTS.periods, Mode.IPVS: (1.0, 20.0)}, mode=Mode.IPVS)
+
+    driver = ClusterDriver(FakeClock(0, 0), look)
+    found = driver.resolve(make_spec("", Mode.IPVS, kind="cluster", iptables=None))
+    assert (found.min_sync_period, found.sync_period, driver.source(found)) == (1.0, 20.0, "runs in the cluster")
+    assert looks == [0]

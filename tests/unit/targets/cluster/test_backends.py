@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import hashlib
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxybench.errors import CommandTimeoutError, RunError
+from proxybench.nodes.zipapp import build_zipapp, zipapp_name
+from proxybench.targets.cluster.backends import _RUN, start_backend
+from proxybench.testing.hosts import FakeExecutor, FakeSession, Line, Open, Put, Run, done
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxybench.testing.hosts import Step
+
+AGENT = build_zipapp()
+PATH = f"/run/pb/{zipapp_name(AGENT)}"
+THERE = Run(["sha256sum", PATH], done(f"{hashlib.sha256(AGENT).hexdigest()}  {PATH}\n"))
+MISSING: list[Step] = [Run(["sha256sum", PATH], done(code=1)), Run(["mkdir", "-p", "/run/pb"]), Put(PATH, AGENT)]
+ARGV = ["sh", "-c", _RUN, "backend", "/usr/bin/python3.9", PATH, "8080"]
+
+
+def started(session: FakeSession, *before: Step) -> FakeExecutor:
+    return FakeExecutor("worker-1", [*before, Open(ARGV, session)])
+
+
+@pytest.mark.parametrize("before", [[THERE], MISSING])
+def test_it_runs_by_the_host_s_python_and_is_left_open(before: list[Step]) -> None:
+    session = FakeSession([Line("ready 8080")])
+    host = started(session, *before)
+    assert start_backend(host, "/usr/bin/python3.9", "/run/pb", 8080) is session
+    host.assert_done()
+    assert not session.closed
+    session.close()
+    session.assert_done()
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("ready 8081", "worker-1: the backend said 'ready 8081'"),
+        ("OSError: port in use", "worker-1: the backend said 'OSError: port in use'"),
+        (
+            CommandTimeoutError("worker-1: no line within 30 s"),
+            "worker-1: the backend did not start on port 8080: worker-1: no line within 30 s",
+        ),
+    ],
+)
+def test_one_that_is_not_ready_is_ended_and_says_why(said: str | Exception, message: str) -> None:
+    session = FakeSession([Line(said)])
+    with pytest.raises(RunError) as caught:
+        start_backend(started(session, THERE), "/usr/bin/python3.9", "/run/pb", 8080)
+    assert str(caught.value) == message
+    session.assert_done()
+
+
+def test_what_runs_there_answers_until_its_input_ends(tmp_path: Path) -> None:
+    """The command itself, on this machine: ready, it listens; without its input, nothing does any more."""
+    agent = tmp_path / "agent.pyz"
+    agent.write_bytes(AGENT)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    argv = ["sh", "-c", _RUN, "backend", sys.executable, str(agent), str(port)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == f"ready {port}\n"
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        process.stdin.close()
+        process.wait(timeout=10)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
