@@ -16,6 +16,7 @@ from proxybench.cli.main import cli
 from proxybench.errors import ExperimentError
 from proxybench.model import Mode
 from proxybench.subjects.outlook import Row
+from proxybench.targets.cluster.checkup import Row as HostRow
 from proxybench.targets.lab.capabilities import Machine
 from proxybench.targets.lab.kernel_probe import Trial
 from proxybench.targets.lab.surroundings import Influence, Surroundings
@@ -174,3 +175,76 @@ def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(FILE.replace("name: x", "name: []"))
     with pytest.raises(ExperimentError, match=r"x\.yaml:2:7: "):
         examine(tmp_path / "x.yaml", machine=HERE)
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An inventory of two hosts that are not reached, since a new user's folder knows no host keys."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = tmp_path / "nodes.yaml"
+    file.write_text(
+        "version: 1\n"
+        "nodes:\n"
+        "  - {name: n1, roles: [client, measured], host: 127.0.0.1, port: 1, user: me}\n"
+        "  - {name: n2, roles: [other, backend], host: 127.0.0.1, port: 2, user: me}\n"
+    )
+    return file
+
+
+def test_the_hosts_of_an_inventory_are_looked_at_instead(hosts: Path) -> None:
+    known = hosts.parent / ".ssh" / "known_hosts"
+    result = CliRunner().invoke(cli, ["doctor", "--inventory", str(hosts), "--json"])
+    assert (result.exit_code, result.stderr) == (3, "")
+    assert json.loads(result.stdout) == [
+        {
+            "node": f"n{number}",
+            "roles": roles,
+            "lacks": f"n{number}: the host key of 127.0.0.1:{number} is not known: "
+            f"[127.0.0.1]:{number} is not in {known}",
+            "fix": f"compare what it shows, then add it: ssh-keyscan -p {number} 127.0.0.1 >> {known}",
+            "note": "",
+        }
+        for number, roles in ((1, ["client", "measured"]), (2, ["other", "backend"]))
+    ]
+
+
+def test_hosts_are_told_in_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        HostRow("n1", ("client", "measured"), "", "", "kube-proxy in ipvs mode"),
+        HostRow("n2", ("other",), "no Python 3 there", "install python3"),
+    ]
+    result, asked = hosts_told(monkeypatch, rows)
+    assert (result.exit_code, result.stderr, asked) == (3, "", ["x.yaml"])
+    assert tidy(result.stdout) == (
+        "node  roles             lacks              to mend it       note\n"
+        "n1    client, measured  nothing                             kube-proxy in ipvs mode\n"
+        "n2    other             no Python 3 there  install python3\n"
+    )
+    assert hosts_told(monkeypatch, rows[:1])[0].exit_code == 0
+
+
+def hosts_told(monkeypatch: pytest.MonkeyPatch, rows: list[HostRow]) -> tuple[Result, list[str]]:
+    asked: list[str] = []
+
+    def checkup(path: Path) -> tuple[HostRow, ...]:
+        asked.append(str(path))
+        return tuple(rows)
+
+    module = ModuleType("proxybench.targets.cluster.checkup")
+    vars(module)["checkup"] = checkup
+    monkeypatch.setitem(sys.modules, "proxybench.targets.cluster.checkup", module)
+    return CliRunner().invoke(cli, ["doctor", "--inventory", "x.yaml"]), asked
+
+
+@pytest.mark.parametrize("words", [["x.yaml"], ["--online"]])
+def test_an_inventory_stands_alone(words: list[str]) -> None:
+    result = CliRunner().invoke(cli, ["doctor", "--inventory", "nodes.yaml", *words])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "error: --inventory is about a cluster's hosts; name no experiment beside it\n"
+
+
+def test_an_inventory_that_is_wrong_is_refused_with_its_place(hosts: Path) -> None:
+    hosts.write_text(hosts.read_text().replace("measured", "measurd"))
+    result = CliRunner().invoke(cli, ["doctor", "--inventory", str(hosts)])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f'{hosts}:3:32: roles, number 2: "measurd" is not a role; did you mean "measured"?\n'

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 import time
 import uuid
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -18,11 +15,13 @@ from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, SELECTOR, AddressPlan, Population
 from proxybench.targets.lab.apiserver.certificate import make_certificate
 from proxybench.testing.kube import FakeServiceApi
+from tests.unit.kube.scripted import scripted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
+    from tests.unit.kube.scripted import Answer
 
 
 @pytest.fixture(params=["real", "fake"])
@@ -156,43 +155,6 @@ def test_a_server_of_another_authority_is_not_shown_the_token(server: ApiServerP
     )
 
 
-Answer = tuple[int, dict[str, str], bytes]
-
-
-@contextmanager
-def scripted(answers: list[Answer | None]) -> Iterator[tuple[str, list[str]]]:
-    """Run a server that gives these answers in turn; None breaks the connection without one."""
-    asked: list[str] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def handle_any(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            asked.append(f"{self.command} {self.path}")
-            answer = answers.pop(0)
-            if answer is None:
-                self.close_connection = True
-                return
-            self.send_response(answer[0])
-            for name, value in {**answer[1], "Content-Length": str(len(answer[2]))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(answer[2])
-
-        do_GET = do_POST = do_DELETE = handle_any  # noqa: N815 - the names are the base class's
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{running.server_port}", asked
-        finally:
-            running.shutdown()
-            thread.join()
-
-
 BUSY: Answer = (429, {"Retry-After": "0"}, b"{}")
 BROKEN: Answer = (503, {}, b"not json")
 MADE: Answer = (201, {}, b"{}")
@@ -261,3 +223,87 @@ def test_a_call_has_a_time_limit() -> None:
         with api, pytest.raises(ApiError) as caught:
             api.ensure_namespace("x")
     assert str(caught.value) == "the Kubernetes API has not finished within 0.3 s"
+
+
+def refused(status: int, reason: str) -> Answer:
+    return status, {}, orjson.dumps({"kind": "Status", "reason": reason, "message": "no"})
+
+
+def test_who_may_not_create_namespaces_uses_one_that_is_there() -> None:
+    with scripted([refused(403, "Forbidden"), (200, {}, b"{}")]) as (url, asked), KubernetesServiceApi(url, "t") as api:
+        api.ensure_namespace("x")
+    assert asked == ["POST /api/v1/namespaces", "GET /api/v1/namespaces/x"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked_for"),
+    [
+        ([refused(403, "Forbidden"), refused(404, "NotFound")], 2),
+        ([refused(403, "Forbidden"), refused(403, "Forbidden")], 2),
+        ([refused(401, "Unauthorized")], 1),
+    ],
+)
+def test_a_namespace_that_cannot_be_had_is_refused_as_it_was_first(answers: list[Any], asked_for: int) -> None:
+    first = orjson.loads(answers[0][2])["reason"]
+    with scripted([*answers]) as (url, asked), KubernetesServiceApi(url, "t") as api, pytest.raises(ApiError) as caught:
+        api.ensure_namespace("x")
+    assert str(caught.value) == f"POST /api/v1/namespaces: {answers[0][0]} {first}: no"
+    assert len(asked) == asked_for
+
+
+def test_a_collection_that_may_not_be_deleted_is_not_deleted_one_by_one() -> None:
+    with (
+        scripted([refused(403, "Forbidden")]) as (url, asked),
+        KubernetesServiceApi(url, "t") as api,
+        pytest.raises(ApiError) as caught,
+    ):
+        api.delete_collection(Kind.SERVICE, "ns", "x=y")
+    assert str(caught.value) == "DELETE /api/v1/namespaces/ns/services: 403 Forbidden: no"
+    assert asked == ["DELETE /api/v1/namespaces/ns/services?labelSelector=x%3Dy"]
+
+
+def test_a_node_that_may_not_be_made_is_not_replaced() -> None:
+    with (
+        scripted([refused(403, "Forbidden")]) as (url, asked),
+        KubernetesServiceApi(url, "t") as api,
+        pytest.raises(ApiError, match=r"^POST /api/v1/nodes: 403 Forbidden: no$"),
+    ):
+        api.put_node("n", "192.0.2.1", "10.244.0.0/24")
+    assert asked == ["POST /api/v1/nodes"]
+
+
+def test_a_list_that_may_not_be_read_is_not_tried_again_and_one_that_always_expires_ends() -> None:
+    with (
+        scripted([refused(403, "Forbidden")]) as (url, asked),
+        KubernetesServiceApi(url, "t") as api,
+        pytest.raises(ApiError, match=r"^GET /api/v1/nodes: 403 Forbidden: no$"),
+    ):
+        api.list(Kind.NODE)
+    assert len(asked) == 1
+    with (
+        scripted([refused(410, "Expired")] * 3) as (url, asked),
+        KubernetesServiceApi(url, "t") as api,
+        pytest.raises(ApiError, match=r"^GET /api/v1/nodes: 410 Expired: no$"),
+    ):
+        api.list(Kind.NODE)
+    assert len(asked) == 3
+
+
+def test_any_object_is_asked_for_and_written() -> None:
+    answers: list[Any] = [(200, {}, b'{"data": {"a": "1"}}'), (200, {}, b'{"data": {"a": "2"}}')]
+    with scripted(answers) as (url, asked), KubernetesServiceApi(url, "t") as api:
+        assert api.ask("GET", "/x") == {"data": {"a": "1"}}
+        assert api.ask("PUT", "/x", {"data": {"a": "2"}}) == {"data": {"a": "2"}}
+    assert asked == ["GET /x", "PUT /x"]
+
+
+def test_who_waits_is_told_how_far_it_is_and_it_may_be_closed_twice(plan: AddressPlan) -> None:
+    told: list[tuple[int, int]] = []
+    services = [Population(plan, 1).service(index) for index in range(2)]
+    with scripted([MADE, MADE], slow=1) as (url, _), KubernetesServiceApi(url, "t", connections=1) as api:
+        api.create_many(services, lambda done, total: told.append((done, total)))
+        api.close()
+        api.close()
+    assert told[0][0] < 2
+    assert told[-1] == (2, 2)
+    assert told == sorted(told)

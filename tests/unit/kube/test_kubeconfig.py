@@ -168,3 +168,37 @@ def test_the_official_loader_reads_the_same(file: Path) -> None:
     assert (found.host, *found.api_key.values()) == (ours.server, f"Bearer {ours.token}")
     with open(found.ssl_ca_cert) as stream:  # noqa: PTH123 - a name, not a path of ours
         assert stream.read() == ours.ca_pem
+
+
+def test_a_plugin_prints_what_it_is_asked_for_and_knows_the_environment(tmp_path: Path) -> None:
+    program = tmp_path / "plugin"
+    program.write_text('#!/bin/sh\necho "$1 $WHO"\ncat\n')
+    program.chmod(0o755)
+    assert run_plugin([str(program), "--now"], {"WHO": "me"}) == "--now me\n"
+
+
+def test_a_plugin_on_the_path_is_left_to_the_path_and_one_without_a_name_is_refused(file: Path) -> None:
+    asked: list[str] = []
+
+    def plugin(argv: Sequence[str], environment: Mapping[str, str]) -> str:
+        asked.extend(argv)
+        return json.dumps({"status": {"token": environment["WHO"]}})
+
+    file.write_text(USUAL.replace("./get-token", "get-token"))
+    assert read_kubeconfig(file, "three", plugin) == known("three", token="me")
+    assert asked == ["get-token", "--now"]
+    file.write_text(USUAL.replace("command: ./get-token", "command: ''"))
+    with pytest.raises(ExperimentError, match=r'"command" is missing$'):
+        read_kubeconfig(file, "three", plugin)
+    assert len(asked) == 2
+
+
+def test_a_file_that_is_no_kubeconfig_says_so(file: Path) -> None:
+    file.write_text("[]\n")
+    with pytest.raises(ExperimentError, match=r"/config:1:1: holds no mapping; "):
+        read_kubeconfig(file)
+
+
+def test_entries_that_are_none_are_passed_over(file: Path) -> None:
+    file.write_text(USUAL.replace("contexts:\n", "contexts:\n- 7\n- name: bare\n"))
+    assert read_kubeconfig(file) == known("one", token="s3cret")

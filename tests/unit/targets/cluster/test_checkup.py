@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+import json
+import sys
+from typing import TYPE_CHECKING
+
 import pytest
 
-from proxybench.targets.cluster.checkup import Row, _rows, lacking
+from proxybench.targets.cluster.checkup import Row, _rows, checkup, lacking
 from proxybench.targets.cluster.inventory import NodeWords
+from tests.unit.hosts.conftest import SshServer, new_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 GOOD = {"uid": "0", "python": "3.11", "cgroup": "cgroup2fs", "workdir": "yes", "mode": "ipvs"}
 NODE = NodeWords.model_validate({"name": "n1", "roles": ["measured"]})
@@ -46,3 +55,68 @@ def test_each_lack_is_named(key: str, value: str | None, lacks: str) -> None:
     assert [what for what, _ in lacking(NODE, words)] == [lacks]
     at_a_client = [what for what, _ in lacking(CLIENT, words)]
     assert at_a_client == ([lacks] if key in {"python", "workdir"} else [])
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folder with a key and no known hosts."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    (tmp_path / ".ssh").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def sshd(home: Path) -> Iterator[SshServer]:
+    """An sshd of this machine, whose host key the user knows."""
+    key, pem = new_key()
+    identity = home / ".ssh" / "id_ed25519"
+    identity.write_text(pem)
+    server = SshServer(identity, key)
+    place = f"[127.0.0.1]:{server.target.port}"
+    (home / ".ssh" / "known_hosts").write_text(f"{place} ssh-ed25519 {server.key.get_base64()}\n")
+    yield server
+    server.close()
+
+
+def write(home: Path, sshd: SshServer, **words: str) -> Path:
+    """Write an inventory: a client that is reached, and a measured host whose key nobody knows."""
+    defaults = {"user": "root", "workdir": str(home / "work"), "python": sys.executable}
+    client = {"name": "c1", "roles": "client", "host": "127.0.0.1", "port": sshd.target.port, **words}
+    file = home / "nodes.yaml"
+    nodes = [client, {"name": "n1", "roles": ["measured"], "host": "127.0.0.1", "port": 1}]
+    file.write_text(json.dumps({"version": 1, "defaults": defaults, "nodes": nodes}))
+    return file
+
+
+def not_reached(home: Path) -> Row:
+    known = home / ".ssh" / "known_hosts"
+    return Row(
+        "n1",
+        ("measured",),
+        f"n1: the host key of 127.0.0.1:1 is not known: [127.0.0.1]:1 is not in {known}",
+        f"compare what it shows, then add it: ssh-keyscan -p 1 127.0.0.1 >> {known}",
+    )
+
+
+def test_hosts_are_asked_over_ssh_and_one_that_is_dead_stops_no_other(home: Path, sshd: SshServer) -> None:
+    rows = checkup(write(home, sshd))
+    assert rows == (Row("c1", ("client",), "", ""), not_reached(home))
+    assert (home / "work").is_dir()
+    assert len(sshd.commands) == 1
+
+
+def test_a_host_s_own_words_go_before_the_usual_ones(home: Path, sshd: SshServer) -> None:
+    rows = checkup(write(home, sshd, python="/none/python3", workdir="/proc/none"))
+    assert rows == (
+        Row("c1", ("client",), "no Python 3 there", "install python3, or name one: python: /path"),
+        Row("c1", ("client",), "the folder for the agent cannot be written", "name another: workdir: /path"),
+        not_reached(home),
+    )
+    assert not (home / "work").exists()
+
+
+def test_a_host_of_which_nothing_more_is_known() -> None:
+    assert list(_rows(CLIENT, None, {"c1": "c1: gone"})) == [
+        Row("c1", ("client",), "c1: gone", "look whether ssh reaches it")
+    ]

@@ -1,0 +1,61 @@
+"""An HTTP server that answers what it was told beforehand, in turn."""
+
+from __future__ import annotations
+
+import http.server
+import ssl
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+@contextmanager
+def scripted(
+    answers: list[Answer | None], *, slow: float = 0.0, pem: Path | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """Run a server that gives these answers in turn; None breaks the connection without one.
+
+    ``slow`` is how many seconds each answer takes; ``pem`` a file with a certificate and its key, for https.
+    """
+    asked: list[str] = []
+    over = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def handle_any(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            asked.append(f"{self.command} {self.path}")
+            answer = answers.pop(0)
+            over.wait(slow)
+            if answer is None:
+                self.close_connection = True
+                return
+            self.send_response(answer[0])
+            for name, value in {**answer[1], "Content-Length": str(len(answer[2]))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer[2])
+
+        do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - the names are the base class's
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        if pem is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(pem)
+            running.socket = context.wrap_socket(running.socket, server_side=True)
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http{'s' if pem else ''}://127.0.0.1:{running.server_port}", asked
+        finally:
+            over.set()
+            running.shutdown()
+            thread.join()

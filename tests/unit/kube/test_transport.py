@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxybench.errors import ApiError, UsageError
+from proxybench.kube.base import Kind, Ref
+from proxybench.kube.client import KubernetesServiceApi
+from proxybench.kube.objects import Population
+from proxybench.kube.transport import Trust
+from proxybench.targets.lab.apiserver.certificate import make_certificate
+from tests.unit.kube.scripted import scripted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxybench.kube.objects import AddressPlan
+    from tests.unit.kube.scripted import Answer
+
+MADE: Answer = (201, {}, b"{}")
+BUSY: Answer = (429, {"Retry-After": "0"}, b'{"kind":"Status","reason":"TooManyRequests","message":"slow down"}')
+
+
+def test_the_system_s_authorities_are_trusted_unless_others_are_named() -> None:
+    assert Trust(None).context() is True
+    made = make_certificate([])
+    context = Trust(made.certificate.decode()).context()
+    assert isinstance(context, ssl.SSLContext)
+    (known,) = context.get_ca_certs()
+    assert known["subject"] == ((("commonName", "proxybench-api"),),)
+
+
+def test_a_client_certificate_is_shown_to_a_server_that_asks_for_one(tmp_path: Path) -> None:
+    server, client = make_certificate([]), make_certificate([])
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(server.certificate + server.key)
+    ours = (client.certificate + client.key).decode()
+    with (
+        scripted([(200, {}, b'{"a": 1}')], pem=pem) as (url, asked),
+        KubernetesServiceApi(url, "", ca_pem=server.certificate.decode(), client_pem=ours) as api,
+    ):
+        assert api.ask("GET", "/version") == {"a": 1}
+    assert asked == ["GET /version"]
+    assert "PRIVATE KEY" not in repr(Trust(None, ours))
+
+
+def test_a_client_certificate_with_another_s_key_is_refused() -> None:
+    mixed = make_certificate([]).certificate + make_certificate([]).key
+    with pytest.raises(UsageError) as caught:
+        Trust(None, mixed.decode()).context()
+    assert str(caught.value) == "the client certificate cannot be used: KEY_VALUES_MISMATCH"
+
+
+def test_writes_are_spaced_out_and_reads_are_not(plan: AddressPlan) -> None:
+    """One write in 1000 s: the second one does not get its turn within the time of a call, and is not sent."""
+    page: Answer = (200, {}, b'{"kind":"NodeList","apiVersion":"v1","metadata":{},"items":[]}')
+    services = [Population(plan, 1).service(index) for index in range(2)]
+    with (
+        scripted([MADE, page, page]) as (url, asked),
+        KubernetesServiceApi(url, "t", writes_per_second=0.001, bulk_seconds=2) as api,
+    ):
+        api.create_many(services[:1])
+        assert [api.list(Kind.NODE) for _ in range(2)] == [[], []]
+        with pytest.raises(ApiError, match=r"^the Kubernetes API has not finished within 2 s$"):
+            api.create_many(services[1:])
+    assert [line.partition("?")[0] for line in asked] == [
+        "POST /api/v1/namespaces/proxybench/services",
+        "GET /api/v1/nodes",
+        "GET /api/v1/nodes",
+    ]
+
+
+def test_an_answer_that_does_not_come_is_told_with_its_limit() -> None:
+    with (
+        scripted([MADE] * 6, slow=20) as (url, asked),
+        KubernetesServiceApi(url, "t", request_seconds=0.1) as api,
+        pytest.raises(ApiError) as caught,
+    ):
+        api.ask("GET", "/version")
+    assert str(caught.value) == "GET /version: no answer within 0.1 s"
+    assert set(asked) == {"GET /version"}
+
+
+def test_what_does_not_pass_is_told_as_the_server_said_it() -> None:
+    with (
+        scripted([BUSY] * 6) as (url, asked),
+        KubernetesServiceApi(url, "t") as api,
+        pytest.raises(ApiError) as caught,
+    ):
+        api.delete_many([Ref(Kind.SERVICE, "ns", "a")])
+    assert str(caught.value) == "DELETE /api/v1/namespaces/ns/services/a: 429 TooManyRequests: slow down"
+    assert caught.value.status == 429
+    assert len(asked) == 6
