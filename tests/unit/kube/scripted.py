@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
+import json
 import ssl
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from proxybench.targets.lab.apiserver.certificate import make_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,3 +63,22 @@ def scripted(
             over.set()
             running.shutdown()
             thread.join()
+
+
+@contextmanager
+def kubeconfig(folder: Path, answers: list[Answer | None]) -> Iterator[tuple[Path, list[str]]]:
+    """Run such a server with https; give a kubeconfig that leads there by a token, and what was asked."""
+    made = make_certificate([])
+    pem = folder / "server.pem"
+    pem.write_bytes(made.certificate + made.key)
+    with scripted(answers, pem=pem) as (url, asked):
+        authority = base64.b64encode(made.certificate).decode()
+        words = {
+            "current-context": "one",
+            "contexts": [{"name": "one", "context": {"cluster": "c", "user": "u"}}],
+            "clusters": [{"name": "c", "cluster": {"server": url, "certificate-authority-data": authority}}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+        }
+        file = folder / "kubeconfig"
+        file.write_text(json.dumps(words))
+        yield file, asked

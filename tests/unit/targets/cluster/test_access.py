@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,8 @@ from proxybench.kube.kubeconfig import Credentials
 from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.cluster import access
 from proxybench.targets.cluster.backends import endpoints
-from proxybench.targets.cluster.host_facts import HostFacts, parse_host
+from proxybench.targets.cluster.host_facts import _ASK, HostFacts, parse_host, read_host
+from proxybench.testing.hosts import FakeExecutor, Run, done
 
 SPEC = ClusterSpec(inventory="n.yaml", node_url="https://10.0.0.1:6443")
 FIRST = ApiAccess("https://192.0.2.1", "https://10.0.0.1:6443", "the CA", "admin", "", 50)
@@ -67,6 +70,8 @@ def test_a_namespace_of_our_name_must_be_ours() -> None:
     assert access.has_namespace(Answers({OURS: {"metadata": {"labels": labels}}}))
     with pytest.raises(UsageError, match=r"^the namespace proxybench is not marked as ours; if it is: kubectl label "):
         access.has_namespace(Answers({OURS: {"metadata": {}}}))
+    with pytest.raises(ApiError, match=r"^forbidden$"):
+        access.has_namespace(Answers({OURS: ApiError("forbidden", 403)}))
 
 
 def test_a_node_s_address() -> None:
@@ -82,3 +87,12 @@ def test_endpoints_are_of_the_hosts_by_turns() -> None:
 
 def test_what_a_host_says_of_itself() -> None:
     assert parse_host("boot 1-2\nlegacy /usr/sbin/x\nnft \n") == HostFacts("1-2", {"legacy": "/usr/sbin/x"})
+
+
+def test_a_host_is_asked_once() -> None:
+    host = FakeExecutor("n1", [Run(["sh", "-c", _ASK], done("boot 1-2\nlegacy \nnft /x\n"))])
+    assert read_host(host) == HostFacts("1-2", {"nft": "/x"})
+    host.assert_done()
+    here = subprocess.run(["sh", "-c", _ASK], capture_output=True, text=True, check=True)
+    assert parse_host(here.stdout).boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert here.stderr == ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,7 @@ from proxybench.model import Mode
 from proxybench.targets.cluster.dry_run import touched
 from proxybench.targets.cluster.inventory import Inventory
 from proxybench.targets.cluster.target import ClusterTarget, Switching
-from proxybench.targets.lab.apiserver.certificate import make_certificate
-from tests.unit.kube.scripted import scripted
+from tests.unit.kube.scripted import kubeconfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,19 +75,7 @@ def make_target(folder: Path, switch: Switching | None, **words: Any) -> Cluster
 @contextmanager
 def cluster(folder: Path, answers: list[Answer | None]) -> Iterator[tuple[ClusterTarget, list[str]]]:
     """Give a target that may switch, whose API gives these answers, and what that was asked."""
-    made = make_certificate([])
-    pem = folder / "server.pem"
-    pem.write_bytes(made.certificate + made.key)
-    with scripted(answers, pem=pem) as (url, asked):
-        authority = base64.b64encode(made.certificate).decode()
-        words = {
-            "current-context": "one",
-            "contexts": [{"name": "one", "context": {"cluster": "c", "user": "u"}}],
-            "clusters": [{"name": "c", "cluster": {"server": url, "certificate-authority-data": authority}}],
-            "users": [{"name": "u", "user": {"token": "t"}}],
-        }
-        file = folder / "kubeconfig"
-        file.write_text(json.dumps(words))
+    with kubeconfig(folder, answers) as (file, asked):
         yield make_target(folder, Switching(), kubeconfig=str(file)), asked
 
 
