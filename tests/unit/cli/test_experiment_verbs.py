@@ -3,10 +3,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
+from proxybench.cli.experiment import EXPERIMENT, validate
 from proxybench.cli.main import cli
+from proxybench.experiment.load import load_experiment
+from proxybench.experiment.packaged import packaged
 
 GOOD = "version: 1\nname: good\nmodes: [ipvs]\nscale: {services: [10]}\nmeasure: {sync: true}\n"
 BAD = GOOD.replace("ipvs", "ipv")
@@ -65,3 +69,33 @@ def test_schema_prints_what_is_committed() -> None:
     committed = Path(__file__).parents[3] / "experiments" / "experiment.schema.json"
     result = call("schema")
     assert (result.exit_code, result.stdout) == (0, committed.read_text(encoding="utf-8"))
+
+
+def test_the_packaged_experiments_are_listed_with_what_they_are_for() -> None:
+    result = call("experiments")
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = dict(line.split("  ", 1) for line in result.stdout.splitlines())
+    names = {name.rstrip(): text.strip() for name, text in lines.items()}
+    assert list(names) == list(packaged())
+    assert names["quickstart"] == load_experiment(packaged()["quickstart"]).description
+    assert len({line.index(text) for line, text in zip(result.stdout.splitlines(), names.values(), strict=True)}) == 1
+
+
+def test_a_packaged_experiment_is_printed_byte_for_byte() -> None:
+    result = call("experiments", "quickstart")
+    assert (result.exit_code, result.stdout) == (0, packaged()["quickstart"].read_text("utf-8"))
+
+
+def test_a_packaged_experiment_that_is_none() -> None:
+    result = call("experiments", "quickstrat")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: Invalid value for '[")
+    assert "'quickstrat' is not one of 'calibrate', 'cluster'," in result.stderr
+
+
+def test_names_are_completed_and_files_are_left_to_the_shell() -> None:
+    context = click.Context(validate)
+    (argument,) = (one for one in validate.params if one.name == "experiments")
+    found = EXPERIMENT.shell_complete(context, argument, "qui")
+    assert [(one.value, one.type) for one in found] == [("quickstart", "plain"), ("qui", "file")]
+    assert [one.type for one in EXPERIMENT.shell_complete(context, argument, "./q")] == ["file"]

@@ -53,6 +53,7 @@ class FakeRunner:
     def __init__(self) -> None:
         self.end: RunOutcome | BaseException = RunOutcome(Path("results/tiny/1"), (), ())
         self.calls: list[tuple[str, int, Path, Path | None]] = []
+        self.switch: Switching | None = None
 
     def __call__(
         self,
@@ -64,7 +65,7 @@ class FakeRunner:
         folder: Path | None = None,
         switch: Switching | None = None,
     ) -> RunOutcome:
-        assert switch is None
+        self.switch = switch
         steps = expand(experiment)
         self.calls.append((experiment.name, len(steps), out, resume))
         progress.stage("build the lab")
@@ -218,3 +219,58 @@ def test_wrong_arguments_exit_2(args: tuple[str, ...], line: str, runner: FakeRu
     result = call(*args)
     assert (result.exit_code, result.stdout, result.stderr.splitlines()[0]) == (2, "", line)
     assert runner.calls == []
+
+
+OWN = """\
+version: 1
+name: own
+target: {cluster: {inventory: nodes.yaml}}
+subjects: [{kind: cluster, modes: [iptables]}]
+scale: {services: [5]}
+repetitions: 1
+measure: {sync: {scenarios: [add-one]}}
+"""
+NODES = """\
+version: 1
+nodes:
+  - {name: n1, roles: measured}
+  - {name: n2, roles: [client, backend], workdir: /var/tmp/pb}
+"""
+
+
+def test_only_a_cluster_of_ones_own_is_switched(runner: FakeRunner) -> None:
+    result = call("tiny.yaml", "--allow-switch")
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        2,
+        "",
+        "error: --allow-switch is about the kube-proxy of target.cluster, and this experiment has none\n",
+    )
+    assert runner.calls == []
+
+
+@pytest.mark.parametrize(
+    ("words", "interrupts"),
+    [((), None), (("--allow-switch",), False), (("--allow-switch", "--i-understand-this-interrupts-traffic"), True)],
+)
+def test_a_cluster_is_switched_only_where_that_is_allowed(
+    words: tuple[str, ...], interrupts: bool | None, runner: FakeRunner
+) -> None:
+    Path("own.yaml").write_text(OWN)
+    assert call("own.yaml", *words).exit_code == 0
+    assert [name for name, *_ in runner.calls] == ["own"]
+    assert (runner.switch and runner.switch.interrupts) is interrupts
+
+
+def test_a_dry_run_on_a_cluster_says_what_would_be_touched(runner: FakeRunner) -> None:
+    Path("own.yaml").write_text(OWN)
+    Path("nodes.yaml").write_text(NODES)
+    result = call("own.yaml", "--dry-run")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [line for line in result.stdout.splitlines() if line.startswith("would touch ")] == [
+        "would touch namespace proxybench: Services and EndpointSlices of the experiment, removed at the end",
+        "would touch n1: /run/proxybench (the agent's file), while the run lasts the agent",
+        "would touch n2: /var/tmp/pb (the agent's file), while the run lasts the agent and our backend",
+        "would touch kube-proxy: nothing; it is observed as it is",
+    ]
+    assert runner.calls == []
+    assert set(json.loads(call("own.yaml", "--dry-run", "--json").stdout)) == {"experiment", "seconds", "steps"}

@@ -13,7 +13,7 @@ import pytest
 
 from proxybench.agent.node import AGENT
 from proxybench.deadline import Deadline
-from proxybench.errors import ConnectionLostError, ProxierError, RunError
+from proxybench.errors import ConnectionLostError, LateError, ProxierError, RunError
 from proxybench.experiment.matrix import Step
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.base import Kind
@@ -21,6 +21,7 @@ from proxybench.model import ServicePath
 from proxybench.nodes.answers import Hello
 from proxybench.nodes.kernel.capture import Tools
 from proxybench.nodes.kernel.state import KernelState
+from proxybench.nodes.requests import AskHello
 from proxybench.nodes.zipapp import build_zipapp, zipapp_name
 from proxybench.run import restore
 from proxybench.run.budget import Budget
@@ -31,6 +32,7 @@ from proxybench.testing.hosts import FakeExecutor, FakeSession, Line, Open, Run,
 from tests.factories import make_cluster, make_node
 from tests.unit.nodes.kernel.looks import MARK, look
 from tests.unit.run.world import CELL, CLUSTER, World
+from tests.unit.subjects.rig import together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -245,3 +247,69 @@ def test_the_pod_is_reached_only_where_a_path_begins_there() -> None:
     cluster = make_cluster(pod=POD, external_cidr="198.19.0.0/16")
     assert lend(cluster, [ServicePath.parse("load_balancer_ip")]).pod is None
     assert lend(cluster, [ServicePath.parse("cluster_ip@pod")]).nodes[-1] is POD
+
+
+def observed(site: Site, *, load: Any = None) -> ClusterSession:
+    """Return a session on a cluster whose proxies are not ours; a program on a node would be unexpected."""
+    cluster = make_cluster(traits=replace(CLUSTER.traits, starts_proxies=False))
+    return site.on(replace(site.world.bench, cluster=cluster, load=load))
+
+
+def test_on_a_cluster_that_is_only_observed_no_node_is_looked_at_or_warmed_up() -> None:
+    site = Site()
+    session = observed(site)
+    assert session.capture() == {}
+    session.warm_up(STEPS, site.whole)
+    session.take(STEPS[0], site.whole, lambda _: None)
+    assert site.services == 10
+    session.restore({"node1": KernelState()}, site.whole)
+    assert (site.services, site.notes) == (0, [])
+
+
+class Loaded:
+    """Locust on the clients, which is asked once whether it is imported."""
+
+    def __init__(self) -> None:
+        self.limits: list[float] = []
+
+    def ready(self, timeout: float) -> None:
+        self.limits.append(timeout)
+
+
+@pytest.mark.parametrize(("spent", "limit"), [(0, 300.0), (500, 100.0)])
+def test_locust_is_waited_for_as_long_as_the_run_has(spent: int, limit: float) -> None:
+    site, load = Site(), Loaded()
+    site.world.clock.advance(spent)
+    observed(site, load=load).get_ready(site.whole)
+    assert (load.limits, site.notes) == ([limit], [])
+
+
+def test_each_node_is_described_and_those_with_a_proxy_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda _: MARK)
+    site = Site()
+    site.world.answers[AskHello] = lambda _: Hello(AGENT, "3.11.2", "6.1.0", "cpu", 2)
+    versions = together(
+        [["/xtables", "iptables", "--version"], ["/xtables-nft", "iptables", "--version"], ["nft", "--version"]],
+        ("iptables v1.8.9 (legacy)", 0),
+        ("", 127),
+        ("nftables v1.0.6 (Lester Gooch #5)", 0),
+    )
+    bench = site.world.bench
+    handles = {name: replace(one, executor=FakeExecutor(name, [versions])) for name, one in bench.handles.items()}
+    machines, with_proxy = site.on(replace(bench, handles=handles)).machines()
+    assert [(name, one.kernel, one.nft_version) for name, one in machines.items()] == [
+        ("client", "6.1.0", "1.0.6"),
+        ("node1", "6.1.0", "1.0.6"),
+        ("node2", "6.1.0", "1.0.6"),
+    ]
+    assert with_proxy == ["node1"]
+
+
+def test_a_subject_that_was_late_once_is_not_tried_at_that_size_again() -> None:
+    site = Site()
+    site.world.running["node1"].fails["start"] = LateError("it was not ready within 300 s")
+    first = site.session.take(STEPS[0], site.whole, lambda _: None)
+    assert (first.late, first.problems) == ("cold start: it was not ready within 300 s", [])
+    again = site.session.take(STEPS[1], site.whole, lambda _: None)
+    assert again.skipped == "skipped: it was not ready in time at 10 Services"
+    assert site.world.log.count("node1 start") == 1
