@@ -104,6 +104,10 @@ class ObjectApi(Protocol):
         ...
 
 
+class ClusterApi(ServiceApi, ObjectApi, Protocol):
+    """Both: what a user's own cluster is asked."""
+
+
 def refusal(method: str, path: str, status: int, reason: str, message: str) -> ApiError:
     """Return the error for a request that the API refused, in one line."""
     return ApiError(f"{method} {path}: {status} {reason}: {' '.join(message.split())}", status)

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
     from proxybench.experiment.places import ClusterSpec
     from proxybench.hosts.base import Executor
-    from proxybench.hosts.fleet import Fleet
+    from proxybench.hosts.fleet import Fleet, Reached
     from proxybench.hosts.inventory import SshTarget
-    from proxybench.kube.base import Object, ObjectApi
+    from proxybench.kube.base import ClusterApi, Object, ObjectApi
     from proxybench.model import Mode
     from proxybench.nodes.cluster import ApiAccess
 
@@ -105,7 +105,7 @@ class Switching:
         self.switcher.to(mode)
 
 
-def open_api(at: ApiAccess, stack: ExitStack) -> KubernetesServiceApi:
+def open_api(at: ApiAccess, stack: ExitStack) -> ClusterApi:
     """Connect to the API until the stack is left."""
     return stack.enter_context(
         KubernetesServiceApi(
@@ -121,12 +121,18 @@ def open_api(at: ApiAccess, stack: ExitStack) -> KubernetesServiceApi:
 
 @dataclass(frozen=True)
 class ClusterTarget:
-    """A cluster that is there: its hosts by inventory, its API by kubeconfig; ``switch`` None: it is only observed."""
+    """A cluster that is there: its hosts by inventory, its API by kubeconfig; ``switch`` None: it is only observed.
+
+    ``host`` and ``hosts`` are how one host and all of them are reached, ``connect`` how the API is.
+    """
 
     spec: ClusterSpec
     inventory: Inventory
     ssh: SshConfig = field(default_factory=lambda: SshConfig(Secrets()))
     switch: Switching | None = None
+    host: Callable[[str, SshTarget], Executor] = SshExecutor
+    hosts: Callable[[Mapping[str, SshTarget]], Reached] = reach
+    connect: Callable[[ApiAccess, ExitStack], ClusterApi] = open_api
 
     @property
     def facts(self) -> TargetFacts:
@@ -152,7 +158,7 @@ class ClusterTarget:
     def look(self) -> ProxyFacts:
         """Ask the measured node's kube-proxy what it is. Raises HostError, ProxierError."""
         node = self._only(Role.MEASURED)
-        with SshExecutor(node.name, self.targets[node.name]) as executor:
+        with self.host(node.name, self.targets[node.name]) as executor:
             agent = connect_agent(executor, self.python(node), install(executor, self.workdir(node)))
             try:
                 return read_facts(NodeHandle(self._node(node, HostFacts(""), ""), executor, agent))
@@ -165,7 +171,7 @@ class ClusterTarget:
         del count
         with ExitStack() as stack:
             fleet = self._reach(stack, report)
-            api = open_api(self.first_access, stack)
+            api = self.connect(self.first_access, stack)
             own_namespace = not access.has_namespace(api)
             services = api.list(Kind.SERVICE)
             taken = tuple(
@@ -198,7 +204,7 @@ class ClusterTarget:
 
     def _reach(self, stack: ExitStack, report: Callable[[str], None]) -> Fleet:
         """Connect to all hosts; one that is nothing but a further node may be dead."""
-        fleet, lost = reach(self.targets)
+        fleet, lost = self.hosts(self.targets)
         stack.enter_context(fleet)
         for node in self.inventory.nodes:
             if node.name in lost and node.roles != (Role.OTHER,):
@@ -208,10 +214,10 @@ class ClusterTarget:
         return fleet
 
     @contextmanager
-    def api(self) -> Iterator[KubernetesServiceApi]:
+    def api(self) -> Iterator[ClusterApi]:
         """Connect by credentials that are read anew: those of the run's start may have expired."""
         with ExitStack() as stack:
-            yield open_api(access.first_access(access.credentials(self.spec), self.spec), stack)
+            yield self.connect(access.first_access(access.credentials(self.spec), self.spec), stack)
 
     def _clean(self, *, own_namespace: bool) -> None:
         with self.api() as api:
@@ -228,7 +234,7 @@ class ClusterTarget:
         nodes = {node.name: node for node in self.inventory.nodes if roles & set(node.roles) and node.name in fleet}
         return fleet.fan_out(ask, timeout=_LOOK_SECONDS, nodes=nodes)
 
-    def _cluster(self, fleet: Fleet, api: KubernetesServiceApi, taken: tuple[str, ...]) -> Cluster:
+    def _cluster(self, fleet: Fleet, api: ClusterApi, taken: tuple[str, ...]) -> Cluster:
         facts = fleet.fan_out(read_host, timeout=_LOOK_SECONDS)
         known = {str(node["metadata"]["name"]): access.internal_ip(node) for node in api.list(Kind.NODE)}
         nodes = {
@@ -273,7 +279,7 @@ class ClusterTarget:
         )
 
 
-def clean(api: KubernetesServiceApi, *, own_namespace: bool) -> None:
+def clean(api: ClusterApi, *, own_namespace: bool) -> None:
     """Remove what we wrote to the API, and the namespace if that was not there before. Raises ApiError."""
     for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE):
         api.delete_collection(kind, NAMESPACE, SELECTOR)

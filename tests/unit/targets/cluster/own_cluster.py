@@ -1,0 +1,174 @@
+"""A user's own cluster that nobody has: its API in memory, its hosts strict fakes, its kubeconfig in a folder."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from proxybench.errors import ApiError
+from proxybench.experiment.places import ClusterSpec
+from proxybench.hosts.fleet import Fleet, Reached
+from proxybench.hosts.secrets import Secrets
+from proxybench.hosts.ssh_config import SshConfig
+from proxybench.kube.base import Kind
+from proxybench.nodes.zipapp import build_zipapp, zipapp_name
+from proxybench.targets.cluster.backends import _RUN
+from proxybench.targets.cluster.host_facts import _ASK
+from proxybench.targets.cluster.inventory import read_inventory
+from proxybench.targets.cluster.target import ClusterTarget
+from proxybench.targets.lab.apiserver.store import Store
+from proxybench.testing.hosts import FakeExecutor, FakeSession, Line, Open, Run, Step, done
+from proxybench.testing.kube import FakeServiceApi
+from tests.unit.targets.cluster.kubeadm_api import Api
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from proxybench.hosts.inventory import SshTarget
+    from proxybench.nodes.cluster import ApiAccess
+    from proxybench.targets.cluster.target import Switching
+
+Object = dict[str, Any]
+URL = "https://192.0.2.1:6443"
+NODES = """\
+version: 1
+defaults: {user: root, workdir: /run/pb}
+nodes:
+  - {name: c1, roles: client, address: 192.0.2.10}
+  - {name: n1, roles: measured, python: /python, tools: {nft: /opt/nft}}
+  - {name: n2, roles: other}
+  - {name: b1, roles: backend, workdir: /var/pb, address: 192.0.2.13}
+"""
+NAMESPACE_PATH = "/api/v1/namespaces/proxybench"
+TOKEN_PATH = f"{NAMESPACE_PATH}/serviceaccounts/proxybench/token"
+
+
+class OwnApi(FakeServiceApi):
+    """The Services of one store, and the objects of kube-system."""
+
+    def __init__(self, store: Store, system: Api) -> None:
+        super().__init__(store)
+        self._system = system
+
+    def ask(self, method: str, path: str, body: Object | None = None) -> Object:
+        if (method, path) == ("POST", TOKEN_PATH):
+            return {"status": {"token": "small"}}
+        if (method, path) == ("GET", NAMESPACE_PATH):
+            found = [one for one in self.list(Kind.NAMESPACE) if one["metadata"]["name"] == "proxybench"]
+            if not found:
+                raise ApiError("not found", 404)
+            return dict(found[0])
+        return self._system.ask(method, path, body)
+
+
+def kubeconfig(server: str, token: str, ca_pem: str) -> str:
+    """Return a kubeconfig with a token."""
+    authority = base64.b64encode(ca_pem.encode()).decode()
+    return json.dumps(
+        {
+            "current-context": "one",
+            "clusters": [{"name": "one", "cluster": {"server": server, "certificate-authority-data": authority}}],
+            "users": [{"name": "admin", "user": {"token": token}}],
+            "contexts": [{"name": "one", "context": {"cluster": "one", "user": "admin"}}],
+        }
+    )
+
+
+def agent_file(workdir: str) -> str:
+    """Return where the agent lies on a host."""
+    return f"{workdir}/{zipapp_name(build_zipapp())}"
+
+
+def installed(workdir: str) -> Run:
+    """Expect the question whether the agent is there; it is."""
+    path = agent_file(workdir)
+    return Run(["sha256sum", path], done(f"{hashlib.sha256(build_zipapp()).hexdigest()}  {path}\n"))
+
+
+def facts(boot: str = "1-2", legacy: str = "/sbin/legacy") -> Run:
+    """Expect the question what a host is."""
+    return Run(["sh", "-c", _ASK], done(f"boot {boot}\nlegacy {legacy}\nnft \n"))
+
+
+def backend(session: FakeSession, workdir: str = "/var/pb", python: str = "python3") -> list[Step]:
+    """Expect our backend to be started."""
+    argv = ["sh", "-c", _RUN, "backend", python, agent_file(workdir), "18080"]
+    return [installed(workdir), Open(argv, session)]
+
+
+@dataclass
+class Own:
+    """The cluster: what was connected to is in ``accesses`` and ``apis``, what was reached in ``reached``."""
+
+    folder: Path
+    nodes: str = NODES
+    scripts: dict[str, list[Step]] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
+    system: Api = field(default_factory=Api)
+    store: Store = field(default_factory=Store)
+    ready: FakeSession = field(default_factory=lambda: FakeSession([Line("ready 18080")]))
+    accesses: list[ApiAccess] = field(default_factory=list)
+    apis: list[OwnApi] = field(default_factory=list)
+    reached: list[Mapping[str, SshTarget]] = field(default_factory=list)
+    executors: dict[str, FakeExecutor] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    def target(self, switch: Switching | None = None) -> ClusterTarget:
+        """Return it as a target."""
+        (self.folder / "kubeconfig").write_text(kubeconfig(URL, "admin", "the CA"))
+        (self.folder / "nodes.yaml").write_text(self.nodes)
+        spec = ClusterSpec(
+            inventory="nodes.yaml",
+            kubeconfig=str(self.folder / "kubeconfig"),
+            node_url="https://10.0.0.1:6443",
+            service_cidr="10.96.0.0/12",
+        )
+        ssh = SshConfig(Secrets(), self.folder / "config", self.folder)
+        inventory = read_inventory(self.folder / "nodes.yaml")
+        return ClusterTarget(spec, inventory, ssh, switch, self.host, self.hosts, self.connect)
+
+    def usual(self, more: Sequence[Step] = ()) -> None:
+        """Expect of each host what a run that only observes asks; then ``more`` of all that run a kube-proxy."""
+        self.scripts = {
+            "c1": [facts("c")],
+            "n1": [facts("n", "/sbin/old"), *more],
+            "n2": [facts("o"), *more],
+            "b1": [facts("b"), *backend(self.ready)],
+        }
+
+    @property
+    def api(self) -> OwnApi:
+        """The API as somebody else sees it."""
+        return OwnApi(self.store, self.system)
+
+    def host(self, name: str, target: SshTarget) -> FakeExecutor:
+        """Reach one host."""
+        self.reached.append({name: target})
+        self.executors[name] = FakeExecutor(name, self.scripts.get(name, ()))
+        return self.executors[name]
+
+    def hosts(self, targets: Mapping[str, SshTarget]) -> Reached:
+        """Reach all that are not lost."""
+        self.reached.append(targets)
+        there = {name: FakeExecutor(name, self.scripts.get(name, ())) for name in targets if name not in self.lost}
+        self.executors |= there
+        return Reached(Fleet(there), self.lost)
+
+    def connect(self, at: ApiAccess, stack: ExitStack) -> OwnApi:
+        """Connect to the API until the stack is left."""
+        self.accesses.append(at)
+        self.apis.append(stack.enter_context(self.api))
+        return self.apis[-1]
+
+    def assert_left(self) -> None:
+        """Raise AssertionError unless every host did what it was to, and all connections were closed."""
+        for executor in self.executors.values():
+            executor.assert_done()
+            assert executor.closed, executor.name
+        for api in self.apis:
+            assert api._closed

@@ -1,0 +1,83 @@
+"""The way back for a run that was killed: against a real HTTPS API, reached by a kubeconfig."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxybench.errors import ApiError, ResultsError, UsageError
+from proxybench.kube.base import Kind, Ref
+from proxybench.kube.client import KubernetesServiceApi
+from proxybench.kube.objects import Pod, endpoint_slices, service
+from proxybench.targets.cluster.switch.recovery import recover
+from proxybench.targets.cluster.switch.undo import FILE, Header, UndoLog
+from tests.unit.targets.cluster.own_cluster import kubeconfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
+
+
+@pytest.fixture
+def api(server: ApiServerProcess) -> Iterator[KubernetesServiceApi]:
+    with KubernetesServiceApi(server.url, server.token, ca_pem=server.ca_pem) as api:
+        yield api
+        api.delete_many([Ref(Kind.NAMESPACE, "", "proxybench")])
+
+
+@pytest.fixture
+def run(tmp_path: Path, server: ApiServerProcess) -> Path:
+    """A run that had begun, and changed nothing yet."""
+    (tmp_path / "kubeconfig").write_text(kubeconfig(server.url, server.token, server.ca_pem))
+    UndoLog(tmp_path / FILE, Header(server.url, str(tmp_path / "kubeconfig"), "one"))
+    return tmp_path
+
+
+def test_services_of_ours_are_removed_and_the_namespace_stays(run: Path, api: KubernetesServiceApi) -> None:
+    api.ensure_namespace("proxybench")
+    theirs = service("web", "10.96.0.7", 80)
+    theirs["metadata"]["labels"] = {}
+    api.create_many([service("svc-00001", "10.96.1.1", 8080), theirs])
+    api.create_many(endpoint_slices("svc-00001", [Pod("192.0.2.13", "b1")], 18080, 0))
+    assert list(recover(run)) == ["nothing had been changed", "removed: Services and EndpointSlices of ours"]
+    assert [one["metadata"]["name"] for one in api.list(Kind.SERVICE, "proxybench")] == ["web"]
+    assert api.list(Kind.ENDPOINT_SLICE, "proxybench") == []
+    assert "proxybench" in {one["metadata"]["name"] for one in api.list(Kind.NAMESPACE)}
+    again = [f"{run / FILE}: all is back already", "removed: Services and EndpointSlices of ours"]
+    assert list(recover(run)) == again
+
+
+def test_without_a_namespace_of_ours_there_is_nothing_to_remove(run: Path, api: KubernetesServiceApi) -> None:
+    del api
+    assert list(recover(run)) == ["nothing had been changed"]
+
+
+def test_the_log_of_another_cluster_is_not_played_back_here(run: Path, server: ApiServerProcess) -> None:
+    header = Header("https://192.0.2.1:6443", str(run / "kubeconfig"), "one")
+    (run / FILE).write_text(json.dumps(asdict(header)) + "\n")
+    with pytest.raises(UsageError) as caught:
+        list(recover(run))
+    assert str(caught.value) == (
+        f"{run / FILE}: is of https://192.0.2.1:6443, and the kubeconfig leads to {server.url} now"
+    )
+
+
+def test_a_token_that_has_expired_is_told(run: Path, server: ApiServerProcess) -> None:
+    (run / "kubeconfig").write_text(kubeconfig(server.url, "expired", server.ca_pem))
+    with pytest.raises(ApiError) as caught:
+        list(recover(run))
+    assert caught.value.status == 401
+
+
+def test_a_run_that_had_not_begun_asks_nobody(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('{"server": "https')
+    assert list(recover(tmp_path)) == ["nothing had been changed"]
+    (tmp_path / FILE).unlink()
+    with pytest.raises(ResultsError) as caught:
+        list(recover(tmp_path))
+    assert str(caught.value) == f"{tmp_path}: has no undo.jsonl; nothing was switched in that run"

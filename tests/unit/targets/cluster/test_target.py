@@ -1,0 +1,308 @@
+"""The user's own cluster: what is made of it while a run lasts, and how it is given back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxybench.agent.node import AGENT
+from proxybench.clocks import ClockDomain
+from proxybench.errors import ConnectionLostError, ExperimentError, ProxierError, RunError, UsageError
+from proxybench.experiment.places import ClusterSpec
+from proxybench.kube.base import Kind
+from proxybench.kube.objects import Pod, endpoint_slices, service
+from proxybench.model import ClockKind, Mode
+from proxybench.nodes.answers import Hello, HttpAnswer
+from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
+from proxybench.nodes.node import Node
+from proxybench.nodes.requests import HttpGet
+from proxybench.targets.base import TargetFacts
+from proxybench.targets.cluster.target import ASK_MODE, Switching, cluster_target
+from proxybench.testing.hosts import FakeSession, Line, Open, Run, Sent, done
+from tests.unit.run.test_session import answered
+from tests.unit.targets.cluster.own_cluster import NODES, URL, Own, agent_file, facts, installed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxybench.hosts.inventory import SshTarget
+
+FIRST = ApiAccess(URL, "https://10.0.0.1:6443", "the CA", "admin", "", 50)
+HELLO = asdict(Hello(AGENT, "3.11.2", "6.1.0", "cpu", 2))
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Own:
+    own = Own(tmp_path)
+    own.usual()
+    own.api.put_node("n1", "192.0.2.11", "10.244.0.0/24")
+    own.api.put_node("n2", "192.0.2.12", "10.244.1.0/24")
+    return own
+
+
+def shop(own: Own) -> None:
+    """Somebody else has a Service."""
+    own.api.ensure_namespace("shop")
+    theirs = service("web", "10.96.0.7", 80)
+    theirs["metadata"]["namespace"] = "shop"
+    del theirs["metadata"]["labels"]
+    own.api.create_many([theirs])
+
+
+def made(name: str, boot: str, address: str, ssh: SshTarget, **changes: object) -> Node:
+    known = {"python": "python3", "workdir": "/run/pb", "iptables": {"legacy": "/sbin/legacy"}, **changes}
+    return Node(name, ssh, address, None, ClockDomain(f"kernel {boot}"), **known)  # type: ignore[arg-type] # by name
+
+
+@pytest.mark.parametrize(
+    ("switch", "how"), [(None, "observed as it is"), (Switching(), "its kube-proxy switched, and put back")]
+)
+def test_what_it_is(own: Own, switch: Switching | None, how: str) -> None:
+    target = own.target(switch)
+    why = f"the cluster that the experiment names, {how}"
+    assert target.facts == TargetFacts("cluster", ClockKind.WALL, "none", why, starts_proxies=False)
+    assert target.capacity() == 1
+
+
+def test_a_host_s_own_words_come_before_the_defaults_and_those_before_ours(own: Own) -> None:
+    target = own.target()
+    client, measured, _, last = target.inventory.nodes
+    assert [target.python(one) for one in (client, measured)] == ["python3", "/python"]
+    assert [target.workdir(one) for one in (client, last)] == ["/run/pb", "/var/pb"]
+    bare = replace(
+        target, inventory=target.inventory.model_copy(update={"defaults": type(target.inventory.defaults)()})
+    )
+    assert bare.workdir(client) == "/run/proxybench"
+
+
+def test_an_observed_cluster_is_all_that_a_run_needs_and_nothing_of_it_is_ours(own: Own) -> None:
+    shop(own)
+    target = own.target()
+    with target.open(3, own.said.append) as (cluster,):
+        ssh = target.targets
+        assert cluster == Cluster(
+            client=made("c1", "c", "192.0.2.10", ssh["c1"]),
+            measured=made(
+                "n1",
+                "n",
+                "192.0.2.11",
+                ssh["n1"],
+                python="/python",
+                iptables={"legacy": "/sbin/old", "nft": "/opt/nft"},
+            ),
+            others=(made("n2", "o", "192.0.2.12", ssh["n2"]),),
+            api=replace(FIRST, token="small"),
+            clock=ClockKind.WALL,
+            kind="cluster",
+            accelerator="none",
+            cluster_cidr="",
+            service_cidr="10.96.0.0/12",
+            backend_port=18080,
+            traits=Traits(exclusive=False, may_use_realtime=False, owns_nodes=False, starts_proxies=False),
+            endpoints=(("b1", "192.0.2.13"),),
+            taken=("10.96.0.7",),
+        )
+        assert {name: (one.host, one.user) for name, one in ssh.items()} == {
+            name: (name, "root") for name in ("c1", "n1", "n2", "b1")
+        }
+        assert own.reached == [ssh]
+        assert not own.ready.closed
+    assert own.said == ["starting a backend on b1, port 18080"]
+    own.ready.assert_done()  # which it is only when it was closed
+    own.assert_left()
+    assert set(own.accesses) == {FIRST}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_was_written_is_taken_back_and_the_namespace_only_if_a_run_made_it(own: Own, there: bool) -> None:
+    shop(own)
+    if there:
+        own.api.ensure_namespace("proxybench")
+    with own.target().open(1, own.said.append):
+        own.api.ensure_namespace("proxybench")
+        own.api.create_many([service("svc-00001", "10.96.1.1", 8080)])
+        own.api.create_many(endpoint_slices("svc-00001", [Pod("192.0.2.13", "b1")], 18080, 0))
+    spaces = {one["metadata"]["name"] for one in own.api.list(Kind.NAMESPACE)}
+    assert spaces == {"default", "shop", *(["proxybench"] if there else [])}
+    assert [one["metadata"]["name"] for one in own.api.list(Kind.SERVICE)] == ["web"]
+    assert own.api.list(Kind.ENDPOINT_SLICE) == []
+
+
+def test_all_is_given_back_when_what_is_done_there_fails(own: Own) -> None:
+    opened = own.target().open(1, own.said.append)
+    opened.__enter__()
+    own.api.ensure_namespace("proxybench")
+    error = RunError("it broke")
+    assert opened.__exit__(RunError, error, None) is False
+    own.ready.assert_done()
+    own.assert_left()
+    assert "proxybench" not in {one["metadata"]["name"] for one in own.api.list(Kind.NAMESPACE)}
+
+
+def test_a_further_node_may_be_dead(own: Own) -> None:
+    own.lost = {"n2": "n2: no route to host"}
+    with own.target().open(1, own.said.append) as (cluster,):
+        assert cluster.others == ()
+    assert own.said == ["goes on without n2: n2: no route to host", "starting a backend on b1, port 18080"]
+
+
+@pytest.mark.parametrize("name", ["c1", "n1", "b1"])
+def test_a_host_that_is_needed_must_be_reached(own: Own, name: str) -> None:
+    own.lost, own.scripts = {name: f"{name}: no route to host"}, {}
+    with pytest.raises(ConnectionLostError) as caught, own.target().open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == f"{name}: no route to host"
+    own.assert_left()
+    assert own.accesses == []
+
+
+def test_a_further_node_with_a_backend_is_needed_too(own: Own) -> None:
+    own.nodes = NODES.replace("n2, roles: other", "n2, roles: [other, backend]")
+    own.lost, own.scripts = {"n2": "n2: refused"}, {}
+    with pytest.raises(ConnectionLostError, match=r"^n2: refused$"), own.target().open(1, own.said.append):
+        pytest.fail("it is open")
+
+
+def test_without_a_backend_there_are_no_endpoints(own: Own) -> None:
+    own.nodes = NODES.replace("b1, roles: backend", "b1, roles: other")
+    own.scripts["b1"] = own.scripts["b1"][:1]
+    with pytest.raises(UsageError) as caught, own.target().open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == "the inventory has no host with the role backend; its addresses would be endpoints"
+    own.assert_left()
+
+
+def test_a_backend_s_own_addresses_are_endpoints(own: Own) -> None:
+    own.nodes = NODES.replace("address: 192.0.2.13", "addresses: [192.0.2.21, 192.0.2.22]")
+    with own.target().open(1, own.said.append) as (cluster,):
+        assert cluster.endpoints == (("b1", "192.0.2.21"), ("b1", "192.0.2.22"))
+
+
+def test_the_measured_node_may_be_the_client_and_a_further_node_is_told_once(own: Own) -> None:
+    own.nodes = NODES.replace("  - {name: c1, roles: client, address: 192.0.2.10}\n", "").replace(
+        "n1, roles: measured", "n1, roles: [measured, client, other]"
+    )
+    del own.scripts["c1"]
+    with own.target().open(1, own.said.append) as (cluster,):
+        assert (cluster.client.name, cluster.measured.name) == ("n1-client", "n1")
+        assert replace(cluster.client, name="n1") == cluster.measured
+        assert [one.name for one in cluster.others] == ["n2"]
+
+
+def test_a_cluster_is_not_switched_before_it_is_open(tmp_path: Path) -> None:
+    switch = Switching()
+    switch.began(tmp_path)
+    with pytest.raises(RunError, match=r"^the cluster is not open yet$"):
+        switch.to(Mode.IPVS)
+
+
+def mode_of(python: str, said: str, code: int = 0) -> Run:
+    return Run([python, "-c", ASK_MODE], done(said, "", code))
+
+
+def test_every_node_that_was_reached_is_asked_for_its_mode_and_all_is_put_back(own: Own) -> None:
+    own.lost = {"n2": "n2: refused"}
+    own.nodes = NODES + "  - {name: n3, roles: [other], address: 192.0.2.14}\n"
+    own.scripts["n1"] += [mode_of("/python", "iptables\n"), mode_of("/python", "nftables\n")]
+    own.scripts["n3"] = [facts("p"), mode_of("python3", "", 1), mode_of("python3", "nftables\n")]
+    switch, before = Switching(), own.system.state()
+    switch.began(own.folder)
+    with own.target(switch).open(1, own.said.append):
+        switch.to(Mode.NFTABLES)
+        assert own.system.mode() == "nftables"
+    assert own.system.state() == before
+    assert own.said[:4] == [
+        "goes on without n2: n2: refused",
+        "starting a backend on b1, port 18080",
+        f"switching kube-proxy to nftables mode, with {own.folder}/undo.jsonl for the way back",
+        "put back: configmaps/kube-proxy data.config.conf",
+    ]
+    own.assert_left()
+
+
+def test_a_cluster_in_the_mode_that_is_asked_for_is_left_alone(own: Own) -> None:
+    own.scripts["n1"] += [mode_of("/python", "ipvs\n")]
+    own.scripts["n2"] += [mode_of("python3", "ipvs\n")]
+    switch = Switching()
+    switch.began(own.folder)
+    with own.target(switch).open(1, own.said.append):
+        switch.to(Mode.IPVS)
+    assert own.system.writes == 0
+    assert not (own.folder / "undo.jsonl").exists()
+    own.assert_left()
+
+
+def test_no_switch_where_others_would_feel_it(own: Own) -> None:
+    shop(own)
+    own.scripts = {}
+    with pytest.raises(UsageError) as caught, own.target(Switching()).open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == (
+        "1 Services of others would feel a switch (shop/web); if that is right: --i-understand-this-interrupts-traffic"
+    )
+    own.assert_left()
+    own.usual()
+    with own.target(Switching(interrupts=True)).open(1, own.said.append) as (cluster,):
+        assert cluster.taken == ("10.96.0.7",)
+
+
+def test_no_switch_where_kube_proxy_cannot_be_switched(own: Own) -> None:
+    own.scripts = {}
+    daemon_set = next(one for path, one in own.system.objects.items() if path.endswith("daemonsets/kube-proxy"))
+    daemon_set["spec"]["template"]["spec"]["volumes"] = []
+    with pytest.raises(UsageError) as caught, own.target(Switching()).open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == (
+        "kube-proxy cannot be switched: the DaemonSet kube-proxy does not mount the ConfigMap kube-proxy: "
+        "it is observed only"
+    )
+    own.assert_left()
+
+
+BUILD = 'kubernetes_build_info{git_version="v1.37.2",major="1"} 1\n'
+PERIODS = {"kubeproxy.config.k8s.io": {"ipvs": {"minSyncPeriod": "500ms", "syncPeriod": "30s"}}}
+
+
+def asked(number: int, path: str, body: str) -> list[Sent | Line]:
+    fields = HttpGet(f"http://127.0.0.1:10249{path}").wire()
+    return answered(number, "http_get", asdict(HttpAnswer(200, body)), **fields)
+
+
+def looking(own: Own, *answers: Sent | Line) -> FakeSession:
+    agent = FakeSession([*answered(1, "hello", HELLO), *answers])
+    serve = Open(["/python", "-I", "-S", agent_file("/run/pb"), "serve"], agent)
+    own.scripts["n1"] = [installed("/run/pb"), serve]
+    return agent
+
+
+def test_a_look_asks_the_measured_node_alone_and_leaves_it(own: Own) -> None:
+    config = json.dumps(PERIODS)
+    agent = looking(own, *asked(2, "/proxyMode", "ipvs"), *asked(3, "/metrics", BUILD), *asked(4, "/configz", config))
+    target = own.target()
+    found = target.look()
+    assert (found.version, found.mode, found.periods[Mode.IPVS]) == ("v1.37.2", Mode.IPVS, (0.5, 30.0))
+    assert own.reached == [{"n1": target.targets["n1"]}]
+    assert own.accesses == []
+    agent.assert_done()
+    own.assert_left()
+
+
+def test_a_look_at_what_is_not_known_leaves_the_node_too(own: Own) -> None:
+    agent = looking(own, *asked(2, "/proxyMode", "winkernel"))
+    with pytest.raises(ProxierError, match=r"^n1: kube-proxy runs in winkernel mode, which is not known here$"):
+        own.target().look()
+    agent.assert_done()
+    own.assert_left()
+
+
+def test_an_inventory_is_seen_from_the_experiment_s_folder(tmp_path: Path) -> None:
+    (tmp_path / "nodes.yaml").write_text(NODES)
+    switch = Switching()
+    target = cluster_target(ClusterSpec(inventory="nodes.yaml"), tmp_path, switch)
+    assert [one.name for one in target.inventory.nodes] == ["c1", "n1", "n2", "b1"]
+    assert target.switch is switch
+    with pytest.raises(ExperimentError, match=r"/none\.yaml:1:1: cannot be read: No such file or directory$"):
+        cluster_target(ClusterSpec(inventory="none.yaml"), tmp_path)
