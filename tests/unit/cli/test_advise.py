@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,3 +62,51 @@ def test_its_help_says_what_a_subject_is() -> None:
     result = CliRunner().invoke(cli, ["advise", "-h"])
     assert result.exit_code == 0
     assert "a mode, or a label" in result.output
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose IPVS has no forwarding latency, timed out at each change, and says why."""
+    frame = synthetic_frame(connects=3, sizes=(1000,), clock="wall", modes=("iptables", "ipvs"))
+    ipvs = frame["mode"] == "ipvs"
+    frame = frame[~(ipvs & frame["metric"].isin(["forwarding.connect", "forwarding.first_byte"]))].copy()
+    lost = (frame["mode"] == "ipvs") & (frame["metric"] == "sync.end_to_end")
+    frame.loc[lost, "censored"] = True
+    why = {"mode": "ipvs", "services": 1000, "reason": "the kernel has no IPVS"}
+    return synthetic_run(tmp_path_factory.mktemp("results"), frame, clock="wall", not_measured=[why]).path
+
+
+def test_what_was_not_measured_of_both_has_no_ratio_but_a_word(
+    uneven: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(uneven, "--from", "iptables", "--to", "ipvs", "--services", "1000") == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split("  ")[0]: re.split(r" {2,}", line.strip())[1:] for line in lines}
+    assert rows["New connection, Service, first byte, last rule"][1:] == ["-", "not measured of both"]
+    _, other, bound = rows["Cold start, until all probed Services answer"]
+    assert other.startswith("> ")
+    assert re.fullmatch(r"at least \N{MULTIPLICATION SIGN}[0-9.]+", bound)
+    assert lines[2].split() == ["iptables", "IPVS", "times", "(95", "%", "interval)"]  # it was measured: no line before
+    assert "not measured: IPVS at 1,000 Services: the kernel has no IPVS" in lines
+
+
+def test_a_program_is_told_of_bounds_and_of_what_is_missing(uneven: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(uneven, "--from", "iptables", "--to", "ipvs", "--services", "1000", "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    changes = {(change["title"], change["detail"]): change for change in found["changes"]}
+    cold = changes["Cold start", "until all probed Services answer"]
+    assert (cold["from"]["at_least"], cold["to"]["at_least"]) == (False, True)
+    assert (cold["ratio"], cold["ratio_low"], cold["ratio_high"], cold["missing"]) == (None, None, None, None)
+    first_byte = changes["New connection, Service", "first byte, last rule"]
+    assert (first_byte["from"]["unit"], first_byte["to"], first_byte["ratio"]) == ("ns", None, None)
+    assert first_byte["missing"] == "not measured of both"
+    assert found["not_measured"] == ["IPVS at 1,000 Services: the kernel has no IPVS"]
+
+
+def test_where_both_timed_out_there_is_no_ratio_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = synthetic_frame(connects=3, sizes=(1000,), clock="wall", modes=("iptables", "ipvs"))
+    frame.loc[frame["metric"] == "sync.end_to_end", "censored"] = True
+    both = synthetic_run(tmp_path, frame, clock="wall").path
+    assert call(both, "--from", "iptables", "--to", "ipvs", "--services", "1000") == 0
+    cold = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Cold start, until"))
+    assert cold.rstrip().endswith("no ratio: 0 in a repetition, or two time-outs")

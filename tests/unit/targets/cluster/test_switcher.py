@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.errors import ConnectionLostError, UsageError
+from proxybench.errors import ConnectionLostError, RunError, UsageError
 from proxybench.experiment.places import ClusterSpec
 from proxybench.kube.base import Kind
 from proxybench.model import Mode
 from proxybench.targets.cluster.inventory import Inventory
 from proxybench.targets.cluster.switch.changes import DAEMON_SET, MARK, read
 from proxybench.targets.cluster.switch.recovery import still_switched
-from proxybench.targets.cluster.switch.undo import FILE, UndoLog
+from proxybench.targets.cluster.switch.undo import FILE, UndoLog, read_undo
 from proxybench.targets.cluster.target import ClusterTarget, Switching
 from tests.unit.targets.cluster.kubeadm_api import HEADER, Api, Object, switcher
 
@@ -166,3 +166,57 @@ def test_credentials_are_read_anew_for_what_comes_late(tmp_path: Path, server: A
     file.write_text(kubeconfig(server, server.token))
     with target.api() as api:
         api.list(Kind.SERVICE)
+
+
+class Stuck(Api):
+    """Its DaemonSet never rolls out."""
+
+    def ask(self, method: str, path: str, body: Object | None = None) -> Object:
+        found = super().ask(method, path, body)
+        if path == DAEMON_SET:
+            found["status"] |= {"updatedNumberScheduled": 1, "desiredNumberScheduled": 3}
+        return found
+
+
+def test_a_rollout_that_does_not_end_is_told_in_pods(tmp_path: Path) -> None:
+    switch = replace(switcher(Stuck(), tmp_path), limit_s=0)
+    with pytest.raises(RunError, match=r"^kube-proxy's rollout did not end within 0 s: 1 of 3 pods are new$"):
+        switch.to(Mode.NFTABLES)
+
+
+def test_a_rollout_is_asked_for_again_after_a_wait(tmp_path: Path) -> None:
+    waits: list[float] = []
+    with pytest.raises(RunError, match=r"^kube-proxy's rollout did not end within 0\.05 s: "):
+        replace(switcher(Stuck(), tmp_path), limit_s=0.05, sleep=waits.append).to(Mode.NFTABLES)
+    assert set(waits) == {1.0}
+
+
+def test_nodes_that_stay_in_another_mode_are_named(tmp_path: Path) -> None:
+    found = {"n1": "nftables", "n2": "iptables", "n3": ""}
+    switch = replace(switcher(Api(), tmp_path), modes=lambda: found, limit_s=0)
+    with pytest.raises(RunError) as caught:
+        switch.to(Mode.NFTABLES)
+    assert str(caught.value) == (
+        "not every node's kube-proxy runs in nftables mode within 0 s: n2 in iptables, n3 in none"
+    )
+
+
+def test_nothing_is_switched_without_a_place_for_the_undo_log(tmp_path: Path) -> None:
+    api = Api()
+    with pytest.raises(RunError, match=r"^there is no run folder yet, where an undo log could lie$"):
+        replace(switcher(api, tmp_path), folder=None).to(Mode.NFTABLES)
+    replace(switcher(api, tmp_path), folder=None).put_back()
+    switcher(api, tmp_path / "none").put_back()
+    assert api.writes == 0
+
+
+def test_a_cluster_that_cannot_be_switched_is_not_written_to(tmp_path: Path) -> None:
+    api = Api()
+    api.objects[DAEMON_SET]["spec"]["updateStrategy"] = {"type": "OnDelete"}
+    with pytest.raises(UsageError) as caught:
+        switcher(api, tmp_path).to(Mode.NFTABLES)
+    assert str(caught.value) == (
+        "kube-proxy cannot be switched: the DaemonSet kube-proxy is updated by hand (updateStrategy OnDelete): "
+        "it is observed only"
+    )
+    assert (api.writes, read_undo((tmp_path / FILE).read_text(), "f").changes) == (0, ())
