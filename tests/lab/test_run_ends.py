@@ -94,6 +94,5 @@ def test_a_run_of_which_a_point_failed_ends_with_3_and_keeps_the_others(tmp_path
     assert {record["censored"] for record in records if record["services"] == 5} == {0}
     page = (folder / "report.html").read_text()
     assert problem.endswith("iptables-restore ended with code 4: no room for so many Services")
-    place = "reference 0.1.0 iptables (iptables=legacy) at 20 Services"
-    assert page.count(f"<li>{place}, repetition 1: {problem}</li>") == 1
-    assert page.count(place) == 1
+    assert page.count('<td data-label="Where">') == 1
+    assert '<td data-label="Where">at 20 Services, repetition 1</td>\n<td data-label="Why">' + problem in page
