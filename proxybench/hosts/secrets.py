@@ -29,6 +29,10 @@ class Secrets:
         self._ask = ask
         self._known: dict[str, str] = {}
 
+    def given(self, variable: str) -> bool:
+        """Tell whether the environment has a secret, so that nobody is asked."""
+        return variable in self._environment
+
     def get(self, what: str, variable: str) -> str:
         """Return a secret; ``what`` names it for people. Raises UsageError when it cannot be had."""
         found = self._environment.get(variable)

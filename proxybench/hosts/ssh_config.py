@@ -59,7 +59,11 @@ class SshConfig:
         if depth > _MOST_JUMPS:
             raise UsageError(f"{words.host}: more than {_MOST_JUMPS} jump hosts, or a circle of them")
         entry: dict[str, Any] = dict(self._config.lookup(words.host))
+        agent = bool(os.environ.get("SSH_AUTH_SOCK")) and entry.get("identitiesonly", "no") != "yes"
         identity = self._identity(words, entry)
+        usual = words.key is None and not self._secrets.given(PASSPHRASE)
+        if agent and usual and identity is not None and is_encrypted(identity):
+            identity = None  # whoever runs an ssh-agent has unlocked it there, as ssh would try first
         bare = SshTarget(
             host=entry.get("hostname", words.host),
             port=words.port or int(entry.get("port", SSH_PORT)),
@@ -67,7 +71,7 @@ class SshConfig:
             identity=identity,
             host_key="",
             passphrase=self._passphrase(identity),
-            agent=bool(os.environ.get("SSH_AUTH_SOCK")) and entry.get("identitiesonly", "no") != "yes",
+            agent=agent,
             known_hosts=str(self._known_files(entry)[0]),
             alias=entry.get("hostkeyalias", ""),
         )

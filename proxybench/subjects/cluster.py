@@ -33,7 +33,8 @@ _GROUP: Final = "kubeproxy.config.k8s.io"
 class ProxyFacts:
     """What a running kube-proxy says of itself.
 
-    ``periods``: of each mode the least time between two syncs and that after which a full one comes, in seconds.
+    ``periods``: of each mode the least time between two syncs and that after which a full one comes, in seconds; those
+    of the running mode where it does not say them of another one.
     ``config`` is its configuration as JSON.
     """
 
@@ -52,15 +53,29 @@ def read_facts(handle: NodeHandle) -> ProxyFacts:
     config = get(handle, METRICS_PORT, "/configz")
     try:
         words = json.loads(config)[_GROUP]
-        periods = {one: _periods(words.get(one.replace("userspace", "iptables"), {})) for one in Mode}
+        own = _periods(words, Mode(mode)) or _found(words)
+        periods = {one: _periods(words, one) or own for one in Mode}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProxierError(f"{handle.name}: /configz of kube-proxy cannot be read: {error}") from error
+    if own is None:
+        raise ProxierError(f"{handle.name}: /configz of kube-proxy does not say the sync periods of {mode} mode")
+    known = {one: found for one, found in periods.items() if found is not None}
     text = json.dumps(words, indent=2, sort_keys=True) + "\n"
-    return ProxyFacts(build[1] if build else "", Mode(mode), periods, text)
+    return ProxyFacts(build[1] if build else "", Mode(mode), known, text)
 
 
-def _periods(section: Mapping[str, object]) -> tuple[float, float]:
-    return _seconds(section.get("minSyncPeriod")), _seconds(section.get("syncPeriod"))
+def _periods(words: Mapping[str, object], mode: Mode) -> tuple[float, float] | None:
+    """Return what a mode's section says; since 1.36 only that of the running mode is filled."""
+    lower = {name.lower(): value for name, value in words.items()}
+    section = lower.get(mode.replace("userspace", "iptables"))
+    return _found(section) if isinstance(section, dict) else None
+
+
+def _found(section: Mapping[str, object]) -> tuple[float, float] | None:
+    """Read both periods, None where they are not said. 1.36 and later write v1alpha1, older ones Go's own names."""
+    lower = {name.lower(): value for name, value in section.items()}
+    least, most = _seconds(lower.get("minsyncperiod")), _seconds(lower.get("syncperiod"))
+    return (least, most) if most else None
 
 
 def _seconds(written: object) -> float:
@@ -121,6 +136,12 @@ class ClusterDriver:
         )
         if facts.mode is not spec.mode:
             raise ProxierError(f"{handle.name}: kube-proxy runs in {facts.mode} mode now, not in {spec.mode} mode")
+        least = facts.periods[spec.mode][0]
+        if least > spec.min_sync_period:  # changes come at a pace that was planned before the switch
+            planned = f"and the run was planned with {spec.min_sync_period:g} s"
+            raise ProxierError(
+                f"{handle.name}: kube-proxy's minSyncPeriod in {spec.mode} mode is {least:g} s, {planned}"
+            )
         return ServingProxy(process, served, self._clock)
 
     def cleanup(self, spec: SubjectSpec, handle: NodeHandle) -> None:

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from proxybench.hosts.base import Executor, Session
 
 _READY_SECONDS: Final = 30.0
-# $1 python, $2 agent, $3 port. Without a terminal nobody hangs up on it: the end of the input is what ends it.
-_RUN: Final = '"$1" -I -S "$2" backend --port "$3" & server=$!; cat >/dev/null; kill $server; wait $server'
+# $1 python, $2 agent, $3 port. Without a terminal nobody hangs up on it: the end of the input is what ends it. A server
+# that ends by itself ends the shell, so that what it said is reported.
+_RUN: Final = (
+    'exec 3<&0; "$1" -I -S "$2" backend --port "$3" & server=$!; (cat <&3; kill $server) >/dev/null 2>&1 & wait $server'
+)
 
 
 def start_backend(executor: Executor, python: str, workdir: str, port: int) -> Session:

@@ -82,6 +82,13 @@ def test_what_is_said_counts(home: Path) -> None:
     assert found.sudo == Sudo(None)
 
 
+def test_an_encrypted_key_that_nobody_named_is_left_to_the_agent(home: Path) -> None:
+    found = config(home).target(HostWords("192.0.2.9"))
+    assert (found.identity, found.passphrase, found.agent) == (None, None, True)
+    told = config(home, PROXYBENCH_SSH_PASSPHRASE="secret").target(HostWords("192.0.2.9"))
+    assert (told.identity, told.passphrase) == (home / ".ssh/id_ed25519", "secret")
+
+
 def test_a_password_of_sudo_is_asked_for_once(home: Path) -> None:
     asked: list[str] = []
 

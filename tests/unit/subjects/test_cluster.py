@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from proxybench.testing.hosts import Step
 
 BUILD = 'kubernetes_build_info{build_date="x",git_version="v1.37.2",major="1"} 1\n'
-CONFIG = {"kubeproxy.config.k8s.io": {"mode": "iptables", "iptables": {"minSyncPeriod": "500ms", "syncPeriod": "30s"}}}
+PERIODS = {"minSyncPeriod": "500ms", "syncPeriod": "30s"}
+CONFIG = {"kubeproxy.config.k8s.io": {"mode": "iptables", "iptables": PERIODS, "ipvs": PERIODS, "nftables": PERIODS}}
 FACTS = ProxyFacts("v1.37.2", Mode.IPTABLES, dict.fromkeys(Mode, (0.5, 30.0)), "{}")
 
 
@@ -39,8 +41,29 @@ def test_what_it_says_of_itself() -> None:
     )
     facts = read_facts(node)
     assert (facts.version, facts.mode, facts.periods[Mode.IPTABLES]) == ("v1.37.2", "iptables", (0.5, 30.0))
-    assert facts.periods[Mode.IPVS] == (0.0, 0.0)
+    assert facts.periods[Mode.IPVS] == (0.5, 30.0)
     assert json.loads(facts.config) == CONFIG["kubeproxy.config.k8s.io"]
+
+
+RECORDED = Path(__file__).parent / "configz"
+"""What kube-proxies answered that had been given periods of 0s and 40s (iptables), and 2s and 50s (nftables)."""
+
+
+@pytest.mark.parametrize("version", ["v1.30.14", "v1.33.13", "v1.36.3", "v1.37.2"])
+@pytest.mark.parametrize(("mode", "periods"), [(Mode.IPTABLES, (1.0, 40.0)), (Mode.NFTABLES, (2.0, 50.0))])
+def test_periods_as_releases_say_them(version: str, mode: Mode, periods: tuple[float, float]) -> None:
+    text = (RECORDED / f"{version}-{mode}.json").read_text()
+    node, _, _ = handle([], [asked("/proxyMode", mode), asked("/metrics", BUILD), asked("/configz", text)])
+    assert read_facts(node).periods[mode] == periods
+
+
+def test_periods_that_nobody_says_are_no_zero() -> None:
+    text = json.dumps({"kubeproxy.config.k8s.io": {"mode": "iptables", "iptables": {"syncPeriod": "0s"}}})
+    node, _, _ = handle([], [asked("/proxyMode", "iptables"), asked("/metrics", BUILD), asked("/configz", text)])
+    with pytest.raises(
+        ProxierError, match=r"^node-a: /configz of kube-proxy does not say the sync periods of iptables"
+    ):
+        read_facts(node)
 
 
 def test_what_cannot_be_read_says_why() -> None:
@@ -203,3 +226,13 @@ def test_it_is_looked_at_once_however_often_it_is_asked_for() -> None:
     found = driver.resolve(make_spec("", Mode.IPVS, kind="cluster", iptables=None))
     assert (found.min_sync_period, found.sync_period, driver.source(found)) == (1.0, 20.0, "runs in the cluster")
     assert looks == [0]
+
+
+def test_a_longer_least_period_than_was_planned_with_is_refused() -> None:
+    node, _, _ = handle(attached(listing("/x/legacy", "KUBE-SERVICES", RULES)), answers("iptables"))
+    spec = make_spec("v1.37.2", kind="cluster", min_sync_period=0.1)
+    with pytest.raises(ProxierError) as caught:
+        ClusterDriver(FakeClock(0, 0)).start(spec, node, CLUSTER)
+    assert str(caught.value) == (
+        "node-a: kube-proxy's minSyncPeriod in iptables mode is 0.5 s, and the run was planned with 0.1 s"
+    )

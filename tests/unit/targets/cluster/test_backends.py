@@ -75,3 +75,29 @@ def test_what_runs_there_answers_until_its_input_ends(tmp_path: Path) -> None:
         process.wait(timeout=10)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def start(folder: Path, agent: str) -> subprocess.Popen[str]:
+    file = folder / "agent.py"
+    file.write_text(agent)
+    pipe = subprocess.PIPE
+    argv = ["sh", "-c", _RUN, "backend", sys.executable, str(file), "18080"]
+    return subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_a_backend_that_ends_by_itself_says_why_while_its_input_is_open(tmp_path: Path) -> None:
+    with start(tmp_path, 'import sys; sys.exit("port 18080 is taken")') as shell:
+        assert shell.wait(10) == 1
+        assert shell.stdin is not None
+        shell.stdin.close()
+        assert shell.stderr is not None
+        assert shell.stderr.read() == "port 18080 is taken\n"
+
+
+def test_one_that_serves_ends_with_its_input(tmp_path: Path) -> None:
+    with start(tmp_path, 'import time; print("ready", flush=True); time.sleep(60)') as shell:
+        assert shell.stdout is not None
+        assert shell.stdout.readline() == "ready\n"
+        assert shell.stdin is not None
+        shell.stdin.close()
+        assert shell.wait(10) != 0
