@@ -110,7 +110,7 @@ def test_any_address_of_the_range_answers_as_itself(spaces: tuple[str, str], zip
         assert (figures.answers, figures.wrong, figures.errors, figures.timeouts) == ({host: 200}, 0, {}, 0)
 
 
-def test_the_end_of_a_drop_is_seen_within_milliseconds(spaces: tuple[str, str], zipapp: Path) -> None:
+def test_the_end_of_a_drop_is_seen_long_before_the_kernel_repeats_a_syn(spaces: tuple[str, str], zipapp: Path) -> None:
     client, endpoint = spaces
     ip("-n", endpoint, "route", "add", "blackhole", "10.250.0.0/16")
     opened = []
@@ -127,7 +127,7 @@ def test_the_end_of_a_drop_is_seen_within_milliseconds(spaces: tuple[str, str], 
     timer.join()
     agent.close()
     assert seen.first_ns is not None
-    assert seen.first_ns - opened[0] < 100 * MS  # the kernel repeats a SYN after 1 s only
+    assert seen.first_ns - opened[0] < 500 * MS  # that would be after 1 s; on a busy machine it was 183 ms
     assert seen.errors["SILENT"] > 20
 
 
