@@ -79,6 +79,8 @@ def test_a_node_without_one_is_named() -> None:
 
 
 def test_the_search_is_a_shell_s() -> None:
-    """Here no process of that name runs; the script itself must be right, and end well."""
-    ended = subprocess.run(["sh", "-c", _FIND, "find", "/nowhere"], capture_output=True, text=True, check=False)
+    """No process has this name, while other tests may run a kube-proxy; the script must be right, and end well."""
+    script = _FIND.replace("-lsx kube-proxy", "-lsx nobody-s-proxy")
+    assert script != _FIND
+    ended = subprocess.run(["sh", "-c", script, "find", "/nowhere"], capture_output=True, text=True, check=False)
     assert (ended.stdout, ended.stderr) == ("", "")
