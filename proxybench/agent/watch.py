@@ -20,6 +20,7 @@ from proxybench.agent.watchers import Held, Tcp, Udp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from typing import NoReturn
 
     from proxybench.agent.fields import Fields
@@ -30,7 +31,7 @@ READY = b"ready\n"
 MARGIN_S = 20.0  # how long a busy node may take to hand over what was seen
 ORPHAN_LOOK_NS = 1_000_000_000
 NS_PER_S = 1_000_000_000
-KINDS = {"tcp": Tcp, "udp": Udp, "held": Held}
+KINDS: Mapping[str, Callable[[Fields, PortWalk], Watcher]] = {"tcp": Tcp, "udp": Udp, "held": Held}
 
 
 def watch(fields: Fields, state: State) -> dict[str, object]:

@@ -12,6 +12,7 @@ import select
 import socket
 import struct
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 
 from proxybench.agent.fields import OpError, family_of
@@ -113,7 +114,7 @@ class Timeline:
         self.stretches[-1].add(attempt.sent_ns)
 
 
-class Watcher:
+class Watcher(ABC):
     """The common part: an address, and when to try it next. ``expect`` names the endpoints that may answer."""
 
     _poller: select.epoll
@@ -144,21 +145,21 @@ class Watcher:
             self._due_ns = now + self.interval_ns
         return self._due_ns
 
+    @abstractmethod
     def send(self, now: int) -> None:
         """Try once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hear(self, descriptor: int) -> None:
         """Read what arrived."""
-        raise NotImplementedError
 
+    @abstractmethod
     def expire(self, now: int) -> None:
         """Give up what was not answered in time."""
-        raise NotImplementedError
 
+    @abstractmethod
     def deadline_ns(self) -> int:
         """Return until when an answer may still come; 0 when none is awaited."""
-        raise NotImplementedError
 
     def result(self) -> dict[str, object]:
         """Return what was seen."""
