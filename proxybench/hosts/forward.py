@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import paramiko
 
 from proxybench.errors import ConnectionLostError
+from proxybench.hosts import channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,7 @@ def forward(name: str, near: paramiko.Transport, far: paramiko.Transport, port: 
     try:
         yield listening
     finally:
-        with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+        with channels.whatever_the_connection_does():
             near.cancel_port_forward(_LOOPBACK, listening)
 
 
@@ -44,20 +45,20 @@ def _connect(channel: paramiko.Channel, far: paramiko.Transport, port: int) -> N
     try:
         other = far.open_channel("direct-tcpip", (_LOOPBACK, port), (_LOOPBACK, 0), timeout=_OPEN_SECONDS)
     except (paramiko.SSHException, OSError, EOFError):
-        channel.close()
+        channels.close(channel)
         return
     back = threading.Thread(target=_pump, args=(other, channel), daemon=True)
     back.start()
     _pump(channel, other)
     back.join()
-    channel.close()
-    other.close()
+    channels.close(channel)
+    channels.close(other)
 
 
 def _pump(source: paramiko.Channel, sink: paramiko.Channel) -> None:
     """Pass bytes on until the source ends, then tell the sink so."""
-    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+    with channels.whatever_the_connection_does():
         while chunk := source.recv(_CHUNK):
             sink.sendall(chunk)
-    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+    with channels.whatever_the_connection_does():
         sink.shutdown_write()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import paramiko
 
 from proxybench.errors import CommandTimeoutError, ConnectionLostError
+from proxybench.hosts import channels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,12 +68,11 @@ class SshSession:
 
     def close(self) -> None:
         """Close its input, wait up to 2 s for its end, then send TERM and close the channel. Never raises."""
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        with channels.whatever_the_connection_does():
             self._channel.shutdown_write()
         if not self._channel.status_event.wait(_CLOSE_SECONDS):
             self._cut()
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            self._channel.close()
+        channels.close(self._channel)
         self._reader.join(_CLOSE_SECONDS)
 
     def _receive(self, seconds: float, timeout: float) -> bytes:

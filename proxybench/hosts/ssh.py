@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 import paramiko
 
 from proxybench.errors import CommandFailedError, CommandTimeoutError, ConnectionLostError
-from proxybench.hosts import sudo
+from proxybench.hosts import channels, sudo
 from proxybench.hosts.base import Completed
 from proxybench.hosts.connect import DEFAULT_POLICY, ConnectPolicy, LinkPool
 from proxybench.hosts.forward import forward
@@ -216,7 +216,7 @@ class SshExecutor:
         try:
             channel.exec_command(sudo.command(self._sudo, argv, f"{_MARK}={mark}"))
         except (paramiko.SSHException, OSError, EOFError) as error:
-            channel.close()
+            channels.close(channel)
             if expired.is_set():
                 raise self._too_late(argv, timeout) from error
             if self._transport.is_active():
@@ -253,13 +253,13 @@ class SshExecutor:
         """Signal the command and close its channel; when even that does not get through, drop the connection."""
         if not channel.closed and not channel.status_event.is_set():
             _thread(lambda: self._kill(mark, name)).join(_KILL_SECONDS)
-        closing = _thread(lambda: _close(channel))
+        closing = _thread(lambda: channels.close(channel))
         closing.join(_END_SECONDS)
         if closing.is_alive():
             self._transport.close()
 
     def _kill(self, mark: str, name: str) -> None:
-        with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+        with channels.whatever_the_connection_does():
             channel = self._transport.open_session(timeout=_KILL_SECONDS)
             try:
                 killing = ["sh", "-c", _KILL_SCRIPT, "kill", name, f"{_MARK}={mark}"]
@@ -268,11 +268,6 @@ class SshExecutor:
                 channel.status_event.wait(_KILL_SECONDS)
             finally:
                 channel.close()
-
-
-def _close(channel: paramiko.Channel) -> None:
-    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # the connection may end meanwhile
-        channel.close()
 
 
 def _mark() -> str:
@@ -287,7 +282,7 @@ def _thread(work: Callable[[], None]) -> threading.Thread:
 
 def _feed(channel: paramiko.Channel, data: bytes) -> None:
     # A command may end without reading its input; its code says whether that was right.
-    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+    with channels.whatever_the_connection_does():
         for start in range(0, len(data), _CHUNK):  # sendall copies the rest at each packet: keep the rest small
             channel.sendall(data[start : start + _CHUNK])
         channel.shutdown_write()

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_REQUEST
 
+from proxybench.hosts import channels
 from proxybench.hosts.connect import ConnectPolicy
 from proxybench.hosts.inventory import SshTarget
 
@@ -57,8 +58,10 @@ class _ServerTransport(paramiko.Transport):
             self._ssh_server.spawn(self._ssh_server.accepted.pop())
 
     def await_channel(self, chanid: int) -> paramiko.Channel:
-        """Return the channel that was just allowed; paramiko makes it known a moment later."""
+        """Return the channel that was just allowed; paramiko makes it known a moment later. Raises EOFError."""
         while (channel := self._channels.get(chanid)) is None:  # type: ignore[attr-defined]  # inner table
+            if not self.is_active():
+                raise EOFError
             time.sleep(0.005)
         return channel  # type: ignore[no-any-return]  # of an inner table
 
@@ -96,7 +99,7 @@ class _Interface(paramiko.ServerInterface):
         except OSError:
             return paramiko.OPEN_FAILED_CONNECT_FAILED  # type: ignore[attr-defined,no-any-return]
         self.server.forwards.append(destination)
-        self.server.spawn(lambda: self.server.forward(self.transport.await_channel(chanid), onward))
+        self.server.spawn(lambda: self.server.lead_on(self.transport, chanid, onward))
         return paramiko.OPEN_SUCCEEDED  # type: ignore[attr-defined,no-any-return]
 
     def check_port_forward_request(self, address: str, port: int) -> int:
@@ -178,6 +181,10 @@ class SshServer:
         stderr.join()
         self._report_end(channel, process.wait())
 
+    def lead_on(self, transport: _ServerTransport, chanid: int, onward: socket.socket) -> None:
+        with onward, contextlib.suppress(EOFError):
+            self.forward(transport.await_channel(chanid), onward)
+
     def forward(self, channel: paramiko.Channel, onward: socket.socket) -> None:
         back = threading.Thread(target=self._out, args=(onward.makefile("rb", 0), channel.sendall))
         back.start()
@@ -187,14 +194,18 @@ class SshServer:
         with contextlib.suppress(OSError):
             onward.shutdown(socket.SHUT_RDWR)
         back.join()
-        channel.close()
         onward.close()
+        channels.close(channel)
 
     def lead_back(self, transport: _ServerTransport, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):
+        with channels.whatever_the_connection_does():
             while True:
                 sock, origin = listener.accept()
-                channel = transport.open_forwarded_tcpip_channel(origin, listener.getsockname())
+                try:
+                    channel = transport.open_forwarded_tcpip_channel(origin, listener.getsockname())
+                except BaseException:
+                    sock.close()
+                    raise
                 self.spawn(lambda channel=channel, sock=sock: self.forward(channel, sock))  # type: ignore[misc]
 
     def close(self) -> None:
@@ -225,7 +236,7 @@ class SshServer:
             transport.set_log_channel("test.sshd")
             transport.add_server_key(self.key)
             self.transports.append(transport)
-            with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+            with channels.whatever_the_connection_does():
                 transport.start_server(event=threading.Event(), server=_Interface(self, transport))
 
     @staticmethod
@@ -237,13 +248,13 @@ class SshServer:
 
     @staticmethod
     def _out(stream: Any, send: Callable[[bytes], None]) -> None:
-        with contextlib.suppress(OSError, EOFError), stream:
+        with channels.whatever_the_connection_does(), stream:
             while data := stream.read1(65536) if hasattr(stream, "read1") else stream.read(65536):
                 send(data)
 
     @staticmethod
     def _report_end(channel: paramiko.Channel, code: int) -> None:
-        with contextlib.suppress(OSError, EOFError):
+        with channels.whatever_the_connection_does():
             if code >= 0:
                 channel.send_exit_status(code)
             else:

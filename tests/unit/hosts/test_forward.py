@@ -5,9 +5,11 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import paramiko
 import pytest
 
 from proxybench.errors import ConnectionLostError
+from proxybench.hosts import forward
 from proxybench.hosts.ssh import SshExecutor
 
 if TYPE_CHECKING:
@@ -77,3 +79,45 @@ def test_an_sshd_that_forwards_nothing(new_server: Callable[..., Any], quick: Co
         near.forward(1, near),
     ):
         pytest.fail("nothing listens")
+
+
+class _Gone(paramiko.Channel):
+    """A channel whose connection ended before it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.asked = 0
+
+    def recv(self, nbytes: int) -> bytes:
+        return b""
+
+    def shutdown_write(self) -> None:
+        raise EOFError
+
+    def close(self) -> None:
+        self.asked += 1
+        raise EOFError
+
+
+class _Leads(paramiko.Transport):
+    """A connection that opens this one channel, or none."""
+
+    def __init__(self, channel: paramiko.Channel | None) -> None:
+        self.channel = channel
+
+    def open_channel(self, *_: Any, **__: Any) -> paramiko.Channel:
+        if self.channel is None:
+            raise EOFError
+        return self.channel
+
+
+def test_a_connection_that_ends_while_both_ends_are_closed() -> None:
+    near, far = _Gone(), _Gone()
+    forward._connect(near, _Leads(far), 80)
+    assert (near.asked, far.asked) == (1, 1)
+
+
+def test_both_connections_end_before_the_far_one_opens() -> None:
+    near = _Gone()
+    forward._connect(near, _Leads(None), 80)
+    assert near.asked == 1
