@@ -1,6 +1,6 @@
 """Whether proxybench's figures of a real kube-proxy agree with those of an independent measurement, taken in turns.
 
-Run as ``sudo python -m benchmarks.agreement [--services 1000 5000] [--rounds 2]``: about ten minutes on two cores. It
+Run as ``sudo python -m benchmarks.agreement [--services 1000 5000] [--rounds 3]``: about eight minutes on two cores. It
 needs kube-proxy and kube-apiserver 1.37.2 and etcd (from the cache, or built), and a kernel with namespaces and both
 backends of iptables. By its side: three namespaces of its own, a real kube-apiserver, sockets in a plain loop, CPU
 from /proc. Prints a line for each number: both medians and their ratio; ends with 1 where one is off by over 15 %.
@@ -44,7 +44,7 @@ Figures = dict[tuple[int, str, str], list[float]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--services", type=int, nargs="+", default=[1000, 5000])
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--version", default="v1.37.2")
     parser.add_argument("--protobuf", action="store_true", help="the plain side's content type, as in a user's cluster")
     asked = parser.parse_args()
@@ -107,7 +107,7 @@ def proxybench(out: Path, services: int, version: str) -> dict[str, dict[str, fl
 
 def table(plain: Figures, ours: Figures) -> bool:
     """Print all numbers; return whether they agree."""
-    print(f"{'Services':>8}  {'subject':16} {'':26} {'plain':>10} {'proxybench':>10}  ratio")
+    print(f"{'Services':>8}  {'subject':16} {'':26} {'plain (rounds)':>30} {'proxybench (rounds)':>30}     ratio")
     agree = True
     for services, subject, name in plain:
         key = services, subject, name
@@ -119,10 +119,18 @@ def table(plain: Figures, ours: Figures) -> bool:
         scale, unit = (1e3, "us") if name.startswith("connect") else (1e6, "ms")
         off = abs(other / one - 1) > PROMISE and (not name.startswith("CPU") or abs(other - one) > TICK_NS)
         agree = agree and not off
-        ends = f"{one / scale:>7,.1f} {unit} {other / scale:>7,.1f} {unit}"
+        ends = f"{_span(plain[key], scale)} {_span(ours[key], scale)} {unit}"
         print(f"{services:>8}  {subject:16} {name:26} {ends}  {other / one:.2f}{'  *' if off else ''}")
     print("all within 15 %" if agree else "* off by more than 15 %")
     return agree
+
+
+def _span(values: list[float], scale: float) -> str:
+    return (
+        f"{statistics.median(values) / scale:>9,.1f} ({min(values) / scale:,.1f} … {max(values) / scale:,.1f})".rjust(
+            30
+        )
+    )
 
 
 def say(text: str) -> None:

@@ -50,7 +50,12 @@ class Number:
     bounded: bool
 
     def text(self) -> str:
-        """Write the median; counted instructions as such, since they are no time."""
+        """Write the median; counted instructions as such, since they are no time.
+
+        A latency of 0 ended no later than its start was known, which is when the API server's answer had come.
+        """
+        if self.unit == "ns" and not self.median:
+            return "at once"
         counted = self.clock == "instructions" and self.unit == "ns"
         value = instructions(self.median) if counted else human(self.median, self.unit)
         return ("> " if self.bounded else "") + value

@@ -96,18 +96,19 @@ def readme(run: Condensed) -> str:
 def _section(run: Condensed, clock: str) -> str:
     numbers = run.by(clock)
     what = "time" if clock == "wall" else "work, in counted instructions"
-    kinds = ", ".join(sorted({number.subject.version for number in numbers if number.subject.kind != REFERENCE}))
+    versions = sorted({number.subject.version for number in numbers if number.subject.kind != REFERENCE})
+    told = clock == "wall" and len(versions) == 1  # of many, sentences say nothing that the tables do not
     lacks = [f"- {line}" for line in run.missing]
     missing = ["Not measured, or not to its end:", "", *lacks] if lacks else ["Nothing was left out."]
     return "\n".join(
         [
-            f"### kube-proxy {kinds}: {what}",
+            f"### kube-proxy {', '.join(versions)}: {what}",
             "",
             f"{run.description} {_origin(run, clock)}",
             "",
             _tables(numbers, TIME_ROWS if clock == "wall" else WORK_ROWS),
             "",
-            *([*standing_out(numbers), ""] if clock == "wall" else ()),
+            *([*standing_out(numbers), ""] if told else ()),
             *missing,
             "",
             f"Made again by `{run.command}` (run {run.run}, proxybench {run.proxybench}).",
