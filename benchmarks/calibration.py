@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.condensed import names_of
-from proxybench.report.words import DASH, human, instructions
+from proxybench.report.words import DASH, human, short
+from proxybench.units import INSTRUCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +60,7 @@ def calibration(run: Condensed) -> str:
 
 
 def _cells(wall: float | None, work: float | None) -> list[str]:
-    cells = [DASH if wall is None else human(wall, "ns"), DASH if work is None else instructions(work)]
+    cells = [DASH if wall is None else human(wall, "ns"), DASH if work is None else short(work, INSTRUCTIONS)]
     return [*cells, DASH if not wall or work is None or wall < 0 or work < 0 else f"{work / wall:.2g}"]
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxybench.model import Mode, Subject, parse_settings, settings_text
-from proxybench.report.words import human, instructions, subject_names
+from proxybench.report.words import human, subject_names
 from proxybench.results.atomic import write_bytes
 from proxybench.results.folder import open_run
+from proxybench.units import shown_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -56,9 +57,7 @@ class Number:
         """
         if self.unit == "ns" and not self.median:
             return "at once"
-        counted = self.clock == "instructions" and self.unit == "ns"
-        value = instructions(self.median) if counted else human(self.median, self.unit)
-        return ("> " if self.bounded else "") + value
+        return ("> " if self.bounded else "") + human(self.median, shown_unit(self.unit, self.clock))
 
 
 @dataclass(frozen=True)

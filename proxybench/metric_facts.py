@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.metrics import Metric
+from proxybench.units import INSTRUCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxybench.about import About
-
-INSTRUCTIONS = "instructions"
 
 
 def find(name: str) -> About | None:

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from proxybench.columns import TEXT
 from proxybench.metrics import Metric as Metric  # noqa: PLC0414, TC001 - one of the shared words; read by get_type_hints
+from proxybench.units import shown_unit
 
 
 class Mode(StrEnum):
@@ -245,6 +246,11 @@ class Key(Point):
     metric: str
     unit: str
     clock: ClockKind
+
+    @property
+    def shown_unit(self) -> str:
+        """The unit in which people are told it, which is not always the stored one."""
+        return shown_unit(self.unit, self.clock)
 
     def label(self) -> str:
         """Name metric and point in one line for people."""

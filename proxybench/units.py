@@ -42,10 +42,22 @@ class SystemClock:
         time.sleep(seconds)
 
 
-_SCALES = {
+INSTRUCTIONS = "instructions"
+"""The unit of counted work, and the clock that counts it."""
+
+_SCALES: dict[str, tuple[tuple[int, str], ...]] = {
     "ns": ((NS_PER_S, "s"), (NS_PER_MS, "ms"), (NS_PER_US, "µs")),
+    INSTRUCTIONS: tuple((10**power, f"{letter} {INSTRUCTIONS}") for power, letter in ((9, "G"), (6, "M"), (3, "k"))),
     "bytes": ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")),
 }
+
+
+def shown_unit(unit: str, clock: str) -> str:
+    """Return the unit in which people are told a number: the instruction clock's nanoseconds are instructions, no time.
+
+    What is stored keeps its unit, so that runs and baselines stay comparable.
+    """
+    return INSTRUCTIONS if unit == "ns" and clock == INSTRUCTIONS else unit
 
 
 def scale(value: float, unit: str) -> tuple[int, str]:
@@ -60,5 +72,12 @@ def human(value: float, unit: str) -> str:
     """Write a value with three significant digits in the unit a person would choose: times and bytes have several."""
     divisor, name = scale(value, unit)
     number = value / divisor
-    whole = abs(number) >= 999.5 or (divisor == 1 and unit == "ns")  # noqa: PLR2004 - what rounds to 1,000
+    whole = abs(number) >= 999.5 or (divisor == 1 and unit in {"ns", INSTRUCTIONS})  # noqa: PLR2004 - as in scale
     return f"{number:{'.0f' if whole else '.3g'}} {name}"
+
+
+def short(value: float, unit: str) -> str:
+    """Write a value as ``human`` does; of instructions and mere counts without the noun, which stands elsewhere."""
+    if unit == INSTRUCTIONS:
+        return human(value, unit).removesuffix(INSTRUCTIONS).rstrip()
+    return human(value, unit) if unit in _SCALES else f"{value:,.4g}"

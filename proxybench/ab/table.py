@@ -10,28 +10,16 @@ from rich.table import Table
 from proxybench.ab.experiment import NEW, OLD
 from proxybench.gate import markdown, words
 from proxybench.gate.outputs import STYLES, as_dict
-from proxybench.model import NO_PATH, ClockKind, Position, settings_text
+from proxybench.model import NO_PATH, Position, settings_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from proxybench.gate.outcome import Comparison, Outcome
-    from proxybench.model import Key
 
 HEADS = ("Mode", "Services", "Scenario", "Metric", "Old", "New", "Difference", "Interval", "Detects", "Verdict")
 _WORDS = {"Mode", "Scenario", "Metric", "Verdict"}
-_SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
-
-
-def amount(number: float | None, key: Key) -> str:
-    """Write a value; by the instruction clock a time is a count of instructions, "12.3 M", lest it is read as time."""
-    if number is None or key.unit != "ns" or key.clock is not ClockKind.INSTRUCTIONS:
-        return words.value(number, key.unit)
-    for limit, prefix in _SCALES:
-        if abs(number) >= 0.9995 * limit:  # what rounds to 1,000 of the smaller unit is 1 of this one
-            return f"{number / limit:.3g} {prefix}" if abs(number) < 1000 * limit else f"{number / limit:,.0f} {prefix}"
-    return f"{number:.0f}"
 
 
 def cells(item: Comparison) -> tuple[str, ...]:
@@ -46,8 +34,8 @@ def cells(item: Comparison) -> tuple[str, ...]:
         str(key.services),
         " ".join((*where, *position)),
         key.metric,
-        amount(item.base, key),
-        amount(item.new, key),
+        words.amount(item.base, key.shown_unit),
+        words.amount(item.new, key.shown_unit),
         words.share(item.relative),
         words.NOTHING if item.low is None else f"{words.share(item.low)} to {words.share(item.high)}",
         words.NOTHING if item.detectable is None else f"{100 * item.detectable:.2f} %",
@@ -72,18 +60,12 @@ def terminal_table(outcome: Outcome, *, everything: bool = False) -> Table:
 
 def title(outcome: Outcome) -> str:
     """Name both, and the clock."""
-    return f"kube-proxy, {OLD}: {outcome.base}, {NEW}: {outcome.new}, by the {_clock(outcome)}"
-
-
-def _clock(outcome: Outcome) -> str:
-    return "instruction clock" if outcome.clock == ClockKind.INSTRUCTIONS else f"{outcome.clock} clock"
+    return f"kube-proxy, {OLD}: {outcome.base}, {NEW}: {outcome.new}, by the {words.clock_name(outcome.clock)}"
 
 
 def caption(outcome: Outcome) -> str:
     """Say how the intervals are made, and what the amounts are."""
     notes = [words.intervals(outcome)]
-    if outcome.clock == ClockKind.INSTRUCTIONS:
-        notes.append("Times are counts of executed instructions (M: million): work, no seconds.")
     left_out = sum(not item.judged for item in outcome.comparisons)
     if left_out:
         notes.append(f"Measured, but not judged: {left_out} more.")
@@ -96,7 +78,7 @@ def to_markdown(outcome: Outcome, problems: Sequence[str]) -> str:
     lines = [
         f"### proxybench ab: {markdown.text(outcome.sentence())}",
         "",
-        f"{names}, by the {_clock(outcome)}, in turns in one run",
+        f"{names}, by the {words.clock_name(outcome.clock)}, in turns in one run",
         "",
         "| " + " | ".join(HEADS) + " |",
         "| " + " | ".join("---" if name in _WORDS else "---:" for name in HEADS) + " |",
@@ -114,7 +96,8 @@ def line(item: Comparison) -> str:
         return f"{item.verdict.value}: {item.reason}"
     change = words.NOTHING if item.relative is None else words.share(item.relative)
     interval = "" if item.low is None else f" ({words.share(item.low)} to {words.share(item.high)})"
-    found = f"{amount(item.base, item.key)} -> {amount(item.new, item.key)}, {change}{interval}"
+    unit = item.key.shown_unit
+    found = f"{words.value(item.base, unit)} -> {words.value(item.new, unit)}, {change}{interval}"
     return f"{item.verdict.value}, {found}"
 
 

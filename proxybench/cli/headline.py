@@ -12,7 +12,7 @@ from proxybench.report.concerns import FEW
 from proxybench.report.decision import caveats as decision_caveats
 from proxybench.report.families import shown
 from proxybench.report.words import subject_names
-from proxybench.units import human
+from proxybench.units import short, shown_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -114,4 +114,5 @@ def _size(record: Record) -> tuple[int, int]:
 
 def _median(record: Record) -> str:
     median = record["median"]
-    return human(float(median), "ns") if isinstance(median, int | float) else "-"
+    unit = shown_unit(str(record["unit"]), str(record["clock"]))
+    return short(float(median), unit) if isinstance(median, int | float) else "-"  # the head, or the row, names the clock

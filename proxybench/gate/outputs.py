@@ -80,7 +80,7 @@ def to_markdown(outcomes: Iterable[Outcome], limit: int = SUMMARY_LIMIT) -> str:
     for outcome in outcomes:
         heads = [markdown.text(name) for name in words.columns(outcome)]
         blocks.append(f"### proxybench: {markdown.text(outcome.sentence())}\n\n")
-        blocks.append(f"{markdown.code(outcome.base)} → {markdown.code(outcome.new)}, {outcome.clock} clock\n\n")
+        blocks.append(f"{markdown.code(outcome.base)} → {markdown.code(outcome.new)}, by the {words.clock_name(outcome.clock)}\n\n")
         blocks.append("| " + " | ".join(heads) + " |\n" + "| --- " * len(heads) + "|\n")
         blocks += ["| " + " | ".join(map(markdown.text, words.cells(item))) + " |\n" for item in outcome.comparisons]
         blocks.append(f"\n{markdown.text(words.intervals(outcome))}\n\n")
@@ -169,10 +169,10 @@ def to_benchmark_action(side: Side) -> bytes:
     entries = [
         {
             "name": key.label(),
-            "unit": key.unit,
+            "unit": key.shown_unit,
             "value": level[0],
             "range": f"{level[1]:.6g} to {level[2]:.6g}",
-            "extra": f"{level[3]} repetitions, {key.clock} clock",
+            "extra": f"{level[3]} repetitions, {words.clock_name(key.clock)}",
         }
         for key, level in _levels(side)
     ]
@@ -184,7 +184,7 @@ def to_bencher(side: Side) -> bytes:
     tree: dict[str, dict[str, dict[str, float]]] = {}
     for key, level in _levels(side):
         measure = {"value": level[0], "lower_value": level[1], "upper_value": level[2]}
-        tree.setdefault(key.place(), {})[f"{key.metric} ({key.unit}, {key.clock})"] = measure
+        tree.setdefault(key.place(), {})[f"{key.metric} ({key.shown_unit}, {key.clock})"] = measure
     return orjson.dumps(tree, option=_PRETTY) + b"\n"
 
 

@@ -27,7 +27,7 @@ from proxybench.gate.subjects import stripped
 from proxybench.results.folder import open_run
 from proxybench.stats.changes import ALPHA, ChangePoint, change_points, seen_after
 from proxybench.stats.series import collect
-from proxybench.units import scale
+from proxybench.units import INSTRUCTIONS, scale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,7 +183,7 @@ def trend_table(found: Sequence[Trend]) -> Table:
     for trend in found:
         key = trend.key
         moves = [
-            f"{trend.runs[change.index]}: {_move(change, key.unit)} (p {change.p:.2g})" for change in trend.changes
+            f"{trend.runs[change.index]}: {_move(change, key.shown_unit)} (p {change.p:.2g})" for change in trend.changes
         ]
         moves += [f"{trend.runs[place]}: not like the runs before" for place in trend.breaks]
         table.add_row(
@@ -191,8 +191,8 @@ def trend_table(found: Sequence[Trend]) -> Table:
             key.metric,
             escape(key.place()),
             str(len(trend.runs)),
-            words.value(float(trend.values[0]), key.unit),
-            words.value(float(trend.values[-1]), key.unit),
+            words.value(float(trend.values[0]), key.shown_unit),
+            words.value(float(trend.values[-1]), key.shown_unit),
             escape("\n".join(moves)) or ("none" if max(trend.stretches) >= TESTED_FROM else "too few runs to tell"),
         )
     return table
@@ -298,12 +298,12 @@ def plot(trend: Trend, path: Path) -> None:
 def _draw(trend: Trend, figure: Figure) -> None:
     axes = figure.subplots()
     places = np.arange(len(trend.runs))
-    divisor, unit = scale(float(trend.values.max()), trend.key.unit)
+    divisor, unit = scale(float(trend.values.max()), trend.key.shown_unit)
     axes.plot(places, trend.values / divisor, marker="o", color="#0072B2", linewidth=1)
     for change in trend.changes:
         axes.axvline(change.index - 0.5, color="#D55E00", linestyle="--")
         axes.annotate(
-            _move(change, trend.key.unit),
+            _move(change, trend.key.shown_unit),
             (change.index - 0.5, 1.0),
             xycoords=("data", "axes fraction"),
             color="#D55E00",
@@ -316,6 +316,7 @@ def _draw(trend: Trend, figure: Figure) -> None:
     low, high = limits(trend.values / divisor)
     axes.set_ylim(low, high)
     axes.ticklabel_format(axis="y", style="plain", useOffset=False)
-    axes.set_ylabel(f"{unit}, {trend.key.clock} clock" + ("\n(axis does not start at 0)" if low > 0 else ""))
+    clock = "no time" if trend.key.shown_unit == INSTRUCTIONS else words.clock_name(trend.key.clock)
+    axes.set_ylabel(f"{unit}, {clock}" + ("\n(axis does not start at 0)" if low > 0 else ""))
     axes.grid(axis="y", color="#dddddd", linewidth=0.5)
     figure.suptitle(trend.key.label(), fontsize="small")

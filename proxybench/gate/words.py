@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.gate.outcome import FAMILY_ALPHA
-from proxybench.units import human
+from proxybench.units import INSTRUCTIONS, human, short
 
 if TYPE_CHECKING:
     from proxybench.gate.outcome import Comparison, Outcome
@@ -13,14 +13,28 @@ if TYPE_CHECKING:
 NOTHING = "-"
 
 
+COUNTED = "Times are counts of executed instructions (k, M, G): work, no seconds."
+"""What must stand below a table by the instruction clock whose cells lack the noun."""
+
+
 def value(number: float | None, unit: str) -> str:
-    """Write a value with its unit."""
+    """Write a value with its unit, which is that of ``Key.shown_unit``."""
     return NOTHING if number is None else human(number, unit)
+
+
+def amount(number: float | None, unit: str) -> str:
+    """Write a value for a table's cell: counted instructions without their noun (see ``COUNTED``)."""
+    return value(number, unit) if unit != INSTRUCTIONS or number is None else short(number, unit)
 
 
 def share(number: float | None) -> str:
     """Write a share as signed per cent."""
     return NOTHING if number is None else f"{100 * number:+.2f} %"
+
+
+def clock_name(clock: str) -> str:
+    """Name a clock."""
+    return "instruction clock" if clock == INSTRUCTIONS else f"{clock} clock"
 
 
 def columns(outcome: Outcome) -> tuple[str, ...]:
@@ -30,10 +44,11 @@ def columns(outcome: Outcome) -> tuple[str, ...]:
 
 
 def intervals(outcome: Outcome) -> str:
-    """Say how the intervals are made."""
+    """Say how the intervals are made, and what the amounts are."""
+    counted = f" {COUNTED}" if outcome.clock == INSTRUCTIONS else ""
     return (
         f"The intervals of all {outcome.family} judged numbers hold at once with {_level(FAMILY_ALPHA)} confidence: "
-        f"each is one of {_level(FAMILY_ALPHA / outcome.family)} (Bonferroni)."
+        f"each is one of {_level(FAMILY_ALPHA / outcome.family)} (Bonferroni).{counted}"
     )
 
 
@@ -50,9 +65,9 @@ def cells(item: Comparison) -> tuple[str, ...]:
     return (
         key.metric,
         key.place(),
-        value(item.base, key.unit),
-        value(item.new, key.unit),
-        value(item.shift, key.unit),
+        amount(item.base, key.shown_unit),
+        amount(item.new, key.shown_unit),
+        amount(item.shift, key.shown_unit),
         share(item.relative),
         interval,
         detects,
@@ -63,11 +78,11 @@ def cells(item: Comparison) -> tuple[str, ...]:
 
 def line(item: Comparison) -> str:
     """Say one comparison in one line."""
-    key = item.key
+    key, unit = item.key, item.key.shown_unit
     if item.base is None or item.new is None:
         return f"{key.label()}: {item.verdict.value} ({item.reason})"
     change = f", {share(item.relative)} ({share(item.low)} to {share(item.high)})" if item.low is not None else ""
     return (
-        f"{key.label()}: {item.verdict.value}, {value(item.base, key.unit)} -> {value(item.new, key.unit)}{change}"
+        f"{key.label()}: {item.verdict.value}, {value(item.base, unit)} -> {value(item.new, unit)}{change}"
         + (f": {item.reason}" if item.reason else "")
     )

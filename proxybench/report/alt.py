@@ -39,7 +39,7 @@ def _sentence(panel: Panel) -> str:
     if isinstance(panel, LinePanel):
         return _lines(panel)
     if isinstance(panel, CurvePanel):
-        return f"{panel.title}, what half of the connections took at most: {_ranking(_middles(panel), 'ns')}."
+        return f"{panel.title}, what half of the connections took at most: {_ranking(_middles(panel), panel.unit)}."
     size, bars = panel.groups[-1]
     return f"{panel.title}, {size}: {_ranking([(bar.shown, bar.bounded, bar.label) for bar in bars], panel.unit)}."
 

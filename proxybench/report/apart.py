@@ -14,7 +14,8 @@ from proxybench.model import Metric
 from proxybench.report.concerns import usual_way
 from proxybench.report.shapes import Bar, BarPanel
 from proxybench.report.tables import Cell, Table, merged
-from proxybench.report.words import DASH, SCENARIOS, clock_short, count, exact, human, subject_names
+from proxybench.report.words import DASH, SCENARIOS, clock_short, count, exact, human, subject_names, with_clock
+from proxybench.units import shown_unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +50,7 @@ _SCENARIO_ORDER = list(SCENARIOS)
 
 @dataclass(frozen=True)
 class Apart:
-    """One latency and its parts, in ns, of the repetition with the median latency.
+    """One latency and its parts, in ``unit``, of the repetition with the median latency.
 
     ``rest`` is the latency without its parts: below 0 where the answer came before their end. ``within`` of
     ``repetitions`` have a rest that is no larger than ``uncertainty``.
@@ -65,6 +66,11 @@ class Apart:
     uncertainty: float
     within: int
     repetitions: int
+
+    @property
+    def unit(self) -> str:
+        """The unit in which people are told it."""
+        return shown_unit("ns", self.clock)
 
     @property
     def rest(self) -> float:
@@ -105,8 +111,9 @@ def apart_panels(found: Sequence[Apart]) -> list[BarPanel]:
     return [
         BarPanel(
             SCENARIOS.get(scenario, scenario),
-            f"time until the answer ({clock_short(clock)})",
+            with_clock("time until the answer", "ns", clock),
             tuple((size, tuple(bars)) for size, bars in groups.items()),
+            unit=shown_unit("ns", clock),
         )
         for (scenario, clock), groups in panels.items()
     ]
@@ -140,9 +147,9 @@ def _row(each: Apart, label: str, shown: Sequence[str], *, clocks: bool) -> tupl
         Cell(f"{each.services:,}", sort=str(each.services), number=True),
         Cell(label, mode=each.subject.mode),
         *((Cell(clock_short(each.clock)),) if clocks else ()),
-        _time(each.whole, f"± {human(each.uncertainty, 'ns')}" if each.uncertainty else ""),
-        *(_time(parts[name]) if name in parts else Cell(DASH, number=True) for name in shown),
-        _time(each.rest),
+        _amount(each.whole, each.unit, f"± {human(each.uncertainty, each.unit)}" if each.uncertainty else ""),
+        *(_amount(parts[name], each.unit) if name in parts else Cell(DASH, number=True) for name in shown),
+        _amount(each.rest, each.unit),
         _verdict(each),
     )
 
@@ -150,14 +157,14 @@ def _row(each: Apart, label: str, shown: Sequence[str], *, clocks: bool) -> tupl
 def _verdict(each: Apart) -> Cell:
     of = f"within the uncertainty in {each.within} of {count(each.repetitions, 'repetition')}"
     if each.rest < 0:
-        return Cell(f"answered {human(-each.rest, 'ns')} before the sync's end", of, state="pass")
+        return Cell(f"answered {human(-each.rest, each.unit)} before the sync's end", of, state="pass")
     if each.rest <= each.uncertainty:
         return Cell("yes", of, state="pass")
-    return Cell(f"no: {human(each.rest, 'ns')} are unexplained", of, state="fail")
+    return Cell(f"no: {human(each.rest, each.unit)} are unexplained", of, state="fail")
 
 
-def _time(value: float, detail: str = "") -> Cell:
-    return Cell(human(value, "ns"), detail, exact(value, "ns"), str(value), number=True)
+def _amount(value: float, unit: str, detail: str = "") -> Cell:
+    return Cell(human(value, unit), detail, exact(value, unit), str(value), number=True)
 
 
 def _apart(point: Mapping[str, Series]) -> Apart | None:

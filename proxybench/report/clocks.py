@@ -10,8 +10,8 @@ from proxybench.report.concerns import rows_of
 from proxybench.report.decision import clocks_of, size_of, size_title, value_text
 from proxybench.report.sections import sections
 from proxybench.report.tables import Cell, Table
-from proxybench.report.words import DASH, exact, human, subject_names
-from proxybench.report.words import instructions as counted
+from proxybench.report.words import DASH, clock_long, exact, human, short, subject_names
+from proxybench.units import INSTRUCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     Known = Mapping[tuple[str, str, Subject], Figure]
 
-_WORK = "Work"
-
 
 def by_clock(data: ReportData) -> list[ReportData]:
     """Return the data of each clock, real time first."""
@@ -35,16 +33,15 @@ def by_clock(data: ReportData) -> list[ReportData]:
 
 
 def chapters_by_clock(data: ReportData) -> list[Section]:
-    """Return all chapters; of two clocks those of real time first, then those of work, called so."""
-    parts = by_clock(data)
-    return [_named(chapter) if part is not parts[0] else chapter for part in parts for chapter in sections(part)]
+    """Return all chapters; of two clocks those of real time first, then those that work has, called so."""
+    first, *others = by_clock(data)
+    work = [_named(chapter) for part in others for chapter in sections(part) if not chapter.missing]
+    return [*sections(first), *work]
 
 
 def jump_lines(data: ReportData) -> list[str]:
     """Say where numbers leave their lines; of two clocks those of real time first."""
-    first, *others = by_clock(data)
-    told = [jump.sentence() for jump in first.jumps]
-    return told + [f"{_WORK}, in instructions: {jump.sentence()}" for part in others for jump in part.jumps]
+    return [jump.sentence() for part in by_clock(data) for jump in part.jumps]
 
 
 def side_by_side(series: Sequence[Series], subjects: Sequence[Subject]) -> list[tuple[str, Table]]:
@@ -80,8 +77,10 @@ def _only(data: ReportData, clock: ClockKind) -> ReportData:
 
 
 def _named(chapter: Section) -> Section:
-    heading = f"{_WORK}, in instructions: {chapter.heading}"
-    return replace(chapter, name=f"{chapter.name}-instructions", heading=heading)
+    """Name a chapter of work beside that of real time; what is no time is told where it was measured."""
+    counted = chapter.clock == clock_long(INSTRUCTIONS)
+    heading = chapter.heading if counted else f"{chapter.heading}, where instructions were counted"
+    return replace(chapter, name=f"{chapter.name}-{INSTRUCTIONS}", heading=heading)
 
 
 def _known(series: Iterable[Series], clock: ClockKind) -> Known:
@@ -91,7 +90,7 @@ def _known(series: Iterable[Series], clock: ClockKind) -> Known:
         for row in rows
         if not row.part
         for subject, figure in row.found.items()
-        if figure.unit == "ns"
+        if figure.unit in {"ns", INSTRUCTIONS}
     }
 
 
@@ -114,8 +113,8 @@ def _time(figure: Figure | None) -> Cell:
 def _count(figure: Figure | None) -> Cell:
     if figure is None:
         return Cell(DASH, title="not measured by the instruction clock", number=True)
-    text = ("> " if figure.bounded else "") + counted(figure.median)
-    return Cell(text, title=f"{figure.median:,.0f} instructions", sort=str(figure.median), number=True)
+    text = ("> " if figure.bounded else "") + short(figure.median, figure.unit)
+    return Cell(text, title=exact(figure.median, figure.unit), sort=str(figure.median), number=True)
 
 
 def _ratio(wall: Figure | None, work: Figure | None) -> Cell:

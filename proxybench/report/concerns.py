@@ -194,7 +194,7 @@ def figures_at(
     return {
         each.key.subject: Figure(
             dict(zip(each.labels, each.values.tolist(), strict=True)),
-            each.key.unit,
+            each.key.shown_unit,
             bool(np.count_nonzero(each.bounded) * 2 >= each.bounded.size),
             each.uncertainty,
         )

@@ -12,8 +12,9 @@ import numpy as np
 
 from proxybench.model import Metric, Mode, Position, Scenario
 from proxybench.report.tables import Cell, Table
-from proxybench.report.words import DASH, MINUS, human, subject_names
+from proxybench.report.words import DASH, MINUS, as_work, human, subject_names
 from proxybench.stats.curves import slope
+from proxybench.units import INSTRUCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -78,7 +79,9 @@ def cost_table(found: Sequence[Cost], clock: str) -> Table | None:
         for title in dict.fromkeys(cost.title for cost in found if cost.per == per):
             cells = {cost.subject: _cell(cost) for cost in found if (cost.per, cost.title) == (per, title)}
             missing = Cell(DASH, number=True, title="not measured")
-            rows.append((Cell(f"one {per}"), Cell(title), *(cells.get(column, missing) for column in columns)))
+            counted = all(cost.unit == INSTRUCTIONS for cost in found if (cost.per, cost.title) == (per, title))
+            told = as_work(title) if counted else title
+            rows.append((Cell(f"one {per}"), Cell(told), *(cells.get(column, missing) for column in columns)))
     if not rows:
         return None
     heads = [Cell(labels[subject], mode=subject.mode, number=True) for subject in columns]
@@ -88,8 +91,8 @@ def cost_table(found: Sequence[Cost], clock: str) -> Table | None:
 
 def per_unit(value: float, unit: str) -> str:
     """Write a slope. Small ones keep three digits: 0.24 ns per Service are 2.4 µs at 10,000."""
-    if unit == "ns" and abs(value) < 1000:  # noqa: PLR2004 - from there on human() keeps three digits itself
-        return f"{value:.3g} ns".replace("-", MINUS)
+    if unit in {"ns", INSTRUCTIONS} and abs(value) < 1000:  # noqa: PLR2004 - from there on human() keeps three digits
+        return f"{value:.3g} {unit}".replace("-", MINUS)
     return human(value, unit)
 
 
@@ -161,7 +164,7 @@ def _fit(series: Iterable[Series], main: Main, per: str, place: Callable[[Key], 
     curves: dict[tuple[Subject, str], dict[float, Mapping[tuple[str, int], float]]] = {}
     for each in series:
         values = dict(zip(each.labels, each.values.tolist(), strict=True))
-        curves.setdefault((each.key.subject, each.key.unit), {})[place(each.key)] = values
+        curves.setdefault((each.key.subject, each.key.shown_unit), {})[place(each.key)] = values
     found = []
     for (subject, unit), curve in sorted(curves.items()):
         sizes = sorted(curve)

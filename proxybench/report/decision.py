@@ -33,7 +33,8 @@ JSON_NOTE = (
 )
 INSTRUCTIONS_NOTE = (
     "Counted instructions are work, not time: they know no cache, no waiting for memory or locks. A ratio here says "
-    "how much more a processor has to do, not how much longer it takes; real time needs the wall clock."
+    "how much more a processor has to do, not how much longer it takes; real time needs the wall clock. What a latency "
+    "waited is in it (an idle guest's clock goes on, one instruction a nanosecond), and is no work."
 )
 REFERENCE_NOTE = (
     "The reference proxier is proxybench's own self-test. No cluster runs it, and its ranking of modes is not "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxybench.model import Metric
 from proxybench.report.alt import describe
 from proxybench.report.grouping import reading_place, size_name
-from proxybench.report.section import Section, clocks_text
+from proxybench.report.section import Section, clocks_text, told
 from proxybench.report.shapes import Bar, BarPanel
 from proxybench.report.tables import full, pivot
 from proxybench.report.words import SCENARIOS, subject_names, with_clock
@@ -54,6 +54,7 @@ def event_sections(data: ReportData) -> list[Section]:
 def _section(data: ReportData, name: str, heading: str, lead: str, parts: Mapping[str, str]) -> Section:
     records = data.shown([record for metric in parts for record in data.of(metric)])
     panels, clock = event_panels(records, parts), clocks_text(records)
+    heading = told(heading, records)
     first = [record for record in records if record.metric == next(iter(parts))]
     caption = f"{first[0].metric}: median and 95 % interval ({clock})"
     return Section(
@@ -85,9 +86,10 @@ def event_panels(records: Sequence[SummaryRecord], parts: Mapping[str, str]) -> 
                 _bar([one for one in here if one.subject == subject], labels[subject], parts)
                 for subject in sorted({one.subject for one in here}, key=lambda each: (each.mode, each))
             )
-        unit = of_event[0].unit
-        quantity = with_clock("time" if unit == "ns" else "connections", unit, of_event[0].clock)
-        panels.append(BarPanel(SCENARIOS.get(scenario, scenario), quantity, tuple(groups.items()), unit=unit))
+        first = of_event[0]
+        quantity = with_clock("time" if first.unit == "ns" else "connections", first.unit, first.clock)
+        title = SCENARIOS.get(scenario, scenario)
+        panels.append(BarPanel(title, quantity, tuple(groups.items()), unit=first.shown_unit))
     return panels
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from proxybench.model import Metric
-from proxybench.report.words import MINUS, POSITIONS, SCENARIOS, mode_name
+from proxybench.report.words import MINUS, POSITIONS, SCENARIOS, as_work, mode_name
 from proxybench.stats.curves import MIN_STEP_SIZES, find_step
+from proxybench.units import INSTRUCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,8 +52,10 @@ class Jump:
         where = scenario if self.key.position == "none" else f"{scenario}, {POSITIONS[self.key.position].lower()}"
         sign = "+" if self.step.relative > 0 else MINUS
         percent = f"{sign}{100 * abs(self.step.relative):.0f} %"
+        what = WATCHED[self.key.metric]
+        what = as_work(what) if self.key.shown_unit == INSTRUCTIONS else what
         return (
-            f"{mode_name(self.key.mode)}, {WATCHED[self.key.metric]} ({where}): {percent} "
+            f"{mode_name(self.key.mode)}, {what} ({where}): {percent} "
             f"between {self.step.after:,.0f} and {self.step.before:,.0f} {noun}"
         )
 

@@ -36,7 +36,7 @@ from proxybench.report.scene import (
 from proxybench.report.shapes import MEDIAN, BarPanel, CurvePanel, LinePanel
 from proxybench.report.stacks import AGENT, RELAY, SOFTIRQ, SYSTEM, USER, WHOLE
 from proxybench.report.ticks import apart, linear_ticks, log_ticks
-from proxybench.report.words import DIRECT, ODD, human, look_of, short
+from proxybench.report.words import DIRECT, ODD, look_of, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,7 +125,7 @@ def part_colour(part: str, look: str) -> str:
 def _lines(panel: LinePanel, among: Sequence[LinePanel]) -> Scene:
     y_low, y_high, log = _y_range(panel, among)
     marks = log_ticks(y_low, y_high, panel.unit, most=7) if log else linear_ticks(y_low, y_high, panel.unit)
-    labels = ["0" if mark == 0 else human(mark, panel.unit) for mark in marks]
+    labels = ["0" if mark == 0 else short(mark, panel.unit) for mark in marks]
     left = 8 + max((text_width(label, SMALL) for label in labels), default=0.0)
     xs = sorted({spot.x for line in panel.lines for spot in line.spots})
     x = _Scale(xs[0] / 1.35, xs[-1] * 1.35, left, WIDTH - _RIGHT, log=True)
@@ -209,8 +209,8 @@ def _curves(panel: CurvePanel, among: Sequence[CurvePanel]) -> Scene:
         *_heads(panel.title, "share of connections"),
         *_y_axis(x, y, [y(each) for each in shares], labels),
     ]
-    marks = log_ticks(low, high, "ns", most=5)
-    items += _x_axis(x, y.start, marks, [human(mark, "ns") for mark in marks], panel.x_label)
+    marks = log_ticks(low, high, panel.unit, most=5)
+    items += _x_axis(x, y.start, marks, [short(mark, panel.unit) for mark in marks], panel.x_label)
     for look, _, xs, each_share in panel.curves:
         points: list[tuple[float, float]] = []
         for value, share in zip(xs, each_share, strict=True):

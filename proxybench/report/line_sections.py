@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from proxybench.model import Metric, Mode, Scenario
 from proxybench.report.alt import describe
 from proxybench.report.panels import line_panels
-from proxybench.report.section import BELOW, Section, clocks_text, left_out
+from proxybench.report.section import BELOW, Section, clocks_text, left_out, told
 from proxybench.report.tables import full, pivot
 from proxybench.report.words import HIGHEST
 
@@ -102,21 +102,21 @@ def line_section(plan: Plan, data: ReportData) -> Section:
         return left_out(plan.name, plan.heading, plan.lead, plan.metric)
     reference = zero_point(data) if plan.reference else []
     panels = line_panels(records, plan.quantity, log=plan.log, reference=reference, jumps=data.jumps)
-    clock = clocks_text(records)
+    heading, clock = told(plan.heading, records), clocks_text(records)
     return Section(
         plan.name,
-        plan.heading,
+        heading,
         plan.lead,
         describe(panels, below=BELOW),
         clock,
         tuple(panels),
         pivot(
             data.shown(records),
-            f"{plan.heading}: median and 95 % interval ({clock})",
+            f"{heading}: median and 95 % interval ({clock})",
             unranked=plan.unranked,
             unranked_scenarios=plan.unranked_scenarios,
         ),
-        full(data.shown(every), f"{plan.heading}: every point ({clock})"),
+        full(data.shown(every), f"{heading}: every point ({clock})"),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxybench.model import Metric
 from proxybench.report.alt import describe
 from proxybench.report.panels import curve_panels
-from proxybench.report.section import BELOW, Section, clocks_text, left_out
+from proxybench.report.section import BELOW, Section, clocks_text, left_out, told
 from proxybench.report.tables import full, pivot
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ def load_sections(data: ReportData) -> list[Section]:
     """Return the figure of what connections took, and where the clock allows it, one that counts their waiting."""
     intended = data.of(Metric.FORWARDING_LOAD_INTENDED)
     lead = (
-        "How long concurrent new connections took at a set arrival rate, from before connect() to the first byte of "
-        "the answer: the share of connections that needed at most the time on the axis. With time-outs a curve ends "
-        "below 100 %. "
+        "What concurrent new connections took at a set arrival rate, from before connect() to the first byte of the "
+        "answer: the share of connections that needed at most what the axis says. With time-outs a curve ends below "
+        "100 %. "
     )
     lead += "How late they began does not count here" + (", but in the next figure." if intended else ".")
     if not intended and "instructions" in data.clocks:
@@ -42,7 +42,7 @@ def _distribution(name: str, heading: str, lead: str, metric: Metric, data: Repo
     records = data.of(metric)
     if not records:
         return left_out(name, heading, lead, metric)
-    clock = clocks_text(records)
+    heading, clock = told(heading, records), clocks_text(records)
     panels = curve_panels([curve for curve in data.shown_curves if curve.record.metric == metric])
     return Section(
         name,

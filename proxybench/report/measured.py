@@ -49,17 +49,25 @@ def how_measured(data: ReportData) -> Facts:
 
 def methods_table(data: ReportData) -> Table | None:
     """Return from when to when each of the run's numbers lies, as the registry of metrics has it."""
-    rows = []
+    rows, units = [], _units(data)
     for metric in dict.fromkeys(record.metric for record in data.records):
         about = find(metric)
         if about is None:
             rows.append((Cell(metric), *(Cell(DASH) for _ in range(4)), Cell("not known to this program")))
             continue
         version = str(data.manifest.methods.get(metric, 1))
-        what = (Cell(about.start or DASH), Cell(about.end or DASH), Cell(about.unit), Cell(version, number=True))
+        what = (Cell(about.start or DASH), Cell(about.end or DASH), Cell(units[metric]), Cell(version, number=True))
         rows.append((Cell(about.title, metric), *what, Cell(about.remarks)))
     heads = (Cell("Number"), Cell("From"), Cell("To"), Cell("Unit"), Cell("Method", number=True), Cell("Remarks"))
     return Table("What each number is; a method's version changes when its way of measuring does", heads, tuple(rows))
+
+
+def _units(data: ReportData) -> dict[str, str]:
+    """Return in which units each metric is told; those of a run by both clocks are two."""
+    found: dict[str, dict[str, None]] = {}
+    for record in data.records:
+        found.setdefault(record.metric, {})[record.shown_unit] = None
+    return {metric: ", ".join(units) for metric, units in found.items()}
 
 
 def nodes(manifest: Manifest) -> list[tuple[str, Facts]]:
@@ -134,9 +142,10 @@ def _repetitions(steps: Iterable[Step]) -> str:
 
 def _resolution(data: ReportData) -> str:
     """Say what numbers are uncertain by, whatever their repetitions: probes' steps and clocks' offsets."""
-    worst: dict[str, tuple[float, str]] = {}
+    worst: dict[tuple[str, str], float] = {}
     for record in data.records:
-        if record.uncertainty > worst.get(record.metric, (0.0, ""))[0]:
-            worst[record.metric] = (record.uncertainty, record.unit)
-    told = [f"{metric} ± {human(value, unit)} at most" for metric, (value, unit) in worst.items()]
+        place = (record.metric, record.shown_unit)
+        if record.uncertainty > worst.get(place, 0.0):
+            worst[place] = record.uncertainty
+    told = [f"{metric} ± {human(value, unit)} at most" for (metric, unit), value in worst.items()]
     return f"intervals are never narrower than the steps of reading: {'; '.join(told) or 'none is known'}"

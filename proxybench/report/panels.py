@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from proxybench.report.grouping import by_panel, panel_title, reading_place, size_name, way
 from proxybench.report.shapes import CurvePanel, Line, LinePanel, Mark, Spot
-from proxybench.report.words import DIRECT, clock_short, count, mode_name, subject_names, with_clock
+from proxybench.report.words import DIRECT, count, mode_name, subject_names, with_clock
+from proxybench.units import shown_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,7 +42,8 @@ def line_panels(
         lines = [*_lines(group, "services"), *([_reference(beside)] if beside else [])]
         title = panel_title(records, scenario, position, path, endpoints)
         label = with_clock(quantity, group[0].unit, clock)
-        drawn.append(LinePanel(title, "Services", label, group[0].unit, tuple(lines), log, _marks(jumps, group)))
+        unit = group[0].shown_unit
+        drawn.append(LinePanel(title, "Services", label, unit, tuple(lines), log, _marks(jumps, group)))
     over_endpoints = _endpoint_panels(records, quantity, log=log, jumps=jumps)
     # Single dots are worth a panel only where a run has nothing else to show.
     lines_only = [panel for panel in drawn if any(len(line.spots) > 1 for line in panel.lines)]
@@ -60,8 +62,9 @@ def curve_panels(curves: Sequence[Curve]) -> list[CurvePanel]:
     panels = []
     for (endpoints, services, _, clock), members in sorted(grouped.items()):
         lines = [(each.record.mode, labels[each.record.subject], each.values, each.shares) for each in members]
-        label = f"time per connection ({clock_short(clock)})"
-        panels.append(CurvePanel(size_name(services, endpoints if widths else 0), label, tuple(lines)))
+        title = size_name(services, endpoints if widths else 0)
+        label = with_clock("time per connection", "ns", clock)
+        panels.append(CurvePanel(title, label, tuple(lines), shown_unit("ns", clock)))
     return panels
 
 
@@ -90,7 +93,8 @@ def _endpoint_panels(
         title = f"{count(services, 'Service')}: {panel_title(records, scenario, position, path, 0)}"
         label = with_clock(quantity, group[0].unit, clock)
         marks = _marks(jumps, group, "endpoints_per_service")
-        panels.append(LinePanel(title, "Endpoints of each Service", label, group[0].unit, lines, log, marks))
+        unit = group[0].shown_unit
+        panels.append(LinePanel(title, "Endpoints of each Service", label, unit, lines, log, marks))
     return panels
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from proxybench.model import Metric, Position
 from proxybench.report.alt import describe
 from proxybench.report.grouping import size_name, way
-from proxybench.report.section import Section, clocks_text
+from proxybench.report.section import Section, clocks_text, told
 from proxybench.report.shapes import MEDIAN, Bar, BarPanel
-from proxybench.report.words import POSITIONS, clock_short, subject_names
+from proxybench.report.words import POSITIONS, subject_names, with_clock
+from proxybench.units import shown_unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +22,8 @@ _LEAD = (
     "A new connection to a Service over each path that was measured, at the largest size; all bars have one scale. A "
     "path is how the Service is addressed and from where: an outside client by the measured node unless it says "
     "otherwise. Rules of NodePorts stand behind those of all addresses, so with iptables a connection to the first of "
-    "them has walked all of these. Over UDP there is no connection: the time is that of one datagram there and one "
-    "back, and holds the endpoint's work."
+    "them has walked all of these. Over UDP there is no connection: one datagram there and one back are measured, and "
+    "the endpoint's work with them."
 )
 
 
@@ -36,7 +37,8 @@ def path_sections(data: ReportData) -> list[Section]:
         return []
     clock = clocks_text([*data.of(Metric.FORWARDING_CONNECT), *answers])
     below = "The tables of the next chapters hold medians and 95 % intervals of every size."
-    return [Section("paths", "Paths to a Service", _LEAD, describe(panels, below=below), clock, tuple(panels))]
+    heading = told("Paths to a Service", data.of(Metric.FORWARDING_CONNECT))
+    return [Section("paths", heading, _LEAD, describe(panels, below=below), clock, tuple(panels))]
 
 
 def path_panels(records: Sequence[SummaryRecord], quantity: str, *, least: int = 2) -> list[BarPanel]:
@@ -57,5 +59,6 @@ def path_panels(records: Sequence[SummaryRecord], quantity: str, *, least: int =
                 bars = tuple(Bar(each.mode, labels[each.subject], ((MEDIAN, each.median),)) for each in members)
                 groups.append((path, bars))
             title = f"{POSITIONS[position]}, {size_name(size[0], 0)}"
-            panels.append(BarPanel(title, f"{quantity} ({clock_short(clock)})", tuple(groups), common=True))
+            label, unit = with_clock(quantity, "ns", clock), shown_unit("ns", clock)
+            panels.append(BarPanel(title, label, tuple(groups), common=True, unit=unit))
     return panels

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from proxybench.model import Metric
 from proxybench.report.alt import describe
-from proxybench.report.section import BELOW, Section, clocks_text
+from proxybench.report.section import BELOW, Section, clocks_text, told
 from proxybench.report.shapes import Line, LinePanel, Spot
 from proxybench.report.tables import pivot
 from proxybench.report.words import count, subject_names, with_clock
+from proxybench.units import shown_unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ def place_sections(data: ReportData) -> list[Section]:
     if not panels:
         return []
     records = data.of(Metric.FORWARDING_ENDPOINT)
-    heading, clock = Metric.FORWARDING_ENDPOINT.about.title, clocks_text(records)
+    heading, clock = told(Metric.FORWARDING_ENDPOINT.about.title, records), clocks_text(records)
     table = pivot(records, f"{heading}: median over all endpoints and 95 % interval ({clock})")
     return [Section("endpoints", heading, _LEAD, describe(panels, below=BELOW), clock, tuple(panels), table)]
 
@@ -54,7 +55,7 @@ def place_panels(placed: Sequence[Placed]) -> list[LinePanel]:
             ]
         title = count(endpoints, "endpoint") + ("" if services == 1 else f" of each of {services:,} Services")
         label = with_clock(quantity, "ns", clock)
-        panels.append(LinePanel(title, "Place of the endpoint", label, "ns", tuple(lines)))
+        panels.append(LinePanel(title, "Place of the endpoint", label, shown_unit("ns", clock), tuple(lines)))
     return panels
 
 

@@ -67,7 +67,7 @@ def observer_table(data: ReportData, caption: str) -> Table | None:
         most = max(agents, key=lambda record: record.median)
         cells = (
             Cell(SCENARIOS.get(scenario, scenario)),
-            Cell(human(most.median, "ns"), title=exact(most.median, "ns"), number=True),
+            Cell(human(most.median, most.shown_unit), title=exact(most.median, most.shown_unit), number=True),
         )
         if not shares:
             rows.append((*cells, Cell(DASH, number=True), Cell("not known: the run holds no cpu.window")))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxybench.report.words import clock_long
+from proxybench.report.words import as_work, clock_long
+from proxybench.units import INSTRUCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,11 @@ def clocks_text(records: Sequence[SummaryRecord]) -> str:
         units = ", ".join(sorted({record.unit for record in records}))
         return f"{units}; no clock takes part"
     return "; ".join(clock_long(clock) for clock in sorted({record.clock for record in records}))
+
+
+def told(heading: str, records: Sequence[SummaryRecord]) -> str:
+    """Return a chapter's heading: in words of work where its numbers are counted instructions."""
+    return as_work(heading) if {record.shown_unit for record in records} == {INSTRUCTIONS} else heading
 
 
 def left_out(name: str, heading: str, lead: str, metric: str) -> Section:

@@ -12,7 +12,7 @@ from proxybench.report.line_sections import PLANS, line_section
 from proxybench.report.load_sections import load_sections
 from proxybench.report.path_section import path_sections
 from proxybench.report.place_section import place_sections
-from proxybench.report.section import clocks_text
+from proxybench.report.section import clocks_text, told
 from proxybench.report.tables import pivot
 from proxybench.report.work_sections import TAXED, USAGE, apart_section, cpu_section, tax_section
 
@@ -53,7 +53,7 @@ def other_tables(data: ReportData) -> list[Table]:
     for metric in dict.fromkeys(record.metric for record in data.records if record.metric not in told):
         records = data.shown(data.of(metric))
         about = find(metric)
-        heading = f"{about.title} ({metric})" if about else metric
+        heading = f"{told(about.title, records)} ({metric})" if about else metric
         caption = f"{heading}: median and 95 % interval ({clocks_text(records)})"
         tables.append(pivot(records, caption, unranked={record.mode for record in records}))
     return tables

@@ -97,6 +97,7 @@ class CurvePanel:
     title: str
     x_label: str
     curves: tuple[tuple[str, str, tuple[float, ...], tuple[float, ...]], ...]  # look, label, x, y
+    unit: str = "ns"
 
 
 Panel = LinePanel | BarPanel | CurvePanel

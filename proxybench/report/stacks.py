@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from proxybench.model import Metric
 from proxybench.report.grouping import by_panel, panel_title, size_name
 from proxybench.report.shapes import Bar, BarPanel
-from proxybench.report.words import clock_short, subject_names
+from proxybench.report.words import subject_names, with_clock
+from proxybench.units import shown_unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +42,8 @@ def bar_panels(records: Sequence[SummaryRecord]) -> list[BarPanel]:
         shown = tuple((label, bars) for label, bars in groups if bars)
         if shown:
             title = panel_title(records, scenario, "none", path, 0)
-            panels.append(BarPanel(title, f"CPU time ({clock_short(clock)})", shown))
+            label = with_clock("CPU time", "ns", clock)
+            panels.append(BarPanel(title, label, shown, unit=shown_unit("ns", clock)))
     return panels
 
 

@@ -70,7 +70,7 @@ def bounded_text(record: SummaryRecord, value: float, q: float) -> str:
     """Write a quantile, as ``≥ x`` when it falls into the censored samples, a dash when it has no meaning."""
     if math.isnan(value):
         return DASH
-    return ("≥ " if record.bounded(q) else "") + human(value, record.unit)
+    return ("≥ " if record.bounded(q) else "") + human(value, record.shown_unit)
 
 
 def interval_text(record: SummaryRecord) -> str:
@@ -78,10 +78,10 @@ def interval_text(record: SummaryRecord) -> str:
     if record.ci_low is None or record.ci_high is None:
         if record.bounded(0.5):
             return "time-outs"
-        return "one repetition" + (f", ± {human(record.uncertainty, record.unit)}" if record.uncertainty else "")
+        return "one repetition" + (f", ± {human(record.uncertainty, record.shown_unit)}" if record.uncertainty else "")
     if record.ci_high > WIDEST * record.median > 0:
         return f"reaches over {WIDEST:.0f} times the median"  # no one reads "0 ns to 62 hours"
-    return span(record.ci_low, record.ci_high, record.unit)
+    return span(record.ci_low, record.ci_high, record.shown_unit)
 
 
 def pivot(
@@ -147,7 +147,7 @@ def full(records: Sequence[SummaryRecord], caption: str, *, metric: bool = False
     rows = []
     for record in records:
         low, high = record.ci_low, record.ci_high
-        title = "" if low is None or high is None else f"{exact(low, record.unit)} {DASH} {exact(high, record.unit)}"
+        title = "" if low is None or high is None else f"{exact(low, record.shown_unit)} {DASH} {exact(high, record.shown_unit)}"
         rows.append(
             (
                 *((Cell(record.metric),) if metric else ()),
@@ -250,11 +250,11 @@ def _count_cell(value: int) -> Cell:
 
 def _value_cell(record: SummaryRecord, value: float, q: float) -> Cell:
     text = bounded_text(record, value, q)
-    return Cell(text, title="" if math.isnan(value) else exact(value, record.unit), sort=f"{value:.7g}", number=True)
+    return Cell(text, title="" if math.isnan(value) else exact(value, record.shown_unit), sort=f"{value:.7g}", number=True)
 
 
 def _unsure_cell(record: SummaryRecord) -> Cell:
-    text = human(record.uncertainty, record.unit) if record.uncertainty else DASH
+    text = human(record.uncertainty, record.shown_unit) if record.uncertainty else DASH
     return Cell(text, sort=f"{record.uncertainty:.7g}", number=True)
 
 
@@ -264,7 +264,7 @@ def _median_cell(record: SummaryRecord | None, best: set[SummaryRecord]) -> Cell
     return Cell(
         median_text(record),
         detail=interval_text(record),
-        title=exact(record.median, record.unit),
+        title=exact(record.median, record.shown_unit),
         sort=str(record.median),
         best=record in best,
         number=True,

@@ -14,6 +14,7 @@ from proxybench.report.decision import ratio_text, value_text
 from proxybench.report.shapes import Line, LinePanel, Spot
 from proxybench.report.tables import Cell, Table, column_heads, columns_of
 from proxybench.report.words import DASH, DIRECT, count, exact, mode_name, subject_names, with_clock
+from proxybench.units import shown_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -51,7 +52,7 @@ def tax_panels(records: Sequence[SummaryRecord]) -> list[LinePanel]:
         if len(lines) > 1 and any(len(line.spots) > 1 for line in lines):
             title = f"{names[subject]}, {count(width, 'endpoint')} each" if several else names[subject]
             label = with_clock("time to connect", "ns", clock)
-            panels.append(LinePanel(title, "Services", label, "ns", tuple(lines)))
+            panels.append(LinePanel(title, "Services", label, shown_unit("ns", clock), tuple(lines)))
     return panels
 
 

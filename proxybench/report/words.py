@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxybench import units
 from proxybench.model import Address, Origin, ServicePath, Transport
+from proxybench.units import INSTRUCTIONS, shown_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,11 +114,13 @@ DIRECTLY = "Endpoint directly"
 
 _CLOCKS = {
     "wall": ("wall clock", "wall clock: real time on this machine"),
-    "instructions": (
+    INSTRUCTIONS: (
         "instruction clock, not real time",
-        "instruction clock: 1 ns per executed guest instruction — not real time",
+        "instruction clock: executed guest instructions, counted — work, not real time",
     ),
 }
+
+_TIME = re.compile(r"\b[Tt]ime\b")
 
 DASH, TIMES, MINUS, NBSP = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 """Signs that look like others in a source file, so they are called by their names."""
@@ -178,8 +182,16 @@ def clock_short(clock: str) -> str:
 
 
 def with_clock(quantity: str, unit: str, clock: str) -> str:
-    """Return an axis label: the quantity, and the clock of what has one. Bytes have none."""
+    """Return an axis label: the quantity with the clock of what has one (bytes have none), as work if it counts it."""
+    if shown_unit(unit, clock) == INSTRUCTIONS:
+        return f"{as_work(quantity)} (no time)"
     return f"{quantity} ({clock_short(clock)})" if unit == "ns" else quantity
+
+
+def as_work(text: str) -> str:
+    """Return words of a time as those of counted work: "Time to connect" is "Instructions to connect"."""
+    found = _TIME.sub(lambda match: "Instructions" if match[0] == "Time" else INSTRUCTIONS, text)
+    return found if found != text else f"{text}, in {INSTRUCTIONS}"
 
 
 def clock_long(clock: str) -> str:
@@ -192,17 +204,9 @@ def human(value: float, unit: str) -> str:
     return units.human(value, unit).replace("-", MINUS)
 
 
-def instructions(count: float) -> str:
-    """Write a count of instructions with three digits: "1.66 G", "15.8 k"."""
-    for power, unit in ((9, "G"), (6, "M"), (3, "k")):
-        if abs(count) >= 0.9995 * 10**power:
-            return f"{count / 10**power:.3g} {unit}"
-    return f"{count:.0f}"
-
-
 def short(value: float, unit: str) -> str:
-    """Write a value as ``human`` does, or a mere count without its noun, which stands elsewhere."""
-    return human(value, unit) if unit in {"ns", "bytes"} else f"{value:,.4g}"
+    """Write a value as ``human`` does, without a noun that stands elsewhere (see ``units.short``)."""
+    return units.short(value, unit).replace("-", MINUS)
 
 
 def span(low: float, high: float, unit: str) -> str:

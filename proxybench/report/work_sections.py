@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxybench.model import Metric
 from proxybench.report.alt import describe
 from proxybench.report.apart import METRICS, apart_panels, apart_table, take_apart
-from proxybench.report.section import Section, clocks_text, left_out
+from proxybench.report.section import Section, clocks_text, left_out, told
 from proxybench.report.stacks import bar_panels
 from proxybench.report.tables import full, pivot
 from proxybench.report.tax import tax_panels, tax_table
@@ -36,7 +36,7 @@ def apart_section(data: ReportData) -> Section:
         "its first sync. After a rest no turn has to be waited for, so what a new Service waits beyond an added one is "
         "the rate limiter's. The log does not tell the tool from the kernel below it either; IPVS mode logs no sync, "
         "so a single one is known by its metrics and not split. Faint is what came after the answer: tidying up. "
-        "Orange is what no part explains. Each size has its own scale; the number is the time until the answer."
+        "Orange is what no part explains. Each size has its own scale; the number is the whole, until the answer."
     )
     if any(subject.kind == REFERENCE for subject in data.subjects):
         lead += (
@@ -48,6 +48,7 @@ def apart_section(data: ReportData) -> Section:
         return left_out("waiting-and-work", heading, lead, "sync.before or sync.build")
     records = data.shown([record for metric in METRICS for record in data.of(metric)])
     panels, clock = apart_panels(found), clocks_text(records)
+    heading = told(heading, records)
     return Section(
         "waiting-and-work",
         heading,
@@ -72,6 +73,7 @@ def tax_section(data: ReportData) -> Section:
     )
     records = [record for metric in sorted(TAXED) for record in data.of(metric)]
     panels, clock = tax_panels(records), clocks_text(records) if records else ""
+    heading = told(heading, records)
     table = tax_table(data.shown_series, clock)
     if not records or table is None or not data.of(Metric.FORWARDING_BARE):
         return left_out("tax", heading, lead, Metric.FORWARDING_BARE)
@@ -84,7 +86,7 @@ def cpu_section(data: ReportData) -> Section:
     heading = "CPU usage"
     relay = data.of(Metric.CPU_RELAY)
     lead = (
-        "CPU time per scenario: the control loop's cgroup with all the tools it ran"
+        "CPU per scenario: the control loop's cgroup with all the tools it ran"
         + (", userspace's relay, which is data path and no part of the control loop," if relay else ",")
         + " the node's softirq, and our own agent. Each size has its own scale; the number is the whole bar. User and "
         "system parts are shared out in the proportion of the kernel's ticks of 10 ms; where no tick fell, nothing is "
@@ -93,7 +95,7 @@ def cpu_section(data: ReportData) -> Section:
     records = data.shown([record for metric in USAGE for record in data.of(metric)])
     if not records:
         return left_out("cpu", heading, lead, "cpu.*")
-    clock = clocks_text(records)
+    heading, clock = told(heading, records), clocks_text(records)
     own = data.shown(data.of(Metric.CPU_CONTROL_LOOP))
     shown = pivot(own, f"CPU of the control loop: median and 95 % interval ({clock})") if own else None
     return Section(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxybench.units import human, scale
+from proxybench.units import human, scale, short, shown_unit
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,37 @@ def test_three_digits_and_never_a_thousand_of_a_unit_that_has_a_greater_one(valu
 )
 def test_every_unit_has_its_words(value: float, unit: str, words: str) -> None:
     assert human(value, unit) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0.0, "0 instructions"),
+        (999.4, "999 instructions"),
+        (999.6, "1 k instructions"),
+        (12_345.0, "12.3 k instructions"),
+        (999_600.0, "1 M instructions"),
+        (12_345_678.0, "12.3 M instructions"),
+        (1.66e9, "1.66 G instructions"),
+        (-12_345.0, "-12.3 k instructions"),
+    ],
+)
+def test_counted_instructions_are_no_seconds(count: float, words: str) -> None:
+    unit = shown_unit("ns", "instructions")
+    assert human(count, unit) == words
+    assert short(count, unit) == words.removesuffix(" instructions")
+
+
+@pytest.mark.parametrize(("unit", "clock"), [("ns", "wall"), ("bytes", "instructions"), ("connections", "wall")])
+def test_other_numbers_are_told_in_the_unit_they_are_stored_in(unit: str, clock: str) -> None:
+    assert shown_unit(unit, clock) == unit
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "words"), [(1_234, "ns", "1.23 µs"), (2_048, "bytes", "2 KiB"), (2_004.4, "connections", "2,004")]
+)
+def test_a_mere_count_may_lack_its_noun(value: float, unit: str, words: str) -> None:
+    assert short(value, unit) == words
 
 
 def test_an_axis_has_the_unit_a_person_would_choose() -> None:

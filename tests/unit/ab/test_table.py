@@ -51,30 +51,6 @@ UNJUDGED = Comparison(
 OUTCOME = Outcome("v1.33.13", "v1.38.0 (./kube-proxy)", "instructions", 0.01, (WORSE, MISSING, UNJUDGED), family=2)
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, "-"),
-        (0.0, "0"),
-        (999.4, "999"),
-        (999.6, "1 k"),
-        (12_345.0, "12.3 k"),
-        (999_600.0, "1 M"),
-        (12_345_678.0, "12.3 M"),
-        (1.66e9, "1.66 G"),
-        (2.5e12, "2,500 G"),
-        (-12_345.0, "-12.3 k"),
-    ],
-)
-def test_counted_instructions_are_no_seconds(value: float | None, text: str) -> None:
-    assert table.amount(value, KEY) == text
-
-
-def test_other_amounts_are_as_everywhere() -> None:
-    assert table.amount(12_345_678.0, make_key(clock="wall")) == "12.3 ms"
-    assert table.amount(59.0 * 2**20, UNJUDGED.key) == "59 MiB"
-
-
 def test_a_row() -> None:
     assert dict(zip(table.HEADS, table.cells(WORSE), strict=True)) == {
         "Mode": "iptables (iptables=legacy)",
@@ -129,7 +105,7 @@ def test_a_comment_for_a_pull_request() -> None:
         "",
         (
             "The intervals of all 2 judged numbers hold at once with 99.85 % confidence: each is one of 99.925 % "
-            "(Bonferroni). Times are counts of executed instructions (M: million): work, no seconds. "
+            "(Bonferroni). Times are counts of executed instructions (k, M, G): work, no seconds. "
             "Measured, but not judged: 1 more."
         ),
         "",

@@ -11,7 +11,7 @@ from benchmarks.calibration import KINDS, calibration
 from benchmarks.condensed import FOLDER, Condensed, Number, load, save
 from benchmarks.pages import committed, findings, pages, readme, shown
 from proxybench.model import Mode, Subject
-from proxybench.report.words import DASH, instructions
+from proxybench.report.words import DASH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,10 +104,3 @@ def test_a_calibration_keeps_what_its_table_needs_and_others_what_theirs_do() ->
     assert {(kind.metric, kind.scenario) for kind in KINDS} <= shown("calibrate")
     assert ("sync.end_to_end", "new-service") in shown("native")
     assert ("sync.end_to_end", "new-service") not in shown("calibrate")
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(1.6631e9, "1.66 G"), (999.6e6, "1 G"), (55_500.0, "55.5 k"), (12.0, "12")]
-)
-def test_instructions_have_three_digits(count: float, text: str) -> None:
-    assert instructions(count) == text

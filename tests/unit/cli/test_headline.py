@@ -24,6 +24,7 @@ def record(mode: str, metric: str, scenario: str, position: str, median: float, 
         "median": median,
         "services": 10_000,
         "endpoints_per_service": 2,
+        "unit": "ns",
         "clock": "instructions",
         **changes,
     }
@@ -50,10 +51,10 @@ RECORDS = [
 
 def test_each_row_names_its_scenario_and_four_modes_fit_into_100_columns() -> None:
     assert lines(RECORDS) == [
-        "Services  endpoints  median (instructions)                iptables    IPVS  userspace  nftables",
-        "   10000          2  sync, add-one                          382 µs  382 µs     382 µs    382 µs",
-        "   10000          2  CPU of the control loop, cold-start    988 ms  988 ms     988 ms    988 ms",
-        "   10000          2  new connection, last position          590 µs  590 µs     590 µs    590 µs",
+        "Services  endpoints  median (instructions)                iptables   IPVS  userspace  nftables",
+        "   10000          2  sync, add-one                           382 k  382 k      382 k     382 k",
+        "   10000          2  CPU of the control loop, cold-start     988 M  988 M      988 M     988 M",
+        "   10000          2  new connection, last position           590 k  590 k      590 k     590 k",
     ]
 
 

@@ -400,7 +400,7 @@ def test_every_clock_has_its_assumption() -> None:
 def test_markdown_shows_words_as_they_are() -> None:
     base = replace(side({key(): [1000.0] * 3}), name="a`b")
     new = replace(side({key(): [1100.0] * 3}), name="@team `x`")
-    assert "\n``a`b`` → `` @team `x` ``, instructions clock\n" in to_markdown([compare(base, new)])
+    assert "\n``a`b`` → `` @team `x` ``, by the instruction clock\n" in to_markdown([compare(base, new)])
     odd = replace(base, fingerprint=PRINT | {"kernel": "*6*|<b> @me [a](http://x) #1\n_y_ z_z"})
     first, *_ = to_markdown([compare(base, odd)]).splitlines()
     assert first == (

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from proxybench.model import ClockKind, Mode, Subject
-from proxybench.report.clocks import by_clock, chapters_by_clock, jump_lines, side_by_side
+from proxybench.report.clocks import by_clock, chapters_by_clock, side_by_side
 from proxybench.report.data import gather
 from proxybench.report.decision import decision
 from proxybench.report.page import write_report
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IPVS = Subject("kube-proxy", "v1.37.2", Mode.IPVS)
+HEADINGS = {
+    "Time to connect": "Instructions to connect",
+    "Time to the first byte": "Instructions to the first byte",
+    "Memory of the control loop": "Memory of the control loop, where instructions were counted",
+}
 PAIR = [
     series("cpu.control_loop", "add-one", 10e6, 12e6, 14e6),
     series("cpu.control_loop", "add-one", 48e6, clock="instructions"),
@@ -56,10 +61,9 @@ def test_chapters_are_of_one_clock_and_those_of_work_say_so(frame: pd.DataFrame)
     assert list(chapters)[-len(work) :] == list(work)
     for name, chapter in work.items():
         time = chapters[name.removesuffix("-instructions")]
-        assert chapter.heading == f"Work, in instructions: {time.heading}"
+        assert chapter.heading == HEADINGS.get(time.heading, f"{time.heading}, in instructions")
         assert "instruction" not in time.clock
         assert "wall" not in chapter.clock
-    assert all(line.startswith("Work, in instructions: ") for line in jump_lines(data) if "instructions" in line)
 
 
 def test_the_first_screen_says_which_of_its_tables_are_work(frame: pd.DataFrame) -> None:

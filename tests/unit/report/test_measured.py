@@ -28,7 +28,7 @@ def test_a_figure_says_where_it_comes_from() -> None:
 def test_a_run_tells_its_own_story(data: ReportData) -> None:
     story = dict(how_measured(data))
     assert story["where"] == (
-        "vm lab (tcg); instruction clock: 1 ns per executed guest instruction — not real time. Chosen so: this kernel "
+        "vm lab (tcg); instruction clock: executed guest instructions, counted — work, not real time. Chosen so: this kernel "
         "has no ip_vs, and the VM has"
     )
     assert story["sizes"] == "10, 100, 1,000 and 10,000 Services with 2 endpoints each"

@@ -20,7 +20,7 @@ def test_scenarios_have_panels_in_the_order_of_reading(data: ReportData) -> None
         "One endpoint changed",
         "One Service deleted",
     ]
-    assert {panel.y_label for panel in panels} == {"sync latency (instruction clock, not real time)"}
+    assert {panel.y_label for panel in panels} == {"sync latency, in instructions (no time)"}
     assert [line.label for line in panels[0].lines] == ["iptables", "IPVS", "userspace"]
     assert [spot.bounded for spot in panels[0].lines[2].spots] == [False, False, False, True]
 
@@ -29,7 +29,7 @@ def test_clocks_never_share_a_panel() -> None:
     records = [make_record(services=size, clock=clock) for clock in ("wall", "instructions") for size in (10, 100)]
     panels = line_panels(records, "sync latency")
     assert [panel.y_label for panel in panels] == [
-        "sync latency (instruction clock, not real time)",
+        "sync latency, in instructions (no time)",
         "sync latency (wall clock)",
     ]
 

@@ -48,7 +48,7 @@ def test_two_clocks_never_share_a_panel() -> None:
     panels = tax_panels([*records("iptables"), *records("iptables", clock="instructions")])
     assert [panel.y_label for panel in panels] == [
         "time to connect (wall clock)",
-        "time to connect (instruction clock, not real time)",
+        "instructions to connect (no time)",
     ]
 
 
