@@ -353,13 +353,58 @@ class Metric(StrEnum):
             judged=False,
         ),
     )
+    LOAD_FAILURE_RATE = (
+        "load.failure_rate",
+        About(
+            "Failed share of the load",
+            "failed share",
+            "`load.failed` of all that was offered, in parts per million; above 1 % the point is broken, and none of its "
+            "times is kept",
+            unit="ppm",
+            busy=True,
+        ),
+    )
     LOAD_FAILED = (
         "load.failed",
         About(
             "Failed connections of the load",
             "failed connections",
-            "refused, reset, unanswered, answered by a wrong endpoint, or never begun",
+            "for whatever reason: the kinds below, and others such as a reset",
             unit="connections",
-            busy=True,
+            judged=False,
+        ),
+    )
+    LOAD_WRONG_ENDPOINT = (
+        "load.wrong_endpoint",
+        About(
+            "Answered by a wrong endpoint, under load",
+            "answered by a wrong endpoint",
+            "one that is not the Service's",
+            unit="connections",
+            judged=False,
+        ),
+    )
+    LOAD_REFUSED = (
+        "load.refused",
+        About("Refused, under load", "refused", "at once, so no latency", unit="connections", judged=False),
+    )
+    LOAD_UNANSWERED = (
+        "load.unanswered",
+        About(
+            "Unanswered, under load",
+            "unanswered",
+            "timed out: a censored latency, too",
+            unit="connections",
+            judged=False,
+        ),
+    )
+    LOAD_UNSERVED = (
+        "load.unserved",
+        About(
+            "Unserved, under load",
+            "unserved",
+            "never begun before the load ended, since their client was still busy: no latency",
+            unit="connections",
+            judged=False,
         ),
     )

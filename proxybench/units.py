@@ -62,6 +62,8 @@ def shown_unit(unit: str, clock: str) -> str:
 
 def scale(value: float, unit: str) -> tuple[int, str]:
     """Return what to divide values of about this size by, and the unit they are in then: what a person would choose."""
+    if unit == "ppm":
+        return 10_000, "%"
     for divisor, name in _SCALES.get(unit, ()):
         if abs(value) >= 0.9995 * divisor:  # what rounds to 1,000 of the smaller unit is 1 of this one
             return divisor, name
@@ -80,4 +82,4 @@ def short(value: float, unit: str) -> str:
     """Write a value as ``human`` does; of instructions and mere counts without the noun, which stands elsewhere."""
     if unit == INSTRUCTIONS:
         return human(value, unit).removesuffix(INSTRUCTIONS).rstrip()
-    return human(value, unit) if unit in _SCALES else f"{value:,.4g}"
+    return human(value, unit) if unit in _SCALES or unit == "ppm" else f"{value:,.4g}"

@@ -15,7 +15,7 @@ from proxybench.ab.experiment import Plan, experiment_of
 from proxybench.ab.judge import judge
 from proxybench.ab.origin import HereVersions, common_modes, find_origin
 from proxybench.cli.experiment import SET
-from proxybench.cli.gate import share
+from proxybench.cli.gate import metrics, share
 from proxybench.cli.terminal import print_json, print_table
 from proxybench.errors import RunError, UsageError
 from proxybench.experiment.subjects import Backend
@@ -75,7 +75,11 @@ class _How:
 )
 @click.option("--threshold", type=share, help="Share of OLD from which a change matters. [default: 1%]")
 @click.option(
-    "--only", multiple=True, metavar="METRIC", help="Judge only this metric, or 'forwarding.' for all of them."
+    "--only",
+    multiple=True,
+    callback=metrics,
+    metavar="METRIC",
+    help="Judge only this metric, or 'forwarding.' for all of them.",
 )
 @click.option(
     "--out",

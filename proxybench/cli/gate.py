@@ -178,7 +178,10 @@ def baseline_save(runs: tuple[Path, ...], out: Path) -> None:
 @click.option("--format", "suffix", type=click.Choice(["png", "svg"]), default="png", show_default=True)
 def trend(results_dir: Path, csv_file: Path | None, as_json: bool, plots: Path | None, suffix: str) -> None:
     """Show how each number went over the complete runs below RESULTS_DIR, with change points."""
-    found = trends.trends(trends.find_runs(results_dir))
+    runs, left_out = trends.find_runs(results_dir)
+    if left_out:
+        click.echo(f"left out: {left_out} runs that are not complete", err=True)
+    found = trends.trends(runs)
     if as_json:
         click.echo(trends.to_json(found), nl=False)
     else:

@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from proxybench.stats.quantiles import FloatArray
 
 EQUAL_ALPHA = 0.05  # per comparison, of calling a change beyond the threshold "same"
-# A loop that waits spends 0 or 0.1 ms in a second, by luck of a timer; no ratio can be taken of that. What lies
-# above this in every repetition, and is so many times the most of the other side, needs no ratio.
-NEGLIGIBLE_NS = 1_000_000
+# A loop that waits spends 0 or 0.1 ms in a second, by luck of a timer, and a connection in 10,000 is lost by luck of a
+# machine; no ratio can be taken of that. What lies above this in every repetition, and is so many times the most of the
+# other side, needs no ratio. Of other units, 0 is the only value that no ratio can be taken of.
+NEGLIGIBLE = {"ns": 1_000_000.0, "ppm": 1_000.0, "connections": 5.0}
 WIDEST = float(np.log(10))  # of an interval of logarithms that is shown: beyond it, it says nothing
 ENOUGH_REPETITIONS = 5
 TIMES_NEGLIGIBLE, TIMES_MORE = 2.0, 10.0
@@ -228,34 +229,36 @@ def _judge(item: Comparison, base: Replicates, new: Replicates, error: _Error | 
 
 def _waits(key: Key, base: Replicates, new: Replicates) -> bool:
     """Tell whether a number is next to nothing on one side at least, so that a ratio would say nothing of it."""
-    if key.unit != "ns":
+    if key.unit not in NEGLIGIBLE:
         return not base.values.any() and not new.values.any()
-    idle = key.scenario == Scenario.IDLE and min(base.values.max(), new.values.max()) < NEGLIGIBLE_NS
-    return idle or not (_all_positive(base) and _all_positive(new))
+    least = NEGLIGIBLE[key.unit]
+    idle = key.scenario == Scenario.IDLE and min(base.values.max(), new.values.max()) < least
+    few = key.unit != "ns" and max(base.values.max(), new.values.max()) < least
+    return idle or few or not (_all_positive(base) and _all_positive(new))
 
 
 def _without_ratio(item: Comparison, base: FloatArray, new: FloatArray) -> Comparison:
     """Judge by absolute size: a loop that begins to burn what it did not is found, and jitter of a timer is not."""
     if not base.any() and not new.any():
         return replace(item, verdict=Verdict.SAME, reason="0 in every repetition")
-    zeros = min(base.min(), new.min()) <= 0
-    if max(base.max(), new.max()) < NEGLIGIBLE_NS:
+    zeros, least = min(base.min(), new.min()) <= 0, NEGLIGIBLE[item.key.unit]
+    if max(base.max(), new.max()) < least:
         words = "0 in some repetitions, and next to nothing in all" if zeros else "next to nothing in all repetitions"
         return replace(item, verdict=Verdict.SAME, reason=words)
-    if _all_above(new, base):
+    if _all_above(new, base, least):
         return replace(item, verdict=Verdict.REGRESSED, reason="far more in every repetition than in any before")
-    if _all_above(base, new):
+    if _all_above(base, new, least):
         return replace(item, verdict=Verdict.IMPROVED, reason="far less in every repetition than in any before")
     some = "0 in some repetitions" if zeros else "next to nothing on one side"
     return replace(item, verdict=Verdict.INCONCLUSIVE, reason=f"{some}: no ratio can be taken")
 
 
-def _all_above(much: FloatArray, little: FloatArray) -> bool:
+def _all_above(much: FloatArray, little: FloatArray, least: float) -> bool:
     """Tell whether each repetition of one side lies far above all of the other, which may be 0."""
     if min(much.size, little.size) < 2:  # noqa: PLR2004 -- one repetition may be anything
         return False
-    times = TIMES_NEGLIGIBLE if little.max() < NEGLIGIBLE_NS else TIMES_MORE
-    return bool(much.min() >= max(NEGLIGIBLE_NS, times * little.max()))
+    times = TIMES_NEGLIGIBLE if little.max() < least else TIMES_MORE
+    return bool(much.min() >= max(least, times * little.max()))
 
 
 def _verdict(item: Comparison, ratio: float, width: float, error: _Error) -> Comparison:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxybench.errors import IncomparableError, ResultsError
+from proxybench.errors import IncomparableError, RunError
 from proxybench.gate.noise import run_noise
 from proxybench.gate.settings import setting_differences, settings_of
 from proxybench.model import ClockKind
@@ -97,11 +97,11 @@ def side_of_runs(folders: Sequence[RunFolder]) -> Side:
     """Read one or more runs of the same experiment as one side.
 
     Several runs make a better baseline: they show how a level moves from run to run. Raises ResultsError for
-    damaged or unfinished folders, IncomparableError when the runs' fingerprints or settings differ.
+    damaged folders, RunError for unfinished ones, IncomparableError when the runs' fingerprints or settings differ.
     """
     for folder in folders:
         if folder.manifest.state in {"running", "interrupted"}:
-            raise ResultsError(
+            raise RunError(
                 f"{folder.path}: this run did not come to its end: proxybench run --resume {folder.path}"
             )
     first, *others = [(fingerprint(folder.manifest), settings_of(folder.manifest)) for folder in folders]

@@ -20,7 +20,7 @@ from rich.table import Table
 from proxybench.columns import flat
 from proxybench.errors import ResultsError
 from proxybench.gate import words
-from proxybench.gate.compare import NEGLIGIBLE_NS
+from proxybench.gate.compare import NEGLIGIBLE
 from proxybench.gate.settings import setting_differences, settings_of
 from proxybench.gate.side import FIRST_METHOD, differences, fingerprint
 from proxybench.gate.subjects import stripped
@@ -65,8 +65,11 @@ class Trend:
         return [stop - start for start, stop in pairwise([0, *self.breaks, len(self.values)])]
 
 
-def find_runs(folder: Path) -> list[RunFolder]:
-    """Return all ended runs below a folder, oldest first. Raises ResultsError when there is none."""
+def find_runs(folder: Path) -> tuple[list[RunFolder], int]:
+    """Return all complete runs below a folder, oldest first, and how many others there are.
+
+    Raises ResultsError when there is none.
+    """
     if not folder.is_dir():
         raise ResultsError(f"{folder}: no such folder")
     # A link ("latest") names a run that is listed anyway.
@@ -75,7 +78,7 @@ def find_runs(folder: Path) -> list[RunFolder]:
     ended = [run for run in runs if run.manifest.state == "complete"]
     if not ended:
         raise ResultsError(f"{folder}: no complete run in it")
-    return sorted(ended, key=lambda run: (run.manifest.created, run.run))
+    return sorted(ended, key=lambda run: (run.manifest.created, run.run)), len(runs) - len(ended)
 
 
 def trends(folders: list[RunFolder]) -> list[Trend]:
@@ -170,8 +173,8 @@ def _searchable(part: FloatArray) -> bool:
 
 
 def _least(part: FloatArray, unit: str) -> float:
-    """Return what counts as next to nothing in a series that was 0 once: 1 ms of time, else its least value above 0."""
-    return float(NEGLIGIBLE_NS if unit == "ns" else part[part > 0].min())
+    """Return what counts as next to nothing in a series that was 0 once; of a unit without such, its least value."""
+    return NEGLIGIBLE.get(unit, float(part[part > 0].min()))
 
 
 def trend_table(found: Sequence[Trend]) -> Table:

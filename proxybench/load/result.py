@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _FORMAT: Final = 1
 UNSERVED: Final = "unserved"
+TIMEOUT: Final = "timeout"
 
 _Row = tuple[int, int, int, int, int, str]  # slot, intended, started, connected, first byte (ns), kind of failure
 
@@ -30,20 +31,26 @@ class LoadResult:
     ``connect_ns``: connect() itself; ``first_byte_ns``: from its start to the first byte of the answer (the service
     time); ``lag_ns``: from the intended to the actual start; ``intended_ns``: from the intended start to the first
     byte, so that waiting counts (lag + first_byte; includes the generator's own timer, up to 1 ms late).
-    ``censored`` connections got no good answer, each at least ``timeout_ns``; ``failures`` counts them by kind, with
-    "unserved" for those whose turn never came. Rates are connections per second: ``offered`` by the plan,
-    ``achieved`` good answers over the time until the last of them (at least the planned time).
+    ``failures`` counts the connections without a good answer by kind, with "timeout" for those that waited
+    ``timeout_ns`` for one and "unserved" for those whose turn never came; ``slots`` is how many were to be made. Rates
+    are connections per second: ``offered`` by the plan, ``achieved`` good answers over the time until the last of them
+    (at least the planned time).
     """
 
     intended_ns: NDArray[np.int64]
     connect_ns: NDArray[np.int64]
     first_byte_ns: NDArray[np.int64]
     lag_ns: NDArray[np.int64]
-    censored: int
+    slots: int
     timeout_ns: int
     failures: Mapping[str, int]
     offered: float
     achieved: float
+
+    @property
+    def failed(self) -> int:
+        """How many connections got no good answer, for whatever reason."""
+        return sum(self.failures.values())
 
 
 def parse(*texts: str) -> LoadResult:
@@ -89,7 +96,7 @@ def _result(rows: list[_Row], slots: int, timeout_ns: int, duration_ns: int) -> 
         connect_ns=connected - started,
         first_byte_ns=first_byte - started,
         lag_ns=started - intended,
-        censored=failures.total(),
+        slots=slots,
         timeout_ns=timeout_ns,
         failures=dict(sorted(failures.items())),
         offered=slots * NS_PER_S / duration_ns,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxybench.model import Metric
 from proxybench.report.alt import describe
 from proxybench.report.grouping import reading_place, size_name
-from proxybench.report.section import Section, clocks_text, told
+from proxybench.report.section import Section, clocks_text, heading_of
 from proxybench.report.shapes import Bar, BarPanel
 from proxybench.report.tables import full, pivot
 from proxybench.report.words import SCENARIOS, subject_names, with_clock
@@ -54,7 +54,7 @@ def event_sections(data: ReportData) -> list[Section]:
 def _section(data: ReportData, name: str, heading: str, lead: str, parts: Mapping[str, str]) -> Section:
     records = data.shown([record for metric in parts for record in data.of(metric)])
     panels, clock = event_panels(records, parts), clocks_text(records)
-    heading = told(heading, records)
+    heading = heading_of(heading, records)
     first = [record for record in records if record.metric == next(iter(parts))]
     caption = f"{first[0].metric}: median and 95 % interval ({clock})"
     return Section(

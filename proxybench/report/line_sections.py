@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from proxybench.model import Metric, Mode, Scenario
 from proxybench.report.alt import describe
 from proxybench.report.panels import line_panels
-from proxybench.report.section import BELOW, Section, clocks_text, left_out, told
+from proxybench.report.section import BELOW, Section, clocks_text, left_out, heading_of
 from proxybench.report.tables import full, pivot
 from proxybench.report.words import HIGHEST
 
@@ -102,7 +102,7 @@ def line_section(plan: Plan, data: ReportData) -> Section:
         return left_out(plan.name, plan.heading, plan.lead, plan.metric)
     reference = zero_point(data) if plan.reference else []
     panels = line_panels(records, plan.quantity, log=plan.log, reference=reference, jumps=data.jumps)
-    heading, clock = told(plan.heading, records), clocks_text(records)
+    heading, clock = heading_of(plan.heading, records), clocks_text(records)
     return Section(
         plan.name,
         heading,

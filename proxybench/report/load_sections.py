@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxybench.model import Metric
 from proxybench.report.alt import describe
 from proxybench.report.panels import curve_panels
-from proxybench.report.section import BELOW, Section, clocks_text, left_out, told
+from proxybench.report.section import BELOW, Section, clocks_text, left_out, heading_of
 from proxybench.report.tables import full, pivot
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _distribution(name: str, heading: str, lead: str, metric: Metric, data: Repo
     records = data.of(metric)
     if not records:
         return left_out(name, heading, lead, metric)
-    heading, clock = told(heading, records), clocks_text(records)
+    heading, clock = heading_of(heading, records), clocks_text(records)
     panels = curve_panels([curve for curve in data.shown_curves if curve.record.metric == metric])
     return Section(
         name,

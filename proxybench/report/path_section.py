@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxybench.model import Metric, Position
 from proxybench.report.alt import describe
 from proxybench.report.grouping import size_name, way
-from proxybench.report.section import Section, clocks_text, told
+from proxybench.report.section import Section, clocks_text, heading_of
 from proxybench.report.shapes import MEDIAN, Bar, BarPanel
 from proxybench.report.words import POSITIONS, subject_names, with_clock
 from proxybench.units import shown_unit
@@ -37,7 +37,7 @@ def path_sections(data: ReportData) -> list[Section]:
         return []
     clock = clocks_text([*data.of(Metric.FORWARDING_CONNECT), *answers])
     below = "The tables of the next chapters hold medians and 95 % intervals of every size."
-    heading = told("Paths to a Service", data.of(Metric.FORWARDING_CONNECT))
+    heading = heading_of("Paths to a Service", data.of(Metric.FORWARDING_CONNECT))
     return [Section("paths", heading, _LEAD, describe(panels, below=below), clock, tuple(panels))]
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.model import Metric
 from proxybench.report.alt import describe
-from proxybench.report.section import BELOW, Section, clocks_text, told
+from proxybench.report.section import BELOW, Section, clocks_text, heading_of
 from proxybench.report.shapes import Line, LinePanel, Spot
 from proxybench.report.tables import pivot
 from proxybench.report.words import count, subject_names, with_clock
@@ -30,7 +30,7 @@ def place_sections(data: ReportData) -> list[Section]:
     if not panels:
         return []
     records = data.of(Metric.FORWARDING_ENDPOINT)
-    heading, clock = told(Metric.FORWARDING_ENDPOINT.about.title, records), clocks_text(records)
+    heading, clock = heading_of(Metric.FORWARDING_ENDPOINT.about.title, records), clocks_text(records)
     table = pivot(records, f"{heading}: median over all endpoints and 95 % interval ({clock})")
     return [Section("endpoints", heading, _LEAD, describe(panels, below=BELOW), clock, tuple(panels), table)]
 

@@ -41,7 +41,7 @@ def clocks_text(records: Sequence[SummaryRecord]) -> str:
     return "; ".join(clock_long(clock) for clock in sorted({record.clock for record in records}))
 
 
-def told(heading: str, records: Sequence[SummaryRecord]) -> str:
+def heading_of(heading: str, records: Sequence[SummaryRecord]) -> str:
     """Return a chapter's heading: in words of work where its numbers are counted instructions."""
     return as_work(heading) if {record.shown_unit for record in records} == {INSTRUCTIONS} else heading
 

@@ -9,10 +9,12 @@ from proxybench.model import Metric
 from proxybench.report.apart import METRICS
 from proxybench.report.event_sections import EVENT_METRICS, event_sections
 from proxybench.report.line_sections import PLANS, line_section
+from proxybench.report.load_failures import METRICS as FAILURES
+from proxybench.report.load_failures import failure_sections
 from proxybench.report.load_sections import load_sections
 from proxybench.report.path_section import path_sections
 from proxybench.report.place_section import place_sections
-from proxybench.report.section import clocks_text, told
+from proxybench.report.section import clocks_text, heading_of
 from proxybench.report.tables import pivot
 from proxybench.report.work_sections import TAXED, USAGE, apart_section, cpu_section, tax_section
 
@@ -38,6 +40,7 @@ def sections(data: ReportData) -> list[Section]:
         *path_sections(data),
         *place_sections(data),
         *forwarding,
+        *failure_sections(data),
         *load_sections(data),
         made["memory"],
     ]
@@ -49,11 +52,13 @@ def other_tables(data: ReportData) -> list[Table]:
     told.add(Metric.FORWARDING_ENDPOINT)
     if data.of(Metric.FORWARDING_BARE):
         told |= TAXED
+    if data.of(Metric.LOAD_FAILURE_RATE):
+        told |= FAILURES
     tables = []
     for metric in dict.fromkeys(record.metric for record in data.records if record.metric not in told):
         records = data.shown(data.of(metric))
         about = find(metric)
-        heading = f"{told(about.title, records)} ({metric})" if about else metric
+        heading = f"{heading_of(about.title, records)} ({metric})" if about else metric
         caption = f"{heading}: median and 95 % interval ({clocks_text(records)})"
         tables.append(pivot(records, caption, unranked={record.mode for record in records}))
     return tables

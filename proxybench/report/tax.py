@@ -12,7 +12,7 @@ from proxybench.model import CLUSTER_IP, NO_PATH, ClockKind, Metric, Mode, Posit
 from proxybench.report.concerns import figures_at, ratio, usual_way
 from proxybench.report.decision import ratio_text, value_text
 from proxybench.report.shapes import Line, LinePanel, Spot
-from proxybench.report.tables import Cell, Table, column_heads, columns_of
+from proxybench.report.tables import Cell, Table, column_heads, columns_of, merged
 from proxybench.report.words import DASH, DIRECT, count, exact, mode_name, subject_names, with_clock
 from proxybench.units import shown_unit
 
@@ -57,9 +57,10 @@ def tax_panels(records: Sequence[SummaryRecord]) -> list[LinePanel]:
 
 
 def tax_table(series: Sequence[Series], clock: str) -> Table | None:
-    """Return a row per size and kind of connection, a column per subject and clock."""
+    """Return a row per size and kind of connection, a column per subject and clock; of several widths, these too."""
     chosen = [each for each in usual_way(series) if each.key.scenario == Scenario.STEADY and _kind_of(each) is not None]
     columns = columns_of(each.key for each in chosen)
+    several = len({each.key.endpoints_per_service for each in chosen}) > 1
     rows = []
     for size in sorted({(each.key.services, each.key.endpoints_per_service) for each in chosen}):
         here = [each for each in chosen if (each.key.services, each.key.endpoints_per_service) == size]
@@ -67,11 +68,14 @@ def tax_table(series: Sequence[Series], clock: str) -> Table | None:
         for name, figures in found.items():
             if figures:
                 cells = [_cell(figures.get(column), found[BARE].get(column), name) for column in columns]
-                rows.append((Cell(f"{size[0]:,}", sort=str(size[0]), number=True), Cell(name), *cells))
+                names = [Cell(f"{one:,}", sort=str(one), number=True) for one in (size if several else size[:1])]
+                rows.append((*names, Cell(name), *cells))
     if not rows:
         return None
     caption = f"connect(): median; below, times a connection on a node without rules, with its 95 % interval ({clock})"
-    return Table(caption, (Cell("Services", number=True), Cell("Connection"), *column_heads(columns)), tuple(rows), 2)
+    heads = [Cell(name, number=True) for name in ("Services", "Endpoints each")[: 2 if several else 1]]
+    keys = len(heads) + 1
+    return Table(caption, (*heads, Cell("Connection"), *column_heads(columns)), merged(rows, keys - 1), keys)
 
 
 def _figures(metric: Metric, position: Position, series: Sequence[Series]) -> Mapping[Column, Figure]:

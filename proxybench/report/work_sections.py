@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxybench.model import Metric
 from proxybench.report.alt import describe
 from proxybench.report.apart import METRICS, apart_panels, apart_table, take_apart
-from proxybench.report.section import Section, clocks_text, left_out, told
+from proxybench.report.section import Section, clocks_text, left_out, heading_of
 from proxybench.report.stacks import bar_panels
 from proxybench.report.tables import full, pivot
 from proxybench.report.tax import tax_panels, tax_table
@@ -48,7 +48,7 @@ def apart_section(data: ReportData) -> Section:
         return left_out("waiting-and-work", heading, lead, "sync.before or sync.build")
     records = data.shown([record for metric in METRICS for record in data.of(metric)])
     panels, clock = apart_panels(found), clocks_text(records)
-    heading = told(heading, records)
+    heading = heading_of(heading, records)
     return Section(
         "waiting-and-work",
         heading,
@@ -73,7 +73,7 @@ def tax_section(data: ReportData) -> Section:
     )
     records = [record for metric in sorted(TAXED) for record in data.of(metric)]
     panels, clock = tax_panels(records), clocks_text(records) if records else ""
-    heading = told(heading, records)
+    heading = heading_of(heading, records)
     table = tax_table(data.shown_series, clock)
     if not records or table is None or not data.of(Metric.FORWARDING_BARE):
         return left_out("tax", heading, lead, Metric.FORWARDING_BARE)
@@ -95,7 +95,7 @@ def cpu_section(data: ReportData) -> Section:
     records = data.shown([record for metric in USAGE for record in data.of(metric)])
     if not records:
         return left_out("cpu", heading, lead, "cpu.*")
-    heading, clock = told(heading, records), clocks_text(records)
+    heading, clock = heading_of(heading, records), clocks_text(records)
     own = data.shown(data.of(Metric.CPU_CONTROL_LOOP))
     shown = pivot(own, f"CPU of the control loop: median and 95 % interval ({clock})") if own else None
     return Section(

@@ -12,7 +12,7 @@ from proxybench.scenarios.paths import check, check_request, faults, groups, pat
 from proxybench.scenarios.peers import misled
 from proxybench.scenarios.places import PLAIN
 from proxybench.scenarios.recorder import Where
-from proxybench.units import NS_PER_MS, NS_PER_US
+from proxybench.units import NS_PER_US
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from proxybench.scenarios.paths import Paths
     from proxybench.scenarios.recorder import Recorder
 
-MOST_UNANSWERED = 0.1
+MOST_UNANSWERED = 0.01
 """A path is measured when at most this share of its connections, or of an established one's round trips, got no answer.
 
-Up to it the median is known, and a time-out stands in the results as what it is: a latency of at least the limit.
-Beyond it a path is broken rather than slow.
+Up to it a time-out stands in the results as what it is, a latency of at least the limit, and whatever else failed is
+counted (see ``failures``) and has no latency. Beyond it a path is broken rather than slow.
 """
 _CUT_SHORT = "cut short by the time limit"
 
@@ -46,7 +46,9 @@ class Bare:
         """Measure, from every origin; for up to a minute each."""
         for where in _measured(step, self.spec, over_udp=False):
             request = bare_request(where, self.spec, step.deadline.left(60))
-            record_bare(step.recorder, where, request, step.origin(where.origin).agent.connect(request))
+            result = step.origin(where.origin).agent.connect(request)
+            record_bare(step.recorder, where, request, result)
+            step.result.notes += failures(request, result)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class NewConnections:
             result = agent.connect(request)
             try:
                 record_connect(step.recorder, where, request, result)
+                step.result.notes += failures(request, result)
                 if self.spec.by_endpoint:
                     record_endpoints(step, where, result)
             except MeasurementError as error:
@@ -132,16 +135,16 @@ def established_request(where: Paths, count: int, limit: float) -> Established:
 def record_connect(recorder: Recorder, where: Paths, request: Connect, result: ConnectResult) -> None:
     """Record new connections: the call itself, the first answer, and the kernel's handshake RTT.
 
-    A connection without an answer is a censored sample: it took at least the limit. One that failed is too, as in the
-    load: whoever waited for it would wait still. Raises MeasurementError, and records nothing, when a target was not
-    connected to as often as asked, when an endpoint of another Service answered, or when more than MOST_UNANSWERED of
-    a target's connections got no answer.
+    A connection without an answer is a censored sample: it took at least the limit. One that was refused or reset has no
+    latency (see ``failures``). Raises MeasurementError, and records nothing, when a target was not connected to as often
+    as asked, when an endpoint of another Service answered, or when more than MOST_UNANSWERED of a target's connections
+    got no answer.
     """
     _trust(request, result)
     for place, target in where.vips:
-        _record(recorder, Metric.FORWARDING_CONNECT, place, request, target, result)
+        _record(recorder, Metric.FORWARDING_CONNECT, place, target, result)
     for place in where.directly:
-        _record(recorder, Metric.FORWARDING_DIRECT, place, request, where.direct, result)
+        _record(recorder, Metric.FORWARDING_DIRECT, place, where.direct, result)
 
 
 def record_endpoints(step: StepContext, where: Paths, result: ConnectResult) -> None:
@@ -170,7 +173,7 @@ def record_bare(recorder: Recorder, where: Paths, request: Connect, result: Conn
     """
     _trust(request, result)
     for place in where.directly:
-        _record(recorder, Metric.FORWARDING_BARE, place, request, where.direct, result, alone=True)
+        _record(recorder, Metric.FORWARDING_BARE, place, where.direct, result, alone=True)
 
 
 def record_established(recorder: Recorder, where: Paths, request: Established, result: EstablishedResult) -> None:
@@ -204,6 +207,13 @@ def _why_so_few(figures: EstablishedFigures) -> str:
     return "one got no answer" if figures.timeouts else _CUT_SHORT
 
 
+def failures(request: Connect, result: ConnectResult) -> list[str]:
+    """Return a note for each target of which a few connections failed, too few to distrust the others."""
+    asked = request.rounds * request.block
+    told = ((target.label, faults(result.targets[target.label])) for target in request.targets)
+    return [f"{label}: of {asked} connections {', '.join(some)}" for label, some in told if some]
+
+
 def _trust(request: Connect, result: ConnectResult) -> None:
     """Raise MeasurementError unless every target was connected to as often as asked, and answered as it should."""
     asked = request.rounds * request.block
@@ -227,23 +237,20 @@ def _record(
     recorder: Recorder,
     metric: Metric,
     place: Where,
-    request: Connect,
     target: Target,
     result: ConnectResult,
     *,
     alone: bool = False,
 ) -> None:
     """Record one target's figures; ``alone``: the time of connecting only. Over UDP there is none, but answers."""
-    figures, limit_ns = result.targets[target.label], request.timeout_ms * NS_PER_MS
+    figures = result.targets[target.label]
     series = []
     if target.protocol is None:
         series.append((metric, figures.connect_ns, figures.connect_censored_ns))
     if not alone:
         series.append((Metric.FORWARDING_FIRST_BYTE, figures.first_byte_ns, figures.first_byte_censored_ns))
-    asked = request.rounds * request.block
     for name, values, timeouts in series:
-        failed = (limit_ns,) * (asked - len(values) - len(timeouts))
-        for some, censored in ((values, False), ((*timeouts, *failed), True)):
+        for some, censored in ((values, False), (timeouts, True)):
             recorder.add_all(name, Scenario.STEADY, some, censored=censored, where=place)
     if not alone:
         rtt_ns = tuple(rtt * NS_PER_US for rtt in figures.rtt_us)

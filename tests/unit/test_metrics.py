@@ -51,7 +51,7 @@ def test_each_method_has_a_version_and_each_metric_words() -> None:
     assert all(version >= 1 for version in methods().values())
     assert all(metric.about.title and metric.about.quantity for metric in Metric)
     assert {metric.about.unit for metric in Metric} == {
-        *("ns", "bytes", "syncs", "connections", "connections/s"),
+        *("ns", "bytes", "syncs", "connections", "connections/s", "ppm"),
         *("things", "chains", "addresses", "changes", "KiB/h"),
     }
     assert {metric.about.resolution for metric in Metric} == {0.0, 1000.0}

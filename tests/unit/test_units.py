@@ -33,6 +33,9 @@ def test_three_digits_and_never_a_thousand_of_a_unit_that_has_a_greater_one(valu
         (-1.5 * 1024**3, "bytes", "-1.5 GiB"),
         (0.1234, "connections", "0.123 connections"),
         (2_004.4, "connections/s", "2004 connections/s"),
+        (0, "ppm", "0 %"),
+        (300, "ppm", "0.03 %"),
+        (123_456, "ppm", "12.3 %"),
     ],
 )
 def test_every_unit_has_its_words(value: float, unit: str, words: str) -> None:

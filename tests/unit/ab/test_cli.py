@@ -144,6 +144,14 @@ def test_what_does_not_go_together(fake: FakeMeasure, args: tuple[str, ...], mes
     assert fake.experiments == []
 
 
+def test_a_misspelt_metric_is_named_before_anything_is_measured(fake: FakeMeasure) -> None:
+    result = call(*PAIR, "--only", "cpu.control_lop")
+    assert result.exit_code == 2
+    told = "error: Invalid value for '--only': 'cpu.control_lop' is no metric; did you mean \"cpu.control_loop\"?"
+    assert result.stderr.splitlines()[0] == told
+    assert fake.experiments == []
+
+
 def test_a_run_that_cannot_begin_ends_with_3(fake: FakeMeasure, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> None:
         raise LabError("no room")

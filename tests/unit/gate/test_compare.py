@@ -182,6 +182,24 @@ def test_only_times_can_be_negligible() -> None:
     assert (item.verdict, item.reason) == (Verdict.INCONCLUSIVE, "0 in some repetitions: no ratio can be taken")
 
 
+@pytest.mark.parametrize(
+    ("new", "verdict", "reason"),
+    [
+        ([0.0, 0.0], Verdict.SAME, "0 in every repetition"),
+        ([0.0, 900.0], Verdict.SAME, "0 in some repetitions, and next to nothing in all"),
+        ([2_000.0, 900.0], Verdict.INCONCLUSIVE, "0 in some repetitions: no ratio can be taken"),
+        ([2_000.0, 3_000.0], Verdict.REGRESSED, "far more in every repetition than in any before"),
+    ],
+)
+def test_connections_that_begin_to_fail_are_a_regression(new: list[float], verdict: Verdict, reason: str) -> None:
+    """They could not be judged, since no ratio to 0 can be taken."""
+    rate = replace(key(), metric="load.failure_rate", scenario=Scenario.LOAD, unit="ppm")
+    outcome = compare(side({rate: [0.0, 0.0]}), side({rate: new}))
+    (item,) = outcome.comparisons
+    assert (item.verdict, item.reason, item.judged) == (verdict, reason, True)
+    assert outcome.exit_code == {Verdict.SAME: 0, Verdict.REGRESSED: 1}.get(verdict, 4)
+
+
 def test_what_rose_from_nothing_comes_before_what_rose_by_a_share() -> None:
     base = {key(n): [1000.0] * 3 for n in range(12)} | {key(50): [0.0] * 3}
     new = {key(n): [1100.0 + n] * 3 for n in range(12)} | {key(50): [9e8] * 3}

@@ -55,6 +55,11 @@ def test_a_number_that_was_once_nothing_is_searched_like_any_other() -> None:
     assert changes_of([0.0, 1.0] * 3 + [30.0, 31.0] * 3, "syncs") == [(6, 0.5, 30.5)]
 
 
+def test_connections_that_begin_to_fail_are_a_move() -> None:
+    assert changes_of([0.0] * 6 + [4_000.0, 5_000.0] * 3, "ppm") == [(6, 0.0, 4_500.0)]
+    assert changes_of([0.0] * 6 + [400.0, 500.0] * 3, "ppm") == []
+
+
 def test_jitter_around_nothing_is_no_move() -> None:
     assert changes_of([0.0] * 6 + [9e5] * 6) == []
     assert changes_of([0.0] * 12) == []

@@ -40,7 +40,7 @@ def test_times_are_taken_from_both_starts() -> None:
         "lag_ns": [10, 100, 0, 0],
     }
     assert result.connect_ns.dtype == np.int64
-    assert (result.censored, result.failures, result.timeout_ns) == (0, {}, 5000)
+    assert (result.failed, result.failures, result.slots, result.timeout_ns) == (0, {}, 4, 5000)
     assert (result.offered, result.achieved) == (2.0, 2.0)
 
 
@@ -49,6 +49,7 @@ def test_the_records_of_two_clients_are_one_load() -> None:
     result = parse(first, second)
     assert values(result)["first_byte_ns"] == [50, 100]
     assert result.failures == {"refused": 1, "unserved": 1}
+    assert result.slots == 4
     assert (result.offered, result.achieved) == (2.0, 1.0)
 
 
@@ -62,7 +63,7 @@ def test_failures_are_counted_not_dropped() -> None:
     result = parse(text(["0,0,10,30,60,", "1,500,600,0,0,refused", "2,1000,1000,1010,0,timeout"]))
     assert values(result)["connect_ns"] == [20]
     assert result.failures == {"refused": 1, "timeout": 1, "unserved": 1}
-    assert result.censored == 3
+    assert result.failed == 3
     assert (result.offered, result.achieved) == (2.0, 0.5)
 
 

@@ -81,3 +81,20 @@ def test_the_table_tells_times_of_a_node_without_rules() -> None:
         ("through the Service, last rule", "45 ns", f"{x}3 (3 to 3, 2 repetitions)"),
     ]
     assert tax_table([], "wall clock") is None
+
+
+def test_rows_of_two_widths_are_told_apart() -> None:
+    """Both were called "100"."""
+    table = tax_table(
+        [
+            series("forwarding.bare", "steady", value, value, endpoints_per_service=width)
+            for width, value in ((2, 10.0), (16, 20.0))
+        ],
+        "wall clock",
+    )
+    assert table is not None
+    assert [head.text for head in table.heads] == ["Services", "Endpoints each", "Connection", "nftables"]
+    assert (table.keys, [[cell.text for cell in row] for row in table.rows]) == (
+        3,
+        [["100", "2", "no rules", "10 ns"], ["100", "16", "no rules", "20 ns"]],
+    )

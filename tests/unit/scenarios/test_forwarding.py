@@ -82,9 +82,9 @@ def asking(attempts: int) -> Connect:
 def round_trips(
     *rtt: int, timeouts: int = 0, errors: Mapping[str, int] | None = None, complete: bool = True
 ) -> EstablishedResult:
-    """Return 20 good round trips directly, and these over the VIP, whose connection ends with its first trouble."""
+    """Return 200 good round trips directly, and these over the VIP, whose connection ends with its first trouble."""
     last = {"rtt_ns": list(rtt), "errors": dict(errors or {}), "timeouts": timeouts, "censored_ns": [900] * timeouts}
-    direct = {"rtt_ns": [5] * 20, "errors": {}, "timeouts": 0, "censored_ns": []}
+    direct = {"rtt_ns": [5] * 200, "errors": {}, "timeouts": 0, "censored_ns": []}
     request = Established(tuple(Target(label, "", 1) for label in ("last", "direct")), 1)
     return request.decode({"targets": {"last": last, "direct": direct}, "complete": complete})
 
@@ -173,42 +173,41 @@ def test_new_connections_are_recorded_by_position_with_the_direct_ones_apart(rec
     assert {(row[1], row[2], row[5], row[6]) for row in rows(recorder)} == {("steady", "cluster_ip", "ns", False)}
 
 
-def test_time_outs_up_to_a_tenth_are_censored_samples(recorder: Recorder) -> None:
-    some = made(*range(18), late=(18,), silent=1)
-    whole = made(*range(20))
-    forwarding.record_connect(recorder, WHERE, asking(20), result(first=whole, last=some, direct=whole))
+def test_time_outs_up_to_one_per_cent_are_censored_samples(recorder: Recorder) -> None:
+    some = made(*range(198), late=(198,), silent=1)
+    whole = made(*range(200))
+    forwarding.record_connect(recorder, WHERE, asking(200), result(first=whole, last=some, direct=whole))
     assert [(row[0], row[3], row[4]) for row in rows(recorder) if row[6]] == [
         ("forwarding.connect", "last", TIMEOUT_NS),
         ("forwarding.first_byte", "last", TIMEOUT_NS),
         ("forwarding.first_byte", "last", TIMEOUT_NS),
     ]
     assert Counter(row[0] for row in rows(recorder) if row[3] == "last") == {
-        "forwarding.connect": 20,
-        "forwarding.first_byte": 20,
-        "forwarding.rtt": 18,
+        "forwarding.connect": 200,
+        "forwarding.first_byte": 200,
+        "forwarding.rtt": 198,
     }
 
 
-def test_connections_that_failed_stand_as_time_outs_do(recorder: Recorder) -> None:
-    some = made(*range(18), broken={"ECONNRESET": (18,)}, refused=1)
-    whole = made(*range(20))
-    forwarding.record_connect(recorder, WHERE, asking(20), result(first=whole, last=whole, direct=some))
-    assert [(row[0], row[3], row[4]) for row in rows(recorder) if row[6]] == [
-        ("forwarding.direct", "none", TIMEOUT_NS),
-        ("forwarding.first_byte", "none", TIMEOUT_NS),
-        ("forwarding.first_byte", "none", TIMEOUT_NS),
-    ]
+def test_connections_that_were_refused_or_reset_have_no_latency_and_are_noted(recorder: Recorder) -> None:
+    some = made(*range(198), broken={"ECONNRESET": (198,)}, refused=1)
+    whole = made(*range(200))
+    found = result(first=whole, last=whole, direct=some)
+    forwarding.record_connect(recorder, WHERE, asking(200), found)
+    assert not [row for row in rows(recorder) if row[6]]
     assert Counter(row[0] for row in rows(recorder) if row[3] == "none") == {
-        "forwarding.direct": 20,
-        "forwarding.first_byte": 20,
-        "forwarding.rtt": 18,
+        "forwarding.direct": 199,  # it was made, and reset before its answer
+        "forwarding.first_byte": 198,
+        "forwarding.rtt": 198,
     }
+    noted = forwarding.failures(asking(200), found)
+    assert noted == ["direct: of 200 connections 1 x ECONNREFUSED, 1 x ECONNRESET"]
 
 
 @pytest.mark.parametrize(
     ("last", "complete", "words"),
     [
-        (made(*range(17), late=(17, 18), silent=1), True, "last: of 20 connections 3 without an answer"),
+        (made(*range(19), silent=1), True, "last: of 20 connections 1 without an answer"),
         (
             made(*range(17), broken={"NOLINE": (17,)}, refused=1, silent=1),
             True,
@@ -256,10 +255,10 @@ def test_an_answer_at_the_very_limit_is_not_trusted_either(recorder: Recorder) -
 
 
 def test_connections_without_rules_are_recorded_alone(recorder: Recorder) -> None:
-    request = forwarding.bare_request(WHERE, spec(20), limit=60)
-    forwarding.record_bare(recorder, WHERE, request, result(direct=made(*range(19), silent=1)))
+    request = forwarding.bare_request(WHERE, spec(100), limit=60)
+    forwarding.record_bare(recorder, WHERE, request, result(direct=made(*range(99), silent=1)))
     assert [(row[0], row[3], row[4], row[6]) for row in rows(recorder)] == [
-        *(("forwarding.bare", "none", value, False) for value in range(19)),
+        *(("forwarding.bare", "none", value, False) for value in range(99)),
         ("forwarding.bare", "none", TIMEOUT_NS, True),
     ]
 
@@ -273,29 +272,29 @@ def test_a_cut_off_measurement_without_rules_is_none(recorder: Recorder) -> None
 
 
 def test_round_trips_are_recorded_over_the_last_vip_and_directly(recorder: Recorder) -> None:
-    request = forwarding.established_request(WHERE, 20, 60)
-    forwarding.record_established(recorder, WHERE, request, round_trips(*range(18), timeouts=1))
+    request = forwarding.established_request(WHERE, 200, 60)
+    forwarding.record_established(recorder, WHERE, request, round_trips(*range(198), timeouts=1))
     assert rows(recorder) == [
-        *(("forwarding.established", "steady", "cluster_ip", "last", value, "ns", False) for value in range(18)),
+        *(("forwarding.established", "steady", "cluster_ip", "last", value, "ns", False) for value in range(198)),
         ("forwarding.established", "steady", "cluster_ip", "last", 900, "ns", True),
-        *[("forwarding.established", "steady", "cluster_ip", "none", 5, "ns", False)] * 20,
+        *[("forwarding.established", "steady", "cluster_ip", "none", 5, "ns", False)] * 200,
     ]
 
 
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (round_trips(*range(17), timeouts=1), "last: 17 of 20 round trips (one got no answer)"),
-        (round_trips(errors={"ECONNREFUSED": 1}), "last: 0 of 20 round trips (1 x ECONNREFUSED)"),
+        (round_trips(*range(197), timeouts=1), "last: 197 of 200 round trips (one got no answer)"),
+        (round_trips(errors={"ECONNREFUSED": 1}), "last: 0 of 200 round trips (1 x ECONNREFUSED)"),
         (
-            round_trips(*range(20), complete=False),
-            "; ".join(f"{label}: 20 of 20 round trips (cut short by the time limit)" for label in ("last", "direct")),
+            round_trips(*range(200), complete=False),
+            "; ".join(f"{label}: 200 of 200 round trips (cut short by the time limit)" for label in ("last", "direct")),
         ),
     ],
 )
 def test_too_few_round_trips_are_no_measurement(recorder: Recorder, found: EstablishedResult, words: str) -> None:
     with pytest.raises(MeasurementError) as raised:
-        forwarding.record_established(recorder, WHERE, forwarding.established_request(WHERE, 20, 60), found)
+        forwarding.record_established(recorder, WHERE, forwarding.established_request(WHERE, 200, 60), found)
     assert str(raised.value) == words
     assert recorder.samples == []
 

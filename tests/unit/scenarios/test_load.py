@@ -108,7 +108,12 @@ def test_waiting_for_the_intended_start_counts_by_the_wall_clock_only(
     found: dict[str, list[int]] = {}
     for sample in recorder.samples:
         found.setdefault(sample.metric, []).append(sample.value)
-    assert found == {**metrics, "load.offered": [3], "load.achieved": [2], "load.failed": [1]}
+    counts = {name: found.pop(name) for name in list(found) if name.startswith("load.") and name != "load.lag"}
+    assert counts == {
+        **{"load.offered": [3], "load.achieved": [2], "load.failure_rate": [5_000], "load.failed": [1]},
+        **{"load.wrong_endpoint": [0], "load.refused": [0], "load.unanswered": [1], "load.unserved": [0]},
+    }
+    assert found == metrics
     assert [sample.value for sample in recorder.samples if sample.censored] == [5000] * (
         len(metrics) - ("load.lag" in metrics)
     )
@@ -135,22 +140,73 @@ def recorded(clock: ClockKind) -> Recorder:
     recorder = Recorder("run-1", CELL, 1, "node1", clock, FakeClock())
     service, intended = np.array([30, 40]), np.array([35, 47])
     lag = intended - service
-    record(recorder, LoadResult(intended, service, service, lag, 1, 5000, {"timeout": 1}, 3.0, 2.0))
+    record(recorder, LoadResult(intended, service, service, lag, 200, 5000, {"timeout": 1}, 3.0, 2.0))
     return recorder
 
 
-def test_failures_are_noted_by_kind() -> None:
+def failed(**failures: int) -> dict[str, list[int]]:
+    """Return what is recorded of 1,000 connections of which these failed, by metric; of the others two had a time."""
+    recorder = Recorder("run-1", CELL, 1, "node1", ClockKind.WALL, FakeClock())
+    kinds = {kind.replace("_", "-"): count for kind, count in failures.items()}
+    took = np.array([30, 40])
+    record(recorder, LoadResult(took, took, took, np.array([5, 7]), 1000, 5000, kinds, 3.0, 2.0))
+    found: dict[str, list[int]] = {}
+    for sample in recorder.samples:
+        found.setdefault(sample.metric, []).append(sample.value)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric"),
+    [("wrong_endpoint", "load.wrong_endpoint"), ("refused", "load.refused"), ("unserved", "load.unserved")],
+)
+def test_what_got_no_answer_of_its_own_is_an_error_in_its_own_column_and_no_latency(kind: str, metric: str) -> None:
+    """Each stood among the latencies, as if it had waited for the time limit."""
+    found = failed(**{kind: 10})
+    assert (found[metric], found["load.failed"], found["load.failure_rate"]) == ([10], [10], [10_000])
+    assert (found["forwarding.load"], found["forwarding.load.intended"]) == ([30, 40], [30, 40])
+
+
+def test_other_failures_are_counted_too() -> None:
+    found = failed(reset=3, timeout=2)
+    assert (found["load.failed"], found["load.unanswered"], found["load.failure_rate"]) == ([5], [2], [5_000])
+    assert found["forwarding.load"] == [30, 40, 5000, 5000]
+
+
+def test_above_one_per_cent_a_point_is_broken_and_keeps_no_times() -> None:
+    assert "forwarding.load" in failed(timeout=10)
+    found = failed(timeout=9, refused=2)
+    assert found == {
+        **{"load.offered": [3], "load.achieved": [2], "load.failure_rate": [11_000], "load.failed": [11]},
+        **{"load.wrong_endpoint": [0], "load.refused": [2], "load.unanswered": [9], "load.unserved": [0]},
+    }
+
+
+def test_a_broken_point_is_a_problem_of_the_step_and_told_by_kind() -> None:
     world = World({"cpu": {"idle": "1s"}}, load={"rate": 10, "users": 1, "duration": "1s"})
-    result = world.take(bench=with_locust(world, ["0,0,10,20,30,", "1,100,110,0,0,refused", "2,200,210,0,0,timeout"]))
+    rows = ["0,0,10,20,30,", "1,100,110,0,0,refused", "2,200,210,0,0,timeout"]
+    result = world.take(bench=with_locust(world, rows))
+    told = "9 of 10 connections failed: 1 x refused, 1 x timeout, 7 x unserved"
+    assert result.problems == [f"load: broken, since more than 1 % of it failed: {told}"]
+    assert result.notes == []
+    found = world.metrics(result, "load")
+    assert (found["load.failed"], found["load.failure_rate"]) == ([9], [900_000])
+    assert "cpu.control_loop" in found
+    assert not {"load.lag", "forwarding.load"} & found.keys()
+
+
+def test_a_few_failures_are_noted_by_kind() -> None:
+    world = World({"cpu": {"idle": "1s"}}, load={"rate": 10, "users": 1, "duration": "1s"})
+    rows = [f"{slot},0,10,20,30," for slot in range(199)]
+    result = world.take(bench=with_locust(world, [*rows, "199,0,10,0,0,refused"], slots=200))
     assert result.problems == []
-    assert result.notes == ["load: 9 connections failed: 1 x refused, 1 x timeout, 7 x unserved"]
-    assert world.metrics(result, "load")["load.failed"] == [9]
-    assert world.metrics(result, "load")["load.lag"] == [10]
+    assert result.notes == ["load: 1 of 200 connections failed: 1 x refused"]
+    assert world.metrics(result, "load")["load.lag"] == [10] * 199
 
 
-def with_locust(world: World, records: list[str]) -> Testbed:
+def with_locust(world: World, records: list[str], slots: int = 10) -> Testbed:
     """Return the world's testbed with a generator on its client that brings these records."""
-    head = {"format": 1, "begun": True, "users": 1, "slots": 10, "timeout_ns": 5, "duration_ns": 1_000_000_000}
+    head = {"format": 1, "begun": True, "users": 1, "slots": slots, "timeout_ns": 5, "duration_ns": 1_000_000_000}
     text = "\n".join([json.dumps(head), *records, json.dumps({"records": len(records)})])
     load = plan(LoadSpec.model_validate({"rate": 10, "users": 1, "duration": "1s"}), Places(POPULATION, 10))
     part = Part("/run/pb/load")
