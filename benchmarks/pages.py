@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.calibration import KINDS, calibration
 from benchmarks.condensed import FOLDER, HOME, condense, load, names_of, save
-from proxybench.report.concerns import FEW
+from proxybench.report.criteria import FEW
 from proxybench.report.words import DASH, REFERENCE
 
 if TYPE_CHECKING:

@@ -358,8 +358,8 @@ class Metric(StrEnum):
         About(
             "Failed share of the load",
             "failed share",
-            "`load.failed` of all that was offered, in parts per million; above 1 % the point is broken, and none of its "
-            "times is kept",
+            "`load.failed` of all that was offered, in parts per million; above 1 % the point is broken, and none of "
+            "its times is kept",
             unit="ppm",
             busy=True,
         ),

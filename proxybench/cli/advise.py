@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from proxybench.report.advice import Advice, Change
-    from proxybench.report.concerns import Figure
+    from proxybench.report.criteria import Figure
     from proxybench.report.data import ReportData
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.cli.terminal import plain_table
 from proxybench.model import ClockKind, Metric, Mode, Position, Scenario, Subject, parse_settings
-from proxybench.report.concerns import FEW
+from proxybench.report.criteria import FEW
 from proxybench.report.decision import caveats as decision_caveats
 from proxybench.report.families import shown
 from proxybench.report.words import subject_names
@@ -115,4 +115,4 @@ def _size(record: Record) -> tuple[int, int]:
 def _median(record: Record) -> str:
     median = record["median"]
     unit = shown_unit(str(record["unit"]), str(record["clock"]))
-    return short(float(median), unit) if isinstance(median, int | float) else "-"  # the head, or the row, names the clock
+    return short(float(median), unit) if isinstance(median, int | float) else "-"

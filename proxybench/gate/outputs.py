@@ -80,7 +80,8 @@ def to_markdown(outcomes: Iterable[Outcome], limit: int = SUMMARY_LIMIT) -> str:
     for outcome in outcomes:
         heads = [markdown.text(name) for name in words.columns(outcome)]
         blocks.append(f"### proxybench: {markdown.text(outcome.sentence())}\n\n")
-        blocks.append(f"{markdown.code(outcome.base)} → {markdown.code(outcome.new)}, by the {words.clock_name(outcome.clock)}\n\n")
+        sides = f"{markdown.code(outcome.base)} → {markdown.code(outcome.new)}"
+        blocks.append(f"{sides}, by the {words.clock_name(outcome.clock)}\n\n")
         blocks.append("| " + " | ".join(heads) + " |\n" + "| --- " * len(heads) + "|\n")
         blocks += ["| " + " | ".join(map(markdown.text, words.cells(item))) + " |\n" for item in outcome.comparisons]
         blocks.append(f"\n{markdown.text(words.intervals(outcome))}\n\n")

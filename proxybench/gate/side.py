@@ -101,9 +101,7 @@ def side_of_runs(folders: Sequence[RunFolder]) -> Side:
     """
     for folder in folders:
         if folder.manifest.state in {"running", "interrupted"}:
-            raise RunError(
-                f"{folder.path}: this run did not come to its end: proxybench run --resume {folder.path}"
-            )
+            raise RunError(f"{folder.path}: this run did not come to its end: proxybench run --resume {folder.path}")
     first, *others = [(fingerprint(folder.manifest), settings_of(folder.manifest)) for folder in folders]
     for other, folder in zip(others, folders[1:], strict=True):
         differing = (

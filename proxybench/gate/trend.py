@@ -184,18 +184,16 @@ def trend_table(found: Sequence[Trend]) -> Table:
     for name in (*(("Experiment",) if several else ()), "Metric", "Point", "Runs", "First", "Last", "Changes"):
         table.add_column(name, overflow="fold")
     for trend in found:
-        key = trend.key
-        moves = [
-            f"{trend.runs[change.index]}: {_move(change, key.shown_unit)} (p {change.p:.2g})" for change in trend.changes
-        ]
+        key, unit = trend.key, trend.key.shown_unit
+        moves = [f"{trend.runs[change.index]}: {_move(change, unit)} (p {change.p:.2g})" for change in trend.changes]
         moves += [f"{trend.runs[place]}: not like the runs before" for place in trend.breaks]
         table.add_row(
             *((trend.experiment,) if several else ()),
             key.metric,
             escape(key.place()),
             str(len(trend.runs)),
-            words.value(float(trend.values[0]), key.shown_unit),
-            words.value(float(trend.values[-1]), key.shown_unit),
+            words.value(float(trend.values[0]), unit),
+            words.value(float(trend.values[-1]), unit),
             escape("\n".join(moves)) or ("none" if max(trend.stretches) >= TESTED_FROM else "too few runs to tell"),
         )
     return table

@@ -82,7 +82,6 @@ def line(item: Comparison) -> str:
     if item.base is None or item.new is None:
         return f"{key.label()}: {item.verdict.value} ({item.reason})"
     change = f", {share(item.relative)} ({share(item.low)} to {share(item.high)})" if item.low is not None else ""
-    return (
-        f"{key.label()}: {item.verdict.value}, {value(item.base, unit)} -> {value(item.new, unit)}{change}"
-        + (f": {item.reason}" if item.reason else "")
+    return f"{key.label()}: {item.verdict.value}, {value(item.base, unit)} -> {value(item.new, unit)}{change}" + (
+        f": {item.reason}" if item.reason else ""
     )

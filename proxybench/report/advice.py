@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from proxybench.errors import UsageError
-from proxybench.report.concerns import Figure, Row, ratio, rows_of
+from proxybench.report.criteria import Figure, Row, ratio, rows_of
 from proxybench.report.decision import Ratio, caveats, clocks_of, control_note, size_of
 from proxybench.report.missing import missing_lines
 from proxybench.report.words import clock_short, join, subject_names

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from proxybench.report.shapes import BarPanel, CurvePanel, LinePanel
-from proxybench.report.words import DIRECT, count, distance, human, join
+from proxybench.report.words import DIRECT, count, distance, join, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,9 +45,9 @@ def _sentence(panel: Panel) -> str:
 
 
 def _lines(panel: LinePanel) -> str:
-    own = [(line, spot) for line in panel.lines if line.look != DIRECT for spot in line.spots]
-    largest = max(spot.x for _, spot in own)
-    found = [(spot.y, spot.bounded, line.label) for line, spot in own if spot.x == largest]
+    own = [(line, point) for line in panel.lines if line.mode != DIRECT for point in line.points]
+    largest = max(point.x for _, point in own)
+    found = [(point.y, point.bounded, line.label) for line, point in own if point.x == largest]
     noun = "Service" if panel.x_label == "Services" else "endpoint"
     return f"{panel.title}, {count(round(largest), noun)}: {_ranking(found, panel.unit)}."
 
@@ -76,4 +76,4 @@ def _ranking(found: _Found, unit: str) -> str:
 def _value(value: float, unit: str, *, bounded: bool) -> str:
     if not math.isfinite(value):
         return "timed out"
-    return ("at least " if bounded else "") + human(value, unit)
+    return ("at least " if bounded else "") + short(value, unit)

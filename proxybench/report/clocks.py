@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proxybench.model import ClockKind
-from proxybench.report.concerns import rows_of
+from proxybench.report.criteria import rows_of
 from proxybench.report.decision import clocks_of, size_of, size_title, value_text
 from proxybench.report.sections import sections
 from proxybench.report.tables import Cell, Table
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from proxybench.model import Subject
-    from proxybench.report.concerns import Figure
+    from proxybench.report.criteria import Figure
     from proxybench.report.data import ReportData
     from proxybench.report.section import Section
     from proxybench.stats.series import Series

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Main:
+class MainMetric:
     """A number worth a slope."""
 
     title: str
@@ -39,13 +39,13 @@ class Main:
         return self.scenario is Scenario.STEADY
 
 
-MAIN = (
-    Main("Time to connect", Metric.FORWARDING_CONNECT, Scenario.STEADY, Position.LAST),
-    Main("Time to the first byte", Metric.FORWARDING_FIRST_BYTE, Scenario.STEADY, Position.LAST),
-    Main("Sync, one Service added (control loop's own word)", Metric.SYNC_CONTROL_LOOP, Scenario.ADD_ONE),
-    Main("CPU of the control loop, one Service added", Metric.CPU_CONTROL_LOOP, Scenario.ADD_ONE),
-    Main("CPU of the control loop, cold start", Metric.CPU_CONTROL_LOOP, Scenario.COLD_START),
-    Main("Memory of the control loop, cold start", Metric.MEMORY_CONTROL_LOOP, Scenario.COLD_START),
+MAIN_METRICS = (
+    MainMetric("Time to connect", Metric.FORWARDING_CONNECT, Scenario.STEADY, Position.LAST),
+    MainMetric("Time to the first byte", Metric.FORWARDING_FIRST_BYTE, Scenario.STEADY, Position.LAST),
+    MainMetric("Sync, one Service added (control loop's own word)", Metric.SYNC_CONTROL_LOOP, Scenario.ADD_ONE),
+    MainMetric("CPU of the control loop, one Service added", Metric.CPU_CONTROL_LOOP, Scenario.ADD_ONE),
+    MainMetric("CPU of the control loop, cold start", Metric.CPU_CONTROL_LOOP, Scenario.COLD_START),
+    MainMetric("Memory of the control loop, cold start", Metric.MEMORY_CONTROL_LOOP, Scenario.COLD_START),
 )
 
 PER_SERVICE, PER_ENDPOINT, PER_POSITION = "Service", "endpoint of the one Service", "rule in front of its own"
@@ -65,9 +65,9 @@ class Cost:
 
 def costs(series: Sequence[Series]) -> tuple[Cost, ...]:
     """Return every slope that the series hold: at least two sizes, one repetition at all of them, no time-out."""
-    return tuple(cost for main in MAIN for cost in (*_services(series, main), *_endpoints(series, main))) + tuple(
-        cost for main in MAIN if main.positions for cost in _positions(series, main)
-    )
+    return tuple(
+        cost for main in MAIN_METRICS for cost in (*_services(series, main), *_endpoints(series, main))
+    ) + tuple(cost for main in MAIN_METRICS if main.positions for cost in _positions(series, main))
 
 
 def cost_table(found: Sequence[Cost], clock: str) -> Table | None:
@@ -109,7 +109,7 @@ def _cell(cost: Cost) -> Cell:
     return Cell(text, reach, sort=order, number=True)
 
 
-def _services(series: Sequence[Series], main: Main) -> list[Cost]:
+def _services(series: Sequence[Series], main: MainMetric) -> list[Cost]:
     """Return slopes over Services, at the endpoints per Service with most sizes."""
     chosen = _chosen(series, main, lambda key: key.position == main.position)
     widths = [each.key.endpoints_per_service for each in chosen]
@@ -120,13 +120,13 @@ def _services(series: Sequence[Series], main: Main) -> list[Cost]:
     return _fit(kept, main, PER_SERVICE, lambda key: float(key.services))
 
 
-def _endpoints(series: Sequence[Series], main: Main) -> list[Cost]:
+def _endpoints(series: Sequence[Series], main: MainMetric) -> list[Cost]:
     """Return slopes over the endpoints of a run's one Service."""
     chosen = _chosen(series, main, lambda key: key.position == main.position and key.services == 1)
     return _fit(chosen, main, PER_ENDPOINT, lambda key: float(key.endpoints_per_service))
 
 
-def _positions(series: Sequence[Series], main: Main) -> list[Cost]:
+def _positions(series: Sequence[Series], main: MainMetric) -> list[Cost]:
     """Return slopes over the rules that stand before one's own, at the largest size."""
     chosen = _chosen(series, main, lambda key: key.position in _PLACES and key.services > 1)
     if not chosen:
@@ -141,7 +141,7 @@ def _index(services: int, position: Position) -> float:
     return {Position.FIRST: 0.0, Position.MIDDLE: float(services // 2), Position.LAST: services - 1.0}[position]
 
 
-def _chosen(series: Iterable[Series], main: Main, fits: Callable[[Key], bool]) -> list[Series]:
+def _chosen(series: Iterable[Series], main: MainMetric, fits: Callable[[Key], bool]) -> list[Series]:
     """Return the series of a number on the path and clock that most of them share, without time-outs."""
     found = [
         each
@@ -160,7 +160,7 @@ def _chosen(series: Iterable[Series], main: Main, fits: Callable[[Key], bool]) -
     return [each for each, plane in zip(found, planes, strict=True) if plane == main_plane]
 
 
-def _fit(series: Iterable[Series], main: Main, per: str, place: Callable[[Key], float]) -> list[Cost]:
+def _fit(series: Iterable[Series], main: MainMetric, per: str, place: Callable[[Key], float]) -> list[Cost]:
     curves: dict[tuple[Subject, str], dict[float, Mapping[tuple[str, int], float]]] = {}
     for each in series:
         values = dict(zip(each.labels, each.values.tolist(), strict=True))

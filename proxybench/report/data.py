@@ -10,7 +10,7 @@ import numpy as np
 
 from proxybench.columns import flat
 from proxybench.model import Metric
-from proxybench.report.families import apart, shown
+from proxybench.report.families import shown, split_families
 from proxybench.report.jumps import Jump, jumps
 from proxybench.stats.series import KEY_COLUMNS, collect
 from proxybench.stats.summary import SummaryRecord, summary_of
@@ -47,7 +47,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Placed:
+class EndpointMedians:
     """Medians (ns) of a point's connections by the place of the endpoint that answered: over parts of all places.
 
     ``places`` are the middles of the parts, from 1.
@@ -66,7 +66,7 @@ class ReportData:
     records: tuple[SummaryRecord, ...]
     series: tuple[Series, ...]
     curves: tuple[Curve, ...]
-    placed: tuple[Placed, ...] = ()
+    by_endpoint: tuple[EndpointMedians, ...] = ()
 
     @cached_property
     def jumps(self) -> tuple[Jump, ...]:
@@ -121,14 +121,14 @@ class ReportData:
 
 def gather(frame: pd.DataFrame, manifest: Manifest) -> ReportData:
     """Compute everything that the report shows. ``frame`` has at least ``SAMPLE_COLUMNS``."""
-    frame = apart(frame)
+    frame = split_families(frame)
     series = collect(frame)
     records = [summary_of(each) for each in series]
-    placed = tuple(by_place(frame, records)) if "rank" in frame.columns else ()
-    return ReportData(manifest, tuple(records), tuple(series), tuple(curves(frame, records)), placed)
+    by_endpoint = tuple(medians_by_endpoint(frame, records)) if "rank" in frame.columns else ()
+    return ReportData(manifest, tuple(records), tuple(series), tuple(curves(frame, records)), by_endpoint)
 
 
-def by_place(frame: pd.DataFrame, records: Iterable[SummaryRecord]) -> list[Placed]:
+def medians_by_endpoint(frame: pd.DataFrame, records: Iterable[SummaryRecord]) -> list[EndpointMedians]:
     """Return, for each point with enough endpoints, the median of repetitions' medians over parts of their places."""
     chosen = frame[(frame["metric"] == str(Metric.FORWARDING_ENDPOINT)) & (frame["rank"] > 0)]
     wanted = {_key(record): record for record in records if record.metric == Metric.FORWARDING_ENDPOINT}
@@ -141,7 +141,7 @@ def by_place(frame: pd.DataFrame, records: Iterable[SummaryRecord]) -> list[Plac
         part = np.minimum(((rows["rank"] - 1) // width).astype(int), PARTS - 1)
         medians = rows["value"].groupby([part, rows["repetition"]]).median().groupby(level=0).median()
         middles = tuple(float((each + 0.5) * width + 0.5) for each in medians.index)
-        result.append(Placed(record, middles, tuple(float(value) for value in medians)))
+        result.append(EndpointMedians(record, middles, tuple(float(value) for value in medians)))
     return result
 
 

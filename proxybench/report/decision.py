@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxybench.model import ClockKind
-from proxybench.report.concerns import WIDE, ratio, rows_of
+from proxybench.report.criteria import WIDE, ratio, rows_of
 from proxybench.report.tables import Cell, Table
 from proxybench.report.words import DASH, REFERENCE, TIMES, clock_long, clock_short, count, exact, human, subject_names
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from proxybench.model import Subject
-    from proxybench.report.concerns import Figure, Row
+    from proxybench.report.criteria import Figure, Row
     from proxybench.stats.intervals import Interval
     from proxybench.stats.series import Series
 

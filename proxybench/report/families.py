@@ -20,7 +20,7 @@ def shown(subject: Subject, family: str) -> Subject:
     return replace(subject, settings=tuple(sorted((*subject.settings, _IPV6))))
 
 
-def apart(frame: pd.DataFrame) -> pd.DataFrame:
+def split_families(frame: pd.DataFrame) -> pd.DataFrame:
     """Return samples whose subjects are as ``shown``; the frame itself where all are of IPv4."""
     six = (frame["family"] == Family.IPV6).to_numpy()
     if not six.any():

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxybench.report.apart import (
+from proxybench.report.breakdown import (
     AFTER,
     APPLYING,
     BEFORE,
@@ -18,31 +18,31 @@ from proxybench.report.apart import (
     UNSPLIT,
     WAIT,
 )
-from proxybench.report.event_sections import LOST, OUTAGE, REFUSED
-from proxybench.report.scene import (
+from proxybench.report.drawing import (
     GRID,
     GROUND,
     INK,
     LARGE,
     MUTED,
     SMALL,
-    Box,
+    Drawing,
+    Label,
     Marker,
-    Scene,
-    Stroke,
-    Words,
+    Polyline,
+    Rect,
     text_width,
 )
+from proxybench.report.event_sections import LOST, OUTAGE, REFUSED
 from proxybench.report.shapes import MEDIAN, BarPanel, CurvePanel, LinePanel
 from proxybench.report.stacks import AGENT, RELAY, SOFTIRQ, SYSTEM, USER, WHOLE
-from proxybench.report.ticks import apart, linear_ticks, log_ticks
-from proxybench.report.words import DIRECT, ODD, look_of, short
+from proxybench.report.ticks import linear_ticks, log_ticks, without_overlap
+from proxybench.report.words import DIRECT, ODD, short, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxybench.report.scene import Item
-    from proxybench.report.shapes import Bar, Line, Panel, Spot
+    from proxybench.report.drawing import Item
+    from proxybench.report.shapes import Bar, DataPoint, Line, Panel
 
 OPACITY = {
     USER: 1.0,
@@ -103,7 +103,7 @@ class _Scale:
         return self(min(self.high, max(self.low, value)))
 
 
-def scene(panel: Panel, among: Sequence[Panel]) -> Scene:
+def draw(panel: Panel, among: Sequence[Panel]) -> Drawing:
     """Return a panel's drawing. ``among`` are the panels that it shares its range with."""
     if isinstance(panel, BarPanel):
         return _bars(panel)
@@ -112,40 +112,40 @@ def scene(panel: Panel, among: Sequence[Panel]) -> Scene:
     return _curves(panel, [each for each in among if isinstance(each, CurvePanel) and each.x_label == panel.x_label])
 
 
-def line_dash(look: str, style: int) -> tuple[float, ...]:
+def line_dash(mode: str, style: int) -> tuple[float, ...]:
     """Return how lines of the first, second … proxier are dashed, and the reference."""
-    return (2.5, 2.5) if look == DIRECT else _DASHES[style % len(_DASHES)]
+    return (2.5, 2.5) if mode == DIRECT else _DASHES[style % len(_DASHES)]
 
 
-def part_colour(part: str, look: str) -> str:
+def part_colour(part: str, mode: str) -> str:
     """Return the colour of a part of a stack: its mode's, but for what is no work of the mode."""
-    return _COLOURS.get(part, look)
+    return _COLOURS.get(part, mode)
 
 
-def _lines(panel: LinePanel, among: Sequence[LinePanel]) -> Scene:
+def _lines(panel: LinePanel, among: Sequence[LinePanel]) -> Drawing:
     y_low, y_high, log = _y_range(panel, among)
     marks = log_ticks(y_low, y_high, panel.unit, most=7) if log else linear_ticks(y_low, y_high, panel.unit)
     labels = ["0" if mark == 0 else short(mark, panel.unit) for mark in marks]
     left = 8 + max((text_width(label, SMALL) for label in labels), default=0.0)
-    xs = sorted({spot.x for line in panel.lines for spot in line.spots})
+    xs = sorted({point.x for line in panel.lines for point in line.points})
     x = _Scale(xs[0] / 1.35, xs[-1] * 1.35, left, WIDTH - _RIGHT, log=True)
     y = _Scale(y_low, y_high, HEIGHT - _BOTTOM, _TOP, log)
     items: list[Item] = [*_heads(panel.title, panel.y_label), *_y_axis(x, y, [y(mark) for mark in marks], labels)]
     items += _x_axis(x, y.start, xs, [f"{size:,.0f}" for size in xs], panel.x_label)
     items += [
-        Stroke(_both(x(math.sqrt(mark.after * mark.before)), y), mark.look, 1.2, (1.4, 2.2)) for mark in panel.marks
+        Polyline(_both(x(math.sqrt(mark.after * mark.before)), y), mark.mode, 1.2, (1.4, 2.2)) for mark in panel.marks
     ]
     if not log:
-        items.append(Stroke(((x.start, y(0)), (x.end, y(0))), MUTED, 0.9))
+        items.append(Polyline(((x.start, y(0)), (x.end, y(0))), MUTED, 0.9))
     for line in reversed(panel.lines):  # the first one lies on top
         items += _line(line, x, y)
-    return Scene(WIDTH, HEIGHT, tuple(items))
+    return Drawing(WIDTH, HEIGHT, tuple(items))
 
 
 def _y_range(panel: LinePanel, among: Sequence[LinePanel]) -> tuple[float, float, bool]:
     """Return lowest and highest value of the axis, and whether it is logarithmic."""
     low, high = _range(among)
-    if any(spot.bounded for each in among for line in each.lines for spot in line.spots):
+    if any(point.bounded for each in among for line in each.lines for point in line.points):
         high *= 1.4  # room for the sign
     if panel.log and low > 0:
         widen = max(1.0, math.sqrt(_LEAST_SPAN * low / high))
@@ -155,15 +155,15 @@ def _y_range(panel: LinePanel, among: Sequence[LinePanel]) -> tuple[float, float
 
 
 def _range(panels: Sequence[LinePanel]) -> tuple[float, float]:
-    spots = [spot for panel in panels for line in panel.lines for spot in line.spots]
-    lows = [spot.y if spot.low is None else min(spot.low, spot.y) for spot in spots]
+    points = [point for panel in panels for line in panel.lines for point in line.points]
+    lows = [point.y if point.low is None else min(point.low, point.y) for point in points]
     log = any(panel.log for panel in panels)
     if log:
         # Nothing at or below zero has a place on a logarithmic scale: it is drawn at its lower edge, and named.
-        lows = [low for low in (*lows, *(spot.y for spot in spots)) if low > 0] or [0.0]
-    highs = [spot.y if spot.high is None else max(spot.high, spot.y) for spot in spots]
+        lows = [low for low in (*lows, *(point.y for point in points)) if low > 0] or [0.0]
+    highs = [point.y if point.high is None else max(point.high, point.y) for point in points]
     low, high = min(lows), max(highs)
-    middles = [spot.y for spot in spots if spot.y > 0]
+    middles = [point.y for point in points if point.y > 0]
     if middles and log:
         # Two repetitions that differ have an interval of many decades: the medians must stay legible beside it.
         low, high = max(low, min(middles) / _MOST_ROOM), min(high, max(middles) * _MOST_ROOM)
@@ -171,34 +171,34 @@ def _range(panels: Sequence[LinePanel]) -> tuple[float, float]:
 
 
 def _line(line: Line, x: _Scale, y: _Scale) -> list[Item]:
-    look = look_of(line.look)
-    reference = line.look == DIRECT
-    points = tuple((x(spot.x), y.within(spot.y)) for spot in line.spots)
-    items: list[Item] = [part for spot in line.spots for part in _interval(spot, line.look, x, y)]
-    items.append(Stroke(points, line.look, 1.2 if reference else 1.8, line_dash(line.look, line.style)))
-    items += [Marker(*point, look.marker, line.look) for point in points]
-    for spot, (across, height) in zip(line.spots, points, strict=True):
-        if y.log and spot.y <= 0:
-            items.append(Words(across, y.start - 5, "0 ↓", colour=line.look, anchor="middle", bold=True))
-        elif spot.bounded:
-            items.append(Words(across, height - 5, "≥", LARGE, line.look, "middle", bold=True))
+    style = style_of(line.mode)
+    reference = line.mode == DIRECT
+    points = tuple((x(point.x), y.within(point.y)) for point in line.points)
+    items: list[Item] = [part for point in line.points for part in _interval(point, line.mode, x, y)]
+    items.append(Polyline(points, line.mode, 1.2 if reference else 1.8, line_dash(line.mode, line.style)))
+    items += [Marker(*point, style.marker, line.mode) for point in points]
+    for point, (across, height) in zip(line.points, points, strict=True):
+        if y.log and point.y <= 0:
+            items.append(Label(across, y.start - 5, "0 ↓", colour=line.mode, anchor="middle", bold=True))
+        elif point.bounded:
+            items.append(Label(across, height - 5, "≥", LARGE, line.mode, "middle", bold=True))
     return items
 
 
-def _interval(spot: Spot, colour: str, x: _Scale, y: _Scale) -> list[Item]:
+def _interval(point: DataPoint, colour: str, x: _Scale, y: _Scale) -> list[Item]:
     """Draw the interval as a bar, cut at the panel's edge; only an end that is inside has a cap."""
-    if spot.low is None or spot.high is None:
+    if point.low is None or point.high is None:
         return []
-    across = x(spot.x)
+    across = x(point.x)
     points: list[tuple[float, float]] = []
-    for end in (spot.low, spot.high):
+    for end in (point.low, point.high):
         height = y.within(end)
         cap = [(across - 3, height), (across + 3, height)] if y.low <= end <= y.high else []
-        points += [*cap, (across, height)] if end == spot.low else [(across, height), *cap]
-    return [Stroke(tuple(points), colour, 1.1)]
+        points += [*cap, (across, height)] if end == point.low else [(across, height), *cap]
+    return [Polyline(tuple(points), colour, 1.1)]
 
 
-def _curves(panel: CurvePanel, among: Sequence[CurvePanel]) -> Scene:
+def _curves(panel: CurvePanel, among: Sequence[CurvePanel]) -> Drawing:
     values = [value for each in among for _, _, xs, _ in each.curves for value in xs if _drawable(value)]
     low, high = (min(values) / 1.1, max(values) * 1.1) if values else (1.0, 10.0)
     shares = [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -211,95 +211,95 @@ def _curves(panel: CurvePanel, among: Sequence[CurvePanel]) -> Scene:
     ]
     marks = log_ticks(low, high, panel.unit, most=5)
     items += _x_axis(x, y.start, marks, [short(mark, panel.unit) for mark in marks], panel.x_label)
-    for look, _, xs, each_share in panel.curves:
+    for mode, _, xs, each_share in panel.curves:
         points: list[tuple[float, float]] = []
         for value, share in zip(xs, each_share, strict=True):
             if _drawable(value):
                 points += [(x(value), points[-1][1])] if points else []
                 points.append((x(value), y(share)))
-        items.append(Stroke(tuple(points), look, 1.8))
-        items += [Marker(*points[place], look_of(look).marker, look) for place in range(60, len(points), 120)]
-    return Scene(WIDTH, HEIGHT, tuple(items))
+        items.append(Polyline(tuple(points), mode, 1.8))
+        items += [Marker(*points[place], style_of(mode).marker, mode) for place in range(60, len(points), 120)]
+    return Drawing(WIDTH, HEIGHT, tuple(items))
 
 
 def _drawable(value: float) -> bool:
     return math.isfinite(value) and value > 0
 
 
-def _bars(panel: BarPanel) -> Scene:
+def _bars(panel: BarPanel) -> Drawing:
     left = 10 + max(text_width(bar.label, SMALL) for _, bars in panel.groups for bar in bars)
     items: list[Item] = [_title(panel.title)]
     top = 18.0
     most = max(bar.total for _, bars in panel.groups for bar in bars)
     for label, bars in panel.groups:
-        items.append(Words(left, top + 10, label, SMALL, MUTED))
+        items.append(Label(left, top + 10, label, SMALL, MUTED))
         top += _GROUP_HEAD
         bottom = top + _BAR_STEP * len(bars)
         longest = (most if panel.common else max(bar.total for bar in bars)) or 1.0
         x = _Scale(0.0, longest, left, left + _LONGEST * (WIDTH - _RIGHT - left), log=False)
         marks = linear_ticks(0.0, longest * 1.15, panel.unit, most=4)
-        items += [Stroke(((x(mark), top), (x(mark), bottom)), MUTED if mark == 0 else GRID, 0.8) for mark in marks]
+        items += [Polyline(((x(mark), top), (x(mark), bottom)), MUTED if mark == 0 else GRID, 0.8) for mark in marks]
         for row, bar in enumerate(bars):
             items += _bar(bar, top + row * _BAR_STEP, x, panel.unit)
         texts = ["0" if mark == 0 else short(mark, panel.unit) for mark in marks]
         items += _labels([x(mark) for mark in marks], texts, bottom + 9)
         top = bottom + _GROUP_FOOT + _GROUP_GAP
     items.append(_axis_name(panel.x_label, (left + WIDTH - _RIGHT) / 2, top + 8))
-    return Scene(WIDTH, top + 14, tuple(items))
+    return Drawing(WIDTH, top + 14, tuple(items))
 
 
 def _bar(bar: Bar, top: float, x: _Scale, unit: str) -> list[Item]:
     upper = top + (_BAR_STEP - _BAR) / 2
     base = upper + _BAR - 2
-    items: list[Item] = [Words(x.start - 5, base, bar.label, SMALL, MUTED, "end")]
+    items: list[Item] = [Label(x.start - 5, base, bar.label, SMALL, MUTED, "end")]
     begun = 0.0
     for part, value in bar.parts:
-        colour = part_colour(part, bar.look)
-        items.append(Box(x(begun), upper, x(begun + value) - x(begun), _BAR, colour, OPACITY[part]))
+        colour = part_colour(part, bar.mode)
+        items.append(Rect(x(begun), upper, x(begun + value) - x(begun), _BAR, colour, OPACITY[part]))
         begun += value
         if begun < bar.total:  # neighbours of like shades are told apart by a gap
-            items.append(Box(x(begun) - 0.3, upper, 0.6, _BAR, GROUND))
+            items.append(Rect(x(begun) - 0.3, upper, 0.6, _BAR, GROUND))
     bound = "≥ " if bar.bounded else ""
-    items.append(Words(x(bar.total) + 4, base, bound + short(bar.shown, unit), SMALL, INK))
+    items.append(Label(x(bar.total) + 4, base, bound + short(bar.shown, unit), SMALL, INK))
     return items
 
 
 def _heads(title: str, y_label: str) -> list[Item]:
-    return [_title(title), Words(2, 24, y_label, SMALL, MUTED)]
+    return [_title(title), Label(2, 24, y_label, SMALL, MUTED)]
 
 
-def _title(title: str) -> Words:
+def _title(title: str) -> Label:
     """Write a title, a long one smaller, so that it does not reach into its neighbour's."""
-    return Words(2, 11, title, min(LARGE, LARGE * WIDTH / text_width(title, LARGE)), INK, bold=True)
+    return Label(2, 11, title, min(LARGE, LARGE * WIDTH / text_width(title, LARGE)), INK, bold=True)
 
 
 def _y_axis(x: _Scale, y: _Scale, places: Sequence[float], labels: Sequence[str]) -> list[Item]:
-    grid = [Stroke(((x.start, place), (x.end, place)), GRID, 0.7) for place in places]
+    grid = [Polyline(((x.start, place), (x.end, place)), GRID, 0.7) for place in places]
     words = [
-        Words(x.start - 4, place + 3, label, SMALL, MUTED, "end") for place, label in zip(places, labels, strict=True)
+        Label(x.start - 4, place + 3, label, SMALL, MUTED, "end") for place, label in zip(places, labels, strict=True)
     ]
-    return [*grid, *words, Stroke(_both(x.start, y), MUTED, 0.8)]
+    return [*grid, *words, Polyline(_both(x.start, y), MUTED, 0.8)]
 
 
 def _x_axis(x: _Scale, bottom: float, values: Sequence[float], labels: Sequence[str], name: str) -> list[Item]:
     places = [x(value) for value in values]
     return [
-        *(Stroke(((place, bottom), (place, bottom + 3)), MUTED, 0.8) for place in places),
+        *(Polyline(((place, bottom), (place, bottom + 3)), MUTED, 0.8) for place in places),
         *_labels(places, labels, bottom + 13),
-        Stroke(((x.start, bottom), (x.end, bottom)), MUTED, 0.8),
+        Polyline(((x.start, bottom), (x.end, bottom)), MUTED, 0.8),
         _axis_name(name, (x.start + x.end) / 2, bottom + 27),
     ]
 
 
-def _axis_name(name: str, middle: float, base: float) -> Words:
+def _axis_name(name: str, middle: float, base: float) -> Label:
     """Put a name below the middle of its axis, a long one below the middle of the panel."""
     fits = middle + text_width(name, SMALL) / 2 <= WIDTH
-    return Words(middle if fits else WIDTH / 2, base, name, SMALL, MUTED, "middle")
+    return Label(middle if fits else WIDTH / 2, base, name, SMALL, MUTED, "middle")
 
 
 def _labels(places: Sequence[float], labels: Sequence[str], base: float) -> list[Item]:
-    kept = apart(places, [text_width(label, SMALL) for label in labels], 4.0)
-    return [Words(places[number], base, labels[number], SMALL, MUTED, "middle") for number in kept]
+    kept = without_overlap(places, [text_width(label, SMALL) for label in labels], 4.0)
+    return [Label(places[number], base, labels[number], SMALL, MUTED, "middle") for number in kept]
 
 
 def _both(across: float, y: _Scale) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from proxybench.model import Metric, Mode, Scenario
 from proxybench.report.alt import describe
 from proxybench.report.panels import line_panels
-from proxybench.report.section import BELOW, Section, clocks_text, left_out, heading_of
+from proxybench.report.section import BELOW, Section, clocks_text, heading_of, left_out
 from proxybench.report.tables import full, pivot
 from proxybench.report.words import HIGHEST
 

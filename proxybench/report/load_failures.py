@@ -38,9 +38,9 @@ def failure_sections(data: ReportData) -> list[Section]:
     """Return the chapter; none for a run without a load, or an older one that did not tell its failures apart."""
     table = failure_table(data.shown_series)
     lead = (
-        "Connections that a load was to make, and what became of them: medians over repetitions. A refused connection, a "
-        "wrong endpoint's answer and one that was never begun have no latency, so they are in no figure; more than 1 % of "
-        "failures break a point, and none of its times is shown."
+        "Connections that a load was to make, and what became of them: medians over repetitions. A refused connection, "
+        "a wrong endpoint's answer and one that was never begun have no latency, so they are in no figure; more than "
+        "1 % of failures break a point, and none of its times is shown."
     )
     clock = "counts; no clock takes part"
     return [Section("load-failures", "Load: offered, achieved, failed", lead, "", clock, pivot=table)] if table else []

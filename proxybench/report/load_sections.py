@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxybench.model import Metric
 from proxybench.report.alt import describe
 from proxybench.report.panels import curve_panels
-from proxybench.report.section import BELOW, Section, clocks_text, left_out, heading_of
+from proxybench.report.section import BELOW, Section, clocks_text, heading_of, left_out
 from proxybench.report.tables import full, pivot
 
 if TYPE_CHECKING:

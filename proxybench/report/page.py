@@ -18,13 +18,13 @@ from proxybench.report.costs import cost_table, costs
 from proxybench.report.crossings import all_crossings
 from proxybench.report.data import SAMPLE_COLUMNS, gather
 from proxybench.report.decision import decision
-from proxybench.report.layout import scene
+from proxybench.report.figure import compose, legend
+from proxybench.report.layout import draw
 from proxybench.report.measured import command, how_measured, made_of, methods_table, nodes, origin
 from proxybench.report.missing import missing_table, noted_lines
 from proxybench.report.png import png
 from proxybench.report.quality import conformance_table, noise_table, observer_table
 from proxybench.report.sections import other_tables
-from proxybench.report.sheet import legend, sheet
 from proxybench.report.steps import steps_table
 from proxybench.report.svg import svg, svg_file
 from proxybench.report.words import NBSP, clock_long, count, join
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxybench.report.data import ReportData
-    from proxybench.report.scene import Scene
+    from proxybench.report.drawing import Drawing
     from proxybench.report.section import Section
     from proxybench.report.tables import Table
     from proxybench.results.folder import RunFolder
 
-    Chapters = Sequence[tuple[Section, Sequence[Scene]]]
+    Chapters = Sequence[tuple[Section, Sequence[Drawing]]]
 
 REPORT = "report.html"
 _UNIT = re.compile(r"(\d) ((?:[nµm]?s|[KMG]iB|bytes|%|[kMG])(?!\w))")
@@ -54,7 +54,7 @@ def write_report(run_dir: Path) -> Path:
     """
     folder = open_run(run_dir)
     data = gather(folder.samples(SAMPLE_COLUMNS), folder.manifest)
-    chapters = [(chapter, _scenes(chapter)) for chapter in chapters_by_clock(data)]
+    chapters = [(chapter, _drawings(chapter)) for chapter in chapters_by_clock(data)]
     write_figures(folder, chapters)
     path = folder.path / REPORT
     write_bytes(path, render(data, chapters).encode())
@@ -67,7 +67,7 @@ def write_figures(folder: RunFolder, chapters: Chapters) -> None:
     figures.mkdir(exist_ok=True)
     for chapter, drawings in chapters:
         if drawings:
-            drawing = sheet(chapter.panels, drawings, chapter.heading, (chapter.clock, origin(folder.manifest)))
+            drawing = compose(chapter.panels, drawings, chapter.heading, (chapter.clock, origin(folder.manifest)))
             write_bytes(figures / f"{chapter.name}.png", png(drawing))
             write_bytes(figures / f"{chapter.name}.svg", svg_file(drawing, chapter.alt, style()).encode())
 
@@ -140,8 +140,8 @@ def _shown(data: ReportData) -> str:
     )
 
 
-def _scenes(chapter: Section) -> list[Scene]:
-    return [scene(panel, chapter.panels) for panel in chapter.panels]
+def _drawings(chapter: Section) -> list[Drawing]:
+    return [draw(panel, chapter.panels) for panel in chapter.panels]
 
 
 def _legend(chapter: Section) -> list[tuple[Markup, str]]:

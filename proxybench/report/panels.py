@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.report.grouping import by_panel, panel_title, reading_place, size_name, way
-from proxybench.report.shapes import CurvePanel, Line, LinePanel, Mark, Spot
+from proxybench.report.shapes import CurvePanel, DataPoint, JumpMark, Line, LinePanel
 from proxybench.report.words import DIRECT, count, mode_name, subject_names, with_clock
 from proxybench.units import shown_unit
 
@@ -46,7 +46,7 @@ def line_panels(
         drawn.append(LinePanel(title, "Services", label, unit, tuple(lines), log, _marks(jumps, group)))
     over_endpoints = _endpoint_panels(records, quantity, log=log, jumps=jumps)
     # Single dots are worth a panel only where a run has nothing else to show.
-    lines_only = [panel for panel in drawn if any(len(line.spots) > 1 for line in panel.lines)]
+    lines_only = [panel for panel in drawn if any(len(line.points) > 1 for line in panel.lines)]
     return [*lines_only, *over_endpoints] or drawn
 
 
@@ -98,13 +98,13 @@ def _endpoint_panels(
     return panels
 
 
-def _marks(jumps: Iterable[Jump], group: Sequence[SummaryRecord], axis: Axis = "services") -> tuple[Mark, ...]:
+def _marks(jumps: Iterable[Jump], group: Sequence[SummaryRecord], axis: Axis = "services") -> tuple[JumpMark, ...]:
     """Return the jumps of the lines that ``group`` is drawn as."""
     names = ("subject", "scenario", "path", "family", "position", "metric", "clock")
     fixed = (*names, "endpoints_per_service" if axis == "services" else "services")
     shown = {tuple(str(getattr(record, name)) for name in fixed) for record in group}
     return tuple(
-        Mark(jump.key.mode, jump.step.after, jump.step.before)
+        JumpMark(jump.key.mode, jump.step.after, jump.step.before)
         for jump in jumps
         if jump.axis == axis and tuple(str(getattr(jump.key, name)) for name in fixed) in shown
     )
@@ -122,7 +122,7 @@ def _lines(records: Sequence[SummaryRecord], axis: str) -> list[Line]:
             subject.mode,
             labels[subject],
             [other for other in order if other.mode == subject.mode].index(subject),
-            tuple(sorted((_spot(record, axis) for record in grouped[subject]), key=lambda spot: spot.x)),
+            tuple(sorted((_point(record, axis) for record in grouped[subject]), key=lambda point: point.x)),
         )
         for subject in order
     ]
@@ -131,12 +131,12 @@ def _lines(records: Sequence[SummaryRecord], axis: str) -> list[Line]:
 def _reference(records: Sequence[SummaryRecord]) -> Line:
     """Pool the connections without a Service of all modes: no rule stands in their way, so they should agree."""
     sizes = sorted({record.services for record in records})
-    spots = []
+    points = []
     for size in sizes:
         medians = sorted(record.median for record in records if record.services == size)
-        spots.append(Spot(size, medians[len(medians) // 2], None, None, bounded=False))
-    return Line(DIRECT, mode_name(DIRECT), 0, tuple(spots))
+        points.append(DataPoint(size, medians[len(medians) // 2], None, None, bounded=False))
+    return Line(DIRECT, mode_name(DIRECT), 0, tuple(points))
 
 
-def _spot(record: SummaryRecord, axis: str) -> Spot:
-    return Spot(getattr(record, axis), record.median, record.ci_low, record.ci_high, record.bounded(0.5))
+def _point(record: SummaryRecord, axis: str) -> DataPoint:
+    return DataPoint(getattr(record, axis), record.median, record.ci_low, record.ci_high, record.bounded(0.5))

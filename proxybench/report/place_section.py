@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxybench.model import Metric
 from proxybench.report.alt import describe
 from proxybench.report.section import BELOW, Section, clocks_text, heading_of
-from proxybench.report.shapes import Line, LinePanel, Spot
+from proxybench.report.shapes import DataPoint, Line, LinePanel
 from proxybench.report.tables import pivot
 from proxybench.report.words import count, subject_names, with_clock
 from proxybench.units import shown_unit
@@ -15,7 +15,7 @@ from proxybench.units import shown_unit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxybench.report.data import Placed, ReportData
+    from proxybench.report.data import EndpointMedians, ReportData
 
 _LEAD = (
     "The same connections by the endpoint that answered. With iptables a connection walks the Service's chain until a "
@@ -26,7 +26,7 @@ _LEAD = (
 
 def place_sections(data: ReportData) -> list[Section]:
     """Return the chapter, and none where no run has kept which endpoint answered."""
-    panels = place_panels(data.placed)
+    panels = place_panels(data.by_endpoint)
     if not panels:
         return []
     records = data.of(Metric.FORWARDING_ENDPOINT)
@@ -35,20 +35,22 @@ def place_sections(data: ReportData) -> list[Section]:
     return [Section("endpoints", heading, _LEAD, describe(panels, below=BELOW), clock, tuple(panels), table)]
 
 
-def place_panels(placed: Sequence[Placed]) -> list[LinePanel]:
+def place_panels(by_endpoint: Sequence[EndpointMedians]) -> list[LinePanel]:
     """Return one panel per size and clock, with one line per subject over the places."""
     quantity = Metric.FORWARDING_ENDPOINT.about.quantity
-    labels = subject_names(each.record.subject for each in placed)
+    labels = subject_names(each.record.subject for each in by_endpoint)
     order = sorted(labels, key=lambda subject: (subject.mode, subject))
-    sizes = sorted({(each.record.clock, each.record.services, each.record.endpoints_per_service) for each in placed})
+    sizes = sorted(
+        {(each.record.clock, each.record.services, each.record.endpoints_per_service) for each in by_endpoint}
+    )
     panels = []
     for clock, services, endpoints in sizes:
         lines = []
         for subject in order:
             style = [other for other in order if other.mode == subject.mode].index(subject)
             lines += [
-                Line(subject.mode, labels[subject], style, _spots(each))
-                for each in placed
+                Line(subject.mode, labels[subject], style, _points(each))
+                for each in by_endpoint
                 if each.record.subject == subject
                 and (each.record.clock, each.record.services, each.record.endpoints_per_service)
                 == (clock, services, endpoints)
@@ -59,6 +61,6 @@ def place_panels(placed: Sequence[Placed]) -> list[LinePanel]:
     return panels
 
 
-def _spots(placed: Placed) -> tuple[Spot, ...]:
-    pairs = zip(placed.places, placed.medians, strict=True)
-    return tuple(Spot(place, median, None, None, bounded=False) for place, median in pairs)
+def _points(by_endpoint: EndpointMedians) -> tuple[DataPoint, ...]:
+    pairs = zip(by_endpoint.places, by_endpoint.medians, strict=True)
+    return tuple(DataPoint(place, median, None, None, bounded=False) for place, median in pairs)

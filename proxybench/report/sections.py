@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.metric_facts import find
 from proxybench.model import Metric
-from proxybench.report.apart import METRICS
+from proxybench.report.breakdown import METRICS
 from proxybench.report.event_sections import EVENT_METRICS, event_sections
 from proxybench.report.line_sections import PLANS, line_section
 from proxybench.report.load_failures import METRICS as FAILURES
@@ -16,7 +16,7 @@ from proxybench.report.path_section import path_sections
 from proxybench.report.place_section import place_sections
 from proxybench.report.section import clocks_text, heading_of
 from proxybench.report.tables import pivot
-from proxybench.report.work_sections import TAXED, USAGE, apart_section, cpu_section, tax_section
+from proxybench.report.work_sections import TAXED, USAGE, breakdown_section, cpu_section, tax_section
 
 if TYPE_CHECKING:
     from proxybench.report.data import ReportData
@@ -33,7 +33,7 @@ def sections(data: ReportData) -> list[Section]:
     return [
         *event_sections(data),
         made["sync-end-to-end"],
-        apart_section(data),
+        breakdown_section(data),
         made["sync-control-loop"],
         cpu_section(data),
         tax_section(data),

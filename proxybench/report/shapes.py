@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Spot:
+class DataPoint:
     """One point of a line; ``bounded``: the true value is at least ``y``."""
 
     x: float
@@ -26,17 +26,17 @@ class Spot:
 class Line:
     """One mode's line; ``style`` counts the proxiers, from 0 (drawn solid)."""
 
-    look: str
+    mode: str
     label: str
     style: int
-    spots: tuple[Spot, ...]
+    points: tuple[DataPoint, ...]
 
 
 @dataclass(frozen=True)
-class Mark:
+class JumpMark:
     """A jump of one mode's line between the sizes ``after`` and ``before``."""
 
-    look: str
+    mode: str
     after: float
     before: float
 
@@ -51,7 +51,7 @@ class LinePanel:
     unit: str
     lines: tuple[Line, ...]
     log: bool = True
-    marks: tuple[Mark, ...] = ()
+    marks: tuple[JumpMark, ...] = ()
 
 
 MEDIAN = "median"
@@ -62,10 +62,10 @@ MEDIAN = "median"
 class Bar:
     """One mode's stack: (part, value) from the axis outwards."""
 
-    look: str
+    mode: str
     label: str
     parts: tuple[tuple[str, float], ...]
-    told: float | None = None  # what is written behind it, where that is not its length
+    number: float | None = None  # what is written behind it, where that is not its length
     bounded: bool = False  # the true value is at least so much
 
     @property
@@ -76,7 +76,7 @@ class Bar:
     @property
     def shown(self) -> float:
         """The number behind it, in the panel's unit."""
-        return self.total if self.told is None else self.told
+        return self.total if self.number is None else self.number
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class CurvePanel:
 
     title: str
     x_label: str
-    curves: tuple[tuple[str, str, tuple[float, ...], tuple[float, ...]], ...]  # look, label, x, y
+    curves: tuple[tuple[str, str, tuple[float, ...], tuple[float, ...]], ...]  # mode, label, x, y
     unit: str = "ns"
 
 
@@ -104,20 +104,20 @@ Panel = LinePanel | BarPanel | CurvePanel
 
 
 @dataclass(frozen=True)
-class Name:
+class LegendEntry:
     """One entry of a legend: whose line it is, and the ``style`` of its line."""
 
-    look: str
+    mode: str
     label: str
     style: int = 0
 
 
-def names(panels: Iterable[Panel]) -> tuple[Name, ...]:
+def legend_entries(panels: Iterable[Panel]) -> tuple[LegendEntry, ...]:
     """Return whose lines and curves a figure's legend names, the reference last; stacks carry their names."""
-    found: dict[Name, None] = {}
+    found: dict[LegendEntry, None] = {}
     for panel in panels:
         if isinstance(panel, LinePanel):
-            found.update({Name(line.look, line.label, line.style): None for line in panel.lines})
+            found.update({LegendEntry(line.mode, line.label, line.style): None for line in panel.lines})
         elif isinstance(panel, CurvePanel):
-            found.update({Name(look, label): None for look, label, _, _ in panel.curves})
-    return tuple(sorted(found, key=lambda name: (name.look == DIRECT, name.look, name.style, name.label)))
+            found.update({LegendEntry(mode, label): None for mode, label, _, _ in panel.curves})
+    return tuple(sorted(found, key=lambda entry: (entry.mode == DIRECT, entry.mode, entry.style, entry.label)))

@@ -1,4 +1,4 @@
-"""A scene as an ``<svg>`` element that takes its colours and its letters from the page."""
+"""A drawing as an ``<svg>`` element that takes its colours and its letters from the page."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from proxybench.report.scene import Box, Marker, Stroke, Words
-from proxybench.report.words import LOOKS, OTHER
+from proxybench.report.drawing import Label, Marker, Polyline, Rect
+from proxybench.report.words import MODE_STYLES, OTHER
 
 if TYPE_CHECKING:
-    from proxybench.report.scene import Item, Scene
+    from proxybench.report.drawing import Drawing, Item
 
 _POINT = 4 / 3  # pixels
 _LETTERS = "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, 'DejaVu Sans', sans-serif"
 _PAGE = {"ink", "muted", "grid", "ground"}
 
 
-def svg(scene: Scene) -> Markup:
-    """Write a scene. It has neither ids nor colours of its own, so that a page can hold many and turn dark."""
-    body = "".join(_element(item) for item in scene.items)
-    box = f"0 0 {_number(scene.width)} {_number(scene.height)}"
+def svg(drawing: Drawing) -> Markup:
+    """Write a drawing. It has neither ids nor colours of its own, so that a page can hold many and turn dark."""
+    body = "".join(_element(item) for item in drawing.items)
+    box = f"0 0 {_number(drawing.width)} {_number(drawing.height)}"
     return Markup(f'<svg aria-hidden="true" focusable="false" viewBox="{box}">{body}</svg>')  # noqa: S704 - words are escaped below
 
 
-def svg_file(scene: Scene, title: str, style: str) -> str:
-    """Write a scene as a file of its own, light or dark as its reader likes; ``style`` sets the colours' variables."""
-    box = f"0 0 {_number(scene.width)} {_number(scene.height)}"
-    body = "".join(_element(item) for item in scene.items)
+def svg_file(drawing: Drawing, title: str, style: str) -> str:
+    """Write a drawing as a file of its own, light or dark as its reader likes; ``style`` sets the colours."""
+    box = f"0 0 {_number(drawing.width)} {_number(drawing.height)}"
+    body = "".join(_element(item) for item in drawing.items)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" width="{_number(scene.width * _POINT)}" '
-        f'height="{_number(scene.height * _POINT)}" role="img" font-family="{_LETTERS}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" width="{_number(drawing.width * _POINT)}" '
+        f'height="{_number(drawing.height * _POINT)}" role="img" font-family="{_LETTERS}">'
         f"<title>{escape(title)}</title><style>{style}</style>"
         f'<rect width="100%" height="100%" style="fill:var(--ground)"/>{body}</svg>\n'
     )
@@ -38,15 +38,15 @@ def svg_file(scene: Scene, title: str, style: str) -> str:
 
 def colour_variable(colour: str) -> str:
     """Return the page's variable for a colour; modes unknown to us share one."""
-    return f"--{colour}" if colour in _PAGE else f"--mode-{colour if colour in LOOKS else OTHER}"
+    return f"--{colour}" if colour in _PAGE else f"--mode-{colour if colour in MODE_STYLES else OTHER}"
 
 
 def _element(item: Item) -> str:
-    if isinstance(item, Stroke):
-        return _stroke(item)
-    if isinstance(item, Words):
-        return _words(item)
-    if isinstance(item, Box):
+    if isinstance(item, Polyline):
+        return _polyline(item)
+    if isinstance(item, Label):
+        return _label(item)
+    if isinstance(item, Rect):
         opacity = "" if item.opacity == 1 else f' opacity="{_number(item.opacity)}"'
         return (
             f'<rect x="{_number(item.x)}" y="{_number(item.y)}" width="{_number(item.width)}" '
@@ -55,7 +55,7 @@ def _element(item: Item) -> str:
     return _marker(item)
 
 
-def _stroke(item: Stroke) -> str:
+def _polyline(item: Polyline) -> str:
     points = " ".join(f"{_number(x)},{_number(y)}" for x, y in item.points)
     dash = f' stroke-dasharray="{" ".join(map(_number, item.dash))}"' if item.dash else ""
     return (
@@ -64,7 +64,7 @@ def _stroke(item: Stroke) -> str:
     )
 
 
-def _words(item: Words) -> str:
+def _label(item: Label) -> str:
     anchor = "" if item.anchor == "start" else f' text-anchor="{item.anchor}"'
     weight = ' font-weight="650"' if item.bold else ""
     return (

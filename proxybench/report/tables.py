@@ -147,7 +147,11 @@ def full(records: Sequence[SummaryRecord], caption: str, *, metric: bool = False
     rows = []
     for record in records:
         low, high = record.ci_low, record.ci_high
-        title = "" if low is None or high is None else f"{exact(low, record.shown_unit)} {DASH} {exact(high, record.shown_unit)}"
+        title = (
+            ""
+            if low is None or high is None
+            else f"{exact(low, record.shown_unit)} {DASH} {exact(high, record.shown_unit)}"
+        )
         rows.append(
             (
                 *((Cell(record.metric),) if metric else ()),
@@ -250,7 +254,9 @@ def _count_cell(value: int) -> Cell:
 
 def _value_cell(record: SummaryRecord, value: float, q: float) -> Cell:
     text = bounded_text(record, value, q)
-    return Cell(text, title="" if math.isnan(value) else exact(value, record.shown_unit), sort=f"{value:.7g}", number=True)
+    return Cell(
+        text, title="" if math.isnan(value) else exact(value, record.shown_unit), sort=f"{value:.7g}", number=True
+    )
 
 
 def _unsure_cell(record: SummaryRecord) -> Cell:

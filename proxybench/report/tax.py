@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.model import CLUSTER_IP, NO_PATH, ClockKind, Metric, Mode, Position, Scenario
-from proxybench.report.concerns import figures_at, ratio, usual_way
+from proxybench.report.criteria import figures_at, ratio, usual_way
 from proxybench.report.decision import ratio_text, value_text
-from proxybench.report.shapes import Line, LinePanel, Spot
+from proxybench.report.shapes import DataPoint, Line, LinePanel
 from proxybench.report.tables import Cell, Table, column_heads, columns_of, merged
 from proxybench.report.words import DASH, DIRECT, count, exact, mode_name, subject_names, with_clock
 from proxybench.units import shown_unit
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from proxybench.model import Subject
-    from proxybench.report.concerns import Figure
+    from proxybench.report.criteria import Figure
     from proxybench.report.tables import Column
     from proxybench.stats.series import Series
     from proxybench.stats.summary import SummaryRecord
@@ -49,7 +49,7 @@ def tax_panels(records: Sequence[SummaryRecord]) -> list[LinePanel]:
     for clock, subject, width in sorted(order, key=lambda each: each[0], reverse=True):
         own = groups[clock, subject, width]
         lines = [line for number, kind in enumerate(_KINDS) if (line := _line(kind, number, subject, own))]
-        if len(lines) > 1 and any(len(line.spots) > 1 for line in lines):
+        if len(lines) > 1 and any(len(line.points) > 1 for line in lines):
             title = f"{names[subject]}, {count(width, 'endpoint')} each" if several else names[subject]
             label = with_clock("time to connect", "ns", clock)
             panels.append(LinePanel(title, "Services", label, shown_unit("ns", clock), tuple(lines)))
@@ -109,14 +109,14 @@ def _line(
     name, metric, position = kind
     if metric == Metric.FORWARDING_CONNECT and subject.mode == Mode.USERSPACE:
         return None
-    spots = [
-        Spot(record.services, record.median, record.ci_low, record.ci_high, record.bounded(0.5))
+    points = [
+        DataPoint(record.services, record.median, record.ci_low, record.ci_high, record.bounded(0.5))
         for record in records
         if (record.metric, record.position, record.scenario) == (metric, position, Scenario.STEADY)
     ]
-    if not spots:
+    if not points:
         return None
     bare = name == BARE
     style = 0 if bare else len(_KINDS) - 1 - number  # the Service's line is solid, that beside the rules dashed
     label = mode_name(DIRECT) if bare else f"{mode_name(subject.mode)}, {name}"
-    return Line(DIRECT if bare else subject.mode, label, style, tuple(sorted(spots, key=lambda spot: spot.x)))
+    return Line(DIRECT if bare else subject.mode, label, style, tuple(sorted(points, key=lambda point: point.x)))

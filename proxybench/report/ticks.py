@@ -38,7 +38,7 @@ def linear_ticks(low: float, high: float, unit: str, most: int = 6) -> list[floa
     raise AssertionError("a step of twice the base leaves fewer marks than asked for")
 
 
-def apart(places: Sequence[float], widths: Sequence[float], gap: float) -> list[int]:
+def without_overlap(places: Sequence[float], widths: Sequence[float], gap: float) -> list[int]:
     """Return which labels (middles, ascending, and widths) can stand side by side, the last one first of all."""
     kept: list[int] = []
     left = math.inf

@@ -27,7 +27,7 @@ ODD = "odd"
 
 
 @dataclass(frozen=True)
-class Look:
+class ModeStyle:
     """Colour on light and on dark ground and a marker that differs as well.
 
     The colours are near the Okabe-Ito palette; its purple is a grey to who sees no green, so it is not the one here.
@@ -39,19 +39,19 @@ class Look:
     marker: str  # matplotlib's
 
 
-LOOKS = {
-    "iptables": Look("iptables", "#0072b2", "#56b4e9", "o"),
-    "ipvs": Look("IPVS", "#d55e00", "#f0803c", "s"),
-    "userspace": Look("userspace", "#009e73", "#2fc59b", "^"),
-    "nftables": Look("nftables", "#b5368c", "#f5a3d8", "D"),
-    DIRECT: Look("endpoint, no rules", "#5a6066", "#98a1ab", "x"),
-    ODD: Look("unexplained", "#e69f00", "#f0b93a", "v"),
+MODE_STYLES = {
+    "iptables": ModeStyle("iptables", "#0072b2", "#56b4e9", "o"),
+    "ipvs": ModeStyle("IPVS", "#d55e00", "#f0803c", "s"),
+    "userspace": ModeStyle("userspace", "#009e73", "#2fc59b", "^"),
+    "nftables": ModeStyle("nftables", "#b5368c", "#f5a3d8", "D"),
+    DIRECT: ModeStyle("endpoint, no rules", "#5a6066", "#98a1ab", "x"),
+    ODD: ModeStyle("unexplained", "#e69f00", "#f0b93a", "v"),
 }
 
 OTHER = "other"
 """Stands for all modes that we do not know."""
 
-_UNKNOWN = Look("", "#8a6d3b", "#c9a86a", "v")
+_UNKNOWN = ModeStyle("", "#8a6d3b", "#c9a86a", "v")
 
 HIGHEST = "highest"
 """Stands for the scenario in which a number was highest, where a figure shows one line for all of them."""
@@ -138,7 +138,7 @@ def path_name(path: str) -> str:
 
 def mode_name(mode: str) -> str:
     """Return the mode as its makers write it."""
-    return LOOKS[mode].name if mode in LOOKS else mode
+    return MODE_STYLES[mode].name if mode in MODE_STYLES else mode
 
 
 def subject_names(subjects: Iterable[Subject]) -> dict[Subject, str]:
@@ -171,9 +171,9 @@ def _settings(subject: Subject) -> str:
     return f" ({', '.join(told)})"
 
 
-def look_of(mode: str) -> Look:
-    """Return a mode's look, one for all modes that we do not know."""
-    return LOOKS.get(mode, _UNKNOWN)
+def style_of(mode: str) -> ModeStyle:
+    """Return a mode's style, one for all modes that we do not know."""
+    return MODE_STYLES.get(mode, _UNKNOWN)
 
 
 def clock_short(clock: str) -> str:

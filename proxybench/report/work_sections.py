@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from proxybench.model import Metric
 from proxybench.report.alt import describe
-from proxybench.report.apart import METRICS, apart_panels, apart_table, take_apart
-from proxybench.report.section import Section, clocks_text, left_out, heading_of
+from proxybench.report.breakdown import METRICS, break_down, breakdown_panels, breakdown_table
+from proxybench.report.section import Section, clocks_text, heading_of, left_out
 from proxybench.report.stacks import bar_panels
 from proxybench.report.tables import full, pivot
 from proxybench.report.tax import tax_panels, tax_table
@@ -27,7 +27,7 @@ USAGE = (
 TAXED = frozenset({Metric.FORWARDING_BARE, Metric.FORWARDING_DIRECT, Metric.FORWARDING_CONNECT})
 
 
-def apart_section(data: ReportData) -> Section:
+def breakdown_section(data: ReportData) -> Section:
     """Return what of each latency was waiting and what was work."""
     heading = "Waiting and work"
     lead = (
@@ -43,11 +43,11 @@ def apart_section(data: ReportData) -> Section:
             " The reference tells nothing of delivery and, at a cold start, of its start: that is in its orange, and "
             "what it did after the answer is in its faint part."
         )
-    found = take_apart(data.shown_series)
+    found = break_down(data.shown_series)
     if not found:
         return left_out("waiting-and-work", heading, lead, "sync.before or sync.build")
     records = data.shown([record for metric in METRICS for record in data.of(metric)])
-    panels, clock = apart_panels(found), clocks_text(records)
+    panels, clock = breakdown_panels(found), clocks_text(records)
     heading = heading_of(heading, records)
     return Section(
         "waiting-and-work",
@@ -56,7 +56,7 @@ def apart_section(data: ReportData) -> Section:
         describe(panels, below="The table below holds each part, and whether they add up."),
         clock,
         tuple(panels),
-        apart_table(found, clock),
+        breakdown_table(found, clock),
         full(records, f"{heading}: every row ({clock})", metric=True),
     )
 

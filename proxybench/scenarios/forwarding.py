@@ -135,10 +135,10 @@ def established_request(where: Paths, count: int, limit: float) -> Established:
 def record_connect(recorder: Recorder, where: Paths, request: Connect, result: ConnectResult) -> None:
     """Record new connections: the call itself, the first answer, and the kernel's handshake RTT.
 
-    A connection without an answer is a censored sample: it took at least the limit. One that was refused or reset has no
-    latency (see ``failures``). Raises MeasurementError, and records nothing, when a target was not connected to as often
-    as asked, when an endpoint of another Service answered, or when more than MOST_UNANSWERED of a target's connections
-    got no answer.
+    A connection without an answer is a censored sample: it took at least the limit. One that was refused or reset has
+    no latency (see ``failures``). Raises MeasurementError, and records nothing, when a target was not connected to as
+    often as asked, when an endpoint of another Service answered, or when more than MOST_UNANSWERED of a target's
+    connections got no answer.
     """
     _trust(request, result)
     for place, target in where.vips:

@@ -19,6 +19,7 @@ from proxybench.gate.noise import ASSUMED, run_noise
 from proxybench.gate.outcome import Comparison, Verdict
 from proxybench.gate.outputs import ANNOTATIONS, to_annotations, to_markdown
 from proxybench.gate.side import FIELDS, Replicates, Side, differences
+from proxybench.model import Scenario
 from proxybench.stats.moderate import Moderated
 from proxybench.testing.model import make_key
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from proxybench.report.colours import mode_classes, style
-from proxybench.report.words import LOOKS
+from proxybench.report.words import MODE_STYLES
 
 # Machado, Oliveira and Fernandes 2009: what who lacks one kind of cone sees of a linear colour.
 LACKS = {
@@ -43,13 +43,13 @@ def seen(colour: str, lacks: str) -> np.ndarray[tuple[int], np.dtype[np.float64]
 @pytest.mark.parametrize("lacks", LACKS)
 @pytest.mark.parametrize("ground", ["light", "dark"])
 def test_the_colour_blind_can_tell_the_modes(ground: str, lacks: str) -> None:
-    colours = {mode: seen(getattr(look, ground), lacks) for mode, look in LOOKS.items()}
+    colours = {mode: seen(getattr(style, ground), lacks) for mode, style in MODE_STYLES.items()}
     apart = {(a, b): float(np.linalg.norm(colours[a] - colours[b])) for a, b in combinations(colours, 2)}
     assert {pair: distance for pair, distance in apart.items() if distance < LEAST} == {}
 
 
 def test_modes_differ_by_their_markers_too() -> None:
-    markers = [look.marker for mode, look in LOOKS.items() if mode != "odd"]  # which is no line
+    markers = [style.marker for mode, style in MODE_STYLES.items() if mode != "odd"]  # which is no line
     assert len(set(markers)) == len(markers)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from proxybench.model import ClockKind, Mode, Subject
-from proxybench.report.concerns import Figure, ratio
+from proxybench.report.criteria import Figure, ratio
 from proxybench.report.decision import JSON_NOTE, bound_text, decision
 from proxybench.report.words import subject_names
 from proxybench.stats.series import collect

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from proxybench.model import Metric
 from proxybench.report.data import ReportData
+from proxybench.report.drawing import Label
 from proxybench.report.event_sections import LOST, OUTAGE, REFUSED, event_panels, event_sections
-from proxybench.report.layout import scene
-from proxybench.report.scene import Words
+from proxybench.report.layout import draw
 from proxybench.report.sections import other_tables
 from tests.unit.report.conftest import make_record
 
@@ -33,7 +33,7 @@ def test_an_event_in_which_nothing_failed_has_no_panel() -> None:
     ((size, bars),) = panel.groups
     assert size == "1,000 Services"
     assert [(bar.label, bar.total, bar.bounded) for bar in bars] == [("iptables", 8e9, True), ("nftables", 5e9, False)]
-    texts = [item.text for item in scene(panel, [panel]).items if isinstance(item, Words)]
+    texts = [item.text for item in draw(panel, [panel]).items if isinstance(item, Label)]
     assert "≥ 8 s" in texts
     assert "5 s" in texts
 
@@ -47,7 +47,7 @@ def test_lost_and_refused_connections_are_one_bar() -> None:
     (panel,) = event_panels(records, COUNTS)
     ((_, (bar,)),) = panel.groups
     assert (panel.x_label, bar.parts) == ("connections", ((LOST, 1200), (REFUSED, 34)))
-    assert "1,234" in [item.text for item in scene(panel, [panel]).items if isinstance(item, Words)]
+    assert "1,234" in [item.text for item in draw(panel, [panel]).items if isinstance(item, Label)]
 
 
 def test_a_run_without_events_has_no_chapter_of_them(data: ReportData) -> None:

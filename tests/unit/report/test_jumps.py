@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from proxybench.report.jumps import jumps
-from proxybench.report.layout import scene
+from proxybench.report.layout import draw
 from proxybench.report.panels import line_panels
-from proxybench.report.shapes import LinePanel, Mark
+from proxybench.report.shapes import JumpMark, LinePanel
 from proxybench.report.svg import svg
 from proxybench.stats.series import Series
 from proxybench.stats.summary import summary_of
@@ -77,9 +77,9 @@ def test_the_panel_marks_it(axis: str) -> None:
     series = curve(factor=0.5, axis=axis)
     (panel,) = line_panels([summary_of(each) for each in series], "sync time", jumps=jumps(series))
     assert isinstance(panel, LinePanel)
-    assert panel.marks == (Mark("iptables", 800, 1200),)
+    assert panel.marks == (JumpMark("iptables", 800, 1200),)
     (plain,) = line_panels([summary_of(each) for each in series], "sync time")
     assert plain.marks == ()
     assert (
-        svg(scene(panel, [panel])).count("stroke-dasharray") == svg(scene(plain, [plain])).count("stroke-dasharray") + 1
+        svg(draw(panel, [panel])).count("stroke-dasharray") == svg(draw(plain, [plain])).count("stroke-dasharray") + 1
     )

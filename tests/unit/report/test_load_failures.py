@@ -24,9 +24,14 @@ def load(subject: Subject, counts: dict[str, tuple[float, ...]], **changes: Any)
 
 
 GOOD = {
-    **{"offered": (100.0, 100.0, 100.0), "achieved": (99.8, 100.0, 100.0), "failure_rate": (0.0, 300.0, 500.0)},
-    **{"failed": (0.0, 3.0, 5.0), "wrong_endpoint": (0.0, 0.0, 0.0), "refused": (0.0, 2.0, 4.0)},
-    **{"unanswered": (0.0, 0.0, 0.0), "unserved": (0.0, 0.0, 0.0)},
+    "offered": (100.0, 100.0, 100.0),
+    "achieved": (99.8, 100.0, 100.0),
+    "failure_rate": (0.0, 300.0, 500.0),
+    "failed": (0.0, 3.0, 5.0),
+    "wrong_endpoint": (0.0, 0.0, 0.0),
+    "refused": (0.0, 2.0, 4.0),
+    "unanswered": (0.0, 0.0, 0.0),
+    "unserved": (0.0, 0.0, 0.0),
 }
 BROKEN = {**GOOD, "failure_rate": (20_000.0, 10_000.0, 120_000.0), "unserved": (200.0, 100.0, 1200.0)}
 
@@ -50,7 +55,10 @@ def test_widths_have_a_column_where_there_are_several() -> None:
     table = failure_table([*load(SUBJECT, GOOD), *load(SUBJECT, GOOD, endpoints_per_service=16)])
     assert table is not None
     assert table.keys == 3
-    assert [[cell.text for cell in row][:3] for row in table.rows] == [["100", "2", "nftables"], ["100", "16", "nftables"]]
+    assert [[cell.text for cell in row][:3] for row in table.rows] == [
+        ["100", "2", "nftables"],
+        ["100", "16", "nftables"],
+    ]
 
 
 def test_what_an_older_program_did_not_tell_apart_is_not_known() -> None:

@@ -28,8 +28,8 @@ def test_a_figure_says_where_it_comes_from() -> None:
 def test_a_run_tells_its_own_story(data: ReportData) -> None:
     story = dict(how_measured(data))
     assert story["where"] == (
-        "vm lab (tcg); instruction clock: executed guest instructions, counted — work, not real time. Chosen so: this kernel "
-        "has no ip_vs, and the VM has"
+        "vm lab (tcg); instruction clock: executed guest instructions, counted — work, not real time. Chosen so: this "
+        "kernel has no ip_vs, and the VM has"
     )
     assert story["sizes"] == "10, 100, 1,000 and 10,000 Services with 2 endpoints each"
     assert story["how often"] == "5 repetitions; a number is the median of its repetitions' medians"

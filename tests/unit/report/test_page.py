@@ -138,9 +138,9 @@ def test_figures_are_described(page: Page) -> None:
     x = "\N{MULTIPLICATION SIGN}"
     assert described[6] == (
         "Lines of instructions to first byte (no time), logarithmic, over Services, 3 panels. "
-        f"First rule, 100 Services: lowest IPVS 171 k instructions, then iptables 175 k instructions, then userspace 472 k instructions (2.8{x}). "
-        f"Middle rule, 100 Services: lowest IPVS 170 k instructions, then iptables 176 k instructions, then userspace 470 k instructions (2.8{x}). "
-        f"Last rule, 100 Services: lowest IPVS 170 k instructions, then iptables 177 k instructions, then userspace 474 k instructions (2.8{x}). "
+        f"First rule, 100 Services: lowest IPVS 171 k, then iptables 175 k, then userspace 472 k (2.8{x}). "
+        f"Middle rule, 100 Services: lowest IPVS 170 k, then iptables 176 k, then userspace 470 k (2.8{x}). "
+        f"Last rule, 100 Services: lowest IPVS 170 k, then iptables 177 k, then userspace 474 k (2.8{x}). "
         "The table below holds medians and 95 % intervals, and its list of every point p90, p99 and counts."
     )
     assert len(set(described)) == len(described)

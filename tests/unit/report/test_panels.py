@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.report.data import Curve
 from proxybench.report.panels import curve_panels, line_panels
-from proxybench.report.shapes import Name, names
+from proxybench.report.shapes import LegendEntry, legend_entries
 from proxybench.report.stacks import AGENT, RELAY, SOFTIRQ, SYSTEM, USER, WHOLE, bar_panels
 from tests.unit.report.conftest import make_record
 
@@ -22,7 +22,7 @@ def test_scenarios_have_panels_in_the_order_of_reading(data: ReportData) -> None
     ]
     assert {panel.y_label for panel in panels} == {"sync latency, in instructions (no time)"}
     assert [line.label for line in panels[0].lines] == ["iptables", "IPVS", "userspace"]
-    assert [spot.bounded for spot in panels[0].lines[2].spots] == [False, False, False, True]
+    assert [point.bounded for point in panels[0].lines[2].points] == [False, False, False, True]
 
 
 def test_clocks_never_share_a_panel() -> None:
@@ -42,12 +42,12 @@ def test_one_service_with_many_endpoints_has_a_panel_of_its_own() -> None:
         ("One Service added to N, 2 endpoints each", "Services"),
         ("1 Service: One Service added to N", "Endpoints of each Service"),
     ]
-    assert [spot.x for spot in panels[1].lines[0].spots] == [10, 100, 1000]
+    assert [point.x for point in panels[1].lines[0].points] == [10, 100, 1000]
 
 
 def test_a_run_of_one_size_shows_dots() -> None:
     (panel,) = line_panels([make_record()], "sync latency")
-    assert len(panel.lines[0].spots) == 1
+    assert len(panel.lines[0].points) == 1
 
 
 def test_proxiers_are_told_apart() -> None:
@@ -114,17 +114,17 @@ def test_no_position_beside_others_is_the_endpoint_directly() -> None:
 def test_a_legend_names_each_line_once_and_the_reference_last() -> None:
     records = [make_record(services=size, mode=mode) for size in (10, 100) for mode in ("userspace", "iptables")]
     panels = line_panels(records, "time", reference=[make_record(services=10), make_record(services=100)])
-    assert names([*panels, *panels]) == (
-        Name("iptables", "iptables"),
-        Name("userspace", "userspace"),
-        Name("direct", "endpoint, no rules"),
+    assert legend_entries([*panels, *panels]) == (
+        LegendEntry("iptables", "iptables"),
+        LegendEntry("userspace", "userspace"),
+        LegendEntry("direct", "endpoint, no rules"),
     )
-    assert names(bar_panels([make_record(metric="cpu.agent", mode="ipvs")])) == ()  # bars carry their names
+    assert legend_entries(bar_panels([make_record(metric="cpu.agent", mode="ipvs")])) == ()  # bars carry their names
 
 
 def test_families_of_addresses_never_share_a_line() -> None:
     records = [make_record(services=size, family=family) for family in ("ipv4", "ipv6") for size in (10, 100)]
-    assert [(panel.title, len(panel.lines[0].spots)) for panel in line_panels(records, "sync latency")] == [
+    assert [(panel.title, len(panel.lines[0].points)) for panel in line_panels(records, "sync latency")] == [
         ("One Service added to N, ClusterIP", 2),
         ("One Service added to N, ClusterIP, IPv6", 2),
     ]

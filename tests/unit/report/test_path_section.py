@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from proxybench.model import Metric
-from proxybench.report.layout import scene
+from proxybench.report.drawing import Rect
+from proxybench.report.layout import draw
 from proxybench.report.path_section import path_panels
-from proxybench.report.scene import Box
 from proxybench.report.shapes import MEDIAN, Bar
 from proxybench.report.words import path_name
 from tests.unit.report.conftest import make_record
@@ -41,7 +41,7 @@ def test_paths_of_the_largest_size_stand_on_one_scale() -> None:
         ("ClusterIP", [((MEDIAN, 1000.0),)]),
         ("NodePort", [((MEDIAN, 4000.0),)]),
     ]
-    short, long = (item.width for item in scene(panel, [panel]).items if isinstance(item, Box))
+    short, long = (item.width for item in draw(panel, [panel]).items if isinstance(item, Rect))
     assert long == pytest.approx(4 * short)
     assert isinstance(panel.groups[0][1][0], Bar)
 

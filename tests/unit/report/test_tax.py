@@ -32,7 +32,7 @@ def records(mode: str, **changes: Any) -> list[SummaryRecord]:
 def test_each_subject_has_a_panel_with_its_three_kinds_of_connection() -> None:
     panels = tax_panels([*records("iptables"), *records("nftables")])
     assert [panel.title for panel in panels] == ["iptables", "nftables"]
-    assert [(line.look, line.style, line.spots[0].y) for line in panels[0].lines] == [
+    assert [(line.mode, line.style, line.points[0].y) for line in panels[0].lines] == [
         (DIRECT, 0, 10e3),
         ("iptables", 1, 20e3),
         ("iptables", 0, 30e3),
@@ -57,7 +57,7 @@ def test_neither_widths_nor_ways_share_a_line() -> None:
     outside = [replace(record, path="node_port@other", median=9e9) for record in records("iptables")]
     panels = tax_panels([*wide, *records("iptables"), *outside])
     assert [panel.title for panel in panels] == ["iptables, 2 endpoints each", "iptables, 10 endpoints each"]
-    assert [[(spot.x, spot.y) for spot in panel.lines[2].spots] for panel in panels] == [
+    assert [[(point.x, point.y) for point in panel.lines[2].points] for panel in panels] == [
         [(10, 30e3), (100, 30e3)],
         [(10, 60e3), (100, 60e3)],
     ]

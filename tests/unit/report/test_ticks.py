@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxybench.report.ticks import apart, linear_ticks, log_ticks
+from proxybench.report.ticks import linear_ticks, log_ticks, without_overlap
 
 MIB = 2.0**20
 
@@ -51,6 +51,6 @@ def test_logarithmic_marks_fit_and_there_is_one_at_least(low: float, ratio: floa
 
 
 def test_labels_that_would_touch_make_way_for_the_last() -> None:
-    assert apart([0, 50, 100], [20, 20, 20], 4) == [0, 1, 2]
-    assert apart([0, 80, 100], [20, 20, 20], 4) == [0, 2]
-    assert apart([], [], 4) == []
+    assert without_overlap([0, 50, 100], [20, 20, 20], 4) == [0, 1, 2]
+    assert without_overlap([0, 80, 100], [20, 20, 20], 4) == [0, 2]
+    assert without_overlap([], [], 4) == []

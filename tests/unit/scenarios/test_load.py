@@ -110,8 +110,14 @@ def test_waiting_for_the_intended_start_counts_by_the_wall_clock_only(
         found.setdefault(sample.metric, []).append(sample.value)
     counts = {name: found.pop(name) for name in list(found) if name.startswith("load.") and name != "load.lag"}
     assert counts == {
-        **{"load.offered": [3], "load.achieved": [2], "load.failure_rate": [5_000], "load.failed": [1]},
-        **{"load.wrong_endpoint": [0], "load.refused": [0], "load.unanswered": [1], "load.unserved": [0]},
+        "load.offered": [3],
+        "load.achieved": [2],
+        "load.failure_rate": [5_000],
+        "load.failed": [1],
+        "load.wrong_endpoint": [0],
+        "load.refused": [0],
+        "load.unanswered": [1],
+        "load.unserved": [0],
     }
     assert found == metrics
     assert [sample.value for sample in recorder.samples if sample.censored] == [5000] * (
@@ -177,8 +183,14 @@ def test_above_one_per_cent_a_point_is_broken_and_keeps_no_times() -> None:
     assert "forwarding.load" in failed(timeout=10)
     found = failed(timeout=9, refused=2)
     assert found == {
-        **{"load.offered": [3], "load.achieved": [2], "load.failure_rate": [11_000], "load.failed": [11]},
-        **{"load.wrong_endpoint": [0], "load.refused": [2], "load.unanswered": [9], "load.unserved": [0]},
+        "load.offered": [3],
+        "load.achieved": [2],
+        "load.failure_rate": [11_000],
+        "load.failed": [11],
+        "load.wrong_endpoint": [0],
+        "load.refused": [2],
+        "load.unanswered": [9],
+        "load.unserved": [0],
     }
 
 

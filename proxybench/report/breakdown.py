@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxybench.model import Metric
-from proxybench.report.concerns import usual_way
+from proxybench.report.criteria import usual_way
 from proxybench.report.shapes import Bar, BarPanel
 from proxybench.report.tables import Cell, Table, merged
 from proxybench.report.words import DASH, SCENARIOS, clock_short, count, exact, human, subject_names, with_clock
@@ -49,7 +49,7 @@ _SCENARIO_ORDER = list(SCENARIOS)
 
 
 @dataclass(frozen=True)
-class Apart:
+class Breakdown:
     """One latency and its parts, in ``unit``, of the repetition with the median latency.
 
     ``rest`` is the latency without its parts: below 0 where the answer came before their end. ``within`` of
@@ -87,7 +87,7 @@ class Apart:
         return (*kept, (UNEXPLAINED, left) if left > 0 else (AFTER, -left))
 
 
-def take_apart(series: Sequence[Series]) -> list[Apart]:
+def break_down(series: Sequence[Series]) -> list[Breakdown]:
     """Return every latency that can be taken apart, in the order of reading; those that timed out cannot."""
     points: dict[tuple[object, ...], dict[str, Series]] = {}
     for each in usual_way(series):
@@ -95,11 +95,11 @@ def take_apart(series: Sequence[Series]) -> list[Apart]:
         if key.metric == Metric.SYNC_END_TO_END or key.metric in METRICS:
             place = (key.subject, str(key.scenario), key.services, key.endpoints_per_service, str(key.clock))
             points.setdefault(place, {})[key.metric] = each
-    found = [apart for each in points.values() if (apart := _apart(each)) is not None]
+    found = [one for each in points.values() if (one := _breakdown(each)) is not None]
     return sorted(found, key=lambda each: (each.clock, _rank(each.scenario), each.endpoints, each.services))
 
 
-def apart_panels(found: Sequence[Apart]) -> list[BarPanel]:
+def breakdown_panels(found: Sequence[Breakdown]) -> list[BarPanel]:
     """Return one panel per scenario, with a group of stacks per size."""
     labels = subject_names(each.subject for each in found)
     widths = len({each.endpoints for each in found}) > 1
@@ -119,7 +119,7 @@ def apart_panels(found: Sequence[Apart]) -> list[BarPanel]:
     ]
 
 
-def apart_table(found: Sequence[Apart], clock: str) -> Table:
+def breakdown_table(found: Sequence[Breakdown], clock: str) -> Table:
     """Return one row per latency, with each part, the rest, and whether that is within the uncertainty."""
     labels = subject_names(each.subject for each in found)
     names = list(dict.fromkeys(name for way in _WAYS for name, _ in way))
@@ -140,7 +140,7 @@ def apart_table(found: Sequence[Apart], clock: str) -> Table:
     )
 
 
-def _row(each: Apart, label: str, shown: Sequence[str], *, clocks: bool) -> tuple[Cell, ...]:
+def _row(each: Breakdown, label: str, shown: Sequence[str], *, clocks: bool) -> tuple[Cell, ...]:
     parts = dict(each.parts)
     return (
         Cell(SCENARIOS.get(each.scenario, each.scenario)),
@@ -154,7 +154,7 @@ def _row(each: Apart, label: str, shown: Sequence[str], *, clocks: bool) -> tupl
     )
 
 
-def _verdict(each: Apart) -> Cell:
+def _verdict(each: Breakdown) -> Cell:
     of = f"within the uncertainty in {each.within} of {count(each.repetitions, 'repetition')}"
     if each.rest < 0:
         return Cell(f"answered {human(-each.rest, each.unit)} before the sync's end", of, state="pass")
@@ -167,7 +167,7 @@ def _amount(value: float, unit: str, detail: str = "") -> Cell:
     return Cell(human(value, unit), detail, exact(value, unit), str(value), number=True)
 
 
-def _apart(point: Mapping[str, Series]) -> Apart | None:
+def _breakdown(point: Mapping[str, Series]) -> Breakdown | None:
     whole = point.get(Metric.SYNC_END_TO_END)
     way = next((way for way in _WAYS if all(metric in point for _, metric in way)), None)
     if whole is None or way is None or whole.bounded.any():
@@ -181,7 +181,7 @@ def _apart(point: Mapping[str, Series]) -> Apart | None:
     unsure = whole.uncertainty + sum(point[metric].uncertainty for _, metric in way)
     rests = [latencies[label] - sum(values[metric][label] for _, metric in way) for label in labels]
     key = whole.key
-    return Apart(
+    return Breakdown(
         key.subject,
         str(key.scenario),
         key.services,

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.model import Mode, Subject
-from proxybench.report.apart import (
+from proxybench.report.breakdown import (
     AFTER,
     APPLYING,
     BEFORE,
@@ -14,9 +14,9 @@ from proxybench.report.apart import (
     UNEXPLAINED,
     UNSPLIT,
     WAIT,
-    apart_panels,
-    apart_table,
-    take_apart,
+    break_down,
+    breakdown_panels,
+    breakdown_table,
 )
 from tests.unit.report.made import SUBJECT, series
 
@@ -34,33 +34,33 @@ def point(*whole: float, uncertainty: float = 0.0, **parts: tuple[float, ...]) -
 
 
 def test_the_parts_are_those_of_the_repetition_with_the_median_latency() -> None:
-    (found,) = take_apart(point(90, 100, 500, before=(1, 40, 3), making=(1, 30, 3), applying=(1, 20, 3)))
+    (found,) = break_down(point(90, 100, 500, before=(1, 40, 3), making=(1, 30, 3), applying=(1, 20, 3)))
     assert found.parts == ((BEFORE, 40), (MAKING, 30), (APPLYING, 20))
     assert (found.whole, found.rest) == (100, 10)
     assert found.stack == ((BEFORE, 40), (MAKING, 30), (APPLYING, 20), (UNEXPLAINED, 10))
 
 
 def test_what_came_after_the_answer_is_no_part_of_the_latency() -> None:
-    (found,) = take_apart(point(60, before=(40,), making=(30,), applying=(20,)))
+    (found,) = break_down(point(60, before=(40,), making=(30,), applying=(20,)))
     assert found.rest == -30
     assert found.stack == ((BEFORE, 40), (MAKING, 20), (APPLYING, 0), (AFTER, 30))
 
 
 def test_a_mode_whose_log_tells_nothing_is_known_by_its_metrics() -> None:
-    (found,) = take_apart(point(60, before=(40,), control_loop=(15,)))
+    (found,) = break_down(point(60, before=(40,), control_loop=(15,)))
     assert found.parts == ((BEFORE, 40), (UNSPLIT, 15))
 
 
 def test_the_references_own_word_is_taken() -> None:
-    (found,) = take_apart(point(60, wait=(5,), build=(20,), tool=(10,), kernel=(1,)))
+    (found,) = break_down(point(60, wait=(5,), build=(20,), tool=(10,), kernel=(1,)))
     assert found.parts == ((WAIT, 5), (BUILD, 20), (TOOL, 10), (KERNEL, 1))
 
 
 def test_what_tells_nothing_and_what_timed_out_is_left_out() -> None:
     late = point(60, before=(40,), control_loop=(15,))
     late[0].bounded[:] = True
-    assert take_apart(late) == []
-    assert take_apart(point(60, control_loop=(15,))) == []
+    assert break_down(late) == []
+    assert break_down(point(60, control_loop=(15,))) == []
 
 
 def test_the_sum_is_checked_against_what_both_are_uncertain_by() -> None:
@@ -75,7 +75,7 @@ def test_the_sum_is_checked_against_what_both_are_uncertain_by() -> None:
             )
         ),
     ]
-    table = apart_table(take_apart(made), "wall clock")
+    table = breakdown_table(break_down(made), "wall clock")
     verdicts = [(row[-1].text, row[-1].detail, row[-1].state) for row in table.rows]
     assert verdicts == [
         ("no: 10 ns are unexplained", "within the uncertainty in 1 of 3 repetitions", "fail"),
@@ -95,7 +95,7 @@ def test_the_sum_is_checked_against_what_both_are_uncertain_by() -> None:
 
 
 def test_a_panel_per_scenario_has_a_stack_per_subject_and_the_latency_behind_it() -> None:
-    (panel,) = apart_panels(take_apart(point(60, before=(40,), making=(30,), applying=(20,))))
+    (panel,) = breakdown_panels(break_down(point(60, before=(40,), making=(30,), applying=(20,))))
     assert (panel.title, panel.x_label) == ("One Service added to N", "time until the answer (wall clock)")
     ((size, (bar,)),) = panel.groups
-    assert (size, bar.look, bar.shown, bar.total) == ("100 Services", SUBJECT.mode, 60, 90)
+    assert (size, bar.mode, bar.shown, bar.total) == ("100 Services", SUBJECT.mode, 60, 90)

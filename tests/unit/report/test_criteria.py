@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from proxybench.model import Mode, Subject
-from proxybench.report.concerns import TAX, WAITING, WORK, Figure, Row, ratio, rows_of
+from proxybench.report.criteria import TAX, WAITING, WORK, Figure, Row, ratio, rows_of
 from tests.unit.report.made import SUBJECT, series
 
 USERSPACE = Subject("reference", "0.1.0", Mode.USERSPACE)

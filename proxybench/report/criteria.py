@@ -31,7 +31,7 @@ WIDE = 3.0
 
 
 @dataclass(frozen=True)
-class Concern:
+class Criterion:
     """One row: the first of ``scenarios`` and ``positions`` that the run has is shown.
 
     ``per`` names a second metric of the same point that the first is divided by: CPU per second of watching. With
@@ -56,26 +56,26 @@ _RULES = (Position.LAST, Position.MIDDLE, Position.FIRST)
 _SYNC, _CPU = Metric.SYNC_END_TO_END, Metric.CPU_CONTROL_LOOP
 
 
-def _sync(title: str, detail: str, scenario: Scenario) -> Concern:
-    return Concern(title, detail, _SYNC, (scenario,), _RULES, split=True)
+def _sync(title: str, detail: str, scenario: Scenario) -> Criterion:
+    return Criterion(title, detail, _SYNC, (scenario,), _RULES, split=True)
 
 
-CONCERNS = (
+CRITERIA = (
     _sync("Cold start", "until all probed Services answer", Scenario.COLD_START),
-    Concern("Cold start, CPU", "with all children", _CPU, (Scenario.COLD_START,)),
+    Criterion("Cold start, CPU", "with all children", _CPU, (Scenario.COLD_START,)),
     _sync("New Service", "Service, then its endpoints", Scenario.NEW_SERVICE),
-    Concern("New Service, CPU", "of the control loop", _CPU, (Scenario.NEW_SERVICE,)),
+    Criterion("New Service, CPU", "of the control loop", _CPU, (Scenario.NEW_SERVICE,)),
     _sync("One Service added", "endpoints there before", Scenario.ADD_ONE),
-    Concern("One Service added, CPU", "of the control loop", _CPU, (Scenario.ADD_ONE,)),
+    Criterion("One Service added, CPU", "of the control loop", _CPU, (Scenario.ADD_ONE,)),
     _sync("One endpoint changed", "until it answers", Scenario.CHANGE_ENDPOINT),
-    Concern("One endpoint changed, CPU", "of the control loop", _CPU, (Scenario.CHANGE_ENDPOINT,)),
+    Criterion("One endpoint changed, CPU", "of the control loop", _CPU, (Scenario.CHANGE_ENDPOINT,)),
     _sync("One Service deleted", "until refused", Scenario.DELETE_ONE),
-    Concern("Idle, CPU per second", "nothing changes", _CPU, (Scenario.IDLE,), per=Metric.CPU_WINDOW),
-    Concern("Memory", "largest resident set", Metric.MEMORY_RESIDENT, (Scenario.COLD_START,)),
-    Concern(
+    Criterion("Idle, CPU per second", "nothing changes", _CPU, (Scenario.IDLE,), per=Metric.CPU_WINDOW),
+    Criterion("Memory", "largest resident set", Metric.MEMORY_RESIDENT, (Scenario.COLD_START,)),
+    Criterion(
         "New connection, Service", "first byte, last rule", Metric.FORWARDING_FIRST_BYTE, (Scenario.STEADY,), _RULES
     ),
-    Concern(
+    Criterion(
         "New connection, Service",
         "connect(), last rule",
         Metric.FORWARDING_CONNECT,
@@ -84,10 +84,10 @@ CONCERNS = (
         taxed=True,
         without=(Mode.USERSPACE,),
     ),
-    Concern(
+    Criterion(
         "New connection, endpoint", "connect(), rules present", Metric.FORWARDING_DIRECT, (Scenario.STEADY,), taxed=True
     ),
-    Concern(
+    Criterion(
         "New connection, no rules",
         "connect(), before the start: the control",
         Metric.FORWARDING_BARE,
@@ -141,12 +141,12 @@ def rows_of(series: Sequence[Series]) -> list[Row]:
     """Return the rows that some series hold, which are of one size and one clock; of several ways, the usual one."""
     rows = []
     usual = usual_way(series)
-    for concern in CONCERNS:
-        scenario, found = _figures(concern, usual)
+    for criterion in CRITERIA:
+        scenario, found = _figures(criterion, usual)
         if found and scenario is not None:
-            rows.append(Row(concern.metric, concern.title, concern.detail, found, control=concern.control))
-            rows += _split(found, scenario, usual) if concern.split else []
-            rows += _taxed(found, concern.metric, usual) if concern.taxed else []
+            rows.append(Row(criterion.metric, criterion.title, criterion.detail, found, control=criterion.control))
+            rows += _split(found, scenario, usual) if criterion.split else []
+            rows += _taxed(found, criterion.metric, usual) if criterion.taxed else []
     return rows
 
 
@@ -174,13 +174,13 @@ def ratio(base: Figure, other: Figure) -> tuple[float, Interval | None] | None:
     return middle, Interval(min(interval.low, middle / unsure), max(interval.high, middle * unsure))
 
 
-def _figures(concern: Concern, series: Sequence[Series]) -> tuple[Scenario | None, dict[Subject, Figure]]:
-    for scenario in concern.scenarios:
-        for position in concern.positions:
-            found = figures_at(concern.metric, scenario, position, series)
-            found = {subject: figure for subject, figure in found.items() if subject.mode not in concern.without}
-            if found and concern.per:
-                return scenario, _joined(found, figures_at(concern.per, scenario, position, series), _per_second)
+def _figures(criterion: Criterion, series: Sequence[Series]) -> tuple[Scenario | None, dict[Subject, Figure]]:
+    for scenario in criterion.scenarios:
+        for position in criterion.positions:
+            found = figures_at(criterion.metric, scenario, position, series)
+            found = {subject: figure for subject, figure in found.items() if subject.mode not in criterion.without}
+            if found and criterion.per:
+                return scenario, _joined(found, figures_at(criterion.per, scenario, position, series), _per_second)
             if found:
                 return scenario, found
     return None, {}

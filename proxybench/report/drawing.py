@@ -1,6 +1,6 @@
 """A drawing as data: lines, boxes, markers and words at places in points (1/72 inch), y downwards.
 
-Both pictures of a panel, the page's SVG and the PNG file, are written from the same scene.
+Both pictures of a panel, the page's SVG and the PNG file, are written from the same drawing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SMALL, LARGE = 8.8, 10.2
 
 
 @dataclass(frozen=True)
-class Stroke:
+class Polyline:
     """A line through ``points``; ``dash`` as in SVG, in points."""
 
     points: tuple[tuple[float, float], ...]
@@ -29,7 +29,7 @@ class Stroke:
 
 
 @dataclass(frozen=True)
-class Box:
+class Rect:
     """A filled rectangle from its upper left corner."""
 
     x: float
@@ -51,7 +51,7 @@ class Marker:
 
 
 @dataclass(frozen=True)
-class Words:
+class Label:
     """Text whose ``anchor`` (start, middle, end) is at x, and whose base line is at y."""
 
     x: float
@@ -63,11 +63,11 @@ class Words:
     bold: bool = False
 
 
-Item = Stroke | Box | Marker | Words
+Item = Polyline | Rect | Marker | Label
 
 
 @dataclass(frozen=True)
-class Scene:
+class Drawing:
     """Items in the order in which they are drawn."""
 
     width: float
@@ -75,11 +75,11 @@ class Scene:
     items: tuple[Item, ...]
 
 
-def moved(items: Iterable[Item], right: float, down: float) -> list[Item]:
+def shifted(items: Iterable[Item], right: float, down: float) -> list[Item]:
     """Return items at another place."""
     found: list[Item] = []
     for item in items:
-        if isinstance(item, Stroke):
+        if isinstance(item, Polyline):
             found.append(replace(item, points=tuple((x + right, y + down) for x, y in item.points)))
         else:
             found.append(replace(item, x=item.x + right, y=item.y + down))
