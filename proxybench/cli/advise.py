@@ -56,7 +56,7 @@ def _print(advice: Advice, data: ReportData) -> None:
 
     size = f"{count(advice.services, 'Service')} with {count(advice.endpoints, 'endpoint')} each"
     click.echo(f"From {advice.base.label} to {advice.other.label} at {size}")
-    click.echo(f"{_where(data)}; {clock_long(advice.clock)}")
+    click.echo(f"{_where(advice, data)}; {clock_long(advice.clock)}")
     if advice.between:
         click.echo(
             f"{advice.services:,} Services were not measured: read off on a straight line (log-log) between "
@@ -70,9 +70,9 @@ def _print(advice: Advice, data: ReportData) -> None:
     click.echo("")
 
 
-def _where(data: ReportData) -> str:
-    kernels = sorted({facts.kernel for facts in data.manifest.fingerprint.nodes.values()})
-    return f"run {data.manifest.run} ({data.manifest.state}), kernel {', '.join(kernels) or 'unknown'}"
+def _where(advice: Advice, data: ReportData) -> str:
+    kernels = ", ".join(data.manifest.kernels(advice.clock)) or "unknown"
+    return f"run {data.manifest.run} ({data.manifest.state}), kernel {kernels}"
 
 
 def _table(advice: Advice) -> Table:
@@ -114,7 +114,7 @@ def _as_json(advice: Advice, data: ReportData) -> dict[str, object]:
         "clock": str(advice.clock),
         "run": data.manifest.run,
         "state": data.manifest.state,
-        "kernels": sorted({facts.kernel for facts in data.manifest.fingerprint.nodes.values()}),
+        "kernels": data.manifest.kernels(advice.clock),
         "read_off_between": advice.between,
         "changes": [_change_as_json(change) for change in advice.changes],
         "not_measured": list(advice.not_measured),

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from proxybench.model import ClockKind
 from proxybench.report.criteria import WIDE, ratio, rows_of
 from proxybench.report.tables import Cell, Table
-from proxybench.report.words import DASH, REFERENCE, TIMES, clock_long, clock_short, count, exact, human, subject_names
+from proxybench.report.words import DASH, REFERENCE, TIMES, clock_long, count, exact, human, join, subject_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from proxybench.model import Subject
     from proxybench.report.criteria import Figure, Row
+    from proxybench.results.manifest import Manifest
     from proxybench.stats.intervals import Interval
     from proxybench.stats.series import Series
 
@@ -43,6 +44,8 @@ REFERENCE_NOTE = (
 
 Ratio = tuple[float, "Interval | None"]
 
+_BY = {ClockKind.WALL: "by the wall clock", ClockKind.INSTRUCTIONS: "in work (counted instructions)"}
+
 Size = tuple[int, int]
 """Services, and endpoints of each."""
 
@@ -55,7 +58,7 @@ class Decision:
     notes: tuple[str, ...]
 
 
-def decision(series: Sequence[Series], subjects: Sequence[Subject]) -> Decision:
+def decision(series: Sequence[Series], subjects: Sequence[Subject], manifest: Manifest) -> Decision:
     """Put the tables together; ``subjects`` in the experiment's order: the others are compared with the first."""
     tables, moved = [], []
     clocks = clocks_of(series)
@@ -66,10 +69,35 @@ def decision(series: Sequence[Series], subjects: Sequence[Subject]) -> Decision:
             present = [subject for subject in subjects if any(each.key.subject == subject for each in here)]
             rows = rows_of(here)
             if rows:
-                told = f" ({clock_short(clock)})" if len(clocks) > 1 else ""
-                tables.append((size_title(size) + told, _table(rows, present, clock)))
+                kernels = manifest.kernels(clock)
+                tables.append((_title(present, size, kernels, clock), _table(rows, present, clock)))
                 moved += _moved(rows, present, size)
-    return Decision(tuple(tables), (*caveats(subjects, clocks), *moved))
+    return Decision(tuple(tables), (*_work_only(series, subjects), *caveats(subjects, clocks), *moved))
+
+
+def _title(subjects: Sequence[Subject], size: Size, kernels: Sequence[str], clock: ClockKind) -> str:
+    """Say what a table answers: from the first subject to the others, at a size, on a kernel, in time or in work."""
+    names = subject_names(subjects)
+    first, *others = (names[subject] for subject in subjects)
+    move = f"From {first} to {join(others, 'or')}" if others else first
+    where = f" on Linux {join(list(kernels))}" if kernels else ""
+    return f"{move} {_at(size)}{where}, {_BY[clock]}"
+
+
+def _at(size: Size) -> str:
+    return size_title(size)[0].lower() + size_title(size)[1:]
+
+
+def _work_only(series: Sequence[Series], subjects: Iterable[Subject]) -> list[str]:
+    """Name the subjects of a run by both clocks of which nothing is known but work."""
+    found = {clock: {each.key.subject for each in series if each.key.clock == clock} for clock in ClockKind}
+    timed, counted = found[ClockKind.WALL], found[ClockKind.INSTRUCTIONS]
+    only = [subject for subject in subjects if subject in counted - timed]
+    if not (timed and only):
+        return []
+    names = subject_names(subjects)
+    told = join([names[subject] for subject in only])
+    return [f"Of {told} this run knows work alone: it could not be measured by the wall clock here (see Not measured)."]
 
 
 def clocks_of(series: Iterable[Series]) -> list[ClockKind]:

@@ -22,7 +22,7 @@ Facts = list[tuple[str, str]]
 def origin(manifest: Manifest) -> str:
     """Say in one line where a figure comes from."""
     programs = dict.fromkeys(each.subject.program for each in manifest.subjects)
-    kernels = sorted({facts.kernel for facts in manifest.fingerprint.nodes.values()})
+    kernels = manifest.kernels()
     parts = [f"proxybench, {manifest.name}, run {manifest.run}", *programs]
     parts += [f"Linux {', '.join(kernels)}"] if kernels else []
     unfinished = "" if manifest.state == "complete" else f" ({manifest.state})"

@@ -88,7 +88,7 @@ def render(data: ReportData, chapters: Chapters) -> str:
         command=command(data.manifest),
         clock=_clock(data),
         not_real="instructions" in data.clocks,
-        decision=decision(data.shown_series, data.subjects),
+        decision=decision(data.shown_series, data.subjects, data.manifest),
         both_clocks=side_by_side(data.shown_series, data.subjects),
         shown=_shown(data),
         crossings=all_crossings(data.series),
@@ -109,7 +109,7 @@ def render(data: ReportData, chapters: Chapters) -> str:
         experiment=orjson.dumps(data.manifest.experiment, option=orjson.OPT_INDENT_2).decode(),
         steps=steps_table(data.manifest.matrix),
         labs=[made_of(lab) for lab in data.manifest.labs],
-        kernels=sorted({facts.kernel for facts in data.manifest.fingerprint.nodes.values()}),
+        kernels=data.manifest.kernels(),
         samples=f"{sum(record.n for record in data.records):,}",
         style=Markup(style() + _file("report.css") + mode_classes()),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file

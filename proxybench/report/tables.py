@@ -51,6 +51,10 @@ WIDEST = 100.0
 """Intervals that reach further than so many times the median are named, not written: they say too few repetitions."""
 
 
+MUCH = 0.05
+"""The share of a number from which on what it is uncertain by (a probe's step, clocks' offset) is marked."""
+
+
 @dataclass(frozen=True)
 class Table:
     """``heads[i]`` stands above ``rows[j][i]``; the first ``keys`` columns name the row."""
@@ -260,8 +264,10 @@ def _value_cell(record: SummaryRecord, value: float, q: float) -> Cell:
 
 
 def _unsure_cell(record: SummaryRecord) -> Cell:
+    """Write what a number is uncertain by, marked where that is more than MUCH of it."""
     text = human(record.uncertainty, record.shown_unit) if record.uncertainty else DASH
-    return Cell(text, sort=f"{record.uncertainty:.7g}", number=True)
+    much = record.uncertainty > MUCH * record.median
+    return Cell(text, sort=f"{record.uncertainty:.7g}", number=True, state="fail" if much else "")
 
 
 def _median_cell(record: SummaryRecord | None, best: set[SummaryRecord]) -> Cell:

@@ -241,6 +241,6 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def join(words: list[str]) -> str:
-    """Write ``a``, ``a and b`` or ``a, b and c``."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+def join(words: list[str], last: str = "and") -> str:
+    """Write ``a``, ``a and b`` or ``a, b and c``; ``last`` stands before the last one."""
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

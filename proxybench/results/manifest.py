@@ -142,6 +142,11 @@ class Manifest:
         """Where was measured: one lab for each clock."""
         return (self.lab, *self.other_labs)
 
+    def kernels(self, clock: str = "") -> tuple[str, ...]:
+        """Return the kernels of the nodes: of a run by several clocks, of those that have one of them."""
+        own = f" ({clock})" if self.other_labs and clock else ""  # nodes are named so (run/journal.py)
+        return tuple(sorted({facts.kernel for name, facts in self.fingerprint.nodes.items() if name.endswith(own)}))
+
 
 _ADAPTER = TypeAdapter(Manifest)
 

@@ -84,10 +84,14 @@ def record_end(recorder: Recorder, scenario: Scenario, took: Span, seen: AwaitRe
 
 
 def record_stale(recorder: Recorder, written_ns: int, seen: AwaitResult) -> None:
-    """Record the time from the acknowledgement until the last answer by the old endpoint; nothing if there was none."""
+    """Record the time from the acknowledgement until the last answer by the old endpoint; nothing if there was none.
+
+    It could have answered until the next attempt: the time is uncertain by the distance of the two.
+    """
     if seen.last_other_ns is not None:
-        stale = max(0, seen.last_other_ns - written_ns)
-        recorder.add(Metric.SYNC_STALE, Scenario.CHANGE_ENDPOINT, stale, where=cluster_ip(Position.LAST))
+        stale, unsure = max(0, seen.last_other_ns - written_ns), seen.interval_at_success_ns or 0
+        where = cluster_ip(Position.LAST)
+        recorder.add(Metric.SYNC_STALE, Scenario.CHANGE_ENDPOINT, stale, uncertainty=unsure, where=where)
 
 
 def record_loop(recorder: Recorder, scenario: Scenario, before: ProxyMetrics, after: ProxyMetrics) -> None:

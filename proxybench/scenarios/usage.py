@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from proxybench.scenarios.base import StepContext
     from proxybench.scenarios.recorder import Recorder
 
+TICK_NS = NS_PER_S // 100
+"""One clock tick: the kernel tells every program of a hundred in a second, whatever its own are."""
+
 ZERO_METRICS = ProxyMetrics(
     sync_sum=0.0,
     sync_count=0,
@@ -102,8 +105,8 @@ def record_usage(recorder: Recorder, scenario: Scenario, cgroup: str, window: Wi
     """Record what was spent in a window on the measured node.
 
     ``cpu.control_loop`` is without ``cpu.relay``; its user and system parts are of the whole cgroup. ``cpu.softirq``
-    and ``cpu.node`` are the whole machine's, in steps of one clock tick (10 ms). In a lab, whose nodes share one
-    kernel, they are the lab's. Raises MeasurementError when the cgroup is missing.
+    and ``cpu.node`` are the whole machine's. In a lab, whose nodes share one kernel, they are the lab's. What the kernel
+    counts in clock ticks is uncertain by one. Raises MeasurementError when the cgroup is missing.
     """
     before, after = window.before, window.after
     try:
@@ -116,10 +119,15 @@ def record_usage(recorder: Recorder, scenario: Scenario, cgroup: str, window: Wi
     recorder.add(Metric.CPU_CONTROL_LOOP, scenario, used - relaying)
     if window.relay_ns is not None:
         recorder.add(Metric.CPU_RELAY, scenario, relaying)
-    recorder.add(Metric.CPU_CONTROL_LOOP_USER, scenario, later.user_ns - earlier.user_ns)
-    recorder.add(Metric.CPU_CONTROL_LOOP_SYSTEM, scenario, later.system_ns - earlier.system_ns)
-    recorder.add(Metric.CPU_SOFTIRQ, scenario, after.usage.stat.softirq_ns - before.usage.stat.softirq_ns)
-    recorder.add(Metric.CPU_NODE, scenario, after.usage.stat.busy_ns - before.usage.stat.busy_ns)
+    old, new = before.usage.stat, after.usage.stat
+    in_ticks = (
+        (Metric.CPU_CONTROL_LOOP_USER, later.user_ns - earlier.user_ns),
+        (Metric.CPU_CONTROL_LOOP_SYSTEM, later.system_ns - earlier.system_ns),
+        (Metric.CPU_SOFTIRQ, new.softirq_ns - old.softirq_ns),
+        (Metric.CPU_NODE, new.busy_ns - old.busy_ns),
+    )
+    for metric, value in in_ticks:
+        recorder.add(metric, scenario, value, uncertainty=TICK_NS)
     recorder.add(Metric.CPU_AGENT, scenario, after.agents_ns - before.agents_ns)
     recorder.add(Metric.CPU_WINDOW, scenario, after.usage.at_ns - before.usage.at_ns)
     peak = later.memory_peak if later.memory_peak is not None else later.memory_current

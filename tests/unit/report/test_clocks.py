@@ -68,13 +68,29 @@ def test_chapters_are_of_one_clock_and_those_of_work_say_so(frame: pd.DataFrame)
 
 def test_the_first_screen_says_which_of_its_tables_are_work(frame: pd.DataFrame) -> None:
     data = gather(frame, manifest_from_dict(synthetic_manifest(), "synthetic"))
-    titles = [title for title, _ in decision(data.series, data.subjects).tables]
+    titles = [title for title, _ in decision(data.series, data.subjects, data.manifest).tables]
     assert titles == [
-        "At 100 Services with 2 endpoints each (wall clock)",
-        "At 10 Services with 2 endpoints each (wall clock)",
-        "At 100 Services with 2 endpoints each (instruction clock, not real time)",
-        "At 10 Services with 2 endpoints each (instruction clock, not real time)",
+        f"From iptables to IPVS or userspace at {size} Services with 2 endpoints each on Linux 6.1.192-amd64, {by}"
+        for by in ("by the wall clock", "in work (counted instructions)")
+        for size in (100, 10)
     ]
+
+
+def test_each_clock_has_its_own_kernel_and_a_mode_that_only_one_has_is_told(frame: pd.DataFrame) -> None:
+    nodes = {f"node-1 ({clock})": {"kernel": kernel} for clock, kernel in (("wall", "6.18"), ("instructions", "6.1"))}
+    native = {"kind": "netns", "clock": "wall", "accelerator": "none", "why": "w", "kernel": None}
+    manifest = synthetic_manifest(fingerprint={"orchestrator": {}, "nodes": nodes}, other_labs=[native])
+    natively = (frame["clock"] == "instructions") | (frame["mode"] != "ipvs")
+    data = gather(frame[natively], manifest_from_dict(manifest, "synthetic"))
+    found = decision(data.series, data.subjects, data.manifest)
+    assert [title for title, _ in found.tables[::2]] == [
+        "From iptables to userspace at 100 Services with 2 endpoints each on Linux 6.18, by the wall clock",
+        "From iptables to IPVS or userspace at 100 Services with 2 endpoints each on Linux 6.1, in work (counted "
+        "instructions)",
+    ]
+    assert found.notes[0] == (
+        "Of IPVS this run knows work alone: it could not be measured by the wall clock here (see Not measured)."
+    )
 
 
 def test_the_page_of_both_clocks_names_both_labs(tmp_path: Path, frame: pd.DataFrame) -> None:

@@ -9,8 +9,9 @@ from proxybench.model import ClockKind, Mode, Subject
 from proxybench.report.criteria import Figure, ratio
 from proxybench.report.decision import JSON_NOTE, bound_text, decision
 from proxybench.report.words import subject_names
+from proxybench.results.manifest import manifest_from_dict
 from proxybench.stats.series import collect
-from tests.unit.report.synthetic import synthetic_frame
+from tests.unit.report.synthetic import synthetic_frame, synthetic_manifest
 
 if TYPE_CHECKING:
     from proxybench.report.data import ReportData
@@ -19,6 +20,7 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 MODES = (Mode.IPTABLES, Mode.IPVS, Mode.USERSPACE)
 SUBJECTS = [Subject("kube-proxy", "v1.37.2", mode) for mode in MODES]
 KUBE_PROXY = SUBJECTS[0]
+MANIFEST = manifest_from_dict(synthetic_manifest(), "synthetic")
 
 
 def figure(*values: float, bounded: bool = False) -> Figure:
@@ -26,8 +28,11 @@ def figure(*values: float, bounded: bool = False) -> Figure:
 
 
 def test_the_largest_size_stands_first_and_the_first_subject_is_the_measure(data: ReportData) -> None:
-    (title, table), *others = decision(data.series, SUBJECTS).tables
-    assert title == "At 10,000 Services with 2 endpoints each"
+    (title, table), *others = decision(data.series, SUBJECTS, MANIFEST).tables
+    assert title == (
+        "From iptables to IPVS or userspace at 10,000 Services with 2 endpoints each on Linux 6.1.192-amd64, in work "
+        "(counted instructions)"
+    )
     assert len(others) == 3
     assert [head.text for head in table.heads] == ["", "iptables", "IPVS", "userspace"]
     row = next(row for row in table.rows if row[0].text == "One Service added")
@@ -37,7 +42,7 @@ def test_the_largest_size_stands_first_and_the_first_subject_is_the_measure(data
 
 
 def test_every_concern_of_a_reader_is_a_row(data: ReportData) -> None:
-    _, table = decision(data.series, SUBJECTS).tables[0]
+    _, table = decision(data.series, SUBJECTS, MANIFEST).tables[0]
     assert [row[0].text for row in table.rows][:3] == ["Cold start", "Cold start, CPU", "One Service added"]
 
 
@@ -45,7 +50,7 @@ def test_instructions_and_the_reference_are_called_what_they_are() -> None:
     frame = synthetic_frame(connects=5, sizes=(10,))
     frame["kind"], frame["version"] = "reference", "0.1.0"
     subjects = [Subject("reference", "0.1.0", mode) for mode in MODES]
-    found = decision(collect(frame), subjects)
+    found = decision(collect(frame), subjects, MANIFEST)
     assert [head.text for head in found.tables[0][1].heads][1:] == [
         "reference iptables",
         "reference IPVS",
@@ -56,7 +61,7 @@ def test_instructions_and_the_reference_are_called_what_they_are() -> None:
 
 
 def test_real_time_of_a_real_proxy_holds_json_and_no_more() -> None:
-    found = decision(collect(synthetic_frame(connects=5, clock="wall", sizes=(10,))), SUBJECTS)
+    found = decision(collect(synthetic_frame(connects=5, clock="wall", sizes=(10,))), SUBJECTS, MANIFEST)
     assert found.notes == (JSON_NOTE,)
 
 
@@ -65,7 +70,7 @@ def test_real_time_stands_before_instructions() -> None:
         *collect(synthetic_frame(connects=5, clock="instructions", sizes=(10,))),
         *collect(synthetic_frame(connects=5, clock="wall", sizes=(10,))),
     ]
-    captions = [table.caption for _, table in decision(both, SUBJECTS).tables]
+    captions = [table.caption for _, table in decision(both, SUBJECTS, MANIFEST).tables]
     assert ["wall clock" in caption for caption in captions] == [True, False]
     assert {each.key.clock for each in both} == {ClockKind.WALL, ClockKind.INSTRUCTIONS}
 
@@ -95,7 +100,7 @@ def test_few_and_unsteady_repetitions_are_told_in_words() -> None:
     frame = synthetic_frame(connects=5, repetitions=2, sizes=(10,), modes=("iptables", "ipvs"))
     rows = (frame["metric"] == "sync.end_to_end") & (frame["mode"] == "ipvs") & (frame["scenario"] == "add-one")
     frame.loc[rows, "value"] = np.where(frame.loc[rows, "repetition"] == 0, 10**6, 10**9)
-    _, table = decision(collect(frame), SUBJECTS).tables[0]
+    _, table = decision(collect(frame), SUBJECTS, MANIFEST).tables[0]
     row = next(row for row in table.rows if row[0].text == "One Service added")
     assert row[2].detail.endswith("(too unsteady to tell, 2 repetitions)")
 
@@ -111,7 +116,7 @@ def test_a_control_that_moved_is_told_below_the_tables() -> None:
     frame = synthetic_frame(connects=5, clock="wall", sizes=(10,), modes=("iptables", "ipvs"))
     rows = (frame["metric"] == "forwarding.bare") & (frame["mode"] == "ipvs")
     frame.loc[rows, "value"] = frame.loc[rows, "value"] * 2
-    assert decision(collect(frame), SUBJECTS).notes[-1] == (
+    assert decision(collect(frame), SUBJECTS, MANIFEST).notes[-1] == (
         f"The control (new connection, no rules, at 10 services with 2 endpoints each) should be {TIMES}1 and is "
         f"{TIMES}2: the machine was unsteady, so read nothing into the ratios of other connections that are no further "
         "from 1"

@@ -91,6 +91,13 @@ def test_one_repetition_still_tells_the_steps_in_which_it_was_read() -> None:
     assert "Read within ±" not in [head.text for head in full([make_record()], "caption").heads]
 
 
+def test_an_uncertainty_above_a_twentieth_of_the_number_is_marked() -> None:
+    records = [make_record(median=100e6, uncertainty=unsure) for unsure in (5e6, 5.1e6)]
+    table = full(records, "caption")
+    place = [head.text for head in table.heads].index("Read within ±")
+    assert [(row[place].text, row[place].state) for row in table.rows] == [("5 ms", ""), ("5.1 ms", "fail")]
+
+
 def test_what_has_no_meaning_is_a_dash() -> None:
     assert bounded_text(SLOW, math.nan, 0.9) == "\N{EN DASH}"
 

@@ -48,7 +48,8 @@ def test_a_latency_is_uncertain_by_the_distance_of_attempts_and_by_the_clocks(re
 def test_stale_answers_of_a_moved_endpoint_are_recorded(
     recorder: Recorder, other: int | None, stale: list[int]
 ) -> None:
-    sync.record_stale(recorder, 100, seen(350, other=other))
+    sync.record_stale(recorder, 100, seen(350, other=other, gap=12))
+    assert [sample.uncertainty for sample in recorder.samples] == [12] * len(stale)
     assert rows(recorder) == [
         ("sync.stale", "change-endpoint", "cluster_ip", "last", value, "ns", False) for value in stale
     ]

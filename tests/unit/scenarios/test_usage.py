@@ -50,6 +50,13 @@ def test_the_usage_is_the_difference_of_two_readings_and_the_peak_of_memory(reco
     assert found[-1][5] == "bytes"
 
 
+def test_what_is_counted_in_ticks_is_uncertain_by_one(recorder: Recorder) -> None:
+    record_usage(recorder, Scenario.IDLE, GROUP, Window(BEFORE, AFTER))
+    unsure = {str(sample.metric) for sample in recorder.samples if sample.uncertainty}
+    assert unsure == {"cpu.control_loop.user", "cpu.control_loop.system", "cpu.softirq", "cpu.node"}
+    assert {sample.uncertainty for sample in recorder.samples} == {0, 10_000_000}
+
+
 @pytest.mark.parametrize(
     ("peak", "current", "recorded"),
     [(None, 3000, [("memory.control_loop", 3000)]), (0, 3000, [("memory.control_loop", 0)]), (None, None, [])],
