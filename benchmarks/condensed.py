@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxybench.model import Mode, Subject, parse_settings, settings_text
-from proxybench.report.words import human, subject_names
+from proxybench.report.words import human, short, subject_names
 from proxybench.results.atomic import write_bytes
 from proxybench.results.folder import open_run
-from proxybench.units import shown_unit
+from proxybench.units import INSTRUCTIONS, shown_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -50,14 +50,20 @@ class Number:
     ci_high: float | None
     bounded: bool
 
+    @property
+    def shown_unit(self) -> str:
+        """The unit in which people are told it."""
+        return shown_unit(self.unit, self.clock)
+
     def text(self) -> str:
-        """Write the median; counted instructions as such, since they are no time.
+        """Write the median; of counted instructions without the noun, which stands at the row's head.
 
         A latency of 0 ended no later than its start was known, which is when the API server's answer had come.
         """
         if self.unit == "ns" and not self.median:
             return "at once"
-        return ("> " if self.bounded else "") + human(self.median, shown_unit(self.unit, self.clock))
+        written = short if self.shown_unit == INSTRUCTIONS else human
+        return ("> " if self.bounded else "") + written(self.median, self.shown_unit)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from benchmarks.calibration import KINDS, calibration
 from benchmarks.condensed import FOLDER, HOME, condense, load, names_of, save
 from proxybench.report.criteria import FEW
 from proxybench.report.words import DASH, REFERENCE
+from proxybench.units import INSTRUCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -167,7 +168,9 @@ def _table(numbers: Sequence[Number], rows: Iterable[tuple[str, str, str]], name
         for title, metric, scenario in rows:
             here = _at(numbers, size, metric, scenario)
             if here.keys() & names.keys():
-                lines.append(_line(first, title, *(here[one].text() if one in here else DASH for one in names)))
+                counted = {number.shown_unit for number in here.values()} == {INSTRUCTIONS}
+                head = f"{title}, {INSTRUCTIONS}" if counted else title
+                lines.append(_line(first, head, *(here[one].text() if one in here else DASH for one in names)))
                 first = ""
     return "\n".join(lines)
 

@@ -105,8 +105,8 @@ def record_usage(recorder: Recorder, scenario: Scenario, cgroup: str, window: Wi
     """Record what was spent in a window on the measured node.
 
     ``cpu.control_loop`` is without ``cpu.relay``; its user and system parts are of the whole cgroup. ``cpu.softirq``
-    and ``cpu.node`` are the whole machine's. In a lab, whose nodes share one kernel, they are the lab's. What the kernel
-    counts in clock ticks is uncertain by one. Raises MeasurementError when the cgroup is missing.
+    and ``cpu.node`` are the whole machine's. In a lab, whose nodes share one kernel, they are the lab's. What the
+    kernel counts in clock ticks is uncertain by one. Raises MeasurementError when the cgroup is missing.
     """
     before, after = window.before, window.after
     try:

@@ -71,7 +71,7 @@ def test_real_time_comes_first_and_work_has_no_seconds() -> None:
     assert "|  | new connection to the last rule, connect() | 20 µs | 12 µs |" in time
     assert "- a new connection through the last rule: 20 µs (iptables), 12 µs (nftables)" in time
     assert "- kube-proxy v1.37.2 ipvs at 100 Services: no ip_vs" in time
-    assert "| 100 | new connection to the last rule, connect() | 90 k |" in work
+    assert "| 100 | new connection to the last rule, connect(), instructions | 90 k |" in work
     assert "µs" not in work
 
 

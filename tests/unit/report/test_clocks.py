@@ -83,10 +83,10 @@ def test_each_clock_has_its_own_kernel_and_a_mode_that_only_one_has_is_told(fram
     natively = (frame["clock"] == "instructions") | (frame["mode"] != "ipvs")
     data = gather(frame[natively], manifest_from_dict(manifest, "synthetic"))
     found = decision(data.series, data.subjects, data.manifest)
+    size = "at 100 Services with 2 endpoints each"
     assert [title for title, _ in found.tables[::2]] == [
-        "From iptables to userspace at 100 Services with 2 endpoints each on Linux 6.18, by the wall clock",
-        "From iptables to IPVS or userspace at 100 Services with 2 endpoints each on Linux 6.1, in work (counted "
-        "instructions)",
+        f"From iptables to userspace {size} on Linux 6.18, by the wall clock",
+        f"From iptables to IPVS or userspace {size} on Linux 6.1, in work (counted instructions)",
     ]
     assert found.notes[0] == (
         "Of IPVS this run knows work alone: it could not be measured by the wall clock here (see Not measured)."
