@@ -44,7 +44,10 @@ class _How:
     keep_going: bool
 
 
-@click.command()
+@click.command(
+    epilog="For example: sudo proxybench ab v1.36.3 ./kube-proxy; or, to find the release in which a number changed: "
+    "sudo proxybench ab v1.33.13 v1.36.3 v1.37.2 --bisect --metric cpu.control_loop/add-one."
+)
 @click.argument("proxies", metavar="OLD NEW", nargs=-1, required=True)
 @click.option(
     "--mode",

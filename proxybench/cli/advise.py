@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from proxybench.report.data import ReportData
 
 
-@click.command()
+@click.command(
+    epilog="For example: proxybench advise results/native/latest --from ipvs --to nftables --services 3000. Exit codes: "
+    "2 no such subject, or a size that cannot be told."
+)
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--from", "base", metavar="SUBJECT", required=True, help="What runs today: a mode, or a label.")
 @click.option("--to", "other", metavar="SUBJECT", required=True, help="What it would be: a mode, or a label.")

@@ -105,7 +105,7 @@ _judging = _options(
 )
 
 
-@click.command()
+@click.command(epilog="For example: proxybench compare results/gate/RUN1 results/gate/RUN2 --only cpu.control_loop.")
 @click.argument("base", type=_RUN)
 @click.argument("runs", type=_RUN, nargs=-1, required=True)
 @_judging
@@ -118,7 +118,7 @@ def compare(base: Path, runs: tuple[Path, ...], **how: Any) -> int:  # noqa: ANN
     return _judge(open_side(base), [open_side(run) for run in runs], **how)
 
 
-@click.command()
+@click.command(epilog="For example: proxybench gate results/gate/latest --baseline results/baselines/gate.json.")
 @click.argument("run", type=_RUN)
 @click.option("--baseline", type=_RUN, required=True, help="A baseline file or another run.")
 @_judging
@@ -159,7 +159,7 @@ def baseline() -> None:
     """Keep runs as small, reviewable files to gate against."""
 
 
-@baseline.command("save")
+@baseline.command("save", epilog="For example: proxybench baseline save results/gate/2* --out baseline.json.")
 @click.argument("runs", type=_RUN, nargs=-1, required=True)
 @click.option("--out", type=_FILE, required=True, help="Where to write, such as results/baselines/NAME.json.")
 def baseline_save(runs: tuple[Path, ...], out: Path) -> None:
@@ -168,7 +168,7 @@ def baseline_save(runs: tuple[Path, ...], out: Path) -> None:
     click.echo(f"{out}: {len(side.series)} numbers of {side.runs} run{'s' if side.runs > 1 else ''}")
 
 
-@click.command()
+@click.command(epilog="For example: proxybench trend results/gate --plots plots.")
 @click.argument("results_dir", type=_RUN)
 @click.option(
     "--csv", "csv_file", type=_FILE, help="Write a table for Apache Otava; of several experiments NAME.csv beside it."

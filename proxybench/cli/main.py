@@ -61,11 +61,27 @@ VERBS = {
 }
 
 
+BEGIN = """\
+To begin:
+
+\b
+  proxybench doctor                 what can be measured here, and what is missing
+  sudo proxybench setup --yes       bring what is missing
+  sudo proxybench run quickstart    measure for some minutes, and write a report
+  proxybench advise results/quickstart/latest --from iptables --to nftables --services 1000
+
+A run's folder (results/NAME/latest) has report.html, figures/, summary.csv and every sample. An experiment is a YAML file:
+`proxybench experiments quickstart` prints one, `proxybench schema` has its words, `proxybench COMMAND -h` tells of a verb.
+
+Exit codes: 0 pass, 1 regression, 2 usage, 3 run failed or incomplete, 4 inconclusive, 130 interrupted.
+"""
+
+
 @click.group(
     cls=LazyGroup,
     verbs=VERBS,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 pass, 1 regression, 2 usage, 3 run failed, 4 inconclusive, 130 interrupted.",
+    epilog=BEGIN,
 )
 @click.option("--debug", is_flag=True, help="Log everything, and show where an error came from.")
 @click.version_option(__version__, prog_name="proxybench")

@@ -9,7 +9,7 @@ import click
 from proxybench.errors import ResultsError
 
 
-@click.command()
+@click.command(epilog="For example: proxybench report results/native/latest.")
 @click.argument("run", metavar="RUN", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
 def report(run: Path | None) -> None:
     """Write report.html and the figures of a run, and print the page's path.
