@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog="For example: proxybench advise results/native/latest --from ipvs --to nftables --services 3000. Exit codes: "
-    "2 no such subject, or a size that cannot be told."
+    epilog="For example: proxybench advise results/native/latest --from ipvs --to nftables --services 3000. "
+    "Exit codes: 2 no such subject, or a size that cannot be told."
 )
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--from", "base", metavar="SUBJECT", required=True, help="What runs today: a mode, or a label.")

@@ -110,6 +110,9 @@ def test_experiments_are_found_by_name(installed: Path, tmp_path: Path) -> None:
 def test_help_and_completion_stand_alone(installed: Path, tmp_path: Path) -> None:
     text = call(installed / "proxybench", "--help", folder=tmp_path).stdout
     assert all(f"\n  {verb} " in text for verb in ("run", "experiments", "doctor", "setup", "report", "gate"))
+    assert all(
+        f"proxybench {line}" in text for line in ("doctor ", "setup --yes ", "run quickstart ", "advise results/")
+    )
     script = call(installed / "proxybench", "completion", "bash", folder=tmp_path)
     assert "complete -o nosort -F _proxybench_completion proxybench" in script.stdout
     listed = call(installed / "proxybench", "experiments", folder=tmp_path)
