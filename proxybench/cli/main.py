@@ -71,8 +71,8 @@ To begin:
   proxybench advise results/quickstart/latest --from iptables --to nftables --services 1000
 
 A run's folder (results/NAME/latest) has report.html, figures/, summary.csv and every sample. An experiment is a YAML
-file: `proxybench experiments quickstart` prints one, `proxybench schema` has its words. `proxybench COMMAND -h` tells of
-a verb.
+file: `proxybench experiments quickstart` prints one, `proxybench schema` has its words. `proxybench COMMAND -h` tells
+of a verb.
 
 Exit codes: 0 pass, 1 regression, 2 usage, 3 run failed or incomplete, 4 inconclusive, 130 interrupted.
 """
