@@ -180,7 +180,7 @@ def trend(results_dir: Path, csv_file: Path | None, as_json: bool, plots: Path |
     """Show how each number went over the complete runs below RESULTS_DIR, with change points."""
     runs, left_out = trends.find_runs(results_dir)
     if left_out:
-        click.echo(f"left out: {left_out} runs that are not complete", err=True)
+        click.echo(f"left out, since not complete: {left_out} run{'s' if left_out > 1 else ''}", err=True)
     found = trends.trends(runs)
     if as_json:
         click.echo(trends.to_json(found), nl=False)

@@ -336,6 +336,14 @@ def test_trend_marks_the_run_that_moved(proxybench: Run, make_run: MakeRun, tmp_
     assert len(list(plots.glob("*.svg"))) == 12
 
 
+def test_trend_says_how_many_runs_it_leaves_out(proxybench: Run, make_run: MakeRun, tmp_path: Path) -> None:
+    make_run(1)
+    make_run(2, failed=2)
+    done = proxybench("trend", tmp_path / "results", "--json")
+    assert (done.returncode, done.stderr) == (0, "left out, since not complete: 1 run\n")
+    assert {len(trend["runs"]) for trend in json.loads(done.stdout)["trends"]} == {1}
+
+
 def test_a_new_version_breaks_a_line_and_does_not_end_it(proxybench: Run, make_run: MakeRun, tmp_path: Path) -> None:
     for i in range(1, 13):
         make_run(i, version="v1.33.2" if i < 7 else "v1.37.2", methods={"sync.build": 2} if i > 10 else None)
