@@ -79,13 +79,15 @@ def _where(advice: Advice, data: ReportData) -> str:
 
 
 def _table(advice: Advice) -> Table:
+    from proxybench.report.decision import told_detail  # noqa: PLC0415 - keeps help fast
     from proxybench.report.words import subject_names  # noqa: PLC0415 - keeps help fast
 
     names = subject_names([advice.base, advice.other])
     base, other = names[advice.base], names[advice.other]
     table = plain_table("", base, other, "times (95 % interval)", numbers=(base, other))
     for change in advice.changes:
-        title = f"  {change.title}" if change.part else f"{change.title}, {change.detail}"
+        detail = told_detail(change.detail, advice.clock, waits=change.waits)
+        title = f"  {change.title}" if change.part else f"{change.title}, {detail}"
         table.add_row(title, _value(change.base), _value(change.other), _ratio(change))
     return table
 

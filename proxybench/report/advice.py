@@ -46,6 +46,7 @@ class Change:
     ratio: Ratio | None
     missing: str = ""
     control: bool = False
+    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ _Pair = tuple[Figure, Figure]
 
 def _change(row: Row, pairs: Sequence[_Pair], services: int, around: Sequence[int], *, jumped: bool) -> Change:
     """Return a row's change from the numbers of both subjects at each of the sizes that have both."""
-    empty = Change(row.title, row.detail, row.part, None, None, None, control=row.control)
+    empty = Change(row.title, row.detail, row.part, None, None, None, control=row.control, waits=row.waits)
     if len(pairs) < len(around):
         return replace(empty, missing="not measured of both")
     if len(pairs) == 1:

@@ -1,4 +1,4 @@
-"""What a reader decides by: each concern's numbers per subject, and how many times one subject's another's are.
+"""What a reader decides by: each criterion's numbers per subject, and how many times one subject's another's are.
 
 A ratio is taken within each repetition, in which the subjects followed each other at once; its 95 % interval is over
 repetitions, and never narrower than the steps in which the numbers were read.
@@ -127,7 +127,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """What a concern's numbers are, by subject; ``part``: it is a part of the row before."""
+    """What a criterion's numbers are, by subject.
+
+    ``part``: it is a part of the row before. ``waits``: waiting is in it.
+    """
 
     metric: Metric
     title: str
@@ -135,6 +138,7 @@ class Row:
     found: Mapping[Subject, Figure]
     part: bool = False
     control: bool = False
+    waits: bool = False
 
 
 def rows_of(series: Sequence[Series]) -> list[Row]:
@@ -144,7 +148,8 @@ def rows_of(series: Sequence[Series]) -> list[Row]:
     for criterion in CRITERIA:
         scenario, found = _figures(criterion, usual)
         if found and scenario is not None:
-            rows.append(Row(criterion.metric, criterion.title, criterion.detail, found, control=criterion.control))
+            told = (criterion.metric, criterion.title, criterion.detail)
+            rows.append(Row(*told, found, control=criterion.control, waits=criterion.split))
             rows += _split(found, scenario, usual) if criterion.split else []
             rows += _taxed(found, criterion.metric, usual) if criterion.taxed else []
     return rows
@@ -213,7 +218,7 @@ def _split(whole: Mapping[Subject, Figure], scenario: Scenario, series: Sequence
     if not known:
         return []
     return [
-        Row(Metric.SYNC_BEFORE, WAITING, "delivery, and the rate limiter", known, part=True),
+        Row(Metric.SYNC_BEFORE, WAITING, "delivery, and the rate limiter", known, part=True, waits=True),
         Row(Metric.SYNC_END_TO_END, WORK, "rules made, applied, seen", work, part=True),
     ]
 

@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING
 from proxybench.model import ClockKind
 from proxybench.report.criteria import WIDE, ratio, rows_of
 from proxybench.report.tables import Cell, Table
-from proxybench.report.words import DASH, REFERENCE, TIMES, clock_long, count, exact, human, join, subject_names
+from proxybench.report.words import (
+    DASH,
+    IDLE_COUNTS,
+    REFERENCE,
+    TIMES,
+    clock_long,
+    count,
+    exact,
+    human,
+    join,
+    subject_names,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,8 +45,8 @@ JSON_NOTE = (
 )
 INSTRUCTIONS_NOTE = (
     "Counted instructions are work, not time: they know no cache, no waiting for memory or locks. A ratio here says "
-    "how much more a processor has to do, not how much longer it takes; real time needs the wall clock. What a latency "
-    "waited is in it (an idle guest's clock goes on, one instruction a nanosecond), and is no work."
+    "how much more a processor has to do, not how much longer it takes; real time needs the wall clock. "
+    f"{IDLE_COUNTS}"
 )
 REFERENCE_NOTE = (
     "The reference proxier is proxybench's own self-test. No cluster runs it, and its ranking of modes is not "
@@ -179,7 +190,7 @@ def _table(rows: Sequence[Row], subjects: Sequence[Subject], clock: ClockKind) -
     heads = [Cell(names[subject], _program(subject), mode=subject.mode, number=True) for subject in subjects]
     body = [
         (
-            Cell(row.title, detail=row.detail, state="part" if row.part else ""),
+            Cell(row.title, detail=told_detail(row.detail, clock, waits=row.waits), state="part" if row.part else ""),
             _cell(row.found.get(first), None),
             *(_cell(row.found.get(subject), row.found.get(first)) for subject in others),
         )
@@ -187,6 +198,11 @@ def _table(rows: Sequence[Row], subjects: Sequence[Subject], clock: ClockKind) -
     ]
     beside = f"; below, times that of {names[first]} with the 95 % interval" if others else ""
     return Table(f"Medians over repetitions{beside} ({clock_long(clock)})", (Cell(""), *heads), tuple(body))
+
+
+def told_detail(detail: str, clock: ClockKind, *, waits: bool) -> str:
+    """Return what is told of a row besides its title; of latencies in work, that waiting is counted with it."""
+    return f"{detail}; waiting counted" if waits and clock is ClockKind.INSTRUCTIONS else detail
 
 
 def _program(subject: Subject) -> str:

@@ -10,7 +10,8 @@ from proxybench.report.alt import describe
 from proxybench.report.panels import line_panels
 from proxybench.report.section import BELOW, Section, clocks_text, heading_of, left_out
 from proxybench.report.tables import full, pivot
-from proxybench.report.words import HIGHEST
+from proxybench.report.words import HIGHEST, IDLE_COUNTS
+from proxybench.units import INSTRUCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,7 @@ class Plan:
     reference: bool = False
     unranked: tuple[str, ...] = ()
     unranked_scenarios: tuple[str, ...] = ()
+    waits: bool = False
 
 
 PLANS = (
@@ -46,6 +48,7 @@ PLANS = (
         Metric.SYNC_END_TO_END,
         Metric.SYNC_END_TO_END.about.quantity,
         unranked_scenarios=(Scenario.ADD_BATCH,),
+        waits=True,
     ),
     Plan(
         "sync-control-loop",
@@ -103,10 +106,11 @@ def line_section(plan: Plan, data: ReportData) -> Section:
     reference = zero_point(data) if plan.reference else []
     panels = line_panels(records, plan.quantity, log=plan.log, reference=reference, jumps=data.jumps)
     heading, clock = heading_of(plan.heading, records), clocks_text(records)
+    counted = plan.waits and {record.shown_unit for record in records} == {INSTRUCTIONS}
     return Section(
         plan.name,
         heading,
-        plan.lead,
+        f"{plan.lead} {IDLE_COUNTS}" if counted else plan.lead,
         describe(panels, below=BELOW),
         clock,
         tuple(panels),

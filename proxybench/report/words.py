@@ -122,6 +122,12 @@ _CLOCKS = {
 
 _TIME = re.compile(r"\b[Tt]ime\b")
 
+IDLE_COUNTS = (
+    "An idle guest's clock goes on with the host's, one instruction a nanosecond: what was waited is counted here, and "
+    "is no work."
+)
+"""What must stand beside latencies by the instruction clock."""
+
 DASH, TIMES, MINUS, NBSP = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 """Signs that look like others in a source file, so they are called by their names."""
 

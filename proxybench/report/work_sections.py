@@ -11,7 +11,8 @@ from proxybench.report.section import Section, clocks_text, heading_of, left_out
 from proxybench.report.stacks import bar_panels
 from proxybench.report.tables import full, pivot
 from proxybench.report.tax import tax_panels, tax_table
-from proxybench.report.words import REFERENCE
+from proxybench.report.words import IDLE_COUNTS, REFERENCE
+from proxybench.units import INSTRUCTIONS
 
 if TYPE_CHECKING:
     from proxybench.report.data import ReportData
@@ -47,6 +48,8 @@ def breakdown_section(data: ReportData) -> Section:
     if not found:
         return left_out("waiting-and-work", heading, lead, "sync.before or sync.build")
     records = data.shown([record for metric in METRICS for record in data.of(metric)])
+    if {record.shown_unit for record in records} == {INSTRUCTIONS}:
+        lead += f" {IDLE_COUNTS}"
     panels, clock = breakdown_panels(found), clocks_text(records)
     heading = heading_of(heading, records)
     return Section(
