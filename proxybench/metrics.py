@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
-from proxybench import about_events
+from proxybench import about_events, about_load
 from proxybench.about import About, Direction
 
 
@@ -319,92 +319,12 @@ class Metric(StrEnum):
             busy=True,
         ),
     )
-    LOAD_LAG = (
-        "load.lag",
-        About(
-            "Lag of the load's generator",
-            "lag",
-            "how late the generator itself was; by the wall clock only",
-            "a connection's intended start",
-            "before connect()",
-            direction=Direction.CONTROL,
-            judged=False,
-        ),
-    )
-    LOAD_OFFERED = (
-        "load.offered",
-        About(
-            "Offered load",
-            "connections per second",
-            "by the plan",
-            unit="connections/s",
-            direction=Direction.CONTROL,
-            judged=False,
-        ),
-    )
-    LOAD_ACHIEVED = (
-        "load.achieved",
-        About(
-            "Achieved load",
-            "connections per second",
-            "good answers over the time until the last of them",
-            unit="connections/s",
-            direction=Direction.CONTROL,
-            judged=False,
-        ),
-    )
-    LOAD_FAILURE_RATE = (
-        "load.failure_rate",
-        About(
-            "Failed share of the load",
-            "failed share",
-            "`load.failed` of all that was offered, in parts per million; above 1 % the point is broken, and none of "
-            "its times is kept",
-            unit="ppm",
-            busy=True,
-        ),
-    )
-    LOAD_FAILED = (
-        "load.failed",
-        About(
-            "Failed connections of the load",
-            "failed connections",
-            "for whatever reason: the kinds below, and others such as a reset",
-            unit="connections",
-            judged=False,
-        ),
-    )
-    LOAD_WRONG_ENDPOINT = (
-        "load.wrong_endpoint",
-        About(
-            "Answered by a wrong endpoint, under load",
-            "answered by a wrong endpoint",
-            "one that is not the Service's",
-            unit="connections",
-            judged=False,
-        ),
-    )
-    LOAD_REFUSED = (
-        "load.refused",
-        About("Refused, under load", "refused", "at once, so no latency", unit="connections", judged=False),
-    )
-    LOAD_UNANSWERED = (
-        "load.unanswered",
-        About(
-            "Unanswered, under load",
-            "unanswered",
-            "timed out: a censored latency, too",
-            unit="connections",
-            judged=False,
-        ),
-    )
-    LOAD_UNSERVED = (
-        "load.unserved",
-        About(
-            "Unserved, under load",
-            "unserved",
-            "never begun before the load ended, since their client was still busy: no latency",
-            unit="connections",
-            judged=False,
-        ),
-    )
+    LOAD_LAG = ("load.lag", about_load.LAG)
+    LOAD_OFFERED = ("load.offered", about_load.OFFERED)
+    LOAD_ACHIEVED = ("load.achieved", about_load.ACHIEVED)
+    LOAD_FAILURE_RATE = ("load.failure_rate", about_load.FAILURE_RATE)
+    LOAD_FAILED = ("load.failed", about_load.FAILED)
+    LOAD_WRONG_ENDPOINT = ("load.wrong_endpoint", about_load.WRONG_ENDPOINT)
+    LOAD_REFUSED = ("load.refused", about_load.REFUSED)
+    LOAD_UNANSWERED = ("load.unanswered", about_load.UNANSWERED)
+    LOAD_UNSERVED = ("load.unserved", about_load.UNSERVED)

@@ -43,15 +43,15 @@ def searched(levels: list[float], unclear: frozenset[int] = frozenset()) -> tupl
 def test_it_walks_by_halves_and_compares_the_neighbours_last() -> None:
     search, lines = searched([1.0] * 5 + [1.05] * 3)
     assert lines == [
-        "v1.30.14 -> v1.37.2: regressed, 10 M -> 10.5 M, +5.00 % (+4.50 % to +5.50 %)",
-        "v1.30.14 -> v1.33.13: same, 10 M -> 10 M, +0.00 % (-0.50 % to +0.50 %)",
-        "v1.30.14 -> v1.35.4: regressed, 10 M -> 10.5 M, +5.00 % (+4.50 % to +5.50 %)",
-        "v1.30.14 -> v1.34.2: same, 10 M -> 10 M, +0.00 % (-0.50 % to +0.50 %)",
-        "v1.34.2 -> v1.35.4: regressed, 10 M -> 10.5 M, +5.00 % (+4.50 % to +5.50 %)",
+        "v1.30.14 -> v1.37.2: regressed, 10 M instructions -> 10.5 M instructions, +5.00 % (+4.50 % to +5.50 %)",
+        "v1.30.14 -> v1.33.13: same, 10 M instructions -> 10 M instructions, +0.00 % (-0.50 % to +0.50 %)",
+        "v1.30.14 -> v1.35.4: regressed, 10 M instructions -> 10.5 M instructions, +5.00 % (+4.50 % to +5.50 %)",
+        "v1.30.14 -> v1.34.2: same, 10 M instructions -> 10 M instructions, +0.00 % (-0.50 % to +0.50 %)",
+        "v1.34.2 -> v1.35.4: regressed, 10 M instructions -> 10.5 M instructions, +5.00 % (+4.50 % to +5.50 %)",
     ]
     assert search.text == (
-        "between v1.34.2 and v1.35.4: regressed, 10 M -> 10.5 M, +5.00 % (+4.50 % to +5.50 %) "
-        "(assumes that the number changed once and stayed so)"
+        "between v1.34.2 and v1.35.4: regressed, 10 M instructions -> 10.5 M instructions, +5.00 % (+4.50 % to +5.50 "
+        "%) (assumes that the number changed once and stayed so)"
     )
     assert search.exit_code is ExitCode.REGRESSION
 

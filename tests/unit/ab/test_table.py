@@ -113,7 +113,7 @@ def test_a_comment_for_a_pull_request() -> None:
 
 
 def test_lines_and_json() -> None:
-    assert table.line(WORSE) == "regressed, 12.3 M -> 12.6 M, +2.03 % (+1.20 % to +2.87 %)"
+    assert table.line(WORSE) == "regressed, 12.3 M instructions -> 12.6 M instructions, +2.03 % (+1.20 % to +2.87 %)"
     assert table.line(MISSING) == "not-comparable: not measured with new"
     found = table.as_json(OUTCOME, Path("results/ab/1"), ["p"])
     assert (found["run"], found["problems"], found["base"], found["exit_code"]) == (

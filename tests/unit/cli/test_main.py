@@ -154,7 +154,10 @@ def test_help_goes_to_standard_output_and_names_the_exit_codes(flag: str) -> Non
     assert (result.exit_code, result.stderr) == (0, "")
     assert "  validate     Check experiment files; tell every problem at once.\n" in result.stdout
     words = " ".join(result.stdout.split())
-    assert "Exit codes: 0 pass, 1 regression, 2 usage, 3 run failed, 4 inconclusive, 130 interrupted." in words
+    assert (
+        "Exit codes: 0 pass, 1 regression, 2 usage, 3 run failed or incomplete, 4 inconclusive, 130 interrupted."
+        in words
+    )
 
 
 def test_version() -> None:

@@ -39,6 +39,7 @@ def record(mode: str, metric: str, scenario: str, position: str, median: float) 
         "services": 10,
         "endpoints_per_service": 2,
         "metric": metric,
+        "unit": "ns",
         "scenario": scenario,
         "position": position,
         "clock": "wall",

@@ -434,7 +434,7 @@ def test_an_interval_says_with_what_confidence_it_holds() -> None:
     assert "| Change | Interval (99.85 %, all 50 at once) | Detects |" in page
     assert page.endswith(
         "\nThe intervals of all 50 judged numbers hold at once with 99.85 % confidence: each is one of 99.997 % "
-        "(Bonferroni).\n\n"
+        "(Bonferroni). Times are counts of executed instructions (k, M, G): work, no seconds.\n\n"
     )
 
 

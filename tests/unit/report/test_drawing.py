@@ -88,7 +88,7 @@ def test_a_curve_ends_where_the_time_outs_begin() -> None:
 
 
 def test_nothing_leaves_the_panel() -> None:
-    long = "instructions of the control loop's cgroup with all it ran (no time)"
+    long = "instructions until the answer (no time), of all that ran"
     values = tuple(10.0 ** (place / 22) for place in range(201))
     shares = tuple(place / 200 for place in range(201))
     panels: list[Panel] = [

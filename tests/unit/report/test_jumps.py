@@ -43,7 +43,7 @@ def test_a_change_of_ways_is_found_where_it_is() -> None:
     (jump,) = jumps(curve(factor=0.5))
     assert (jump.step.after, jump.step.before) == (800, 1200)
     words, size = jump.sentence().split("): ")
-    assert words == "iptables, the control loop's sync (One Service added to N"
+    assert words == "iptables, the control loop's sync, in instructions (One Service added to N"
     percent, place = size.split(" between ")
     assert place == "800 and 1,200 Services"
     # From 44 to 28 ms, on lines of one slope: 30 and 15 µs per Service do not share one, so the level differs a little.
@@ -53,7 +53,7 @@ def test_a_change_of_ways_is_found_where_it_is() -> None:
 def test_endpoints_are_an_axis_too() -> None:
     (jump,) = jumps(curve(factor=2.0, axis="endpoints_per_service", position="last", metric="forwarding.connect"))
     assert jump.axis == "endpoints_per_service"
-    assert jump.sentence().startswith("iptables, time to connect (One Service added to N, last rule): +1")
+    assert jump.sentence().startswith("iptables, instructions to connect (One Service added to N, last rule): +1")
     assert jump.sentence().endswith(" between 800 and 1,200 endpoints of each Service")
 
 

@@ -41,7 +41,8 @@ def test_what_numbers_are_uncertain_by_is_told() -> None:
     frame = synthetic_frame(connects=2, sizes=(10,))
     frame.loc[frame["metric"] == "sync.end_to_end", "uncertainty"] = 1_500_000
     assert dict(how_measured(gather(frame, MANIFEST)))["how sure"] == (
-        "intervals are never narrower than the steps of reading: sync.end_to_end \N{PLUS-MINUS SIGN} 1.5 ms at most"
+        "intervals are never narrower than the steps of reading: sync.end_to_end \N{PLUS-MINUS SIGN} 1.5 M instructions "
+        "at most"
     )
 
 
@@ -49,13 +50,13 @@ def test_every_number_says_from_when_to_when_it_lies(data: ReportData) -> None:
     table = methods_table(data)
     assert table is not None
     rows = {row[0].detail: [cell.text for cell in row] for row in table.rows}
-    assert rows["forwarding.connect"][:4] == ["Time to connect", "before connect()", "its return", "ns"]
+    assert rows["forwarding.connect"][:4] == ["Time to connect", "before connect()", "its return", "instructions"]
     assert set(rows) == {record.metric for record in data.records}
 
 
 def test_what_no_chapter_shows_has_a_table_of_its_own(data: ReportData) -> None:
     titles = [table.caption.partition(":")[0] for table in other_tables(data)]
-    assert titles == ["How long CPU was counted (cpu.window)"]
+    assert titles == ["How long CPU was counted, in instructions (cpu.window)"]
 
 
 def test_a_metric_of_a_newer_program_is_shown_all_the_same() -> None:

@@ -331,12 +331,12 @@ def test_the_control_is_the_last_one_of_every_path(recorder: Recorder) -> None:
 def test_over_udp_only_answers_are_recorded(recorder: Recorder) -> None:
     last, direct = replace(LAST, protocol="udp"), replace(DIRECT, protocol="udp")
     where = Paths(((Where("cluster_ip/udp", Position.LAST), last),), direct)
-    figures = ConnectFigures((), (7,) * 19, (), {}, 0, {}, 1, (), (TIMEOUT_NS,))
+    figures = ConnectFigures((), (7,) * 199, (), {}, 0, {}, 1, (), (TIMEOUT_NS,))
     found = ConnectResult({"last": figures, "direct": figures}, complete=True)
-    forwarding.record_connect(recorder, where, forwarding.connect_request(where, spec(20), 60), found)
+    forwarding.record_connect(recorder, where, forwarding.connect_request(where, spec(200), 60), found)
     assert Counter((row[0], row[3], row[4], row[6]) for row in rows(recorder)) == {
-        ("forwarding.first_byte", "last", 7, False): 19,
+        ("forwarding.first_byte", "last", 7, False): 199,
         ("forwarding.first_byte", "last", TIMEOUT_NS, True): 1,
-        ("forwarding.first_byte", "none", 7, False): 19,
+        ("forwarding.first_byte", "none", 7, False): 199,
         ("forwarding.first_byte", "none", TIMEOUT_NS, True): 1,
     }
