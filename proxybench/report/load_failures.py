@@ -17,6 +17,7 @@ from proxybench.report.words import DASH, count, short, subject_names
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from proxybench.model import ClockKind, Subject
     from proxybench.report.data import ReportData
     from proxybench.stats.series import Series
 
@@ -48,7 +49,7 @@ def failure_sections(data: ReportData) -> list[Section]:
 
 def failure_table(series: Sequence[Series]) -> Table | None:
     """Return a row per size and subject; None without any failure rate."""
-    points: dict[tuple[int, int, object, object], _Point] = {}
+    points: dict[tuple[int, int, Subject, ClockKind], _Point] = {}
     for each in series:
         key = each.key
         if key.metric in METRICS:

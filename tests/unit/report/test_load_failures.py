@@ -10,13 +10,15 @@ from proxybench.report.words import DASH
 from tests.unit.report.made import SUBJECT, series
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from proxybench.stats.series import Series
 
 IPTABLES = Subject("kube-proxy", "v1.37.2", Mode.IPTABLES)
 UNITS = {"offered": "connections/s", "achieved": "connections/s", "failure_rate": "ppm"}
 
 
-def load(subject: Subject, counts: dict[str, tuple[float, ...]], **changes: Any) -> list[Series]:
+def load(subject: Subject, counts: Mapping[str, tuple[float, ...]], **changes: Any) -> list[Series]:
     return [
         series(f"load.{name}", "load", *values, subject=subject, unit=UNITS.get(name, "connections"), **changes)
         for name, values in counts.items()

@@ -41,8 +41,8 @@ def test_what_numbers_are_uncertain_by_is_told() -> None:
     frame = synthetic_frame(connects=2, sizes=(10,))
     frame.loc[frame["metric"] == "sync.end_to_end", "uncertainty"] = 1_500_000
     assert dict(how_measured(gather(frame, MANIFEST)))["how sure"] == (
-        "intervals are never narrower than the steps of reading: sync.end_to_end \N{PLUS-MINUS SIGN} 1.5 M instructions "
-        "at most"
+        "intervals are never narrower than the steps of reading: sync.end_to_end \N{PLUS-MINUS SIGN} 1.5 M "
+        "instructions at most"
     )
 
 

@@ -211,8 +211,8 @@ def test_two_clocks_stand_side_by_side_and_are_never_mixed(tmp_path: Path) -> No
     )
     lab = {"kind": "netns", "clock": "wall", "why": "asked for"}
     page = write_report(synthetic_run(tmp_path, frame, other_labs=[lab]).path).read_text()
-    assert re.findall(r"<summary>((?:From|At) [^<]*)</summary>", page) == [
-        f"From iptables to IPVS at {size} Services with 2 endpoints each on Linux 6.1.192-amd64, {by}"
+    assert re.findall(r"<summary>((?:From ipt|At )[^<]*)</summary>", page) == [
+        f"From iptables to IPVS at {size} Services with 2 endpoints each, {by}"
         for by in ("by the wall clock", "in work (counted instructions)")
         for size in (100, 10)
     ] + [f"At {size} Services with 2 endpoints each, by both clocks" for size in (100, 10)]
