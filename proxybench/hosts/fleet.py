@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeVar
 
 from proxybench.errors import CommandTimeoutError, HostError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _CLOSE_SECONDS: Final = 10.0
 AT_ONCE: Final = 64
-"""Connections that are made at a time: more do not get there sooner, and sshds and jump hosts refuse crowds."""
+"""Nodes that are connected to, or asked, at a time: more do not end sooner, and sshds and jump hosts refuse crowds."""
 
 
 class Fleet:
@@ -64,7 +65,7 @@ class Fleet:
     def fan_out(
         self, work: Callable[[Executor], _T], *, timeout: float, nodes: Iterable[str] | None = None
     ) -> dict[str, _T]:
-        """Call ``work`` with each node's executor (or those of ``nodes``), all at once; results in that order.
+        """Call ``work`` with each node's executor (or those of ``nodes``), ``AT_ONCE`` at a time; results so ordered.
 
         Waits for all of them, then raises the first node's error, the others' attached as notes. When ``timeout``
         seconds pass: closes the connections of the late nodes and raises CommandTimeoutError naming them.
@@ -110,22 +111,21 @@ class Reached(NamedTuple):
 def reach(targets: Mapping[str, SshTarget], policy: ConnectPolicy = DEFAULT_POLICY, at_once: int = AT_ONCE) -> Reached:
     """Connect to all nodes that can be reached, at most ``at_once`` at a time: one that is dead stops no other."""
     pool = LinkPool(policy)
-    gate = threading.BoundedSemaphore(at_once)
 
     def opening(name: str, target: SshTarget) -> Callable[[], SshExecutor | str]:
         def job() -> SshExecutor | str:
-            with gate:
-                try:
-                    return SshExecutor(name, target, pool=pool, policy=policy)
-                except HostError as error:
-                    return str(error)
+            try:
+                return SshExecutor(name, target, pool=pool, policy=policy)
+            except HostError as error:
+                return str(error)
 
         return job
 
     rounds = -(-len(targets) // at_once)
     limit = 2 * rounds * (policy.total + policy.step)
     try:
-        ended = together({name: opening(name, target) for name, target in targets.items()}, limit)
+        jobs = {name: opening(name, target) for name, target in targets.items()}
+        ended = together(jobs, limit, at_once=at_once)
     except BaseException:
         pool.close()
         raise
@@ -137,15 +137,18 @@ def together(
     jobs: Mapping[str, Callable[[], _T]],
     timeout: float,
     cut: Callable[[Iterable[str]], None] = lambda _names: None,
+    at_once: int = AT_ONCE,
 ) -> dict[str, _T]:
-    """Run all jobs at once, each in a thread; return their results in the jobs' order.
+    """Run all jobs, ``at_once`` at a time, in threads; return their results in the jobs' order.
 
-    Raises what ``Fleet.fan_out`` says. ``cut`` is told the names of the jobs that are still running when the time is
-    over or the caller is interrupted; their threads are daemons, so they never keep the program from ending.
+    Raises what ``Fleet.fan_out`` says. ``cut`` is told the names of the jobs that have not ended when the time is over
+    or the caller is interrupted; no further one begins then. The threads are daemons, so they never keep the program
+    from ending.
     """
     ended: queue.SimpleQueue[tuple[str, _T | None, BaseException | None]] = queue.SimpleQueue()
-    for name, job in jobs.items():
-        threading.Thread(target=_report, args=(name, job, ended), name=f"node-{name}", daemon=True).start()
+    left = deque(jobs.items())
+    for number in range(min(at_once, len(jobs))):
+        threading.Thread(target=_take, args=(left, ended), name=f"nodes-{number}", daemon=True).start()
     deadline = time.monotonic() + timeout
     waiting = dict.fromkeys(jobs)
     results: dict[str, _T | None] = {}
@@ -159,24 +162,30 @@ def together(
             else:
                 errors[name] = error
     except queue.Empty:
+        left.clear()
         cut(tuple(waiting))
         raise CommandTimeoutError(f"no end within {timeout:g} s on {', '.join(waiting)}") from None
     except BaseException:
+        left.clear()
         cut(tuple(waiting))
         raise
     _raise_first([errors[name] for name in jobs if name in errors])
     return {name: results[name] for name in jobs}  # type: ignore[misc]  # each ended without an error
 
 
-def _report(
-    name: str,
-    job: Callable[[], _T],
+def _take(
+    left: deque[tuple[str, Callable[[], _T]]],
     ended: queue.SimpleQueue[tuple[str, _T | None, BaseException | None]],
 ) -> None:
-    try:
-        ended.put((name, job(), None))
-    except BaseException as error:  # noqa: BLE001 - raised again by the waiting thread
-        ended.put((name, None, error))
+    while True:
+        try:
+            name, job = left.popleft()
+        except IndexError:
+            return
+        try:
+            ended.put((name, job(), None))
+        except BaseException as error:  # noqa: BLE001 - raised again by the waiting thread
+            ended.put((name, None, error))
 
 
 def _raise_first(errors: list[BaseException]) -> None:

@@ -35,6 +35,8 @@ _KILL_SECONDS: Final = 5.0
 _MARK: Final = "PROXYBENCH_RUN"
 _SIGNAL_BASE: Final = 128  # what a shell adds to the number of the signal that ended a command
 _SHOWN: Final = 160
+_MOST_COMMANDS: Final = 4
+"""Commands on one host at a time. sshd allows a connection 10 sessions, and those that go on need some of them."""
 
 # $1 temporary file, $2 bytes, $3 mode, $4 final path. The size is checked since a connection that breaks half-way
 # looks like the end of the input to cat.
@@ -60,7 +62,7 @@ class _Raw:
 
 
 class SshExecutor:
-    """An ``Executor`` over one SSH connection; may be used from several threads at once.
+    """An ``Executor`` over one SSH connection; may be used from several threads at once, which take turns of four.
 
     A command that passes its time limit is killed with all its descendants, found by a mark in their environment
     (OpenSSH itself can signal a session, but not one of root's). Then the channel is closed. When the connection
@@ -88,6 +90,7 @@ class SshExecutor:
             raise ConnectionLostError(f"{name}: {error}") from error
         self._transport = link.transport
         self._sudo: Sudo | None = None
+        self._turns = threading.BoundedSemaphore(_MOST_COMMANDS)
         self._close = links.close if pool is None else link.close
         if target.sudo is not None:
             try:
@@ -169,6 +172,14 @@ class SshExecutor:
         raise CommandFailedError(f"{self._name}: {sudo.refused(wanted, user)}")
 
     def _exchange(self, argv: Sequence[str], stdin: bytes, timeout: float, *, check: bool) -> _Raw:
+        if not self._turns.acquire(timeout=timeout):
+            raise self._too_late(argv, timeout)
+        try:
+            return self._exchange_now(argv, stdin, timeout, check=check)
+        finally:
+            self._turns.release()
+
+    def _exchange_now(self, argv: Sequence[str], stdin: bytes, timeout: float, *, check: bool) -> _Raw:
         started = time.monotonic()
         mark = _mark()
         channel = self._channel(argv, timeout)

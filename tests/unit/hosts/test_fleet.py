@@ -160,6 +160,37 @@ def test_the_first_nodes_error_is_raised_with_the_others_as_notes() -> None:
     assert caught.value.__notes__ == ["also: quick"]
 
 
+def test_no_more_are_asked_at_a_time_than_may_be_and_none_when_the_time_is_over() -> None:
+    release, running, most = threading.Event(), [0], [0]
+    lock = threading.Lock()
+
+    def job() -> None:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        release.wait(0.05)
+        with lock:
+            running[0] -= 1
+
+    together({str(number): job for number in range(9)}, timeout=10, at_once=3)
+    assert (most, running) == ([3], [0])
+    began: list[str] = []
+    cut: list[str] = []
+
+    def slow(name: str) -> Callable[[], object]:
+        def job() -> None:
+            began.append(name)
+            release.wait(5)
+
+        return job
+
+    with pytest.raises(CommandTimeoutError, match=r"^no end within 0\.2 s on a, b$"):
+        together({"a": slow("a"), "b": slow("b")}, 0.2, cut.extend, at_once=1)
+    release.set()
+    time.sleep(0.1)
+    assert (began, cut) == (["a"], ["a", "b"])
+
+
 def test_an_interrupt_cuts_what_is_running(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     cut: list[str] = []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxybench.errors import CommandFailedError, CommandTimeoutError, ConnectionLostError
+from proxybench.hosts.fleet import together
 from proxybench.hosts.ssh import SshExecutor
 
 if TYPE_CHECKING:
@@ -256,3 +257,23 @@ def test_text_in_error_messages_is_bounded(node: SshExecutor) -> None:
     with pytest.raises(CommandFailedError) as caught:
         node.run(["false", "x" * 500])
     assert re.fullmatch(r"node1: `false x{154}…` ended with code 1", str(caught.value))
+
+
+def test_commands_on_one_host_take_turns(node: SshExecutor, tmp_path: Path) -> None:
+    """Twelve at once, of which four run at a time; who waits for longer than it may is told so."""
+    folder = tmp_path / "running"
+    folder.mkdir()
+    count = 'touch "$1/$2"; ls "$1" | wc -l; sleep 0.15; rm "$1/$2"'
+    jobs = {
+        str(number): (lambda number=number: int(node.run(["sh", "-c", count, "x", str(folder), str(number)]).stdout))
+        for number in range(12)
+    }
+    assert max(together(jobs, 20).values()) <= 4
+    busy = [threading.Thread(target=node.run, args=(["sleep", "1"],)) for _ in range(4)]
+    for one in busy:
+        one.start()
+    time.sleep(0.3)
+    with pytest.raises(CommandTimeoutError, match=r"^node1: `true` did not end within 0\.1 s$"):
+        node.run(["true"], timeout=0.1)
+    for one in busy:
+        one.join()
