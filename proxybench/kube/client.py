@@ -34,6 +34,7 @@ _CONFLICT: Final = 409
 _GONE: Final = 410
 _NOT_FOUND: Final = 404
 _NO_METHOD: Final = 405
+_CLOSED: Final = "the connection to the Kubernetes API was closed"
 
 
 class _Call(NamedTuple):
@@ -52,7 +53,7 @@ class KubernetesServiceApi:
     ``ca_pem`` holds the authorities that may vouch for its certificate (None: the system's). ``client_pem`` is a client
     certificate with its key. ``writes_per_second`` spaces out what is written (0: not). ``request_seconds`` limits
     each request, ``bulk_seconds`` each call of this class. 429, 5xx and broken connections are tried again, up to six
-    times. Raises ApiError.
+    times. Raises ApiError, also for what is asked, or still waits, when ``close`` is called, by any thread.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class KubernetesServiceApi:
         self._thread = threading.Thread(target=self._loop.run_forever, name="kubernetes-api", daemon=True)
         self._thread.start()
         self._closed = False
+        self._closing = threading.Lock()
         self._transport: Transport = self._do(
             self._open(
                 url,
@@ -147,11 +149,12 @@ class KubernetesServiceApi:
 
     def close(self) -> None:
         """Let go of all connections. Never raises."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
         try:
-            asyncio.run_coroutine_threadsafe(self._transport.close(), self._loop).result(_CLOSE_SECONDS)
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_CLOSE_SECONDS)
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_CLOSE_SECONDS)
@@ -168,9 +171,21 @@ class KubernetesServiceApi:
     async def _open(self, url: str, token: str, **limits: Any) -> Transport:  # noqa: ANN401 - Transport names them
         return Transport(url, token, **limits)
 
+    async def _end(self) -> None:
+        """End what other threads still wait for, then the connections."""
+        waited = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in waited:
+            task.cancel()
+        await asyncio.gather(*waited, return_exceptions=True)
+        await self._transport.close()
+
     def _do(self, work: Coroutine[Any, Any, _Result], report: Callable[[], None] | None = None) -> _Result:
         """Run a coroutine in the event loop and wait for it, reporting now and then from this thread."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._closing:
+            if self._closed:
+                work.close()
+                raise ApiError(_CLOSED)
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         end = time.monotonic() + self._bulk_seconds
         try:
             while not concurrent.futures.wait([future], _PROGRESS_SECONDS).done:
@@ -179,6 +194,8 @@ class KubernetesServiceApi:
                 if time.monotonic() > end:
                     raise ApiError(f"the Kubernetes API has not finished within {self._bulk_seconds:g} s")
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise ApiError(_CLOSED) from None
         except BaseExceptionGroup as group:
             raise _first(group) from group
         finally:

@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     from proxybench.targets.base import TargetFacts
     from proxybench.units import Clock
 
-_PATIENCE: Final = 60.0  # seconds that a step may take to notice that its cluster is to be given back
+PATIENCE: Final = 60.0
+"""Seconds that a step may take to notice that its cluster is to be given back."""
 
 
 class Run:
     """One run of an experiment: measures ``lineup`` in each of its legs, one after the other.
 
-    ``began`` is told the run's folder before anything is opened.
+    ``began`` is told the run's folder before anything is opened. ``patience`` as ``PATIENCE``.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Run:
         lineup: Lineup,
         clock: Clock | None = None,
         began: Callable[[Path], None] = lambda _: None,
+        patience: float = PATIENCE,
     ) -> None:
         self._experiment = experiment
         self._legs = legs
@@ -58,6 +60,7 @@ class Run:
         self._lineup = lineup
         self._clock = clock or SystemClock()
         self._began = began
+        self._patience = patience
 
     def start(self, out: Path) -> RunOutcome:
         """Walk the matrix and write results below ``out``; what was measured is on the disk after every step.
@@ -112,6 +115,7 @@ class Run:
     def _work(self, leg: Leg, journal: RunJournal, steps: Sequence[Step], whole: Deadline) -> None:
         clock = StoppableClock(self._clock, leg.stop)
         futures: list[Future[None]] = []
+        workers: list[Worker] = []
         assigned = assign(steps, leg.target.capacity())
         with ThreadPoolExecutor(len(assigned), "worker") as pool, ExitStack() as opened:
             self._progress.stage("opening a cluster" if len(assigned) == 1 else f"opening {len(assigned)} clusters")
@@ -119,14 +123,14 @@ class Run:
             # Told first, given back then: a worker that waits for a lab's node notices that it is gone. Nodes that
             # stay do not tell it, and it could write to the API or switch after all was put back: it is waited for.
             if not leg.target.facts.starts_proxies:
-                opened.callback(self._await_end, futures)
+                opened.callback(self._await_end, futures, workers)
             opened.callback(leg.stop.set)
             self._progress.stage("connecting to the nodes")
             self._progress.plan(steps, len(assigned))
-            futures += [
-                pool.submit(self._worker(leg, cluster, own, journal, clock).work, whole)
-                for cluster, own in zip(clusters, assigned, strict=True)
+            workers += [
+                self._worker(leg, cluster, own, journal, clock) for cluster, own in zip(clusters, assigned, strict=True)
             ]
+            futures += [pool.submit(worker.work, whole) for worker in workers]
             wait(futures)  # one that fails is no reason for the others to end
             for future in futures:
                 try:
@@ -134,9 +138,13 @@ class Run:
                 except ProxybenchError as error:
                     journal.record_error(str(error))
 
-    def _await_end(self, futures: Sequence[Future[None]]) -> None:
-        if wait(futures, _PATIENCE).not_done:
-            self._progress.note(f"a step has not ended within {_PATIENCE:g} s; the cluster is given back nevertheless")
+    def _await_end(self, futures: Sequence[Future[None]], workers: Sequence[Worker]) -> None:
+        """Wait for the workers; one that does not end loses its connections, so that it can write no more."""
+        if wait(futures, self._patience).not_done:
+            note = f"a step has not ended within {self._patience:g} s; its connections are cut"
+            self._progress.note(f"{note}, and the cluster is given back")
+            for worker in workers:
+                worker.cut()
 
     def _worker(
         self, leg: Leg, cluster: Cluster, steps: Sequence[Step], journal: RunJournal, clock: StoppableClock

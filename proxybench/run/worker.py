@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import ExitStack
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
@@ -94,6 +95,16 @@ class Worker:
         self._stop = stop
         self._before: Mapping[str, KernelState] | None = None  # the nodes' kernels before anything ran
         self._warm = False
+        self._lock = Lock()
+        self._held = ExitStack()  # what ends the connections that there are
+        self._is_cut = False
+
+    def cut(self) -> None:
+        """End its connections, from another thread: whatever it still does reaches nobody. Never raises."""
+        with self._lock:
+            self._is_cut = True
+            held = self._held
+        held.close()
 
     def work(self, whole: Deadline) -> None:
         """Connect and take the steps; ``whole`` is the run's time limit.
@@ -128,6 +139,7 @@ class Worker:
         whole.left(1)
         with ExitStack() as own:
             session = self._connect(own)
+            self._hold(own)
             if self._before is None:
                 self._before = session.capture()
             else:
@@ -139,7 +151,15 @@ class Worker:
                 session.warm_up(self._steps, whole)
                 self._warm = True
             stack.push(own.pop_all())
+            self._hold(stack)
         return session
+
+    def _hold(self, stack: ExitStack) -> None:
+        """Note what ends the connections. Raises ConnectionLostError when they are to be ended already."""
+        with self._lock:
+            if self._is_cut:
+                raise ConnectionLostError("the run is being stopped")
+            self._held = stack
 
     def _give_up(self, error: ProxybenchError) -> None:
         while self._left and not self._stop.is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -307,3 +308,26 @@ def test_who_waits_is_told_how_far_it_is_and_it_may_be_closed_twice(plan: Addres
     assert told[0][0] < 2
     assert told[-1] == (2, 2)
     assert told == sorted(told)
+
+
+def test_what_waits_when_it_is_closed_ends_and_nothing_is_sent_after_that() -> None:
+    with scripted([(200, {}, b"{}")] * 3, slow=5.0) as (url, asked), KubernetesServiceApi(url, "t") as api:
+        ended: list[str] = []
+
+        def wait() -> None:
+            try:
+                api.ask("GET", "/slow")
+            except ApiError as error:
+                ended.append(str(error))
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        while not asked:
+            time.sleep(0.01)
+        api.close()
+        waiting.join(3)
+        closed = "the connection to the Kubernetes API was closed"
+        assert ended == [closed]
+        with pytest.raises(ApiError, match=f"^{closed}$"):
+            api.create_many([{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x", "namespace": "y"}}])
+        assert asked == ["GET /slow"]

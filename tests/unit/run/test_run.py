@@ -190,6 +190,37 @@ def test_a_cluster_of_others_is_given_back_when_the_worker_has_ended(tmp_path: P
     assert the_manifest(tmp_path)["state"] == "interrupted"
 
 
+def test_a_worker_that_does_not_notice_is_cut_before_the_cluster_is_given_back(tmp_path: Path) -> None:
+    """What it would still write reaches nobody: its connections are gone by then."""
+    target = FakeTarget(facts=replace(NATIVE, starts_proxies=False))
+    gone = Event()
+
+    class Deaf(FakeSession):
+        def take(self, step: Step, whole: Deadline, report: Callable[[str], None]) -> StepResult:
+            main = threading.main_thread().ident
+            assert main is not None
+            signal.pthread_kill(main, signal.SIGINT)
+            assert gone.wait(10)
+            time.sleep(0.2)
+            target.log.append("noticed")
+            raise RunError("the connection is closed")
+
+    def connect(cluster: Cluster, assignment: Assignment, stack: ExitStack) -> FakeSession:
+        stack.callback(gone.set)
+        stack.callback(target.log.append, "cut")
+        return Deaf(assignment, lambda _: StepResult())
+
+    lineup, progress = Lineup({spec.subject: spec for spec in requests(EXPERIMENT)}, {}), ProgressLog()
+    run = Run(EXPERIMENT, [Leg(target, connect)], progress, lineup, FakeClock(), patience=0.1)
+    with pytest.raises(KeyboardInterrupt):
+        run.start(tmp_path)
+    assert target.log == ["open 1", "cut", "close", "noticed"]
+    assert progress.notes == [
+        "a step has not ended within 0.1 s; its connections are cut, and the cluster is given back"
+    ]
+    assert [step["state"] for step in the_manifest(tmp_path)["matrix"]] == ["pending"] * 3
+
+
 BOTH = Experiment.model_validate(
     {**SPEC, "modes": ["ipvs", "iptables"], "repetitions": 1, "target": {"lab": {"clock": ["wall", "instructions"]}}}
 )

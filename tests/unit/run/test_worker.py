@@ -224,3 +224,38 @@ def test_a_warm_up_whose_connection_was_lost_is_taken_again() -> None:
         *("connect", "restore", "get ready", "warm up for 1", "step 1", "close"),
     ]
     assert site.records.problems == [[]]
+
+
+def test_a_worker_that_is_cut_has_no_connections_any_more_and_makes_none() -> None:
+    site = Site()
+    cut: list[str] = []
+
+    class Deaf(FakeSession):
+        def take(self, step: Step, whole: Deadline, report: Callable[[str], None]) -> StepResult:
+            site.stop.set()
+            worker.cut()
+            cut.extend(site.log)
+            raise ConnectionLostError(LOST)
+
+    def connect(stack: ExitStack) -> FakeSession:
+        site.connect(stack)
+        return Deaf(site)
+
+    worker = Worker(connect, [Step(1, 1, CELL)], site.records, site.progress, site.clock, site.stop)
+    worker.work(Deadline(site.clock, 600, "the run"))
+    assert cut == ["connect", "get ready", "warm up for 1", "close"]
+    assert (site.log, site.records.steps) == (cut, [])
+
+
+def test_a_worker_that_is_cut_while_it_connects_goes_no_further() -> None:
+    site = Site()
+
+    def connect(stack: ExitStack) -> FakeSession:
+        worker.cut()
+        site.stop.set()
+        return site.connect(stack)
+
+    worker = Worker(connect, [Step(1, 1, CELL)], site.records, site.progress, site.clock, site.stop)
+    worker.work(Deadline(site.clock, 600, "the run"))
+    assert site.log == ["connect", "close"] * 3
+    assert site.records.steps == []
