@@ -193,7 +193,7 @@ class RunJournal:
                 self._problems.append(f"{where}: {problem}")
             config = files.get(result.config)
             self._write(
-                subjects=self._subjects(cell.subject, config),
+                subjects=self._subjects(cell.subject, config, result.periods),
                 matrix=tuple(facts if old.index == step.index else old for old in self._manifest.matrix),
                 conformance=(*self._manifest.conformance, *checks),
                 not_measured=(*self._manifest.not_measured, *missing),
@@ -212,13 +212,20 @@ class RunJournal:
         with self._lock:
             return all(step.state in {"done", "skipped"} for step in self._manifest.matrix)
 
-    def _subjects(self, subject: Subject, config: Path | None) -> tuple[SubjectFacts, ...]:
-        """Return the facts of the subjects; ``config`` shaped this one, in the first step in which it ran."""
+    def _subjects(
+        self, subject: Subject, config: Path | None, periods: tuple[float, float] | None
+    ) -> tuple[SubjectFacts, ...]:
+        """Return the facts of the subjects.
+
+        ``config`` shaped this one, in the first step in which it ran; ``periods`` are what it said of itself then.
+        """
         place = None if config is None else str(config.relative_to(self.folder.path))
-        return tuple(
-            replace(each, config=place) if each.subject == subject and each.config is None else each
-            for each in self._manifest.subjects
-        )
+
+        def told(each: SubjectFacts) -> SubjectFacts:
+            least, most = periods or (each.min_sync_period, each.sync_period)
+            return replace(each, config=each.config or place, min_sync_period=least, sync_period=most)
+
+        return tuple(told(each) if each.subject == subject else each for each in self._manifest.subjects)
 
     def _problem(self, line: str) -> None:
         if line not in self._problems:  # a full disk is each worker's

@@ -98,7 +98,7 @@ class StepRunner:
             api=bed.api,
             population=population,
             subject=ProxyUnderTest(self._proxies.start_measured, self._proxies.stop_measured),
-            min_sync_period=self._proxies.min_sync_period,
+            planned_period=self._proxies.min_sync_period,
             recorder=Recorder(
                 bed.run, step.cell, step.repetition, measured.name, bed.cluster.clock, bed.clock, samples
             ),

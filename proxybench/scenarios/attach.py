@@ -25,7 +25,7 @@ class Attach:
 
     def run(self, step: StepContext) -> None:
         """Wait. Raises ProxierError, and MeasurementError when a Service does not answer in time."""
-        step.subject.start()
+        step.result.periods = step.subject.start().periods
         limit = step.deadline.left(self.limit_s)
         indices = probed(step.population, step.cell.services)
         seen = step.client.agent.call(AwaitAll(probes(step.population, indices, limit)))

@@ -100,9 +100,10 @@ class StepContext:
     """All that a step's scenarios act through.
 
     ``others`` are further nodes with an agent of ours (and the pod, where one is connected from), whose CPU is
-    accounted for. ``min_sync_period``: the subject's, in seconds; ``in_endpoints``: whether it reads Endpoints objects,
-    not EndpointSlices. ``report`` is told what goes on, for people who wait. ``load`` is the generator on the clients,
-    where there is one; ``rivals`` where the subject is to be migrated.
+    accounted for. ``planned_period``: the subject's minSyncPeriod, in seconds, as it is known before it runs;
+    ``in_endpoints``: whether it reads Endpoints objects, not EndpointSlices. ``report`` is told what goes on, for
+    people who wait. ``load`` is the generator on the clients, where there is one; ``rivals`` where the subject is to be
+    migrated.
     """
 
     cell: Cell
@@ -113,7 +114,7 @@ class StepContext:
     api: ServiceApi
     population: Population
     subject: ProxyUnderTest
-    min_sync_period: float
+    planned_period: float
     recorder: Recorder
     result: StepResult
     clocks: Clocks
@@ -152,6 +153,12 @@ class StepContext:
     def proxy(self) -> RunningProxy:
         """The proxy that is measured. Raises MeasurementError before it was started."""
         return self.subject.running
+
+    @property
+    def min_sync_period(self) -> float:
+        """The subject's, in seconds: as it says itself once it runs, or else as was planned."""
+        running = self.subject.started
+        return running.periods[0] if running and running.periods else self.planned_period
 
     @property
     def places(self) -> Places:

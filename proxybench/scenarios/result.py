@@ -28,7 +28,7 @@ class StepResult:
     ``lost``: a connection broke meanwhile, so the testbed is of no more use. ``late``: the subject was not ready within
     its limit, which its censored cold start says; nothing after it was measured. ``skipped``: nothing was tried, for
     this reason. Neither is a problem. ``config`` is the name in ``logs`` of the file that shaped the measured proxy; ""
-    for one that has none.
+    for one that has none. ``periods`` as in ``RunningProxy``.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -40,6 +40,7 @@ class StepResult:
     late: str = ""
     skipped: str = ""
     config: str = ""
+    periods: tuple[float, float] | None = None
 
     def record_error(self, part: str, error: Exception) -> None:
         """Add one line on what went wrong in a part of the step."""

@@ -98,6 +98,14 @@ class RunningProxy(Protocol):
         """The cgroup v2 folder on the node that holds the proxy and all its children."""
         ...
 
+    @property
+    def periods(self) -> tuple[float, float] | None:
+        """The least time between two syncs and that after which a full one comes, in seconds, by its own word.
+
+        None for one that was started with what was planned.
+        """
+        ...
+
     def wait_ready(self, deadline: Deadline, limit_s: float) -> None:
         """Wait until it reports a finished first sync, and runs in the mode that was asked for.
 

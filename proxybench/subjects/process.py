@@ -197,6 +197,11 @@ class RunningProgram:
         """The cgroup v2 folder on the node that holds the proxy and all its children."""
         return self._process.cgroup
 
+    @property
+    def periods(self) -> tuple[float, float] | None:
+        """None: those that were planned."""
+        return None
+
     def stop(self, limit_s: float) -> None:
         """End it and all its children. Raises ProxierError when it had to be killed."""
         self._process.stop(limit_s)

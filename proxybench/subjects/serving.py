@@ -46,6 +46,7 @@ class Served:
     ``iptables`` is the multi-call program of the backend that it uses. ``logs_syncs``: whether its log is klog and
     tells of syncs; ``counts_syncs``: whether its metrics do. ``files`` go into the run folder. ``families`` are those
     of which it makes rules. ``runs_already``: it ran before its log was looked at, which need not tell of a sync.
+    ``periods`` as in ``RunningProxy``.
     """
 
     mode: Mode
@@ -55,6 +56,7 @@ class Served:
     files: Mapping[str, str] = field(default_factory=dict)
     families: tuple[Family, ...] = (Family.IPV4,)
     runs_already: bool = False
+    periods: tuple[float, float] | None = None
 
 
 class ServingProxy(RunningProgram):
@@ -64,6 +66,11 @@ class ServingProxy(RunningProgram):
         super().__init__(process, clock)
         self._served = served
         self._year = datetime.fromtimestamp(clock.utc_ns() / NS_PER_S, UTC).year
+
+    @property
+    def periods(self) -> tuple[float, float] | None:
+        """The periods that it says itself."""
+        return self._served.periods
 
     def wait_ready(self, deadline: Deadline, limit_s: float) -> None:
         """Wait until it is healthy, has counted a sync, and holds no change that no sync has taken up.

@@ -39,6 +39,7 @@ class FakeProxy:
     rendered: Mapping[str, str] = field(default_factory=dict)
     inventories: list[Inventory] = field(default_factory=list)
     removals: Mapping[Part, tuple[str, ...]] = field(default_factory=dict)
+    periods: tuple[float, float] | None = None
     _started_ns: int | None = None
 
     @property

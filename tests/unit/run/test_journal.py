@@ -160,3 +160,14 @@ def test_a_run_is_not_resumed_on_another_kernel(tmp_path: Path) -> None:
     with pytest.raises(RunError) as raised:
         RunJournal.resume(path, EXPERIMENT, (TARGET,), FakeClock())
     assert str(raised.value) == f"{path}: ran in another kind of lab or by another clock; one run never mixes them"
+
+
+def test_the_periods_that_a_subject_says_of_itself_stand_for_those_that_were_planned(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    first, second = STEPS
+    journal.record_step(first, StepResult(periods=(2.5, 40.0)), 1.0)
+    journal.record_step(second, StepResult(), 1.0)
+    found = [(each["min_sync_period"], each["sync_period"]) for each in manifest(journal)["subjects"]]
+    planned = [(spec.min_sync_period, spec.sync_period) for spec in SPECS.values()]
+    told = {first.cell.subject: (2.5, 40.0)}
+    assert found == [told.get(subject, usual) for subject, usual in zip(SPECS, planned, strict=True)]

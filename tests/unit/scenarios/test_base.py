@@ -79,3 +79,14 @@ def test_a_proxy_is_none_before_it_was_started_and_has_no_ranks_after_each_start
     assert subject.start(lambda: other) is subject.running is other
     assert subject.ranks is None
     assert world.log == ["node1 start"]
+
+
+def test_the_least_period_is_what_was_planned_until_the_proxy_says_its_own() -> None:
+    world = World({"cpu": True})
+    found = context(world)
+    assert found.min_sync_period == found.planned_period
+    proxy = world.running["node1"]
+    found.subject.start(lambda: proxy)
+    assert found.min_sync_period == found.planned_period
+    proxy.periods = (2.5, 40.0)
+    assert found.min_sync_period == 2.5
