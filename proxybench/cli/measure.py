@@ -13,6 +13,7 @@ from proxybench.errors import UnavailableError, UsageError
 from proxybench.experiment.compat import KubeVersion
 from proxybench.experiment.places import LabChoice
 from proxybench.experiment.requests import requests
+from proxybench.hosts.fleet import Fleet
 from proxybench.model import Family
 from proxybench.releases.checkout import build_from_source
 from proxybench.releases.component import Component
@@ -26,7 +27,7 @@ from proxybench.subjects.cluster import ClusterDriver
 from proxybench.subjects.registry import drivers
 from proxybench.targets.base import Needs
 from proxybench.targets.cluster.switch.recovery import still_switched
-from proxybench.targets.cluster.target import Switching, cluster_target
+from proxybench.targets.cluster.target import cluster_target
 from proxybench.targets.registry import make_targets
 from proxybench.units import SystemClock
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from proxybench.run.outcome import RunOutcome
     from proxybench.run.progress import Progress
     from proxybench.targets.base import Target
+    from proxybench.targets.cluster.switching import Switching
 
 
 class CachedBinaries:
@@ -73,7 +75,7 @@ def measure(
     ``switch``: a cluster's kube-proxy may be switched. Paths in the experiment are seen from ``folder``, or else from
     the working directory. Raises ProxybenchError when the run cannot begin, and lets an interrupt through.
     """
-    if resume is not None and switch is None and (why := still_switched(resume)):
+    if resume is not None and (why := still_switched(resume)):
         raise UsageError(f"{why} first")
     lineup, sessions, targets = _put_together(experiment, folder, progress, switch)
     legs = [Leg(target, sessions.connect, switch.over if switch else Event()) for target in targets]
@@ -130,7 +132,7 @@ def _put_together(
     targets = (own,) if own else make_targets(experiment.target, needs, progress.note)
     for facts in [target.facts for target in targets]:
         progress.note(f"target: {facts.kind}, clock: {facts.clock} ({facts.why})")
-    return lineup, Sessions(kinds, lineup.specs), targets
+    return lineup, Sessions(kinds, lineup.specs, own.fleet if own else Fleet.connect), targets
 
 
 def _newest(subjects: Iterable[Subject]) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from proxybench.experiment.matrix import Step
     from proxybench.experiment.spec import Experiment
     from proxybench.run.outcome import RunOutcome
-    from proxybench.targets.cluster.target import Switching
+    from proxybench.targets.cluster.switching import Switching
 
 
 @click.command(
@@ -76,7 +76,7 @@ def run(
         return ExitCode.PASS
     switch = None
     if allow_switch:
-        from proxybench.targets.cluster.target import Switching  # noqa: PLC0415 - keeps help fast
+        from proxybench.targets.cluster.switching import Switching  # noqa: PLC0415 - keeps help fast
 
         switch = Switching(interrupts)
     outcome, report = _run(spec, out, experiment.parent, resume, switch)
@@ -104,12 +104,13 @@ def _run(
 def _print_touched(experiment: Experiment, folder: Path, *, allow_switch: bool) -> None:
     from proxybench.experiment.requests import requests  # noqa: PLC0415 - keeps help fast
     from proxybench.targets.cluster.dry_run import touched  # noqa: PLC0415 - keeps help fast
-    from proxybench.targets.cluster.target import Switching, cluster_target  # noqa: PLC0415 - keeps help fast
+    from proxybench.targets.cluster.switching import Switching  # noqa: PLC0415 - keeps help fast
+    from proxybench.targets.cluster.target import cluster_target  # noqa: PLC0415 - keeps help fast
 
     if experiment.target.cluster is not None:
         target = cluster_target(experiment.target.cluster, folder, Switching() if allow_switch else None)
-        modes = tuple(dict.fromkeys(request.mode for request in requests(experiment)))
-        for line in touched(target, modes):
+        wanted = tuple(dict.fromkeys((request.mode, request.image) for request in requests(experiment)))
+        for line in touched(target, wanted):
             click.echo(f"would touch {line}")
 
 

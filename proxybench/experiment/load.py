@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
 
 from proxybench.errors import ExperimentError
-from proxybench.experiment import source, spec, subjects
+from proxybench.experiment import places, source, spec, subjects
 from proxybench.experiment.checks import findings
 from proxybench.experiment.spec import Experiment
 from proxybench.experiment.wording import word
@@ -44,7 +44,7 @@ def checked(document: source.Document) -> Experiment:
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of an experiment file, for editors."""
     schema = Experiment.model_json_schema()
-    models = {name: value for name, value in (vars(spec) | vars(subjects)).items() if _is_model(value)}
+    models = {name: value for name, value in (vars(spec) | vars(subjects) | vars(places)).items() if _is_model(value)}
     for name, part in (("Experiment", schema), *schema["$defs"].items()):
         defaults = _written_defaults(models[name])
         for key, words in part["properties"].items():

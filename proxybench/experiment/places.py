@@ -79,6 +79,15 @@ class LabSpec(Words):
         return self.clock if isinstance(self.clock, tuple) else (self.clock,)
 
 
+class PodsSpec(Words):
+    """Pods that are there already and lend their addresses: our backend runs in their network, on their hosts."""
+
+    selector: Annotated[str, Field(strict=True, min_length=1, examples=["app=web"])]
+    """Which pods, by their labels."""
+    namespace: Annotated[str, Field(strict=True, min_length=1)] = "default"
+    """Where they are."""
+
+
 class ClusterSpec(Words):
     """A cluster of your own: observed as it is, unless --allow-switch says otherwise (docs/cluster.md)."""
 
@@ -94,6 +103,10 @@ class ClusterSpec(Words):
     """The API as the client node reaches it; left out, as the kubeconfig says."""
     service_cidr: Annotated[str | None, LEFT_OUT, Field(strict=True, examples=["10.96.0.0/12"])] = None
     """The range of ClusterIPs; left out, what the API says (Kubernetes 1.33 and later)."""
+    pods: Annotated[
+        PodsSpec | None, Field(exclude_if=lambda value: value is None, examples=["{selector: app=web}"])
+    ] = None
+    """Endpoints are these pods, as far as their hosts are in the inventory, instead of hosts of the role backend."""
     backend_port: Annotated[int, Field(strict=True, ge=1, le=65_535)] = 18_080
     """Where backends listen on their hosts while the run lasts."""
     writes_per_second: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 50

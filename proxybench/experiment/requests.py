@@ -15,6 +15,7 @@ from proxybench.experiment.subjects import (
     CommandSubject,
     KubeProxySubject,
     ReferenceSubject,
+    tagged,
 )
 from proxybench.experiment.words import format_duration
 from proxybench.model import Mode, Subject
@@ -52,11 +53,12 @@ class Commands:
 class SubjectSpec:
     """One subject as it was asked for; periods in seconds.
 
-    ``subject.version`` is "" until a driver has told it, but for an official release ("v1.37.2") and the reference
-    proxier, which is part of this program. At most one of ``path`` (a kube-proxy) and ``source`` (a checkout of
-    kubernetes) is set. ``iptables`` is the backend whose program must come first on the proxy's PATH, None in nftables
-    mode. ``config`` is laid over the KubeProxyConfiguration. Where the subject cannot be had, ``otherwise`` is measured
-    under its own name, or the run goes on without it if it is ``optional``; else the run fails.
+    ``subject.version`` is "" until a driver has told it, but for an official release ("v1.37.2"), an image's tag and
+    the reference proxier, which is part of this program. At most one of ``path`` (a kube-proxy) and ``source`` (a
+    checkout of kubernetes) is set. ``iptables`` is the backend whose program must come first on the proxy's PATH, None
+    in nftables mode. ``config`` is laid over the KubeProxyConfiguration. Where the subject cannot be had, ``otherwise``
+    is measured under its own name, or the run goes on without it if it is ``optional``; else the run fails. ``image``
+    is what a cluster starts its own from, "" for what it does already.
     """
 
     subject: Subject
@@ -69,6 +71,7 @@ class SubjectSpec:
     commands: Commands | None = None
     otherwise: SubjectSpec | None = None
     optional: bool = False
+    image: str = ""
 
     @property
     def mode(self) -> Mode:
@@ -140,7 +143,9 @@ def _request(experiment: Experiment, words: Words, mode: Mode, backend: Backend 
     if isinstance(words, CommandSubject):
         return replace(spec, commands=_commands(words))
     if isinstance(words, ClusterSubject):
-        return replace(spec, optional=True)
+        version = tagged(words.image) if words.image else ""
+        subject = replace(spec.subject, version=version)
+        return replace(spec, subject=subject, optional=True, image=words.image or "")
     return _of_kube_proxy(spec, words, folder) if isinstance(words, KubeProxySubject) else spec
 
 
@@ -149,6 +154,8 @@ def _told(words: Words, backend: Backend | None) -> Iterator[tuple[str, str]]:
         yield "iptables", str(backend)
     if words.name is not None:
         yield "name", words.name
+    if isinstance(words, ClusterSubject) and words.image:
+        yield "image", words.image
     if not isinstance(words, KubeProxySubject):
         return
     if words.name is None and words.path is not None:

@@ -21,6 +21,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 """Every kind of subject; the registry of drivers has exactly these."""
 
 _RELEASE = re.compile(r"v?(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})")
+_TAG = re.compile(_RELEASE.pattern + r"(?:[-_.+]\S{0,100})?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+ -]{0,39}")
 
 
@@ -37,6 +38,21 @@ def release(version: str) -> str:
     if match is None:
         raise ValueError(f"{show(version)} is no exact release; write all three numbers, such as v1.37.2")
     return "v" + ".".join(match.groups())
+
+
+def tagged(image: str) -> str:
+    """Return the release that an image's tag begins with ("v1.37.2"); raise ValueError saying what would be right."""
+    _, _, tag = image.partition("@")[0].rpartition("/")[2].partition(":")
+    match = _TAG.fullmatch(tag)
+    if match is None:
+        right = "write one such as registry.k8s.io/kube-proxy:v1.37.2, or tag your own so: v1.37.2-mine"
+        raise ValueError(f"{show(image)} has no tag that begins with an exact release; {right}")
+    return "v" + ".".join(match.groups())
+
+
+def _image(image: str) -> str:
+    tagged(image)
+    return image
 
 
 def _label(name: str) -> str:
@@ -171,10 +187,19 @@ class CommandSubject(_SubjectWords):
 
 
 class ClusterSubject(_SubjectWords):
-    """The kube-proxy that target.cluster runs itself. A mode in which it does not run is left out of the run."""
+    """The kube-proxy that target.cluster runs itself.
+
+    A mode in which it does not run is left out of the run, and so is another image, unless it may be switched.
+    """
 
     kind: Literal["cluster"]
     """The cluster's own."""
+    image: Annotated[
+        Annotated[str, AfterValidator(_image)] | None,
+        LEFT_OUT,
+        Field(strict=True, max_length=500, examples=["registry.k8s.io/kube-proxy:v1.37.2"]),
+    ] = None
+    """The image from which its DaemonSet is to start it; the tag begins with its release. Left out, its own."""
 
 
 SubjectWords = Annotated[

@@ -73,7 +73,8 @@ def connect_api(access: ApiAccess, stack: ExitStack) -> ServiceApi:
 class Sessions:
     """Connects to clusters, to measure there ``specs`` (resolved, by the subject of their cells) with ``drivers``.
 
-    ``drivers`` are by kind of subject; ``fleet`` and ``api`` are how the nodes and the API are reached.
+    ``drivers`` are by kind of subject; ``fleet`` and ``api`` are how the nodes and the API are reached. A further node
+    that ``fleet`` does not reach is left out.
     """
 
     drivers: Mapping[str, ProxyDriver]
@@ -104,6 +105,7 @@ class Sessions:
     def reach(self, cluster: Cluster, run: str, experiment: Experiment, clock: Clock, stack: ExitStack) -> Testbed:
         """Start an agent on all that a cluster has, and connect to its API. Raises HostError, ApiError."""
         fleet = stack.enter_context(self.fleet(cluster.targets))
+        cluster = replace(cluster, others=tuple(node for node in cluster.others if node.name in set(fleet)))
         handles = start_agents(fleet, cluster)
         for handle in handles.values():
             stack.callback(handle.agent.close)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import ProxierError, UnavailableError, UsageError
+from proxybench.experiment.compat import KubeVersion
 from proxybench.model import Mode
 from proxybench.subjects.attached import AttachedProcess, get
 from proxybench.subjects.mode_check import check_mode
@@ -85,15 +86,14 @@ def _seconds(written: object) -> float:
 class ClusterDriver:
     """Implements ProxyDriver. ``look`` asks the measured node's kube-proxy; None where no cluster is measured.
 
-    ``switch`` makes the whole cluster run in a mode and returns what its kube-proxy says then; None where it is only
-    watched.
+    ``switch`` makes the whole cluster run in a mode, from an image ("" for its own); None where it is only watched.
     """
 
     def __init__(
         self,
         clock: Clock,
         look: Callable[[], ProxyFacts] | None = None,
-        switch: Callable[[Mode], None] | None = None,
+        switch: Callable[[Mode, str], None] | None = None,
     ) -> None:
         self._clock = clock
         self._look = look
@@ -101,17 +101,23 @@ class ClusterDriver:
         self._facts: ProxyFacts | None = None
 
     def resolve(self, spec: SubjectSpec) -> SubjectSpec:
-        """Return it with its version and periods. Raises UnavailableError for a mode in which it does not run."""
+        """Return it with its version, and its periods as far as they are known before it runs so.
+
+        Raises UnavailableError for a mode or an image in which it does not run.
+        """
         facts = self._known()
-        if spec.mode is not facts.mode and self._switch is None:
-            why = f"it runs in {facts.mode} mode, and nothing is switched without --allow-switch"
+        if (spec.mode is not facts.mode or spec.image) and self._switch is None:
+            asked = f"not of {spec.image}" if spec.image else f"in {facts.mode} mode"
+            why = f"it runs {asked}, and nothing is switched without --allow-switch"
             raise UnavailableError(f"the cluster's kube-proxy {facts.version}: {why}")
         least, most = facts.periods[spec.mode]
-        subject = replace(spec.subject, version=facts.version)
+        subject = replace(spec.subject, version=spec.subject.version if spec.image else facts.version)
         return replace(spec, subject=subject, min_sync_period=least, sync_period=most)
 
     def source(self, spec: SubjectSpec) -> str:
         """Say that it is the cluster's."""
+        if spec.image:
+            return f"runs in the cluster, switched to {spec.image}"
         switched = ", switched to this mode" if spec.mode is not self._known().mode else ""
         return f"runs in the cluster{switched}"
 
@@ -121,10 +127,10 @@ class ClusterDriver:
         return check_mode(spec.mode, spec.subject.version)
 
     def start(self, spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
-        """Find it, switched to its mode before if that is allowed. Raises ProxierError and HostError."""
+        """Find it, switched to its mode and image before if that is allowed. Raises ProxierError and HostError."""
         del cluster
         if self._switch is not None:
-            self._switch(spec.mode)
+            self._switch(spec.mode, spec.image)
         process = AttachedProcess.attach(handle)
         facts = read_facts(handle)
         served = Served(
@@ -133,15 +139,12 @@ class ClusterDriver:
             logs_syncs=True,
             files={"kube-proxy.json": facts.config},
             runs_already=True,
+            periods=facts.periods[facts.mode],
         )
         if facts.mode is not spec.mode:
             raise ProxierError(f"{handle.name}: kube-proxy runs in {facts.mode} mode now, not in {spec.mode} mode")
-        least = facts.periods[spec.mode][0]
-        if least > spec.min_sync_period:  # changes come at a pace that was planned before the switch
-            planned = f"and the run was planned with {spec.min_sync_period:g} s"
-            raise ProxierError(
-                f"{handle.name}: kube-proxy's minSyncPeriod in {spec.mode} mode is {least:g} s, {planned}"
-            )
+        if spec.image and KubeVersion.of_release(facts.version) != KubeVersion.of_release(spec.subject.version):
+            raise ProxierError(f"{handle.name}: kube-proxy of {spec.image} says that it is {facts.version}")
         return ServingProxy(process, served, self._clock)
 
     def cleanup(self, spec: SubjectSpec, handle: NodeHandle) -> None:

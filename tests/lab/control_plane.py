@@ -1,7 +1,8 @@
-"""A real control plane on loopback: etcd and kube-apiserver as processes with a folder of their own."""
+"""A real control plane on loopback: etcd, kube-apiserver and a controller as processes with a folder of their own."""
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import socket
@@ -29,11 +30,12 @@ _STOP_S = 20.0
 
 @dataclass(frozen=True)
 class Access:
-    """An API server, asked by plain HTTP: no client of ours, no retries."""
+    """An API server, asked by plain HTTP: no client of ours, no retries. ``program`` may be stopped and started."""
 
     url: str
     token: str
     ca_pem: str
+    program: Program
 
     def ask(
         self, method: str, path: str, body: object = None, seconds: float = 10.0, **headers: str
@@ -52,6 +54,10 @@ class Access:
             with error:
                 return error.code, error.read()
 
+    def start(self) -> None:
+        """Start the API server, and wait until it is ready."""
+        self.program.start(lambda: self.ask("GET", "/readyz", seconds=2)[0] == 200)
+
     def get(self, path: str) -> Any:
         """Return the decoded answer."""
         code, body = self.ask("GET", path)
@@ -64,6 +70,34 @@ class Access:
         code, body = self.ask("GET", f"{path}?{words}", seconds=20)
         assert code == 200, body
         return [json.loads(line) for line in body.splitlines()]
+
+
+class Program:
+    """A process and its log, which holds on where it was when it is started again."""
+
+    def __init__(self, folder: Path, command: Sequence[str]) -> None:
+        self._command = list(command)
+        self.log = folder / f"{command[0].rsplit('/', 1)[-1]}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, ready: Callable[[], bool]) -> None:
+        """Start it, and wait until it is ready."""
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._process = process
+        _await(ready, process, self.log)
+
+    def stop(self) -> None:
+        """End it, if it runs."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
 
 
 @contextmanager
@@ -83,13 +117,52 @@ def control_plane(
         (folder / name).write_bytes(content)
     store, peer, port = _free_ports(3)
     with ExitStack() as stack:
-        keeper = stack.enter_context(_running(folder, [str(etcd), *_etcd(folder, store, peer)]))
-        _await(lambda: _grow_old(store), keeper, folder / f"{etcd.name}.log")
-        command = [str(apiserver), *_apiserver(folder, store, port, "RBAC" if users else "AlwaysAllow")]
-        running = stack.enter_context(_running(folder, command))
-        access = Access(f"https://127.0.0.1:{port}", token, made.certificate.decode())
-        _await(lambda: access.ask("GET", "/readyz", seconds=2)[0] == 200, running, folder / f"{apiserver.name}.log")
+        keeper = Program(folder, [str(etcd), *_etcd(folder, store, peer)])
+        stack.callback(keeper.stop)
+        keeper.start(lambda: _grow_old(store))
+        words = _apiserver(folder, store, port, "RBAC" if users else "AlwaysAllow")
+        access = Access(
+            f"https://127.0.0.1:{port}", token, made.certificate.decode(), Program(folder, [str(apiserver), *words])
+        )
+        stack.callback(access.program.stop)
+        access.start()
         yield access
+
+
+@contextmanager
+def daemon_set_controller(folder: Path, manager: Path, access: Access) -> Iterator[None]:
+    """Run kube-controller-manager's controller of DaemonSets, and nothing else of it."""
+    config = folder / "controller.kubeconfig"
+    config.touch(mode=0o600)
+    config.write_text(json.dumps(kubeconfig(access.url, access.token, access.ca_pem)))
+    (port,) = _free_ports(1)
+    words = [
+        f"--kubeconfig={config}",
+        "--controllers=daemonset-controller",
+        "--leader-elect=false",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={port}",
+        f"--cert-dir={folder}/controller",
+    ]
+    program = Program(folder, [str(manager), *words])
+    try:
+        program.start(lambda: _listens(port))
+        yield
+    finally:
+        program.stop()
+
+
+def kubeconfig(url: str, token: str, ca_pem: str) -> dict[str, object]:
+    """Return a kubeconfig with a token."""
+    authority = base64.b64encode(ca_pem.encode()).decode()
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "lab",
+        "clusters": [{"name": "lab", "cluster": {"server": url, "certificate-authority-data": authority}}],
+        "users": [{"name": "admin", "user": {"token": token}}],
+        "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "admin"}}],
+    }
 
 
 def _etcd(folder: Path, port: int, peer: int) -> list[str]:
@@ -123,20 +196,9 @@ def _apiserver(folder: Path, store: int, port: int, authorization: str) -> list[
     ]
 
 
-@contextmanager
-def _running(folder: Path, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    name = command[0].rsplit("/", 1)[-1]
-    with (folder / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def _listens(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
 
 
 def _grow_old(port: int) -> bool:

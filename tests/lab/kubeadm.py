@@ -1,8 +1,8 @@
-"""What stands for kubeadm and the kubelet beside a real API server: the objects, and who starts kube-proxy anew.
+"""What stands for kubeadm and the kubelets beside a real control plane: the objects, and who runs a pod's program.
 
-Simulated: the DaemonSet's controller and the kubelet, in one thread that ends and starts a plain process on each node
-whenever the DaemonSet's template changes, with the ConfigMap's configuration as it is then. Real: the API server with
-etcd behind it, the objects, kube-proxy.
+Simulated: the scheduler and the kubelets, in one thread that binds each pod of the DaemonSet to its node, starts a
+plain process there with the ConfigMap's configuration as it is then, and ends it when the pod is to be deleted. Real:
+etcd, the API server, the controller of DaemonSets with its rollouts, the objects, kube-proxy.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import json
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from proxybench.nodes.cluster import ApiAccess
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 PORT = 7443
 SYSTEM = "/api/v1/namespaces/kube-system"
+PODS = f"{SYSTEM}/pods"
 SETS = "/apis/apps/v1/namespaces/kube-system/daemonsets"
 # Listens in the lab's management network, and leads to a port of this machine's loopback.
 _RELAY = """
@@ -105,16 +107,17 @@ def state(access: Access) -> str:
 
 
 class Kubelets:
-    """Keeps each node's kube-proxy at the DaemonSet's newest template."""
+    """Runs the pods of the DaemonSet on nodes; ``started`` counts them, ``images`` are theirs."""
 
     def __init__(self, access: Access, nodes: Sequence[NodeHandle], binary: Path) -> None:
         self._access = access
-        self._nodes = nodes
+        self._nodes = {handle.name: handle for handle in nodes}
         self._binary = binary
-        self._template = ""
+        self._running: dict[str, str] = {}  # pods by node
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.rollouts = 0
+        self.started = 0
+        self.images: set[str] = set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -123,40 +126,57 @@ class Kubelets:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(30)
-        for handle in self._nodes:
+        for handle in self._nodes.values():
             end_kube_proxy(handle.executor)
 
     def await_started(self) -> None:
         """Wait until every node's first kube-proxy answers."""
         argv = ["sh", "-c", "until grep -q ':2809 00000000:0000 0A' /proc/net/tcp; do sleep 0.2; done"]  # 10249
-        while not self.rollouts:
+        end = time.monotonic() + 60
+        while self.started < len(self._nodes):
+            assert time.monotonic() < end, "no pods are made"
             self._stop.wait(0.2)
-        for handle in self._nodes:
+        for handle in self._nodes.values():
             handle.executor.run(argv, timeout=60)
 
     def _run(self) -> None:
-        while not self._stop.wait(0.3):
-            found = self._access.get(f"{SETS}/kube-proxy")
-            template = json.dumps(found["spec"]["template"], sort_keys=True)
-            if template != self._template:
-                self._roll_out()
-                self._template = template
-                self._tell(found)
+        while not self._stop.wait(0.2):
+            with suppress(OSError):  # the API server may be away
+                for pod in self._access.get(PODS)["items"]:
+                    self._look_at(pod)
 
-    def _roll_out(self) -> None:
+    def _look_at(self, pod: Object) -> None:
+        name, node = pod["metadata"]["name"], _node_of(pod)
+        if "deletionTimestamp" in pod["metadata"]:
+            if self._running.get(node) == name:
+                end_kube_proxy(self._nodes[node].executor)
+                del self._running[node]
+            self._access.ask("DELETE", f"{PODS}/{name}", {"gracePeriodSeconds": 0})
+        elif "nodeName" not in pod["spec"]:
+            target = {"apiVersion": "v1", "kind": "Node", "name": node}
+            binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
+            self._access.ask("POST", f"{PODS}/{name}/binding", binding)
+        elif node not in self._running:
+            self._start(pod, self._nodes[node])
+
+    def _start(self, pod: Object, handle: NodeHandle) -> None:
         config = self._access.get(f"{SYSTEM}/configmaps/kube-proxy")["data"]["config.conf"]
-        for handle in self._nodes:
-            end_kube_proxy(handle.executor)
-            own = config.replace("hostnameOverride: ''", f"hostnameOverride: {handle.name}")
-            start_kube_proxy(handle, self._binary, node_access(self._access), own)
-        self.rollouts += 1
+        own = config.replace("hostnameOverride: ''", f"hostnameOverride: {handle.name}")
+        start_kube_proxy(handle, self._binary, node_access(self._access), own)
+        self._running[handle.name] = pod["metadata"]["name"]
+        self.started += 1
+        self.images |= {one["image"] for one in pod["spec"]["containers"]}
+        ready = [
+            {"type": kind, "status": "True"} for kind in ("Initialized", "PodScheduled", "ContainersReady", "Ready")
+        ]
+        body = {"status": {"phase": "Running", "conditions": ready}}
+        path = f"{PODS}/{pod['metadata']['name']}/status"
+        code, answer = self._access.ask("PATCH", path, body, 10.0, **{"Content-Type": "application/merge-patch+json"})
+        assert code in {200, 404}, answer
 
-    def _tell(self, found: Object) -> None:
-        counts = ("currentNumberScheduled", "desiredNumberScheduled", "updatedNumberScheduled")
-        status = dict.fromkeys((*counts, "numberAvailable", "numberReady"), len(self._nodes))
-        told = {"observedGeneration": found["metadata"]["generation"], "numberMisscheduled": 0, **status}
-        code = 409  # whoever switches may write meanwhile; what was rolled out is then of an older generation
-        while code == 409:
-            now = {**self._access.get(f"{SETS}/kube-proxy"), "status": told}
-            code, body = self._access.ask("PUT", f"{SETS}/kube-proxy/status", now)
-        assert code == 200, body
+
+def _node_of(pod: Object) -> str:
+    """Return the node for which the controller has made a pod."""
+    terms = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (field,) = terms["nodeSelectorTerms"][0]["matchFields"]
+    return str(field["values"][0])

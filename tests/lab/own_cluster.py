@@ -6,9 +6,10 @@ its own). Real: SSH with host keys, the API's objects, kube-proxy, its rules and
 
 from __future__ import annotations
 
-import base64
 import json
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from proxybench.subjects.bundle import Bundle, put_folder
 from proxybench.subjects.kube_proxy_config import render_config, render_kubeconfig
 from proxybench.subjects.path_links import path_links
 from proxybench.targets.lab.topology import SERVICE_CIDR
+from tests.lab.control_plane import kubeconfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from proxybench.nodes.node import NodeHandle
 
 FOLDER = "/run/user-kube-proxy"
-BACKENDS = ("198.18.1.21", "198.18.1.22", "198.18.1.23")
+_PROGRAM = "from proxybench.cli.main import entry; entry()"
+BACKENDS = ("198.18.1.101", "198.18.1.102", "198.18.1.103")
 """Further addresses of node2, which its user has given it."""
 
 # $1 folder, $2 cgroup, $3 binary: runs on after the connection has ended, as a container would.
@@ -62,8 +65,8 @@ def make_user(home: Path, cluster: Cluster, experiment: str, api: ApiAccess | No
     (home / ".kube").mkdir()
     known = [f"[{node.ssh.host}]:{node.ssh.port} {node.ssh.host_key}" for node in cluster.nodes]
     (home / ".ssh" / "known_hosts").write_text("\n".join(known) + "\n")
-    (home / ".kube" / "config").write_text(json.dumps(kubeconfig(access)))
-    roles = {"client": "client", "node1": "measured", "node2": "[other, backend]"}
+    (home / ".kube" / "config").write_text(json.dumps(kubeconfig(access.url, access.token, access.ca_pem)))
+    roles = {"client": "client", "client2": "client", "node1": "measured", "node2": "[other, backend]"}
     lines = [
         "version: 1",
         f"defaults: {{user: root, key: {cluster.client.ssh.identity}, python: {cluster.client.python}}}",
@@ -82,19 +85,6 @@ def make_user(home: Path, cluster: Cluster, experiment: str, api: ApiAccess | No
 def cgroup(node: str) -> str:
     """Return the name of the cgroup of a node's kube-proxy: the lab's nodes share one hierarchy."""
     return f"user-kube-proxy-{node}"
-
-
-def kubeconfig(api: ApiAccess) -> dict[str, object]:
-    """Return a kubeconfig with a token."""
-    authority = base64.b64encode(api.ca_pem.encode()).decode()
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "lab",
-        "clusters": [{"name": "lab", "cluster": {"server": api.url, "certificate-authority-data": authority}}],
-        "users": [{"name": "admin", "user": {"token": api.token}}],
-        "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "admin"}}],
-    }
 
 
 def config(cluster: Cluster, handle: NodeHandle, mode: Mode) -> str:
@@ -116,11 +106,74 @@ def start_kube_proxy(handle: NodeHandle, binary: Path, api: ApiAccess, text: str
     handle.executor.run(["sh", "-c", _START, "start", FOLDER, cgroup(handle.name), str(binary)])
 
 
+# Stands for systemd's: a unit kube-proxy that is started anew, and the few words that are asked of it.
+_SYSTEMCTL = """\
+#!/bin/sh
+[ "$2" = kube-proxy ] || { echo "Unit $2.service not found." >&2; exit 5; }
+members=/sys/fs/cgroup/CGROUP/cgroup.procs
+case "$1" in
+show)
+  echo LoadState=loaded
+  echo "ExecStart={ path=BINARY ; argv[]=BINARY --config=FOLDER/config.yaml --v=2 ; ignore_errors=no ; pid=0 }" ;;
+restart)
+  pids=$(cat "$members")
+  [ -z "$pids" ] || kill $pids
+  while [ -n "$(cat "$members")" ]; do sleep 0.1; done
+  setsid sh -c 'echo $$ > MEMBERS
+    PATH="FOLDER/bin:$PATH" TZ=UTC exec BINARY --config=FOLDER/config.yaml --v=2' >>FOLDER/log 2>&1 </dev/null & ;;
+*) exit 1 ;;
+esac
+"""
+
+
+def make_unit(handle: NodeHandle, binary: Path) -> None:
+    """Let the kube-proxy that was started on a node be a unit of systemd's, as far as ``systemctl`` tells.
+
+    Its program lies over the machine's own in the node's mounts alone.
+    """
+    members = f"/sys/fs/cgroup/{cgroup(handle.name)}/cgroup.procs"
+    words = {"CGROUP": cgroup(handle.name), "BINARY": str(binary), "FOLDER": FOLDER, "MEMBERS": members}
+    text = _SYSTEMCTL
+    for name, value in words.items():
+        text = text.replace(name, value)
+    handle.executor.run(["mkdir", "-p", "/run/stand-in"])
+    handle.executor.put(text.encode(), "/run/stand-in/systemctl", mode=0o755)
+    handle.executor.run(["mount", "--bind", "/run/stand-in", "/usr/local/sbin"])
+
+
 def end_kube_proxy(executor: Executor) -> None:
     """End it, as a kubelet ends a container."""
     script = 'pids=$(cat "$1"); [ -z "$pids" ] || kill $pids; sleep 0.2; true'
     members = f"/sys/fs/cgroup/{cgroup(executor.name)}/cgroup.procs"
     executor.run(["sh", "-c", script, "end", members], check=False)
+
+
+def cut_ssh(executor: Executor) -> None:
+    """End by force every connection to a node's sshd but this one."""
+    script = """
+    own=$(readlink /proc/self/ns/net); parent=$(sed -n 's/^PPid:[^0-9]*//p' /proc/$PPID/status)
+    for comm in $(grep -lsE '^sshd' /proc/[0-9]*/comm); do
+      pid=${comm#/proc/}; pid=${pid%/comm}
+      [ "$(readlink /proc/$pid/ns/net)" = "$own" ] || continue
+      [ "$pid" = "$PPID" ] || [ "$pid" = "$parent" ] || kill -9 "$pid"
+    done
+    """
+    executor.run(["sh", "-c", script])
+
+
+def proxybench(user: User, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the program as its user does."""
+    argv = [sys.executable, "-c", _PROGRAM, *words]
+    where = {"cwd": user.home, "env": user.environment}
+    return subprocess.run(argv, **where, capture_output=True, text=True, timeout=200, check=False)  # type: ignore[call-overload,no-any-return] # of the same keys
+
+
+def begun(user: User, *words: str) -> tuple[subprocess.Popen[bytes], Path]:
+    """Begin a run of the user's experiment; return it, and the file in which it says what it does."""
+    argv = [sys.executable, "-c", _PROGRAM, "run", str(user.experiment), *words]
+    said = user.home / "said"
+    with said.open("w") as log:
+        return subprocess.Popen(argv, cwd=user.home, env=user.environment, stdout=log, stderr=log), said
 
 
 def add_addresses(executor: Executor) -> None:

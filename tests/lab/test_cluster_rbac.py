@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +14,8 @@ from ruamel.yaml import YAML
 
 from proxybench.errors import ApiError
 from proxybench.experiment.places import ClusterSpec
+from proxybench.hosts import sudo
+from proxybench.hosts.inventory import Sudo
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import NAMESPACE, AddressPlan
 from proxybench.model import Mode
@@ -18,7 +23,7 @@ from proxybench.nodes.cluster import ApiAccess
 from proxybench.scenarios.population import Populator
 from proxybench.targets.cluster import access
 from proxybench.targets.cluster.switch.changes import CONFIG_MAP
-from proxybench.targets.cluster.switch.switcher import plan
+from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
 from proxybench.targets.cluster.target import clean, open_api
 from tests.lab.binaries import ETCD, FIRST_BUILD_S, program
 from tests.lab.control_plane import SERVICE_CIDR, control_plane
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(2 * FIRST_BUILD_S)]
 
 RBAC = Path(__file__).parents[2] / "docs" / "cluster-rbac.yaml"
+DOCS = RBAC.with_name("cluster.md")
+TRIED = f"{' '.join(sudo.NEEDS_NO_PASSWORD)} && "
 GROUP = "/apis/rbac.authorization.k8s.io/v1"
 USER = "ann"
 
@@ -58,7 +65,7 @@ def commands() -> Iterator[dict[str, object]]:
             "apiVersion": f"{group}/v1",
             "kind": kind,
             "metadata": {"name": words[3], **space},
-            "roleRef": {"apiGroup": group, "kind": kind.removesuffix("Binding"), "name": role},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole" if "--clusterrole" in line else "Role", "name": role},
             "subjects": [{"apiGroup": group, "kind": "User", "name": USER}],
         }
 
@@ -96,8 +103,25 @@ def test_the_documented_roles_are_enough_and_no_more(admin: Access) -> None:
         assert admin.get(f"/api/v1/namespaces/{NAMESPACE}/services")["items"] == []
         with pytest.raises(ApiError, match="forbidden"):
             writer.list(Kind.SERVICE, "default")
-        for change in plan(user, Mode.NFTABLES, "mark"):
+        for change in DaemonSetWay(user).plan(Mode.NFTABLES, "registry.k8s.io/kube-proxy:v1.36.3", "mark"):
             found = user.ask("GET", change.path)
             user.ask("PUT", change.path, found)
         with pytest.raises(ApiError, match="forbidden"):
             writer.ask("GET", CONFIG_MAP)
+        assert access.list_pods(user, "default", "app=web") == []
+        with pytest.raises(ApiError, match="forbidden"):
+            access.list_pods(user, "kube-system", "app=web")
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("sudo") is None, reason="needs root, and sudo")
+def test_the_documented_line_of_sudoers_is_enough(tmp_path: Path) -> None:
+    """In mounts of its own, where nobody may do what the line says, and is asked for no password."""
+    (line,) = (words for words in DOCS.read_text().split("`") if "NOPASSWD" in words)
+    sudoers = tmp_path / "sudoers"
+    sudoers.write_text(f"{line.replace('admin', 'nobody', 1)}\n")
+    sudoers.chmod(0o440)
+    asked = sudo.command(Sudo(), ["sh", "-c", "id -u"], "A=b")
+    script = 'mount --bind "$1" /etc/sudoers && exec setpriv --reuid=nobody --clear-groups sh -c "$2"'
+    argv = ["unshare", "--mount", "sh", "-c", script, "x", str(sudoers), f"{TRIED}{asked}"]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "0\n"), ended.stderr

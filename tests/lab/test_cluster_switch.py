@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,13 +21,15 @@ from proxybench.targets.lab import topology
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.netns import NetnsLab
 from tests.lab.binaries import ETCD, FIRST_BUILD_S, kube_proxy, program
-from tests.lab.control_plane import control_plane
-from tests.lab.kubeadm import Kubelets, node_access, objects, relayed, state
+from tests.lab.control_plane import control_plane, daemon_set_controller
+from tests.lab.kubeadm import SYSTEM, Kubelets, node_access, objects, relayed, state
 from tests.lab.labs import agents_on
-from tests.lab.own_cluster import User, add_addresses, config, make_user
+from tests.lab.own_cluster import User, add_addresses, begun, config, cut_ssh, make_user, proxybench
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.lab.control_plane import Access
 
@@ -39,15 +39,17 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="a netns lab needs root"),
 ]
 
-PROGRAM = "from proxybench.cli.main import entry; entry()"
 EXPERIMENT = """\
 version: 1
 name: switch
 target: TARGET
-subjects: [{kind: cluster, modes: [iptables, nftables]}]
+subjects:
+  - {kind: cluster, modes: [iptables, nftables]}
+  - {kind: cluster, mode: iptables, image: "images.example/kube-proxy:v1.37.2-mine"}
 scale: {services: [5], endpoints_per_service: [2]}
 repetitions: 1
 measure: {sync: {scenarios: [add-one], timeout: 20s}}
+limits: {cell: 90s}
 """
 
 
@@ -57,12 +59,11 @@ class World:
 
     access: Access
     kubelets: Kubelets
+    nodes: list[NodeHandle]
     user: User
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-c", PROGRAM, *words]
-        where = {"cwd": self.user.home, "env": self.user.environment}
-        return subprocess.run(argv, **where, capture_output=True, text=True, timeout=150, check=False)  # type: ignore[call-overload,no-any-return] # of the same keys
+        return proxybench(self.user, *words)
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +92,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for path, body in [*ours, *objects(text)]:
             code, answer = access.ask("POST", path, body)
             assert code == 201, answer
+        manager = program("kube-controller-manager", "1.37.2")
+        stack.enter_context(daemon_set_controller(folder, manager, access))
         kubelets = stack.enter_context(Kubelets(access, nodes, kube_proxy()))
         user = make_user(folder / "home", cluster, EXPERIMENT, node_access(access))
         kubelets.await_started()
-        yield World(access, kubelets, user)
+        yield World(access, kubelets, nodes, user)
 
 
 def test_two_modes_are_measured_and_all_is_put_back(world: World) -> None:
@@ -102,8 +105,10 @@ def test_two_modes_are_measured_and_all_is_put_back(world: World) -> None:
     done = world.run("run", str(world.user.experiment), "--allow-switch", "--json")
     assert done.returncode == 0, done.stderr + done.stdout
     outcome = json.loads(done.stdout)
-    found = {record["mode"] for record in outcome["summary"] if record["metric"] == "sync.end_to_end"}
-    assert found == {"iptables", "nftables"}
+    own = {(one["mode"], one["settings"]) for one in outcome["summary"] if one["metric"] == "sync.end_to_end"}
+    image = "image=images.example/kube-proxy:v1.37.2-mine"
+    assert own == {("iptables", ""), ("nftables", ""), ("iptables", image)}
+    assert "images.example/kube-proxy:v1.37.2-mine" in world.kubelets.images
     assert state(world.access) == before
     again = world.run("restore", outcome["folder"])
     assert (again.returncode, "all is back already" in again.stdout) == (0, True)
@@ -119,22 +124,26 @@ def test_a_dry_run_shows_what_would_be_touched(world: World) -> None:
     assert state(world.access) == before
 
 
-def signalled(world: World, before: str, number: signal.Signals) -> tuple[int, str]:
-    """Send a run a signal as soon as it has switched something; return how it ended, and what it said."""
-    argv = [sys.executable, "-c", PROGRAM, "run", str(world.user.experiment), "--allow-switch"]
-    said = world.user.home / "said"
-    with said.open("w") as log:
-        process = subprocess.Popen(argv, cwd=world.user.home, env=world.user.environment, stdout=log, stderr=log)
+def switching(world: World) -> tuple[subprocess.Popen[bytes], Path]:
+    """Begin a run, and return as soon as it has switched something."""
+    before = state(world.access)
+    process, said = begun(world.user, "--allow-switch")
     deadline = time.monotonic() + 120
     while state(world.access) == before and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
+    return process, said
+
+
+def signalled(world: World, number: signal.Signals) -> tuple[int, str]:
+    """Send a run a signal as soon as it has switched something; return how it ended, and what it said."""
+    process, said = switching(world)
     process.send_signal(number)
     return process.wait(150), said.read_text()
 
 
 def test_an_interrupt_in_a_switch_puts_all_back_and_nothing_is_written_after_it(world: World) -> None:
     before = state(world.access)
-    code, said = signalled(world, before, signal.SIGINT)
+    code, said = signalled(world, signal.SIGINT)
     assert code == 130, said
     assert "put back: configmaps/kube-proxy data.config.conf" in said
     assert state(world.access) == before
@@ -142,8 +151,8 @@ def test_an_interrupt_in_a_switch_puts_all_back_and_nothing_is_written_after_it(
 
 
 def test_a_run_that_is_killed_in_a_switch_is_restored(world: World) -> None:
-    before, rollouts = state(world.access), world.kubelets.rollouts
-    code, said = signalled(world, before, signal.SIGKILL)
+    before, started = state(world.access), world.kubelets.started
+    code, said = signalled(world, signal.SIGKILL)
     assert code == -signal.SIGKILL
     assert state(world.access) != before, said
     run = str(max((world.user.home / "results/switch").glob("2*")))
@@ -152,8 +161,49 @@ def test_a_run_that_is_killed_in_a_switch_is_restored(world: World) -> None:
     assert "put back: configmaps/kube-proxy data.config.conf" in done.stdout
     assert state(world.access) == before
     assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
-    assert world.kubelets.rollouts >= rollouts
+    assert world.kubelets.started >= started
     assert "all is back already" in world.run("restore", run).stdout
+
+
+def test_an_api_server_that_is_stopped_in_a_switch_and_started_again_stops_no_run(world: World) -> None:
+    before = state(world.access)
+    process, said = switching(world)
+    world.access.program.stop()
+    time.sleep(2)
+    world.access.start()
+    assert process.wait(150) in {0, 3}, said.read_text()
+    assert state(world.access) == before, said.read_text()
+    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+
+
+def test_ssh_that_is_cut_in_a_switch_leaves_nothing(world: World) -> None:
+    before = state(world.access)
+    process, said = switching(world)
+    cut_ssh(world.nodes[0].executor)
+    assert process.wait(150) in {0, 3}, said.read_text()
+    assert state(world.access) == before, said.read_text()
+    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+
+
+def test_an_operator_who_edits_meanwhile_is_not_overwritten_but_reported(world: World) -> None:
+    path = f"{SYSTEM}/configmaps/kube-proxy"
+    before = world.access.get(path)["data"]
+    process, said = switching(world)
+    code = 409
+    while code == 409:  # the run writes, too
+        found = world.access.get(path)
+        theirs = {**found["data"], "config.conf": found["data"]["config.conf"] + "# an operator's\n"}
+        code, _ = world.access.ask("PUT", path, {**found, "data": theirs})
+    assert process.wait(150) == 3, said.read_text()
+    assert world.access.get(path)["data"] == theirs
+    assert "edited by somebody else since, and left as it is: configmaps/kube-proxy data.config.conf" in (
+        said.read_text()
+    )
+    found = world.access.get(path)
+    assert world.access.ask("PUT", path, {**found, "data": before})[0] == 200
+    run = str(max((world.user.home / "results/switch").glob("2*")))
+    assert world.run("restore", run).returncode == 0
+    assert world.access.get(path)["data"] == before
 
 
 def test_services_of_others_forbid_a_switch(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -60,7 +61,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Access, 
         ApiServerProcess(service_cidr=SERVICE_CIDR) as ours,
         control_plane(tmp_path_factory.mktemp("real"), etcd, apiserver) as real,
     ):
-        both = Access(ours.url, ours.token, ours.ca_pem), real
+        both = Access(ours.url, ours.token, ours.ca_pem, real.program), real
         for access in both:
             with client(access) as api:
                 api.ensure_namespace(NAMESPACE)
@@ -173,7 +174,7 @@ def test_refusals_are_the_same_to_the_word(servers: tuple[Access, Access]) -> No
     )
     other = "the name of the object (svc-00000) does not match the name on the URL (svc-00001)"
     assert alike(servers, "PUT", f"{SERVICES}/svc-00001", service) == (400, "BadRequest", other)
-    wrong = tuple(Access(access.url, "wrong", access.ca_pem) for access in servers)
+    wrong = tuple(replace(access, token="wrong") for access in servers)
     assert alike((wrong[0], wrong[1]), "GET", SERVICES) == (401, "Unauthorized", "Unauthorized")
 
 

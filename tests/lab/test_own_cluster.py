@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -18,9 +16,10 @@ from proxybench.model import ClockKind, Mode
 from proxybench.nodes.node import NodeHandle
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.netns import NetnsLab
+from proxybench.targets.lab.topology import with_clients
 from tests.lab.binaries import kube_proxy
 from tests.lab.labs import agents_on
-from tests.lab.own_cluster import add_addresses, config, end_kube_proxy, make_user, start_kube_proxy
+from tests.lab.own_cluster import add_addresses, config, end_kube_proxy, make_user, proxybench, start_kube_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +32,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="a netns lab needs root"),
 ]
 
-PROGRAM = "from proxybench.cli.main import entry; entry()"
 EXPERIMENT = """\
 version: 1
 name: own
@@ -45,6 +43,7 @@ measure:
   sync: {timeout: 20s}
   cpu: {idle: 1s}
   forwarding: {connections: 20, warmup: 2, established: 20}
+load: {rate: 100, users: 10, duration: 2s}
 """
 UNTOLD = "nothing is switched without --allow-switch"
 NOT_STARTED = "not applicable, since the cluster's own proxy is neither started nor stopped for it"
@@ -52,7 +51,7 @@ NOT_STARTED = "not applicable, since the cluster's own proxy is neither started 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    lab = NetnsLab(Settings(ClockKind.WALL, "none"))
+    lab = NetnsLab(Settings(ClockKind.WALL, "none", topology=with_clients(2)))
     try:
         yield lab.up()
     finally:
@@ -65,11 +64,6 @@ def node1(cluster: Cluster) -> Iterator[NodeHandle]:
         add_addresses(fleet["node2"])
         yield NodeHandle(cluster.measured, fleet["node1"], agents["node1"])
         end_kube_proxy(fleet["node1"])
-
-
-def proxybench(home: Path, environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-c", PROGRAM, *words]
-    return subprocess.run(argv, cwd=home, env=environment, capture_output=True, text=True, timeout=200, check=False)
 
 
 def process(node: NodeHandle) -> str:
@@ -102,7 +96,7 @@ def test_a_cluster_is_observed_as_it_is(cluster: Cluster, node1: NodeHandle, tmp
     user = make_user(tmp_path / "home", cluster, EXPERIMENT)
     quiet = settled(node1)
     before = process(node1), quiet
-    done = proxybench(user.home, user.environment, "run", str(user.experiment), "--json")
+    done = proxybench(user, "run", str(user.experiment), "--json")
     assert done.returncode == 0, done.stderr + done.stdout
     outcome = json.loads(done.stdout)
     run = user.home / outcome["folder"]
@@ -125,6 +119,9 @@ def test_a_cluster_is_observed_as_it_is(cluster: Cluster, node1: NodeHandle, tmp
         ("sync.control_loop", "add-one"),
         ("forwarding.first_byte", "steady"),
     } <= found
+    # Two clients make the load: locust's master and its workers, each 5 of the users.
+    counts = {one["metric"]: one["n"] for one in outcome["summary"] if one["scenario"] == "load"}
+    assert counts["forwarding.load"] == 200
     (log,) = (run / "logs").glob("*-node1.log")
     assert "SyncProxyRules complete" in log.read_text()
     assert cluster.api.token not in "".join(file.read_text(errors="replace") for file in run.rglob("*.*"))

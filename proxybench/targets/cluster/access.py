@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from proxybench.errors import ApiError, UsageError
 from proxybench.kube.kubeconfig import read_kubeconfig
@@ -92,6 +93,12 @@ def has_namespace(api: ObjectApi) -> bool:
         label = f"kubectl label namespace {NAMESPACE} {MANAGED_BY}=proxybench"
         raise UsageError(f"the namespace {NAMESPACE} is not marked as ours; if it is: {label}")
     return True
+
+
+def list_pods(api: ObjectApi, namespace: str, selector: str) -> list[Object]:
+    """Return the pods of a namespace that a label selector selects. Raises ApiError."""
+    path = f"/api/v1/namespaces/{quote(namespace)}/pods?labelSelector={quote(selector)}"
+    return list(api.ask("GET", path)["items"])
 
 
 def internal_ip(node: Object) -> str:

@@ -1,4 +1,7 @@
-"""Our backend on the hosts whose addresses are endpoints: it runs while a run lasts, and ends with its connection."""
+"""Our backend at the addresses that are endpoints: it runs while a run lasts, and ends with its connection.
+
+On hosts, or on a host in the network of a pod that is there already, which is not touched otherwise.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,49 @@ from proxybench.errors import HostError, RunError
 from proxybench.nodes.client import install
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from proxybench.hosts.base import Executor, Session
+    from proxybench.kube.base import Object
 
 _READY_SECONDS: Final = 30.0
-# $1 python, $2 agent, $3 port. Without a terminal nobody hangs up on it: the end of the input is what ends it. A server
-# that ends by itself ends the shell, so that what it said is reported.
-_RUN: Final = (
-    'exec 3<&0; "$1" -I -S "$2" backend --port "$3" & server=$!; (cat <&3; kill $server) >/dev/null 2>&1 & wait $server'
-)
+# $1 python, $2 agent, $3 port, $4 the address of a pod, in whose network it is to run ("" for the host's). Without a
+# terminal nobody hangs up on it: the end of the input is what ends it. A server that ends by itself ends the shell, so
+# that what it said is reported.
+_RUN: Final = r"""
+enter=
+if [ -n "$4" ]; then
+  seen=" $(readlink /proc/self/ns/net) "
+  for net in /proc/[0-9]*/ns/net; do
+    name=$(readlink "$net") || continue
+    case "$seen" in *" $name "*) continue ;; esac
+    seen="$seen$name "
+    pid=${net#/proc/} pid=${pid%/ns/net}
+    grep -A1 -E -- "-- $4\$" "/proc/$pid/net/fib_trie" | grep -q "/32 host LOCAL" || continue
+    enter="nsenter -t $pid -n --"
+    break
+  done 2>/dev/null
+  [ -n "$enter" ] || { echo "no pod there has the address $4" >&2; exit 1; }
+fi
+exec 3<&0
+$enter "$1" -I -S "$2" backend --port "$3" & server=$!
+(cat <&3; kill $server) >/dev/null 2>&1 & wait $server
+"""
 
 
-def start_backend(executor: Executor, python: str, workdir: str, port: int) -> Session:
-    """Start our backend on a host, and return what ends it when it is closed. Raises RunError, HostError."""
+def start_backend(executor: Executor, python: str, workdir: str, port: int, pod: str = "") -> Session:
+    """Start our backend on a host, and return what ends it when it is closed; ``pod`` is the address of a pod of its.
+
+    Raises RunError, HostError.
+    """
     path = install(executor, workdir)
-    session = executor.open(["sh", "-c", _RUN, "backend", python, path, str(port)])
+    session = executor.open(["sh", "-c", _RUN, "backend", python, path, str(port), pod])
     try:
         line = session.read_line(_READY_SECONDS)
     except HostError as error:
         session.close()
-        raise RunError(f"{executor.name}: the backend did not start on port {port}: {error}") from error
+        where = f"port {port}{f' of {pod}' if pod else ''}"
+        raise RunError(f"{executor.name}: the backend did not start on {where}: {error}") from error
     if line != f"ready {port}":
         session.close()
         raise RunError(f"{executor.name}: the backend said {line!r}")
@@ -42,3 +67,15 @@ def endpoints(addresses: Mapping[str, Iterable[str]]) -> tuple[tuple[str, str], 
     while any(left.values()):
         found += [(name, own.pop(0)) for name, own in left.items() if own]
     return tuple(found)
+
+
+def addresses_of(pods: Sequence[Object], hosts: Collection[str]) -> dict[str, list[str]]:
+    """Return the addresses of pods by their hosts: those that run, of IPv4, in a network of their own. Pure."""
+    found: dict[str, list[str]] = {}
+    for pod in pods:
+        spec, status = pod["spec"], pod.get("status", {})
+        address, host = status.get("podIP", ""), spec.get("nodeName", "")
+        runs = status.get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
+        if runs and host in hosts and "." in address and not spec.get("hostNetwork"):
+            found.setdefault(host, []).append(address)
+    return found

@@ -27,6 +27,7 @@ echo "python $("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/de
 echo "cgroup $(stat -f -c %T /sys/fs/cgroup 2>/dev/null)"
 mkdir -p "$2" 2>/dev/null && [ -w "$2" ] && echo "workdir yes"
 echo "mode $("$1" -c "$3" 2>/dev/null)"
+echo "locust $("$1" -c 'import importlib.util as u; print(u.find_spec("locust") is not None)' 2>/dev/null)"
 """
 
 
@@ -71,7 +72,10 @@ def _rows(node: NodeWords, said: str | None, lost: Mapping[str, str]) -> Iterato
     for lacks, fix in found:
         yield Row(node.name, roles, lacks, fix)
     if not found:
-        yield Row(node.name, roles, "", "", f"kube-proxy in {mode} mode" if mode else "")
+        notes = [f"kube-proxy in {mode} mode"] if mode else []
+        if Role.CLIENT in node.roles and words.get("locust") == "False":
+            notes.append("no locust for its Python, which load: needs")
+        yield Row(node.name, roles, "", "", "; ".join(notes))
 
 
 def lacking(node: NodeWords, words: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -31,7 +31,8 @@ class Role(StrEnum):
     """What a host is for."""
 
     CLIENT = "client"
-    """Sends the traffic: its route to Services leads through the measured node, or it is that node itself."""
+    """Sends the traffic: its route to Services leads through the measured node, or it is that node itself. The first
+    one probes; further ones help to make a load."""
     MEASURED = "measured"
     """Runs the kube-proxy that is measured."""
     OTHER = "other"
@@ -164,7 +165,7 @@ def _findings(inventory: Inventory) -> Iterator[tuple[Loc, str]]:
         found = inventory.with_role(role)
         if not found:
             yield ("nodes",), f"nodes: none has the role {role}; give it to one"
-        for node in found[1:]:
+        for node in found[1:] if role is Role.MEASURED else ():
             index = inventory.nodes.index(node)
             yield ("nodes", index, "roles"), f'roles: {role} is "{found[0].name}" already; only one host can be'
 

@@ -6,11 +6,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Final
 
 from proxybench.clocks import ClockDomain
-from proxybench.errors import ConnectionLostError, RunError, UsageError
+from proxybench.errors import ConnectionLostError, UsageError
 from proxybench.hosts.fleet import reach
 from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh import SshExecutor
@@ -25,84 +24,36 @@ from proxybench.nodes.node import Node, NodeHandle
 from proxybench.subjects.cluster import ProxyFacts, read_facts
 from proxybench.targets.base import TargetFacts
 from proxybench.targets.cluster import access
-from proxybench.targets.cluster.backends import endpoints, start_backend
+from proxybench.targets.cluster.backends import addresses_of, endpoints, start_backend
 from proxybench.targets.cluster.host_facts import HostFacts, read_host
 from proxybench.targets.cluster.inventory import Inventory, NodeWords, Role, read_inventory
-from proxybench.targets.cluster.switch.changes import strangers
-from proxybench.targets.cluster.switch.switcher import Switcher, look
+from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay, look
 from proxybench.targets.cluster.switch.undo import Header
+from proxybench.targets.cluster.switch.unit import UnitWay
+from proxybench.targets.cluster.switching import Modes, Switching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
 
     from proxybench.experiment.places import ClusterSpec
     from proxybench.hosts.base import Executor
     from proxybench.hosts.fleet import Fleet, Reached
     from proxybench.hosts.inventory import SshTarget
-    from proxybench.kube.base import ClusterApi, Object, ObjectApi
-    from proxybench.model import Mode
+    from proxybench.kube.base import ClusterApi, Object
     from proxybench.nodes.cluster import ApiAccess
+    from proxybench.targets.cluster.switch.switcher import Switcher
+    from proxybench.targets.cluster.switch.way import Way
 
 PYTHON: Final = "python3"
 WORKDIR: Final = "/run/proxybench"
 _LOOK_SECONDS: Final = 120.0
-_SHOWN: Final = 3
 ASK_MODE: Final = (
     "import urllib.request as r; o = r.build_opener(r.ProxyHandler({})); "
     "print(o.open('http://127.0.0.1:10249/proxyMode', timeout=5).read().decode())"
 )
+MOST_PODS: Final = 32
+"""Pods that lend their addresses at most: in the network of each runs a backend of ours."""
 _WRITERS: Final = 8  # connections to an API that others use, too
-
-
-@dataclass
-class Switching:
-    """What a run's switching needs, as it becomes known: ``folder`` with the run, ``switcher`` with the cluster.
-
-    ``interrupts``: it was understood that others' traffic is interrupted. ``over``: the cluster is being given back.
-    """
-
-    interrupts: bool = False
-    folder: Path | None = None
-    switcher: Switcher | None = None
-    over: Event = field(default_factory=Event)
-
-    def began(self, folder: Path) -> None:
-        """Note the run's folder, where the undo log will lie."""
-        self.folder = folder
-
-    def opened(
-        self,
-        api: ObjectApi,
-        services: Sequence[Object],
-        connect: Callable[[], AbstractContextManager[ObjectApi]],
-        header: Header,
-        modes: Callable[[], Mapping[str, str]],
-        report: Callable[[str], None],
-    ) -> Switcher:
-        """Return what switches the cluster, and puts back what an earlier part of the run has left switched.
-
-        ``services`` are all of the cluster.
-        Raises UsageError where it cannot be switched, or others would feel it.
-        """
-        found = look(api)
-        if not found.switchable:
-            raise UsageError(f"kube-proxy cannot be switched: {found.why}")
-        felt = strangers(services, NAMESPACE)
-        if felt and not self.interrupts:
-            some = ", ".join(felt[:_SHOWN]) + (", …" if len(felt) > _SHOWN else "")
-            raise UsageError(
-                f"{len(felt)} Services of others would feel a switch ({some}); if that is right: "
-                "--i-understand-this-interrupts-traffic"
-            )
-        self.switcher = Switcher(connect, header, modes, report, folder=self.folder, over=self.over)
-        return self.switcher
-
-    def to(self, mode: Mode) -> None:
-        """Switch the open cluster. Raises UsageError, RunError, ApiError."""
-        if self.switcher is None:
-            raise RunError("the cluster is not open yet")
-        self.switcher.to(mode)
 
 
 def open_api(at: ApiAccess, stack: ExitStack) -> ClusterApi:
@@ -123,7 +74,8 @@ def open_api(at: ApiAccess, stack: ExitStack) -> ClusterApi:
 class ClusterTarget:
     """A cluster that is there: its hosts by inventory, its API by kubeconfig; ``switch`` None: it is only observed.
 
-    ``host`` and ``hosts`` are how one host and all of them are reached, ``connect`` how the API is.
+    ``host`` and ``hosts`` are how one host and all of them are reached, ``connect`` how the API is. ``file`` is where
+    the inventory lies.
     """
 
     spec: ClusterSpec
@@ -133,6 +85,7 @@ class ClusterTarget:
     host: Callable[[str, SshTarget], Executor] = SshExecutor
     hosts: Callable[[Mapping[str, SshTarget]], Reached] = reach
     connect: Callable[[ApiAccess, ExitStack], ClusterApi] = open_api
+    file: str = ""
 
     @property
     def facts(self) -> TargetFacts:
@@ -170,7 +123,7 @@ class ClusterTarget:
         """Reach the hosts, start our backends, and take back at the end what was written to the API."""
         del count
         with ExitStack() as stack:
-            fleet = self._reach(stack, report)
+            fleet = stack.enter_context(self.fleet(self.targets, report))
             api = self.connect(self.first_access, stack)
             own_namespace = not access.has_namespace(api)
             services = api.list(Kind.SERVICE)
@@ -181,14 +134,13 @@ class ClusterTarget:
             )
             stack.callback(self._clean, own_namespace=own_namespace)
             if self.switch is not None:
-                header = Header(self.first_access.url, *access.origin(self.spec))
-                switcher = self.switch.opened(api, services, self.api, header, lambda: self._modes(fleet), report)
-                stack.callback(switcher.put_back)
+                stack.callback(self._opened(self.switch, fleet, api, services, stack, report).put_back)
             cluster = self._cluster(fleet, api, taken)
-            for node in self.inventory.with_role(Role.BACKEND):
-                report(f"starting a backend on {node.name}, port {self.spec.backend_port}")
-                ends = start_backend(fleet[node.name], self.python(node), self.workdir(node), self.spec.backend_port)
-                stack.callback(ends.close)
+            for node, pod in self._backends(cluster):
+                where = f"in the network of {pod} on {node.name}" if pod else f"on {node.name}"
+                report(f"starting a backend {where}, port {self.spec.backend_port}")
+                place = self.python(node), self.workdir(node)
+                stack.callback(start_backend(fleet[node.name], *place, self.spec.backend_port, pod).close)
             yield (cluster,)
 
     def python(self, node: NodeWords) -> str:
@@ -202,15 +154,18 @@ class ClusterTarget:
     def _only(self, role: Role) -> NodeWords:
         return self.inventory.with_role(role)[0]
 
-    def _reach(self, stack: ExitStack, report: Callable[[str], None]) -> Fleet:
-        """Connect to all hosts; one that is nothing but a further node may be dead."""
-        fleet, lost = self.hosts(self.targets)
-        stack.enter_context(fleet)
-        for node in self.inventory.nodes:
-            if node.name in lost and node.roles != (Role.OTHER,):
-                raise ConnectionLostError(lost[node.name])
-            if node.name in lost:
-                report(f"goes on without {node.name}: {lost[node.name]}")
+    def fleet(self, targets: Mapping[str, SshTarget], report: Callable[[str], None] = lambda _: None) -> Fleet:
+        """Connect to hosts, by name; one that is nothing but a further node may be dead.
+
+        Raises ConnectionLostError for any other.
+        """
+        fleet, lost = self.hosts(targets)
+        further = {node.name for node in self.inventory.nodes if node.roles == (Role.OTHER,)}
+        for name, why in lost.items():
+            if name not in further:
+                fleet.close()
+                raise ConnectionLostError(why)
+            report(f"goes on without {name}: {why}")
         return fleet
 
     @contextmanager
@@ -219,20 +174,51 @@ class ClusterTarget:
         with ExitStack() as stack:
             yield self.connect(access.first_access(access.credentials(self.spec), self.spec), stack)
 
+    @contextmanager
+    def way(self, *, by_unit: bool) -> Iterator[Way]:
+        """Connect to what a switch changes, anew: to the hosts that run kube-proxy as a unit, or to the API."""
+        if by_unit:
+            fleet, _ = self.hosts({name: self.targets[name] for name in self._proxies})
+            with fleet:
+                yield UnitWay(fleet, lambda: self._modes(fleet))
+        else:
+            with self.api() as api:
+                yield DaemonSetWay(api)
+
+    @property
+    def _proxies(self) -> tuple[str, ...]:
+        """The hosts that run a kube-proxy, as the inventory says."""
+        roles = {Role.MEASURED, Role.OTHER}
+        return tuple(node.name for node in self.inventory.nodes if roles & set(node.roles))
+
+    def _opened(
+        self,
+        switch: Switching,
+        fleet: Fleet,
+        api: ClusterApi,
+        services: Sequence[Object],
+        stack: ExitStack,
+        report: Callable[[str], None],
+    ) -> Switcher:
+        header = Header(self.first_access.url, *access.origin(self.spec), self.file)
+        modes = Modes(fleet, self._modes, lambda: self.hosts({name: self.targets[name] for name in self._proxies}))
+        stack.callback(modes.close)
+        by_unit = look(api).by_unit
+        return switch.opened(services, lambda: self.way(by_unit=by_unit), header, modes, report)
+
     def _clean(self, *, own_namespace: bool) -> None:
         with self.api() as api:
             clean(api, own_namespace=own_namespace)
 
     def _modes(self, fleet: Fleet) -> Mapping[str, str]:
         """Ask every node in which mode its kube-proxy runs; "" for one that does not answer."""
+        nodes = {node.name: node for node in self.inventory.nodes}
 
         def ask(executor: Executor) -> str:
             argv = [self.python(nodes[executor.name]), "-c", ASK_MODE]
             return executor.run(argv, check=False, timeout=_LOOK_SECONDS).stdout.strip()
 
-        roles = {Role.MEASURED, Role.OTHER}
-        nodes = {node.name: node for node in self.inventory.nodes if roles & set(node.roles) and node.name in fleet}
-        return fleet.fan_out(ask, timeout=_LOOK_SECONDS, nodes=nodes)
+        return fleet.fan_out(ask, timeout=_LOOK_SECONDS, nodes=[name for name in self._proxies if name in set(fleet)])
 
     def _cluster(self, fleet: Fleet, api: ClusterApi, taken: tuple[str, ...]) -> Cluster:
         facts = fleet.fan_out(read_host, timeout=_LOOK_SECONDS)
@@ -242,13 +228,9 @@ class ClusterTarget:
             for node in self.inventory.nodes
             if node.name in facts
         }
-        measured, client = self._only(Role.MEASURED), self._only(Role.CLIENT)
+        measured, (client, *more) = self._only(Role.MEASURED), self.inventory.with_role(Role.CLIENT)
         both = client.name == measured.name
-        addresses = {
-            node.name: node.addresses or (nodes[node.name].address,) for node in self.inventory.with_role(Role.BACKEND)
-        }
-        if not addresses:
-            raise UsageError("the inventory has no host with the role backend; its addresses would be endpoints")
+        addresses = self._addresses(api, nodes)
         others = (node.name for node in self.inventory.with_role(Role.OTHER) if node.name in nodes)
         return Cluster(
             client=self._node(client, facts[client.name], nodes[client.name].address, "-client" if both else ""),
@@ -262,9 +244,32 @@ class ClusterTarget:
             service_cidr=access.service_cidr(api, self.spec),
             backend_port=self.spec.backend_port,
             traits=Traits(exclusive=False, may_use_realtime=False, owns_nodes=False, starts_proxies=False),
-            endpoints=endpoints(addresses),
+            more_clients=tuple(nodes[node.name] for node in more),
+            endpoints=endpoints(addresses)[: MOST_PODS if self.spec.pods else None],
             taken=taken,
         )
+
+    def _addresses(self, api: ClusterApi, nodes: Mapping[str, Node]) -> Mapping[str, Sequence[str]]:
+        """Return the addresses that are endpoints, by host. Raises UsageError where there are none."""
+        if self.spec.pods is not None:
+            words = self.spec.pods
+            pods = access.list_pods(api, words.namespace, words.selector)
+            if found := addresses_of(pods, nodes):
+                return found
+            what = f"no pod of {words.namespace} with {words.selector} runs in a network of its own"
+            raise UsageError(f"{what} on a host of the inventory that was reached")
+        backends = self.inventory.with_role(Role.BACKEND)
+        if not backends:
+            raise UsageError("the inventory has no host with the role backend; its addresses would be endpoints")
+        return {node.name: node.addresses or (nodes[node.name].address,) for node in backends}
+
+    def _backends(self, cluster: Cluster) -> Iterator[tuple[NodeWords, str]]:
+        """Yield where our backend is to run: a host, and the address of a pod of its ("": on the host itself)."""
+        if self.spec.pods is None:
+            yield from ((node, "") for node in self.inventory.with_role(Role.BACKEND))
+            return
+        by_name = {node.name: node for node in self.inventory.nodes}
+        yield from ((by_name[host], address) for host, address in cluster.endpoints)
 
     def _node(self, node: NodeWords, facts: HostFacts, address: str, suffix: str = "") -> Node:
         return Node(
@@ -292,4 +297,5 @@ def cluster_target(spec: ClusterSpec, folder: Path, switch: Switching | None = N
 
     Raises ExperimentError for what is wrong in its inventory.
     """
-    return ClusterTarget(spec, read_inventory(folder / Path(spec.inventory).expanduser()), switch=switch)
+    file = folder / Path(spec.inventory).expanduser()
+    return ClusterTarget(spec, read_inventory(file), switch=switch, file=str(file.absolute()))

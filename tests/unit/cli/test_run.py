@@ -18,7 +18,7 @@ from proxybench.run.outcome import RunOutcome
 if TYPE_CHECKING:
     from proxybench.experiment.spec import Experiment
     from proxybench.run.progress import Progress
-    from proxybench.targets.cluster.target import Switching
+    from proxybench.targets.cluster.switching import Switching
 
 TEXT = """\
 version: 1

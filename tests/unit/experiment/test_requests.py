@@ -8,7 +8,7 @@ import pytest
 import refproxy
 from proxybench.experiment.requests import Commands, SubjectSpec, fill, requests
 from proxybench.experiment.spec import Experiment
-from proxybench.experiment.subjects import Backend
+from proxybench.experiment.subjects import Backend, tagged
 from proxybench.model import Mode, Subject
 
 HOME = Path("/folder")
@@ -154,3 +154,29 @@ def test_what_may_be_left_out_is_marked() -> None:
     words = {"kind": "kube-proxy", "version": "v1.37.2", "mode": "nftables"}
     left, needed = asked({**words, "otherwise": "skip"}, {**words, "name": "needed"})
     assert (left.optional, left.otherwise, needed.optional, needed.otherwise) == (True, None, False, None)
+
+
+def test_an_image_of_a_cluster_s_own_has_the_version_of_its_tag() -> None:
+    target = {"cluster": {"inventory": "n.yaml"}}
+    words = {"kind": "cluster", "mode": "ipvs"}
+    image = "reg.example:5000/k8s/kube-proxy:1.36.3-mine@sha256:0123"
+    own, other = asked(words, {**words, "image": image}, target=target)
+    assert own == SubjectSpec(Subject("cluster", "", Mode.IPVS), 1.0, 30.0, optional=True)
+    subject = Subject("cluster", "v1.36.3", Mode.IPVS, (("image", image),))
+    assert other == SubjectSpec(subject, 1.0, 30.0, optional=True, image=image)
+
+
+@pytest.mark.parametrize(
+    "image", ["kube-proxy", "kube-proxy:latest", "reg:5000/kube-proxy", "a:v1.37", "a:v1.37.2x", ""]
+)
+def test_an_image_whose_tag_tells_no_release_is_refused(image: str) -> None:
+    with pytest.raises(ValueError, match="has no tag that begins with an exact release; write one such as registry"):
+        tagged(image)
+
+
+def test_a_cluster_with_pods_is_written_as_it_was_read_and_one_without_them_as_ever() -> None:
+    words = {"kind": "cluster", "mode": "ipvs"}
+    pods = {"selector": "app=web", "namespace": "default"}
+    for own in ({"inventory": "n.yaml"}, {"inventory": "n.yaml", "pods": pods}):
+        found = experiment(subjects=[words], target={"cluster": own}).model_dump(mode="json")["target"]["cluster"]
+        assert {name: value for name, value in found.items() if name in {"inventory", "pods"}} == own

@@ -106,6 +106,13 @@ REFUSED = {
         f"target: {{cluster: {{inventory: n.yaml}}}}\n{listed('kind: cluster, mode: ipvs, iptables: nft')}",
         "7:43: iptables: the cluster's own kube-proxy has its own; remove it",
     ),
+    "an image without a release": (
+        f"target: {{cluster: {{inventory: n.yaml}}}}\n{listed('kind: cluster, mode: ipvs, image: reg:5000/proxy')}",
+        (
+            '7:40: image: "reg:5000/proxy" has no tag that begins with an exact release; write one such as '
+            "registry.k8s.io/kube-proxy:v1.37.2, or tag your own so: v1.37.2-mine"
+        ),
+    ),
     "a lab and a cluster": (
         f"target: {{lab: {{kind: netns}}, cluster: {{inventory: n.yaml}}}}\n{listed('kind: cluster, mode: ipvs')}",
         "5:15: lab: target names a cluster, too; keep one",

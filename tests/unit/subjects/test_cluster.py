@@ -22,6 +22,7 @@ from tests.unit.subjects.rig import CLUSTER, HEALTHZ, METRICS, SYNCED, answer, d
 if TYPE_CHECKING:
     from typing import Any
 
+    from proxybench.experiment.requests import SubjectSpec
     from proxybench.nodes.requests import Request
     from proxybench.testing.hosts import Step
 
@@ -90,7 +91,7 @@ def test_another_mode_is_not_measured_unless_it_may_be_switched() -> None:
     assert str(caught.value) == (
         "the cluster's kube-proxy v1.37.2: it runs in iptables mode, and nothing is switched without --allow-switch"
     )
-    driver = ClusterDriver(FakeClock(0, 0), lambda: FACTS, lambda _: None)
+    driver = ClusterDriver(FakeClock(0, 0), lambda: FACTS, lambda *_: None)
     found = driver.resolve(spec)
     assert driver.source(found) == "runs in the cluster, switched to this mode"
     assert driver.check(found, handle()[0]).supported
@@ -197,7 +198,8 @@ def test_the_cluster_is_switched_before_its_proxy_is_looked_for() -> None:
     node, executor, agent = handle(attached(), answers("nftables"))
     looked: list[tuple[Mode, bool]] = []
 
-    def switch(mode: Mode) -> None:
+    def switch(mode: Mode, image: str) -> None:
+        assert image == ""
         looked.append((mode, "pid" in repr(executor._script[executor._position])))
 
     driver = ClusterDriver(FakeClock(0, 0), lambda: FACTS, switch)
@@ -228,11 +230,40 @@ def test_it_is_looked_at_once_however_often_it_is_asked_for() -> None:
     assert looks == [0]
 
 
-def test_a_longer_least_period_than_was_planned_with_is_refused() -> None:
+def test_the_periods_are_those_that_it_says_once_it_runs() -> None:
     node, _, _ = handle(attached(listing("/x/legacy", "KUBE-SERVICES", RULES)), answers("iptables"))
     spec = make_spec("v1.37.2", kind="cluster", min_sync_period=0.1)
-    with pytest.raises(ProxierError) as caught:
-        ClusterDriver(FakeClock(0, 0)).start(spec, node, CLUSTER)
+    assert ClusterDriver(FakeClock(0, 0)).start(spec, node, CLUSTER).periods == (0.5, 30.0)
+
+
+def of_image(version: str) -> SubjectSpec:
+    return make_spec(version, kind="cluster", iptables=None, image=f"example.org/kube-proxy:{version}")
+
+
+def test_another_image_is_not_measured_unless_it_may_be_switched() -> None:
+    spec = of_image("v1.36.3")
+    with pytest.raises(UnavailableError) as caught:
+        ClusterDriver(FakeClock(0, 0), lambda: FACTS).resolve(spec)
     assert str(caught.value) == (
-        "node-a: kube-proxy's minSyncPeriod in iptables mode is 0.5 s, and the run was planned with 0.1 s"
+        "the cluster's kube-proxy v1.37.2: it runs not of example.org/kube-proxy:v1.36.3, "
+        "and nothing is switched without --allow-switch"
     )
+    driver = ClusterDriver(FakeClock(0, 0), lambda: FACTS, lambda *_: None)
+    found = driver.resolve(spec)
+    assert found.subject.version == "v1.36.3"
+    assert driver.source(found) == "runs in the cluster, switched to example.org/kube-proxy:v1.36.3"
+
+
+@pytest.mark.parametrize("version", ["v1.37.2", "v1.36.3"])
+def test_an_image_must_be_what_its_tag_says(version: str) -> None:
+    node, _, _ = handle(attached(listing("/x/legacy", "KUBE-SERVICES", RULES)), answers("iptables"))
+    asked_for: list[tuple[Mode, str]] = []
+    driver = ClusterDriver(FakeClock(0, 0), lambda: FACTS, lambda mode, image: asked_for.append((mode, image)))
+    if version == "v1.37.2":
+        driver.start(of_image(version), node, CLUSTER)
+    else:
+        with pytest.raises(ProxierError) as caught:
+            driver.start(of_image(version), node, CLUSTER)
+        what = "kube-proxy of example.org/kube-proxy:v1.36.3 says that it is v1.37.2"
+        assert str(caught.value) == f"node-a: {what}"
+    assert asked_for == [(Mode.IPTABLES, f"example.org/kube-proxy:{version}")]

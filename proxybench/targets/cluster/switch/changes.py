@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 CONFIG_MAP: Final = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
 DAEMON_SET: Final = "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy"
 CONFIG: Final = ("data", "config.conf")
+IMAGE: Final = ("spec", "template", "spec", "containers", "kube-proxy", "image")
 MARK: Final = ("spec", "template", "metadata", "annotations", "proxybench.io/switched")
+TEXT: Final = ("text",)
+"""All of a host's file, which is an object with this field."""
 _MODE: Final = re.compile(r"^mode:.*$", re.MULTILINE)
 
 Field = tuple[str, ...]
@@ -24,7 +27,10 @@ Field = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Change:
-    """A field of an object, by the object's path in the API; None stands for a field that is not there."""
+    """A field of an object, None where it is not there.
+
+    ``path`` is the object's in the API, which begins with a slash, or HOST:PATH of a file.
+    """
 
     path: str
     field: Field
@@ -33,26 +39,37 @@ class Change:
 
     @property
     def what(self) -> str:
-        """Name it for people: "configmaps/kube-proxy data.config.conf"."""
+        """Name it for people: "configmaps/kube-proxy data.config.conf", "worker-1:/etc/kube-proxy.yaml"."""
+        if self.host:
+            return self.path
         return f"{'/'.join(self.path.rsplit('/', 2)[-2:])} {'.'.join(self.field)}"
+
+    @property
+    def host(self) -> str:
+        """The host of a file, "" for an object of the API."""
+        return "" if self.path.startswith("/") else self.path.partition(":")[0]
 
 
 def read(obj: Object, field: Field) -> Any:  # noqa: ANN401 - a field holds anything
-    """Return what an object's field holds, None when it or what holds it is not there."""
+    """Return what an object's field holds, None when it or what holds it is not there; lists are walked by ``name``."""
     here: Any = obj
     for name in field:
-        if not isinstance(here, dict) or name not in here:
-            return None
-        here = here[name]
+        here = _step(here, name)
     return here
+
+
+def _step(here: Any, name: str) -> Any:  # noqa: ANN401 - a field holds anything
+    if isinstance(here, list):
+        return next((one for one in here if isinstance(one, dict) and one.get("name") == name), None)
+    return here.get(name) if isinstance(here, dict) else None
 
 
 def written(obj: Object, field: Field, value: Any) -> Object:  # noqa: ANN401 - a field holds anything
     """Return an object with a field set, or removed for None; what holds the field is made where it is missing."""
     made = copy.deepcopy(obj)
-    here = made
+    here: Any = made
     for name in field[:-1]:
-        here = here.setdefault(name, {})
+        here = _step(here, name) if isinstance(here, list) else here.setdefault(name, {})
     if value is None:
         here.pop(field[-1], None)
     else:
@@ -68,15 +85,17 @@ def with_mode(config: str, mode: Mode) -> str:
     return f"{config}{'' if config.endswith(chr(10)) or not config else chr(10)}{line}\n"
 
 
-def switch_changes(config_map: Object, daemon_set: Object, mode: Mode, mark: str) -> tuple[Change, ...]:
+def switch_changes(config_map: Object, daemon_set: Object, mode: Mode, image: str, mark: str) -> tuple[Change, ...]:
     """Return what makes a kubeadm cluster's kube-proxy run in a mode: its configuration, then a rollout.
 
-    ``mark`` is what no switch before had: a template that has it already would not be rolled out. Further annotations
-    are others' (``kubectl rollout restart`` writes one).
+    ``image`` is what it is to be started from, "" for the one that is there. ``mark`` is what no switch before had: a
+    template that has it already would not be rolled out. Further annotations are others' (``kubectl rollout restart``
+    writes one).
     """
-    config = read(config_map, CONFIG)
+    config, there = read(config_map, CONFIG), read(daemon_set, IMAGE)
     return (
         Change(CONFIG_MAP, CONFIG, config, with_mode(config, mode)),
+        *((Change(DAEMON_SET, IMAGE, there, image),) if image and image != there else ()),
         Change(DAEMON_SET, MARK, read(daemon_set, MARK), mark),
     )
 

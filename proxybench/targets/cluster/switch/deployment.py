@@ -31,6 +31,11 @@ class Deployment:
     switchable: bool
     why: str = ""
 
+    @property
+    def by_unit(self) -> bool:
+        """Whether the hosts themselves must be asked how it runs."""
+        return self.name == "unit"
+
 
 def recognise(daemon_sets: Sequence[Object], config_maps: Sequence[Object], nodes: Sequence[Object]) -> Deployment:
     """Say how kube-proxy runs; the objects are those of kube-system, and all Nodes."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxybench.errors import ResultsError, UsageError
+from proxybench.errors import ApiError, ProxybenchError, ResultsError, UsageError
 from proxybench.experiment.places import ClusterSpec
 from proxybench.targets.cluster import access
+from proxybench.targets.cluster.inventory import Inventory, read_inventory
 from proxybench.targets.cluster.switch.switcher import restore
 from proxybench.targets.cluster.switch.undo import FILE, read_undo
-from proxybench.targets.cluster.target import clean, open_api
+from proxybench.targets.cluster.target import ClusterTarget, clean, open_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from proxybench.kube.base import ClusterApi
 
 
 def recover(run: Path) -> Iterator[str]:
@@ -29,20 +32,31 @@ def recover(run: Path) -> Iterator[str]:
     if not known.header.server:
         yield "nothing had been changed"
         return
-    spec = ClusterSpec(inventory="-", kubeconfig=known.header.kubeconfig, context=known.header.context)
+    header, by_unit = known.header, any(change.host for change in known.changes)
+    spec = ClusterSpec(inventory=header.inventory or "-", kubeconfig=header.kubeconfig, context=header.context)
+    hosts = read_inventory(Path(header.inventory)) if by_unit else Inventory.model_construct(version=1, nodes=())
     first = access.first_access(access.credentials(spec), spec)
-    if first.url != known.header.server:
-        raise UsageError(f"{file}: is of {known.header.server}, and the kubeconfig leads to {first.url} now")
+    if first.url != header.server:
+        raise UsageError(f"{file}: is of {header.server}, and the kubeconfig leads to {first.url} now")
     with ExitStack() as stack:
         api = open_api(first, stack)
         try:
-            yield from restore(api, file)
-        finally:
-            cleaned = access.has_namespace(api)
-            if cleaned:
-                clean(api, own_namespace=False)
-        if cleaned:
+            with ClusterTarget(spec, hosts).way(by_unit=by_unit) as way:
+                yield from restore(way, file)
+        except ProxybenchError:
+            with suppress(ApiError):  # what was left alone is what must be told
+                _clean(api)
+            raise
+        if _clean(api):
             yield "removed: Services and EndpointSlices of ours"
+
+
+def _clean(api: ClusterApi) -> bool:
+    """Remove what we wrote to the API; return whether our namespace was there."""
+    there = access.has_namespace(api)
+    if there:
+        clean(api, own_namespace=False)
+    return there
 
 
 def still_switched(run: Path) -> str:

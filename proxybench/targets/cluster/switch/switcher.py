@@ -5,67 +5,76 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import dataclass, field
+from itertools import groupby
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Final
 
-from proxybench.errors import ConnectionLostError, RunError, UsageError
-from proxybench.targets.cluster.switch.changes import CONFIG_MAP, DAEMON_SET, rolled_out, switch_changes
-from proxybench.targets.cluster.switch.deployment import recognise
-from proxybench.targets.cluster.switch.undo import FILE, UndoLog, make, read_undo, undo
+from proxybench.errors import ApiError, ConnectionLostError, HostError, RunError
+from proxybench.targets.cluster.switch.changes import IMAGE
+from proxybench.targets.cluster.switch.undo import FILE, UndoLog, make, not_edited, read_undo, undo
+from proxybench.targets.cluster.switch.way import Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from proxybench.kube.base import ObjectApi
     from proxybench.model import Mode
     from proxybench.targets.cluster.switch.changes import Change
-    from proxybench.targets.cluster.switch.deployment import Deployment
     from proxybench.targets.cluster.switch.undo import Header
+    from proxybench.targets.cluster.switch.way import Way
 
 ROLLOUT_SECONDS: Final = 600.0
+PATIENCE: Final = 120.0
+"""Seconds that an API server may be away when all is to be put back; then the command that does it is told."""
 _POLL: Final = 1.0
-_SYSTEM: Final = "/api/v1/namespaces/kube-system"
-_ROLLOUT: Final = "kubectl -n kube-system rollout restart ds/kube-proxy"
+_AWAY: Final = 5.0
 
 
 @dataclass
 class Switcher:
     """Switches one cluster; ``modes`` asks every node that is reached in which mode its kube-proxy runs.
 
-    ``connect`` opens the API by credentials that are good now: a run may outlive those with which it began. ``say`` is
-    told what happens. ``folder`` is the run's, in which the undo log lies before anything is changed. Once ``over`` is
-    set nothing is switched any more, and who waits for a switch is told so.
+    ``connect`` opens the way by credentials that are good now: a run may outlive those with which it began. ``say`` is
+    told what happens. ``limit_s`` is for a rollout, ``patience_s`` as ``PATIENCE``. ``folder`` is the run's, in which
+    the undo log lies before anything is changed. Once ``over`` is set nothing is switched any more, and who waits for a
+    switch is told so.
     """
 
-    connect: Callable[[], AbstractContextManager[ObjectApi]]
+    connect: Callable[[], AbstractContextManager[Way]]
     header: Header
     modes: Callable[[], Mapping[str, str]]
     say: Callable[[str], None]
     limit_s: float = ROLLOUT_SECONDS
+    patience_s: float = PATIENCE
     sleep: Callable[[float], None] = time.sleep
     folder: Path | None = None
     over: Event = field(default_factory=Event)
     _lock: Lock = field(default_factory=Lock)  # held while objects are changed
 
-    def to(self, mode: Mode) -> None:
-        """Make every node's kube-proxy run in a mode.
+    def to(self, mode: Mode, image: str = "") -> None:
+        """Make every node's kube-proxy run in a mode, from an image; "" for the one that was found first.
 
-        Raises UsageError, RunError, ApiError, and ConnectionLostError once the cluster is being given back.
+        Raises UsageError, RunError, ApiError, HostError, and ConnectionLostError once the cluster is being given back.
         """
-        if set(self.modes().values()) == {str(mode)}:
-            return
+        there = set(self.modes().values()) == {str(mode)}
         if self.folder is None:
+            if there and not image:
+                return
             raise RunError("there is no run folder yet, where an undo log could lie")
-        with self.connect() as api:
+        path = self.folder / FILE
+        known = read_undo(path.read_text(), str(path)).changes if path.exists() else ()
+        first = next((str(change.before) for change in known if change.field == IMAGE), "")
+        if there and not (image or first):
+            return
+        with self.connect() as way:
             with self._lock:
                 self._go_on()
-                log = UndoLog(self.folder / FILE, self.header)
-                self.say(f"switching kube-proxy to {mode} mode, with {self.folder / FILE} for the way back")
-                for change in plan(api, mode, uuid.uuid4().hex):
-                    make(api, log, change)
-            await_rollout(api, self.limit_s, self._pause)
+                planned = way.plan(mode, image or first, uuid.uuid4().hex)
+                if not there or any(change.field == IMAGE for change in planned):
+                    not_edited(known, planned)
+                    self._make(way, path, planned, f"{mode} mode{f' of {image}' if image else ''}")
+            way.await_running(self.limit_s, self._pause)
         self._await_mode(mode)
 
     def put_back(self) -> None:
@@ -74,9 +83,32 @@ class Switcher:
         with self._lock:
             if self.folder is None or not (self.folder / FILE).exists():
                 return
-            with self.connect() as api:
-                for line in restore(api, self.folder / FILE, self.limit_s, self.sleep):
+            self._restore(self.folder / FILE)
+
+    def _restore(self, path: Path) -> None:
+        """Put back, and try again for a while where the API is away."""
+        end = time.monotonic() + self.patience_s
+        while True:
+            try:
+                with self.connect() as way:
+                    lines = restore(way, path, self.limit_s, self.sleep)
+            except ApiError as error:
+                if not error.away or time.monotonic() > end:
+                    raise
+                self.say(f"{error}; trying for {self.patience_s:g} s to put all back")
+                self.sleep(_AWAY)
+            else:
+                for line in lines:
                     self.say(line)
+                return
+
+    def _make(self, way: Way, path: Path, planned: tuple[Change, ...], what: str) -> None:
+        log = UndoLog(path, self.header)
+        self.say(f"switching kube-proxy to {what}, with {path} for the way back")
+        made: tuple[Change, ...] = ()
+        for _, changes in groupby(planned, lambda change: change.path):
+            made += make(way, log, tuple(changes))
+        way.start_anew(Written(made, planned))
 
     def _go_on(self) -> None:
         if self.over.is_set():
@@ -98,51 +130,34 @@ class Switcher:
             self._pause(_POLL)
 
 
-def look(api: ObjectApi) -> Deployment:
-    """Ask the API how kube-proxy runs. Raises ApiError."""
-    sets = api.ask("GET", "/apis/apps/v1/namespaces/kube-system/daemonsets")["items"]
-    maps = api.ask("GET", f"{_SYSTEM}/configmaps")["items"]
-    return recognise(sets, maps, api.ask("GET", "/api/v1/nodes")["items"])
-
-
-def plan(api: ObjectApi, mode: Mode, mark: str) -> tuple[Change, ...]:
-    """Return what a switch would change; nothing is changed. Raises UsageError where none can be made, ApiError."""
-    found = look(api)
-    if not found.switchable:
-        raise UsageError(f"kube-proxy cannot be switched: {found.why}")
-    return switch_changes(api.ask("GET", CONFIG_MAP), api.ask("GET", DAEMON_SET), mode, mark)
-
-
-def await_rollout(api: ObjectApi, limit_s: float, sleep: Callable[[float], None]) -> None:
-    """Wait until the DaemonSet's newest template runs everywhere. Raises RunError."""
-    end = time.monotonic() + limit_s
-    while not rolled_out(found := api.ask("GET", DAEMON_SET)):
-        if time.monotonic() > end:
-            status = found.get("status", {})
-            done, wanted = status.get("updatedNumberScheduled", 0), status.get("desiredNumberScheduled", 0)
-            raise RunError(f"kube-proxy's rollout did not end within {limit_s:g} s: {done} of {wanted} pods are new")
-        sleep(_POLL)
-
-
 def restore(
-    api: ObjectApi, path: Path, limit_s: float = ROLLOUT_SECONDS, sleep: Callable[[float], None] = time.sleep
+    way: Way, path: Path, limit_s: float = ROLLOUT_SECONDS, sleep: Callable[[float], None] = time.sleep
 ) -> tuple[str, ...]:
     """Put back what an undo log tells of, as often as it is called; return what was done, in lines for people.
 
-    Raises RunError when something was left alone, since somebody else has edited it, which says what was put back and
-    whether a rollout is still needed; ApiError, ResultsError.
+    Raises RunError when something was left alone, since somebody else has edited it or its host is not reached, which
+    says what was put back and what is still needed; ApiError, HostError, ResultsError.
     """
     known = read_undo(path.read_text(), str(path))
     if known.done:
         return (f"{path}: all is back already",)
-    back, left = undo(api, known.changes)
-    if back:
-        await_rollout(api, limit_s, sleep)
-    lines = [f"put back: {what}" for what in back]
-    if back and not any(what.startswith("daemonsets/") for what in back):
-        lines.append(f"nothing was rolled out; where kube-proxy was started anew since, it still takes: {_ROLLOUT}")
-    if left:
-        edited = f"edited by somebody else since, and left as it is: {', '.join(left)}; see {path}"
-        raise RunError("; ".join([edited, *lines]))
+    written = undo(way, known.changes)
+    lines = [f"put back: {change.what}" for change in written.made]
+    faults = []
+    if written.edited:
+        faults.append(f"edited by somebody else since, and left as it is: {', '.join(c.what for c in written.edited)}")
+    if written.lost:
+        faults.append(f"not reached: {', '.join(written.lost)}; run proxybench restore again when it can be")
+    try:
+        lines += way.start_anew(written)
+    except HostError as error:
+        faults.append(str(error))
+    if faults:
+        raise RunError("; ".join([*faults, f"see {path}", *lines]))
     UndoLog(path, known.header).finish()
+    if lines:
+        try:
+            way.await_running(limit_s, sleep)
+        except RunError as error:
+            raise RunError("; ".join([*lines, f"but {error}"])) from error
     return tuple(lines) or ("nothing had been changed",)

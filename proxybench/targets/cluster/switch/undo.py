@@ -1,9 +1,9 @@
 """The undo log: what is about to change, on the disk before it does; and the way back from any of its prefixes.
 
 One JSON object a line. The first says which cluster it is of, each further one is a change that may or may not have
-been made; "done" is written when all is back. The way back is decided from the objects as they are, so that it may be
-interrupted and repeated: a field that holds anything we know of goes back to what it was first, one that somebody else
-has edited since is left alone and reported.
+been made; "done" is written when all is back, and what comes after it is of another switch. The way back is decided
+from the objects as they are, so that it may be interrupted and repeated: a field that holds anything we know of goes
+back to what it was first, one that somebody else has edited since is left alone and reported.
 """
 
 from __future__ import annotations
@@ -13,32 +13,36 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from proxybench.errors import ApiError, ResultsError, UsageError
+from proxybench.errors import ApiError, HostError, ResultsError, RunError, UsageError
 from proxybench.targets.cluster.switch.changes import Change, read, written
+from proxybench.targets.cluster.switch.way import Written
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from proxybench.kube.base import ObjectApi
+    from proxybench.kube.base import Object
+    from proxybench.targets.cluster.switch.changes import Field
+    from proxybench.targets.cluster.switch.way import Things
 
 FILE: Final = "undo.jsonl"
-_CONFLICT: Final = 409
 _TRIES: Final = 5
+_EDITED: Final = "was edited by somebody else meanwhile; nothing of it was overwritten"
 
 
 @dataclass(frozen=True)
 class Header:
-    """Which cluster a log is of: by which kubeconfig and context it was reached, and where its API is."""
+    """Which cluster a log is of: where its API is, by which kubeconfig and context, and which inventory of hosts."""
 
     server: str
     kubeconfig: str
     context: str
+    inventory: str = ""
 
 
 @dataclass(frozen=True)
 class Undo:
-    """A log that was read."""
+    """A log that was read: ``changes`` are those since all was back the last time."""
 
     header: Header
     changes: tuple[Change, ...]
@@ -46,7 +50,10 @@ class Undo:
 
 
 class UndoLog:
-    """Writes a log; what ``add`` was given is on the disk when it returns."""
+    """Writes a log; what ``add`` was given is on the disk when it returns.
+
+    All raise RunError where the disk refuses, before what was to be noted is begun.
+    """
 
     def __init__(self, path: Path, header: Header) -> None:
         self._path = path
@@ -63,22 +70,41 @@ class UndoLog:
 
     def finish(self) -> None:
         """Note that all is back."""
-        self._append({"done": True})
+        self._append({"done": True}, "all is back, which it cannot tell")
 
-    def _append(self, words: dict[str, Any]) -> None:
+    def _append(self, words: dict[str, Any], meaning: str = "nothing is changed without it") -> None:
         new = not self._path.exists()
+        try:
+            self._write(json.dumps(words).encode() + b"\n")
+            if new:
+                _sync(self._path.parent)
+        except OSError as error:
+            why = os.strerror(error.errno or 0)
+            raise RunError(f"{self._path}: cannot be written ({why}); {meaning}") from error
+
+    def _write(self, line: bytes) -> None:
+        """Write a line whole, or leave the file as it was. Raises OSError."""
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, json.dumps(words).encode() + b"\n")
-            os.fsync(descriptor)
+            before = os.fstat(descriptor).st_size
+            try:
+                rest = line
+                while rest:  # a disk that is full takes a part first
+                    rest = rest[os.write(descriptor, rest) :]
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, before)
+                raise
         finally:
             os.close(descriptor)
-        if new:
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_undo(text: str, where: str) -> Undo:
@@ -93,70 +119,94 @@ def read_undo(text: str, where: str) -> Undo:
         words = [json.loads(line) for line in lines]
         header = Header(**words[0])
         done = False
-        changes = []
+        changes: list[Change] = []
         for one in words[1:]:
             done = one == {"done": True}
-            if not done:
+            if done:
+                changes = []  # what somebody edits from here on is theirs to keep
+            else:
                 changes.append(Change(one["path"], tuple(one["field"]), one["before"], one["after"]))
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise ResultsError(f"{where}: is no undo log: {error}") from None
     return Undo(header, tuple(changes), done)
 
 
-def make(api: ObjectApi, log: UndoLog, change: Change) -> None:
-    """Make a change, noted before. Raises UsageError when somebody has edited the field meanwhile, ApiError."""
-    for attempt in range(_TRIES):
-        obj = api.ask("GET", change.path)
-        now = read(obj, change.field)
-        if now == change.after:
-            return
-        if now != change.before:
-            raise UsageError(f"{change.what} was edited by somebody else meanwhile; nothing of it was overwritten")
-        if attempt == 0:
-            log.add(change)
-        if _put(api, change, written(obj, change.field, change.after)):
-            return
-    raise ApiError(f"{change.what}: others write it all the time")
+def make(things: Things, log: UndoLog, changes: Sequence[Change]) -> tuple[Change, ...]:
+    """Make the changes of one object, all at once and noted before; return those that were not made already.
 
-
-def undo(api: ObjectApi, changes: Sequence[Change]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Bring every changed field back to what it was first, in the order of the changes.
-
-    That order, since a configuration must be back before what is started anew reads it. Returns what was put back, and
-    what was left alone since somebody else has edited it. Raises ApiError.
+    Raises UsageError when somebody has edited a field meanwhile, RunError, ApiError, HostError.
     """
-    back: list[str] = []
-    left: list[str] = []
-    for path, field in dict.fromkeys((change.path, change.field) for change in changes):
-        own = [change for change in changes if (change.path, change.field) == (path, field)]
-        outcome = _undo(api, own)
-        if outcome is not None:
-            (back if outcome else left).append(own[0].what)
-    return tuple(back), tuple(left)
-
-
-def _undo(api: ObjectApi, own: Sequence[Change]) -> bool | None:
-    """Return True when a field was put back, False when somebody else has edited it, None when it was right."""
-    first = own[0]
-    ours = [value for change in own for value in (change.before, change.after)]
+    path = changes[0].path
+    noted: tuple[Change, ...] = ()
     for _ in range(_TRIES):
-        obj = api.ask("GET", first.path)
-        now = read(obj, first.field)
-        if now == first.before:
-            return None
-        if now not in ours:
-            return False
-        if _put(api, first, written(obj, first.field, first.before)):
-            return True
-    raise ApiError(f"{first.what}: others write it all the time")
+        found = things.get(path)
+        left = tuple(change for change in changes if read(found, change.field) != change.after)
+        if not left:
+            return noted
+        for change in left:
+            if read(found, change.field) != change.before:
+                raise UsageError(f"{change.what} {_EDITED}")
+        if not noted:
+            noted = left
+            for change in noted:
+                log.add(change)
+        if things.put(path, found, _with(found, [(change.field, change.after) for change in left])):
+            return noted
+    raise ApiError(f"{changes[0].what}: others write it all the time")
 
 
-def _put(api: ObjectApi, change: Change, obj: dict[str, Any]) -> bool:
-    """Write an object of the version that was read; return False when another one was written meanwhile."""
-    try:
-        api.ask("PUT", change.path, obj)
-    except ApiError as error:
-        if error.status != _CONFLICT:
-            raise
-        return False
-    return True
+def not_edited(known: Sequence[Change], planned: Sequence[Change]) -> None:
+    """Raise UsageError where somebody has edited a field that we have changed before."""
+    for change in planned:
+        ours = _ours([one for one in known if (one.path, one.field) == (change.path, change.field)])
+        if ours and change.before not in ours:
+            raise UsageError(f"{change.what} {_EDITED}")
+
+
+def undo(things: Things, changes: Sequence[Change]) -> Written:
+    """Bring every changed field back to what it was first, object by object in the order of the changes.
+
+    That order, since a configuration must be back before what is started anew reads it. A host that cannot be reached
+    stops no other. Raises ApiError.
+    """
+    total = Written(())
+    for path in dict.fromkeys(change.path for change in changes):
+        own = [change for change in changes if change.path == path]
+        try:
+            one = _undo(things, path, own)
+        except HostError as error:
+            one = Written((), lost=(f"{path} ({error})",))
+        total = Written(
+            total.made + one.made, total.right + one.right, total.edited + one.edited, total.lost + one.lost
+        )
+    return total
+
+
+def _undo(things: Things, path: str, own: Sequence[Change]) -> Written:
+    """Bring back an object's fields; each is told by its first change."""
+    by_field: dict[Field, list[Change]] = {}
+    for change in own:
+        by_field.setdefault(change.field, []).append(change)
+    for _ in range(_TRIES):
+        found = things.get(path)
+        made: list[Change] = []
+        right: list[Change] = []
+        edited: list[Change] = []
+        for field, several in by_field.items():
+            now, first = read(found, field), several[0]
+            kind = right if now == first.before else made if now in _ours(several) else edited
+            kind.append(first)
+        back = [(change.field, change.before) for change in made]
+        if not back or things.put(path, found, _with(found, back)):
+            return Written(tuple(made), tuple(right), tuple(edited))
+    raise ApiError(f"{own[0].what}: others write it all the time")
+
+
+def _ours(changes: Sequence[Change]) -> list[Any]:
+    return [value for change in changes for value in (change.before, change.after)]
+
+
+def _with(obj: Object, values: Iterable[tuple[Field, Any]]) -> Object:
+    for field, value in values:
+        obj = written(obj, field, value)
+    return obj

@@ -7,7 +7,8 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from proxybench.errors import ApiError
-from proxybench.targets.cluster.switch.changes import CONFIG_MAP, DAEMON_SET, MARK, read
+from proxybench.targets.cluster.switch.changes import CONFIG_MAP, DAEMON_SET, IMAGE, MARK, read
+from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
 from proxybench.targets.cluster.switch.switcher import Switcher
 from proxybench.targets.cluster.switch.undo import Header
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 ANNOTATIONS = MARK[:-1]
 HEADER = Header("https://192.0.2.1", "/k", "one")
+OWN_IMAGE = "registry.k8s.io/kube-proxy:v1.37.2"
 CONFIG_TEXT = 'apiVersion: v1alpha1\nipvs:\n  mode: x\nmode: ""\nmetricsBindAddress: ""\n'
 
 
@@ -32,6 +34,7 @@ class Api:
 
     def __init__(self, notes: Object | None = None) -> None:
         template: Object = {"metadata": {"labels": {"k8s-app": "kube-proxy"}}, "spec": {}}
+        template["spec"]["containers"] = [{"name": "other", "image": "o:1"}, {"name": "kube-proxy", "image": OWN_IMAGE}]
         template["spec"]["volumes"] = [{"name": "kube-proxy", "configMap": {"name": "kube-proxy"}}]
         if notes is not None:
             template["metadata"]["annotations"] = notes
@@ -65,6 +68,9 @@ class Api:
         text: str = self.objects[CONFIG_MAP]["data"]["config.conf"]
         return next(line[6:].strip('"') for line in text.splitlines() if line.startswith("mode:"))
 
+    def image(self) -> Any:
+        return read(self.objects[DAEMON_SET], IMAGE)
+
     def state(self) -> Object:
         return {path: {**obj, "metadata": {}} for path, obj in self.objects.items()}
 
@@ -85,6 +91,7 @@ class Api:
 
 
 def switcher(api: Api, folder: Path) -> Switcher:
+    way = DaemonSetWay(api)
     return Switcher(
-        lambda: nullcontext(api), HEADER, lambda: {"n1": api.mode()}, lambda _: None, 5, lambda _: None, folder
+        lambda: nullcontext(way), HEADER, lambda: {"n1": api.mode()}, lambda _: None, 5, 0, lambda _: None, folder
     )

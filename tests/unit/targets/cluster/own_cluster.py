@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from proxybench.errors import ApiError
-from proxybench.experiment.places import ClusterSpec
+from proxybench.experiment.places import ClusterSpec, PodsSpec
 from proxybench.hosts.fleet import Fleet, Reached
 from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh_config import SshConfig
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from proxybench.hosts.inventory import SshTarget
     from proxybench.nodes.cluster import ApiAccess
-    from proxybench.targets.cluster.target import Switching
+    from proxybench.targets.cluster.switching import Switching
 
 Object = dict[str, Any]
 URL = "https://192.0.2.1:6443"
@@ -45,6 +45,7 @@ nodes:
   - {name: b1, roles: backend, workdir: /var/pb, address: 192.0.2.13}
 """
 NAMESPACE_PATH = "/api/v1/namespaces/proxybench"
+PODS_PATH = "/api/v1/namespaces/shop/pods?labelSelector=app%3Dweb"
 TOKEN_PATH = f"{NAMESPACE_PATH}/serviceaccounts/proxybench/token"
 
 
@@ -54,6 +55,10 @@ class OwnApi(FakeServiceApi):
     def __init__(self, store: Store, system: Api) -> None:
         super().__init__(store)
         self._system = system
+        self.pods = [
+            {"metadata": {}, "spec": {"nodeName": name}, "status": {"podIP": address, "phase": "Running"}}
+            for name, address in (("n2", "10.244.1.5"), ("b1", "10.244.2.5"), ("n9", "10.244.9.5"))
+        ]
 
     def ask(self, method: str, path: str, body: Object | None = None) -> Object:
         if (method, path) == ("POST", TOKEN_PATH):
@@ -63,6 +68,8 @@ class OwnApi(FakeServiceApi):
             if not found:
                 raise ApiError("not found", 404)
             return dict(found[0])
+        if (method, path) == ("GET", PODS_PATH):
+            return {"items": self.pods}
         return self._system.ask(method, path, body)
 
 
@@ -95,9 +102,9 @@ def facts(boot: str = "1-2", legacy: str = "/sbin/legacy") -> Run:
     return Run(["sh", "-c", _ASK], done(f"boot {boot}\nlegacy {legacy}\nnft \n"))
 
 
-def backend(session: FakeSession, workdir: str = "/var/pb", python: str = "python3") -> list[Step]:
+def backend(session: FakeSession, workdir: str = "/var/pb", python: str = "python3", pod: str = "") -> list[Step]:
     """Expect our backend to be started."""
-    argv = ["sh", "-c", _RUN, "backend", python, agent_file(workdir), "18080"]
+    argv = ["sh", "-c", _RUN, "backend", python, agent_file(workdir), "18080", pod]
     return [installed(workdir), Open(argv, session)]
 
 
@@ -117,6 +124,7 @@ class Own:
     reached: list[Mapping[str, SshTarget]] = field(default_factory=list)
     executors: dict[str, FakeExecutor] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
+    pods: PodsSpec | None = None
 
     def target(self, switch: Switching | None = None) -> ClusterTarget:
         """Return it as a target."""
@@ -127,6 +135,7 @@ class Own:
             kubeconfig=str(self.folder / "kubeconfig"),
             node_url="https://10.0.0.1:6443",
             service_cidr="10.96.0.0/12",
+            pods=self.pods,
         )
         ssh = SshConfig(Secrets(), self.folder / "config", self.folder)
         inventory = read_inventory(self.folder / "nodes.yaml")

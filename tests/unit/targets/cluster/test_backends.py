@@ -4,13 +4,13 @@ import hashlib
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from proxybench.errors import CommandTimeoutError, RunError
 from proxybench.nodes.zipapp import build_zipapp, zipapp_name
-from proxybench.targets.cluster.backends import _RUN, start_backend
+from proxybench.targets.cluster.backends import _RUN, addresses_of, start_backend
 from proxybench.testing.hosts import FakeExecutor, FakeSession, Line, Open, Put, Run, done
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ AGENT = build_zipapp()
 PATH = f"/run/pb/{zipapp_name(AGENT)}"
 THERE = Run(["sha256sum", PATH], done(f"{hashlib.sha256(AGENT).hexdigest()}  {PATH}\n"))
 MISSING: list[Step] = [Run(["sha256sum", PATH], done(code=1)), Run(["mkdir", "-p", "/run/pb"]), Put(PATH, AGENT)]
-ARGV = ["sh", "-c", _RUN, "backend", "/usr/bin/python3.9", PATH, "8080"]
+ARGV = ["sh", "-c", _RUN, "backend", "/usr/bin/python3.9", PATH, "8080", ""]
 
 
 def started(session: FakeSession, *before: Step) -> FakeExecutor:
@@ -101,3 +101,39 @@ def test_one_that_serves_ends_with_its_input(tmp_path: Path) -> None:
         assert shell.stdin is not None
         shell.stdin.close()
         assert shell.wait(10) != 0
+
+
+def test_a_pod_that_is_not_there_is_told(tmp_path: Path) -> None:
+    argv = ["sh", "-c", _RUN, "backend", sys.executable, str(tmp_path / "agent"), "18080", "192.0.2.77"]
+    ended = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "no pod there has the address 192.0.2.77\n")
+
+
+def test_a_backend_of_a_pod_that_does_not_start_names_the_pod() -> None:
+    session = FakeSession([Line(CommandTimeoutError("w: no line within 30 s"))])
+    host = FakeExecutor("w", [THERE, Open([*ARGV[:-1], "10.244.1.5"], session)])
+    with pytest.raises(
+        RunError, match=r"^w: the backend did not start on port 8080 of 10\.244\.1\.5: w: no line within"
+    ):
+        start_backend(host, "/usr/bin/python3.9", "/run/pb", 8080, "10.244.1.5")
+
+
+def pod(host: str, address: str, phase: str = "Running", **spec: object) -> dict[str, Any]:
+    return {"metadata": {}, "spec": {"nodeName": host, **spec}, "status": {"podIP": address, "phase": phase}}
+
+
+def test_pods_that_lend_their_addresses_run_on_a_host_that_is_reached() -> None:
+    gone = pod("n1", "10.244.1.9")
+    gone["metadata"] = {"deletionTimestamp": "2026-11-26T09:00:00Z"}
+    pods = [
+        pod("n1", "10.244.1.5"),
+        pod("n2", "10.244.2.5"),
+        pod("n1", "10.244.1.6"),
+        pod("n1", "10.244.1.7", "Pending"),
+        pod("n1", "192.0.2.11", hostNetwork=True),
+        pod("n3", "10.244.3.5"),
+        pod("n1", "fd00::5"),
+        {"metadata": {}, "spec": {}},
+        gone,
+    ]
+    assert addresses_of(pods, {"n1", "n2"}) == {"n1": ["10.244.1.5", "10.244.1.6"], "n2": ["10.244.2.5"]}

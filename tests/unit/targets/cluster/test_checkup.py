@@ -27,6 +27,13 @@ def test_a_host_that_lacks_nothing() -> None:
     assert list(_rows(NODE, said(GOOD), {})) == [Row("n1", ("measured",), "", "", "kube-proxy in ipvs mode")]
 
 
+@pytest.mark.parametrize(("locust", "note"), [("True", ""), ("False", "no locust for its Python, which load: needs")])
+def test_a_client_without_locust_is_told_and_lacks_nothing(locust: str, note: str) -> None:
+    assert list(_rows(CLIENT, said({**GOOD, "mode": "", "locust": locust}), {})) == [
+        Row("c1", ("client",), "", "", note)
+    ]
+
+
 def test_a_host_that_is_not_reached_says_what_mends_it() -> None:
     lost = {"n1": "the host key of n1:22 is not known; compare what it shows, then add it: ssh-keyscan n1"}
     assert list(_rows(NODE, None, lost)) == [

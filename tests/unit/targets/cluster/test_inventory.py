@@ -53,9 +53,13 @@ def test_roles_and_how_each_is_reached(file: Path) -> None:
             "name: n1, roles: [client, other]",
             [
                 '6:12: name: "n1" is there already, as number 2',
-                '6:23: roles: client is "c1" already; only one host can be',
                 "6:51: addresses: only a backend has them; add the role backend",
             ],
+        ),
+        (
+            "roles: client",
+            "roles: [client, measured]",
+            ['5:23: roles: measured is "c1" already; only one host can be'],
         ),
         ("[measured, other]", "other", ["4:3: nodes: none has the role measured; give it to one"]),
     ],
@@ -71,3 +75,9 @@ def test_every_problem_has_its_place(file: Path, old: str, new: str, problems: l
 def test_what_is_drafted_can_be_read(file: Path) -> None:
     file.write_text(as_yaml([{"name": "n1", "roles": "[client, measured]"}, {"name": "n2", "roles": "other"}]))
     assert [node.name for node in read_inventory(file).nodes] == ["n1", "n2"]
+
+
+def test_several_clients_make_a_load_together_and_the_first_one_probes(file: Path) -> None:
+    roles = [("n1", "[client, measured]"), ("n2", "[other, client]"), ("n3", "client")]
+    file.write_text(as_yaml([{"name": name, "roles": words} for name, words in roles]))
+    assert [node.name for node in read_inventory(file).with_role(Role.CLIENT)] == ["n1", "n2", "n3"]

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.errors import ApiError, ResultsError, UsageError
+from proxybench.errors import ApiError, ResultsError, RunError, UsageError
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import Pod, endpoint_slices, service
+from proxybench.targets.cluster.switch.changes import TEXT, Change
 from proxybench.targets.cluster.switch.recovery import recover
 from proxybench.targets.cluster.switch.undo import FILE, Header, UndoLog
+from tests.unit.targets.cluster.kubeadm_api import HEADER
 from tests.unit.targets.cluster.own_cluster import kubeconfig
 
 if TYPE_CHECKING:
@@ -81,3 +83,22 @@ def test_a_run_that_had_not_begun_asks_nobody(tmp_path: Path) -> None:
     with pytest.raises(ResultsError) as caught:
         list(recover(tmp_path))
     assert str(caught.value) == f"{tmp_path}: has no undo.jsonl; nothing was switched in that run"
+
+
+def test_files_of_hosts_are_put_back_by_the_inventory_that_the_run_had(run: Path, api: KubernetesServiceApi) -> None:
+    """What is left alone is told, and our Services are removed nevertheless."""
+    inventory = run / "nodes.yaml"
+    host = "{name: n1, roles: [client, measured], host: 127.0.0.1, port: 1}"
+    inventory.write_text(f"version: 1\nnodes:\n  - {host}\n")
+    words = json.loads((run / FILE).read_text())
+    (run / FILE).write_text(json.dumps({**words, "inventory": str(inventory)}) + "\n")
+    UndoLog(run / FILE, HEADER).add(Change("n1:/etc/kube-proxy.yaml", TEXT, "mode: iptables\n", "mode: nftables\n"))
+    api.ensure_namespace("proxybench")
+    api.create_many([service("svc-00001", "10.96.1.1", 8080)])
+    with pytest.raises(RunError) as caught:
+        list(recover(run))
+    assert str(caught.value) == (
+        "not reached: n1:/etc/kube-proxy.yaml (n1 was not reached); run proxybench restore again when it can be; "
+        f"see {run / FILE}"
+    )
+    assert api.list(Kind.SERVICE, "proxybench") == []

@@ -11,7 +11,7 @@ import pytest
 from proxybench.agent.node import AGENT
 from proxybench.clocks import ClockDomain
 from proxybench.errors import ConnectionLostError, ExperimentError, ProxierError, RunError, UsageError
-from proxybench.experiment.places import ClusterSpec
+from proxybench.experiment.places import ClusterSpec, PodsSpec
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import Pod, endpoint_slices, service
 from proxybench.model import ClockKind, Mode
@@ -20,10 +20,11 @@ from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
 from proxybench.nodes.node import Node
 from proxybench.nodes.requests import HttpGet
 from proxybench.targets.base import TargetFacts
-from proxybench.targets.cluster.target import ASK_MODE, Switching, cluster_target
+from proxybench.targets.cluster.switching import Switching
+from proxybench.targets.cluster.target import ASK_MODE, cluster_target
 from proxybench.testing.hosts import FakeSession, Line, Open, Run, Sent, done
 from tests.unit.run.test_session import answered
-from tests.unit.targets.cluster.own_cluster import NODES, URL, Own, agent_file, facts, installed
+from tests.unit.targets.cluster.own_cluster import NODES, URL, Own, agent_file, backend, facts, installed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,6 +191,54 @@ def test_the_measured_node_may_be_the_client_and_a_further_node_is_told_once(own
         assert (cluster.client.name, cluster.measured.name) == ("n1-client", "n1")
         assert replace(cluster.client, name="n1") == cluster.measured
         assert [one.name for one in cluster.others] == ["n2"]
+
+
+def test_pods_that_are_there_lend_their_addresses_and_our_backend_runs_in_their_network(own: Own) -> None:
+    own.pods = PodsSpec(selector="app=web", namespace="shop")
+    second = FakeSession([Line("ready 18080")])
+    own.scripts["n2"] += backend(own.ready, "/run/pb", pod="10.244.1.5")
+    own.scripts["b1"] = [facts("b"), *backend(second, pod="10.244.2.5")]
+    with own.target().open(1, own.said.append) as (cluster,):
+        assert cluster.endpoints == (("n2", "10.244.1.5"), ("b1", "10.244.2.5"))
+    assert own.said == [
+        "starting a backend in the network of 10.244.1.5 on n2, port 18080",
+        "starting a backend in the network of 10.244.2.5 on b1, port 18080",
+    ]
+    own.ready.assert_done()
+    second.assert_done()
+    own.assert_left()
+
+
+def test_without_a_pod_on_a_host_that_is_known_there_are_no_endpoints(own: Own) -> None:
+    own.pods = PodsSpec(selector="app=web", namespace="shop")
+    own.lost = {"n2": "n2: refused"}
+    own.nodes = NODES.replace("{name: b1", "{name: b2")
+    own.scripts["b2"] = own.scripts.pop("b1")[:1]
+    with pytest.raises(UsageError) as caught, own.target().open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == (
+        "no pod of shop with app=web runs in a network of its own on a host of the inventory that was reached"
+    )
+
+
+def test_further_clients_help_with_a_load(own: Own) -> None:
+    own.nodes = NODES.replace("n2, roles: other", "n2, roles: [other, client]")
+    with own.target().open(1, own.said.append) as (cluster,):
+        assert [one.name for one in cluster.clients] == ["c1", "n2"]
+        assert [one.name for one in cluster.others] == ["n2"]
+        assert list(cluster.targets) == ["c1", "n1", "n2"]
+
+
+def test_a_session_s_further_node_may_be_dead_and_no_other(own: Own) -> None:
+    target = own.target()
+    own.scripts, own.lost = {}, {"n2": "n2: no route to host"}
+    with target.fleet(target.targets, own.said.append) as fleet:
+        assert list(fleet) == ["c1", "n1", "b1"]
+    assert own.said == ["goes on without n2: n2: no route to host"]
+    own.lost = {"n1": "n1: no route to host"}
+    with pytest.raises(ConnectionLostError, match=r"^n1: no route to host$"):
+        target.fleet(target.targets)
+    own.assert_left()
 
 
 def test_a_cluster_is_not_switched_before_it_is_open(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from proxybench.targets.cluster.switch.changes import (
     with_mode,
     written,
 )
+from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
 from proxybench.targets.cluster.switch.switcher import restore
 from proxybench.targets.cluster.switch.undo import FILE, UndoLog, make, read_undo, undo
 from tests.unit.targets.cluster.kubeadm_api import ANNOTATIONS, CONFIG_TEXT, HEADER, Api, Killed, Object, switcher
@@ -43,7 +44,7 @@ def test_a_switch_and_the_way_back(tmp_path: Path) -> None:
     switch.to(Mode.IPTABLES)
     switch.put_back()
     assert api.state() == before
-    assert restore(api, tmp_path / FILE) == (f"{tmp_path / FILE}: all is back already",)
+    assert restore(DaemonSetWay(api), tmp_path / FILE) == (f"{tmp_path / FILE}: all is back already",)
 
 
 @given(
@@ -76,9 +77,9 @@ def test_killed_at_any_moment_it_goes_back_byte_for_byte(
     for more, before_it in again:
         api.deaths, api.early = more, before_it
         with suppress(Killed):
-            restore(api, file, 5, lambda _: None)
+            restore(DaemonSetWay(api), file, 5, lambda _: None)
     api.deaths = -1
-    restore(api, file, 5, lambda _: None)
+    restore(DaemonSetWay(api), file, 5, lambda _: None)
     assert json.dumps(api.state()) == before
 
 
@@ -88,7 +89,7 @@ def test_what_somebody_else_has_edited_is_left_alone(tmp_path: Path) -> None:
     theirs = written(api.objects[CONFIG_MAP], CONFIG, "mode: ipvs  # an operator's\n")
     api.objects[CONFIG_MAP] = theirs
     with pytest.raises(RunError) as caught:
-        restore(api, tmp_path / FILE)
+        restore(DaemonSetWay(api), tmp_path / FILE)
     assert str(caught.value) == (
         "edited by somebody else since, and left as it is: configmaps/kube-proxy data.config.conf; "
         f"see {tmp_path / FILE}; "
@@ -105,7 +106,7 @@ def test_a_rollout_by_hand_during_a_run_is_no_edit_of_what_we_changed(tmp_path: 
     switcher(api, tmp_path).to(Mode.NFTABLES)
     restarted = {"kubectl.kubernetes.io/restartedAt": "2026-11-26T09:00:00Z"}
     api.objects[DAEMON_SET]["spec"]["template"]["metadata"]["annotations"] |= restarted
-    assert len(restore(api, tmp_path / FILE)) == 2
+    assert len(restore(DaemonSetWay(api), tmp_path / FILE)) == 2
     assert api.objects[CONFIG_MAP] == before
     assert read(api.objects[DAEMON_SET], ANNOTATIONS) == restarted
 
@@ -121,11 +122,11 @@ def test_where_our_mark_is_gone_the_rollout_that_is_still_needed_is_told(tmp_pat
     api = Api()
     switcher(api, tmp_path).to(Mode.NFTABLES)
     api.objects[DAEMON_SET] = written(api.objects[DAEMON_SET], MARK, None)
-    assert restore(api, tmp_path / FILE) == needed
+    assert restore(DaemonSetWay(api), tmp_path / FILE) == needed
     switcher(api, tmp_path).to(Mode.NFTABLES)
     api.objects[DAEMON_SET] = written(api.objects[DAEMON_SET], MARK, "theirs")
     with pytest.raises(RunError) as caught:
-        restore(api, tmp_path / FILE)
+        restore(DaemonSetWay(api), tmp_path / FILE)
     what = "daemonsets/kube-proxy spec.template.metadata.annotations.proxybench.io/switched"
     edited = f"edited by somebody else since, and left as it is: {what}; see {tmp_path / FILE}"
     assert str(caught.value) == "; ".join([edited, *needed])
@@ -135,7 +136,7 @@ def test_an_edit_in_the_middle_of_a_switch_is_not_overwritten(tmp_path: Path) ->
     api = Api()
     log = UndoLog(tmp_path / FILE, HEADER)
     with pytest.raises(UsageError) as caught:
-        make(api, log, Change(CONFIG_MAP, CONFIG, "what it was", "what it becomes"))
+        make(DaemonSetWay(api), log, [Change(CONFIG_MAP, CONFIG, "what it was", "what it becomes")])
     assert str(caught.value) == (
         "configmaps/kube-proxy data.config.conf was edited by somebody else meanwhile; nothing of it was overwritten"
     )
@@ -145,12 +146,12 @@ def test_an_edit_in_the_middle_of_a_switch_is_not_overwritten(tmp_path: Path) ->
 def test_a_write_between_reading_and_writing_is_read_again(tmp_path: Path) -> None:
     api = Api()
     api.conflicts = 2
-    (change, _) = switch_changes(api.objects[CONFIG_MAP], api.objects[DAEMON_SET], Mode.IPVS, "mark")
-    make(api, UndoLog(tmp_path / FILE, HEADER), change)
+    (change, _) = switch_changes(api.objects[CONFIG_MAP], api.objects[DAEMON_SET], Mode.IPVS, "", "mark")
+    make(DaemonSetWay(api), UndoLog(tmp_path / FILE, HEADER), [change])
     assert api.mode() == "ipvs"
     api.conflicts = 9
     with pytest.raises(ApiError, match=r"^configmaps/kube-proxy data\.config\.conf: others write it all the time$"):
-        undo(api, [change])
+        undo(DaemonSetWay(api), [change])
 
 
 def test_the_log_lies_there_before_the_change(tmp_path: Path) -> None:

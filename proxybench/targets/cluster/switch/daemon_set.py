@@ -1,0 +1,97 @@
+"""kubeadm's way to run kube-proxy: the DaemonSet kube-proxy with the ConfigMap kube-proxy."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from proxybench.errors import ApiError, RunError, UsageError
+from proxybench.targets.cluster.switch.changes import (
+    CONFIG_MAP,
+    DAEMON_SET,
+    IMAGE,
+    read,
+    rolled_out,
+    switch_changes,
+)
+from proxybench.targets.cluster.switch.deployment import recognise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxybench.kube.base import Object, ObjectApi
+    from proxybench.model import Mode
+    from proxybench.targets.cluster.switch.changes import Change
+    from proxybench.targets.cluster.switch.deployment import Deployment
+    from proxybench.targets.cluster.switch.way import Written
+
+_POLL: Final = 1.0
+_SYSTEM: Final = "/api/v1/namespaces/kube-system"
+_ROLLOUT: Final = "kubectl -n kube-system rollout restart ds/kube-proxy"
+_CONFLICT: Final = 409
+
+
+class DaemonSetWay:
+    """Implements Way by the API alone: the DaemonSet's controller starts kube-proxy anew."""
+
+    def __init__(self, api: ObjectApi) -> None:
+        self._api = api
+
+    def get(self, path: str) -> Object:
+        """Return an object. Raises ApiError."""
+        return self._api.ask("GET", path)
+
+    def put(self, path: str, found: Object, made: Object) -> bool:
+        """Write an object of the version that was read; return False when another one was written meanwhile."""
+        del found  # the version in ``made`` is its own
+        try:
+            self._api.ask("PUT", path, made)
+        except ApiError as error:
+            if error.status != _CONFLICT:
+                raise
+            return False
+        return True
+
+    def plan(self, mode: Mode, image: str, mark: str) -> tuple[Change, ...]:
+        """Return what a switch would change. Raises UsageError where none can be made, ApiError."""
+        found = look(self._api)
+        if not found.switchable:
+            raise UsageError(f"kube-proxy cannot be switched: {found.why}")
+        config_map, daemon_set = self.get(CONFIG_MAP), self.get(DAEMON_SET)
+        if image and not isinstance(read(daemon_set, IMAGE), str):
+            raise UsageError("the DaemonSet kube-proxy has no container kube-proxy, whose image could be another")
+        return switch_changes(config_map, daemon_set, mode, image, mark)
+
+    def start_anew(self, written: Written) -> tuple[str, ...]:
+        """Do nothing: a template that was written is rolled out. Where none was, tell what it takes."""
+        made = {change.path for change in written.made}
+        if CONFIG_MAP in made and DAEMON_SET not in made:
+            return (f"nothing was rolled out; where kube-proxy was started anew since, it still takes: {_ROLLOUT}",)
+        return ()
+
+    def await_running(self, limit_s: float, sleep: Callable[[float], None]) -> None:
+        """Wait until the DaemonSet's newest template runs everywhere, also while the API is away. Raises RunError."""
+        end = time.monotonic() + limit_s
+        while True:
+            try:
+                found = self.get(DAEMON_SET)
+            except ApiError as error:
+                if not error.away or time.monotonic() > end:
+                    raise
+            else:
+                if rolled_out(found):
+                    return
+                if time.monotonic() > end:
+                    status = found.get("status", {})
+                    done, wanted = status.get("updatedNumberScheduled", 0), status.get("desiredNumberScheduled", 0)
+                    raise RunError(
+                        f"kube-proxy's rollout did not end within {limit_s:g} s: {done} of {wanted} pods are new"
+                    )
+            sleep(_POLL)
+
+
+def look(api: ObjectApi) -> Deployment:
+    """Ask the API how kube-proxy runs. Raises ApiError."""
+    sets = api.ask("GET", "/apis/apps/v1/namespaces/kube-system/daemonsets")["items"]
+    maps = api.ask("GET", f"{_SYSTEM}/configmaps")["items"]
+    return recognise(sets, maps, api.ask("GET", "/api/v1/nodes")["items"])

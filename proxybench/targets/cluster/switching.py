@@ -1,0 +1,102 @@
+"""What a run's switching needs, as it becomes known: the run's folder, the cluster, its nodes' modes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Event
+from typing import TYPE_CHECKING, Final
+
+from proxybench.errors import ConnectionLostError, HostError, RunError, UsageError
+from proxybench.kube.objects import NAMESPACE
+from proxybench.model import Mode
+from proxybench.targets.cluster.switch.changes import strangers
+from proxybench.targets.cluster.switch.switcher import Switcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from proxybench.hosts.fleet import Fleet, Reached
+    from proxybench.kube.base import Object
+    from proxybench.targets.cluster.switch.undo import Header
+    from proxybench.targets.cluster.switch.way import Way
+
+_SHOWN: Final = 3
+
+
+class Modes:
+    """Asks each node in which mode its kube-proxy runs, over connections that are made anew when one has broken.
+
+    ``ask`` asks the nodes of a fleet, ``reach`` connects to all again. Belongs to one thread.
+    """
+
+    def __init__(self, fleet: Fleet, ask: Callable[[Fleet], Mapping[str, str]], reach: Callable[[], Reached]) -> None:
+        self._first = fleet
+        self._fleet = fleet
+        self._ask = ask
+        self._reach = reach
+
+    def __call__(self) -> Mapping[str, str]:
+        """Return each node's mode, "" for a kube-proxy that does not answer. Raises HostError for a lost node."""
+        try:
+            return self._ask(self._fleet)
+        except HostError:
+            self.close()
+            self._fleet, lost = self._reach()
+        if gone := [why for name, why in lost.items() if name in set(self._first)]:
+            raise ConnectionLostError(gone[0])
+        return self._ask(self._fleet)
+
+    def close(self) -> None:
+        """End the connections that were made anew; the first ones are somebody else's. Never raises."""
+        if self._fleet is not self._first:
+            self._fleet.close()
+
+
+@dataclass
+class Switching:
+    """What a run's switching needs, as it becomes known: ``folder`` with the run, ``switcher`` with the cluster.
+
+    ``interrupts``: it was understood that others' traffic is interrupted. ``over``: the cluster is being given back.
+    """
+
+    interrupts: bool = False
+    folder: Path | None = None
+    switcher: Switcher | None = None
+    over: Event = field(default_factory=Event)
+
+    def began(self, folder: Path) -> None:
+        """Note the run's folder, where the undo log will lie."""
+        self.folder = folder
+
+    def opened(
+        self,
+        services: Sequence[Object],
+        connect: Callable[[], AbstractContextManager[Way]],
+        header: Header,
+        modes: Callable[[], Mapping[str, str]],
+        report: Callable[[str], None],
+    ) -> Switcher:
+        """Return what switches the cluster, and puts back what an earlier part of the run has left switched.
+
+        ``services`` are all of the cluster.
+        Raises UsageError where it cannot be switched, or others would feel it; HostError, ApiError.
+        """
+        with connect() as way:
+            way.plan(Mode.IPTABLES, "", "")  # for what it refuses
+        felt = strangers(services, NAMESPACE)
+        if felt and not self.interrupts:
+            some = ", ".join(felt[:_SHOWN]) + (", …" if len(felt) > _SHOWN else "")
+            raise UsageError(
+                f"{len(felt)} Services of others would feel a switch ({some}); if that is right: "
+                "--i-understand-this-interrupts-traffic"
+            )
+        self.switcher = Switcher(connect, header, modes, report, folder=self.folder, over=self.over)
+        return self.switcher
+
+    def to(self, mode: Mode, image: str = "") -> None:
+        """Switch the open cluster; ``image`` is "" for its own. Raises UsageError, RunError, ApiError."""
+        if self.switcher is None:
+            raise RunError("the cluster is not open yet")
+        self.switcher.to(mode, image)

@@ -1,0 +1,201 @@
+"""kube-proxy as a systemd unit on each node of a cluster: two modes measured, every file put back, killed or not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxybench.hosts.fleet import Fleet
+from proxybench.kube.client import KubernetesServiceApi
+from proxybench.kube.objects import NAMESPACE, namespace
+from proxybench.model import ClockKind, Mode
+from proxybench.nodes.node import NodeHandle
+from proxybench.targets.lab import topology
+from proxybench.targets.lab.common import Settings
+from proxybench.targets.lab.netns import NetnsLab
+from tests.lab.binaries import ETCD, FIRST_BUILD_S, kube_proxy, program
+from tests.lab.control_plane import control_plane
+from tests.lab.kubeadm import node_access, relayed
+from tests.lab.labs import agents_on
+from tests.lab.own_cluster import (
+    FOLDER,
+    User,
+    add_addresses,
+    begun,
+    config,
+    cut_ssh,
+    end_kube_proxy,
+    make_unit,
+    make_user,
+    proxybench,
+    start_kube_proxy,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.control_plane import Access
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.timeout(2 * FIRST_BUILD_S),
+    pytest.mark.skipif(os.geteuid() != 0, reason="a netns lab needs root"),
+]
+
+EXPERIMENT = """\
+version: 1
+name: unit
+target: TARGET
+subjects: [{kind: cluster, modes: [iptables, nftables]}]
+scale: {services: [5], endpoints_per_service: [2]}
+repetitions: 1
+measure: {sync: {scenarios: [add-one], timeout: 20s}}
+limits: {cell: 60s}
+"""
+_LOOK = 'stat -c "%a %u %g %F" "$1"; ls -A "$(dirname "$1")"; cat "$1"'
+
+
+@dataclass(frozen=True)
+class World:
+    """A cluster whose nodes run kube-proxy by themselves, and its user."""
+
+    access: Access
+    nodes: tuple[NodeHandle, ...]
+    user: User
+
+    def files(self) -> list[str]:
+        """Return what a switch may not leave changed: each node's file with its owner and mode, and its folder."""
+        argv = ["sh", "-c", _LOOK, "look", f"{FOLDER}/config.yaml"]
+        return [handle.executor.run(argv).stdout for handle in self.nodes]
+
+    def modes(self) -> list[str]:
+        """Return the mode in which each node's kube-proxy runs."""
+        return [handle.agent.http_get("http://127.0.0.1:10249/proxyMode").body for handle in self.nodes]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("unit")
+    programs = program("etcd", ETCD), program("kube-apiserver", "1.37.2")
+    lab = NetnsLab(Settings(ClockKind.WALL, "none"))
+    with ExitStack() as stack:
+        stack.callback(lab.down)
+        cluster = lab.up()
+        access = stack.enter_context(control_plane(folder, *programs, [topology.CTL_ADDRESS]))
+        stack.enter_context(relayed(lab.pid, access))
+        fleet = stack.enter_context(Fleet.connect(cluster.targets))
+        add_addresses(fleet["node2"])
+        agents = stack.enter_context(agents_on(fleet, cluster, "node1", "node2"))
+        nodes = tuple(NodeHandle(node, fleet[node.name], agents[node.name]) for node in cluster.proxy_nodes)
+        with KubernetesServiceApi(access.url, access.token, ca_pem=access.ca_pem) as api:
+            for node in cluster.proxy_nodes:
+                api.put_node(node.name, node.address, node.pod_cidr or "")
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "proxybench"}}
+        for path, body in [
+            ("/api/v1/namespaces", namespace(NAMESPACE)),
+            (f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts", account),
+        ]:
+            code, answer = access.ask("POST", path, body)
+            assert code == 201, answer
+        for handle in nodes:
+            start_kube_proxy(handle, kube_proxy(), node_access(access), config(cluster, handle, Mode.IPTABLES))
+            stack.callback(end_kube_proxy, handle.executor)
+            make_unit(handle, kube_proxy())
+            handle.executor.run(["sh", "-c", 'chown 1234:4321 "$1"; chmod 640 "$1"', "x", f"{FOLDER}/config.yaml"])
+        user = make_user(folder / "home", cluster, EXPERIMENT, node_access(access))
+        found = World(access, nodes, user)
+        end = time.monotonic() + 60
+        argv = ["sh", "-c", "until grep -q ':2809 00000000:0000 0A' /proc/net/tcp; do sleep 0.2; done"]  # 10249
+        for handle in nodes:
+            handle.executor.run(argv, timeout=end - time.monotonic())
+        yield found
+
+
+def test_two_modes_are_measured_and_every_file_is_put_back(world: World) -> None:
+    before = world.files()
+    assert "640 1234 4321 regular file" in before[0]
+    done = proxybench(world.user, "run", str(world.user.experiment), "--allow-switch", "--dry-run")
+    assert f"would touch kube-proxy to nftables: node1:{FOLDER}/config.yaml: -mode: iptables +mode: nftables" in (
+        done.stdout
+    ), done.stderr
+    assert "systemctl restart kube-proxy on node1, node2 for each switch, and one back" in done.stdout
+    assert world.files() == before
+    done = proxybench(world.user, "run", str(world.user.experiment), "--allow-switch", "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    outcome = json.loads(done.stdout)
+    found = {record["mode"] for record in outcome["summary"] if record["metric"] == "sync.end_to_end"}
+    assert found == {"iptables", "nftables"}
+    assert (world.files(), world.modes()) == (before, ["iptables"] * 2)
+
+
+def test_a_run_that_is_killed_between_file_and_restart_is_restored(world: World) -> None:
+    before = world.files()
+    process, said = begun(world.user, "--allow-switch")
+    end = time.monotonic() + 60
+    while world.files() == before and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(30) == -signal.SIGKILL, said.read_text()
+    assert world.files() != before
+    run = str(max((world.user.home / "results/unit").glob("2*")))
+    done = proxybench(world.user, "restore", run)
+    assert done.returncode == 0, done.stderr
+    assert f"put back: node1:{FOLDER}/config.yaml" in done.stdout
+    assert "restarted kube-proxy on node1, node2" in done.stdout
+    assert (world.files(), world.modes()) == (before, ["iptables"] * 2)
+    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+    assert "all is back already" in proxybench(world.user, "restore", run).stdout
+
+
+def test_ssh_that_is_cut_in_a_switch_loses_a_step_and_nothing_else(world: World) -> None:
+    """Every connection to node1 but the test's own is ended by force as soon as its file is another."""
+    before = world.files()
+    process, said = begun(world.user, "--allow-switch")
+    end = time.monotonic() + 60
+    while world.files()[0] == before[0] and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    cut_ssh(world.nodes[0].executor)
+    assert process.wait(120) in {0, 3}, said.read_text()
+    assert (world.files(), world.modes()) == (before, ["iptables"] * 2), said.read_text()
+    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+
+
+# Gives the namespace of a node's pods an address of its own: a pod, as far as a network shows.
+_PODS = r"""
+near=$(ip -4 -o addr show dev pods | sed -E 's/.*inet ([0-9.]+).*/\1/')
+far="${near%.*}.$((${near##*.} + 1))"
+for trie in $(grep -lE -- "-- $far\$" /proc/[0-9]*/net/fib_trie); do
+  pid=${trie#/proc/}; pid=${pid%/net/fib_trie}
+  exec nsenter -t "$pid" -n ip addr add "$1/32" dev lo
+done
+exit 1
+"""
+
+
+def test_pods_that_are_there_lend_their_addresses_and_are_left_as_they_were(world: World) -> None:
+    addresses = {"node1": "10.244.100.1", "node2": "10.244.200.1"}
+    for handle in world.nodes:
+        handle.executor.run(["sh", "-c", _PODS, "pods", addresses[handle.name]])
+    path = "/api/v1/namespaces/default/pods"
+    for node, address in addresses.items():
+        name = f"web-{node}"
+        spec = {"nodeName": node, "containers": [{"name": "web", "image": "images.example/web:1"}]}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": "web"}}, "spec": spec}
+        assert world.access.ask("POST", path, pod)[0] == 201
+        status = {"status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}}
+        patch = {"Content-Type": "application/merge-patch+json"}
+        assert world.access.ask("PATCH", f"{path}/{name}/status", status, 10.0, **patch)[0] == 200
+    text = world.user.experiment.read_text().replace("service_cidr:", "pods: {selector: app=web}, service_cidr:")
+    (world.user.home / "pods.yaml").write_text(text.replace("modes: [iptables, nftables]", "mode: iptables"))
+    done = proxybench(world.user, "run", "pods.yaml", "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "starting a backend in the network of 10.244.200.1 on node2, port 18080" in done.stderr
+    found = {record["metric"] for record in json.loads(done.stdout)["summary"]}
+    assert "sync.end_to_end" in found

@@ -1,0 +1,435 @@
+"""What may happen in the middle of a switch: the orchestrator killed, the API away, a full disk, an operator."""
+
+from __future__ import annotations
+
+import copy
+import http.server
+import json
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxybench.errors import ApiError, ConnectionLostError, RunError, UsageError
+from proxybench.hosts.fleet import Fleet, Reached
+from proxybench.model import Mode
+from proxybench.targets.cluster.switch.changes import CONFIG, CONFIG_MAP, DAEMON_SET, IMAGE, read, written
+from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
+from proxybench.targets.cluster.switch.switcher import restore
+from proxybench.targets.cluster.switch.undo import FILE, UndoLog, read_undo
+from proxybench.targets.cluster.switching import Modes
+from proxybench.testing.hosts import FakeExecutor, Run, done
+from tests.unit.targets.cluster.kubeadm_api import HEADER, OWN_IMAGE, Api, Object, switcher
+from tests.unit.targets.cluster.unit_hosts import Hosts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+IMAGE_OF_BEFORE = "registry.k8s.io/kube-proxy:v1.36.3"
+PROGRAM = f"""\
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from proxybench.kube.client import KubernetesServiceApi
+from proxybench.model import Mode
+from proxybench.targets.cluster.switch.changes import CONFIG_MAP
+from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
+from proxybench.targets.cluster.switch.switcher import Switcher
+from proxybench.targets.cluster.switch.undo import Header
+
+@contextmanager
+def connect():
+    with KubernetesServiceApi(sys.argv[1], "t") as api:
+        yield DaemonSetWay(api)
+
+def modes():
+    with connect() as way:
+        text = way.get(CONFIG_MAP)["data"]["config.conf"]
+        return {{"n1": next(line[6:].strip('"') for line in text.splitlines() if line.startswith("mode:"))}}
+
+folder = Path(sys.argv[2])
+Switcher(connect, Header("https://192.0.2.1", "/k", "one"), modes, print, folder=folder).to(
+    Mode.NFTABLES, "{IMAGE_OF_BEFORE}"
+)
+print("switched", flush=True)
+"""
+
+
+@contextmanager
+def served(api: Api, asked: Callable[[], None], answered: Callable[[], None]) -> Iterator[str]:
+    """Serve an API over HTTP; ``asked`` is called before each request is done, ``answered`` after."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def handle_any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            asked()
+            found = json.dumps(api.ask(self.command, self.path, json.loads(body) if body else None)).encode()
+            answered()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(found)))
+            self.end_headers()
+            self.wfile.write(found)
+
+        do_GET = do_PUT = handle_any  # noqa: N815 - the names are the base class's
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.handle_error = lambda *_: None  # type: ignore[method-assign] # whoever asked may be dead
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{running.server_port}"
+        finally:
+            running.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("moment", "early"),
+    [
+        (1, True),
+        (6, False),
+        (7, False),
+        (8, True),
+        (8, False),
+        (9, True),
+        (9, False),
+        (10, True),
+        (10, False),
+        (11, True),
+    ],
+)
+def test_a_process_that_is_killed_at_any_request_leaves_the_way_back(tmp_path: Path, moment: int, early: bool) -> None:
+    """SIGKILL of a real process at ten moments of one switch, of mode and image; requests 8 and 10 are writes."""
+    api = Api({"a": "b"})
+    before = json.dumps(api.state())
+    count = 0
+
+    def kill(*, at: bool) -> None:
+        if at is early and count == moment:
+            process.kill()
+            process.wait()
+
+    def asked() -> None:
+        nonlocal count
+        count += 1
+        kill(at=True)
+
+    with served(api, asked, lambda: kill(at=False)) as url:
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM, url, str(tmp_path)], stdout=subprocess.PIPE)
+        with process:
+            said = process.communicate(timeout=60)[0]
+    assert (process.returncode, b"switched" in said) == (-signal.SIGKILL, False)
+    if (tmp_path / FILE).exists():
+        restore(DaemonSetWay(api), tmp_path / FILE, 5, lambda _: None)
+    assert json.dumps(api.state()) == before
+
+
+def test_a_process_that_nobody_kills_switches_by_those_requests(tmp_path: Path) -> None:
+    paths: list[str] = []
+
+    class Noting(Api):
+        def ask(self, method: str, path: str, body: Object | None = None) -> Object:
+            paths.append(f"{method} {path}")
+            return super().ask(method, path, body)
+
+    api = Noting()
+    with served(api, lambda: None, lambda: None) as url:
+        subprocess.run([sys.executable, "-c", PROGRAM, url, str(tmp_path)], timeout=60, check=True)
+    assert (api.mode(), api.image()) == ("nftables", IMAGE_OF_BEFORE)
+    assert [index for index, path in enumerate(paths, 1) if path.startswith("PUT")] == [8, 10]
+    assert len(paths) == 12
+
+
+def test_an_image_and_a_mode_are_switched_and_put_back_together(tmp_path: Path) -> None:
+    api = Api()
+    before = copy.deepcopy(api.state())
+    switch = switcher(api, tmp_path)
+    switch.to(Mode.IPVS, IMAGE_OF_BEFORE)
+    assert (api.mode(), api.image(), api.writes) == ("ipvs", IMAGE_OF_BEFORE, 2)
+    switch.to(Mode.IPVS, IMAGE_OF_BEFORE)
+    assert api.writes == 2
+    switch.to(Mode.IPVS)  # of its own image again
+    assert (api.mode(), api.image(), api.writes) == ("ipvs", OWN_IMAGE, 3)
+    switch.put_back()
+    assert api.state() == before
+
+
+def test_an_image_alone_is_switched_where_the_mode_is_right(tmp_path: Path) -> None:
+    api = Api()
+    api.objects[CONFIG_MAP]["data"]["config.conf"] = "mode: ipvs\n"
+    before = copy.deepcopy(api.state())
+    switch = switcher(api, tmp_path)
+    switch.to(Mode.IPVS, IMAGE_OF_BEFORE)
+    assert (api.image(), api.writes) == (IMAGE_OF_BEFORE, 1)
+    switch.put_back()
+    assert api.state() == before
+
+
+def test_a_daemon_set_without_such_a_container_has_no_image_to_switch(tmp_path: Path) -> None:
+    api = Api()
+    api.objects[DAEMON_SET]["spec"]["template"]["spec"]["containers"][1]["name"] = "proxy"
+    with pytest.raises(UsageError) as caught:
+        switcher(api, tmp_path).to(Mode.IPVS, IMAGE_OF_BEFORE)
+    assert str(caught.value) == "the DaemonSet kube-proxy has no container kube-proxy, whose image could be another"
+    assert api.writes == 0
+
+
+@contextmanager
+def room(bytes_left: int, file: Path) -> Iterator[None]:
+    """Let files grow by so many bytes and no more, as on a disk that is full then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = file.stat().st_size if file.exists() else 0
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + bytes_left, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("left", [0, 10, 150])
+def test_where_the_disk_is_full_nothing_is_changed(tmp_path: Path, left: int) -> None:
+    """No room for the log's first line, for a part of it, or for a part of the second."""
+    api, file = Api(), tmp_path / FILE
+    with room(left, file), pytest.raises(RunError) as caught:
+        switcher(api, tmp_path).to(Mode.NFTABLES)
+    assert str(caught.value) == f"{file}: cannot be written (File too large); nothing is changed without it"
+    assert api.writes == 0
+    lines = file.read_text()
+    assert lines == "" or lines.endswith("\n")
+    switch = switcher(api, tmp_path)  # with room again
+    switch.to(Mode.NFTABLES)
+    switch.put_back()
+    assert api.mode() == ""
+
+
+def test_where_the_disk_is_full_in_the_middle_the_switch_ends_and_what_was_made_goes_back(tmp_path: Path) -> None:
+    """Room for the configuration's line, and none for the DaemonSet's."""
+    api, file = Api(), tmp_path / FILE
+    before = copy.deepcopy(api.state())
+    UndoLog(file, HEADER)
+    switch = switcher(api, tmp_path)
+    with room(420, file), pytest.raises(RunError, match=r"; nothing is changed without it$"):
+        switch.to(Mode.NFTABLES)
+    assert (api.writes, len(read_undo(file.read_text(), "f").changes)) == (1, 1)
+    with room(0, file), pytest.raises(RunError, match=r"\(File too large\); all is back, which it cannot tell$"):
+        switch.put_back()
+    assert api.state() == before
+    assert restore(DaemonSetWay(api), file) == ("nothing had been changed",)
+
+
+class Away(Api):
+    """Its server is stopped, and starts again when it has been asked so many times; it refuses to be reached so long.
+
+    ``status``: what it answers meanwhile, None for nothing at all.
+    """
+
+    def __init__(self, at: int, times: int, status: int | None = None) -> None:
+        super().__init__()
+        self.asked, self.at, self.times, self.status = 0, at, times, status
+
+    def ask(self, method: str, path: str, body: Object | None = None) -> Object:
+        self.asked += 1
+        if self.at <= self.asked < self.at + self.times:
+            raise ApiError(f"{method} {path}: cannot reach the Kubernetes API", self.status)
+        return super().ask(method, path, body)
+
+
+@pytest.mark.parametrize("status", [None, 503])
+def test_an_api_server_that_starts_anew_during_a_rollout_is_waited_for(tmp_path: Path, status: int | None) -> None:
+    api = Away(10, 3, status)
+    switcher(api, tmp_path).to(Mode.NFTABLES)
+    assert (api.mode(), api.asked) == ("nftables", 13)
+
+
+def test_an_api_that_stays_away_is_told_and_refusals_are_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(ApiError, match="cannot reach the Kubernetes API"):
+        replace(switcher(Away(10, 99), tmp_path), limit_s=0).to(Mode.NFTABLES)
+    with pytest.raises(ApiError) as caught:
+        switcher(Away(10, 99, 403), tmp_path).to(Mode.IPVS)
+    assert caught.value.status == 403
+
+
+def test_an_api_server_that_is_away_when_all_is_to_be_put_back_is_waited_for(tmp_path: Path) -> None:
+    api = Away(11, 3)
+    said: list[str] = []
+    slept: list[float] = []
+    before = json.dumps(api.state())
+    switch = replace(switcher(api, tmp_path), say=said.append, sleep=slept.append, patience_s=120.0)
+    switch.to(Mode.NFTABLES)
+    switch.put_back()
+    away = f"GET {CONFIG_MAP}: cannot reach the Kubernetes API; trying for 120 s to put all back"
+    assert said[1:4] == [away] * 3
+    assert (slept, json.dumps(api.state())) == ([5.0] * 3, before)
+
+
+@pytest.mark.parametrize("at", range(1, 11))
+def test_an_api_server_that_is_away_at_any_request_leaves_the_way_back(tmp_path: Path, at: int) -> None:
+    api = Away(at, 99)
+    before = json.dumps(api.state())
+    switch = replace(switcher(api, tmp_path), limit_s=0)
+    with pytest.raises(ApiError):
+        switch.to(Mode.NFTABLES)
+    if (tmp_path / FILE).exists() and read_undo((tmp_path / FILE).read_text(), "f").changes:
+        with pytest.raises(ApiError):
+            switch.put_back()
+    api.times = 0
+    switch.put_back()
+    assert json.dumps(api.state()) == before
+
+
+def test_an_operator_who_edits_between_two_switches_is_not_overwritten(tmp_path: Path) -> None:
+    """Neither by the second switch nor by the way back: what they wrote never counts as ours."""
+    api = Api()
+    switch = switcher(api, tmp_path)
+    switch.to(Mode.NFTABLES)
+    theirs = written(api.objects[CONFIG_MAP], CONFIG, "mode: nftables\nbindAddress: 192.0.2.7\n")
+    api.objects[CONFIG_MAP] = theirs
+    with pytest.raises(UsageError) as caught:
+        switch.to(Mode.IPVS)
+    assert str(caught.value) == (
+        "configmaps/kube-proxy data.config.conf was edited by somebody else meanwhile; nothing of it was overwritten"
+    )
+    with pytest.raises(RunError, match=r"^edited by somebody else since, and left as it is: configmaps/kube-proxy"):
+        switch.put_back()
+    assert api.objects[CONFIG_MAP] == theirs
+
+
+def test_an_operator_who_takes_another_image_meanwhile_keeps_it(tmp_path: Path) -> None:
+    api = Api()
+    switch = switcher(api, tmp_path)
+    switch.to(Mode.IPVS, IMAGE_OF_BEFORE)
+    theirs = written(api.objects[DAEMON_SET], IMAGE, "theirs:v1")
+    api.objects[DAEMON_SET] = theirs
+    with pytest.raises(RunError) as caught:
+        switch.put_back()
+    what = "daemonsets/kube-proxy spec.template.spec.containers.kube-proxy.image"
+    assert str(caught.value).startswith(f"edited by somebody else since, and left as it is: {what}; see ")
+    assert read(api.objects[DAEMON_SET], IMAGE) == "theirs:v1"
+    assert api.mode() == ""
+
+
+def test_what_an_operator_edits_after_all_was_put_back_is_what_the_next_switch_goes_back_to(tmp_path: Path) -> None:
+    """A run that is resumed writes on in its log; what lies before "done" is no longer what was there first."""
+    api = Api()
+    switch = switcher(api, tmp_path)
+    switch.to(Mode.NFTABLES)
+    switch.put_back()
+    theirs = written(api.objects[CONFIG_MAP], CONFIG, "mode: ipvs\nbindAddress: 192.0.2.7\n")
+    api.objects[CONFIG_MAP] = copy.deepcopy(theirs)
+    again = switcher(api, tmp_path)
+    again.to(Mode.NFTABLES)
+    again.put_back()
+    assert api.objects[CONFIG_MAP] == theirs
+
+
+class Racing(Api):
+    """Somebody writes the ConfigMap between our reading and our writing, which the API server refuses then."""
+
+    def ask(self, method: str, path: str, body: Object | None = None) -> Object:
+        if method == "PUT" and path == CONFIG_MAP:
+            self.objects[CONFIG_MAP] = written(self.objects[CONFIG_MAP], CONFIG, "mode: ipvs  # theirs\n")
+            raise ApiError("conflict", 409)
+        return super().ask(method, path, body)
+
+
+def test_an_operator_who_is_faster_wins(tmp_path: Path) -> None:
+    api = Racing()
+    switch = switcher(api, tmp_path)
+    with pytest.raises(UsageError, match=r"was edited by somebody else meanwhile; nothing of it was overwritten$"):
+        switch.to(Mode.NFTABLES)
+    with pytest.raises(RunError, match=r"^edited by somebody else since"):
+        switch.put_back()
+    assert read(api.objects[CONFIG_MAP], CONFIG) == "mode: ipvs  # theirs\n"
+    assert api.writes == 0
+
+
+def test_ssh_that_is_cut_while_modes_are_awaited_ends_the_switch_and_leaves_the_way_back(tmp_path: Path) -> None:
+    api = Api()
+    before = copy.deepcopy(api.state())
+    looks = 0
+
+    def modes() -> dict[str, str]:
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            raise ConnectionLostError("n1: the connection broke")
+        return {"n1": ""}
+
+    switch = replace(switcher(api, tmp_path), modes=modes)
+    with pytest.raises(ConnectionLostError, match=r"^n1: the connection broke$"):
+        switch.to(Mode.NFTABLES)
+    assert api.mode() == "nftables"
+    switch.put_back()
+    assert api.state() == before
+
+
+def ask(fleet: Fleet) -> dict[str, str]:
+    return {name: fleet[name].run(["mode"]).stdout for name in fleet}
+
+
+def test_modes_are_asked_over_new_connections_when_one_has_broken() -> None:
+    broken = FakeExecutor("n1", [Run(["mode"], ConnectionLostError("n1: broke"))])
+    new = FakeExecutor("n1", [Run(["mode"], done("ipvs")), Run(["mode"], done("nftables"))])
+    first = Fleet({"n1": broken})
+    modes = Modes(first, ask, lambda: Reached(Fleet({"n1": new}), {"n9": "n9: never was there"}))
+    assert (modes(), modes()) == ({"n1": "ipvs"}, {"n1": "nftables"})
+    modes.close()
+    assert (broken.closed, new.closed) == (False, True)
+
+
+def test_a_node_that_is_lost_for_good_is_named() -> None:
+    broken = FakeExecutor("n1", [Run(["mode"], ConnectionLostError("n1: broke"))])
+    modes = Modes(Fleet({"n1": broken}), ask, lambda: Reached(Fleet({}), {"n1": "n1: no route to host"}))
+    with pytest.raises(ConnectionLostError, match=r"^n1: no route to host$"):
+        modes()
+
+
+class OneNodeDead(Api):
+    """One of three nodes is dead: no rollout ever ends."""
+
+    def ask(self, method: str, path: str, body: Object | None = None) -> Object:
+        found = super().ask(method, path, body)
+        if path == DAEMON_SET:
+            found["status"] |= {"updatedNumberScheduled": 2, "desiredNumberScheduled": 3}
+        return found
+
+
+def test_a_node_that_is_lost_for_good_keeps_nothing_from_being_put_back(tmp_path: Path) -> None:
+    api = OneNodeDead()
+    before = copy.deepcopy(api.state())
+    switch = replace(switcher(api, tmp_path), limit_s=0)
+    ended = "kube-proxy's rollout did not end within 0 s: 2 of 3 pods are new"
+    with pytest.raises(RunError, match=f"^{ended}$"):
+        switch.to(Mode.NFTABLES)
+    with pytest.raises(RunError) as caught:
+        switch.put_back()
+    assert str(caught.value) == (
+        "put back: configmaps/kube-proxy data.config.conf; "
+        f"put back: daemonsets/kube-proxy spec.template.metadata.annotations.proxybench.io/switched; but {ended}"
+    )
+    assert api.state() == before
+    assert restore(DaemonSetWay(api), tmp_path / FILE) == (f"{tmp_path / FILE}: all is back already",)
+
+
+def test_a_unit_s_host_that_is_lost_in_a_switch_is_told_and_the_others_are_put_back(tmp_path: Path) -> None:
+    hosts = Hosts(tmp_path / "hosts")
+    before = hosts.state()
+    switch = hosts.switcher(tmp_path)
+    switch.to(Mode.NFTABLES)
+    hosts["n2"].lost = True
+    with pytest.raises(RunError, match=r"^not reached: n2:.*real\.yaml \(n2 was not reached\); run proxybench restore"):
+        switch.put_back()
+    assert hosts["n1"].state() == before["n1"]
+    hosts["n2"].lost = False
+    restore(hosts.way(), tmp_path / FILE, 5, lambda _: None)
+    assert hosts.state() == before

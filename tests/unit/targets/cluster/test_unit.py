@@ -1,0 +1,259 @@
+"""kube-proxy as a systemd unit: found, switched by its file, and put back whatever comes between."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxybench.errors import CommandFailedError, HostError, RunError, UsageError
+from proxybench.hosts.fleet import Fleet
+from proxybench.model import Mode
+from proxybench.targets.cluster.switch.changes import TEXT, Change
+from proxybench.targets.cluster.switch.switcher import restore
+from proxybench.targets.cluster.switch.undo import FILE, UndoLog, make, read_undo
+from proxybench.targets.cluster.switch.unit import SHOW, Unit, UnitWay, parse_unit, read_unit
+from proxybench.testing.hosts import FakeExecutor, Get, Run, done
+from tests.unit.targets.cluster.kubeadm_api import HEADER, Killed
+from tests.unit.targets.cluster.unit_hosts import CONFIG_TEXT, Hosts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from proxybench.hosts.base import Completed
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Hosts:
+    return Hosts(tmp_path / "hosts")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
+
+
+def shown(argv: str, load: str = "loaded") -> str:
+    ended = "start_time=[Thu 2026-11-26 09:00:00 UTC] ; stop_time=[n/a] ; pid=812 ; code=(null) ; status=0/0"
+    return f"ExecStart={{ path=/usr/bin/kube-proxy ; argv[]={argv} ; ignore_errors=no ; {ended} }}\nLoadState={load}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        (shown("/usr/bin/kube-proxy --v=2 --config=/etc/k p.yaml"), Unit("/etc/k")),
+        (shown("/usr/bin/kube-proxy --config /var/lib/kube-proxy/c.yaml --v 2"), Unit("/var/lib/kube-proxy/c.yaml")),
+        (shown('/usr/bin/kube-proxy "--config=/etc/my proxy.yaml"'), Unit("/etc/my proxy.yaml")),
+        (shown("/p --config=/a --config=/b"), Unit("/b")),
+        (shown("/p --config=p.yaml"), Unit("", "--config of the unit kube-proxy is no whole path: p.yaml")),
+        (shown("/p $ARGS"), Unit("", "the arguments of the unit kube-proxy come from its environment")),
+        (shown("/p --proxy-mode=ipvs"), Unit("", "the unit kube-proxy starts it without --config")),
+        (shown("/p 'torn"), Unit("", "the unit kube-proxy starts it without --config")),
+        (shown("", "not-found"), Unit("", "no systemd unit kube-proxy is loaded there")),
+        ("", Unit("", "no systemd unit kube-proxy is loaded there")),
+    ],
+)
+def test_what_systemctl_tells_of_the_unit(text: str, unit: Unit) -> None:
+    assert parse_unit(text) == unit
+
+
+def test_a_host_is_asked_for_the_file_itself() -> None:
+    found = Run(["readlink", "-e", "--", "/etc/p.yaml"], done("/srv/p.yaml\n"))
+    assert read_unit(FakeExecutor("n1", [Run(SHOW, done(shown("/p --config=/etc/p.yaml"))), found])) == Unit(
+        "/srv/p.yaml"
+    )
+    gone = Run(["readlink", "-e", "--", "/etc/p.yaml"], done("", "", 1))
+    assert read_unit(FakeExecutor("n1", [Run(SHOW, done(shown("/p --config=/etc/p.yaml"))), gone])) == Unit(
+        "", "/etc/p.yaml, which the unit kube-proxy names, is not there"
+    )
+    assert read_unit(FakeExecutor("n1", [Run(SHOW, done("", "systemctl: not found", 127))])) == Unit(
+        "", "it has no systemd"
+    )
+
+
+def test_a_switch_changes_one_line_of_each_file_and_the_way_back_leaves_no_trace(hosts: Hosts, run: Path) -> None:
+    if os.geteuid() == 0:
+        os.chown(hosts["n1"].folder / "real.yaml", 1234, 4321)
+    before = hosts.state()
+    switch = hosts.switcher(run)
+    switch.to(Mode.NFTABLES)
+    assert hosts.modes() == {"n1": "nftables", "n2": "nftables"}
+    switched = CONFIG_TEXT.replace('\nmode: ""', "\nmode: nftables").encode()
+    for name, (data, *others) in hosts.state().items():
+        assert (data, others[:-1]) == (switched, list(before[name][1:-1]))
+    switch.to(Mode.IPVS)
+    switch.to(Mode.IPVS)
+    assert [hosts[name].restarts() for name in ("n1", "n2")] == [2, 2]
+    switch.put_back()
+    assert hosts.state() == before
+    assert [hosts[name].restarts() for name in ("n1", "n2")] == [3, 3]
+    assert restore(hosts.way(), run / FILE) == (f"{run / FILE}: all is back already",)
+    assert [hosts[name].restarts() for name in ("n1", "n2")] == [3, 3]
+
+
+def test_the_way_back_is_told_host_by_host(hosts: Hosts, run: Path) -> None:
+    hosts.switcher(run).to(Mode.NFTABLES)
+    assert restore(hosts.way(), run / FILE) == (
+        f"put back: {hosts['n1'].path}",
+        f"put back: {hosts['n2'].path}",
+        "restarted kube-proxy on n1, n2",
+    )
+
+
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize("moment", range(1, 15))
+def test_killed_at_any_moment_it_goes_back_byte_for_byte(tmp_path: Path, moment: int, *, early: bool) -> None:
+    """Killed at a command on a host, in a switch or in the way back; a further way back ends at the original."""
+    hosts = Hosts(tmp_path / "hosts")
+    before = hosts.state()
+    switch = hosts.switcher(tmp_path)
+    hosts.shared.calls, hosts.shared.early = moment, early
+    with suppress(Killed):
+        switch.to(Mode.NFTABLES)
+    if (tmp_path / FILE).exists():
+        hosts.shared.calls = moment // 2
+        with suppress(Killed):
+            restore(hosts.way(), tmp_path / FILE)
+        hosts.shared.calls = -1
+        restore(hosts.way(), tmp_path / FILE)
+    assert hosts.state() == before
+
+
+def test_who_has_edited_a_file_meanwhile_is_not_overwritten(hosts: Hosts, run: Path) -> None:
+    way, host = hosts.way(), hosts["n1"]
+    found = way.get(host.path)
+    theirs = CONFIG_TEXT + "bindAddress: 0.0.0.0\n"
+    host.link.write_text(theirs)
+    assert not way.put(host.path, found, {TEXT[0]: "ours"})
+    change = Change(host.path, TEXT, CONFIG_TEXT, "ours")
+    with pytest.raises(UsageError) as caught:
+        make(way, UndoLog(run / FILE, HEADER), [change])
+    assert str(caught.value) == f"{host.path} was edited by somebody else meanwhile; nothing of it was overwritten"
+    assert (host.link.read_text(), read_undo((run / FILE).read_text(), "f").changes) == (theirs, ())
+
+
+def test_who_has_edited_a_file_after_the_switch_is_not_overwritten_either(hosts: Hosts, run: Path) -> None:
+    switch = hosts.switcher(run)
+    switch.to(Mode.NFTABLES)
+    theirs = "mode: ipvs\n"
+    hosts["n1"].link.write_text(theirs)
+    with pytest.raises(UsageError, match=r"real\.yaml was edited by somebody else meanwhile; nothing of it was over"):
+        switch.to(Mode.IPTABLES)
+    with pytest.raises(RunError) as caught:
+        switch.put_back()
+    assert str(caught.value) == (
+        f"edited by somebody else since, and left as it is: {hosts['n1'].path}; see {run / FILE}; "
+        f"put back: {hosts['n2'].path}; restarted kube-proxy on n2"
+    )
+    assert (hosts["n1"].link.read_text(), hosts["n2"].link.read_text()) == (theirs, CONFIG_TEXT)
+
+
+def test_a_host_that_is_lost_stops_no_other_and_is_put_back_when_it_is_there_again(hosts: Hosts, run: Path) -> None:
+    before = hosts.state()
+    hosts.switcher(run).to(Mode.NFTABLES)
+    hosts["n1"].lost = True
+    with pytest.raises(RunError) as caught:
+        restore(hosts.way(), run / FILE)
+    assert str(caught.value) == (
+        f"not reached: {hosts['n1'].path} (n1 was not reached); run proxybench restore again when it can be; "
+        f"see {run / FILE}; put back: {hosts['n2'].path}; restarted kube-proxy on n2"
+    )
+    assert hosts["n2"].state() == before["n2"]
+    hosts["n1"].lost = False
+    restore(hosts.way(), run / FILE)
+    assert hosts.state() == before
+
+
+def test_a_connection_that_breaks_in_a_switch_leaves_the_way_back(hosts: Hosts, run: Path) -> None:
+    before = hosts.state()
+    way = hosts.way()
+    hosts["n2"].lost = True
+    with pytest.raises(HostError, match=r"^n2: the connection broke$"):
+        way.plan(Mode.NFTABLES, "", "")
+    hosts["n2"].lost = False
+    switch = hosts.switcher(run)
+    (hosts["n2"].folder / "broken").touch()
+    with pytest.raises(CommandFailedError, match=r"Job for kube-proxy\.service failed\.\n; its log: journalctl -u"):
+        switch.to(Mode.NFTABLES)
+    with pytest.raises(RunError, match=r"^n2: `systemctl restart kube-proxy` ended with code 1"):
+        restore(hosts.way(), run / FILE)
+    (hosts["n2"].folder / "broken").unlink()
+    switch.put_back()
+    assert hosts.state() == before
+
+
+def test_a_kube_proxy_that_does_not_answer_after_its_restart_is_named() -> None:
+    way = UnitWay(Fleet({}), lambda: {"n1": "ipvs", "n2": ""})
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        time.sleep(0.01)
+
+    with pytest.raises(RunError, match=r"^kube-proxy does not answer within 0\.02 s of its restart: n2$"):
+        way.await_running(0.02, sleep)
+    assert set(slept) == {1.0}
+
+
+def test_an_image_is_no_unit_s(hosts: Hosts, run: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        hosts.switcher(run).to(Mode.IPTABLES, "kube-proxy:v1.36.3")
+    assert str(caught.value) == (
+        "kube-proxy runs as a systemd unit here, which has no image; leave out image: kube-proxy:v1.36.3"
+    )
+
+
+def test_what_cannot_be_switched_is_refused_before_anything_is_written(hosts: Hosts) -> None:
+    way = hosts.way()
+    hosts["n1"].link.write_text('{"mode": "ipvs"}')
+    with pytest.raises(UsageError) as caught:
+        way.plan(Mode.NFTABLES, "", "")
+    what = f"{hosts['n1'].path} is JSON, and only YAML is edited line by line"
+    assert str(caught.value) == f"kube-proxy cannot be switched: {what}"
+    hosts["n1"].link.unlink()
+    with pytest.raises(UsageError) as caught:
+        way.plan(Mode.NFTABLES, "", "")
+    what = f"n1: {hosts['n1'].link}, which the unit kube-proxy names, is not there"
+    assert str(caught.value) == f"kube-proxy cannot be switched: {what}: it is observed only"
+    none = [Run(SHOW, done("", "", 127))]
+    with pytest.raises(UsageError) as caught:
+        UnitWay(Fleet({name: FakeExecutor(name, none) for name in ("a", "b", "c")}), dict).plan(Mode.IPVS, "", "")
+    assert str(caught.value) == (
+        "kube-proxy cannot be switched: a: it has no systemd, and 2 further hosts lack such a thing: "
+        "it is observed only"
+    )
+
+
+def test_a_file_that_is_no_text_is_not_read() -> None:
+    with pytest.raises(UsageError, match=r"^n1:/p is no text$"):
+        UnitWay(Fleet({"n1": FakeExecutor("n1", [Get("/p", b"\xff")])}), dict).get("n1:/p")
+
+
+def test_what_comes_only_in_part_changes_nothing(hosts: Hosts) -> None:
+    """As when the connection breaks while the new file is sent."""
+    host = hosts["n1"]
+    sent: list[str] = []
+
+    class Cut(FakeExecutor):
+        def run(
+            self, argv: Sequence[str], *, stdin: str | None = None, timeout: float = 30.0, check: bool = True
+        ) -> Completed:
+            sent.append(stdin or "")
+            return host.run(argv, stdin=sent[-1][:-3], timeout=timeout, check=check)
+
+    before = host.state()
+    way = UnitWay(Fleet({"n1": Cut("n1")}), dict)
+    with pytest.raises(CommandFailedError) as caught:
+        way.put(host.path, {TEXT[0]: CONFIG_TEXT}, {TEXT[0]: CONFIG_TEXT + "more\n"})
+    assert str(caught.value) == f"{host.path} cannot be written: cut short"
+    assert (sent, host.state()) == ([CONFIG_TEXT + "more\n"], before)
+
+
+def test_hosts_in_the_mode_that_is_asked_for_are_left_alone(hosts: Hosts, run: Path) -> None:
+    hosts.switcher(run).to(Mode.IPTABLES)
+    assert (hosts["n1"].restarts(), (run / FILE).exists()) == (0, False)
