@@ -80,7 +80,7 @@ def serve(config: LoopConfig) -> None:
     """Run the control loop until SIGTERM or SIGINT, then remove what it made. Raises RefproxyError."""
     clock = SystemClock()
     metrics = LoopMetrics()
-    state = ServiceState(config.node_name, clock.utc_ns())
+    state = ServiceState(config.node_name, clock.utc_ns(), config.mode)
     plane = make_plane(config)
     metrics.relayed_ns = plane.relayed_ns
     loop = ControlLoop(plane, state, config, clock, metrics, _say)

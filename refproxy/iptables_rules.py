@@ -113,11 +113,14 @@ def build_block(port: ServicePort, cluster_cidr: str, node_ip: str = "", *, comm
         return _refusing(port)
     key = port.key
     service = chain_name(b"KUBE-SVC-", key)
-    pairs = [(chain_name(b"KUBE-SEP-", key, f"{item.ip}:{item.port}"), item) for item in port.endpoints]
+    pairs = _pairs(key, port.endpoints)
+    targets = [name for name, _ in pairs]
+    if port.leaving and port.local_only:
+        pairs += _pairs(key, [item for item in port.outer_endpoints if item not in port.endpoints])
     names = [service, *(name for name, _ in pairs)]
     note = b' -m comment --comment "%b"' % str(key).encode() if comments else b""
     rules = [
-        _balance(service, [name for name, _ in pairs], note, port.affinity_seconds),
+        _balance(service, targets, note, port.affinity_seconds),
         *_deliver(port, pairs, note),
     ]
     outside = service
@@ -136,9 +139,13 @@ def build_block(port: ServicePort, cluster_cidr: str, node_ip: str = "", *, comm
         services=_cluster_ip(port, service, cluster_cidr) + _external_ips(port, outside) + _ingress(port, firewall),
         node_ports=_node_port(port, outside),
         rules=b"".join(rules),
-        filter_services=b"",
-        filter_external=b"",
+        filter_services=_refused_sources(port, b"KUBE-SERVICES", firewall) if port.source_ranges else b"",
+        filter_external=_refused_outside(port, firewall) if port.local_only or port.source_ranges else b"",
     )
+
+
+def _pairs(key: ServicePortKey, endpoints: Iterable[Endpoint]) -> list[tuple[bytes, Endpoint]]:
+    return [(chain_name(b"KUBE-SEP-", key, f"{item.ip}:{item.port}"), item) for item in endpoints]
 
 
 def nat_table(blocks: Sequence[Block], written: Sequence[Block], stale: Iterable[bytes] = ()) -> list[bytes]:
@@ -222,6 +229,8 @@ def _firewall(port: ServicePort, chain: bytes, outside: bytes, node_ip: str) -> 
         if node_ip and any(ranges.contains(source, node_ip) for source in port.source_ranges):
             sources.append(f" -s {address}/32")  # the node's own traffic to the address may loop back to it
         lines += [b"-A %b%b%b -j %b\n" % (chain, source.encode(), note, outside) for source in sources or [""]]
+        if sources and not port.local_only:  # else filter lets it pass by its mark, before it could drop it
+            lines.append(b"-A %b%b -j MARK --set-xmark 0x0/0x4000\n" % (chain, note))
         lines.append(b"-A %b%b -j %b\n" % (chain, note, MARK_DROP))
     return b"".join(lines)
 
@@ -317,7 +326,12 @@ def _refusing(port: ServicePort) -> Block:
     word = " has no endpoints"
     end = b" -j REJECT --reject-with icmp-port-unreachable\n"
     inner = b"-A KUBE-SERVICES " + _match(port, port.cluster_ip, word, port.port) + end
-    outer = [
+    return Block((), b"", b"", b"", b"", inner, _outer(port, word, end))
+
+
+def _outer(port: ServicePort, word: str, end: bytes) -> bytes:
+    """Return filter's rules for what comes to a Service port's addresses from outside and that nat sent nowhere."""
+    lines = [
         b"-A KUBE-EXTERNAL-SERVICES " + _match(port, address, word, port.port) + end
         for address in (*port.external_ips, *port.ingress_ips)
     ]
@@ -327,5 +341,25 @@ def _refusing(port: ServicePort) -> Block:
             f'-A KUBE-EXTERNAL-SERVICES -p {protocol} -m comment --comment "{port.key}{word}" '
             f"-m addrtype --dst-type LOCAL -m {protocol} --dport {port.node_port}"
         )
-        outer.append(rule.encode() + end)
-    return Block((), b"", b"", b"", b"", inner, b"".join(outer))
+        lines.append(rule.encode() + end)
+    return b"".join(lines)
+
+
+def _refused_outside(port: ServicePort, firewall: bytes) -> bytes:
+    """Return what drops that comes from outside to a node without a local endpoint, or from a source not let in.
+
+    1.20.2 leaves both to the KUBE-MARK-DROP of a kubelet, which newer ones lack: they would be refused, or sent on.
+    These are the rules of kube-proxy today.
+    """
+    if port.local_only and not port.outer_endpoints:
+        return _outer(port, " has no local endpoints", b" -j DROP\n")
+    return _refused_sources(port, b"KUBE-EXTERNAL-SERVICES", firewall)
+
+
+def _refused_sources(port: ServicePort, chain: bytes, firewall: bytes) -> bytes:
+    """Return what drops traffic to a load balancer that its chain in nat did not let through."""
+    if not port.source_ranges:
+        return b""
+    word = f" traffic not accepted by {firewall.decode()}"
+    matches = [_match(port, address, word, port.port) for address in port.ingress_ips]
+    return b"".join([b"-A %b %b -j DROP\n" % (chain, match) for match in matches])

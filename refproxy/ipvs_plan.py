@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
-    from refproxy.plane import ServicePort, ServicePortKey
+    from refproxy.plane import Endpoint, ServicePort, ServicePortKey
 
 _Counted = TypeVar("_Counted")
 
@@ -95,6 +95,14 @@ class Member(NamedTuple):
     address: str
     port: int
     source: str = ""
+
+
+class Dropped(NamedTuple):
+    """Where new connections get no answer; an empty ``address`` stands for all of the node's."""
+
+    protocol: str
+    address: str
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +193,7 @@ class Share:
     servers: tuple[tuple[ServerId, VirtualServer], ...]
     addresses: tuple[str, ...]
     members: tuple[Member, ...]
+    dropped: tuple[Dropped, ...] = ()
 
 
 def share(port: ServicePort, node_ips: tuple[str, ...], scheduler: str) -> Share:
@@ -193,12 +202,17 @@ def share(port: ServicePort, node_ips: tuple[str, ...], scheduler: str) -> Share
     reals = frozenset([RealServer(end.ip, end.port) for end in port.endpoints])
     near = reals
     if port.local_only:
-        near = frozenset([RealServer(end.ip, end.port) for end in port.endpoints if end.local])
+        near = frozenset([RealServer(end.ip, end.port) for end in port.outer_endpoints])
+    dropped = () if near or not port.local_only else _unanswered(port)
+    if port.leaving and protocol == "tcp":
+        reals = _with_leaving(reals, port.leaving)
+        near = _with_leaving(near, [end for end in port.leaving if end.local]) if port.local_only else reals
     inside = VirtualServer(scheduler, port.affinity_seconds, reals)
     outside = VirtualServer(scheduler, port.affinity_seconds, near)
     servers = {ServerId(protocol, port.cluster_ip, port.port): inside}
     members = [Member(CLUSTER_IP, protocol, port.cluster_ip, port.port)]
-    members += [Member(LOOP_BACK, protocol, end.ip, end.port, end.ip) for end in port.endpoints if end.local]
+    ends = dict.fromkeys([*port.endpoints, *port.outer_endpoints]) if port.leaving else port.endpoints
+    members += [Member(LOOP_BACK, protocol, end.ip, end.port, end.ip) for end in ends if end.local]
     for address in port.external_ips:
         servers.setdefault(ServerId(protocol, address, port.port), outside)
         kind = EXTERNAL_IP_LOCAL if port.local_only else EXTERNAL_IP
@@ -213,7 +227,25 @@ def share(port: ServicePort, node_ips: tuple[str, ...], scheduler: str) -> Share
         if port.local_only:
             members.append(Member(NODE_PORT_LOCAL[protocol], protocol, "", port.node_port))
     addresses = (port.cluster_ip, *port.external_ips, *port.ingress_ips)
-    return Share(tuple(servers.items()), addresses, tuple(members))
+    return Share(tuple(servers.items()), addresses, tuple(members), dropped)
+
+
+def _with_leaving(reals: frozenset[RealServer], leaving: Iterable[Endpoint]) -> frozenset[RealServer]:
+    """Add endpoints that terminate, at weight 0: their connections go on, and new ones go elsewhere."""
+    there = {real[:2] for real in reals}
+    return reals | {RealServer(end.ip, end.port, 0) for end in leaving if end[:2] not in there}
+
+
+def _unanswered(port: ServicePort) -> tuple[Dropped, ...]:
+    """Return where traffic from outside is dropped, since no endpoint is local: IPVS would refuse it.
+
+    Where there is no endpoint at all it may.
+    """
+    if not port.endpoints:
+        return ()
+    protocol = port.key.protocol
+    places = [Dropped(protocol, address, port.port) for address in (*port.external_ips, *port.ingress_ips)]
+    return (*places, Dropped(protocol, "", port.node_port)) if port.node_port else tuple(places)
 
 
 def _balanced(port: ServicePort, address: str, node_ips: tuple[str, ...]) -> list[Member]:
@@ -250,6 +282,12 @@ class Plan:
     _addresses: Counter[str] = field(default_factory=Counter)
     _members: Counter[Member] = field(default_factory=Counter)
     _sizes: Counter[str] = field(default_factory=Counter)
+    _dropped: dict[ServicePortKey, tuple[Dropped, ...]] = field(default_factory=dict)
+
+    @property
+    def dropped(self) -> tuple[Dropped, ...]:
+        """Where new connections get no answer, in order."""
+        return tuple(sorted({place for places in self._dropped.values() for place in places}))
 
     @property
     def filled_sets(self) -> AbstractSet[str]:
@@ -299,6 +337,8 @@ class Plan:
 
     def _take(self, key: ServicePortKey, port: ServicePort, wanted: Share) -> None:
         self._shares[key] = (port, wanted)
+        if wanted.dropped:
+            self._dropped[key] = wanted.dropped
         for name, server in wanted.servers:
             owners = self._owners.get(name)
             if owners is None:
@@ -317,6 +357,8 @@ class Plan:
     def _forget(self, keys: Iterable[ServicePortKey]) -> None:
         for key in keys:
             _, wanted = self._shares.pop(key)
+            if wanted.dropped:
+                del self._dropped[key]
             for name, _ in wanted.servers:
                 owners = tuple(owner for owner in self._owners[name] if owner != key)
                 if owners:

@@ -1,7 +1,8 @@
 """The IPVS data plane: wanted state and kernel are compared, and only the difference is sent.
 
 A full sync reads the kernel and trusts nothing; a partial one sends what the changed Service ports change. The few
-iptables rules are written again only when another set gets its first or loses its last member, or in a full sync.
+iptables rules are written again only when another set gets its first or loses its last member, when something else is
+to be dropped, or in a full sync.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from refproxy.errors import ProxierError
 from refproxy.fixed_tables import Iptables, frame, missing_base, removal
 from refproxy.iptables_found import NOTHING, find
 from refproxy.ipvs_kernel import IpvsKernel, NetlinkIpvs
-from refproxy.ipvs_plan import Plan, diff
+from refproxy.ipvs_plan import LOAD_BALANCER_FW, Dropped, Plan, diff
 from refproxy.plane import SyncSplit
 from refproxy.sysctl import Sysctls
 from refproxy.times import NO_TIME, Times, now
@@ -65,7 +66,8 @@ class IpvsPlane:
         self._now = read_clocks
         self._udp = UdpMemory(connections, read_clocks)
         self._plan = Plan(tuple(config.node_ips), scheduler)
-        self._filled: frozenset[str] | None = None  # what the rules in the kernel were written for
+        self._written: tuple[frozenset[str], tuple[Dropped, ...]] | None = None  # what the kernel's rules are for
+        self._guarded = False
         self._trusted = False
 
     def setup(self) -> None:
@@ -102,7 +104,7 @@ class IpvsPlane:
         """Remove rules, virtual servers, device and sets, and put the sysctls back. Never raises."""
         self._trusted = False
         try:
-            if content := removal((rules.NAT, rules.FILTER), find(self._iptables.save())):
+            if content := removal((rules.NAT, rules.GUARDED_FILTER), find(self._iptables.save())):
                 self._iptables.restore(content)
         except ProxierError as error:
             log.warning("iptables: not all was removed: %s", error)
@@ -110,7 +112,7 @@ class IpvsPlane:
             for line in self._kernel.remove():
                 log.warning("IPVS: not removed: %s", line)
         self._sysctls.restore()
-        self._filled = None
+        self._written, self._guarded = None, False
 
     def _ready_kernel(self) -> IpvsKernel:
         if self._kernel is None:
@@ -119,16 +121,19 @@ class IpvsPlane:
 
     def _write_rules(self, *, full: bool) -> Times:
         """Write the rules where needed; return what the programs took."""
-        filled = frozenset(self._plan.filled_sets)
-        if filled == self._filled and not full:
+        filled, dropped = wanted = (frozenset(self._plan.filled_sets), self._plan.dropped)
+        if wanted == self._written and not full:
             return NO_TIME
         begun = self._now()
-        self._filled = None
-        nat, other = rules.nat_lines(filled, self._cluster_cidr), rules.filter_lines()
-        if full:
+        self._written = None
+        guarded = self._guarded or bool(dropped) or LOAD_BALANCER_FW in filled
+        table = rules.GUARDED_FILTER if guarded else rules.FILTER
+        nat = rules.nat_lines(filled, self._cluster_cidr)
+        other = rules.guarded_lines(filled, dropped) if guarded else rules.filter_lines()
+        if full or guarded != self._guarded:
             saved = find(self._iptables.save())
             nat = missing_base(rules.NAT, saved.get(b"nat", NOTHING)) + nat
-            other = missing_base(rules.FILTER, saved.get(b"filter", NOTHING)) + other
-        self._iptables.restore(frame(rules.NAT, nat) + frame(rules.FILTER, other))
-        self._filled = filled
+            other = missing_base(table, saved.get(b"filter", NOTHING)) + other
+        self._iptables.restore(frame(rules.NAT, nat) + frame(table, other))
+        self._written, self._guarded = wanted, guarded
         return self._now() - begun

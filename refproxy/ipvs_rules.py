@@ -1,6 +1,7 @@
 """The fixed iptables rules of IPVS mode: a handful that ask the sets, the same for any number of Services. Pure.
 
-As kube-proxy 1.20.2 writes them (tests/golden): a rule that asks a set is there only while the set has members.
+As kube-proxy 1.20.2 writes them (tests/golden): a rule that asks a set is there only while the set has members. What
+is to be dropped 1.20.2 leaves to the KUBE-MARK-DROP of a kubelet, which newer ones lack; so it is dropped here.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from refproxy.ipvs_plan import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
+
+    from refproxy.ipvs_plan import Dropped
 
 NAT = FixedTable(
     b"nat",
@@ -47,6 +51,16 @@ FILTER = FixedTable(
     chains=(b"KUBE-FORWARD",),
     jumps=(b'FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD',),
 )
+
+GUARDED_FILTER = FixedTable(
+    b"filter",
+    chains=(*FILTER.chains, b"KUBE-PROXY-FIREWALL", b"KUBE-SOURCE-RANGES-FIREWALL"),
+    jumps=(
+        *FILTER.jumps,
+        b'INPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes service firewall" -j KUBE-PROXY-FIREWALL',
+    ),
+)
+"""filter where something is to be dropped: before IPVS takes it, which it does behind INPUT's filter."""
 
 _MASQUERADE_AND_FILTER = "Kubernetes service external ip + port for masquerade and filter purpose"
 _LB = "Kubernetes service load balancer ip + port"
@@ -120,6 +134,22 @@ def nat_lines(filled: AbstractSet[str], cluster_cidr: str) -> bytes:
 def filter_lines() -> bytes:
     """Return filter's chain, emptied, and its rules."""
     return _emptied(FILTER) + _FILTER_RULES
+
+
+def guarded_lines(filled: AbstractSet[str], dropped: Iterable[Dropped]) -> bytes:
+    """Return the chains of ``GUARDED_FILTER``, emptied, and their rules."""
+    lines = []
+    if LOAD_BALANCER_FW in filled:
+        words = f"{_LB} for load balancer with sourceRange"
+        chain = "KUBE-SOURCE-RANGES-FIREWALL"
+        lines.append(_ask("KUBE-PROXY-FIREWALL", words, LOAD_BALANCER_FW, "dst,dst", chain))
+        returns = [rule[1:] for rule in _BALANCED if rule[0] == "KUBE-FIREWALL" and rule[2] in filled]
+        lines += [*(_ask(chain, *rule) for rule in returns), f"-A {chain} -j DROP\n"]
+    for protocol, address, port in dropped:
+        where = f"-d {address}/32 -p {protocol}" if address else f"-p {protocol} -m addrtype --dst-type LOCAL"
+        words = '-m comment --comment "no local endpoints"'
+        lines.append(f"-A KUBE-PROXY-FIREWALL {where} {words} -m {protocol} --dport {port} -j DROP\n")
+    return _emptied(GUARDED_FILTER) + _FILTER_RULES + "".join(lines).encode()
 
 
 def _emptied(table: FixedTable) -> bytes:

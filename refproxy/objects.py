@@ -1,21 +1,22 @@
 """Reading Services and EndpointSlices: from the API's objects to what a data plane programs. Pure.
 
 What counts and what is skipped follows kube-proxy: headless and ExternalName Services, those that name another proxy,
-and endpoints that are not ready leave no trace. SCTP ports are skipped too: none of the planes carries it. A value
-that no API server should have let pass raises UnreadableError, which names its field.
+and endpoints that neither are ready nor still serve leave no trace. SCTP ports are skipped too: none of the planes
+carries it. A value that no API server should have let pass raises UnreadableError, which names its field; among several
+addresses or ranges it is left out, and named.
 """
 
 from __future__ import annotations
 
 import re
 from socket import AF_INET, inet_pton
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from refproxy.plane import Endpoint, ServicePort, ServicePortKey
-from refproxy.ranges import canonical
+from refproxy.ranges import NOBODY, canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
@@ -24,8 +25,18 @@ _WORD = re.compile("[a-zA-Z0-9.-]*")
 _MOST_SECONDS = 86_400  # of ClientIP affinity, as the API allows them
 
 ServiceName = tuple[str, str]  # namespace, name
-PortEndpoints = dict[tuple[str, str], tuple[Endpoint, ...]]  # by port name and protocol
+Endpoints = dict[tuple[str, str], tuple[Endpoint, ...]]  # by port name and protocol
 Object = dict[str, Any]
+
+
+class PortEndpoints(NamedTuple):
+    """The endpoints of a slice: those that are ready, and those that terminate and still serve."""
+
+    ready: Endpoints
+    leaving: Endpoints
+
+
+NO_ENDPOINTS: Endpoints = {}
 
 
 class UnreadableError(ValueError):
@@ -44,8 +55,11 @@ def name_of(obj: object) -> ServiceName:
     raise UnreadableError(f"metadata.{field}: expected a name, got {value!r}")
 
 
-def parse_service(name: ServiceName, obj: Mapping[str, Any]) -> tuple[ServicePort, ...]:
-    """Return the Service's ports without endpoints; none for a Service that no proxy serves."""
+def parse_service(name: ServiceName, obj: Mapping[str, Any], left_out: list[str]) -> tuple[ServicePort, ...]:
+    """Return the Service's ports without endpoints; none for a Service that no proxy serves.
+
+    ``left_out`` takes a line for each address or range that is none.
+    """
     spec = obj.get("spec")
     if not isinstance(spec, dict):
         raise UnreadableError("spec: expected an object")
@@ -58,11 +72,11 @@ def parse_service(name: ServiceName, obj: Mapping[str, Any]) -> tuple[ServicePor
         return ()
     outside = kind in {"NodePort", "LoadBalancer"}
     namespace, own_name = _word("metadata.namespace", name[0]), _word("metadata.name", name[1])
-    external_ips = _ipv4_of("spec.externalIPs", spec.get("externalIPs"))
+    external_ips = _ipv4_of("spec.externalIPs", spec.get("externalIPs"), left_out)
     affinity = _affinity(spec)
-    ingress = (obj.get("status") or {}).get("loadBalancer") or {}
-    ingress_ips = _ipv4_of("status.loadBalancer.ingress.ip", [item.get("ip") for item in ingress.get("ingress") or ()])
-    ranges = _ranges(spec.get("loadBalancerSourceRanges"))
+    status = obj.get("status")
+    ingress_ips = _ingress(status, left_out) if status else ()
+    ranges = _ranges(spec.get("loadBalancerSourceRanges"), left_out)
     return tuple(
         ServicePort(
             key=ServicePortKey(
@@ -86,8 +100,10 @@ def parse_service(name: ServiceName, obj: Mapping[str, Any]) -> tuple[ServicePor
     )
 
 
-def not_done(spec: Mapping[str, Any]) -> Iterator[str]:
+def not_done(spec: Mapping[str, Any], mode: str) -> Iterator[str]:
     """Yield what a Service that was parsed asks for and does not get, one line each: the field, and what is missing."""
+    if mode == "userspace":
+        yield from _not_relayed(spec)
     if spec.get("healthCheckNodePort"):
         yield "spec.healthCheckNodePort: nothing answers there"
     if spec.get("internalTrafficPolicy") == "Local":
@@ -96,22 +112,39 @@ def not_done(spec: Mapping[str, Any]) -> Iterator[str]:
         yield "spec.ports.protocol: SCTP is not carried"
 
 
+def _not_relayed(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a relay, which sees neither a client's packets nor its own node's share, has no answer to."""
+    if spec.get("externalTrafficPolicy") == "Local" and spec.get("type") in {"NodePort", "LoadBalancer"}:
+        yield "spec.externalTrafficPolicy: Local is taken for Cluster in userspace mode"
+    if spec.get("loadBalancerSourceRanges"):
+        yield "spec.loadBalancerSourceRanges: userspace mode serves the load balancer's addresses to nobody"
+
+
 def parse_slice(obj: Mapping[str, Any], node_name: str) -> PortEndpoints:
-    """Return the ready endpoints for each port of the slice; only an endpoint's first address counts."""
-    ready = [
-        (_ipv4("endpoints.addresses", item["addresses"][0]), item.get("nodeName") == node_name)
-        for item in _objects("endpoints", obj.get("endpoints"))
-        if (item.get("conditions") or {}).get("ready") is not False and item.get("addresses")
-    ]
-    found: PortEndpoints = {}
-    for port in _objects("ports", obj.get("ports")):
-        protocol = PROTOCOLS.get(port.get("protocol") or "TCP")
-        if port.get("port") and protocol:
-            number = _number("ports.port", port["port"])
-            found[port.get("name") or "", protocol] = tuple(
-                Endpoint(address, number, local) for address, local in ready
-            )
-    return found
+    """Return the endpoints for each port of the slice; only an endpoint's first address counts."""
+    ready, leaving = [], []
+    for item in _objects("endpoints", obj.get("endpoints")):
+        conditions = item.get("conditions") or {}
+        where = ready if conditions.get("ready") is not False else leaving
+        if item.get("addresses") and (where is ready or _still_serves(conditions)):
+            address = _ipv4("endpoints.addresses", item["addresses"][0])
+            where.append((address, item.get("nodeName") == node_name))
+    ports = {
+        (port.get("name") or "", protocol): _number("ports.port", port["port"])
+        for port in _objects("ports", obj.get("ports"))
+        if port.get("port") and (protocol := PROTOCOLS.get(port.get("protocol") or "TCP"))
+    }
+    return PortEndpoints(_behind(ports, ready), _behind(ports, leaving) if leaving else NO_ENDPOINTS)
+
+
+def _still_serves(conditions: Mapping[str, Any]) -> bool:
+    return conditions.get("terminating") is True and conditions.get("serving") is True
+
+
+def _behind(ports: Mapping[tuple[str, str], int], places: Sequence[tuple[str, bool]]) -> Endpoints:
+    return {
+        key: tuple([Endpoint(address, number, local) for address, local in places]) for key, number in ports.items()
+    }
 
 
 def _cluster_ip(spec: Object) -> str:
@@ -121,7 +154,11 @@ def _cluster_ip(spec: Object) -> str:
         return ""
     if ":" not in str(first):
         return _ipv4("spec.clusterIP", first)
-    return next(iter(_ipv4_of("spec.clusterIPs", spec.get("clusterIPs"))), "")
+    others: list[str] = []
+    found = _ipv4_of("spec.clusterIPs", spec.get("clusterIPs"), others)
+    if others:
+        raise UnreadableError(others[0])
+    return next(iter(found), "")
 
 
 def _affinity(spec: Object) -> int:
@@ -142,29 +179,52 @@ def _objects(field: str, value: object) -> list[Object]:
     return value
 
 
-def _ipv4_of(field: str, values: object) -> tuple[str, ...]:
-    """Return the IPv4 addresses of a list, which may be absent; those of version 6 are another proxy's.
+def _ingress(status: object, left_out: list[str]) -> tuple[str, ...]:
+    """Return the load balancer's addresses, without those whose ipMode leads traffic to itself at all times.
 
     A load balancer with a name instead of an address has an ingress without one.
     """
-    if not values or not isinstance(values, list):
+    try:
+        balancer = status.get("loadBalancer") or {}  # type: ignore[attr-defined] # an AttributeError is an answer too
+        places = _objects("status.loadBalancer.ingress", balancer.get("ingress"))
+    except (UnreadableError, AttributeError):
+        left_out.append("status.loadBalancer.ingress: expected a list of objects")
         return ()
-    return tuple([_ipv4(field, value) for value in values if value and ":" not in str(value)])
+    wanted = [place.get("ip") for place in places if place.get("ipMode") != "Proxy"]
+    return _ipv4_of("status.loadBalancer.ingress.ip", wanted, left_out)
 
 
-def _ranges(values: object) -> tuple[str, ...]:
-    """Return the IPv4 ranges of loadBalancerSourceRanges, spelled as the kernel spells them."""
+def _ipv4_of(field: str, values: object, left_out: list[str]) -> tuple[str, ...]:
+    """Return the IPv4 addresses of a list, which may be absent; those of version 6 are another proxy's."""
     if not values or not isinstance(values, list):
         return ()
+    found = []
+    for value in values:
+        if value and ":" not in str(value):
+            try:
+                found.append(_ipv4(field, value))
+            except UnreadableError as error:
+                left_out.append(str(error))
+    return tuple(found)
+
+
+def _ranges(values: object, left_out: list[str]) -> tuple[str, ...]:
+    """Return the IPv4 ranges of loadBalancerSourceRanges, spelled as the kernel spells them.
+
+    Who limits the sources to others than can be read here, or to those of version 6, does not let in everybody.
+    """
+    if not values:
+        return ()
+    if not isinstance(values, list):
+        raise UnreadableError("spec.loadBalancerSourceRanges: expected a list")
     found = []
     for value in values:
         if ":" not in str(value):
             try:
                 found.append(canonical(str(value)))
             except ValueError:
-                words = f"spec.loadBalancerSourceRanges: expected a range of addresses, got {value!r}"
-                raise UnreadableError(words) from None
-    return tuple(found)
+                left_out.append(f"spec.loadBalancerSourceRanges: expected a range of addresses, got {value!r}")
+    return tuple(found) or (NOBODY,)
 
 
 def _ipv4(field: str, value: object) -> str:

@@ -37,7 +37,8 @@ class ServicePort:
 
     ``node_port`` is 0 for none; ``affinity_seconds`` is 0 without ClientIP affinity; ``local_only`` stands for
     ``externalTrafficPolicy: Local``. ``ingress_ips`` are the load balancer's addresses, ``source_ranges`` the clients
-    that may use them ("192.0.2.0/24"; empty for all).
+    that may use them ("192.0.2.0/24"; empty for all). ``leaving`` are terminating endpoints that still serve beside
+    those of ``endpoints``; where no other is ready, they are ``endpoints``.
     """
 
     key: ServicePortKey
@@ -50,6 +51,15 @@ class ServicePort:
     local_only: bool = False
     ingress_ips: tuple[str, ...] = ()
     source_ranges: tuple[str, ...] = ()
+    leaving: tuple[Endpoint, ...] = ()
+
+    @property
+    def outer_endpoints(self) -> tuple[Endpoint, ...]:
+        """Those of traffic from outside: with ``local_only`` the local ones, and only without any those that leave."""
+        if not self.local_only:
+            return self.endpoints
+        ready = tuple([end for end in self.endpoints if end.local])
+        return ready or tuple([end for end in self.leaving if end.local])
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,19 +5,24 @@ from __future__ import annotations
 from socket import inet_aton, inet_ntoa
 
 EVERYBODY = "0.0.0.0/0"
+NOBODY = "0.0.0.0/32"  # the range of an address that no client has
 _BITS = 32
 
 
 def canonical(text: str) -> str:
-    """Return a range with the bits after its prefix cleared, as the kernel keeps it; raise ValueError for none."""
+    """Return a range with the bits after its prefix cleared, as the kernel keeps it; raise ValueError for none.
+
+    Numbers with zeros before them are decimal, as kube-proxy reads them, and not octal, as inet_aton does.
+    """
     address, slash, prefix = text.strip().partition("/")
-    if not slash or not (prefix.isascii() and prefix.isdigit()) or int(prefix) > _BITS or address.count(".") != 3:  # noqa: PLR2004 - four numbers
+    numbers = address.split(".")
+    words = [*numbers, prefix]
+    if not slash or len(numbers) != 4 or not all(word.isascii() and word.isdigit() for word in words):  # noqa: PLR2004 - an IPv4 address
         raise ValueError(f"not a range of addresses: {text!r}")
     try:
-        packed = inet_aton(address)
-    except OSError:
+        kept = int.from_bytes(bytes([int(number) for number in numbers])) & _mask(int(prefix))
+    except ValueError:  # a number above 255, or a prefix above 32
         raise ValueError(f"not a range of addresses: {text!r}") from None
-    kept = int.from_bytes(packed) & _mask(int(prefix))
     return f"{inet_ntoa(kept.to_bytes(4))}/{int(prefix)}"
 
 

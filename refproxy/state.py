@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from refproxy.objects import (
+    NO_ENDPOINTS,
+    Endpoints,
     PortEndpoints,
     ServiceName,
     name_of,
@@ -27,6 +29,7 @@ SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 TRIGGER_ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"
 
 SliceName = tuple[str, str]  # namespace, name of the slice
+NOTHING = PortEndpoints(NO_ENDPOINTS, NO_ENDPOINTS)
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # UnreadableError, and what nobody thought of
 
 
@@ -46,16 +49,18 @@ class ServiceState:
     """All Services and EndpointSlices of the cluster, as one node sees them.
 
     ``ports`` keeps the order in which Services came first: rules stand in the same order. Trigger times
-    before ``since_ns`` (UTC) are not counted, since they are older than the loop itself.
+    before ``since_ns`` (UTC) are not counted, since they are older than the loop itself. ``mode`` decides what is told
+    to be not served.
     """
 
-    def __init__(self, node_name: str, since_ns: int = 0) -> None:
+    def __init__(self, node_name: str, since_ns: int = 0, mode: str = "") -> None:
         self.ports: dict[ServicePortKey, ServicePort] = {}
         self.endpoints = 0  # of all ports together; counting them for each sync's log line took longer than IPVS's sync
         self.service_changes_total = 0
         self.endpoint_changes_total = 0
         self._node_name = node_name
         self._since_ns = since_ns
+        self._mode = mode
         self._services: dict[ServiceName, tuple[ServicePort, ...]] = {}
         self._programmed: dict[ServiceName, tuple[ServicePortKey, ...]] = {}
         self._slices: dict[ServiceName, dict[str, PortEndpoints]] = {}
@@ -74,12 +79,15 @@ class ServiceState:
 
     def apply_service(self, event: str, obj: Mapping[str, Any]) -> bool:
         """Take in a watch event ("ADDED", "MODIFIED" or "DELETED") of a v1 Service; say if it mattered."""
+        left_out: list[str] = []
         try:
             name = name_of(obj)
-            new = () if event == DELETED else parse_service(name, obj)
+            new = () if event == DELETED else parse_service(name, obj, left_out)
         except _UNREADABLE as error:
             return self._refuse("Service", obj, error)
-        if self._refused:
+        if left_out:
+            self._tell("Service", name, f"left out: {'; '.join(left_out)}")
+        elif self._refused:
             self._refused.pop(("Service", name), None)
         if new:
             self._note_what_is_not_done(name, obj["spec"])
@@ -98,7 +106,7 @@ class ServiceState:
         try:
             slice_name = name_of(obj)
             owner = None if event == DELETED else _owner(slice_name, obj)
-            new = {} if owner is None else parse_slice(obj, self._node_name)
+            new = NOTHING if owner is None else parse_slice(obj, self._node_name)
             trigger = None if owner is None else _trigger(obj["metadata"])
         except _UNREADABLE as error:
             return self._refuse("EndpointSlice", obj, error)
@@ -153,7 +161,7 @@ class ServiceState:
 
     def _note_what_is_not_done(self, name: ServiceName, spec: Mapping[str, Any]) -> None:
         """Note for each kind once, with the first Service that asks for it."""
-        for words in not_done(spec):
+        for words in not_done(spec, self._mode):
             if words not in self._told:
                 self._told.add(words)
                 self._notes.append(f"Service {name[0]}/{name[1]}: {words} (said once for all Services)")
@@ -175,19 +183,24 @@ class ServiceState:
         except ValueError:
             name = ("?", "?")
         words = str(error) if isinstance(error, ValueError) else f"cannot be read: {type(error).__name__}: {error}"
+        self._tell(kind, name, words)
+        return False
+
+    def _tell(self, kind: str, name: ServiceName, words: str) -> None:
+        """Note what is wrong with an object, unless that was the last that was told of it."""
         if self._refused.get((kind, name)) != words:
             self._refused[kind, name] = words
             self._notes.append(f"{kind} {name[0]}/{name[1]}: {words}")
-        return False
 
     def _settle(self, name: ServiceName) -> set[ServicePortKey]:
         """Make ``ports`` right for one Service and return the keys that differ."""
         changed: set[ServicePortKey] = set()
         wanted = self._services.get(name, ())
         slices = list(self._slices.get(name, {}).values())
+        ready = [part.ready for part in slices]
+        leaving = [part.leaving for part in slices if part.leaving]
         for bare in wanted:
-            endpoints = _merge(slices, (bare.key.port_name, bare.key.protocol))
-            full = _with_endpoints(bare, endpoints) if endpoints else bare
+            full = _with_endpoints(bare, ready, leaving)
             if (old := self.ports.get(bare.key)) != full:
                 self.endpoints += len(full.endpoints) - (len(old.endpoints) if old else 0)
                 self.ports[bare.key] = full
@@ -227,15 +240,31 @@ class ServiceState:
         self.endpoint_changes_total += 1
 
 
-def _merge(slices: list[PortEndpoints], port: tuple[str, str]) -> tuple[Endpoint, ...]:
-    """Return one port's endpoints of all slices, each once, in kube-proxy's order ("ip:port" as text)."""
+def _merge(slices: list[Endpoints], port: tuple[str, str]) -> tuple[Endpoint, ...]:
+    """Return one port's endpoints of all slices, each once, in kube-proxy's order ("ip:port" as text).
+
+    An endpoint of two slices is local if one of them says so, as for kube-proxy: else their order would decide.
+    """
     if len(slices) == 1 and len(slices[0].get(port, ())) < 2:  # noqa: PLR2004 - nothing to sort below two
         return slices[0].get(port, ())
     found = {f"{item.ip}:{item.port}": item for part in slices for item in part.get(port, ())}
+    if len(slices) > 1:
+        found |= {f"{item.ip}:{item.port}": item for part in slices for item in part.get(port, ()) if item.local}
     return tuple(found[text] for text in sorted(found))
 
 
-def _with_endpoints(bare: ServicePort, endpoints: tuple[Endpoint, ...]) -> ServicePort:
+def _with_endpoints(bare: ServicePort, ready: list[Endpoints], leaving: list[Endpoints]) -> ServicePort:
+    """Return a port with its endpoints: those that are ready, or else those that terminate and still serve."""
+    port = (bare.key.port_name, bare.key.protocol)
+    endpoints = _merge(ready, port)
+    others: tuple[Endpoint, ...] = ()
+    if leaving:
+        there = {end[:2] for end in endpoints}
+        others = tuple([end for end in _merge(leaving, port) if end[:2] not in there])
+        if not endpoints:
+            endpoints, others = others, ()
+    if not endpoints:
+        return bare
     # Spelled out: dataclasses.replace takes four times as long, and this runs for every change.
     return ServicePort(
         bare.key,
@@ -248,6 +277,7 @@ def _with_endpoints(bare: ServicePort, endpoints: tuple[Endpoint, ...]) -> Servi
         bare.local_only,
         bare.ingress_ips,
         bare.source_ranges,
+        others,
     )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from refproxy.config import LoopConfig
     from refproxy.plane import ServicePort, ServicePortKey
+    from refproxy.relay_wire import Answer
     from refproxy.tools import ToolRunner
     from refproxy.udp_flows import Connections, Face
 
@@ -63,6 +64,7 @@ class UserspacePlane:
         self._portals: dict[ServicePortKey, Portal] = {}
         self._connections = connections or KernelConnections()
         self._stale: set[Face] = set()  # of UDP ports: flows that lead to a port of the relay that is no more
+        self._unheld: dict[ServicePortKey, str] = {}  # NodePorts that somebody else has, and what was told of it
         self._trusted = False
 
     def setup(self) -> None:
@@ -124,6 +126,9 @@ class UserspacePlane:
             for key in keys
             if key in ports and (key not in self._portals or self._portals[key].port is not ports[key])
         ]
+        if self._unheld:
+            there = {port.key for port in wanted}
+            wanted += [ports[key] for key in self._unheld if key in ports and key not in there]
         gone = [key for key in keys if key in self._portals and key not in ports]
         if not wanted and not gone:
             return NO_TIME
@@ -145,11 +150,23 @@ class UserspacePlane:
                 portal = self._portal(port, number)
                 self._note_stale(self._portals.get(port.key), portal)
                 self._portals[port.key] = portal
-        for name, words in answer.errors.items():
-            if name not in answer.listening:
-                raise ProxierError(f"relay: {name}: {words}")
-            log.warning("NodePort of %s is not held: %s", name, words)  # the rules lead to the relay all the same
+        self._note_unheld(wanted, answer)
         return waited
+
+    def _note_unheld(self, wanted: Sequence[ServicePort], answer: Answer) -> None:
+        """Tell which NodePorts could not be held, each once, and keep them: the next sync tries again.
+
+        The rules lead to the relay all the same. Raises ProxierError for a port that does not listen at all.
+        """
+        unheld = {}
+        for port in wanted if answer.errors else ():
+            if words := answer.errors.get(name := _name(port.key)):
+                if name not in answer.listening:
+                    raise ProxierError(f"relay: {name}: {words}")
+                if self._unheld.get(port.key) != words:
+                    log.warning("NodePort of %s is not held, and tried again in each sync: %s", name, words)
+                unheld[port.key] = words
+        self._unheld = unheld
 
     def _forget_portals(self) -> None:
         for portal in self._portals.values():
@@ -235,12 +252,13 @@ class UserspacePlane:
 
 def _faces_alike(one: ServicePort, other: ServicePort) -> bool:
     """Tell whether two versions of a Service port have the same rules: endpoints are not in them."""
-    return (one.cluster_ip, one.port, one.node_port, one.external_ips, one.ingress_ips) == (
+    return (one.cluster_ip, one.port, one.node_port, one.external_ips, one.ingress_ips, not one.source_ranges) == (
         other.cluster_ip,
         other.port,
         other.node_port,
         other.external_ips,
         other.ingress_ips,
+        not other.source_ranges,
     )
 
 

@@ -43,13 +43,14 @@ def nat_rules(port: ServicePort, relay_port: int, host_ip: str) -> tuple[bytes, 
     """Return nat's rules of one Service port, chain first, without verb and line end.
 
     What comes from elsewhere is redirected to the relay; what this node itself sends goes to ``host_ip``, since
-    REDIRECT in OUTPUT would lead to 127.0.0.1.
+    REDIRECT in OUTPUT would lead to 127.0.0.1. A relay knows no client's address before it has accepted its connection:
+    where only some sources may use a load balancer, nobody may.
     """
     redirect = f"-j REDIRECT --to-ports {relay_port}"
     forward = f"-j DNAT --to-destination {host_ip}:{relay_port}"
     here = "-m addrtype --dst-type LOCAL "
     rules = []
-    for address in (port.cluster_ip, *port.ingress_ips):
+    for address in (port.cluster_ip, *(() if port.source_ranges else port.ingress_ips)):
         vip = _match(port, address, port.port)
         rules += [f"KUBE-PORTALS-CONTAINER {vip}{redirect}", f"KUBE-PORTALS-HOST {vip}{forward}"]
     for address in port.external_ips:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def conformance(experiment: Path, overrides: tuple[str, ...], names: tuple[str, ...], as_json: bool) -> int:
     """Try what each subject of an experiment must do for Services; nothing is measured.
 
-    For each subject and property: pass, fail or not applicable, and what was seen.
+    For each subject and property: pass, fail, not applicable or not supported, and what was seen.
     """
     from proxybench.cli.measure import conform  # noqa: PLC0415 - imports everything that measures
     from proxybench.cli.progress import open_progress  # noqa: PLC0415 - keeps help fast

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.conformance.ground import Slot
 from proxybench.conformance.judge import Health, Ranges, Seen, dropped, health_told, restricted, seen_as
-from proxybench.conformance.property import Need, Property
+from proxybench.conformance.property import Need, Property, refused
 from proxybench.conformance.verdict import not_applicable
 from proxybench.errors import AgentError
 from proxybench.kube.access import Exposure
@@ -82,13 +82,6 @@ def _status(ground: Ground, node: NodeHandle) -> int:
         return 0
 
 
-def _unserved(subject: Subject) -> str:
-    served = subject.kind != "reference"
-    return (
-        "" if served else "not supported: the reference proxier serves no health checks, and its documentation says so"
-    )
-
-
 def _with_ranges(plan: AddressPlan) -> tuple[Object, ...]:
     made: list[Object] = []
     for number, ranges in ((INSIDE, (_NOBODY, "198.18.0.0/15")), (OUTSIDE, (_NOBODY,))):
@@ -132,6 +125,9 @@ PROPERTIES = (
         judge=_judge_drop,
         objects=lambda plan: _made(plan, LOCAL, _LOCAL),
         needs=frozenset({Need.SECOND_NODE}),
+        unsupported=refused(
+            "the reference proxier's userspace mode takes Local for Cluster, and its log says so", Mode.USERSPACE
+        ),
     ),
     Property(
         "health-check-node-port",
@@ -140,7 +136,7 @@ PROPERTIES = (
         judge=lambda health, _: health_told(health),
         objects=_with_health,
         needs=frozenset({Need.SECOND_NODE, Need.OUTSIDE}),
-        exempt=_unserved,
+        unsupported=refused("the reference proxier serves no health checks, and its log says so"),
     ),
     Property(
         "source-ranges",
@@ -149,5 +145,9 @@ PROPERTIES = (
         judge=lambda seen, _: restricted(seen),
         objects=_with_ranges,
         needs=frozenset({Need.OUTSIDE}),
+        unsupported=refused(
+            "the reference proxier's userspace mode serves addresses with source ranges to nobody, and its log says so",
+            Mode.USERSPACE,
+        ),
     ),
 )

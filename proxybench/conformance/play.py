@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from proxybench.conformance.property import Need
-from proxybench.conformance.verdict import Outcome, Verdict, not_applicable
+from proxybench.conformance.verdict import Outcome, Verdict, not_applicable, not_supported
 from proxybench.errors import ConnectionLostError, ProxybenchError
 from proxybench.kube.base import Ref
 from proxybench.kube.objects import NAMESPACE
@@ -28,11 +28,14 @@ class Finding:
     verdict: Verdict
 
 
-def why_not(one: Property[Any], ground: Ground) -> str:
-    """Return why a property is not looked at here, "" where it is."""
+def why_not(one: Property[Any], ground: Ground) -> Verdict | None:
+    """Return why a property is not looked at here, None where it is."""
     there = {Need.SECOND_NODE: ground.other, Need.POD: ground.pod, Need.OUTSIDE: ground.plan.external_cidr}
     lacking = [need for need in one.needs if not there[need]]
-    return f"the cluster has {lacking[0]}" if lacking else one.exempt(ground.subject)
+    if why := f"the cluster has {lacking[0]}" if lacking else one.exempt(ground.subject):
+        return not_applicable(why)
+    why = one.unsupported(ground.subject)
+    return not_supported(why) if why else None
 
 
 def prepare(ground: Ground, properties: Sequence[Property[Any]]) -> None:
@@ -60,8 +63,8 @@ def examine(
 
 
 def _verdict(one: Property[Any], ground: Ground) -> Verdict:
-    if why := why_not(one, ground):
-        return not_applicable(why)
+    if verdict := why_not(one, ground):
+        return verdict
     try:
         return one.judge(one.act(ground), ground.subject)
     except ConnectionLostError:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from proxybench.model import Mode
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,8 +29,13 @@ class Need(StrEnum):
 
 
 def always(_: Subject) -> str:
-    """Return that a property applies to every subject."""
+    """Return that a property applies to every subject, or that every subject supports it."""
     return ""
+
+
+def refused(why: str, *modes: Mode) -> Callable[[Subject], str]:
+    """Return what answers with ``why`` for the reference proxier in these modes, or in all where none is named."""
+    return lambda subject: why if subject.kind == "reference" and subject.mode in (modes or Mode) else ""
 
 
 def nothing(_: AddressPlan) -> tuple[Object, ...]:
@@ -41,8 +48,8 @@ class Property(Generic[E]):
     """Something that a Service proxy must do.
 
     ``objects`` are in the API when the proxy starts; ``act`` acts and returns what it saw, ``judge`` says what that
-    means (pure). ``exempt`` returns why it does not apply to a subject, "" where it does. ``act`` raises HostError,
-    ApiError and MeasurementError when nothing can be said.
+    means (pure). ``exempt`` returns why it does not apply to a subject, ``unsupported`` why a subject refuses it by
+    name; "" where it is to be tried. ``act`` raises HostError, ApiError and MeasurementError when nothing can be said.
     """
 
     name: str
@@ -52,3 +59,4 @@ class Property(Generic[E]):
     objects: Callable[[AddressPlan], tuple[Object, ...]] = nothing
     needs: frozenset[Need] = field(default_factory=frozenset)
     exempt: Callable[[Subject], str] = always
+    unsupported: Callable[[Subject], str] = always

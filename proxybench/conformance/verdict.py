@@ -20,11 +20,12 @@ class Outcome(StrEnum):
     PASS = "pass"  # noqa: S105 - no password
     FAIL = "fail"
     NOT_APPLICABLE = "not applicable"
+    NOT_SUPPORTED = "not supported"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """An outcome, and in one line what was seen, or why it does not apply."""
+    """An outcome, and in one line what was seen, or why it does not apply, or is not supported."""
 
     outcome: Outcome
     evidence: str
@@ -39,6 +40,11 @@ def judged(wrong: Iterable[str], seen: Iterable[str]) -> Verdict:
 def not_applicable(why: str) -> Verdict:
     """Return that the property does not apply, for this reason."""
     return Verdict(Outcome.NOT_APPLICABLE, why)
+
+
+def not_supported(why: str) -> Verdict:
+    """Return that the subject says of itself that it does not do this."""
+    return Verdict(Outcome.NOT_SUPPORTED, why)
 
 
 def told(result: ExchangeResult) -> str:

@@ -1,13 +1,14 @@
-"""Conformance of a real kube-proxy in nftables mode, and what is said once its rules are broken behind its back."""
+"""Conformance of a real kube-proxy, also once its rules are broken behind its back, and of the reference proxier."""
 
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+import refproxy
 from proxybench.cli.measure import CachedBinaries
 from proxybench.conformance.play import examine, prepare
 from proxybench.conformance.registry import chosen
@@ -24,7 +25,7 @@ from proxybench.targets.lab.netns import NetnsLab
 from proxybench.units import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from proxybench.conformance.ground import Ground
     from proxybench.conformance.verdict import Verdict
@@ -48,36 +49,42 @@ STATIC = (
 )
 
 
-@pytest.fixture
-def ground() -> Iterator[Ground]:
-    """Give a client, a pod and two nodes whose kube-proxies have programmed what these properties need."""
+@contextmanager
+def proxied(subject: Subject, properties: Sequence[str]) -> Iterator[Ground]:
+    """Give a client, a pod and two nodes whose proxies have programmed what these properties need."""
     kinds = drivers(CachedBinaries(print), CLOCK)
-    spec = SubjectSpec(SUBJECT, 1.0, 600.0)
+    spec = SubjectSpec(subject, 1.0, 600.0)
     try:
-        spec = kinds["kube-proxy"].resolve(spec)
+        spec = kinds[subject.kind].resolve(spec)
     except ProxybenchError as error:
-        pytest.skip(f"no kube-proxy: {error}")
-    sessions = Sessions(kinds, {SUBJECT: spec})
+        pytest.skip(f"no {subject.kind}: {error}")
+    sessions = Sessions(kinds, {subject: spec})
     lab = NetnsLab(Settings(ClockKind.WALL, "none"))
     cluster = lab.up()
     try:
         with ExitStack() as stack:
             bed = sessions.reach(cluster, "run", everywhere(EXPERIMENT), CLOCK, stack)
             for handle in bed.proxy_handles:
-                found = kinds["kube-proxy"].check(spec, handle)
+                found = kinds[subject.kind].check(spec, handle)
                 if not found.supported:
                     pytest.skip(f"{found.reason}; {found.fix}")
-            examination = Examination(bed, lambda _: sessions.proxies(bed, SUBJECT), lambda _: "", (), print)
-            ground = examination.ground(SUBJECT)
-            prepare(ground, chosen(STATIC))
-            sessions.proxies(bed, SUBJECT).start_all(Deadline(CLOCK, 60, "the start"), 60)
+            examination = Examination(bed, lambda _: sessions.proxies(bed, subject), lambda _: "", (), print)
+            ground = examination.ground(subject)
+            prepare(ground, chosen(properties))
+            sessions.proxies(bed, subject).start_all(Deadline(CLOCK, 60, "the start"), 60)
             yield ground
     finally:
         lab.down()
 
 
-def look(ground: Ground) -> dict[str, Verdict]:
-    return {found.property: found.verdict for found in examine(ground, chosen(STATIC))}
+@pytest.fixture
+def ground() -> Iterator[Ground]:
+    with proxied(SUBJECT, STATIC) as made:
+        yield made
+
+
+def look(ground: Ground, properties: Sequence[str] = STATIC) -> dict[str, Verdict]:
+    return {found.property: found.verdict for found in examine(ground, chosen(properties))}
 
 
 def faults(verdicts: Mapping[str, Verdict]) -> dict[str, str]:
@@ -146,3 +153,19 @@ def test_each_property_that_is_broken_is_caught_and_no_other(ground: Ground) -> 
         "client-ip-affinity": "2 endpoints answered within the timeout",
         "others-ignored": "2 answered",
     }
+
+
+@pytest.mark.parametrize(
+    ("mode", "refused"),
+    [
+        (Mode.IPTABLES, {"health-check-node-port"}),
+        (Mode.USERSPACE, {"health-check-node-port", "local-drop", "source-ranges"}),
+    ],
+)
+def test_the_reference_does_a_thing_right_or_refuses_it_by_name(mode: Mode, refused: set[str]) -> None:
+    asked = ("local-drop", "health-check-node-port", "source-ranges", "terminating-fallback", "drained-connections")
+    with proxied(Subject("reference", refproxy.__version__, mode), asked) as ground:
+        found = look(ground, asked)
+    assert faults(found) == {}
+    assert {name for name, verdict in found.items() if verdict.outcome == "not supported"} == refused
+    assert {name for name, verdict in found.items() if verdict.outcome == "pass"} == {*asked} - refused

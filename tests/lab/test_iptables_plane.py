@@ -20,6 +20,7 @@ from proxybench.subjects.proxy_metrics import parse_metrics
 from proxybench.targets.lab.capabilities import Machine, ModeSupport
 from refproxy.config import LoopConfig, dump
 from tests import iptables_dump
+from tests.unit.refproxy.builds import added
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -245,7 +246,7 @@ def test_the_kernel_holds_what_kube_proxy_programmed_for_the_golden_objects(api:
     def equal(table: str) -> bool:
         ours = saved()[table]
         same_chains = ours.own_chains == golden[table].own_chains
-        return same_chains and set(ours.rules) == set(golden[table].rules)
+        return same_chains and {rule for rule in ours.rules if not added(rule)} == set(golden[table].rules)
 
     for table in golden:
         until(lambda table=table: equal(table), loop.log)  # type: ignore[misc] # mypy cannot infer a default's lambda
@@ -341,11 +342,15 @@ def test_a_load_balancer_comes_as_it_is_written_and_goes(api: Api, loop: Loop) -
     chain = next(name for name in saved()["nat"].own_chains if name.startswith("KUBE-FW-"))
     service_chain = chain.replace("FW", "SVC")
     note = '-m comment --comment "bench/s000:http loadbalancer IP"'
+    drop = f'-m comment --comment "bench/s000:http traffic not accepted by {chain}" -m tcp --dport 80 -j DROP'
     assert [line for line in save().splitlines() if chain in line and line.startswith("-A")] == [
+        f"-A KUBE-EXTERNAL-SERVICES -d 203.0.113.1/32 -p tcp {drop}",
+        f"-A KUBE-SERVICES -d 203.0.113.1/32 -p tcp {drop}",
         f"-A {chain} {note} -j KUBE-MARK-MASQ",
         f"-A {chain} -s 192.0.2.0/24 {note} -j {service_chain}",
         f"-A {chain} -s 10.1.0.0/16 {note} -j {service_chain}",
         f"-A {chain} -s 203.0.113.1/32 {note} -j {service_chain}",
+        f"-A {chain} {note} -j MARK --set-xmark 0x0/0x4000",
         f"-A {chain} {note} -j KUBE-MARK-DROP",
         f"-A KUBE-SERVICES -d 203.0.113.1/32 -p tcp {note} -m tcp --dport 80 -j {chain}",
     ]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TEXT = "version: 1\nname: tiny\nmodes: [iptables, ipvs]\nscale: {services: [10]}\nmeasure: {sync: true}\n"
 KEPT = Finding("vip-answers", "a ClusterIP answers", Verdict(Outcome.PASS, "n = 20: 20 by 10.244.0.1"))
 BROKEN = Finding("vip-answers", "a ClusterIP answers", Verdict(Outcome.FAIL, "n = 20: 20 refused"))
+UNABLE = Finding("local-drop", "it drops", Verdict(Outcome.NOT_SUPPORTED, "its log says so"))
 OUT = Finding("hairpin", "a pod reaches itself", Verdict(Outcome.NOT_APPLICABLE, "the cluster has no pod"))
 IPTABLES, IPVS = (Subject("reference", "0.1.0", mode) for mode in (Mode.IPTABLES, Mode.IPVS))
 
@@ -79,9 +80,10 @@ def test_what_was_seen_stands_below_each_subject_and_all_of_them_in_a_matrix(end
 
 
 def test_one_subject_for_which_all_holds_ends_well(ends: list[Any]) -> None:
-    ends += [Examined(IPTABLES, (KEPT, OUT)), Examined(IPVS, skipped="it cannot run: no IPVS")]
+    ends += [Examined(IPTABLES, (KEPT, OUT, UNABLE)), Examined(IPVS, skipped="it cannot run: no IPVS")]
     code, out, _ = run("--property", "vip-answers")
     assert code == 0
+    assert "local-drop   not supported   its log says so" in lines(out)
     assert lines(out)[-1] == "2. reference 0.1.0 ipvs: not tried: it cannot run: no IPVS"
     assert ends[-1][1] == ["vip-answers"]
 

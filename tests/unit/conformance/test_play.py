@@ -199,6 +199,7 @@ def test_what_cannot_be_tried_has_failed_and_what_is_lacking_does_not_apply() ->
             property_("c", AssertionError(), needs=frozenset({Need.SECOND_NODE})),
             property_("d", AssertionError(), needs=frozenset({Need.POD})),
             property_("e", AssertionError(), exempt=lambda _: "it is another kind"),
+            property_("f", AssertionError(), unsupported=lambda _: "it says so itself"),
         ],
         said.append,
     )
@@ -208,8 +209,9 @@ def test_what_cannot_be_tried_has_failed_and_what_is_lacking_does_not_apply() ->
         Finding("c", "c holds", Verdict(Outcome.NOT_APPLICABLE, "the cluster has no second node with a proxy")),
         Finding("d", "d holds", Verdict(Outcome.NOT_APPLICABLE, "the cluster has no pod to connect from")),
         Finding("e", "e holds", Verdict(Outcome.NOT_APPLICABLE, "it is another kind")),
+        Finding("f", "f holds", Verdict(Outcome.NOT_SUPPORTED, "it says so itself")),
     )
-    assert said == ["a holds", "b holds", "c holds", "d holds", "e holds"]
+    assert said == ["a holds", "b holds", "c holds", "d holds", "e holds", "f holds"]
 
 
 def test_after_a_lost_connection_nothing_is_said() -> None:

@@ -92,16 +92,24 @@ def test_ipvs_itself_refuses_where_nothing_is_local() -> None:
         ("terminating-fallback", subject(Mode.IPTABLES, version="v1.25.16"), "kube-proxy has it from 1.26 on"),
         ("terminating-fallback", subject(Mode.IPTABLES, version="v1.26.0"), ""),
         ("terminating-fallback", subject(Mode.IPTABLES, "reference", "0.1.0"), ""),
-        (
-            "health-check-node-port",
-            subject(Mode.IPVS, "reference", "0.1.0"),
-            "not supported: the reference proxier serves no health checks, and its documentation says so",
-        ),
-        ("health-check-node-port", subject(Mode.IPVS), ""),
     ],
 )
 def test_what_a_subject_is_documented_to_do_otherwise_does_not_apply_to_it(name: str, who: Subject, why: str) -> None:
     assert BY_NAME[name].exempt(who) == why
+
+
+def test_what_the_reference_refuses_by_name_is_not_supported_and_for_kube_proxy_nothing_is() -> None:
+    userspace = {
+        "local-drop": "the reference proxier's userspace mode takes Local for Cluster, and its log says so",
+        "source-ranges": (
+            "the reference proxier's userspace mode serves addresses with source ranges to nobody, and its log says so"
+        ),
+    }
+    health = {"health-check-node-port": "the reference proxier serves no health checks, and its log says so"}
+    for mode in Mode:
+        found = {one.name: why for one in PROPERTIES if (why := one.unsupported(subject(mode, "reference", "0.1.0")))}
+        assert found == (userspace | health if mode is Mode.USERSPACE else health)
+        assert not any(one.unsupported(subject(mode)) for one in PROPERTIES)
 
 
 def test_no_two_properties_write_the_same_object_in_two_ways() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from refproxy.ipvs_plan import (
     Changes,
+    Dropped,
     Member,
     Plan,
     RealServer,
@@ -160,6 +161,55 @@ def test_local_policy_keeps_outside_traffic_on_the_node_and_inside_traffic_every
         ServerId("tcp", "198.18.0.1", 30080): 1,
         ServerId("tcp", "127.0.0.1", 30080): 1,
     }
+
+
+LEFT = (Endpoint("10.244.0.7", 8080, local=True), Endpoint("10.244.1.7", 8080, local=False))
+
+
+def weights(port: ServicePort, name: ServerId) -> dict[str, int]:
+    return {real.address: real.weight for real in dict(share(port, NODE_IPS, "rr").servers)[name].reals}
+
+
+def test_endpoints_that_leave_keep_their_connections_and_get_no_new_ones() -> None:
+    name = ServerId("tcp", "10.0.0.1", 80)
+    assert weights(web("a", leaving=LEFT), name) == {"10.244.0.1": 1, "10.244.0.7": 0, "10.244.1.7": 0}
+    plan, before, after = Plan(NODE_IPS), web("a", endpoints=LEFT[:1]), web("a", leaving=LEFT[:1])
+    plan.replace({before.key: before})
+    changes = plan.update({after.key: after}, {after.key})
+    assert changes.reals_added == ((name, RealServer("10.244.0.1", 8080)),)
+    assert changes.reals_changed == ((name, RealServer("10.244.0.7", 8080, 0)),)
+    assert changes.reals_removed == ()
+    flow = replace(web("a", leaving=LEFT), key=ServicePortKey("ns", "a", "", "udp"))
+    assert weights(flow, ServerId("udp", "10.0.0.1", 80)) == {"10.244.0.1": 1}  # a flow has no end to wait for
+
+
+def test_local_policy_gives_outside_traffic_to_local_endpoints_that_leave_where_no_other_is_local() -> None:
+    node = ServerId("tcp", "198.18.0.1", 30080)
+    outer = {"node_port": 30080, "local_only": True, "leaving": LEFT}
+    far = web("a", endpoints=(Endpoint("10.244.1.1", 8080, local=False),), **outer)
+    assert weights(far, node) == {"10.244.0.7": 1}
+    assert Member("KUBE-LOOP-BACK", "tcp", "10.244.0.7", 8080, "10.244.0.7") in share(far, NODE_IPS, "rr").members
+    assert weights(web("a", **outer), node) == {"10.244.0.1": 1, "10.244.0.7": 0}
+    assert share(far, NODE_IPS, "rr").dropped == ()
+
+
+def test_what_comes_from_outside_to_a_node_without_a_local_endpoint_is_dropped() -> None:
+    ends = (Endpoint("10.244.1.1", 8080, local=False),)
+    outer = {"external_ips": ("192.0.2.9",), "ingress_ips": ("203.0.113.1",), "local_only": True}
+    far, here = web("a", endpoints=ends, node_port=30080, **outer), web("a", node_port=30080, **outer)
+    where = (Dropped("tcp", "", 30080), Dropped("tcp", "192.0.2.9", 80), Dropped("tcp", "203.0.113.1", 80))
+    plan = Plan(NODE_IPS)
+    plan.replace({far.key: far})
+    assert plan.dropped == where
+    other = web("b", "10.0.0.2", endpoints=ends, **outer)
+    plan.update({far.key: far, other.key: other}, {other.key})
+    assert plan.dropped == where
+    plan.update({other.key: other, here.key: here}, {here.key})
+    assert plan.dropped == where[1:]
+    plan.replace({})
+    assert plan.dropped == ()
+    assert share(replace(far, endpoints=()), NODE_IPS, "rr").dropped == ()  # without any, it is refused
+    assert share(replace(far, local_only=False), NODE_IPS, "rr").dropped == ()
 
 
 @given(st.permutations([f"s{number}" for number in range(9)]), st.integers(0, 9), st.booleans())

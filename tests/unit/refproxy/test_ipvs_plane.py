@@ -129,6 +129,68 @@ def test_rules_are_written_when_a_set_gets_its_first_member(made: Made) -> None:
     assert made.runner.restored[1].count("--match-set KUBE-CLUSTER-IP") == 2
 
 
+BALANCED = replace(A, ingress_ips=("203.0.113.1",), source_ranges=("192.0.2.0/24",))
+FAR = replace(A, node_port=30080, local_only=True, external_ips=("192.0.2.9",))
+JUMP = '-m conntrack --ctstate NEW -m comment --comment "kubernetes service firewall" -j KUBE-PROXY-FIREWALL'
+
+
+def test_sources_that_are_not_let_in_are_dropped_before_ipvs_takes_them(made: Made) -> None:
+    made.plane.sync({A.key: A}, None)
+    assert "KUBE-PROXY-FIREWALL" not in made.runner.restored[0]
+    made.plane.sync({A.key: BALANCED}, {A.key})
+    words = "Kubernetes service load balancer ip + port"
+    before, other = made.runner.restored[1].split("*filter\n")
+    assert f"-I INPUT {JUMP}\n" in other
+    assert [line for line in other.splitlines() if line.startswith(("-A KUBE-P", "-A KUBE-S"))] == [
+        (
+            f'-A KUBE-PROXY-FIREWALL -m comment --comment "{words} for load balancer with sourceRange" '
+            "-m set --match-set KUBE-LOAD-BALANCER-FW dst,dst -j KUBE-SOURCE-RANGES-FIREWALL"
+        ),
+        (
+            f'-A KUBE-SOURCE-RANGES-FIREWALL -m comment --comment "{words} + source cidr for packet filter purpose" '
+            "-m set --match-set KUBE-LOAD-BALANCER-SOURCE-CIDR dst,dst,src -j RETURN"
+        ),
+        "-A KUBE-SOURCE-RANGES-FIREWALL -j DROP",
+    ]
+    assert "DROP" not in before.replace("KUBE-MARK-DROP", "")
+    made.plane.sync({A.key: A}, {A.key})  # the chains stay, without rules
+    assert "-I INPUT" not in made.runner.restored[2]
+    assert ":KUBE-PROXY-FIREWALL - [0:0]\n" in made.runner.restored[2]
+    assert "-A KUBE-PROXY-FIREWALL" not in made.runner.restored[2]
+
+
+def test_what_is_dropped_for_want_of_a_local_endpoint_follows_the_endpoints(made: Made) -> None:
+    made.plane.sync({A.key: FAR}, None)
+    assert [line for line in made.runner.restored[0].splitlines() if line.startswith("-A KUBE-PROXY-FIREWALL")] == [
+        (
+            '-A KUBE-PROXY-FIREWALL -p tcp -m addrtype --dst-type LOCAL -m comment --comment "no local endpoints" '
+            "-m tcp --dport 30080 -j DROP"
+        ),
+        (
+            '-A KUBE-PROXY-FIREWALL -d 192.0.2.9/32 -p tcp -m comment --comment "no local endpoints" '
+            "-m tcp --dport 80 -j DROP"
+        ),
+    ]
+    near = replace(FAR, endpoints=(*FAR.endpoints, Endpoint("10.244.0.1", 8080, local=False)))
+    made.plane.sync({A.key: near}, {A.key})
+    assert len(made.runner.restored) == 1
+    made.plane.sync({A.key: replace(near, endpoints=(Endpoint("10.244.0.1", 8080, local=True),))}, {A.key})
+    assert "-A KUBE-PROXY-FIREWALL" not in made.runner.restored[1]
+
+
+def test_cleanup_removes_the_firewall(made: Made) -> None:
+    made.plane.sync({A.key: FAR}, None)
+    made.runner.saved = (
+        "*filter\n:INPUT ACCEPT [0:0]\n:KUBE-PROXY-FIREWALL - [0:0]\n:KUBE-SOURCE-RANGES-FIREWALL - [0:0]\n"
+        f"-A INPUT {JUMP}\nCOMMIT\n"
+    ).encode()
+    made.plane.cleanup()
+    assert made.runner.restored[-1] == (
+        "*filter\n:KUBE-PROXY-FIREWALL - [0:0]\n:KUBE-SOURCE-RANGES-FIREWALL - [0:0]\n"
+        f"-D INPUT {JUMP}\n-X KUBE-PROXY-FIREWALL\n-X KUBE-SOURCE-RANGES-FIREWALL\nCOMMIT\n"
+    )
+
+
 def test_after_a_refusal_the_next_sync_is_a_full_one(made: Made) -> None:
     made.plane.sync({}, None)
     made.kernel.refuse = True

@@ -50,6 +50,7 @@ def test_iptables_leads_each_address_to_the_services_firewall_chain() -> None:
                 f"-s 192.0.2.0/24 {NOTE} -j {SVC}",
                 f"-s 198.18.0.0/15 {NOTE} -j {SVC}",
                 f"-s 203.0.113.1/32 {NOTE} -j {SVC}",
+                f"{NOTE} -j MARK --set-xmark 0x0/0x4000",
                 f"{NOTE} -j KUBE-MARK-DROP",
             ],
             id="two ranges, the node in one of them",
@@ -83,6 +84,58 @@ def test_iptables_refuses_what_comes_to_a_load_balancer_without_endpoints() -> N
         "-m tcp --dport 80 -j REJECT --reject-with icmp-port-unreachable\n"
     )
     assert block.services == b""
+
+
+def refusals(port: ServicePort, chain: str) -> list[str]:
+    block = build_block(port, CIDR, NODE, comments=True)
+    text = block.filter_services if chain == "KUBE-SERVICES" else block.filter_external
+    assert all(line.startswith(f"-A {chain} ") for line in text.decode().splitlines())
+    return [line.removeprefix(f"-A {chain} ") for line in text.decode().splitlines()]
+
+
+def test_iptables_drops_what_the_firewall_chain_did_not_let_through() -> None:
+    rule = (
+        f'-d 203.0.113.1/32 -p tcp -m comment --comment "ns/web:http traffic not accepted by {FW}" '
+        "-m tcp --dport 80 -j DROP"
+    )
+    for chain in ("KUBE-SERVICES", "KUBE-EXTERNAL-SERVICES"):
+        assert refusals(CLOSED, chain) == [rule]
+        assert refusals(OPEN, chain) == []
+        assert refusals(replace(CLOSED, ingress_ips=()), chain) == []
+
+
+def test_iptables_drops_what_comes_to_a_node_without_a_local_endpoint() -> None:
+    far = replace(OPEN, endpoints=ENDS[1:], local_only=True, node_port=30080, external_ips=("192.0.2.9",))
+    words = '-p tcp -m comment --comment "ns/web:http has no local endpoints"'
+    assert refusals(far, "KUBE-EXTERNAL-SERVICES") == [
+        f"-d 192.0.2.9/32 {words} -m tcp --dport 80 -j DROP",
+        f"-d 203.0.113.1/32 {words} -m tcp --dport 80 -j DROP",
+        f"{words} -m addrtype --dst-type LOCAL -m tcp --dport 30080 -j DROP",
+    ]
+    assert refusals(far, "KUBE-SERVICES") == []
+    assert refusals(replace(far, endpoints=ENDS), "KUBE-EXTERNAL-SERVICES") == []
+    assert refusals(replace(far, local_only=False), "KUBE-EXTERNAL-SERVICES") == []
+
+
+def test_iptables_gives_outside_traffic_to_local_endpoints_that_leave_where_no_other_is_local() -> None:
+    old = Endpoint("10.244.0.7", 8080, local=True)
+    port = replace(OPEN, endpoints=ENDS[1:], leaving=(old, Endpoint("10.244.1.7", 8080, local=False)), local_only=True)
+    block = build_block(port, CIDR, NODE, comments=False)
+    sep = chain_name(b"KUBE-SEP-", KEY, "10.244.0.7:8080").decode()
+    lines = block.rules.decode().splitlines()
+    assert [line for line in lines if line.startswith(f"-A {XLB} ")][-1] == (
+        f'-A {XLB} -m comment --comment "Balancing rule 0 for ns/web:http" -j {sep}'
+    )
+    assert [line for line in lines if line.startswith(f"-A {SVC} ")] == [
+        f"-A {SVC} -j {chain_name(b'KUBE-SEP-', KEY, '10.244.1.2:8080').decode()}"
+    ]
+    assert f"-A {sep} -p tcp -m tcp -j DNAT --to-destination 10.244.0.7:8080" in lines
+    assert sep.encode() in block.names
+    assert block.filter_external == b""
+    same = replace(port, local_only=False)
+    assert build_block(same, CIDR, NODE, comments=False) == build_block(
+        replace(same, leaving=()), CIDR, NODE, comments=False
+    )
 
 
 def members(port: ServicePort) -> list[tuple[str, str]]:
@@ -148,17 +201,38 @@ def test_userspace_treats_a_load_balancers_address_like_the_cluster_ip() -> None
         f"KUBE-PORTALS-CONTAINER {match} -j REDIRECT --to-ports 40000",
         f"KUBE-PORTALS-HOST {match} -j DNAT --to-destination {NODE}:40000",
     ]
+    assert nat_rules(CLOSED, 40_000, NODE) == nat_rules(replace(OPEN, ingress_ips=()), 40_000, NODE)
 
 
 @pytest.mark.parametrize(
     ("text", "spelled"),
-    [("192.0.2.129/25", "192.0.2.128/25"), (" 10.1.2.3/0", "0.0.0.0/0"), ("10.1.2.3/32", "10.1.2.3/32")],
+    [
+        ("192.0.2.129/25", "192.0.2.128/25"),
+        (" 10.1.2.3/0", "0.0.0.0/0"),
+        ("10.1.2.3/32", "10.1.2.3/32"),
+        ("010.0.0.0/08", "10.0.0.0/8"),  # octal for inet_aton, which would make it 8.0.0.0/8
+    ],
 )
 def test_a_range_is_spelled_as_the_kernel_spells_it(text: str, spelled: str) -> None:
     assert ranges.canonical(text) == spelled
 
 
-@pytest.mark.parametrize("text", ["10.0.0.0", "10.0.0.0/33", "10.0.0.0/-1", "10.0/8", "10.0.0.256/8", "x/8", "/8", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10.0.0.0",
+        "10.0.0.0/33",
+        "10.0.0.0/-1",
+        "10.0/8",
+        "10.0.0.256/8",
+        "x/8",
+        "/8",
+        "",
+        "0x0a.0.0.0/8",
+        "1.2.3.4.5/8",
+        "\u0661.0.0.0/8",
+    ],
+)
 def test_what_is_no_range(text: str) -> None:
     with pytest.raises(ValueError, match=r"^not a range of addresses: "):
         ranges.canonical(text)

@@ -55,6 +55,55 @@ def test_a_slice_may_come_before_its_service() -> None:
     assert len(state.ports[KEY].endpoints) == 1
 
 
+@pytest.mark.parametrize("order", [("a-1", "a-2"), ("a-2", "a-1")])
+def test_an_endpoint_of_two_slices_is_local_if_one_of_them_says_so(order: tuple[str, str]) -> None:
+    state = ServiceState("node")
+    state.apply_service("ADDED", service())
+    slices = {name: slice_("10.244.0.1", "10.244.0.2", name=name) for name in order}
+    for endpoint in slices["a-2"]["endpoints"]:
+        del endpoint["nodeName"]
+    for name in order:
+        state.apply_slice("ADDED", slices[name])
+    state.take()
+    both = (Endpoint("10.244.0.1", 8080, local=True), Endpoint("10.244.0.2", 8080, local=True))
+    assert state.ports[KEY].endpoints == both
+
+
+def leaving(*addresses: str, name: str = "a-1", **conditions: bool) -> Object:
+    obj = slice_(*addresses, name=name)
+    for endpoint in obj["endpoints"]:
+        endpoint["conditions"] = {"ready": False, "serving": True, "terminating": True} | conditions
+    return obj
+
+
+def test_endpoints_that_terminate_and_still_serve_stand_in_where_no_other_is_ready() -> None:
+    state = ServiceState("node")
+    state.apply_service("ADDED", service())
+    state.apply_slice("ADDED", leaving("10.244.0.2", "10.244.0.1"))
+    old = (Endpoint("10.244.0.1", 8080, local=True), Endpoint("10.244.0.2", 8080, local=True))
+    state.take()
+    assert (state.ports[KEY].endpoints, state.ports[KEY].leaving) == (old, ())
+    assert state.endpoints == 2
+    state.apply_slice("ADDED", slice_("10.244.0.2", "10.244.0.3", name="a-2"))
+    assert state.take().keys == {KEY}
+    assert [end.ip for end in state.ports[KEY].endpoints] == ["10.244.0.2", "10.244.0.3"]
+    assert state.ports[KEY].leaving == old[:1]  # the other one is ready, by the other slice
+    state.apply_slice("DELETED", slice_())
+    state.take()
+    assert state.ports[KEY].leaving == ()
+
+
+@pytest.mark.parametrize(
+    "conditions", [{"serving": False}, {"terminating": False}], ids=["no longer serving", "not terminating"]
+)
+def test_who_is_not_ready_and_does_not_serve_to_the_end_gets_nothing(conditions: dict[str, bool]) -> None:
+    state = ServiceState("node")
+    state.apply_service("ADDED", service())
+    state.apply_slice("ADDED", leaving("10.244.0.1", **conditions))
+    state.take()
+    assert (state.ports[KEY].endpoints, state.ports[KEY].leaving) == ((), ())
+
+
 def test_several_slices_are_merged_each_address_once_in_kube_proxys_order() -> None:
     state = ServiceState("node")
     state.apply_service("ADDED", service())
@@ -303,7 +352,8 @@ def test_the_ipv4_cluster_ip_is_taken_wherever_it_stands(first: str, second: str
 
 def test_what_is_not_served_is_told_with_the_first_service_that_asks_for_it() -> None:
     state = ServiceState("node")
-    state.apply_service("ADDED", service("a", internalTrafficPolicy="Cluster"))
+    outside = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "loadBalancerSourceRanges": ["10.0.0.0/8"]}
+    state.apply_service("ADDED", service("a", internalTrafficPolicy="Cluster", **outside))
     assert state.take_notes() == []
     more = [{"name": "http", "port": 80}, {"name": "s", "port": 81, "protocol": "SCTP"}]
     for name in ("b", "c"):
@@ -316,20 +366,94 @@ def test_what_is_not_served_is_told_with_the_first_service_that_asks_for_it() ->
     ]
 
 
+def test_what_a_relay_cannot_do_is_told_in_userspace_mode() -> None:
+    state = ServiceState("node", mode="userspace")
+    state.apply_service("ADDED", service(externalTrafficPolicy="Local"))  # which means nothing there
+    assert state.take_notes() == []
+    outside = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "loadBalancerSourceRanges": ["10.0.0.0/8"]}
+    state.apply_service("ADDED", service("b", **outside))
+    assert state.take_notes() == [
+        (
+            "Service ns/b: spec.externalTrafficPolicy: Local is taken for Cluster in userspace mode "
+            "(said once for all Services)"
+        ),
+        (
+            "Service ns/b: spec.loadBalancerSourceRanges: userspace mode serves the load balancer's addresses to "
+            "nobody (said once for all Services)"
+        ),
+    ]
+
+
+def balanced(*ingress: Any, **spec: Any) -> Object:
+    return service(type="LoadBalancer", **spec) | {"status": {"loadBalancer": {"ingress": list(ingress)}}}
+
+
+def test_a_load_balancer_that_is_a_proxy_itself_has_no_address_here() -> None:
+    state = ServiceState("node")
+    state.apply_service(
+        "ADDED", balanced({"ip": "203.0.113.1", "ipMode": "Proxy"}, {"ip": "203.0.113.2", "ipMode": "VIP"})
+    )
+    state.take()
+    assert state.ports[KEY].ingress_ips == ("203.0.113.2",)
+
+
+LEFT_OUT = [
+    (
+        balanced({"ip": "203.0.113.1"}, {"ip": "203.0.113.300"}),
+        "status.loadBalancer.ingress.ip: expected an IPv4 address, got '203.0.113.300'",
+    ),
+    (
+        balanced({"ip": "203.0.113.1"}, {"ip": "0203.0.113.1"}),
+        "status.loadBalancer.ingress.ip: expected an IPv4 address, got '0203.0.113.1'",
+    ),
+    (service(externalIPs=["192.0.2.1", "here"]), "spec.externalIPs: expected an IPv4 address, got 'here'"),
+    (
+        service(loadBalancerSourceRanges=["192.0.2.0/33", "192.0.2.0/24"]),
+        "spec.loadBalancerSourceRanges: expected a range of addresses, got '192.0.2.0/33'",
+    ),
+    (service() | {"status": {"loadBalancer": "x"}}, "status.loadBalancer.ingress: expected a list of objects"),
+    (service() | {"status": "x"}, "status.loadBalancer.ingress: expected a list of objects"),
+    (balanced("x"), "status.loadBalancer.ingress: expected a list of objects"),
+]
+
+
+@pytest.mark.parametrize(("obj", "words"), LEFT_OUT)
+def test_an_address_that_cannot_be_read_does_not_take_the_service_away(obj: Object, words: str) -> None:
+    state = ServiceState("node")
+    for _ in range(2):
+        state.apply_service("MODIFIED", obj)
+    assert state.take_notes() == [f"Service ns/a: left out: {words}"]
+    state.take()
+    port = state.ports[KEY]
+    assert {*port.external_ips, *port.ingress_ips} <= {"192.0.2.1", "203.0.113.1"}
+    assert port.source_ranges in {(), ("192.0.2.0/24",)}
+    state.apply_service("MODIFIED", service())
+    state.apply_service("MODIFIED", obj)
+    assert len(state.take_notes()) == 1
+
+
+@pytest.mark.parametrize("ranges", [["192.0.2.0/33"], ["2001:db8::/32"]], ids=["unreadable", "of version 6"])
+def test_ranges_of_which_none_is_left_let_nobody_in(ranges: list[str]) -> None:
+    state = ServiceState("node")
+    state.apply_service("ADDED", balanced({"ip": "203.0.113.1"}, loadBalancerSourceRanges=ranges))
+    state.take()
+    assert state.ports[KEY].source_ranges == ("0.0.0.0/32",)
+
+
 BAD_SERVICES = [
     ({"clusterIP": "10.96.0.300"}, "spec.clusterIP: expected an IPv4 address, got '10.96.0.300'"),
     ({"clusterIP": "10.96.1"}, "spec.clusterIP: expected an IPv4 address, got '10.96.1'"),
     ({"clusterIP": 7}, "spec.clusterIP: expected an IPv4 address, got 7"),
-    ({"externalIPs": ["192.0.2.1", "here"]}, "spec.externalIPs: expected an IPv4 address, got 'here'"),
     ({"ports": [{"port": 70000}]}, "spec.ports.port: expected a number from 1 to 65535, got 70000"),
     ({"ports": [{}]}, "spec.ports.port: expected a number from 1 to 65535, got None"),
     (
         {"type": "NodePort", "ports": [{"port": 80, "nodePort": "30080"}]},
         "spec.ports.nodePort: expected a number from 1 to 65535, got '30080'",
     ),
+    ({"loadBalancerSourceRanges": "192.0.2.0/24"}, "spec.loadBalancerSourceRanges: expected a list"),
     (
-        {"loadBalancerSourceRanges": ["192.0.2.0/33"]},
-        "spec.loadBalancerSourceRanges: expected a range of addresses, got '192.0.2.0/33'",
+        {"clusterIP": "2001:db8::1", "clusterIPs": ["2001:db8::1", "10.96.0"]},
+        "spec.clusterIPs: expected an IPv4 address, got '10.96.0'",
     ),
     ({"ports": "80"}, "spec.ports: expected a list of objects"),
     (

@@ -288,6 +288,15 @@ def test_a_changed_service_keeps_its_place(made: Made) -> None:
     ]
 
 
+def test_a_load_balancers_address_is_taken_away_when_its_sources_are_limited(made: Made) -> None:
+    a = replace(web("a"), ingress_ips=("203.0.113.1",))
+    made.plane.sync({a.key: a}, None)
+    assert "203.0.113.1" in made.runner.restored[0]
+    made.plane.sync({a.key: replace(a, source_ranges=("0.0.0.0/0",))}, {a.key})
+    assert "-D KUBE-PORTALS-CONTAINER -d 203.0.113.1/32" in made.runner.restored[1]
+    assert "-I KUBE-PORTALS-CONTAINER 2" not in made.runner.restored[1]
+
+
 def test_a_changed_endpoint_needs_no_restore(made: Made) -> None:
     a = web("a", node_port=30080)
     made.plane.sync({a.key: a}, None)
@@ -394,11 +403,37 @@ def test_a_taken_node_port_is_told_and_the_rest_goes_on(made: Made, caplog: pyte
     a = web("a", node_port=30080)
     made.relay.errors = {"ns/a:http tcp": "NodePort: tcp port 30080: Address already in use"}
     made.plane.sync({a.key: a}, None)
-    assert "NodePort of ns/a:http tcp is not held" in caplog.text
+    assert "NodePort of ns/a:http tcp is not held, and tried again in each sync" in caplog.text
     made.relay.errors = {"ns/b:http tcp": "tcp port any: Too many open files"}
     b = web("b")
     with pytest.raises(ProxierError, match=r"^relay: ns/b:http tcp: tcp port any: Too many open files$"):
         made.plane.sync({a.key: a, b.key: b}, {b.key})
+
+
+def test_a_node_port_that_was_not_held_is_tried_again_until_it_is(made: Made, caplog: pytest.LogCaptureFixture) -> None:
+    a, b = web("a", node_port=30080), web("b", "10.96.0.2")
+    taken = {"ns/a:http tcp": "tcp port 30080: Address already in use"}
+    made.relay.errors = {}
+    made.plane.sync({a.key: a, b.key: b}, None)
+    made.plane.sync({a.key: a, b.key: b}, frozenset())
+    assert len(made.relay.calls) == 1  # nothing to try
+    a = replace(a, node_port=30081)
+    made.relay.errors = taken
+    made.plane.sync({a.key: a, b.key: b}, {a.key})
+    made.plane.sync({a.key: a, b.key: b}, frozenset())
+    made.plane.sync({a.key: a, b.key: b}, None)
+    assert [[port.name for port in ports] for _, ports in made.relay.calls[1:]] == [["ns/a:http tcp"]] * 3
+    assert len(caplog.records) == 1
+    made.relay.errors = {}
+    made.plane.sync({a.key: a, b.key: b}, frozenset())
+    made.plane.sync({a.key: a, b.key: b}, frozenset())
+    assert len(made.relay.calls) == 5
+    made.relay.errors = taken
+    made.plane.sync({a.key: replace(a), b.key: b}, {a.key})
+    assert len(caplog.records) == 2
+    made.plane.sync({b.key: b}, {a.key})
+    made.plane.sync({b.key: b}, frozenset())
+    assert len(made.relay.calls) == 7
 
 
 def test_cleanup_removes_only_our_chains_and_jumps(made: Made) -> None:

@@ -14,7 +14,7 @@ from tests import iptables_dump
 from tests.golden.cases import TABLES, golden
 from tests.golden.normal import rules as sorted_rules
 from tests.unit.refproxy import builds
-from tests.unit.refproxy.builds import CIDR
+from tests.unit.refproxy.builds import CIDR, added
 from tests.unit.refproxy.walks import BY_IPVS, FORWARDED, Packet, Walk, walk
 
 if TYPE_CHECKING:
@@ -76,6 +76,11 @@ def walked(who: str, case: str, row: tuple[str, str, str, int, str]) -> Walk:
     return walk(tables(who, case), packet, path, endpoint)
 
 
+def usual(case: str, row: tuple[str, str, str, int, str]) -> list[Rule]:
+    """Return what the reference walks where no Service lacks a local endpoint that it must have."""
+    return sorted(rule for rule in walked("reference", case, row).rules if not added(rule))
+
+
 def cells(case: str, row: tuple[str, str, str, int, str]) -> list[str]:
     walks = [walked(who, case, row) for who in WHO]
     return [row[0], *(f"{len(one.rules)} ({one.matches})" for one in walks)]
@@ -96,12 +101,12 @@ def test_every_connection_ends_where_it_should(who: str, row: tuple[str, str, st
 
 @pytest.mark.parametrize("row", CONNECTIONS, ids=lambda row: row[0])
 def test_the_reference_walks_what_1_20_2_walks(row: tuple[str, str, str, int, str]) -> None:
-    assert sorted(walked("reference", "iptables", row).rules) == sorted(walked(OLD, "iptables", row).rules)
+    assert usual("iptables", row) == sorted(walked(OLD, "iptables", row).rules)
 
 
 @pytest.mark.parametrize("row", BY_SETS, ids=lambda row: row[0])
 def test_the_reference_walks_what_1_20_2_walks_in_ipvs_mode(row: tuple[str, str, str, int, str]) -> None:
-    assert sorted(walked("reference", "ipvs", row).rules) == sorted(walked(OLD, "ipvs", row).rules)
+    assert usual("ipvs", row) == sorted(walked(OLD, "ipvs", row).rules)
 
 
 def test_the_page_tells_the_walks() -> None:
