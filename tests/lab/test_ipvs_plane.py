@@ -180,6 +180,47 @@ def test_load_balancers_are_programmed_and_read_back_as_they_were(namespace: str
     assert left(namespace) == []
 
 
+def test_what_must_not_be_answered_is_dropped_and_who_leaves_keeps_connections(namespace: str) -> None:
+    out = run(
+        namespace,
+        """
+        import subprocess
+        far = (Endpoint("10.244.1.1", 8080, False),)
+        closed = port(0, ingress_ips=("203.0.113.1",), source_ranges=("192.0.2.0/24",))
+        plane.sync(ports(port(0)), None)
+        save = lambda: subprocess.run([IPTABLES, "iptables-save", "-t", "filter"], capture_output=True).stdout.decode()
+        print("FIREWALL" in save())
+        both = ports(closed, port(1, endpoints=far, node_port=30080, local_only=True), port(2, leaving=far))
+        plane.sync(both, set(both))
+        print(*(line for line in save().splitlines() if line.startswith("-A") and "FIREWALL" in line), sep="\\n")
+        print(subprocess.run(["ipvsadm", "-Sn"], capture_output=True, text=True).stdout.count("10.244.1.1:8080 -m -w 0"))
+        """,
+    )
+    words = "Kubernetes service load balancer ip + port"
+    assert out.splitlines() == [
+        "False",
+        (
+            "-A INPUT -m conntrack --ctstate NEW -m comment --comment "
+            '"kubernetes service firewall" -j KUBE-PROXY-FIREWALL'
+        ),
+        (
+            f'-A KUBE-PROXY-FIREWALL -m comment --comment "{words} for load balancer with sourceRange" '
+            "-m set --match-set KUBE-LOAD-BALANCER-FW dst,dst -j KUBE-SOURCE-RANGES-FIREWALL"
+        ),
+        (
+            '-A KUBE-PROXY-FIREWALL -p tcp -m addrtype --dst-type LOCAL -m comment --comment "no local endpoints" '
+            "-m tcp --dport 30080 -j DROP"
+        ),
+        (
+            f'-A KUBE-SOURCE-RANGES-FIREWALL -m comment --comment "{words} + source cidr for packet filter purpose" '
+            "-m set --match-set KUBE-LOAD-BALANCER-SOURCE-CIDR dst,dst,src -j RETURN"
+        ),
+        "-A KUBE-SOURCE-RANGES-FIREWALL -j DROP",
+        "1",
+    ]
+    assert left(namespace) == []
+
+
 def test_refusals_name_the_object(namespace: str) -> None:
     out = run(
         namespace,
