@@ -193,7 +193,8 @@ def test_what_must_not_be_answered_is_dropped_and_who_leaves_keeps_connections(n
         both = ports(closed, port(1, endpoints=far, node_port=30080, local_only=True), port(2, leaving=far))
         plane.sync(both, set(both))
         print(*(line for line in save().splitlines() if line.startswith("-A") and "FIREWALL" in line), sep="\\n")
-        print(subprocess.run(["ipvsadm", "-Sn"], capture_output=True, text=True).stdout.count("10.244.1.1:8080 -m -w 0"))
+        servers = subprocess.run(["ipvsadm", "-Sn"], capture_output=True, text=True).stdout
+        print(servers.count("10.244.1.1:8080 -m -w 0"))
         """,
     )
     words = "Kubernetes service load balancer ip + port"
