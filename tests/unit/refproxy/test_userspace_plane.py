@@ -412,7 +412,7 @@ def test_a_taken_node_port_is_told_and_the_rest_goes_on(made: Made, caplog: pyte
 
 def test_a_node_port_that_was_not_held_is_tried_again_until_it_is(made: Made, caplog: pytest.LogCaptureFixture) -> None:
     a, b = web("a", node_port=30080), web("b", "10.96.0.2")
-    taken = {"ns/a:http tcp": "tcp port 30080: Address already in use"}
+    taken = {"ns/a:http tcp": "NodePort: tcp port 30081: Address already in use"}
     made.relay.errors = {}
     made.plane.sync({a.key: a, b.key: b}, None)
     made.plane.sync({a.key: a, b.key: b}, frozenset())
