@@ -122,7 +122,8 @@ def _not_relayed(spec: Mapping[str, Any]) -> Iterator[str]:
 
 def parse_slice(obj: Mapping[str, Any], node_name: str) -> PortEndpoints:
     """Return the endpoints for each port of the slice; only an endpoint's first address counts."""
-    ready, leaving = [], []
+    ready: list[tuple[str, bool]] = []
+    leaving: list[tuple[str, bool]] = []
     for item in _objects("endpoints", obj.get("endpoints")):
         conditions = item.get("conditions") or {}
         where = ready if conditions.get("ready") is not False else leaving

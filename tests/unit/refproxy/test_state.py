@@ -69,8 +69,8 @@ def test_an_endpoint_of_two_slices_is_local_if_one_of_them_says_so(order: tuple[
     assert state.ports[KEY].endpoints == both
 
 
-def leaving(*addresses: str, name: str = "a-1", **conditions: bool) -> Object:
-    obj = slice_(*addresses, name=name)
+def leaving(*addresses: str, **conditions: bool) -> Object:
+    obj = slice_(*addresses)
     for endpoint in obj["endpoints"]:
         endpoint["conditions"] = {"ready": False, "serving": True, "terminating": True} | conditions
     return obj
