@@ -21,7 +21,7 @@ from refproxy.relay_wire import Answer, Batch, Port, Reader, decode_answer, enco
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-TIMEOUT = 5.0
+TIMEOUT = 30.0
 IDLE = 0.2
 
 
