@@ -1,4 +1,4 @@
-"""How much YAML an experiment file may hold, held while it is read: nothing is built that is over a limit.
+"""How much YAML a file of a kind may hold, held while it is read: nothing is built that is over a limit.
 
 A few lines of aliases of aliases stand for more values than any memory holds, and merge keys multiply in the same way;
 what is read later (pydantic, messages that show a value) walks all of them. So values are counted with what their
@@ -7,6 +7,7 @@ aliases repeat, before anything else sees them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from ruamel.yaml.composer import Composer
@@ -14,12 +15,6 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import AliasEvent, ScalarEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-MAX_BYTES = 256 * 1024
-"""Of a file. A larger one was named by mistake; much of one may be comments."""
-MAX_VALUES = 5_000
-"""Keys and values of a document, with what aliases and merge keys repeat; 50 characters of text count as one more."""
-MAX_ENTRIES = 600
-"""Of one list or mapping, with merged ones."""
 MAX_DEPTH = 20
 """Of lists and mappings within each other."""
 _MAX_KEY = 200  # characters
@@ -29,19 +24,44 @@ _MERGE = "tag:yaml.org,2002:merge"
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file: its name for messages, one and many of them, how it ``begins``, and how much of it is read.
+
+    ``max_bytes`` are those of the file: a larger one was named by mistake, though much of one may be comments.
+    ``max_values`` are keys and values, with what aliases and merge keys repeat; 50 characters of text count as one more.
+    Of them it ``holds`` so many in words. ``max_entries`` are those of one list or mapping, with merged ones.
+    """
+
+    one: str
+    many: str
+    begins: str
+    holds: str
+    max_bytes: int
+    max_values: int
+    max_entries: int
+
+
+EXPERIMENT = Kind("an experiment", "experiments", "version: 1", "some dozens", 1 << 18, 5_000, 600)
+INVENTORY = Kind("an inventory", "inventories", "version: 1", "some hundreds", 1 << 18, 5_000, 600)
+KUBECONFIG = Kind("a kubeconfig", "kubeconfigs", "apiVersion: v1", "some hundreds", 1 << 20, 25_000, 2_000)
+"""Certificates of hundreds of clusters may stand in one."""
+
+
 class RefusedError(MarkedYAMLError):
-    """Something in a file is right YAML, but not for an experiment; ``problem`` says what, in a whole sentence."""
+    """Something in a file is right YAML, but not for its kind; ``problem`` says what, in a whole sentence."""
 
 
 class LimitedComposer(Composer):
     """Composes nodes as ruamel.yaml does, within the limits of this module.
 
-    Raises RefusedError for what is over them, and for what no experiment needs: tags, keys that are no words, aliases
+    Raises RefusedError for what is over them, and for what no file needs here: tags, keys that are no words, aliases
     of what they stand in, another version of YAML.
     """
 
-    def __init__(self, loader: Any = None) -> None:  # noqa: ANN401 - ruamel.yaml's loader has no type
+    def __init__(self, kind: Kind, loader: Any = None) -> None:  # noqa: ANN401 - ruamel.yaml's loader has no type
         super().__init__(loader)
+        self._kind = kind
         self.warn_double_anchors = False  # YAML allows them: the later one counts
         self._nesting = 0
         self._count = 0
@@ -53,7 +73,7 @@ class LimitedComposer(Composer):
         event = self.parser.peek_event()
         if event.version not in {None, (1, 2)}:
             version = ".".join(map(str, event.version))
-            raise _refusal(f"%YAML {version} is not supported; remove the line, experiments are YAML 1.2", event)
+            raise _refusal(f"%YAML {version} is not supported; remove the line, {self._kind.many} are YAML 1.2", event)
         return super().compose_document()
 
     def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401 - as in ruamel.yaml
@@ -79,9 +99,9 @@ class LimitedComposer(Composer):
 
     def _add(self, count: int, event: Any) -> None:  # noqa: ANN401 - an event of ruamel.yaml
         self._count += count
-        if self._count > MAX_VALUES:
-            what = f"more than {MAX_VALUES:,} values, with what aliases repeat"
-            raise _refusal(f"{what}; an experiment holds some dozens", event)
+        if self._count > self._kind.max_values:
+            what = f"more than {self._kind.max_values:,} values, with what aliases repeat"
+            raise _refusal(f"{what}; {self._kind.one} holds {self._kind.holds}", event)
 
     def _check(self, node: Node) -> None:
         if isinstance(node, ScalarNode):
@@ -89,8 +109,8 @@ class LimitedComposer(Composer):
                 raise _refusal(f"a number of {len(node.value)} characters is none that can be meant", node)
             return
         width = sum(self._width(*pair) for pair in node.value) if isinstance(node, MappingNode) else len(node.value)
-        if width > MAX_ENTRIES:
-            raise _refusal(f"a list or mapping of {width} entries; at most {MAX_ENTRIES} are read", node)
+        if width > self._kind.max_entries:
+            raise _refusal(f"a list or mapping of {width} entries; at most {self._kind.max_entries} are read", node)
         self._widths[id(node)] = width
 
     def _width(self, key: Node, value: Node) -> int:
@@ -98,7 +118,7 @@ class LimitedComposer(Composer):
         if not isinstance(key, ScalarNode):
             raise _refusal("a list or mapping cannot be a key here; write a word", key)
         if len(key.value) > _MAX_KEY:
-            raise _refusal(f"a key of {len(key.value)} characters is none of an experiment", key)
+            raise _refusal(f"a key of {len(key.value)} characters is none of {self._kind.one}", key)
         if str(key.tag) != _MERGE:
             return 1
         parts = value.value if isinstance(value, SequenceNode) else [value]

@@ -7,6 +7,7 @@ in which ``on``, ``no`` and ``1:30`` are plain words.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
@@ -14,7 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from proxybench.errors import Problem
-from proxybench.experiment.limits import MAX_BYTES, MAX_DEPTH, LimitedComposer, RefusedError
+from proxybench.experiment.limits import EXPERIMENT, MAX_DEPTH, Kind, LimitedComposer, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,14 +62,15 @@ class Document:
         self._overrides.append((path, label, parsed.node))
 
 
-def read(path: Path, overrides: Sequence[str] = ()) -> Document:
-    """Read a file and lay overrides on top; all that is wrong as YAML is in ``problems``."""
+def read(path: Path, overrides: Sequence[str] = (), kind: Kind = EXPERIMENT) -> Document:
+    """Read a file of a kind and lay overrides on top; all that is wrong as YAML is in ``problems``."""
     file = str(path)
     try:
         with path.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
-        if len(raw) > MAX_BYTES:  # before it is decoded, since it may be cut within a character
-            return Document(file, problems=[Problem(file, 1, 1, "is larger than 256 KiB; name an experiment file")])
+            raw = stream.read(kind.max_bytes + 1)
+        if len(raw) > kind.max_bytes:  # before it is decoded, since it may be cut within a character
+            large = f"is larger than {kind.max_bytes >> 10} KiB; name the file of {kind.one}"
+            return Document(file, problems=[Problem(file, 1, 1, large)])
         text = raw.decode("utf-8-sig")
     except OSError as error:
         return Document(file, problems=[Problem(file, 1, 1, f"cannot be read: {error.strerror}")])
@@ -76,20 +78,20 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Document:
         line = raw[: error.start].count(b"\n") + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
         return Document(file, problems=[Problem(file, line, column, "is not UTF-8 text; save it as UTF-8")])
-    document = parse(text, file)
+    document = parse(text, file, kind)
     if not document.problems and not isinstance(document.data, dict):
         what = "is empty" if document.data is None else "holds no mapping"
-        document.problems.append(Problem(file, 1, 1, f"{what}; begin with version: 1"))
+        document.problems.append(Problem(file, 1, 1, f"{what}; {kind.one} begins with {kind.begins}"))
     if isinstance(document.data, dict):
         for setting in overrides:
             document.override(setting)
     return document
 
 
-def parse(text: str, file: str) -> Document:
+def parse(text: str, file: str, kind: Kind = EXPERIMENT) -> Document:
     """Read YAML text. After a syntax error ``data`` is None; after duplicate keys the first one counts."""
     yaml = YAML(typ="safe", pure=True)
-    yaml.Composer = LimitedComposer
+    yaml.Composer = partial(LimitedComposer, kind)
     try:
         node = yaml.compose(text)
         problems = list(_duplicates(node, file, set()))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxybench.errors import ExperimentError, UsageError
 from proxybench.experiment import source
+from proxybench.experiment.limits import KUBECONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +70,7 @@ def read_kubeconfig(
 
     Raises ExperimentError with the line and column of what is wrong, UsageError for a plugin that fails.
     """
-    document = source.read(path)
+    document = source.read(path, kind=KUBECONFIG)
     if document.problems or not isinstance(document.data, dict):
         raise ExperimentError(document.problems)
     return _Reader(document, path.parent, plugin).credentials(context)

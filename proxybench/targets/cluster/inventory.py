@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from proxybench.errors import ExperimentError
 from proxybench.experiment import source
+from proxybench.experiment.limits import INVENTORY
 from proxybench.experiment.wording import word
 from proxybench.experiment.words import Words, distinct, many, one_of, show
 from proxybench.hosts.ssh_config import HostWords
@@ -133,7 +134,7 @@ class Inventory(Words):
 
 def read_inventory(path: Path) -> Inventory:
     """Read and check an inventory file. Raises ExperimentError with every problem, as file:line:column."""
-    return check(source.read(path))
+    return check(source.read(path, kind=INVENTORY))
 
 
 def check(document: Document) -> Inventory:

@@ -8,7 +8,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from proxybench.errors import ExperimentError
-from proxybench.experiment.limits import MAX_BYTES, MAX_DEPTH, MAX_ENTRIES
+from proxybench.experiment.limits import EXPERIMENT, MAX_DEPTH
 from proxybench.experiment.load import load_experiment
 from proxybench.experiment.source import parse
 from tests.unit.experiment.mutants import EXAMPLES, LARGEST, bomb, mutant
@@ -69,8 +69,8 @@ def test_a_bomb_below_any_key_is_refused_by_the_whole_program(tmp_path: Path, me
         ("? {a: 1}\n: 1\n", "1:3: a list or mapping cannot be a key here; write a word"),
         (f"a: {'[' * 9999}\n", f"1:23: lists and mappings are more than {MAX_DEPTH} deep in each other"),
         (f"{'- ' * 9999}\n", f"1:41: lists and mappings are more than {MAX_DEPTH} deep in each other"),
-        (f"a: [{'1,' * 601}]\n", f"1:4: a list or mapping of 601 entries; at most {MAX_ENTRIES} are read"),
-        ("k: 1\n" * 601, f"1:1: a list or mapping of 601 entries; at most {MAX_ENTRIES} are read"),
+        (f"a: [{'1,' * 601}]\n", f"1:4: a list or mapping of 601 entries; at most {EXPERIMENT.max_entries} are read"),
+        ("k: 1\n" * 601, f"1:1: a list or mapping of 601 entries; at most {EXPERIMENT.max_entries} are read"),
         (f"a: {'9' * 41}\n", "1:4: a number of 41 characters is none that can be meant"),
         (f"a: 0x{'f' * 5000}\n", "1:4: a number of 5002 characters is none that can be meant"),
         (f"? {'k' * 201}\n: 1\n", "1:3: a key of 201 characters is none of an experiment"),
@@ -132,5 +132,5 @@ def test_any_file_is_read_or_refused_in_time(random: Random, tmp_path_factory: p
     lines = problems(path)
     assert time.process_time() - started < SECONDS
     assert all(line.startswith(f"{path}:") and line.isprintable() for line in lines)
-    if len(data) > MAX_BYTES:
-        assert lines == [f"{path}:1:1: is larger than 256 KiB; name an experiment file"]
+    if len(data) > EXPERIMENT.max_bytes:
+        assert lines == [f"{path}:1:1: is larger than 256 KiB; name the file of an experiment"]

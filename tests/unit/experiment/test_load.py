@@ -367,9 +367,9 @@ def test_the_short_form_of_kube_proxy_is_checked_like_the_long_one(write: Write)
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
-        ("", ["e.yaml:1:1: is empty; begin with version: 1"]),
-        ("# nothing\n", ["e.yaml:1:1: is empty; begin with version: 1"]),
-        ("- 1\n", ["e.yaml:1:1: holds no mapping; begin with version: 1"]),
+        ("", ["e.yaml:1:1: is empty; an experiment begins with version: 1"]),
+        ("# nothing\n", ["e.yaml:1:1: is empty; an experiment begins with version: 1"]),
+        ("- 1\n", ["e.yaml:1:1: holds no mapping; an experiment begins with version: 1"]),
         (
             "name: a: b\n",
             [
@@ -408,7 +408,7 @@ def test_a_file_that_cannot_be_read_is_a_problem_too(tmp_path: Path, monkeypatch
     path.write_bytes(b"version: 1\nname: \xff\n")
     assert problems(path) == ["e.yaml:2:7: is not UTF-8 text; save it as UTF-8"]
     path.write_bytes(b"#" * 262_145)
-    assert problems(path) == ["e.yaml:1:1: is larger than 256 KiB; name an experiment file"]
+    assert problems(path) == ["e.yaml:1:1: is larger than 256 KiB; name the file of an experiment"]
 
 
 def test_merged_and_aliased_mappings_are_read_and_keep_their_places(write: Write) -> None:

@@ -202,3 +202,34 @@ def test_a_file_that_is_no_kubeconfig_says_so(file: Path) -> None:
 def test_entries_that_are_none_are_passed_over(file: Path) -> None:
     file.write_text(USUAL.replace("contexts:\n", "contexts:\n- 7\n- name: bare\n"))
     assert read_kubeconfig(file) == known("one", token="s3cret")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "1:1: is empty; a kubeconfig begins with apiVersion: v1"),
+        ("- 1\n", "1:1: holds no mapping; a kubeconfig begins with apiVersion: v1"),
+        ("%YAML 1.1\n---\na: b\n", "2:1: %YAML 1.1 is not supported; remove the line, kubeconfigs are YAML 1.2"),
+        ("#" * (1 << 20) + "\n", "1:1: is larger than 1024 KiB; name the file of a kubeconfig"),
+        (
+            f"users: [{'[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], ' * 1_900}]\n",
+            "1:73213: more than 25,000 values, with what aliases repeat; a kubeconfig holds some hundreds",
+        ),
+    ],
+)
+def test_what_is_no_kubeconfig_is_not_told_to_be_an_experiment(file: Path, text: str, problem: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ExperimentError) as caught:
+        read_kubeconfig(file)
+    assert str(caught.value) == f"{file}:{problem}"
+
+
+def test_the_kubeconfig_of_many_clusters_is_read(file: Path) -> None:
+    authority = base64.b64encode(b"x" * 1_100).decode()
+    more = "".join(
+        f"- name: other{number}\n  cluster: {{server: 'https://k{number}.test', certificate-authority-data: {authority}}}\n"
+        for number in range(400)
+    )
+    file.write_text(USUAL.replace("users:\n", f"{more}users:\n"))
+    assert file.stat().st_size > 500_000
+    assert read_kubeconfig(file, "one") == known("one", token="s3cret")
