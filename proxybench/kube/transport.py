@@ -7,9 +7,12 @@ the request itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ipaddress
 import os
 import ssl
 import time
+import urllib.request
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -88,9 +91,8 @@ class Transport:
             connector=aiohttp.TCPConnector(limit=connections, ssl=trust.context()),
             headers={**authorization, "Accept": "application/json"},
             timeout=aiohttp.ClientTimeout(total=seconds),
-            # Requests to this machine stay away from any HTTP proxy that the environment names.
-            trust_env=urlsplit(url).hostname not in _LOOPBACK,
         )
+        self._proxy = proxy_of(url)
         self.retries = 0
 
     async def close(self) -> None:
@@ -157,7 +159,13 @@ class Transport:
         headers = {"Content-Type": "application/json"}
         try:
             async with self._session.request(
-                method, self._url + path, params=query, data=data, headers=headers, allow_redirects=False
+                method,
+                self._url + path,
+                params=query,
+                data=data,
+                headers=headers,
+                allow_redirects=False,
+                proxy=self._proxy,
             ) as response:
                 answer = await response.read()
         except TimeoutError as error:
@@ -180,6 +188,27 @@ class Transport:
         number = cause.errno if isinstance(cause, OSError) else None
         words = os.strerror(number) if number else str(cause) or type(cause).__name__
         return ApiError(f"{method} {path}: cannot reach the Kubernetes API at {self._url}: {words}")
+
+
+def proxy_of(url: str) -> str | None:
+    """Return the HTTP proxy that the environment names for a URL; requests to this machine never go through one.
+
+    As kubectl, it heeds networks in NO_PROXY, too ("10.0.0.0/8"). aiohttp would look by itself, but then in the user's
+    .netrc as well, whose entry for a host takes the token's place.
+    """
+    parts, named = urlsplit(url), urllib.request.getproxies()
+    host, found = parts.hostname or "", named.get(parts.scheme)
+    if not found or host in _LOOPBACK or urllib.request.proxy_bypass(host) or _in_networks(host, named.get("no", "")):
+        return None
+    return found if "://" in found else f"http://{found}"
+
+
+def _in_networks(host: str, listed: str) -> bool:
+    for word in listed.split(","):
+        with contextlib.suppress(ValueError):  # a name, here or there
+            if ipaddress.ip_address(host) in ipaddress.ip_network(word.strip(), strict=False):
+                return True
+    return False
 
 
 def _why(error: aiohttp.ClientConnectorCertificateError) -> str:

@@ -21,7 +21,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 @contextmanager
 def scripted(
-    answers: list[Answer | None], *, slow: float = 0.0, pem: Path | None = None
+    answers: list[Answer | None], *, slow: float = 0.0, pem: Path | None = None, address: str = "127.0.0.1"
 ) -> Iterator[tuple[str, list[str]]]:
     """Run a server that gives these answers in turn; None breaks the connection without one.
 
@@ -50,7 +50,7 @@ def scripted(
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+    with http.server.ThreadingHTTPServer((address, 0), Handler) as running:
         if pem is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(pem)
@@ -58,7 +58,7 @@ def scripted(
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield f"http{'s' if pem else ''}://127.0.0.1:{running.server_port}", asked
+            yield f"http{'s' if pem else ''}://{address}:{running.server_port}", asked
         finally:
             over.set()
             running.shutdown()

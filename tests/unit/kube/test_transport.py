@@ -9,7 +9,7 @@ from proxybench.errors import ApiError, UsageError
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import Population
-from proxybench.kube.transport import Trust
+from proxybench.kube.transport import Trust, proxy_of
 from proxybench.targets.lab.apiserver.certificate import make_certificate
 from tests.unit.kube.scripted import scripted
 
@@ -93,3 +93,42 @@ def test_what_does_not_pass_is_told_as_the_server_said_it() -> None:
     assert str(caught.value) == "DELETE /api/v1/namespaces/ns/services/a: 429 TooManyRequests: slow down"
     assert caught.value.status == 429
     assert len(asked) == 6
+
+
+@pytest.mark.parametrize(
+    ("url", "environ", "proxy"),
+    [
+        ("https://k8s.test:6443", {}, None),
+        ("https://k8s.test:6443", {"https_proxy": "http://me:x@proxy.test:3128"}, "http://me:x@proxy.test:3128"),
+        ("https://k8s.test:6443", {"HTTPS_PROXY": "proxy.test:3128"}, "http://proxy.test:3128"),
+        ("https://k8s.test:6443", {"http_proxy": "http://proxy.test"}, None),
+        ("https://k8s.test:6443", {"https_proxy": "http://proxy.test", "no_proxy": ".test"}, None),
+        ("https://10.1.2.3", {"https_proxy": "http://proxy.test", "no_proxy": "k8s.test, 10.0.0.0/8"}, None),
+        ("https://11.1.2.3", {"https_proxy": "http://proxy.test", "no_proxy": "10.0.0.0/8"}, "http://proxy.test"),
+        ("https://[fd00::1]:6443", {"https_proxy": "http://proxy.test", "no_proxy": "fd00::/8"}, None),
+        ("https://127.0.0.1:6443", {"https_proxy": "http://proxy.test"}, None),
+        ("https://[::1]:6443", {"https_proxy": "http://proxy.test"}, None),
+        ("https://localhost:6443", {"https_proxy": "http://proxy.test"}, None),
+    ],
+)
+def test_a_proxy_of_the_environment(
+    url: str, environ: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert proxy_of(url) == proxy
+
+
+def test_a_user_s_netrc_does_not_take_the_token_s_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("default login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    # Not 127.0.0.1, as a cluster's API is elsewhere.
+    with (
+        scripted([(200, {}, b'{"a": 1}')], address="127.0.0.2") as (url, asked),
+        KubernetesServiceApi(url, "token", ca_pem=None) as api,
+    ):
+        assert api.ask("GET", "/version") == {"a": 1}
+    assert asked == ["GET /version"]
