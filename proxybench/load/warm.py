@@ -123,6 +123,7 @@ def run(request: dict[str, Any], log: int, parent: int) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_RDONLY), STDIN)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        settle(os.path.dirname(request["plan"]))  # noqa: PTH120 - fewer imports
         os.environ[PLAN_VARIABLE] = request["plan"]
         sys.argv = request["argv"]
         # It still shows when the program was started; timers set by it would end the load that much too early.
@@ -139,6 +140,14 @@ def run(request: dict[str, Any], log: int, parent: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def settle(folder: str) -> None:
+    """Leave locust its arguments alone: it would read LOCUST_…, ~/.locust.conf, and the current folder's settings."""
+    for name in [name for name in os.environ if name.startswith("LOCUST_")]:
+        del os.environ[name]
+    os.environ["HOME"] = os.devnull
+    os.chdir(folder)
 
 
 def die_with(parent: int) -> None:

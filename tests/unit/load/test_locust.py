@@ -74,7 +74,10 @@ def backend() -> Iterator[Callable[..., Backend]]:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PipeSession]:
-    session = PipeSession(tmp_path_factory.mktemp("program"))
+    home = tmp_path_factory.mktemp("home")  # of a user whose settings would make it the master of a worker
+    (home / ".locust.conf").write_text("master = true\nexpect-workers = 1\n")
+    (home / "locust.conf").write_text("tags = none\n")
+    session = PipeSession(tmp_path_factory.mktemp("program"), HOME=str(home), LOCUST_MASTER="true", LOCUST_CSV="csv")
     yield session
     session.close()
     assert session.process.returncode == 0
@@ -134,6 +137,15 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_user_s_settings_of_locust_are_not_read(
+    backend: Callable[..., Backend], run: Callable[[LoadPlan], str], program: PipeSession, tmp_path: Path
+) -> None:
+    before = set(program.folder.iterdir())
+    run(LoadPlan((backend().target(),), 10, 1, 0.5, 1000))
+    assert len(parse((tmp_path / "out").read_text()).connect_ns) == 5
+    assert {path.name for path in set(program.folder.iterdir()) - before} <= {"plan.json", "log", "__pycache__"}
 
 
 def test_a_load_on_two_targets(backend: Callable[..., Backend], run: Callable[[LoadPlan], str], tmp_path: Path) -> None:

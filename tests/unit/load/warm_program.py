@@ -17,12 +17,14 @@ from proxybench.load.command import locustfile, warm
 class PipeSession:
     """A ``Session`` with a program on this machine."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         (folder / "warm.py").write_bytes(warm())
         (folder / "locustfile.py").write_bytes(locustfile())
         argv = [sys.executable, str(folder / "warm.py")]
-        self.process = subprocess.Popen(argv, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        home = environment.get("HOME", folder)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen(argv, cwd=home, bufsize=0, env={**os.environ, **environment}, **pipes)
         self.buffer = b""
 
     def send_line(self, line: str) -> None:
