@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ _DESCRIBED = re.compile(r"(v\d+\.\d+\.\d+)(-[a-z]+\.\d+)?(?:-(\d+)-g([0-9a-f]+))
 _MINOR = re.compile(r'\bDefaultKubeBinaryVersion += "(\d+\.\d+)"')
 _CHANGELOG = re.compile(r"CHANGELOG-1\.(\d+)\.md")
 _GIT_LIMIT_S = 60.0
+_NEW_FILES_TOO = "--untracked-files=normal"  # status.showUntrackedFiles may say otherwise
 
 
 def build_from_source(
@@ -42,6 +44,8 @@ def build_from_source(
     store = Store(around.root)
     place = _place(store, commit, chosen)
     known = bool(commit) and not changed
+    if known and (found := store.find(place)):
+        return found
     with store.lock(place, lambda: report(f"waiting for another process that builds {folder}")):
         if known and (found := store.find(place)):
             return found
@@ -97,7 +101,7 @@ def _state(folder: Path) -> tuple[str, str, bool]:
     answer = _git(folder, "rev-parse", "HEAD", "--show-prefix").split()
     known = len(answer) == 1  # with a prefix it is a folder of another repository
     commit = answer[0] if known else ""
-    changed = known and bool(_git(folder, "status", "--porcelain"))
+    changed = known and bool(_git(folder, "status", "--porcelain", _NEW_FILES_TOO))
     described = _git(folder, "describe", "--tags", "--match=v*", "--abbrev=14") if known else ""
     minor = "" if described else _minor_release(folder)
     if not (described or minor):
@@ -135,6 +139,8 @@ def _check(folder: Path) -> None:
 
 def _git(folder: Path, *words: str) -> str:
     """Return what git answers; "" where it is not installed, or the folder is no repository."""
+    # A hook of git's runs with variables that name its own repository, whatever folder is asked for.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *words],
@@ -143,6 +149,7 @@ def _git(folder: Path, *words: str) -> str:
             timeout=_GIT_LIMIT_S,
             check=False,
             stdin=subprocess.DEVNULL,
+            env=environ,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -24,7 +24,17 @@ _ASK_LIMIT_S = 60.0
 _TOOL_SINCE = 24
 """Go 1.24 is the first that knows ``tool`` lines."""
 
-_SHAPING = {"GOOS", "GOARCH", "GOEXPERIMENT", "GODEBUG", "GOWORK"}
+_SHAPING = {"GOOS", "GOARCH", "GODEBUG", "GOWORK"}
+# Not empty, any of them: an empty one lets the user's `go env -w` through. A comma chooses no experiment, against none.
+_PLAIN = {
+    "CGO_ENABLED": "0",
+    "GO111MODULE": "on",
+    "GOFLAGS": "-buildvcs=false",
+    "GOEXPERIMENT": ",",
+    "GOAMD64": "v1",
+    "GOARM64": "v8.0",
+    "GOFIPS140": "off",
+}
 _UNKNOWN = re.compile(r"unknown revision|404 Not Found|no matching versions")
 
 
@@ -171,8 +181,7 @@ class Go:
     def _env(self, folder: Path, arch: str | None) -> dict[str, str]:
         """Return the user's environment without what would shape the program: it is to be the same everywhere."""
         env = {key: value for key, value in self._environ.items() if key not in _SHAPING}
-        env |= {"CGO_ENABLED": "0", "GO111MODULE": "on"}
-        env["GOFLAGS"] = "-buildvcs=false"  # not empty: an empty one lets the user's `go env -w` through
+        env |= _PLAIN
         env.setdefault("GOTOOLCHAIN", "auto")
         if not (folder / "go.work").exists():
             env["GOWORK"] = "off"

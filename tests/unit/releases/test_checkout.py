@@ -106,6 +106,20 @@ def test_changes_are_built_anew_and_kept_apart(checkout: Checkout) -> None:
     assert changed.path.read_bytes() == checkout.go.program + b"changed"
 
 
+def test_new_files_are_changes_whatever_git_s_settings_show(checkout: Checkout) -> None:
+    commit = checkout.commit()
+    checkout.git("config", "status.showUntrackedFiles", "no")
+    (checkout.folder / "cmd/kube-proxy/new.go").write_text("package main\n")
+    assert checkout.build().version == f"v1.37.0-master+{commit[:14]}-dirty"
+
+
+def test_variables_of_a_hook_of_git_do_not_lead_elsewhere(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = checkout.commit()
+    monkeypatch.setenv("GIT_DIR", str(checkout.home / "another/.git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(checkout.home / "another/index"))
+    assert checkout.build().version == f"v1.37.0-master+{commit[:14]}"
+
+
 def test_a_folder_that_git_does_not_know(checkout: Checkout) -> None:
     built = checkout.build()
     assert (built.version, built.source) == ("v1.37.0-master+unknown", f"checkout {checkout.folder}")

@@ -79,7 +79,9 @@ def home(tmp_path: Path) -> Path:
 
 def test_the_commands_of_a_build(home: Path, tmp_path: Path) -> None:
     go, folder = FakeGo(home), tmp_path / "build"
-    built, release = build(go, folder, GOFLAGS="-mod=vendor", GOOS="plan9", GOEXPERIMENT="x", GOPRIVATE="y")
+    built, release = build(
+        go, folder, GOFLAGS="-mod=vendor", GOOS="plan9", GOEXPERIMENT="x", GOAMD64="v4", GOPRIVATE="y"
+    )
     assert (built, built.read_bytes(), release) == (folder / "built-kube-proxy", go.program, "go1.26.8")
     assert go.argv == [
         "mod download -json k8s.io/kubernetes@v1.37.2",
@@ -91,7 +93,11 @@ def test_the_commands_of_a_build(home: Path, tmp_path: Path) -> None:
     assert go.environ == [
         "CGO_ENABLED=0",
         "GO111MODULE=on",
+        "GOAMD64=v1",
         "GOARCH=arm64",
+        "GOARM64=v8.0",
+        "GOEXPERIMENT=,",
+        "GOFIPS140=off",
         "GOFLAGS=-buildvcs=false",
         "GOOS=linux",
         "GOPRIVATE=y",
