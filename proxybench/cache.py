@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def cache_folder() -> Path:
     """Return the folder for what is fetched once (PROXYBENCH_CACHE, else the user's cache)."""
     chosen = os.environ.get("PROXYBENCH_CACHE")
-    return Path(chosen) if chosen else platformdirs.user_cache_path("proxybench")
+    # A relative one would be another folder for whoever runs in another.
+    return (Path(chosen) if chosen else platformdirs.user_cache_path("proxybench")).absolute()
 
 
 @contextmanager

@@ -73,9 +73,10 @@ def ensure(
     base = base_address(around.environ, base_url)
     store = Store(around.root)
     place = store.place(chosen, request.version, request.arch)
+    if found := store.find(place):  # also in a cache that cannot be written, as of an image
+        return found
     with store.lock(place, lambda: report(f"waiting for another process that gets {request.name}")):
-        found = store.find(place)
-        if found:
+        if found := store.find(place):
             return found
         return request.fulfil(source, store, place, base)
 

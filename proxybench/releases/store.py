@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,15 +61,15 @@ class Store:
         Raises UsageError when the cache cannot be written.
         """
         lock = self._root / ".locks" / self._name(place)
-        try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            place.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(
-                f"{self._root}: cannot be written ({error.strerror}); name another folder with PROXYBENCH_CACHE"
-            ) from None
-        with locked(lock, waiting):
-            place.parent.mkdir(parents=True, exist_ok=True)  # who held it may have removed it
+        with ExitStack() as held:
+            try:
+                lock.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(lock, waiting))
+                place.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(
+                    f"{self._root}: cannot be written ({error.strerror}); name another folder with PROXYBENCH_CACHE"
+                ) from None
             yield
 
     @contextmanager

@@ -14,6 +14,9 @@ def test_the_cache_is_the_users_unless_one_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("PROXYBENCH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/some/cache")
     assert cache_folder() == Path("/some/cache/proxybench")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROXYBENCH_CACHE", "here")  # nodes and daemons run in other folders
+    assert cache_folder() == tmp_path / "here"
 
 
 def test_a_lock_lets_one_in_and_tells_the_other_to_wait(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ lists stay as they are.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from contextlib import contextmanager
@@ -95,6 +96,7 @@ def run(argv: Sequence[str], folder: Path, *, check: bool = True) -> str:
             timeout=_LIMIT,
             check=False,
             stdin=subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},  # what apt prints is read here: "Depends:", not "Hängt ab von:"
         )
     except FileNotFoundError:
         raise LabError(f"{argv[0]} is not installed, and the lab needs it to fetch Debian packages") from None

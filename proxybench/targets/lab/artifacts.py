@@ -79,6 +79,17 @@ def present(kernel: str | None) -> System | None:
     return System(root) if (root / ".complete").exists() else None
 
 
+def make_cache() -> Path:
+    """Return the cache's folder, made if need be. Raises LabError when it cannot be written."""
+    cache = cache_folder()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=cache).close()
+    except OSError as error:
+        raise LabError(f"{cache}: cannot be written ({error.strerror}); name another with PROXYBENCH_CACHE") from error
+    return cache
+
+
 def ensure(kernel: str | None, report: Callable[[str], None] = lambda _: None) -> System:
     """Return the unpacked files, fetching them if need be: sshd, and with a kernel's name also what the VM boots.
 
@@ -87,8 +98,7 @@ def ensure(kernel: str | None, report: Callable[[str], None] = lambda _: None) -
     found = present(kernel)
     if found:
         return found
-    cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
+    cache = make_cache()
     name = _entry(kernel)
     with locked(cache / f"{name}.lock"):
         found = present(kernel)  # another process may have made it while this one waited

@@ -82,8 +82,9 @@ def kvm_boots(system: System) -> bool:
         remembered = {}
     if remembered.get("key") != key:
         remembered = {"key": key, "boots": _try_kvm(system)}
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(json.dumps(remembered))
+        with contextlib.suppress(OSError):  # a cache that cannot be written: it is tried again next time
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            memory.write_text(json.dumps(remembered))
     return bool(remembered["boots"])
 
 
@@ -99,6 +100,11 @@ def _try_kvm(system: System) -> bool:
         del argv[argv.index("-netdev") :]
         with contextlib.suppress(subprocess.TimeoutExpired, FileNotFoundError):
             subprocess.run(
-                process.guarded(argv), timeout=_KVM_LIMIT, check=False, stdin=subprocess.DEVNULL, capture_output=True
+                process.guarded(argv),
+                timeout=_KVM_LIMIT,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                env=process.environment(),
             )
         return console.exists() and _MARK in console.read_text(errors="replace")

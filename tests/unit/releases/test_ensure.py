@@ -231,6 +231,20 @@ def test_a_build_that_fails(house: House) -> None:
     assert str(error.value).endswith(f"answers HTTP 404; {reason}")
 
 
+def test_a_program_in_a_cache_that_cannot_be_written_is_taken(house: House) -> None:
+    house.served.publish("v1.37.2", "amd64", "kube-proxy", PROGRAM)
+    first = house.get()
+    for lock in (house.cache / ".locks").iterdir():
+        lock.unlink()
+    (house.cache / ".locks").rmdir()
+    (house.cache / ".locks").write_text("a file")  # root writes everywhere but below a file
+    assert house.get() == first
+    with pytest.raises(UsageError) as error:
+        house.get("v1.36.3")
+    reason = "cannot be written (File exists); name another folder with PROXYBENCH_CACHE"
+    assert str(error.value) == f"{house.cache}: {reason}"
+
+
 def test_a_cache_that_cannot_be_written(house: House) -> None:
     house.cache.write_text("a file")
     with pytest.raises(UsageError) as error:

@@ -278,3 +278,17 @@ def test_modules_are_put_into_the_first_root_plain_and_without_those_that_are_bu
 )
 def test_the_mirror_is_the_one_of_debian_12s_main_archive(targets: str, mirror: str | None) -> None:
     assert apt.parse_mirror(targets) == mirror
+
+
+def test_a_cache_that_cannot_be_written_is_named(machine: Machine) -> None:
+    machine.cache.write_text("a file")
+    with pytest.raises(LabError) as raised:
+        ensure(None)
+    assert str(raised.value) == f"{machine.cache}: cannot be written (File exists); name another with PROXYBENCH_CACHE"
+
+
+def test_apt_is_asked_in_english(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    german = 'case $LC_ALL in C*) echo "  Depends: linux-image-6.1.0-56-amd64" ;; *) echo "  Hängt ab von: x" ;; esac'
+    machine.add("apt-cache", german)
+    assert apt.Apt().newest_kernel() == "linux-image-6.1.0-56-amd64"

@@ -86,6 +86,15 @@ def test_kvm_is_tried_once_and_remembered(
     assert json.loads((tmp_path / "cache/kvm.json").read_text()) == {"key": KEY, "boots": boots}
 
 
+def test_a_cache_that_cannot_be_written_remembers_nothing(
+    system: System, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setattr(os, "access", lambda path, mode: True)
+    monkeypatch.setattr(qemu, "_try_kvm", lambda tried: True)
+    assert kvm_boots(system)
+
+
 @pytest.mark.parametrize("memory", ["", "no json", '{"key": "another boot 6.1.0-test", "boots": false}'])
 def test_an_answer_of_another_boot_or_a_damaged_one_is_forgotten(
     system: System, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, memory: str
