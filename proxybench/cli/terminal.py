@@ -6,12 +6,12 @@ rich honours NO_COLOR and writes no colours where there is no terminal.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
 _WIDE = 200
@@ -45,10 +45,17 @@ def print_table(table: Table) -> None:
 
 
 def plain_table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
-    """Return an empty table without frame, its ``numbers`` columns to the right."""
+    """Return an empty table without frame, its ``numbers`` columns to the right; texts are shown as they are."""
     from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    class Plain(Table):
+        """Takes no brackets of a path or a name for markup."""
+
+        def add_row(self, *cells: RenderableType | None, **options: Any) -> None:  # noqa: ANN401 - rich names them
+            super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+    table = Plain(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left")
     return table
