@@ -1,7 +1,9 @@
 # Two commands do everything: `make run` and `make test`. `make help` lists the rest.
 .DEFAULT_GOAL := help
 BIN := .venv/bin
-RUN := $(BIN)/proxybench run
+# Not by its name: pip writes no script that starts in a folder with a quote or a dollar sign in its name.
+PROXYBENCH := $(BIN)/python -m proxybench
+RUN := $(PROXYBENCH) run
 
 RELEASES := v1.30.14 v1.33.13 v1.36.3 v1.37.2
 
@@ -70,7 +72,7 @@ findings: setup ## docs/findings.md and README's table from results/findings; RU
 
 gate: setup ## experiments/gate.yaml against the committed baseline (3 minutes); exit code as in docs/ci.md
 	$(RUN) experiments/gate.yaml
-	$(BIN)/proxybench gate results/gate/latest --baseline results/baselines/gate.json \
+	$(PROXYBENCH) gate results/gate/latest --baseline results/baselines/gate.json \
 		--junit results/gate.xml --markdown results/gate.md --annotations
 
 bench-stats: dev ## coverage, false alarms and power of the statistics, by simulation
