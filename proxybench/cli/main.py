@@ -9,6 +9,7 @@ import click
 from proxybench import __version__
 from proxybench.cli.group import LazyGroup, Settings, Verb
 from proxybench.cli.signals import Interrupter
+from proxybench.cli.utf8 import ensure_utf8
 
 VERBS = {
     "run": Verb("proxybench.cli.run:run", "Run an experiment file from lab to report."),
@@ -97,6 +98,7 @@ def cli(settings: Settings, debug: bool) -> None:
 
 def entry() -> None:
     """Run the program; never returns."""
+    ensure_utf8()
     Interrupter().install()
     cli.main(prog_name="proxybench")
 
