@@ -29,8 +29,8 @@ class Kind:
     """A kind of file: its name for messages, one and many of them, how it ``begins``, and how much of it is read.
 
     ``max_bytes`` are those of the file: a larger one was named by mistake, though much of one may be comments.
-    ``max_values`` are keys and values, with what aliases and merge keys repeat; 50 characters of text count as one more.
-    Of them it ``holds`` so many in words. ``max_entries`` are those of one list or mapping, with merged ones.
+    ``max_values`` are keys and values, with what aliases and merge keys repeat, and one more for each 50 characters of
+    text; it ``holds`` so many in words. ``max_entries`` are those of one list or mapping, with merged ones.
     """
 
     one: str

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from proxybench.hosts.base import Completed
 from proxybench.model import LabKind, Mode
 from proxybench.subjects.node_checks import check_versions
-from proxybench.targets.lab import artifacts, qemu
+from proxybench.targets.lab import artifacts, process, qemu
 from proxybench.targets.lab.kernel_probe import Trial, programs, try_mode
 from proxybench.targets.lab.vm import default_accelerator
 
@@ -37,12 +37,11 @@ class ModeSupport:
 
 def find_program(name: str) -> str | None:
     """Return a program's full path, looked for where root's programs are, too."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    return shutil.which(name, path=process.search_path())
 
 
 def ask_here(argv: Sequence[str]) -> Completed:
     """Run a command on this machine; one that is not there or does not end ends as in a shell."""
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     try:
         done = subprocess.run(
             argv,
@@ -51,7 +50,7 @@ def ask_here(argv: Sequence[str]) -> Completed:
             timeout=_ASK_LIMIT,
             check=False,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PATH": path},
+            env=process.environment(),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Completed("", str(error), 124 if isinstance(error, subprocess.TimeoutExpired) else 127, 0.0)

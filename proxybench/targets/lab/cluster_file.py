@@ -43,14 +43,25 @@ def from_json(values: dict[str, Any]) -> Cluster:
     )
 
 
-def ssh_config(cluster: Cluster, known_hosts: Path) -> str:
-    """Return a configuration with which a plain ``ssh NODE`` reaches each node, host keys checked."""
+def ssh_config(cluster: Cluster) -> str:
+    """Return a configuration with which a plain ``ssh NODE`` reaches each node, host keys checked.
+
+    It names files of the folder that ssh is started in, known_hosts and those of ``identities``: ssh reads ``%`` and
+    ``$`` in a path as signs of its own, and has no way to write the latter.
+    """
     lines: list[str] = []
     for node in cluster.nodes:
-        lines += _host(node.name, node.ssh, known_hosts)
+        lines += _host(node.name, node.ssh)
         if node.ssh.jump:
-            lines += [f"  ProxyJump {node.name}-jump", *_host(f"{node.name}-jump", node.ssh.jump, known_hosts)]
+            lines += [f"  ProxyJump {node.name}-jump", *_host(f"{node.name}-jump", node.ssh.jump)]
     return "\n".join(lines) + "\n"
+
+
+def identities(cluster: Cluster) -> dict[str, Path]:
+    """Return the private key of each node and jump host by the name of the file that ``ssh_config`` wants it in."""
+    targets = {node.name: node.ssh for node in cluster.nodes}
+    targets |= {f"{node.name}-jump": node.ssh.jump for node in cluster.nodes if node.ssh.jump}
+    return {f"{name}.key": target.identity for name, target in targets.items() if target.identity}
 
 
 def known_hosts(cluster: Cluster) -> str:
@@ -63,16 +74,16 @@ def known_hosts(cluster: Cluster) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _host(name: str, target: SshTarget, known: Path) -> list[str]:
+def _host(name: str, target: SshTarget) -> list[str]:
     return [
         f"Host {name}",
         f"  HostName {target.host}",
         f"  Port {target.port}",
         f"  User {target.user}",
-        f"  IdentityFile {target.identity}",
+        f"  IdentityFile {name}.key",
         "  IdentitiesOnly yes",
         f"  HostKeyAlias {name}",
-        f"  UserKnownHostsFile {known}",
+        "  UserKnownHostsFile known_hosts",
         "  GlobalKnownHostsFile /dev/null",
         "  StrictHostKeyChecking yes",
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -17,15 +16,18 @@ from proxybench.kube.client import KubernetesServiceApi
 from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
 from proxybench.nodes.node import Node
 from proxybench.nodes.zipapp import build_zipapp
-from proxybench.targets.lab import leftovers, topology
+from proxybench.targets.lab import leftovers, process, topology
 from proxybench.targets.lab.apiserver import KUBERNETES_VERSION
 from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
 from proxybench.targets.lab.artifacts import DEFAULT_KERNEL
 from proxybench.targets.lab.kernel_probe import IPTABLES_PROGRAMS
 from proxybench.targets.lab.node_script import Paths
+from proxybench.targets.lab.places import check_places, usual_places
 from proxybench.targets.lab.sshd import USERS, Key, make_key, sshd_config
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from proxybench.model import ClockKind, LabKind
     from proxybench.targets.lab.artifacts import System
     from proxybench.targets.lab.topology import Topology
@@ -51,10 +53,19 @@ class Prepared:
     host_keys: dict[str, Key]
 
 
-def make_state_folder() -> Path:
-    """Make the folder of a new lab; only its owner can read it. What killed owners left goes first."""
+def make_state_folder(system: System, own: Collection[str]) -> Path:
+    """Make the folder of a new lab; only its owner can read it. What killed owners left goes first.
+
+    Raises LabError when nodes, which have folders ``own`` of their own, could not use it, or something else they need.
+    """
     leftovers.sweep()
-    return scratch.make(leftovers.STATE_PREFIX)
+    state = scratch.make(leftovers.STATE_PREFIX)
+    try:
+        check_places(usual_places(state, system.root), own, on_search_path=(system.root,))
+    except LabError:
+        scratch.remove(state)
+        raise
+    return state
 
 
 def prepare(state: Path, system: System, layout: Topology) -> Prepared:
@@ -146,7 +157,7 @@ def start_api(settings: Settings, address: str) -> ApiServerProcess:
 
 def find_iptables() -> dict[str, str]:
     """Return the full path of each backend's multi-call program. Raises LabError when one is not installed."""
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    path = process.search_path()
     found = {backend: shutil.which(program, path=path) for backend, program in IPTABLES_PROGRAMS.items()}
     lacking = [IPTABLES_PROGRAMS[backend] for backend, program in found.items() if program is None]
     if lacking:

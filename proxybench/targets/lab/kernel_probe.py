@@ -6,13 +6,13 @@ made once: those that kube-proxy writes for Services with endpoints, without any
 
 from __future__ import annotations
 
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxybench.model import Mode
+from proxybench.targets.lab import process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,7 +127,7 @@ def programs(mode: Mode, backend: str = "legacy") -> Mapping[str, str]:
 
 def command(mode: Mode, backend: str = "legacy") -> list[str]:
     """Return the command that tries a mode; it needs root, and leaves nothing."""
-    prepare = "mount -t tmpfs run /run; PATH=$PATH:/usr/sbin:/sbin; ip link set lo up"
+    prepare = "mount -t tmpfs run /run; ip link set lo up"
     return ["unshare", "--net", "--mount", "sh", "-e", "-c", f"{prepare}\n{script(mode, backend)}"]
 
 
@@ -142,7 +142,7 @@ def try_mode(mode: Mode, backend: str = "legacy", limit: float = _LIMIT) -> Tria
             check=False,
             cwd=Path("/"),
             stdin=subprocess.DEVNULL,
-            env=os.environ,
+            env=process.environment(),
         )
     except subprocess.TimeoutExpired:
         return Trial(124, f"no answer in {limit:.0f} s")

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +16,9 @@ from proxybench import scratch
 from proxybench.cache import cache_folder
 from proxybench.deadline import wait_until
 from proxybench.errors import LabError
-from proxybench.targets.lab import leftovers, process
+from proxybench.targets.lab import artifacts, leftovers, process
 from proxybench.targets.lab.artifacts import DEFAULT_KERNEL
-from proxybench.targets.lab.cluster_file import from_json, known_hosts, ssh_config
+from proxybench.targets.lab.cluster_file import from_json, identities, known_hosts, ssh_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,13 +31,13 @@ _DOWN_LIMIT = 30.0
 
 def up(kind: str, clock: str, kernel: str = DEFAULT_KERNEL) -> Cluster:
     """Build a lab that stays; raise LabError when one is up already or it cannot be built."""
-    folder = _folder()
+    folder = artifacts.make_cache()
     with _lock(folder):
         if _read() is not None:
             raise LabError("a lab is up already; `proxybench lab down` removes it")
         log = folder / "lab.log"
         log.write_text("")
-        argv = [sys.executable, "-m", "proxybench.targets.lab.daemon", kind, clock, kernel, str(_state())]
+        argv = process.python("proxybench.targets.lab.daemon", kind, clock, kernel, str(_state()))
         with log.open("ab") as output:
             daemon = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -68,15 +67,16 @@ def shell(node: str) -> int:
     if not shutil.which("ssh"):
         raise LabError("ssh is not installed; `apt-get install openssh-client` brings it")
     with scratch.folder(leftovers.SSH_PREFIX) as folder:
-        keys, config = folder / "known_hosts", folder / "config"
-        keys.write_text(known_hosts(cluster))
-        config.write_text(ssh_config(cluster, keys))
-        return subprocess.run(["ssh", "-F", str(config), node], check=False).returncode
+        (folder / "known_hosts").write_text(known_hosts(cluster))
+        (folder / "config").write_text(ssh_config(cluster))
+        for name, key in identities(cluster).items():
+            (folder / name).symlink_to(key)
+        return subprocess.run(["ssh", "-F", "config", node], check=False, cwd=folder).returncode
 
 
 def down() -> bool:
     """Remove the lab, and what killed ones left; return False when there was none."""
-    with _lock(_folder()):
+    with _lock(artifacts.make_cache()):
         found = _read()
         if found is not None:
             daemon = found[0]
@@ -86,14 +86,8 @@ def down() -> bool:
         return found is not None
 
 
-def _folder() -> Path:
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def _state() -> Path:
-    return _folder() / "lab.json"
+    return cache_folder() / "lab.json"
 
 
 def _read() -> tuple[int, Cluster] | None:

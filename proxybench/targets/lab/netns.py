@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from proxybench import scratch
@@ -14,6 +13,7 @@ from proxybench.model import LabKind
 from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.lab import artifacts, common, node_script, process, topology
 from proxybench.targets.lab.leftovers import cgroup_name, remove_cgroups
+from proxybench.targets.lab.places import NETNS_OWN
 from proxybench.targets.lab.plan import Plan, Relay
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class NetnsLab:
 
     def _build(self, system: System) -> Cluster:
         settings, layout = self._settings, self._settings.topology
-        self.state = state = common.make_state_folder()
+        self.state = state = common.make_state_folder(system, NETNS_OWN)
         self._api = common.start_api(settings, topology.CTL_ADDRESS)
         node_url = f"https://{topology.CTL_ADDRESS}:{node_script.API_PORT}"
         api = ApiAccess(self._api.url, node_url, self._api.ca_pem, self._api.token)
@@ -102,7 +102,7 @@ class NetnsLab:
             ready=str(state / "ready.json"),
         )
         (state / "plan.json").write_text(plan.to_json())
-        argv = [*_CONTAINED, sys.executable, "-m", "proxybench.targets.lab.supervisor", str(state / "plan.json")]
+        argv = [*_CONTAINED, *process.python("proxybench.targets.lab.supervisor", str(state / "plan.json"))]
         self._report("making the namespaces")
         self._supervisor = process.start(argv, state / "supervisor.log")
         ports = self._await_ready(state)

@@ -1,10 +1,11 @@
-"""Starting the lab's long-lived processes so that none outlives its owner."""
+"""Starting the lab's long-lived processes so that none outlives its owner, nor sees its owner's settings."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,15 +15,38 @@ if TYPE_CHECKING:
 _GRACE = 10.0
 
 
+def search_path() -> str:
+    """Return where programs are looked for: the user's PATH, and where root's are."""
+    return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a lab's processes: no preloaded library, proxy, language or Python setting of a user's.
+
+    A node's commands do not even see this: sshd gives each session an environment of its own.
+    """
+    return {"PATH": search_path(), "LC_ALL": "C.UTF-8"}
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of ours; no module of the current folder is taken for one (``-P``)."""
+    return [sys.executable, "-P", "-X", "utf8", "-m", module, *arguments]
+
+
 def start(argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own, its output appended to ``log``.
+    """Start a process in a session of its own, in ``environment()``, its output appended to ``log``.
 
     The kernel kills it when the thread that started it dies, however that happens; so start it from the main
     thread. A session of its own keeps a Ctrl-C at the terminal from reaching it before we do.
     """
     with log.open("ab") as output:
         return subprocess.Popen(
-            guarded(argv), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            guarded(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env=environment(),
         )
 
 

@@ -41,8 +41,8 @@ def sshd_config(*, host_key: Path, authorized_keys: Path, listen: str | None, fo
     loopback may lead to another's).
     """
     lines = [
-        f"HostKey {host_key}",
-        f"AuthorizedKeysFile {authorized_keys}",
+        f"HostKey {_word(host_key)}",
+        f"AuthorizedKeysFile {_word(authorized_keys).replace('%', '%%')}",  # %h is the user's home there
         "AuthenticationMethods publickey",
         "PasswordAuthentication no",
         "KbdInteractiveAuthentication no",
@@ -63,6 +63,12 @@ def sshd_config(*, host_key: Path, authorized_keys: Path, listen: str | None, fo
     if listen:
         lines.append(f"ListenAddress {listen}")
     return "\n".join(lines) + "\n"
+
+
+def _word(path: Path) -> str:
+    """Quote a path as sshd_config(5) has it: within double quotes, a backslash before what would end them."""
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 # dash starts faster than bash and reads no file of root's own; the user "sshd" is asked for by sshd itself.

@@ -22,6 +22,10 @@ _RULES = {
 """What shows whose rules they are: names of chains and tables, as their own programs write them."""
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _NO_WAY_IN = "nodes of a lab have namespaces of their own, so no connection of a measurement passes"
+_LOADED = ("LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "GLIBC_TUNABLES")
+_OWN_ENVIRONMENT = "what a lab starts, and each command on a node, has an environment of its own"
+_TRACKED = 0.5
+"""Connections by bucket of the kernel's table from which on a look into it takes noticeably longer."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,19 @@ class Surroundings:
     root: Path = Path("/")
     load: Callable[[], float] = lambda: os.getloadavg()[0]
     processors: int = field(default_factory=lambda: os.cpu_count() or 1)
+    usable: Callable[[], int] = lambda: len(os.sched_getaffinity(0))
+    niceness: Callable[[], int] = lambda: os.getpriority(os.PRIO_PROCESS, 0)
 
     def influences(self) -> tuple[Influence, ...]:
         """Return all that was found. Rules are seen by root only; reading them loads no table into the kernel."""
-        return (*self._rules(), *self._alternative(), *self._environment(), *self._busy())
+        return (
+            *self._rules(),
+            *self._alternative(),
+            *self._environment(),
+            *self._tracked(),
+            *self._share(),
+            *self._busy(),
+        )
 
     def _rules(self) -> Iterator[Influence]:
         listing = self.ask(["nft", "list", "chains"]).stdout
@@ -68,9 +81,34 @@ class Surroundings:
         if names:
             what = f"{', '.join(sorted(names))} in the environment"
             yield Influence(what, "downloads go through that proxy, and nothing that is measured does")
-        if self.environ.get("LD_PRELOAD"):
-            reach = "what this machine starts has it loaded too, and by the wall clock that may cost time: unset it"
-            yield Influence("LD_PRELOAD in the environment", reach)
+        pythons = [name for name in self.environ if name.startswith("PYTHON") and self.environ[name]]
+        loaded = [name for name in _LOADED if self.environ.get(name)]
+        for found in (loaded, pythons):
+            if found:
+                yield Influence(f"{', '.join(sorted(found))} in the environment", _OWN_ENVIRONMENT)
+        if preloaded := self._text("etc/ld.so.preload").split():
+            reach = "every program has it loaded, those of nodes and guests too, and starts more slowly: remove it"
+            yield Influence(f"/etc/ld.so.preload names {', '.join(preloaded)}", reach)
+
+    def _tracked(self) -> Iterator[Influence]:
+        count, buckets = (
+            int(self._text(f"proc/sys/net/netfilter/nf_conntrack_{name}") or 0) for name in ("count", "buckets")
+        )
+        if count > buckets * _TRACKED:
+            what = f"{count} connections tracked on this machine, in {buckets} buckets"
+            reach = "the kernel keeps those of all namespaces in one table, so a netns lab's take longer to find"
+            yield Influence(what, f"{reach}: use target.lab.kind: vm")
+
+    def _share(self) -> Iterator[Influence]:
+        reach = "what it starts has no more, and by the wall clock that shows: take clock: instructions"
+        if (niceness := self.niceness()) > 0:
+            yield Influence(f"this shell's niceness is {niceness}", reach)
+        if (usable := self.usable()) < self.processors:
+            yield Influence(f"this shell may use {usable} of this machine's {self.processors} processors", reach)
+        group = next((line[3:] for line in self._text("proc/self/cgroup").splitlines() if line.startswith("0::")), "/")
+        quota, _, period = self._text(f"sys/fs/cgroup/{group}/cpu.max").partition(" ")
+        if quota.isdigit() and (given := int(quota) / int(period)) < self.processors:
+            yield Influence(f"this shell's cgroup has the time of {given:.2g} processors, then waits", reach)
 
     def _busy(self) -> Iterator[Influence]:
         load = self.load()

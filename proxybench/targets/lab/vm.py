@@ -12,6 +12,7 @@ from proxybench.errors import LabError
 from proxybench.model import ClockKind, LabKind
 from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.lab import artifacts, common, node_script, process, qemu, topology
+from proxybench.targets.lab.places import GUEST_OWN
 
 if TYPE_CHECKING:
     import subprocess
@@ -87,7 +88,7 @@ class VmLab:
 
     def _boot(self, system: System) -> None:
         settings = self._settings
-        self.state = state = common.make_state_folder()
+        self.state = state = common.make_state_folder(system, GUEST_OWN)
         self._api = common.start_api(settings, _HOST)
         node_url = f"https://{_HOST}:{self._api.port}"
         api = ApiAccess(self._api.url, node_url, self._api.ca_pem, self._api.token)

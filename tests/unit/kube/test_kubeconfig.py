@@ -227,7 +227,7 @@ def test_what_is_no_kubeconfig_is_not_told_to_be_an_experiment(file: Path, text:
 def test_the_kubeconfig_of_many_clusters_is_read(file: Path) -> None:
     authority = base64.b64encode(b"x" * 1_100).decode()
     more = "".join(
-        f"- name: other{number}\n  cluster: {{server: 'https://k{number}.test', certificate-authority-data: {authority}}}\n"
+        f"- name: k{number}\n  cluster: {{server: 'https://k{number}.test', certificate-authority-data: {authority}}}\n"
         for number in range(400)
     )
     file.write_text(USUAL.replace("users:\n", f"{more}users:\n"))

@@ -13,7 +13,7 @@ from proxybench.hosts.inventory import SshTarget
 from proxybench.model import ClockKind
 from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
 from proxybench.nodes.node import Node
-from proxybench.targets.lab.cluster_file import from_json, known_hosts, ssh_config, to_json
+from proxybench.targets.lab.cluster_file import from_json, identities, known_hosts, ssh_config, to_json
 from tests.factories import make_cluster, make_node
 
 texts = st.text(max_size=12)
@@ -58,16 +58,16 @@ FAR = SshTarget("198.18.0.11", 22, "u", Path("/s/id"), "ssh-ed25519 B", JUMP)
 EXAMPLE = make_cluster(client=make_node("a", ssh=NEAR), measured=make_node("b", ssh=FAR), others=(), kind="vm")
 
 
-def host(name: str, address: str, port: int, user: str, identity: str, *more: str) -> list[str]:
+def host(name: str, address: str, port: int, user: str, *more: str) -> list[str]:
     return [
         f"Host {name}",
         f"  HostName {address}",
         f"  Port {port}",
         f"  User {user}",
-        f"  IdentityFile {identity}",
+        f"  IdentityFile {name}.key",
         "  IdentitiesOnly yes",
         f"  HostKeyAlias {name}",
-        "  UserKnownHostsFile /t/known",
+        "  UserKnownHostsFile known_hosts",
         "  GlobalKnownHostsFile /dev/null",
         "  StrictHostKeyChecking yes",
         *more,
@@ -101,11 +101,16 @@ def test_anything_else_is_an_error(change: dict[str, Any], error: type[Exception
 
 def test_ssh_reaches_each_node_with_its_key_checked_and_by_its_jump_host() -> None:
     lines = [
-        *host("a", "127.0.0.1", 41, "root", "/s/id"),
-        *host("b", "198.18.0.11", 22, "u", "/s/id", "  ProxyJump b-jump"),
-        *host("b-jump", "127.0.0.1", 2222, "root", "/s/identity"),
+        *host("a", "127.0.0.1", 41, "root"),
+        *host("b", "198.18.0.11", 22, "u", "  ProxyJump b-jump"),
+        *host("b-jump", "127.0.0.1", 2222, "root"),
     ]
-    assert ssh_config(EXAMPLE, Path("/t/known")) == "\n".join(lines) + "\n"
+    assert ssh_config(EXAMPLE) == "\n".join(lines) + "\n"
+    assert identities(EXAMPLE) == {
+        "a.key": Path("/s/id"),
+        "b.key": Path("/s/id"),
+        "b-jump.key": Path("/s/identity"),
+    }
 
 
 def test_every_name_has_its_key() -> None:

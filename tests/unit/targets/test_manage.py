@@ -146,12 +146,14 @@ def test_a_shell_is_ssh_with_our_configuration_and_its_exit_code(
 ) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
-    (programs / "ssh").write_text(f'#!/bin/sh\ncp "$2" {tmp_path}/config\necho "$1 $3" > {tmp_path}/asked\nexit 7\n')
+    (programs / "ssh").write_text(
+        f'#!/bin/sh\ncp "$2" {tmp_path}/config\necho "$* $(readlink b-jump.key)" > {tmp_path}/asked\nexit 7\n'
+    )
     (programs / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setattr(manage, "status", lambda: EXAMPLE)
     assert manage.shell("b") == 7
-    assert (tmp_path / "asked").read_text() == "-F b\n"
+    assert (tmp_path / "asked").read_text() == "-F config b /s/identity\n"
     assert "Host b-jump\n" in (tmp_path / "config").read_text()
 
 

@@ -46,6 +46,25 @@ def test_output_goes_to_the_end_of_the_log(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "before\nout\nerr\n"
 
 
+def test_nothing_of_its_owners_environment_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for name in ("LD_LIBRARY_PATH", "PYTHONPATH", "http_proxy", "LANG", "TZ", "ENV"):
+        monkeypatch.setenv(name, "x")
+    process.start(["env"], tmp_path / "log").wait(20)
+    assert sorted((tmp_path / "log").read_text().splitlines()) == [
+        "LC_ALL=C.UTF-8",
+        f"PATH={tmp_path}:/usr/bin:/bin:/usr/sbin:/sbin",
+        f"PWD={Path.cwd()}",  # the shell's, between us and it
+    ]
+
+
+def test_a_module_of_the_current_folder_is_not_taken_for_one_of_ours(tmp_path: Path) -> None:
+    for name in ("json.py", "proxybench.py"):
+        (tmp_path / name).write_text("raise SystemExit('not this one')\n")
+    argv = process.python("proxybench.targets.lab.plan")
+    assert subprocess.run(argv, cwd=tmp_path, timeout=60, check=False, env=process.environment()).returncode == 0
+
+
 def test_it_has_a_session_of_its_own_and_is_collected(tmp_path: Path) -> None:
     started = process.start(["sleep", "600"], tmp_path / "log")
     assert os.getsid(started.pid) == started.pid

@@ -9,8 +9,8 @@ import pytest
 from proxybench.targets.lab.sshd import USERS, make_key, sshd_config
 
 COMMON = """\
-HostKey /s/node1.key
-AuthorizedKeysFile /s/identity.pub
+HostKey "/s/node1.key"
+AuthorizedKeysFile "/s/identity.pub"
 AuthenticationMethods publickey
 PasswordAuthentication no
 KbdInteractiveAuthentication no
@@ -42,6 +42,15 @@ def test_the_jump_host_forwards_outwards_only_and_listens_where_told() -> None:
         host_key=Path("/s/node1.key"), authorized_keys=Path("/s/identity.pub"), listen="10.0.2.15", forwards="local"
     )
     assert text == COMMON.format(forwarding="local") + "ListenAddress 10.0.2.15\n"
+
+
+def test_a_path_is_quoted_for_sshd() -> None:
+    odd = Path('/a blank/100%s/it\'s "quoted"\\/\u00fc')
+    text = sshd_config(host_key=odd / "node1.key", authorized_keys=odd / "identity.pub", listen=None, forwards="no")
+    assert text.splitlines()[:2] == [
+        r'''HostKey "/a blank/100%s/it's \"quoted\"\\/ü/node1.key"''',
+        r'''AuthorizedKeysFile "/a blank/100%%s/it's \"quoted\"\\/ü/identity.pub"''',
+    ]
 
 
 def test_a_key_is_its_owners_alone_and_its_halves_fit(tmp_path: Path) -> None:

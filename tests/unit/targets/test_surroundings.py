@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from proxybench.targets.lab.surroundings import Influence, Surroundings
 from proxybench.testing.hosts import done
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from proxybench.hosts.base import Completed
 
 OTHERS = "nodes of a lab have namespaces of their own, so no connection of a measurement passes them"
+OWN = "what a lab starts, and each command on a node, has an environment of its own"
+SHARE = "what it starts has no more, and by the wall clock that shows: take clock: instructions"
 # As nft 1.0.6 lists the chains of a machine with kube-proxy (iptables-nft), docker and firewalld.
 CHAINS = """\
 table ip nat {
@@ -40,7 +44,7 @@ class Asked:
 
 
 def look(root: Path, asked: Asked, environ: Mapping[str, str] | None = None, load: float = 0.2) -> list[Influence]:
-    return list(Surroundings(asked, environ or {}, root, lambda: load, 2).influences())
+    return list(Surroundings(asked, environ or {}, root, lambda: load, 2, lambda: 2, lambda: 0).influences())
 
 
 def test_a_quiet_machine(tmp_path: Path) -> None:
@@ -93,12 +97,55 @@ def test_a_proxy_is_named_and_its_password_is_not(tmp_path: Path) -> None:
         "https_proxy": "http://me:secret@proxy",
         "HTTP_PROXY": "http://proxy",
         "ALL_PROXY": "",
-        "LD_PRELOAD": "x",
     }
-    proxy, preload = look(tmp_path, Asked(), environ)
+    (proxy,) = look(tmp_path, Asked(), environ)
     reach = "downloads go through that proxy, and nothing that is measured does"
     assert proxy == Influence("HTTP_PROXY, https_proxy in the environment", reach)
-    assert preload.what == "LD_PRELOAD in the environment"
+
+
+def test_settings_of_the_loader_and_of_python(tmp_path: Path) -> None:
+    environ = {"LD_PRELOAD": "x", "LD_AUDIT": "", "GLIBC_TUNABLES": "y", "PYTHONPATH": "/p", "PYTHONMALLOC": "debug"}
+    assert look(tmp_path, Asked(), environ) == [
+        Influence("GLIBC_TUNABLES, LD_PRELOAD in the environment", OWN),
+        Influence("PYTHONMALLOC, PYTHONPATH in the environment", OWN),
+    ]
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/ld.so.preload").write_text("/lib/spy.so\n")
+    reach = "every program has it loaded, those of nodes and guests too, and starts more slowly: remove it"
+    assert look(tmp_path, Asked()) == [Influence("/etc/ld.so.preload names /lib/spy.so", reach)]
+
+
+def test_connections_that_the_kernel_tracks_for_others(tmp_path: Path) -> None:
+    folder = tmp_path / "proc/sys/net/netfilter"
+    folder.mkdir(parents=True)
+    (folder / "nf_conntrack_buckets").write_text("1000\n")
+    (folder / "nf_conntrack_count").write_text("500\n")
+    assert look(tmp_path, Asked()) == []
+    (folder / "nf_conntrack_count").write_text("501\n")
+    reach = "the kernel keeps those of all namespaces in one table, so a netns lab's take longer to find"
+    assert look(tmp_path, Asked()) == [
+        Influence("501 connections tracked on this machine, in 1000 buckets", f"{reach}: use target.lab.kind: vm")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "shown"), [("max 100000", []), ("200000 100000", []), ("150000 100000", ["1.5"]), ("", [])]
+)
+def test_a_share_of_the_machine(tmp_path: Path, limit: str, shown: list[str]) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("1:cpu:/\n0::/user.slice\n")
+    (tmp_path / "sys/fs/cgroup/user.slice").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/user.slice/cpu.max").write_text(f"{limit}\n")
+    what = "this shell's cgroup has the time of {} processors, then waits"
+    assert look(tmp_path, Asked()) == [Influence(what.format(share), SHARE) for share in shown]
+
+
+def test_a_shell_that_is_nice_or_may_not_use_every_processor(tmp_path: Path) -> None:
+    found = Surroundings(Asked(), {}, tmp_path, lambda: 0.0, 4, lambda: 3, lambda: 10).influences()
+    assert found == (
+        Influence("this shell's niceness is 10", SHARE),
+        Influence("this shell may use 3 of this machine's 4 processors", SHARE),
+    )
 
 
 def test_a_busy_machine(tmp_path: Path) -> None:

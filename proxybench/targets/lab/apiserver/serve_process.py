@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Self
 
 import orjson
@@ -12,6 +11,7 @@ import orjson
 from proxybench import scratch
 from proxybench.deadline import wait_until
 from proxybench.errors import LabError
+from proxybench.targets.lab import process
 from proxybench.targets.lab.apiserver import KUBERNETES_VERSION
 from proxybench.targets.lab.apiserver.certificate import Certificate, make_certificate
 
@@ -97,7 +97,7 @@ class ApiServerProcess:
         self.stop()
 
     def _start(self, port: int, made: Certificate, version: str, service_cidr: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "proxybench.targets.lab.apiserver.server", "--port", str(port)]
+        command = process.python("proxybench.targets.lab.apiserver.server", "--port", str(port))
         command += ["--token-file", self._secret("token", self.token.encode())]
         command += ["--tls-file", self._secret("tls", made.key + made.certificate)]
         command += ["--kubernetes-version", version, "--service-cidr", service_cidr]
@@ -111,6 +111,7 @@ class ApiServerProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
+                env=process.environment(),
             )
 
     def _secret(self, name: str, content: bytes) -> str:
