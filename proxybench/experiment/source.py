@@ -91,7 +91,7 @@ def read(path: Path, overrides: Sequence[str] = (), kind: Kind = EXPERIMENT) -> 
 def parse(text: str, file: str, kind: Kind = EXPERIMENT) -> Document:
     """Read YAML text. After a syntax error ``data`` is None; after duplicate keys the first one counts."""
     yaml = YAML(typ="safe", pure=True)
-    yaml.Composer = partial(LimitedComposer, kind)
+    yaml.Composer = partial(LimitedComposer, kind)  # type: ignore[assignment]  # a class in the stubs; only called
     try:
         node = yaml.compose(text)
         problems = list(_duplicates(node, file, set()))

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
-import pytest
+from typing import TYPE_CHECKING
 
 from proxybench.cli.terminal import plain_table, print_table
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_brackets_in_a_table_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
