@@ -49,6 +49,7 @@ def run_plugin(argv: Sequence[str], environment: Mapping[str, str]) -> str:
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
+            errors="backslashreplace",
             timeout=_EXEC_SECONDS,
             check=False,
             stdin=subprocess.DEVNULL,

@@ -146,6 +146,7 @@ def _git(folder: Path, *words: str) -> str:
             ["git", "-C", str(folder), *words],
             capture_output=True,
             text=True,
+            errors="backslashreplace",
             timeout=_GIT_LIMIT_S,
             check=False,
             stdin=subprocess.DEVNULL,

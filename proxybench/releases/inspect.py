@@ -32,7 +32,13 @@ def reported_version(path: Path, component: Component, limit_s: float = _LIMIT_S
     """Run a program with ``--version`` and return the version that it names ("v1.37.2"); None when it names none."""
     try:
         done = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, timeout=limit_s, check=False, stdin=subprocess.DEVNULL
+            [path, "--version"],
+            capture_output=True,
+            text=True,
+            errors="backslashreplace",
+            timeout=limit_s,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -57,6 +57,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            errors="backslashreplace",
             start_new_session=True,
         )
     except OSError as error:

@@ -39,7 +39,15 @@ def first_line(argv: Sequence[str]) -> str:
     """Run a command on this machine and return the first line that it prints. Raises UsageError."""
     program = argv[0]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_VERSION_LIMIT, check=False)
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="backslashreplace",
+            timeout=_VERSION_LIMIT,
+            check=False,
+        )
     except OSError as error:
         raise UsageError(f"version: {program} cannot be run on this machine: {error.strerror}") from error
     except subprocess.TimeoutExpired:

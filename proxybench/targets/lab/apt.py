@@ -93,6 +93,7 @@ def run(argv: Sequence[str], folder: Path, *, check: bool = True) -> str:
             cwd=folder,
             capture_output=True,
             text=True,
+            errors="backslashreplace",
             timeout=_LIMIT,
             check=False,
             stdin=subprocess.DEVNULL,

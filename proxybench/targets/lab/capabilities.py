@@ -47,6 +47,7 @@ def ask_here(argv: Sequence[str]) -> Completed:
             argv,
             capture_output=True,
             text=True,
+            errors="backslashreplace",
             timeout=_ASK_LIMIT,
             check=False,
             stdin=subprocess.DEVNULL,

@@ -92,7 +92,13 @@ def _run(argv: Sequence[str]) -> None:
     what = next(word for word in argv if word in {"update", "install"})
     try:
         done = subprocess.run(
-            argv, timeout=_LIMIT, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
+            argv,
+            timeout=_LIMIT,
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="backslashreplace",
+            stdin=subprocess.DEVNULL,
         )
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         raise LabError(f"apt-get {what} could not be run: {error}") from error

@@ -138,6 +138,7 @@ def try_mode(mode: Mode, backend: str = "legacy", limit: float = _LIMIT) -> Tria
             command(mode, backend),
             capture_output=True,
             text=True,
+            errors="backslashreplace",
             timeout=limit,
             check=False,
             cwd=Path("/"),

@@ -87,6 +87,7 @@ def test_the_version_is_what_the_command_prints() -> None:
 
 def test_a_real_command_is_asked_on_this_machine() -> None:
     assert first_line([sys.executable, "-c", "print('v1\\nsecond')"]) == "v1"
+    assert first_line(["printf", r"v\374\n"]) == r"v\xfc"  # a program that speaks Latin-1
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,7 @@ def test_a_real_command_is_asked_on_this_machine() -> None:
         (["/nowhere/proxy"], "version: /nowhere/proxy cannot be run on this machine: No such file or directory"),
         (["false"], "version: false ended with 1 and printed nothing"),
         (["true"], "version: true ended with 0 and printed nothing"),
+        (["cat"], "version: cat ended with 0 and printed nothing"),  # and does not wait for the terminal
     ],
 )
 def test_a_command_that_tells_no_version(argv: list[str], message: str) -> None:
