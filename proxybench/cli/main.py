@@ -94,6 +94,8 @@ def cli(settings: Settings, debug: bool) -> None:
     logger = logging.getLogger("proxybench")
     logger.handlers = [_ErrorStream()]
     logger.setLevel(logging.DEBUG if debug else logging.WARNING)
+    if not debug:  # where it would like to keep a cache of its own is nobody's concern
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def entry() -> None:

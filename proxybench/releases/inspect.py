@@ -32,7 +32,7 @@ def reported_version(path: Path, component: Component, limit_s: float = _LIMIT_S
     """Run a program with ``--version`` and return the version that it names ("v1.37.2"); None when it names none."""
     try:
         done = subprocess.run(
-            [path, "--version"],
+            [path.absolute(), "--version"],  # its name alone would be looked for on PATH
             capture_output=True,
             text=True,
             errors="backslashreplace",

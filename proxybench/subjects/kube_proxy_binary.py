@@ -69,7 +69,8 @@ def install_binary(binary: Binary, handle: NodeHandle) -> str:
     theirs = f"{handle.node.workdir}/bin/kube-proxy-{binary.sha512[:16]}"
     for place in (str(binary.path), theirs):
         summed = handle.executor.run(["sha512sum", place], check=False, timeout=_HASH_LIMIT)
-        if summed.code == 0 and summed.stdout.split()[:1] == [binary.sha512]:
+        # Before the sum of a file with a backslash in its name stands another.
+        if summed.code == 0 and summed.stdout.lstrip("\\").split()[:1] == [binary.sha512]:
             return place
     handle.executor.run(["mkdir", "-p", f"{handle.node.workdir}/bin"])
     handle.executor.put(binary.path.read_bytes(), theirs, mode=0o755)

@@ -86,11 +86,12 @@ def private_mounts(state: Path) -> list[str]:
 
     Its own /run, because iptables takes its lock there: on two machines there are two locks. ``ip netns exec`` has
     made the mount namespace and a fresh /sys, from which the cgroups are missing. The namespaces' names are kept
-    in /run too, so the folder that holds them comes along.
+    in /run too, so the folder that holds them comes along. A kube-proxy (80 MB) has room there, for one that lies
+    where the node does not see it.
     """
     passwd = shlex.quote(str(state / "passwd"))
     return [
-        "mount -t tmpfs -o mode=755,size=64m run /run",
+        "mount -t tmpfs -o mode=755,size=256m run /run",
         "mkdir -p /run/sshd /run/home /run/proxybench",
         f"mount --bind {passwd} /etc/passwd",
         "mkdir -p /sys/fs/cgroup",

@@ -69,6 +69,15 @@ def test_the_version_that_a_program_reports(script: str, version: str | None, tm
     assert reported_version(path, PROXY, limit_s=1.0) == version
 
 
+def test_a_file_of_the_current_folder_is_not_looked_for_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kube proxy").write_text("#!/bin/sh\necho Kubernetes v1.37.2\n")
+    (tmp_path / "kube proxy").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    assert reported_version(Path("kube proxy"), PROXY) == "v1.37.2"
+
+
 def test_a_file_that_cannot_be_run_reports_nothing(tmp_path: Path) -> None:
     path = tmp_path / "kube-proxy"
     path.write_bytes(elf(OTHER))

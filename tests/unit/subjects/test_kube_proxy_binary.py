@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -79,6 +80,19 @@ def test_a_node_that_sees_our_files_is_sent_nothing() -> None:
     node, executor, _ = handle([Run(["sha512sum", "/cache/kube-proxy"], done(f"{SUM}  /cache/kube-proxy\n"))])
     assert install_binary(make_binary(), node) == "/cache/kube-proxy"
     executor.assert_done()
+
+
+def test_a_sum_of_a_name_with_a_backslash_has_one_before_it(tmp_path: Path) -> None:
+    place = "/it's \\ odd/kube-proxy"
+    node, executor, _ = handle([Run(["sha512sum", place], done(f"\\{SUM}  /it's \\\\ odd/kube-proxy\n"))])
+    assert install_binary(make_binary(path=Path(place)), node) == place
+    executor.assert_done()
+    (tmp_path / "a\\b").touch()  # as the real one writes it
+    assert done_here(["sha512sum", str(tmp_path / "a\\b")]).startswith("\\cf83e1357eef")
+
+
+def done_here(argv: list[str]) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True).stdout
 
 
 def test_a_node_keeps_what_it_was_sent() -> None:

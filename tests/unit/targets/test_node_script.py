@@ -14,7 +14,7 @@ PATHS = Paths(Path("/my lab"), Path("/cache/it's"), Path("/venv/bin/python"), Pa
 PLAIN = Paths(Path("/state"), Path("/system"), Path("/python"), Path("/state/agent.pyz"))
 MOUNTS = (
     "set -e\n"
-    "mount -t tmpfs -o mode=755,size=64m run /run\n"
+    "mount -t tmpfs -o mode=755,size=256m run /run\n"
     "mkdir -p /run/sshd /run/home /run/proxybench\n"
     "mount --bind /state/passwd /etc/passwd\n"
     "mkdir -p /sys/fs/cgroup\n"
