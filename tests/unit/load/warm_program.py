@@ -23,8 +23,14 @@ class PipeSession:
         (folder / "locustfile.py").write_bytes(locustfile())
         argv = [sys.executable, str(folder / "warm.py")]
         home = environment.get("HOME", folder)
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.process = subprocess.Popen(argv, cwd=home, bufsize=0, env={**os.environ, **environment}, **pipes)
+        self.process = subprocess.Popen(
+            argv,
+            cwd=home,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env={**os.environ, **environment},
+        )
         self.buffer = b""
 
     def send_line(self, line: str) -> None:
