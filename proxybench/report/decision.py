@@ -55,6 +55,7 @@ REFERENCE_NOTE = (
 
 Ratio = tuple[float, "Interval | None"]
 
+_HEADINGS = {ClockKind.WALL: "Time", ClockKind.INSTRUCTIONS: "Work, in counted instructions"}
 _BY = {ClockKind.WALL: "by the wall clock", ClockKind.INSTRUCTIONS: "in work (counted instructions)"}
 
 Size = tuple[int, int]
@@ -63,17 +64,31 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Decision:
-    """``tables``: a heading and a table for each clock and size, real time first, the largest size first."""
+    """``parts``: of each clock, real time first."""
 
-    tables: tuple[tuple[str, Table], ...]
+    parts: tuple[Part, ...]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a run has by one clock: a heading, what must be known first, and a title and a table for each size.
+
+    The largest size stands first. A run of one clock needs no ``heading``.
+    """
+
+    heading: str
+    notes: tuple[str, ...]
+    tables: tuple[tuple[str, Table], ...]
 
 
 def decision(series: Sequence[Series], subjects: Sequence[Subject], manifest: Manifest) -> Decision:
     """Put the tables together; ``subjects`` in the experiment's order: the others are compared with the first."""
-    tables, moved = [], []
+    parts: list[Part] = []
+    moved: list[str] = []
     clocks = clocks_of(series)
     for clock in clocks:
+        tables = []
         of_clock = [each for each in series if each.key.clock == clock]
         for size in sorted({size_of(each) for each in of_clock}, reverse=True):
             here = [each for each in of_clock if size_of(each) == size]
@@ -83,7 +98,10 @@ def decision(series: Sequence[Series], subjects: Sequence[Subject], manifest: Ma
                 kernels = manifest.kernels(clock)
                 tables.append((_title(present, size, kernels, clock), _table(rows, present, clock)))
                 moved += _moved(rows, present, size)
-    return Decision(tuple(tables), (*_work_only(series, subjects), *caveats(subjects, clocks), *moved))
+        if tables:
+            first = (INSTRUCTIONS_NOTE, *_work_only(series, subjects)) if clock is ClockKind.INSTRUCTIONS else ()
+            parts.append(Part(_HEADINGS[clock] if len(clocks) > 1 else "", first, tuple(tables)))
+    return Decision(tuple(parts), (*caveats(subjects, ()), *moved))
 
 
 def _title(subjects: Sequence[Subject], size: Size, kernels: Sequence[str], clock: ClockKind) -> str:
@@ -108,7 +126,8 @@ def _work_only(series: Sequence[Series], subjects: Iterable[Subject]) -> list[st
         return []
     names = subject_names(subjects)
     told = join([names[subject] for subject in only])
-    return [f"Of {told} this run knows work alone: it could not be measured by the wall clock here (see Not measured)."]
+    where = "the wall clock could not measure it here (see Not measured)"
+    return [f"Of {told} only work is known: {where}, so nothing tells how long it takes."]
 
 
 def clocks_of(series: Iterable[Series]) -> list[ClockKind]:

@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from proxybench.model import ClockKind
 from proxybench.report.tables import Cell, Table
-from proxybench.report.words import clock_short, count, join, mode_name
+from proxybench.report.words import count, join, mode_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from proxybench.model import Subject
     from proxybench.results.manifest import Manifest, NotMeasured, Step
 
+_CLOCKS = {ClockKind.WALL: "wall clock", ClockKind.INSTRUCTIONS: "instruction clock"}
 _NUMBERS = re.compile(r"\d[\d,.]*")
 _LOG = re.compile(r" and \d+ more, see logs/\S+")  # each step has its own
 
@@ -77,8 +79,8 @@ def _where(steps: Sequence[Step]) -> str:
     repetitions = sorted({step.repetition for step in steps})
     services = count(sizes[0], "Service") if len(sizes) == 1 else f"{join([f'{size:,}' for size in sizes])} Services"
     turns = "repetition" if len(repetitions) == 1 else "repetitions"
-    clocks = [clock_short(clock) for clock in sorted({step.clock for step in steps if step.clock})]
-    by = f", {join(clocks)}" if clocks else ""
+    clocks = [_CLOCKS[clock] for clock in sorted({step.clock for step in steps if step.clock}, reverse=True)]
+    by = f", by the {join(clocks)}" if clocks else ""
     return f"at {services}, {turns} {join([str(each) for each in repetitions])}{by}"
 
 

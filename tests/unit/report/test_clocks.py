@@ -68,7 +68,8 @@ def test_chapters_are_of_one_clock_and_those_of_work_say_so(frame: pd.DataFrame)
 
 def test_the_first_screen_says_which_of_its_tables_are_work(frame: pd.DataFrame) -> None:
     data = gather(frame, manifest_from_dict(synthetic_manifest(), "synthetic"))
-    titles = [title for title, _ in decision(data.series, data.subjects, data.manifest).tables]
+    parts = decision(data.series, data.subjects, data.manifest).parts
+    titles = [title for part in parts for title, _ in part.tables]
     assert titles == [
         f"From iptables to IPVS or userspace at {size} Services with 2 endpoints each on Linux 6.1.192-amd64, {by}"
         for by in ("by the wall clock", "in work (counted instructions)")
@@ -84,12 +85,14 @@ def test_each_clock_has_its_own_kernel_and_a_mode_that_only_one_has_is_told(fram
     data = gather(frame[natively], manifest_from_dict(manifest, "synthetic"))
     found = decision(data.series, data.subjects, data.manifest)
     size = "at 100 Services with 2 endpoints each"
-    assert [title for title, _ in found.tables[::2]] == [
+    assert [part.tables[0][0] for part in found.parts] == [
         f"From iptables to userspace {size} on Linux 6.18, by the wall clock",
         f"From iptables to IPVS or userspace {size} on Linux 6.1, in work (counted instructions)",
     ]
-    assert found.notes[0] == (
-        "Of IPVS this run knows work alone: it could not be measured by the wall clock here (see Not measured)."
+    assert found.parts[0].notes == ()
+    assert found.parts[1].notes[1] == (
+        "Of IPVS only work is known: the wall clock could not measure it here (see Not measured), so nothing tells how "
+        "long it takes."
     )
 
 

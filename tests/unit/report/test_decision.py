@@ -28,7 +28,7 @@ def figure(*values: float, bounded: bool = False) -> Figure:
 
 
 def test_the_largest_size_stands_first_and_the_first_subject_is_the_measure(data: ReportData) -> None:
-    (title, table), *others = decision(data.series, SUBJECTS, MANIFEST).tables
+    (title, table), *others = decision(data.series, SUBJECTS, MANIFEST).parts[0].tables
     assert title == (
         "From iptables to IPVS or userspace at 10,000 Services with 2 endpoints each on Linux 6.1.192-amd64, in work "
         "(counted instructions)"
@@ -42,7 +42,7 @@ def test_the_largest_size_stands_first_and_the_first_subject_is_the_measure(data
 
 
 def test_every_concern_of_a_reader_is_a_row(data: ReportData) -> None:
-    _, table = decision(data.series, SUBJECTS, MANIFEST).tables[0]
+    _, table = decision(data.series, SUBJECTS, MANIFEST).parts[0].tables[0]
     assert [row[0].text for row in table.rows][:3] == ["Cold start", "Cold start, CPU", "One Service added"]
 
 
@@ -51,13 +51,13 @@ def test_instructions_and_the_reference_are_called_what_they_are() -> None:
     frame["kind"], frame["version"] = "reference", "0.1.0"
     subjects = [Subject("reference", "0.1.0", mode) for mode in MODES]
     found = decision(collect(frame), subjects, MANIFEST)
-    assert [head.text for head in found.tables[0][1].heads][1:] == [
+    assert [head.text for head in found.parts[0].tables[0][1].heads][1:] == [
         "reference iptables",
         "reference IPVS",
         "reference userspace",
     ]
-    assert found.notes[0].startswith("Counted instructions are work, not time")
-    assert found.notes[1].startswith("The reference proxier is proxybench's own self-test")
+    assert found.parts[0].notes[0].startswith("Counted instructions are work, not time")
+    assert found.notes[0].startswith("The reference proxier is proxybench's own self-test")
 
 
 def test_real_time_of_a_real_proxy_holds_json_and_no_more() -> None:
@@ -70,7 +70,9 @@ def test_real_time_stands_before_instructions() -> None:
         *collect(synthetic_frame(connects=5, clock="instructions", sizes=(10,))),
         *collect(synthetic_frame(connects=5, clock="wall", sizes=(10,))),
     ]
-    captions = [table.caption for _, table in decision(both, SUBJECTS, MANIFEST).tables]
+    parts = decision(both, SUBJECTS, MANIFEST).parts
+    captions = [table.caption for part in parts for _, table in part.tables]
+    assert [part.heading for part in parts] == ["Time", "Work, in counted instructions"]
     assert ["wall clock" in caption for caption in captions] == [True, False]
     assert {each.key.clock for each in both} == {ClockKind.WALL, ClockKind.INSTRUCTIONS}
 
@@ -100,7 +102,7 @@ def test_few_and_unsteady_repetitions_are_told_in_words() -> None:
     frame = synthetic_frame(connects=5, repetitions=2, sizes=(10,), modes=("iptables", "ipvs"))
     rows = (frame["metric"] == "sync.end_to_end") & (frame["mode"] == "ipvs") & (frame["scenario"] == "add-one")
     frame.loc[rows, "value"] = np.where(frame.loc[rows, "repetition"] == 0, 10**6, 10**9)
-    _, table = decision(collect(frame), SUBJECTS, MANIFEST).tables[0]
+    _, table = decision(collect(frame), SUBJECTS, MANIFEST).parts[0].tables[0]
     row = next(row for row in table.rows if row[0].text == "One Service added")
     assert row[2].detail.endswith("(too unsteady to tell, 2 repetitions)")
 
