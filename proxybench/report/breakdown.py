@@ -14,7 +14,7 @@ from proxybench.model import Metric
 from proxybench.report.criteria import usual_way
 from proxybench.report.shapes import Bar, BarPanel
 from proxybench.report.tables import Cell, Table, merged
-from proxybench.report.words import DASH, SCENARIOS, clock_short, count, exact, human, subject_names, with_clock
+from proxybench.report.words import DASH, SCENARIOS, clock_short, count, exact, short, subject_names, with_clock
 from proxybench.units import shown_unit
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def breakdown_table(found: Sequence[Breakdown], clock: str) -> Table:
         *((Cell("Clock"),) if clocks else ()),
         Cell("Until the answer", number=True),
         *(Cell(name.partition(":")[0].capitalize(), number=True) for name in shown),
-        *(Cell("Rest", number=True), Cell("Do the parts add up?")),
+        *(Cell("Rest", number=True), Cell("Add up?")),
     )
     return Table(
         f"Of the repetition with the median latency: its parts, and what they leave ({clock})",
@@ -147,7 +147,7 @@ def _row(each: Breakdown, label: str, shown: Sequence[str], *, clocks: bool) -> 
         Cell(f"{each.services:,}", sort=str(each.services), number=True),
         Cell(label, mode=each.subject.mode),
         *((Cell(clock_short(each.clock)),) if clocks else ()),
-        _amount(each.whole, each.unit, f"± {human(each.uncertainty, each.unit)}" if each.uncertainty else ""),
+        _amount(each.whole, each.unit, f"± {short(each.uncertainty, each.unit)}" if each.uncertainty else ""),
         *(_amount(parts[name], each.unit) if name in parts else Cell(DASH, number=True) for name in shown),
         _amount(each.rest, each.unit),
         _verdict(each),
@@ -155,16 +155,16 @@ def _row(each: Breakdown, label: str, shown: Sequence[str], *, clocks: bool) -> 
 
 
 def _verdict(each: Breakdown) -> Cell:
-    of = f"within the uncertainty in {each.within} of {count(each.repetitions, 'repetition')}"
+    of = f"in {each.within} of {count(each.repetitions, 'repetition')}"
     if each.rest < 0:
-        return Cell(f"answered {human(-each.rest, each.unit)} before the sync's end", of, state="pass")
+        return Cell("yes", f"answered before the sync's end; {of}", state="pass")
     if each.rest <= each.uncertainty:
         return Cell("yes", of, state="pass")
-    return Cell(f"no: {human(each.rest, each.unit)} are unexplained", of, state="fail")
+    return Cell(f"no: {short(each.rest, each.unit)} unexplained", of, state="fail")
 
 
 def _amount(value: float, unit: str, detail: str = "") -> Cell:
-    return Cell(human(value, unit), detail, exact(value, unit), str(value), number=True)
+    return Cell(short(value, unit), detail, exact(value, unit), str(value), number=True)
 
 
 def _breakdown(point: Mapping[str, Series]) -> Breakdown | None:

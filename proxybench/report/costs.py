@@ -12,7 +12,7 @@ import numpy as np
 
 from proxybench.model import Metric, Mode, Position, Scenario
 from proxybench.report.tables import Cell, Table
-from proxybench.report.words import DASH, MINUS, as_work, human, subject_names
+from proxybench.report.words import DASH, MINUS, as_work, short, subject_names
 from proxybench.stats.curves import slope
 from proxybench.units import INSTRUCTIONS
 
@@ -90,10 +90,13 @@ def cost_table(found: Sequence[Cost], clock: str) -> Table | None:
 
 
 def per_unit(value: float, unit: str) -> str:
-    """Write a slope. Small ones keep three digits: 0.24 ns per Service are 2.4 µs at 10,000."""
+    """Write a slope; of instructions without the noun, which stands at the row's head.
+
+    Small ones keep three digits: 0.24 ns per Service are 2.4 µs at 10,000.
+    """
     if unit in {"ns", INSTRUCTIONS} and abs(value) < 1000:  # noqa: PLR2004 - from there on human() keeps three digits
-        return f"{value:.3g} {unit}".replace("-", MINUS)
-    return human(value, unit)
+        return f"{value:.3g}{' ns' if unit == 'ns' else ''}".replace("-", MINUS)
+    return short(value, unit)
 
 
 def _cell(cost: Cost) -> Cell:

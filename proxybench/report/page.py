@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     Chapters = Sequence[tuple[Section, Sequence[Drawing]]]
 
 REPORT = "report.html"
-_UNIT = re.compile(r"(\d) ((?:[nµm]?s|[KMG]iB|bytes|%|[kMG])(?!\w))")
+_UNIT = re.compile(r"(\d) ((?:[nµm]?s|[KMG]iB|bytes|%|[kMG]|repetitions?)(?!\w))")
 
 
 def write_report(run_dir: Path) -> Path:

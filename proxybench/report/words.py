@@ -216,8 +216,9 @@ def short(value: float, unit: str) -> str:
 
 
 def span(low: float, high: float, unit: str) -> str:
-    """Write an interval, its unit once where both ends share it."""
-    first, second = human(low, unit), human(high, unit)
+    """Write an interval, its unit once where both ends share it; of instructions without the noun."""
+    write = short if unit == INSTRUCTIONS else human
+    first, second = write(low, unit), write(high, unit)
     number, _, own = first.partition(" ")
     if own == second.partition(" ")[2]:
         first = number

@@ -115,6 +115,8 @@ def test_a_time_out_has_no_slope() -> None:
         (0.2361, "ns", "0.236 ns"),
         (-52.04, "ns", "\N{MINUS SIGN}52 ns"),
         (193_400.0, "ns", "193 µs"),
+        (0.2361, "instructions", "0.236"),
+        (-193_400.0, "instructions", "\N{MINUS SIGN}193 k"),
         (9_216.0, "bytes", "9 KiB"),
         (-3.0, "bytes", "\N{MINUS SIGN}3 bytes"),
     ],

@@ -42,6 +42,7 @@ def test_exact_keeps_every_digit() -> None:
 def test_an_interval_names_a_common_unit_once() -> None:
     assert span(225e6, 232e6, "ns") == "225 \N{EN DASH} 232 ms"
     assert span(959e6, 1.01e9, "ns") == "959 ms \N{EN DASH} 1.01 s"
+    assert span(956e6, 1.01e9, "instructions") == "956 M \N{EN DASH} 1.01 G"
     assert span(-42_100, -40_300, "ns") == "\N{MINUS SIGN}42.1 to \N{MINUS SIGN}40.3 µs"
 
 
