@@ -54,9 +54,9 @@ def _lines(panel: LinePanel) -> str:
 
 def _middles(panel: CurvePanel) -> _Found:
     found = []
-    for _, label, values, shares in panel.curves:
-        middle = values[min(range(len(shares)), key=lambda place, of=shares: abs(of[place] - 0.5))]  # type: ignore[misc]
-        found.append((middle, False, label))
+    for curve in panel.curves:
+        places = sorted((abs(share - 0.5), place) for place, share in enumerate(curve.shares))
+        found.append((curve.values[places[0][1]], False, curve.label))
     return found
 
 

@@ -199,7 +199,7 @@ def _interval(point: DataPoint, colour: str, x: _Scale, y: _Scale) -> list[Item]
 
 
 def _curves(panel: CurvePanel, among: Sequence[CurvePanel]) -> Drawing:
-    values = [value for each in among for _, _, xs, _ in each.curves for value in xs if _drawable(value)]
+    values = [value for each in among for curve in each.curves for value in curve.values if _drawable(value)]
     low, high = (min(values) / 1.1, max(values) * 1.1) if values else (1.0, 10.0)
     shares = [0.0, 0.25, 0.5, 0.75, 1.0]
     labels = [f"{100 * share:.0f} %" for share in shares]
@@ -211,14 +211,15 @@ def _curves(panel: CurvePanel, among: Sequence[CurvePanel]) -> Drawing:
     ]
     marks = log_ticks(low, high, panel.unit, most=5)
     items += _x_axis(x, y.start, marks, [short(mark, panel.unit) for mark in marks], panel.x_label)
-    for mode, _, xs, each_share in panel.curves:
+    for curve in panel.curves:
         points: list[tuple[float, float]] = []
-        for value, share in zip(xs, each_share, strict=True):
+        for value, share in zip(curve.values, curve.shares, strict=True):
             if _drawable(value):
                 points += [(x(value), points[-1][1])] if points else []
                 points.append((x(value), y(share)))
-        items.append(Polyline(tuple(points), mode, 1.8))
-        items += [Marker(*points[place], style_of(mode).marker, mode) for place in range(60, len(points), 120)]
+        items.append(Polyline(tuple(points), curve.mode, 1.8, line_dash(curve.mode, curve.style)))
+        marker = style_of(curve.mode).marker
+        items += [Marker(*points[place], marker, curve.mode) for place in range(60, len(points), 120)]
     return Drawing(WIDTH, HEIGHT, tuple(items))
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from proxybench.report.data import ReportData
     from proxybench.stats.series import Series
 
-_RATES = {Metric.LOAD_OFFERED: "Offered per s", Metric.LOAD_ACHIEVED: "Achieved per s"}
+_RATES = {Metric.LOAD_OFFERED: "Offered", Metric.LOAD_ACHIEVED: "Achieved"}
 _COUNTS = {
     Metric.LOAD_WRONG_ENDPOINT: "Wrong endpoint",
     Metric.LOAD_REFUSED: "Refused",
@@ -66,12 +66,13 @@ def failure_table(series: Sequence[Series]) -> Table | None:
         subject = point[Metric.LOAD_FAILURE_RATE].key.subject
         size = [Cell(f"{one:,}", sort=str(one), number=True) for one in place[: len(heads)] if isinstance(one, int)]
         rows.append((*size, Cell(names[subject], mode=subject.mode), *_numbers(point), _verdict(point)))
-    numbers = (*_RATES.values(), "Failed", *_COUNTS.values(), "Other")
+    numbers = ("Failed", *_COUNTS.values(), "Other")
     return Table(
         "Connections of the load (counts; no clock takes part)",
         (
             *(Cell(head, number=True) for head in heads),
             Cell("Subject"),
+            *(Cell(head, "per s", number=True) for head in _RATES.values()),
             *(Cell(head, number=True) for head in numbers),
             Cell("Point"),
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.report.grouping import by_panel, panel_title, reading_place, size_name, way
-from proxybench.report.shapes import CurvePanel, DataPoint, JumpMark, Line, LinePanel
+from proxybench.report.shapes import CurvePanel, DataPoint, Distribution, JumpMark, Line, LinePanel
 from proxybench.report.words import DIRECT, count, mode_name, subject_names, with_clock
 from proxybench.units import shown_unit
 
@@ -58,10 +58,16 @@ def curve_panels(curves: Sequence[Curve]) -> list[CurvePanel]:
         key = (record.endpoints_per_service, record.services, record.path, record.clock)
         grouped.setdefault(key, []).append(curve)
     labels = subject_names(curve.record.subject for curve in curves)
+    styles = _styles(labels)
     widths = len({curve.record.endpoints_per_service for curve in curves}) > 1
     panels = []
     for (endpoints, services, _, clock), members in sorted(grouped.items()):
-        lines = [(each.record.mode, labels[each.record.subject], each.values, each.shares) for each in members]
+        lines = [
+            Distribution(
+                each.record.mode, labels[each.record.subject], styles[each.record.subject], each.values, each.shares
+            )
+            for each in members
+        ]
         title = size_name(services, endpoints if widths else 0)
         label = with_clock("time per connection", "ns", clock)
         panels.append(CurvePanel(title, label, tuple(lines), shown_unit("ns", clock)))
@@ -116,16 +122,22 @@ def _lines(records: Sequence[SummaryRecord], axis: str) -> list[Line]:
     grouped: dict[Subject, list[SummaryRecord]] = {}
     for record in records:
         grouped.setdefault(record.subject, []).append(record)
-    order = sorted(grouped, key=lambda subject: (subject.mode, subject))
+    styles = _styles(grouped)
     return [
         Line(
             subject.mode,
             labels[subject],
-            [other for other in order if other.mode == subject.mode].index(subject),
+            styles[subject],
             tuple(sorted((_point(record, axis) for record in grouped[subject]), key=lambda point: point.x)),
         )
-        for subject in order
+        for subject in styles
     ]
+
+
+def _styles(subjects: Iterable[Subject]) -> dict[Subject, int]:
+    """Return in the order of a legend how each subject's line is dashed: those of one mode are counted from 0."""
+    order = sorted(subjects, key=lambda subject: (subject.mode, subject))
+    return {subject: [other for other in order if other.mode == subject.mode].index(subject) for subject in order}
 
 
 def _reference(records: Sequence[SummaryRecord]) -> Line:

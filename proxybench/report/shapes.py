@@ -91,12 +91,23 @@ class BarPanel:
 
 
 @dataclass(frozen=True)
+class Distribution:
+    """One subject's curve: ``shares[i]`` of its connections took at most ``values[i]``; ``style`` as of a line."""
+
+    mode: str
+    label: str
+    style: int
+    values: tuple[float, ...]
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class CurvePanel:
     """Distributions at one size: share of connections (y) that took at most x."""
 
     title: str
     x_label: str
-    curves: tuple[tuple[str, str, tuple[float, ...], tuple[float, ...]], ...]  # mode, label, x, y
+    curves: tuple[Distribution, ...]
     unit: str = "ns"
 
 
@@ -119,5 +130,5 @@ def legend_entries(panels: Iterable[Panel]) -> tuple[LegendEntry, ...]:
         if isinstance(panel, LinePanel):
             found.update({LegendEntry(line.mode, line.label, line.style): None for line in panel.lines})
         elif isinstance(panel, CurvePanel):
-            found.update({LegendEntry(mode, label): None for mode, label, _, _ in panel.curves})
+            found.update({LegendEntry(curve.mode, curve.label, curve.style): None for curve in panel.curves})
     return tuple(sorted(found, key=lambda entry: (entry.mode == DIRECT, entry.mode, entry.style, entry.label)))

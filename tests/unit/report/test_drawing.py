@@ -12,7 +12,7 @@ from proxybench.report.drawing import Drawing, Label, Marker, Polyline, Rect, te
 from proxybench.report.figure import compose
 from proxybench.report.layout import OPACITY, draw
 from proxybench.report.png import DPI, png
-from proxybench.report.shapes import Bar, BarPanel, CurvePanel, DataPoint, Line, LinePanel, Panel
+from proxybench.report.shapes import Bar, BarPanel, CurvePanel, DataPoint, Distribution, Line, LinePanel, Panel
 from proxybench.report.svg import svg, svg_file
 
 
@@ -80,7 +80,9 @@ def test_bars_are_as_long_as_their_parts() -> None:
 
 
 def test_a_curve_ends_where_the_time_outs_begin() -> None:
-    curves = CurvePanel("10 Services", "time", (("ipvs", "IPVS", (1e3, 2e3, float("inf")), (0.0, 0.5, 1.0)),))
+    curves = CurvePanel(
+        "10 Services", "time", (Distribution("ipvs", "IPVS", 0, (1e3, 2e3, float("inf")), (0.0, 0.5, 1.0)),)
+    )
     (curve,) = (item for item in draw(curves, [curves]).items if isinstance(item, Polyline) and item.width == 1.8)
     assert len(curve.points) == 3  # a step to the right, a step up
     half = next(item for item in draw(curves, [curves]).items if isinstance(item, Label) and item.text == "50 %")
@@ -93,7 +95,7 @@ def test_nothing_leaves_the_panel() -> None:
     shares = tuple(place / 200 for place in range(201))
     panels: list[Panel] = [
         panel(*(DataPoint(x, y, y / 2, y * 2, bounded=False) for x, y in ((10, 1e3), (10_000, 1e10)))),
-        CurvePanel("10 Services", long, (("ipvs", "IPVS", values, shares),)),
+        CurvePanel("10 Services", long, (Distribution("ipvs", "IPVS", 0, values, shares),)),
     ]
     for each in panels:
         drawing = draw(each, [each])

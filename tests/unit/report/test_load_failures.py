@@ -42,7 +42,7 @@ def test_a_point_tells_what_was_offered_achieved_and_failed_by_kind() -> None:
     table = failure_table([*load(SUBJECT, GOOD), *load(IPTABLES, BROKEN)])
     assert table is not None
     assert [head.text for head in table.heads] == [
-        *("Services", "Subject", "Offered per s", "Achieved per s", "Failed", "Wrong endpoint", "Refused"),
+        *("Services", "Subject", "Offered", "Achieved", "Failed", "Wrong endpoint", "Refused"),
         *("Unanswered", "Unserved", "Other", "Point"),
     ]
     assert [[cell.text for cell in row] for row in table.rows] == [

@@ -90,10 +90,17 @@ def test_the_relay_stands_beside_the_control_loop() -> None:
 def test_curves_have_a_panel_per_size(data: ReportData) -> None:
     panels = curve_panels(data.curves)
     assert [panel.title for panel in panels] == ["10 Services", "100 Services", "1,000 Services", "10,000 Services"]
-    _, label, values, shares = panels[0].curves[0]
-    assert label == "iptables"
-    assert list(values) == sorted(values)
-    assert (shares[0], shares[-1]) == (0.0, 1.0)
+    curve = panels[0].curves[0]
+    assert (curve.mode, curve.label, curve.style) == ("iptables", "iptables", 0)
+    assert list(curve.values) == sorted(curve.values)
+    assert (curve.shares[0], curve.shares[-1]) == (0.0, 1.0)
+
+
+def test_two_of_one_mode_have_curves_that_differ() -> None:
+    """Both backends of iptables were drawn as one and the same blue line."""
+    curves = [Curve(make_record(settings=f"iptables={backend}"), (0.0,), (1.0,)) for backend in ("nft", "legacy")]
+    (panel,) = curve_panels(curves)
+    assert [(curve.label, curve.style) for curve in panel.curves] == [("iptables (nft)", 1), ("iptables (legacy)", 0)]
 
 
 def test_bytes_have_no_clock() -> None:
