@@ -176,6 +176,13 @@ class AwaitResult(Answer):
         if self.censored is not (self.first_ns is None):
             raise ValueError("censored and first_ns contradict each other")
 
+    @property
+    def uncertainty_ns(self) -> int:
+        """How much earlier than ``first_ns`` it may have been: since the attempt before the deciding one was sent."""
+        if self.first_ns is None or self.sent_ns is None:
+            return 0
+        return self.first_ns - self.sent_ns + (self.interval_at_success_ns or 0)
+
 
 @dataclass(frozen=True)
 class AwaitAllResult(Answer):

@@ -130,8 +130,7 @@ def last_to_answer(probes: Sequence[AwaitResult]) -> tuple[int, int]:
     later = [number for number, one in enumerate(probes) if number and (one.censored or one.interval_at_success_ns)]
     last = max((0, *later), key=lambda number: (probes[number].censored, ended(probes[number])))
     at_once = [ended(one) for number, one in enumerate(probes) if number and number not in later]
-    gap = probes[last].interval_at_success_ns or 0
-    return last, max(0, max(at_once, default=0) - ended(probes[last]) - gap)
+    return last, max(0, max(at_once, default=0) - ended(probes[last]) - probes[last].uncertainty_ns)
 
 
 def first_full_sync(syncs: Sequence[SyncRecord], services: int, family: Family = Family.IPV4) -> SyncRecord | None:

@@ -114,7 +114,7 @@ class Repair:
                 self.scenario,
                 took,
                 censored=answer.censored,
-                uncertainty=answer.interval_at_success_ns or 0,
+                uncertainty=answer.uncertainty_ns,
                 where=cluster_ip(Position.LAST),
             )
         finally:

@@ -70,15 +70,15 @@ def ended(seen: AwaitResult) -> int:
 def record_end(recorder: Recorder, scenario: Scenario, took: Span, seen: AwaitResult, rank: int | None = None) -> None:
     """Record the time from the trigger until the data plane answered for the change.
 
-    It is uncertain by the distance of the deciding attempt from the one before it, and by what the span is. A data
-    plane that was faster than the acknowledgement counts as 0 ns.
+    It is uncertain by what the deciding attempt took, by its distance from the one before it, and by what the span is.
+    A data plane that was faster than the acknowledgement counts as 0 ns.
     """
     recorder.add(
         Metric.SYNC_END_TO_END,
         scenario,
         max(0, took.ns),
         censored=seen.censored,
-        uncertainty=took.uncertainty_ns + (seen.interval_at_success_ns or 0),
+        uncertainty=took.uncertainty_ns + seen.uncertainty_ns,
         where=cluster_ip(Position.LAST, rank),
     )
 
@@ -89,7 +89,7 @@ def record_stale(recorder: Recorder, written_ns: int, seen: AwaitResult) -> None
     It could have answered until the next attempt: the time is uncertain by the distance of the two.
     """
     if seen.last_other_ns is not None:
-        stale, unsure = max(0, seen.last_other_ns - written_ns), seen.interval_at_success_ns or 0
+        stale, unsure = max(0, seen.last_other_ns - written_ns), seen.uncertainty_ns
         where = cluster_ip(Position.LAST)
         recorder.add(Metric.SYNC_STALE, Scenario.CHANGE_ENDPOINT, stale, uncertainty=unsure, where=where)
 

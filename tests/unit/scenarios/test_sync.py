@@ -38,10 +38,16 @@ def test_a_data_plane_that_was_faster_than_the_acknowledgement_took_no_time(
     assert rows(recorder) == [("sync.end_to_end", "add-one", "cluster_ip", "last", value, "ns", censored)]
 
 
-def test_a_latency_is_uncertain_by_the_distance_of_attempts_and_by_the_clocks(recorder: Recorder) -> None:
+def test_a_latency_is_uncertain_by_the_attempts_that_enclose_it_and_by_the_clocks(recorder: Recorder) -> None:
     sync.record_end(recorder, Scenario.ADD_ONE, Span(100, 0), seen(350, gap=12))
     sync.record_end(recorder, Scenario.ADD_ONE, Span(100, 30), seen(350, gap=12), rank=633)
-    assert [(sample.uncertainty, sample.rank) for sample in recorder.samples] == [(12, None), (42, 633)]
+    sync.record_end(recorder, Scenario.ADD_ONE, Span(100, 0), seen(350, gap=12, took=7))
+    sync.record_end(recorder, Scenario.ADD_ONE, Span(100, 0), seen(350, took=7))
+    sync.record_end(recorder, Scenario.ADD_ONE, Span(900, 30), seen(None))
+    assert [(sample.uncertainty, sample.rank) for sample in recorder.samples] == [
+        *((12, None), (42, 633)),
+        *((19, None), (7, None), (30, None)),
+    ]
 
 
 @pytest.mark.parametrize(("other", "stale"), [(180, [80]), (60, [0]), (None, [])])
