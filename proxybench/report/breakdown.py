@@ -52,8 +52,8 @@ _SCENARIO_ORDER = list(SCENARIOS)
 class Breakdown:
     """One latency and its parts, in ``unit``, of the repetition with the median latency.
 
-    ``rest`` is the latency without its parts: below 0 where the answer came before their end. ``within`` of
-    ``repetitions`` have a rest that is no larger than ``uncertainty``.
+    ``rest`` is the latency without its parts: below 0 where the answer came before their end. It is uncertain by
+    ``uncertainty``; ``within`` of ``repetitions`` have a rest that is no larger than their own.
     """
 
     subject: Subject
@@ -178,8 +178,9 @@ def _breakdown(point: Mapping[str, Series]) -> Breakdown | None:
         return None
     latencies = values[Metric.SYNC_END_TO_END]
     middle = sorted(labels, key=lambda label: latencies[label])[(len(labels) - 1) // 2]
-    unsure = whole.uncertainty + sum(point[metric].uncertainty for _, metric in way)
-    rests = [latencies[label] - sum(values[metric][label] for _, metric in way) for label in labels]
+    known = [whole.unsure(), *(point[metric].unsure() for _, metric in way)]
+    unsure = {label: sum(each[label] for each in known) for label in labels}
+    rests = {label: latencies[label] - sum(values[metric][label] for _, metric in way) for label in labels}
     key = whole.key
     return Breakdown(
         key.subject,
@@ -189,8 +190,8 @@ def _breakdown(point: Mapping[str, Series]) -> Breakdown | None:
         str(key.clock),
         latencies[middle],
         tuple((name, values[metric][middle]) for name, metric in way),
-        unsure,
-        sum(rest <= unsure for rest in rests),
+        unsure[middle],
+        sum(rest <= unsure[label] for label, rest in rests.items()),
         len(labels),
     )
 

@@ -19,7 +19,7 @@ from proxybench.model import Key
 from proxybench.stats.quantiles import exact_quantile, quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,7 +36,7 @@ class Series:
     ``values[i]`` is the chosen quantile of repetition ``labels[i]`` (run, repetition), in the key's unit;
     with ``bounded[i]`` it is a lower bound. ``p90`` and ``p99`` are taken over all raw samples together.
     ``uncertainty``: each value is true within ``±`` so much, by the samples' own (the median of it) or by the step in
-    which the metric is read.
+    which the metric is read; ``uncertainties[i]`` is that of ``values[i]`` alone, where samples have one.
     """
 
     key: Key
@@ -48,6 +48,12 @@ class Series:
     p90: float
     p99: float
     uncertainty: float = 0.0
+    uncertainties: tuple[float, ...] = ()
+
+    def unsure(self) -> Mapping[tuple[str, int], float]:
+        """Return what each repetition's value is uncertain by."""
+        each = self.uncertainties or (self.uncertainty,) * len(self.labels)
+        return dict(zip(self.labels, each, strict=True))
 
 
 def collect(frame: pd.DataFrame, q: float = 0.5) -> list[Series]:
@@ -97,6 +103,7 @@ def collect(frame: pd.DataFrame, q: float = 0.5) -> list[Series]:
                 exact_quantile(values[whole], 0.9),
                 exact_quantile(values[whole], 0.99),
                 max(exact_quantile(unsure[whole], 0.5) if unsure.size else 0.0, resolution / 2),
+                tuple(max(exact_quantile(unsure[part], 0.5), resolution / 2) for part in parts) if unsure.size else (),
             )
         )
     return series

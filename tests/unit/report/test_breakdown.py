@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxybench.model import Mode, Subject
@@ -23,6 +26,7 @@ from tests.unit.report.made import SUBJECT, series
 if TYPE_CHECKING:
     from proxybench.stats.series import Series
 
+GOLDEN = Path(__file__).parents[2] / "golden"
 REFERENCE = Subject("reference", "0.1.0", Mode.IPTABLES)
 
 
@@ -99,3 +103,37 @@ def test_a_panel_per_scenario_has_a_stack_per_subject_and_the_latency_behind_it(
     assert (panel.title, panel.x_label) == ("One Service added to N", "time until the answer (wall clock)")
     ((size, (bar,)),) = panel.groups
     assert (size, bar.mode, bar.shown, bar.total) == ("100 Services", SUBJECT.mode, 60, 90)
+
+
+def recorded() -> list[Series]:
+    """Return the latencies of a real run, and their parts, each repetition by itself."""
+    rows = json.loads((GOLDEN / "latencies-1.37.2.json").read_text())
+    return [
+        series(
+            row["metric"],
+            row["scenario"],
+            float(row["value"]),
+            subject=Subject("kube-proxy", "v1.37.2", Mode(row["mode"])),
+            uncertainty=float(row["uncertainty"]),
+            services=100 * row["repetition"],  # what stands apart is not pooled
+            position="last" if row["metric"] == "sync.end_to_end" else "none",
+        )
+        for row in rows
+    ]
+
+
+def test_the_parts_of_real_latencies_add_up_to_what_the_probe_saw() -> None:
+    """What they lack is within the uncertainty; what they have too much came after the rules were in the kernel."""
+    found = break_down(recorded())
+    assert len(found) == 27
+    assert {each.subject.mode for each in found} == {Mode.IPTABLES, Mode.NFTABLES}
+    assert {each.scenario for each in found} >= {"cold-start", "new-service", "add-one", "delete-one"}
+    for each in found:
+        assert each.rest <= each.uncertainty, each
+        assert -each.rest <= dict(each.parts)[APPLYING], each
+
+
+def test_each_repetition_is_as_sure_as_it_is() -> None:
+    whole, *parts = point(100, 100, 100, before=(95, 90, 80), control_loop=(0, 0, 0))
+    (found,) = break_down([replace(whole, uncertainty=10.0, uncertainties=(5.0, 9.0, 20.0)), *parts])
+    assert (found.uncertainty, found.within) == (9.0, 2)

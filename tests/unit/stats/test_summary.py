@@ -45,6 +45,14 @@ def test_an_interval_is_never_narrower_than_what_the_samples_are_uncertain_by() 
     assert (alone.ci_low, alone.uncertainty) == (None, 30.0)  # how repetitions vary is not known from one
 
 
+def test_each_repetition_has_an_uncertainty_of_its_own() -> None:
+    (found,) = collect(samples_to_frame([sample(100, r, unsure=step) for r, step in enumerate((10, 30, 90, 20, 40))]))
+    assert (found.uncertainty, found.uncertainties) == (30.0, (10.0, 30.0, 90.0, 20.0, 40.0))
+    assert list(found.unsure().values()) == [10.0, 30.0, 90.0, 20.0, 40.0]
+    (exact,) = collect(samples_to_frame([sample(100, r) for r in range(2)]))
+    assert (exact.uncertainties, list(exact.unsure().values())) == ((), [0.0, 0.0])
+
+
 def test_a_metric_that_is_read_in_steps_is_uncertain_by_half_of_one() -> None:
     rtt = replace(sample(5_000, 1), metric=Metric.FORWARDING_RTT)
     assert summarise(samples_to_frame([rtt]))[0].uncertainty == 500.0
