@@ -75,7 +75,7 @@ def collect(frame: pd.DataFrame, q: float = 0.5) -> list[Series]:
     values = frame["value"].to_numpy(dtype=np.int64)[rows]
     censored = frame["censored"].to_numpy(dtype=np.bool_)[rows]
     unsure = frame["uncertainty"].to_numpy(dtype=np.int64) if "uncertainty" in frame else np.zeros(0, np.int64)
-    unsure = unsure[rows] if unsure.any() else unsure
+    unsure = unsure[rows] if unsure.any() else np.zeros(0, np.int64)
     ends = np.cumsum(lengths[order])
     point_of, replicate_of = points[order], replicates[order]
     new_point = np.r_[True, point_of[1:] != point_of[:-1]]
