@@ -88,7 +88,7 @@ def _table(advice: Advice) -> Table:
     for change in advice.changes:
         detail = told_detail(change.detail, advice.clock, waits=change.waits)
         title = f"  {change.title}" if change.part else f"{change.title}, {detail}"
-        table.add_row(title, _value(change.base), _value(change.other), _ratio(change))
+        table.add_row(title, _value(change.base), _value(change.other), _ratio(change, advice))
     return table
 
 
@@ -98,7 +98,7 @@ def _value(figure: Figure | None) -> str:
     return "-" if figure is None else value_text(figure)
 
 
-def _ratio(change: Change) -> str:
+def _ratio(change: Change, advice: Advice) -> str:
     from proxybench.report.decision import bound_text, ratio_text  # noqa: PLC0415 - keeps help fast
 
     if change.base is None or change.other is None:
@@ -107,7 +107,7 @@ def _ratio(change: Change) -> str:
         return (
             bound_text(change.base, change.other) or change.missing or "no ratio: 0 in a repetition, or two time-outs"
         )
-    return ratio_text(change.ratio, change.other)
+    return ratio_text(change.ratio, change.other, read_off=advice.between is not None)
 
 
 def _as_json(advice: Advice, data: ReportData) -> dict[str, object]:

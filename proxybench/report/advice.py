@@ -106,6 +106,9 @@ def _by_clock(
 ) -> Advice:
     pair = [each for each in data.series if each.key.clock == clock and each.key.subject in {base, other}]
     present = {subject: {size_of(each) for each in pair if each.key.subject == subject} for subject in (base, other)}
+    lacking = [subject.label for subject in (base, other) if not present[subject]]
+    if lacking:
+        raise UsageError(f"{join(lacking)}: not measured")
     both = sorted(present[base] & present[other])
     widths = [width for _, width in both]
     width = max(sorted(set(widths)), key=widths.count, default=0) if endpoints is None else endpoints

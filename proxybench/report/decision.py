@@ -179,14 +179,17 @@ def _moved(rows: Sequence[Row], subjects: Sequence[Subject], size: Size) -> list
     return [note[0].upper() + note[1:] for note in notes]
 
 
-def ratio_text(found: Ratio, figure: Figure) -> str:
-    """Write a ratio with its interval, or why there is none to lean on."""
+def ratio_text(found: Ratio, figure: Figure, *, read_off: bool = False) -> str:
+    """Write a ratio with its interval, or why there is none to lean on.
+
+    An interval that was ``read_off`` between two sizes is wide where the ratio changes from the one to the other.
+    """
     middle, interval = found
     text = f"{TIMES}{middle:.3g}"
     if interval is None:
         return f"{text} (one repetition)"
     few = f", {count(len(figure.values), 'repetition')}" if figure.few else ""
-    if interval.high > WIDE * interval.low:
+    if interval.high > WIDE * interval.low and not read_off:
         return f"{text} (too unsteady to tell{few})"
     return f"{text} ({interval.low:.3g} to {interval.high:.3g}{few})"
 

@@ -4,18 +4,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from proxybench.errors import UsageError
-from proxybench.model import Mode, Subject
+from proxybench.model import ClockKind, Mode, Subject
 from proxybench.report.advice import advise, find_subject
 from proxybench.report.data import ReportData, gather
 from proxybench.results.manifest import manifest_from_dict
 from tests.unit.report.synthetic import synthetic_frame, synthetic_manifest
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from proxybench.report.advice import Advice, Change
 
 IPTABLES, IPVS, USERSPACE = (
@@ -136,6 +135,14 @@ def test_a_control_that_moved_is_told() -> None:
 def test_counted_instructions_are_told_as_work(data: ReportData) -> None:
     (found,) = advise(data, IPTABLES, IPVS, 1000, None)
     assert found.notes[0].startswith("Counted instructions are work, not time")
+
+
+def test_of_a_mode_without_real_time_work_alone_is_told() -> None:
+    both = [frame(sizes=(100,), modes=("iptables",)), synthetic_frame(connects=5, sizes=(100,))]
+    samples = pd.concat([each.astype({"clock": str, "mode": str}) for each in both], ignore_index=True)
+    (found,) = advise(gather(samples, manifest_from_dict(synthetic_manifest(), "synthetic")), IPTABLES, IPVS, 100, None)
+    assert found.clock is ClockKind.INSTRUCTIONS
+    assert found.not_measured[-1] == "by the wall clock: kube-proxy v1.37.2 ipvs: not measured"
 
 
 def test_both_sides_must_differ(wall: ReportData) -> None:

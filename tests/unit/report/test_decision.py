@@ -7,9 +7,10 @@ import pytest
 
 from proxybench.model import ClockKind, Mode, Subject
 from proxybench.report.criteria import Figure, ratio
-from proxybench.report.decision import JSON_NOTE, bound_text, decision
+from proxybench.report.decision import JSON_NOTE, bound_text, decision, ratio_text
 from proxybench.report.words import subject_names
 from proxybench.results.manifest import manifest_from_dict
+from proxybench.stats.intervals import Interval
 from proxybench.stats.series import collect
 from tests.unit.report.synthetic import synthetic_frame, synthetic_manifest
 
@@ -92,6 +93,12 @@ def test_a_ratio_is_taken_within_each_repetition() -> None:
 )
 def test_nothing_is_a_multiple_of_what_is_not_known(other: Figure) -> None:
     assert ratio(figure(1, 2), other) is None
+
+
+def test_an_interval_between_two_sizes_may_be_wide() -> None:
+    wide = (0.1, Interval(0.05, 0.2))
+    assert ratio_text(wide, figure(*range(5))) == f"{TIMES}0.1 (too unsteady to tell)"
+    assert ratio_text(wide, figure(*range(5)), read_off=True) == f"{TIMES}0.1 (0.05 to 0.2)"
 
 
 def test_one_repetition_has_no_interval() -> None:
