@@ -23,6 +23,9 @@ SYSCTLS = (
     "kernel/sched_autogroup_enabled",
 )
 _FILES = ("/proc/meminfo", *(f"/proc/sys/{name}" for name in SYSCTLS))
+_GOVERNOR, _SMT = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "/sys/devices/system/cpu/smt/active"
+_LOAD, _STAT = "/proc/loadavg", "/proc/stat"
+_STEAL = 8  # its place among a processor's counters in /proc/stat
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Machine:
 
     ``iptables_version`` and ``iptables_backend`` are of the legacy backend where there is one. ``iptables`` has the
     version of each backend ("legacy", "nft"), ``nft_version`` is that of the program ``nft``, "" where there is none.
+    ``speed`` is what only real time depends on: "governor", "SMT", "load" (runnable tasks, over a minute) when the run
+    began, and "steal", the share that a hypervisor has taken since boot.
     """
 
     kernel: str
@@ -43,11 +48,12 @@ class Machine:
     sysctls: dict[str, str] = field(default_factory=dict)
     iptables: dict[str, str] = field(default_factory=dict)
     nft_version: str = ""
+    speed: dict[str, str] = field(default_factory=dict)
 
 
-def files() -> tuple[str, ...]:
-    """Return the files of a node that ``machine`` reads."""
-    return _FILES
+def files(*, real_time: bool) -> tuple[str, ...]:
+    """Return the files of a node that ``machine`` reads; a guest whose instructions are counted has no speed."""
+    return (*_FILES, _GOVERNOR, _SMT, _LOAD, _STAT) if real_time else _FILES
 
 
 def machine(hello: Hello, texts: Mapping[str, str | None], iptables: Mapping[str, str], nft: str) -> Machine:
@@ -70,7 +76,23 @@ def machine(hello: Hello, texts: Mapping[str, str | None], iptables: Mapping[str
         sysctls={name.replace("/", "."): " ".join(value.split()) for name, value in found.items() if value},
         iptables={name: parse_iptables_version(text)[0] for name, text in iptables.items()},
         nft_version=_version(nft),
+        speed=_speed(texts),
     )
+
+
+def _speed(texts: Mapping[str, str | None]) -> dict[str, str]:
+    governor, smt, load = (" ".join((texts.get(name) or "").split()) for name in (_GOVERNOR, _SMT, _LOAD))
+    words = (texts.get(_STAT) or "").partition("\n")[0].split()[1 : _STEAL + 1]
+    ticks = [int(word) for word in words]
+    whole = sum(ticks)
+    steal = f"{100 * ticks[-1] / whole:.2g} % since boot" if len(ticks) == _STEAL and whole else ""
+    found = {
+        "governor": governor,
+        "SMT": {"1": "on", "0": "off"}.get(smt, ""),
+        "load": load.partition(" ")[0],
+        "steal": steal,
+    }
+    return {name: word for name, word in found.items() if word}
 
 
 def parse_iptables_version(text: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proxybench.metric_facts import find
@@ -74,7 +75,7 @@ def nodes(manifest: Manifest) -> list[tuple[str, Facts]]:
     """Return nodes with equal facts together, since most are alike."""
     alike: list[tuple[list[str], NodeFacts]] = []
     for name, facts in sorted(manifest.fingerprint.nodes.items()):
-        same = next((names for names, other in alike if other == facts), None)
+        same = next((names for names, other in alike if replace(other, speed=facts.speed) == facts), None)
         if same is None:
             alike.append(([name], facts))
         else:
@@ -97,6 +98,7 @@ def _node(facts: NodeFacts) -> Facts:
         ("iptables", ", ".join(f"{version} ({backend})" for backend, version in backends.items())),
         *([("nft", facts.nft_version)] if facts.nft_version else []),
         ("Python", facts.python),
+        *facts.speed.items(),
         *sorted(facts.sysctls.items()),
     ]
 

@@ -23,7 +23,7 @@ from proxybench.report.layout import draw
 from proxybench.report.measured import command, how_measured, made_of, methods_table, nodes, origin
 from proxybench.report.missing import missing_table, noted_lines
 from proxybench.report.png import png
-from proxybench.report.quality import conformance_table, noise_table, observer_table
+from proxybench.report.quality import conformance_table, drift_table, noise_table, observer_table
 from proxybench.report.sections import other_tables
 from proxybench.report.steps import steps_table
 from proxybench.report.svg import svg, svg_file
@@ -101,6 +101,7 @@ def render(data: ReportData, chapters: Chapters) -> str:
         legend=_legend,
         conformance=conformance_table(data.manifest.conformance),
         noise=[table for part in by_clock(data) if (table := _noise(part))],
+        drift=[table for part in by_clock(data) if (table := _drift(part))],
         observer=[table for part in by_clock(data) if (table := _observer(part))],
         measured=how_measured(data),
         methods=methods_table(data),
@@ -123,6 +124,10 @@ def _clock(data: ReportData) -> str:
 
 def _noise(data: ReportData) -> Table | None:
     return noise_table(data.records, f"Half of the 95 % interval, relative to the median ({_clock(data)})")
+
+
+def _drift(data: ReportData) -> Table | None:
+    return drift_table(data.shown_series, f"How far the controls went, which no rules touch ({_clock(data)})")
 
 
 def _observer(data: ReportData) -> Table | None:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from proxybench.model import Metric
-from proxybench.report.grouping import reading_place
+from proxybench.metric_facts import find
+from proxybench.model import CLUSTER_IP, NO_PATH, Metric, Position
+from proxybench.report.grouping import reading_place, size_name
 from proxybench.report.tables import WIDEST, Cell, Table
-from proxybench.report.words import DASH, SCENARIOS, TIMES, count, exact, human, mode_name
+from proxybench.report.words import DASH, MINUS, SCENARIOS, TIMES, count, exact, human, mode_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from proxybench.report.data import ReportData
     from proxybench.results.manifest import Conformance
+    from proxybench.stats.series import Series
     from proxybench.stats.summary import SummaryRecord
 
 OBSERVER_LIMIT = 0.02  # of a core
 _FACTOR_FROM = 10.0
+_CONTROLS = {(Metric.FORWARDING_BARE, Position.NONE), (Metric.FORWARDING_ESTABLISHED, Position.NONE)}
 
 
 def noise_table(records: Sequence[SummaryRecord], caption: str) -> Table | None:
@@ -48,6 +51,39 @@ def noise_table(records: Sequence[SummaryRecord], caption: str) -> Table | None:
         Cell("Typical ±", number=True),
         Cell("Worst ±", number=True),
         Cell("Worst at"),
+    )
+    return Table(caption, heads, tuple(rows)) if rows else None
+
+
+def drift_table(series: Iterable[Series], caption: str) -> Table | None:
+    """Return how far each control went over the repetitions: what no subject's rules touch, the machine moved.
+
+    A repetition's value is the median over the subjects, which took turns within it.
+    """
+    found: dict[tuple[str, int, int], dict[tuple[str, int], list[float]]] = {}
+    for each in series:
+        key = each.key
+        if (key.metric, key.position) in _CONTROLS and key.path in {CLUSTER_IP, NO_PATH}:
+            control = found.setdefault((key.metric, key.services, key.endpoints_per_service), {})
+            for label, value in zip(each.labels, each.values.tolist(), strict=True):
+                control.setdefault(label, []).append(value)
+    rows = []
+    for (metric, services, endpoints), turns in sorted(found.items()):
+        values = [median(turns[label]) for label in sorted(turns)]
+        if len(values) > 1 and min(values) > 0:
+            about = find(metric)
+            moved = f"{100 * (values[-1] / values[0] - 1):+.2g} %".replace("-", MINUS)
+            rows.append(
+                (
+                    Cell(about.title if about else metric, size_name(services, endpoints)),
+                    Cell(str(len(values)), number=True),
+                    Cell(moved, sort=str(values[-1] / values[0]), number=True),
+                    _percent((max(values) - min(values)) / median(values)),
+                )
+            )
+    heads = (
+        Cell("Control"),
+        *(Cell(head, number=True) for head in ("Repetitions", "First to last", "Furthest apart")),
     )
     return Table(caption, heads, tuple(rows)) if rows else None
 

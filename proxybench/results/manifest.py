@@ -67,7 +67,8 @@ class NodeFacts:
     """What can change a number measured on a node.
 
     ``iptables_version`` and ``iptables_backend`` are of the backend legacy where there is one; ``iptables`` has the
-    version of each. It and ``nft_version`` are empty where a run did not look, as those of older programs.
+    version of each. It and ``nft_version`` are empty where a run did not look, as those of older programs; ``speed``
+    (governor, SMT, load, steal) is so by the instruction clock, too.
     """
 
     kernel: str = "unknown"
@@ -80,6 +81,7 @@ class NodeFacts:
     sysctls: dict[str, str] = field(default_factory=dict)
     iptables: dict[str, str] = field(default_factory=dict)
     nft_version: str = ""
+    speed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

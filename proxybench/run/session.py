@@ -215,7 +215,8 @@ class ClusterSession:
 
     def machines(self) -> tuple[Mapping[str, Machine], Sequence[str]]:
         """Describe every node, and name those that run a Service proxy."""
-        return read_machines(self._testbed.handles), [handle.name for handle in self._testbed.proxy_handles]
+        machines = read_machines(self._testbed.handles, self._testbed.cluster.clock)
+        return machines, [handle.name for handle in self._testbed.proxy_handles]
 
     def get_ready(self, whole: Deadline) -> None:
         """Check that every subject can run here, and wait until locust is imported.

@@ -9,7 +9,7 @@ from proxybench.errors import RunError
 from proxybench.hosts.batch import run_together
 from proxybench.kube.address_pool import HostAddressPool
 from proxybench.kube.objects import AddressPlan
-from proxybench.model import Address, Family, Origin
+from proxybench.model import Address, ClockKind, Family, Origin
 from proxybench.nodes import machine as fingerprint
 from proxybench.nodes.client import connect_agent, install
 from proxybench.nodes.node import NodeHandle
@@ -131,13 +131,13 @@ def start_agents(fleet: Fleet, cluster: Cluster) -> dict[str, NodeHandle]:
     return handles
 
 
-def read_machines(handles: Mapping[str, NodeHandle]) -> dict[str, Machine]:
-    """Describe every node. Raises HostError."""
+def read_machines(handles: Mapping[str, NodeHandle], clock: ClockKind) -> dict[str, Machine]:
+    """Describe every node; what only real time depends on, where it is measured by the wall clock. Raises HostError."""
     found = {}
     for name, handle in handles.items():
         backends = handle.node.iptables
         commands = [*([program, "iptables", "--version"] for program in backends.values()), ["nft", "--version"]]
         *tables, nft = [look.stdout for look in run_together(handle.executor, commands, timeout=_VERSIONS_LIMIT)]
-        hello, texts = handle.agent.hello(), handle.agent.read(fingerprint.files())
+        hello, texts = handle.agent.hello(), handle.agent.read(fingerprint.files(real_time=clock is ClockKind.WALL))
         found[name] = fingerprint.machine(hello, texts, dict(zip(backends, tables, strict=True)), nft)
     return found

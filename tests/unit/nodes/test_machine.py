@@ -47,6 +47,23 @@ def test_a_machine_is_put_together_from_what_it_says() -> None:
     )
 
 
+def test_what_real_time_depends_on_is_told() -> None:
+    texts = {
+        "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave\n",
+        "/sys/devices/system/cpu/smt/active": "1\n",
+        "/proc/loadavg": "0.42 0.30 0.25 2/345 6789\n",
+        "/proc/stat": "cpu  600 0 200 9000 50 0 50 100 0 0\ncpu0 1 2 3\n",
+    }
+    assert files(real_time=True)[-4:] == tuple(texts)
+    assert machine(HELLO, texts, {}, "").speed == {
+        "governor": "powersave",
+        "SMT": "on",
+        "load": "0.42",
+        "steal": "1 % since boot",
+    }
+    assert machine(HELLO, {"/proc/stat": "cpu  1 2"}, {}, "").speed == {}
+
+
 def test_a_machine_of_the_backend_nft_alone() -> None:
     found = machine(HELLO, {}, {"nft": "iptables v1.8.10 (nf_tables)\n"}, "")
     assert (found.iptables_version, found.iptables_backend) == ("1.8.10", "nft")
@@ -64,7 +81,7 @@ def test_a_machine_that_says_nothing_is_unknown_not_an_error() -> None:
 
 
 def test_all_that_is_read_is_asked_for() -> None:
-    names = files()
+    names = files(real_time=False)
     assert names[0] == "/proc/meminfo"
     assert len(names) == len(set(names))
     texts = dict.fromkeys(names, "5")

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxybench.model import Mode
-from proxybench.report.quality import conformance_table, noise_table, observer_table
+from proxybench.report.quality import conformance_table, drift_table, noise_table, observer_table
 from proxybench.report.words import TIMES
 from proxybench.results.manifest import Conformance
 from tests.unit.report.conftest import make_record
+from tests.unit.report.made import SUBJECT, series
 
 if TYPE_CHECKING:
     from proxybench.report.data import ReportData
@@ -32,6 +33,27 @@ def test_noise_is_written_for_people(half: float, text: str) -> None:
     table = noise_table([make_record(median=1e6, ci_low=0.0, ci_high=2e6 * half)], "caption")
     assert table is not None
     assert table.rows[0][3].text == text.format(x=TIMES)
+
+
+def test_what_no_rules_touch_tells_how_the_machine_moved() -> None:
+    subjects = (SUBJECT, replace(SUBJECT, mode=Mode.IPVS))
+    made = [
+        *(
+            series("forwarding.bare", "steady", 100.0, 130.0, 110.0 + 4 * n, subject=one)
+            for n, one in enumerate(subjects)
+        ),
+        series("forwarding.established", "steady", 50.0, 49.0, position="none", path="cluster_ip"),
+        series("forwarding.established", "steady", 50.0, 90.0, position="last", path="cluster_ip"),
+        series("forwarding.bare", "steady", 50.0, services=10),
+    ]
+    table = drift_table(made, "caption")
+    assert table is not None
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["Time to connect, without rules", "3", "+12 %", "27 %"],
+        ["Round trip on an established connection", "2", "\N{MINUS SIGN}2 %", "2 %"],
+    ]
+    assert table.rows[0][0].detail == "100 Services, 2 endpoints each"
+    assert drift_table([], "caption") is None
 
 
 def test_the_observer_is_held_to_two_per_cent(data: ReportData) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from proxybench.errors import RunError
-from proxybench.model import Family
+from proxybench.model import ClockKind, Family
 from proxybench.nodes import machine as fingerprint
 from proxybench.nodes.answers import Hello
 from proxybench.nodes.node import NodeHandle
@@ -38,17 +38,20 @@ def test_a_cluster_without_pods_cannot_be_measured() -> None:
     assert str(raised.value) == "no node of the cluster has a range of pods"
 
 
-def test_every_node_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("clock", "more"), [(ClockKind.WALL, 4), (ClockKind.INSTRUCTIONS, 0)])
+def test_every_node_is_described(monkeypatch: pytest.MonkeyPatch, clock: ClockKind, more: int) -> None:
     monkeypatch.setattr("proxybench.hosts.batch.secrets.token_hex", lambda _: MARK)
-    texts = dict.fromkeys(fingerprint.files())
+    wanted = fingerprint.files(real_time=clock is ClockKind.WALL)
+    assert len(wanted) == len(fingerprint.SYSCTLS) + 1 + more
+    texts = dict.fromkeys(wanted)
     names = [node.name for node in CLUSTER.nodes]
-    agents = {name: FakeAgent([(AskHello(), HELLO), (ReadFiles(fingerprint.files()), texts)]) for name in names}
+    agents = {name: FakeAgent([(AskHello(), HELLO), (ReadFiles(wanted), texts)]) for name in names}
     commands = [[program, "iptables", "--version"] for program in ("/xtables", "/xtables-nft")]
     answers = ("iptables v1.8.9 (legacy)\n", 0), ("", 127), ("nftables v1.0.6 (Lester Gooch #5)\n", 0)
     versions = together([*commands, ["nft", "--version"]], *answers)
     executors = {name: FakeExecutor(name, [versions]) for name in names}
     handles = {node.name: NodeHandle(node, executors[node.name], agents[node.name]) for node in CLUSTER.nodes}
-    found = read_machines(handles)
+    found = read_machines(handles, clock)
     assert list(found) == names
     for described in found.values():
         assert (described.kernel, described.iptables_backend) == ("6.1.0", "legacy")
