@@ -7,7 +7,7 @@ RUN := $(PROXYBENCH) run
 
 RELEASES := v1.30.14 v1.33.13 v1.36.3 v1.37.2
 
-.PHONY: help setup dev run quick test unit coverage lab-tests wheel test-releases golden check fmt lint types imports dead gate calibrate findings bench-stats bench-report fuzz lock clean
+.PHONY: help setup dev run quick test unit coverage lab-tests wheel test-releases golden check fmt lint types imports dead gate calibrate findings bench-stats bench-report bench-fleet fuzz lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ bench-stats: dev ## coverage, false alarms and power of the statistics, by simul
 bench-report: dev ## reports of ten million samples (limits: 20 s, 1.5 GiB) and of 60 sizes (10 s, 3 MB)
 	$(BIN)/python benchmarks/report_ten_million.py
 	$(BIN)/python -m benchmarks.report_sixty_sizes
+
+bench-fleet: dev ## 100 sshds in namespaces against one: connections, commands, agents (root; half a minute)
+	$(BIN)/python -m benchmarks.fleet
 
 fuzz: dev ## ten thousand mutated experiment files through `proxybench validate`, against its limits of 2 s and 200 MiB
 	$(BIN)/python benchmarks/fuzz_experiments.py

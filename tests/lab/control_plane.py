@@ -87,6 +87,13 @@ class Program:
         self._process = process
         _await(ready, process, self.log)
 
+    def kill(self) -> None:
+        """End it by force: told to end, an API server first waits for those who watch it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
     def stop(self) -> None:
         """End it, if it runs."""
         if self._process is None:

@@ -168,8 +168,9 @@ def proxybench(user: User, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, **where, capture_output=True, text=True, timeout=200, check=False)  # type: ignore[call-overload,no-any-return] # of the same keys
 
 
-def begun(user: User, *words: str) -> tuple[subprocess.Popen[bytes], Path]:
-    """Begin a run of the user's experiment; return it, and the file in which it says what it does."""
+def begun(user: User) -> tuple[subprocess.Popen[bytes], Path]:
+    """Begin a run that switches to nftables; return it, and the file in which it says what it does."""
+    words = ["--allow-switch", "--set", "subjects=[{kind: cluster, mode: nftables}]"]
     argv = [sys.executable, "-c", _PROGRAM, "run", str(user.experiment), *words]
     said = user.home / "said"
     with said.open("w") as log:

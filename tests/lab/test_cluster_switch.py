@@ -127,7 +127,7 @@ def test_a_dry_run_shows_what_would_be_touched(world: World) -> None:
 def switching(world: World) -> tuple[subprocess.Popen[bytes], Path]:
     """Begin a run, and return as soon as it has switched something."""
     before = state(world.access)
-    process, said = begun(world.user, "--allow-switch")
+    process, said = begun(world.user)
     deadline = time.monotonic() + 120
     while state(world.access) == before and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -168,7 +168,7 @@ def test_a_run_that_is_killed_in_a_switch_is_restored(world: World) -> None:
 def test_an_api_server_that_is_stopped_in_a_switch_and_started_again_stops_no_run(world: World) -> None:
     before = state(world.access)
     process, said = switching(world)
-    world.access.program.stop()
+    world.access.program.kill()
     time.sleep(2)
     world.access.start()
     assert process.wait(150) in {0, 3}, said.read_text()

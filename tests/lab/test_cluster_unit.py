@@ -137,7 +137,7 @@ def test_two_modes_are_measured_and_every_file_is_put_back(world: World) -> None
 
 def test_a_run_that_is_killed_between_file_and_restart_is_restored(world: World) -> None:
     before = world.files()
-    process, said = begun(world.user, "--allow-switch")
+    process, said = begun(world.user)
     end = time.monotonic() + 60
     while world.files() == before and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
@@ -148,7 +148,7 @@ def test_a_run_that_is_killed_between_file_and_restart_is_restored(world: World)
     done = proxybench(world.user, "restore", run)
     assert done.returncode == 0, done.stderr
     assert f"put back: node1:{FOLDER}/config.yaml" in done.stdout
-    assert "restarted kube-proxy on node1, node2" in done.stdout
+    assert "restarted kube-proxy on node1" in done.stdout
     assert (world.files(), world.modes()) == (before, ["iptables"] * 2)
     assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
     assert "all is back already" in proxybench(world.user, "restore", run).stdout
@@ -157,7 +157,7 @@ def test_a_run_that_is_killed_between_file_and_restart_is_restored(world: World)
 def test_ssh_that_is_cut_in_a_switch_loses_a_step_and_nothing_else(world: World) -> None:
     """Every connection to node1 but the test's own is ended by force as soon as its file is another."""
     before = world.files()
-    process, said = begun(world.user, "--allow-switch")
+    process, said = begun(world.user)
     end = time.monotonic() + 60
     while world.files()[0] == before[0] and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)

@@ -1,0 +1,154 @@
+"""A hundred real sshds, each in a network namespace of its own, against one: connections, commands, agents.
+
+Run as root: ``python -m benchmarks.fleet [HOSTS]``. All lies in namespaces of this program, and ends with it.
+
+All hosts share this machine's processors with the orchestrator, as no cluster's do; so the CPU time that the sshds and
+what they ran took is told apart, and ``own`` is how long it would take if each host had processors of its own: the time
+of one host, or what the orchestrator itself works for all of them, whichever is longer.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, TypeVar
+
+from proxybench.hosts.fleet import AT_ONCE, reach
+from proxybench.hosts.inventory import SshTarget
+from proxybench.nodes.client import connect_agent, install
+from proxybench.targets.lab import artifacts
+from proxybench.targets.lab.sshd import USERS, make_key, sshd_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from proxybench.hosts.base import Executor
+
+INSIDE = "PROXYBENCH_BENCHMARK_INSIDE"
+CONTAINED = ("unshare", "--net", "--mount", "--propagation", "private")
+CGROUPS = Path("/run/cgroup")
+GROUP = CGROUPS / "proxybench-fleet"
+ROUNDS = 5
+PORT = 2222
+Measured = tuple[float, float, float]
+T = TypeVar("T")
+
+
+def main() -> None:
+    if INSIDE not in os.environ:
+        argv = [*CONTAINED, sys.executable, "-m", "benchmarks.fleet", *sys.argv[1:]]
+        sys.exit(subprocess.run(argv, env={**os.environ, INSIDE: "1"}, check=False).returncode)
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    with tempfile.TemporaryDirectory() as folder, sshds(Path(folder), count) as targets:
+        one = dict(list(targets.items())[:1])
+        work(one)  # imports, caches
+        print(f"{count} hosts, {AT_ONCE} at a time, {os.cpu_count()} processors for all; medians of {ROUNDS}, seconds")
+        print(f"{'':12}{'one':>8}{'all':>8}{'own':>8}{'':4}CPU of the orchestrator and of a host, each in ms per host")
+        few, many = [[work(some) for _ in range(ROUNDS)] for some in (one, targets)]
+        for what in few[0]:
+            single, every = middle([each[what] for each in few]), middle([each[what] for each in many])
+            ours, theirs = every[1] / count, every[2] / count
+            own = max(single[0], every[1])
+            print(f"{what:12}{single[0]:8.3f}{every[0]:8.3f}{own:8.3f}{'':4}{1000 * ours:.1f} {1000 * theirs:.1f}")
+
+
+def middle(several: list[Measured]) -> Measured:
+    return tuple(median(values) for values in zip(*several, strict=True))
+
+
+def work(targets: Mapping[str, SshTarget]) -> dict[str, Measured]:
+    """Connect to hosts, run a command on each, start an agent on each and greet it."""
+    found: dict[str, Measured] = {}
+    found["connect"], reached = timed(lambda: reach(targets))
+    with reached.fleet as fleet:
+        if reached.lost:
+            sys.exit(f"not reached: {reached.lost}")
+        found["command"], _ = timed(lambda: fleet.fan_out(lambda host: host.run(["true"]), timeout=60))
+        found["agent"], _ = timed(lambda: fleet.fan_out(greet, timeout=300))
+    return found
+
+
+def greet(host: Executor) -> None:
+    connect_agent(host, sys.executable, install(host, f"/run/{host.name}")).close()
+
+
+def timed(job: Callable[[], T]) -> tuple[Measured, T]:
+    """Return the seconds that a job took, the orchestrator's CPU time and the hosts', and what it returned."""
+    hosts, own, began = hosts_cpu(), time.process_time(), time.monotonic()
+    result = job()
+    return (time.monotonic() - began, time.process_time() - own, hosts_cpu() - hosts), result
+
+
+def hosts_cpu() -> float:
+    words = dict(line.split() for line in (GROUP / "cpu.stat").read_text().splitlines())
+    return int(words["usage_usec"]) / 1_000_000
+
+
+@contextmanager
+def sshds(folder: Path, count: int) -> Iterator[dict[str, SshTarget]]:
+    """Run an sshd in each of so many namespaces; give how they are reached."""
+    root = artifacts.ensure(None, print).root
+    passwd = folder / "passwd"
+    passwd.write_text(USERS)
+    for line in (
+        "mount -t tmpfs run /run",
+        f"mkdir -p /run/netns /run/sshd /run/home {CGROUPS}",
+        f"mount -t cgroup2 cgroup {CGROUPS}",
+        f"mount --bind {passwd} /etc/passwd",
+        "ip link set lo up",
+        "ip link add bridge type bridge",
+        "ip addr add 10.250.255.254/16 dev bridge",
+        "ip link set bridge up",
+    ):
+        subprocess.run(line.split(), check=True)
+    client, host = make_key(folder / "client"), make_key(folder / "host")
+    GROUP.mkdir(exist_ok=True)
+    targets, running = {}, []
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(root / "usr/lib/x86_64-linux-gnu")}
+    try:
+        for number in range(count):
+            name, address = f"h{number}", f"10.250.{number // 250}.{number % 250 + 1}"
+            make_namespace(name, address)
+            config = folder / f"{name}.conf"
+            keys = client.private.with_suffix(".pub")
+            text = sshd_config(host_key=host.private, authorized_keys=keys, listen=address, forwards="no")
+            config.write_text(f"Port {PORT}\n{text}")
+            command = ["ip", "netns", "exec", name, str(root / "usr/sbin/sshd"), "-D", "-e", "-f", str(config)]
+            running.append(
+                subprocess.Popen(
+                    ["sh", "-c", f'echo $$ > {GROUP}/cgroup.procs; exec "$@"', "x", *command], env=environment
+                )
+            )
+            targets[name] = SshTarget(address, PORT, "root", client.private, host.public)
+        time.sleep(2)
+        yield targets
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+        end = time.monotonic() + 10
+        while (GROUP / "cgroup.procs").read_text() and time.monotonic() < end:
+            time.sleep(0.1)
+        GROUP.rmdir()
+
+
+def make_namespace(name: str, address: str) -> None:
+    lines = (
+        f"link add v{name} type veth peer name data netns {name}",
+        f"link set v{name} master bridge up",
+    )
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
+    inside = (f"addr add {address}/16 dev data", "link set data up", "link set lo up")
+    subprocess.run(["ip", "-n", name, "-batch", "-"], input="\n".join(inside), text=True, check=True)
+
+
+if __name__ == "__main__":
+    main()
