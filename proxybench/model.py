@@ -50,6 +50,8 @@ class Scenario(StrEnum):
     CHANGE_ENDPOINT = "change-endpoint"
     REPLACE_ENDPOINT = "replace-endpoint"  # one of all that the first Service has
     DELETE_ONE = "delete-one"
+    ADD_PATHS = "add-paths"  # a Service with all addresses that are measured, each of them probed
+    DELETE_PATHS = "delete-paths"
     REPAIR_SERVICE = "repair-service"  # what leads from a Service's address to it is removed behind the proxy's back
     REPAIR_ENDPOINTS = "repair-endpoints"  # what leads from it to its endpoints
     REPAIR_JUMP = "repair-jump"  # what leads a packet to all Services
@@ -58,6 +60,8 @@ class Scenario(StrEnum):
     RESTART_CHANGED = "restart-changed"  # an endpoint changed while the proxy was away
     CHANGE_IDLE = "change-idle"  # one endpoint, after a rest
     CHANGE_BUSY = "change-busy"  # one endpoint, right after others: within minSyncPeriod
+    ADD_ENDPOINT = "add-endpoint"  # one more beside several
+    REMOVE_ENDPOINT = "remove-endpoint"  # one of several, which serves on
     ROLL_SERVICE = "roll-service"  # the endpoints of one Service are replaced one after the other
     ROLL_DEPLOYMENT = "roll-deployment"  # those that several Services share
     SCALE_TO_ZERO = "scale-to-zero"  # the only endpoint goes, and a UDP sender goes on

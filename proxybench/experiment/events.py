@@ -18,6 +18,8 @@ EVENTS = (
     Scenario.RESTART_CHANGED,
     Scenario.CHANGE_IDLE,
     Scenario.CHANGE_BUSY,
+    Scenario.ADD_ENDPOINT,
+    Scenario.REMOVE_ENDPOINT,
     Scenario.ROLL_SERVICE,
     Scenario.ROLL_DEPLOYMENT,
     Scenario.SCALE_TO_ZERO,
@@ -48,7 +50,7 @@ class EventsSpec(Words):
     timeout: Annotated[Duration, AfterValidator(within("1s", "2h"))] = 60.0
     """How long a proxy may take to repair what was removed, or to follow a change; then the sample is censored."""
     endpoints: Annotated[int, Field(strict=True, ge=1, le=40)] = 4
-    """Endpoints that a rolling update replaces."""
+    """Endpoints that a rolling update replaces, and those beside which add-endpoint adds one."""
     services: Annotated[int, Field(strict=True, ge=1, le=200)] = 10
     """Services that share the endpoints of roll-deployment."""
     mass: BatchSize = Batch(share=0.1)

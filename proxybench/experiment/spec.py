@@ -67,6 +67,8 @@ class ProxierNodes(StrEnum):
 _OF_OTHERS = {Scenario.IDLE, Scenario.STEADY, Scenario.LOAD, *EVENTS, *MIGRATIONS, Scenario.SOAK}
 SCENARIOS = tuple(one for one in Scenario if one not in _OF_OTHERS)
 """What ``sync`` does; the others come of other settings."""
+UNUSUAL = frozenset({Scenario.NEW_SERVICE, Scenario.REPLACE_ENDPOINT, Scenario.ADD_PATHS, Scenario.DELETE_PATHS})
+"""What of it is done only where it is asked for."""
 REPEATED = frozenset({Scenario.ADD_ONE, Scenario.CHANGE_ENDPOINT, Scenario.DELETE_ONE})
 """What ``sync.times`` repeats."""
 POSITIONS = (Position.FIRST, Position.MIDDLE, Position.LAST)
@@ -202,8 +204,8 @@ class SyncSpec(Words):
 
     scenarios: Annotated[
         tuple[_ScenarioWord, ...], Field(min_length=1, examples=["[add-one, delete-one]"]), _Unique
-    ] = tuple(scenario for scenario in SCENARIOS if scenario not in {Scenario.NEW_SERVICE, Scenario.REPLACE_ENDPOINT})
-    """What is done to the Services; left out, all but new-service and replace-endpoint."""
+    ] = tuple(scenario for scenario in SCENARIOS if scenario not in UNUSUAL)
+    """What is done to the Services; left out, all but new-service, replace-endpoint, add-paths and delete-paths."""
     times: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
     """How often add-one, change-endpoint and delete-one are done within a repetition, in turns; their samples are
     of one repetition, and the median of them is what it counts for."""

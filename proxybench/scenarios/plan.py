@@ -15,6 +15,7 @@ from proxybench.model import Metric
 from proxybench.model import Scenario as Name
 from proxybench.scenarios.attach import Attach
 from proxybench.scenarios.batch import Batch
+from proxybench.scenarios.by_path import ByPath
 from proxybench.scenarios.cold_start import LONGEST_S, ColdStart
 from proxybench.scenarios.conformance import Conformance
 from proxybench.scenarios.datagrams import ChangeUdp, Scale
@@ -24,6 +25,8 @@ from proxybench.scenarios.load import Load
 from proxybench.scenarios.mass import LEAST, Mass
 from proxybench.scenarios.migrate import Migrate
 from proxybench.scenarios.new_service import NewService
+from proxybench.scenarios.one_of_several import OneOfSeveral
+from proxybench.scenarios.places import PLAIN
 from proxybench.scenarios.put_back import PutBack
 from proxybench.scenarios.repair import PARTS, Repair
 from proxybench.scenarios.replace_endpoint import ReplaceEndpoint
@@ -67,6 +70,11 @@ class Asked:
         """Settings of the control on established connections; None where it is not asked for."""
         spec = self.measure.forwarding
         return spec if spec and spec.established else None
+
+    @property
+    def by_path(self) -> bool:
+        """Whether a Service's coming and going is probed by path: both happen, whichever is asked for."""
+        return self.changes(Name.ADD_PATHS) or self.changes(Name.DELETE_PATHS)
 
     def changes(self, name: Name) -> bool:
         """Whether a scenario of sync is asked for."""
@@ -117,11 +125,13 @@ _ORDER: tuple[Callable[[Asked], Scenario | None], ...] = (
     lambda asked: DeleteOne(asked.timeout_s) if asked.changes(Name.DELETE_ONE) else None,
     lambda asked: NewService(asked.timeout_s) if asked.changes(Name.NEW_SERVICE) else None,
     lambda asked: Batch(asked.batch, asked.timeout_s) if asked.batch else None,
+    lambda asked: ByPath(asked.measure.paths or (PLAIN,), asked.timeout_s) if asked.by_path else None,
     *(_event(partial(_repair, name), name) for name in PARTS),
     _event(lambda events, _: Restart(_ms(events)), Name.RESTART),
     _event(lambda events, _: RestartChanged(events.timeout, _ms(events)), Name.RESTART_CHANGED),
     _event(lambda events, _: OneChange(Name.CHANGE_IDLE, events.timeout), Name.CHANGE_IDLE),
     _event(lambda events, _: OneChange(Name.CHANGE_BUSY, events.timeout), Name.CHANGE_BUSY),
+    _event(lambda events, _: OneOfSeveral(events.endpoints, _ms(events)), Name.ADD_ENDPOINT, Name.REMOVE_ENDPOINT),
     _event(lambda events, _: Rollout(Name.ROLL_SERVICE, 1, events.endpoints, _ms(events)), Name.ROLL_SERVICE),
     _event(
         lambda events, _: Rollout(Name.ROLL_DEPLOYMENT, events.services, events.endpoints, _ms(events)),
@@ -135,7 +145,7 @@ _ORDER: tuple[Callable[[Asked], Scenario | None], ...] = (
         Name.MASS_CREATE,
         Name.MASS_DELETE,
     ),
-    _event(lambda *_: FullSync(), Name.FULL_SYNC),
+    _event(lambda events, _: FullSync(_ms(events)), Name.FULL_SYNC),
     partial(_migrate, cleaned=False),
     partial(_migrate, cleaned=True),
     _soak,

@@ -16,6 +16,7 @@ from proxybench.kube.base import Kind
 from proxybench.model import Scenario
 from proxybench.scenarios import usage
 from proxybench.scenarios.canary import appears
+from proxybench.scenarios.event import measure_event, places_watched
 from proxybench.scenarios.observe import ApiWrite, observe
 from proxybench.scenarios.quiet import BURST, pause, settle
 from proxybench.scenarios.sync import ended, record_end, record_loop
@@ -24,6 +25,7 @@ from proxybench.scenarios.workload import Workload
 if TYPE_CHECKING:
     from proxybench.scenarios.base import StepContext
     from proxybench.scenarios.observe import Observation
+    from proxybench.subjects.driver import ProxyMetrics
 
 _ZONE = "topology.kubernetes.io/zone"
 _NOTICED_S = 15.0
@@ -74,20 +76,23 @@ class FullSync:
     name: ClassVar = str(Scenario.FULL_SYNC)
     vital: ClassVar = False
 
+    interval_ms: int
+
     def run(self, step: StepContext) -> None:
-        """Change it and record what the sync cost; the old zone comes back after it."""
+        """Change it and record what the sync cost, and whom it interrupted; the old zone comes back after it."""
         (node,) = [one for one in step.api.list(Kind.NODE) if one["metadata"]["name"] == step.measured.name]
         node["metadata"].pop("resourceVersion", None)
         moved = deepcopy(node)
         moved["metadata"].setdefault("labels", {})[_ZONE] = "another"
-        pause(step)
-        opened = usage.begin(step)
-        try:
+
+        def act(before: ProxyMetrics) -> None:
             step.api.replace_many([moved])
-            self._noticed(step, opened.metrics.sync_count)
+            self._noticed(step, before.sync_count)
             settle(step)
-            metrics = usage.end(step, Scenario.FULL_SYNC, opened)
-            record_loop(step.recorder, Scenario.FULL_SYNC, opened.metrics, metrics)
+
+        pause(step)
+        try:
+            measure_event(step, Scenario.FULL_SYNC, places_watched(step, self.interval_ms), act)
         finally:
             step.api.replace_many([node])
         pause(step)

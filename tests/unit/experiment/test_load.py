@@ -186,7 +186,8 @@ description: 3
         'e.yaml:12:47: scenarios, number 1: "add-on" is not a scenario of sync; did you mean "add-one"?',
         (
             "e.yaml:12:55: scenarios, number 2: a list is not a scenario of sync;"
-            " one of: cold-start, new-service, add-one, add-batch, change-endpoint, replace-endpoint, delete-one"
+            " one of: cold-start, new-service, add-one, add-batch, change-endpoint, replace-endpoint, delete-one,"
+            " add-paths, delete-paths"
         ),
         "e.yaml:13:3: cpu: nothing is written here; write true, false or the settings",
         (

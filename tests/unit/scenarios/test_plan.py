@@ -99,9 +99,12 @@ def test_events_come_last_in_an_order_of_their_own() -> None:
     assert names(measure)[2:] == [
         "add-one",
         *("repair-service", "repair-endpoints", "repair-jump", "repair-table"),
-        *("restart", "restart-changed", "change-idle", "change-busy", "roll-service", "roll-deployment"),
+        *("restart", "restart-changed", "change-idle", "change-busy", "add and remove an endpoint"),
+        *("roll-service", "roll-deployment"),
         *("scale to zero and back", "change-udp", "change-udp-tracked", "mass create and delete", "full-sync"),
     ]
+    paths = MeasureSpec.model_validate({"sync": {"scenarios": ["delete-paths", "add-one"]}})
+    assert names(paths)[2:] == ["add-one", "add and delete by path"]
     one = MeasureSpec.model_validate({"events": {"scenarios": ["scale-from-zero"]}})
     assert names(one) == ["cold start", "conformance", "scale to zero and back"]
 

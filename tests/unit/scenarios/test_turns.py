@@ -66,6 +66,11 @@ def test_a_full_sync_is_forced_by_another_zone_which_is_taken_back() -> None:
     result = made.take()
     assert result.problems == []
     assert made.metrics(result, "full-sync")["sync.control_loop"] == [500_000_000]
+    assert [target.label for target in made.watches[0]] == [
+        *("first", "first, held", "middle", "middle, held", "last", "last, held")
+    ]
+    assert made.metrics(result, "full-sync")["event.lost"] == [9]
+    assert made.metrics(result, "full-sync")["event.broken"] == [0]
     assert api.zones == ["another", None]
 
 

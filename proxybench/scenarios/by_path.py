@@ -1,0 +1,214 @@
+"""A Service with every address that is measured comes and goes: from when on each path to it answers, and until when.
+
+All other changes are probed by the ClusterIP. A proxy writes a Service's addresses in one sync, but not at one moment:
+IPVS mode one virtual server after the other, userspace mode a listener before its rules; and what comes by another node
+waits for that node's proxy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from proxybench.clocks import Instant
+from proxybench.errors import MeasurementError
+from proxybench.kube import objects
+from proxybench.kube.access import exposures
+from proxybench.kube.base import Kind, Ref
+from proxybench.model import Address, Metric, Origin, Position, Scenario, Transport
+from proxybench.nodes.requests import Await, AwaitAll, Change, Write
+from proxybench.scenarios import usage
+from proxybench.scenarios.canary import SERVICES
+from proxybench.scenarios.observe import write
+from proxybench.scenarios.places import NODE_PORTS
+from proxybench.scenarios.quiet import pause, settle
+from proxybench.scenarios.recorder import Where
+from proxybench.scenarios.sync import ended, record_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxybench.kube.access import Access, Exposure
+    from proxybench.kube.objects import AddressPlan, Object, Pod
+    from proxybench.model import ServicePath
+    from proxybench.nodes.answers import AwaitResult
+    from proxybench.nodes.node import NodeHandle
+    from proxybench.scenarios.base import StepContext
+
+_FIRST = 10  # of the addresses outside the numbered Services; the canaries have the first ones, events those behind
+_FIRST_POD = 20
+_OF_OTHERS = frozenset({Origin.NODE, Origin.POD})
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """A Service with one endpoint, on the measured node or, ``far``, on another one."""
+
+    plan: AddressPlan
+    number: int
+    exposure: Exposure
+    far: bool
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return f"svc-path-{self.number}"
+
+    @property
+    def access(self) -> Access:
+        """What it has besides its ClusterIP, with its addresses."""
+        return self.plan.canary_access(self.exposure, _FIRST + self.number)
+
+    @property
+    def pod(self) -> Pod:
+        """Its endpoint."""
+        nodes = len(self.plan.pod_ranges)
+        return self.plan.spare(nodes * (_FIRST_POD + self.number) + self.far)
+
+    def has(self, path: ServicePath) -> bool:
+        """Tell whether it is reached over a path."""
+        return self.far == (path.origin is Origin.FAR) and self.exposure.has(path.address)
+
+    def service(self) -> Object:
+        """Return its Service."""
+        vip = self.plan.canary_vip(_FIRST + self.number)
+        return objects.service(self.name, vip, self.plan.backend_port, access=self.access)
+
+    def slice(self) -> Object:
+        """Return its EndpointSlice."""
+        protocols, family = self.exposure.protocols, self.plan.family
+        pods = [self.pod]
+        return objects.endpoint_slices(self.name, pods, self.plan.backend_port, 0, protocols=protocols, family=family)[
+            0
+        ]
+
+    def place(self, path: ServicePath, nodes: Sequence[str]) -> tuple[str, int]:
+        """Return the address and the port of a path; ``nodes`` are the addresses of the measured node and of others."""
+        if path.address in NODE_PORTS:
+            return nodes[1 if path.origin is Origin.OTHER else 0], self.access.node_port
+        found = {
+            Address.EXTERNAL_IP: self.access.external_ips,
+            Address.LOAD_BALANCER_IP: self.access.load_balancer_ips,
+        }
+        return found.get(path.address, (self.plan.canary_vip(_FIRST + self.number),))[0], objects.PORT
+
+
+@dataclass(frozen=True)
+class ByPath:
+    """From the acknowledgement of it, or of its deletion, until each of the TCP ``paths`` answers, or none does.
+
+    Paths from outside are probed side by side, in one round. What another agent probes, on the node or in the pod,
+    takes a round each: it begins with one probe only. CPU and syncs are those of the first round.
+    """
+
+    name: ClassVar = "add and delete by path"
+    vital: ClassVar = False
+
+    paths: tuple[ServicePath, ...]
+    timeout_s: float
+
+    def run(self, step: StepContext) -> None:
+        """Add it, delete it, and record both. Raises MeasurementError."""
+        if step.in_endpoints:
+            raise MeasurementError("its Services have EndpointSlices, and this proxy reads Endpoints")
+        if udp := [str(path) for path in self.paths if path.transport is Transport.UDP]:
+            step.result.notes.append(f"{self.name}: probes connect, so that {', '.join(udp)} has no sync latency")
+        services = exposed(step.population.plan, self.paths)
+        for number, asked in enumerate(rounds(self.paths)):
+            self._round(step, services, asked, usual=number == 0)
+
+    def _round(
+        self, step: StepContext, services: Sequence[Exposed], asked: Sequence[ServicePath], *, usual: bool
+    ) -> None:
+        slices = [one.slice() for one in services]
+        adding = tuple(Write("POST", SERVICES, one.service()) for one in services)
+        deleting = tuple(Write("DELETE", f"{SERVICES}/{one.name}") for one in services)
+        nodes = [node.address for node in step.cluster.proxy_nodes]
+        spots = [Spot.of(path, services, nodes) for path in asked]
+        try:
+            step.api.create_many(slices)  # so that the Services are one change, and one sync
+            settle(step)
+            self._change(step, Scenario.ADD_PATHS, adding, spots, usual=usual)
+            self._change(step, Scenario.DELETE_PATHS, deleting, spots, usual=usual)
+        finally:
+            gone = [Ref(Kind.SERVICE, objects.NAMESPACE, one.name) for one in services]
+            step.api.delete_many([*gone, *(Ref.of(one) for one in slices)])
+        settle(step)
+
+    def _change(
+        self, step: StepContext, scenario: Scenario, writes: tuple[Write, ...], spots: Sequence[Spot], *, usual: bool
+    ) -> None:
+        """Make one of the two changes, and record what it took."""
+        pause(step)
+        limit = step.deadline.left(self.timeout_s)
+        probes = tuple(spot.probe(limit, goes=scenario is Scenario.DELETE_PATHS) for spot in spots)
+        opened = usage.begin(step)
+        probing = step.origin(spots[0].path.origin)
+        acknowledged, answers = _observe(step, probing, writes, probes)
+        settle(step, opened.metrics)
+        if usual:
+            record_loop(step.recorder, scenario, opened.metrics, usage.end(step, scenario, opened))
+        for spot, answer in zip(spots, answers, strict=True):
+            took = step.clocks.between(acknowledged, Instant(ended(answer), probing.node.clock))
+            step.recorder.add(
+                Metric.SYNC_END_TO_END,
+                scenario,
+                max(0, took.ns),
+                censored=answer.censored,
+                uncertainty=took.uncertainty_ns + (answer.interval_at_success_ns or 0),
+                where=Where(str(spot.path), Position.LAST),
+            )
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a path ends: an address, and the endpoint that answers there."""
+
+    path: ServicePath
+    host: str
+    port: int
+    pod: Pod
+
+    @classmethod
+    def of(cls, path: ServicePath, services: Sequence[Exposed], nodes: Sequence[str]) -> Spot:
+        """Return where a path to one of these Services ends."""
+        found = next(one for one in services if one.has(path))
+        return cls(path, *found.place(path, nodes), found.pod)
+
+    def probe(self, limit: float, *, goes: bool) -> Await:
+        """Return the probe for its answer, or, where it goes, for the end of answers."""
+        if goes:
+            return Await(self.host, self.port, "refusal", limit)
+        return Await(self.host, self.port, "answer", limit, (self.pod.address,))
+
+
+def exposed(plan: AddressPlan, paths: Sequence[ServicePath]) -> tuple[Exposed, ...]:
+    """Return as few Services as are reached over all of ``paths``."""
+    made = [(exposure, far) for exposure in exposures(paths) for far in (False, True)]
+    every = [Exposed(plan, number, exposure, far) for number, (exposure, far) in enumerate(made)]
+    needed = {next(one.number for one in every if one.has(path)) for path in paths}
+    return tuple(one for one in every if one.number in needed)
+
+
+def rounds(paths: Sequence[ServicePath]) -> tuple[tuple[ServicePath, ...], ...]:
+    """Return the TCP paths that are probed side by side: those from outside, and each of the others alone."""
+    over_tcp = [path for path in paths if path.transport is Transport.TCP]
+    outside = tuple(path for path in over_tcp if path.origin not in _OF_OTHERS)
+    others = [(path,) for path in over_tcp if path.origin in _OF_OTHERS]
+    return (outside, *others) if outside else tuple(others)
+
+
+def _observe(
+    step: StepContext, probing: NodeHandle, writes: tuple[Write, ...], probes: tuple[Await, ...]
+) -> tuple[Instant, tuple[AwaitResult, ...]]:
+    """Write while an agent probes; return when the last write was acknowledged, and what the probes saw."""
+    clock = step.client.node.clock
+    if probing is step.client:
+        done = write(step.client, Change(writes, probes))
+        return Instant(done.ack_ns, clock), done.probes
+    pending = probing.agent.begin(AwaitAll(probes))
+    try:
+        acknowledged = write(step.client, Change(writes, ())).ack_ns
+    finally:
+        seen = pending.finish()
+    return Instant(acknowledged, clock), seen.probes

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxybench.kube.base import Kind
+from proxybench.model import ServicePath
+from proxybench.nodes.exchange import Exchange, ExchangeResult, Heard
+from proxybench.nodes.requests import AwaitAll, Change, Connect
+from proxybench.scenarios.by_path import exposed, rounds
+from tests.unit.run.world import PLAN, World, all_seen, changed, connected
+
+if TYPE_CHECKING:
+    from proxybench.nodes.answers import AwaitAllResult, ChangeResult, ConnectResult
+
+
+def parsed(*words: str) -> list[ServicePath]:
+    return [ServicePath.parse(word) for word in words]
+
+
+def world(*paths: str, scenarios: tuple[str, ...] = ("add-paths",)) -> World:
+    return World({"sync": {"scenarios": scenarios}, "forwarding": {"connections": 10, "paths": paths}}, nodes="all")
+
+
+def noted(made: World) -> tuple[Any, list[Change], list[AwaitAll]]:
+    """Take the step; return its result, the writes and what other agents probed."""
+    changes: list[Change] = []
+    waits: list[AwaitAll] = []
+
+    def note(request: Change) -> ChangeResult:
+        changes.append(request)
+        return changed(made, request)
+
+    def wait(request: AwaitAll) -> AwaitAllResult:
+        waits.append(request)
+        return all_seen(made, request)
+
+    expected: dict[int, tuple[str, ...]] = {}
+
+    def connect(request: Connect) -> ConnectResult:
+        expected.update({target.port: target.expect or () for target in request.targets})
+        return connected(made, request)
+
+    def seen(request: Exchange) -> ExchangeResult:
+        return ExchangeResult((Heard(expected[request.port][0], request.host, 4),), {}, 0, 4)
+
+    made.answers |= {Change: note, AwaitAll: wait, Connect: connect, Exchange: seen}
+    return made.take(exposed=made.experiment.measure.paths), changes, waits
+
+
+def values(result: Any, scenario: str) -> dict[str, int]:
+    return {
+        sample.point.path: sample.value
+        for sample in result.samples
+        if (sample.point.scenario, sample.metric) == (scenario, "sync.end_to_end")
+    }
+
+
+@pytest.mark.parametrize("scenario", ["add-paths", "delete-paths"])
+def test_paths_from_outside_are_probed_side_by_side_at_their_addresses(scenario: str) -> None:
+    made = world("cluster_ip", "node_port", "node_port@other", scenarios=(scenario,))
+    result, changes, waits = noted(made)
+    assert result.problems == []
+    come, go = changes
+    assert [write.method for change in changes for write in change.writes] == ["POST", "DELETE"]
+    (write,) = come.writes
+    spec = (write.body or {})["spec"]
+    assert spec["type"] == "NodePort"
+    node_port = spec["ports"][0]["nodePort"]
+    assert [(probe.host, probe.port, probe.until) for probe in come.probes] == [
+        (spec["clusterIP"], 80, "answer"),
+        ("198.18.1.11", node_port, "answer"),
+        ("198.18.1.12", node_port, "answer"),
+    ]
+    assert {probe.want for probe in come.probes} == {(PLAN.spare(40).address,)}
+    assert PLAN.spare(40).node == "node1"
+    assert {probe.until for probe in go.probes} == {"refusal"}
+    for name in ("add-paths", "delete-paths"):
+        assert values(result, name) == dict.fromkeys(("cluster_ip", "node_port", "node_port@other"), 2_000_000)
+        assert made.metrics(result, name)["sync.control_loop"] == [500_000_000]
+    assert len(waits) == 1  # the cold start's
+    names = {obj["metadata"]["name"] for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE) for obj in made.api.list(kind)}
+    assert not any(name.startswith("svc-path") for name in names)
+
+
+def test_what_the_node_and_a_pod_probe_takes_a_round_each_and_cpu_is_the_first_ones() -> None:
+    made = world("cluster_ip", "cluster_ip@node", "node_port@node")
+    result, changes, waits = noted(made)
+    assert result.problems == []
+    assert [len(change.probes) for change in changes] == [1, 1, 0, 0, 0, 0]
+    vip = changes[0].probes[0].host
+    hosts = [[probe.host for probe in wait.probes] for wait in waits[1:]]
+    assert hosts == [[vip], [vip], ["198.18.1.11"], ["198.18.1.11"]]
+    assert [wait.probes[0].until for wait in waits[1:]] == ["answer", "refusal"] * 2
+    assert set(values(result, "add-paths")) == {"cluster_ip", "cluster_ip@node", "node_port@node"}
+    assert len(made.metrics(result, "add-paths")["cpu.control_loop"]) == 1
+
+
+def test_each_policy_and_each_place_of_endpoints_has_a_service_of_its_own() -> None:
+    paths = parsed("cluster_ip", "cluster_ip@far", "node_port_local", "node_port@far")
+    made = exposed(PLAN, paths)
+    assert [(one.far, one.exposure.local_only) for one in made] == [(False, False), (True, False), (False, True)]
+    assert [one.pod.node for one in made] == ["node1", "node2", "node1"]
+    assert len({one.pod.address for one in made} | {one.access.node_port for one in made}) == 6
+    assert exposed(PLAN, parsed("cluster_ip@node")) == exposed(PLAN, parsed("cluster_ip"))
+    nodes = ("198.18.1.11", "198.18.1.12")
+    outside = replace(PLAN, external_cidr="198.19.0.0/16")
+    (one,) = exposed(outside, parsed("load_balancer_ip", "external_ip"))
+    assert one.place(ServicePath.parse("load_balancer_ip"), nodes) == (one.access.load_balancer_ips[0], 80)
+    assert one.place(ServicePath.parse("external_ip"), nodes) == (one.access.external_ips[0], 80)
+
+
+def test_over_udp_nothing_is_probed_and_that_is_said() -> None:
+    assert rounds(parsed("cluster_ip/udp", "cluster_ip@pod", "node_port", "cluster_ip")) == (
+        tuple(parsed("node_port", "cluster_ip")),
+        tuple(parsed("cluster_ip@pod")),
+    )
+    result, _, _ = noted(world("cluster_ip", "cluster_ip/udp"))
+    assert "add and delete by path: probes connect, so that cluster_ip/udp has no sync latency" in result.notes
+    assert set(values(result, "add-paths")) == {"cluster_ip"}
+
+
+def test_what_was_made_goes_when_a_change_is_refused() -> None:
+    made = world("cluster_ip")
+    made.answers[Change] = lambda request: changed(made, request, status=422)
+    result = made.take()
+    assert result.problems == ["add and delete by path: the API refused the change with status 422"]
+    assert not any(obj["metadata"]["name"].startswith("svc-path") for obj in made.api.list(Kind.ENDPOINT_SLICE))
