@@ -19,6 +19,7 @@ from proxybench.model import Address, Metric, Origin, Position, Scenario, Transp
 from proxybench.nodes.requests import Await, AwaitAll, Change, Write
 from proxybench.scenarios import usage
 from proxybench.scenarios.canary import SERVICES
+from proxybench.scenarios.event import LEAD_S
 from proxybench.scenarios.observe import write
 from proxybench.scenarios.places import NODE_PORTS
 from proxybench.scenarios.quiet import pause, settle
@@ -97,8 +98,9 @@ class Exposed:
 class ByPath:
     """From the acknowledgement of it, or of its deletion, until each of the TCP ``paths`` answers, or none does.
 
-    Paths from outside are probed side by side, in one round. What another agent probes, on the node or in the pod,
-    takes a round each: it begins with one probe only. CPU and syncs are those of the first round.
+    Each round is one Service, so that it is one change: of two, the second would wait for its turn. Its paths from
+    outside are probed side by side; what another agent probes, on the node or in the pod, takes a round each, since
+    that begins with one probe only. CPU and syncs are those of the first round.
     """
 
     name: ClassVar = "add and delete by path"
@@ -113,30 +115,26 @@ class ByPath:
             raise MeasurementError("its Services have EndpointSlices, and this proxy reads Endpoints")
         if udp := [str(path) for path in self.paths if path.transport is Transport.UDP]:
             step.result.notes.append(f"{self.name}: probes connect, so that {', '.join(udp)} has no sync latency")
-        services = exposed(step.population.plan, self.paths)
-        for number, asked in enumerate(rounds(self.paths)):
-            self._round(step, services, asked, usual=number == 0)
+        for number, (service, asked) in enumerate(rounds(step.population.plan, self.paths)):
+            self._round(step, service, asked, usual=number == 0)
 
-    def _round(
-        self, step: StepContext, services: Sequence[Exposed], asked: Sequence[ServicePath], *, usual: bool
-    ) -> None:
-        slices = [one.slice() for one in services]
-        adding = tuple(Write("POST", SERVICES, one.service()) for one in services)
-        deleting = tuple(Write("DELETE", f"{SERVICES}/{one.name}") for one in services)
+    def _round(self, step: StepContext, service: Exposed, asked: Sequence[ServicePath], *, usual: bool) -> None:
         nodes = [node.address for node in step.cluster.proxy_nodes]
-        spots = [Spot.of(path, services, nodes) for path in asked]
+        spots = [Spot(path, *service.place(path, nodes), service.pod) for path in asked]
+        come = Write("POST", SERVICES, service.service())
+        go = Write("DELETE", f"{SERVICES}/{service.name}")
+        slice_ = service.slice()
         try:
-            step.api.create_many(slices)  # so that the Services are one change, and one sync
+            step.api.create_many([slice_])  # so that the Service is one change, and one sync
             settle(step)
-            self._change(step, Scenario.ADD_PATHS, adding, spots, usual=usual)
-            self._change(step, Scenario.DELETE_PATHS, deleting, spots, usual=usual)
+            self._change(step, Scenario.ADD_PATHS, come, spots, usual=usual)
+            self._change(step, Scenario.DELETE_PATHS, go, spots, usual=usual)
         finally:
-            gone = [Ref(Kind.SERVICE, objects.NAMESPACE, one.name) for one in services]
-            step.api.delete_many([*gone, *(Ref.of(one) for one in slices)])
+            step.api.delete_many([Ref(Kind.SERVICE, objects.NAMESPACE, service.name), Ref.of(slice_)])
         settle(step)
 
     def _change(
-        self, step: StepContext, scenario: Scenario, writes: tuple[Write, ...], spots: Sequence[Spot], *, usual: bool
+        self, step: StepContext, scenario: Scenario, change: Write, spots: Sequence[Spot], *, usual: bool
     ) -> None:
         """Make one of the two changes, and record what it took."""
         pause(step)
@@ -144,7 +142,7 @@ class ByPath:
         probes = tuple(spot.probe(limit, goes=scenario is Scenario.DELETE_PATHS) for spot in spots)
         opened = usage.begin(step)
         probing = step.origin(spots[0].path.origin)
-        acknowledged, answers = _observe(step, probing, writes, probes)
+        acknowledged, answers = _observe(step, probing, change, probes)
         settle(step, opened.metrics)
         if usual:
             record_loop(step.recorder, scenario, opened.metrics, usage.end(step, scenario, opened))
@@ -169,12 +167,6 @@ class Spot:
     port: int
     pod: Pod
 
-    @classmethod
-    def of(cls, path: ServicePath, services: Sequence[Exposed], nodes: Sequence[str]) -> Spot:
-        """Return where a path to one of these Services ends."""
-        found = next(one for one in services if one.has(path))
-        return cls(path, *found.place(path, nodes), found.pod)
-
     def probe(self, limit: float, *, goes: bool) -> Await:
         """Return the probe for its answer, or, where it goes, for the end of answers."""
         if goes:
@@ -182,33 +174,31 @@ class Spot:
         return Await(self.host, self.port, "answer", limit, (self.pod.address,))
 
 
-def exposed(plan: AddressPlan, paths: Sequence[ServicePath]) -> tuple[Exposed, ...]:
-    """Return as few Services as are reached over all of ``paths``."""
+def rounds(plan: AddressPlan, paths: Sequence[ServicePath]) -> tuple[tuple[Exposed, tuple[ServicePath, ...]], ...]:
+    """Return as few Services as are reached over all TCP paths, each with those that are probed side by side."""
     made = [(exposure, far) for exposure in exposures(paths) for far in (False, True)]
-    every = [Exposed(plan, number, exposure, far) for number, (exposure, far) in enumerate(made)]
-    needed = {next(one.number for one in every if one.has(path)) for path in paths}
-    return tuple(one for one in every if one.number in needed)
-
-
-def rounds(paths: Sequence[ServicePath]) -> tuple[tuple[ServicePath, ...], ...]:
-    """Return the TCP paths that are probed side by side: those from outside, and each of the others alone."""
-    over_tcp = [path for path in paths if path.transport is Transport.TCP]
-    outside = tuple(path for path in over_tcp if path.origin not in _OF_OTHERS)
-    others = [(path,) for path in over_tcp if path.origin in _OF_OTHERS]
-    return (outside, *others) if outside else tuple(others)
+    services = [Exposed(plan, number, exposure, far) for number, (exposure, far) in enumerate(made)]
+    owners = {path: next(one for one in services if one.has(path)) for path in paths if path.transport is Transport.TCP}
+    outside = [
+        (one, tuple(path for path, owner in owners.items() if owner is one and path.origin not in _OF_OTHERS))
+        for one in services
+    ]
+    others = [(owner, (path,)) for path, owner in owners.items() if path.origin in _OF_OTHERS]
+    return tuple((one, asked) for one, asked in (*outside, *others) if asked)
 
 
 def _observe(
-    step: StepContext, probing: NodeHandle, writes: tuple[Write, ...], probes: tuple[Await, ...]
+    step: StepContext, probing: NodeHandle, change: Write, probes: tuple[Await, ...]
 ) -> tuple[Instant, tuple[AwaitResult, ...]]:
-    """Write while an agent probes; return when the last write was acknowledged, and what the probes saw."""
+    """Write while an agent probes; return when that was acknowledged, and what the probes saw."""
     clock = step.client.node.clock
     if probing is step.client:
-        done = write(step.client, Change(writes, probes))
+        done = write(step.client, Change((change,), probes))
         return Instant(done.ack_ns, clock), done.probes
     pending = probing.agent.begin(AwaitAll(probes))
     try:
-        acknowledged = write(step.client, Change(writes, ())).ack_ns
+        step.clock.sleep(LEAD_S)  # until it probes
+        acknowledged = write(step.client, Change((change,), ())).ack_ns
     finally:
         seen = pending.finish()
     return Instant(acknowledged, clock), seen.probes

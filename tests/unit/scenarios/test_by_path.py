@@ -9,7 +9,7 @@ from proxybench.kube.base import Kind
 from proxybench.model import ServicePath
 from proxybench.nodes.exchange import Exchange, ExchangeResult, Heard
 from proxybench.nodes.requests import AwaitAll, Change, Connect
-from proxybench.scenarios.by_path import exposed, rounds
+from proxybench.scenarios.by_path import rounds
 from tests.unit.run.world import PLAN, World, all_seen, changed, connected
 
 if TYPE_CHECKING:
@@ -98,25 +98,36 @@ def test_what_the_node_and_a_pod_probe_takes_a_round_each_and_cpu_is_the_first_o
     assert len(made.metrics(result, "add-paths")["cpu.control_loop"]) == 1
 
 
-def test_each_policy_and_each_place_of_endpoints_has_a_service_of_its_own() -> None:
-    paths = parsed("cluster_ip", "cluster_ip@far", "node_port_local", "node_port@far")
-    made = exposed(PLAN, paths)
-    assert [(one.far, one.exposure.local_only) for one in made] == [(False, False), (True, False), (False, True)]
-    assert [one.pod.node for one in made] == ["node1", "node2", "node1"]
-    assert len({one.pod.address for one in made} | {one.access.node_port for one in made}) == 6
-    assert exposed(PLAN, parsed("cluster_ip@node")) == exposed(PLAN, parsed("cluster_ip"))
-    nodes = ("198.18.1.11", "198.18.1.12")
+def test_each_policy_and_each_place_of_endpoints_has_a_service_and_a_round_of_its_own() -> None:
+    paths = parsed("cluster_ip", "cluster_ip@far", "node_port_local", "node_port@far", "node_port@pod")
+    made = rounds(PLAN, paths)
+    assert [asked for _, asked in made] == [
+        tuple(parsed("cluster_ip")),
+        tuple(parsed("cluster_ip@far", "node_port@far")),
+        tuple(parsed("node_port_local")),
+        tuple(parsed("node_port@pod")),
+    ]
+    services = [one for one, _ in made]
+    assert [(one.far, one.exposure.local_only) for one in services] == [
+        (False, False),
+        (True, False),
+        (False, True),
+        (False, False),
+    ]
+    assert services[0] is services[3]
+    assert [one.pod.node for one in services] == ["node1", "node2", "node1", "node1"]
+    assert len({one.pod.address for one in services} | {one.access.node_port for one in services}) == 6
     outside = replace(PLAN, external_cidr="198.19.0.0/16")
-    (one,) = exposed(outside, parsed("load_balancer_ip", "external_ip"))
+    ((one, _),) = rounds(outside, parsed("load_balancer_ip", "external_ip"))
+    nodes = ("198.18.1.11", "198.18.1.12")
     assert one.place(ServicePath.parse("load_balancer_ip"), nodes) == (one.access.load_balancer_ips[0], 80)
     assert one.place(ServicePath.parse("external_ip"), nodes) == (one.access.external_ips[0], 80)
 
 
 def test_over_udp_nothing_is_probed_and_that_is_said() -> None:
-    assert rounds(parsed("cluster_ip/udp", "cluster_ip@pod", "node_port", "cluster_ip")) == (
-        tuple(parsed("node_port", "cluster_ip")),
-        tuple(parsed("cluster_ip@pod")),
-    )
+    ((service, asked),) = rounds(PLAN, parsed("cluster_ip/udp", "cluster_ip"))
+    assert asked == tuple(parsed("cluster_ip"))
+    assert [port["protocol"] for port in service.service()["spec"]["ports"]] == ["TCP", "UDP"]
     result, _, _ = noted(world("cluster_ip", "cluster_ip/udp"))
     assert "add and delete by path: probes connect, so that cluster_ip/udp has no sync latency" in result.notes
     assert set(values(result, "add-paths")) == {"cluster_ip"}
