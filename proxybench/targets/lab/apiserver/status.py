@@ -91,6 +91,15 @@ def conflict(resource: Resource, name: str) -> StatusError:
     )
 
 
+def invalid(resource: Resource, name: str, causes: list[tuple[str, str]]) -> StatusError:
+    """422: the object can be understood, and no Service proxy could use it; each cause is a field and what is wrong."""
+    lines = [f"{field}: {message}" for field, message in causes]
+    details = _details(resource, name) | {"kind": resource.kind}
+    found = [{"reason": "FieldValueInvalid", "message": message, "field": field} for field, message in causes]
+    words = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
+    return StatusError(422, "Invalid", f'{resource.kind} "{name}" is invalid: {words}', {**details, "causes": found})
+
+
 def expired(version: int, oldest: int) -> StatusError:
     """410: the watch starts before the oldest event that is remembered."""
     return StatusError(410, "Expired", f"too old resource version: {version} ({oldest})")

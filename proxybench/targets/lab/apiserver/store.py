@@ -3,7 +3,8 @@
 Semantics are those of the Kubernetes API conventions: one counter of resourceVersions for all resources, optimistic
 concurrency on replace, events that can be replayed from any version still remembered. What is not done is what only
 our own client could ask for, which writes whole objects with every default filled in: objects are stored as they are
-sent. ``tests/lab/test_control_plane.py`` compares with a real API server.
+sent, if a Service proxy can read them (``validation``). ``tests/lab/test_control_plane.py`` compares with a real API
+server.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from proxybench.targets.lab.apiserver import status
 from proxybench.targets.lab.apiserver.eventlog import Event, EventLog, Stored
 from proxybench.targets.lab.apiserver.paths import RESOURCES
 from proxybench.targets.lab.apiserver.selectors import EVERYTHING
+from proxybench.targets.lab.apiserver.validation import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,13 +66,17 @@ class Store:
         return lambda: self._listeners.remove(listener)
 
     def create(self, resource: Resource, namespace: str, obj: Object) -> Stored:
-        """Add an object, which is the store's from then on. Raises StatusError: 400, 404 (no such namespace), 409."""
+        """Add an object, which is the store's from then on.
+
+        Raises StatusError: 400, 404 (no such namespace), 409, 422 (a field that no Service proxy could read).
+        """
         metadata = self._accept(resource, namespace, obj)
         name = metadata["name"]
         if resource.namespaced and ("", namespace) not in self._objects[NAMESPACES]:
             raise status.not_found(NAMESPACES, namespace)
         if (namespace, name) in self._objects[resource]:
             raise status.already_exists(resource, name)
+        check(resource, obj)
         metadata["uid"] = str(uuid.uuid4())
         metadata["creationTimestamp"] = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
         return self._write(resource, obj, None)
@@ -86,7 +92,8 @@ class Store:
         """Replace an object by one that is the store's from then on.
 
         One without a resourceVersion replaces any version. An object that is what it was keeps its version, as on a
-        real server. Raises StatusError: 400, 404, 409 Conflict.
+        real server; a Service of another type loses what it had by the former one. Raises StatusError: 400, 404, 409
+        Conflict, 422.
         """
         before = self.get(resource, namespace, name)
         metadata = self._accept(resource, namespace, obj)
@@ -95,6 +102,7 @@ class Store:
                 f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
             )
         old = before.decoded()
+        check(resource, obj, old)
         if metadata.get("resourceVersion") not in {None, "", old["metadata"]["resourceVersion"]}:
             raise status.conflict(resource, name)
         metadata.update({field: old["metadata"][field] for field in _SET_BY_SERVER})
