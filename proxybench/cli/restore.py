@@ -11,7 +11,9 @@ import click
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def restore(run: Path) -> None:
     """Put back what a run that was killed had switched in a cluster, and remove its Services; may be repeated."""
+    from proxybench.results.folder import held  # noqa: PLC0415 - keeps help fast
     from proxybench.targets.cluster.switch.recovery import recover  # noqa: PLC0415 - keeps help fast
 
-    for line in recover(run):
-        click.echo(line)
+    with held(run):
+        for line in recover(run):
+            click.echo(line)

@@ -34,11 +34,14 @@ _PROGRAM = "from proxybench.cli.main import entry; entry()"
 BACKENDS = ("198.18.1.101", "198.18.1.102", "198.18.1.103")
 """Further addresses of node2, which its user has given it."""
 
-# $1 folder, $2 cgroup, $3 binary: runs on after the connection has ended, as a container would.
-_START = """
-mkdir -p "/sys/fs/cgroup/$2"
-setsid sh -c 'echo $$ > "/sys/fs/cgroup/$2/cgroup.procs"
-PATH="$1/bin:$PATH" TZ=UTC exec "$3" --config="$1/config.yaml" --v=2' x "$1" "$2" "$3" >"$1/log" 2>&1 </dev/null &
+CGROUP = "/sys/fs/cgroup/user-kube-proxy-$(stat -Lc %i /proc/self/ns/net)"
+"""A shell's word for the cgroup of a node's kube-proxy: the nodes of all labs of this machine share one hierarchy."""
+
+# $1 folder, $2 binary: runs on after the connection has ended, as a container would.
+_START = f"""
+mkdir -p "{CGROUP}"
+setsid sh -c 'echo $$ > "{CGROUP}/cgroup.procs"
+PATH="$1/bin:$PATH" TZ=UTC exec "$2" --config="$1/config.yaml" --v=2' x "$1" "$2" >"$1/log" 2>&1 </dev/null &
 """
 
 
@@ -82,11 +85,6 @@ def make_user(home: Path, cluster: Cluster, experiment: str, api: ApiAccess | No
     return User(home, home / "experiment.yaml")
 
 
-def cgroup(node: str) -> str:
-    """Return the name of the cgroup of a node's kube-proxy: the lab's nodes share one hierarchy."""
-    return f"user-kube-proxy-{node}"
-
-
 def config(cluster: Cluster, handle: NodeHandle, mode: Mode) -> str:
     """Return the configuration of a node's kube-proxy."""
     backend = None if mode is Mode.NFTABLES else Backend.LEGACY
@@ -103,7 +101,7 @@ def start_kube_proxy(handle: NodeHandle, binary: Path, api: ApiAccess, text: str
         "config.yaml": text,
     }
     put_folder(handle.executor, FOLDER, Bundle(files, path_links(handle, Backend.LEGACY)))
-    handle.executor.run(["sh", "-c", _START, "start", FOLDER, cgroup(handle.name), str(binary)])
+    handle.executor.run(["sh", "-c", _START, "start", FOLDER, str(binary)])
 
 
 # Stands for systemd's: a unit kube-proxy that is started anew, and the few words that are asked of it.
@@ -131,8 +129,8 @@ def make_unit(handle: NodeHandle, binary: Path) -> None:
 
     Its program lies over the machine's own in the node's mounts alone.
     """
-    members = f"/sys/fs/cgroup/{cgroup(handle.name)}/cgroup.procs"
-    words = {"CGROUP": cgroup(handle.name), "BINARY": str(binary), "FOLDER": FOLDER, "MEMBERS": members}
+    members = f"{CGROUP}/cgroup.procs"
+    words = {"/sys/fs/cgroup/CGROUP": CGROUP, "BINARY": str(binary), "FOLDER": FOLDER, "MEMBERS": members}
     text = _SYSTEMCTL
     for name, value in words.items():
         text = text.replace(name, value)
@@ -143,9 +141,8 @@ def make_unit(handle: NodeHandle, binary: Path) -> None:
 
 def end_kube_proxy(executor: Executor) -> None:
     """End it, as a kubelet ends a container."""
-    script = 'pids=$(cat "$1"); [ -z "$pids" ] || kill $pids; sleep 0.2; true'
-    members = f"/sys/fs/cgroup/{cgroup(executor.name)}/cgroup.procs"
-    executor.run(["sh", "-c", script, "end", members], check=False)
+    script = f'pids=$(cat "{CGROUP}/cgroup.procs"); [ -z "$pids" ] || kill $pids; sleep 0.2; rmdir "{CGROUP}"; true'
+    executor.run(["sh", "-c", script], check=False)
 
 
 def cut_ssh(executor: Executor) -> None:

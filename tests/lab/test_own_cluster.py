@@ -19,7 +19,7 @@ from proxybench.targets.lab.netns import NetnsLab
 from proxybench.targets.lab.topology import with_clients
 from tests.lab.binaries import kube_proxy
 from tests.lab.labs import agents_on
-from tests.lab.own_cluster import add_addresses, config, end_kube_proxy, make_user, proxybench, start_kube_proxy
+from tests.lab.own_cluster import CGROUP, add_addresses, config, end_kube_proxy, make_user, proxybench, start_kube_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,9 +68,7 @@ def node1(cluster: Cluster) -> Iterator[NodeHandle]:
 
 def process(node: NodeHandle) -> str:
     """Return what tells the running kube-proxy from one that was started anew: its pid and its start."""
-    script = (
-        "for pid in $(cat /sys/fs/cgroup/user-kube-proxy-node1/cgroup.procs); do cut -d' ' -f1,22 /proc/$pid/stat; done"
-    )
+    script = f"for pid in $(cat {CGROUP}/cgroup.procs); do cut -d' ' -f1,22 /proc/$pid/stat; done"
     return node.executor.run(["sh", "-c", script]).stdout
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from proxybench.clocks import ClockDomain
-from proxybench.errors import ConnectionLostError, UsageError
+from proxybench.errors import ConnectionLostError, RunError, UsageError
 from proxybench.hosts.fleet import reach
 from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh import SshExecutor
@@ -23,6 +23,7 @@ from proxybench.nodes.cluster import Cluster, Traits
 from proxybench.nodes.node import Node, NodeHandle
 from proxybench.subjects.cluster import ProxyFacts, read_facts
 from proxybench.targets.base import TargetFacts
+from proxybench.targets.claim import claimed
 from proxybench.targets.cluster import access
 from proxybench.targets.cluster.backends import addresses_of, endpoints, start_backend
 from proxybench.targets.cluster.host_facts import HostFacts, read_host
@@ -34,6 +35,7 @@ from proxybench.targets.cluster.switching import Modes, Switching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from proxybench.experiment.places import ClusterSpec
     from proxybench.hosts.base import Executor
@@ -75,7 +77,7 @@ class ClusterTarget:
     """A cluster that is there: its hosts by inventory, its API by kubeconfig; ``switch`` None: it is only observed.
 
     ``host`` and ``hosts`` are how one host and all of them are reached, ``connect`` how the API is. ``file`` is where
-    the inventory lies.
+    the inventory lies. ``claim`` holds a name on this machine, so that one run at a time is in a cluster.
     """
 
     spec: ClusterSpec
@@ -86,6 +88,7 @@ class ClusterTarget:
     hosts: Callable[[Mapping[str, SshTarget]], Reached] = reach
     connect: Callable[[ApiAccess, ExitStack], ClusterApi] = open_api
     file: str = ""
+    claim: Callable[[str], AbstractContextManager[bool]] = claimed
 
     @property
     def facts(self) -> TargetFacts:
@@ -123,6 +126,11 @@ class ClusterTarget:
         """Reach the hosts, start our backends, and take back at the end what was written to the API."""
         del count
         with ExitStack() as stack:
+            url = self.first_access.url
+            if not stack.enter_context(self.claim(f"cluster {url}")):  # it would remove what this one has written
+                raise RunError(
+                    f"another proxybench of this machine measures the cluster at {url}; wait until it has ended"
+                )
             fleet = stack.enter_context(self.fleet(self.targets, report))
             api = self.connect(self.first_access, stack)
             own_namespace = not access.has_namespace(api)

@@ -16,6 +16,7 @@ from proxybench.errors import ProxybenchError
 from proxybench.targets.lab.capabilities import MODES
 from proxybench.targets.lab.choose import Wish, choose
 from proxybench.targets.lab.cluster_file import to_json
+from proxybench.targets.lab.process import started
 from proxybench.targets.lab.target import make_lab
 
 
@@ -28,7 +29,8 @@ def main(kind: str, clock: str, kernel: str, state_file: Path) -> int:
     lab = make_lab(choice.kind, choice.settings, _report)
     cluster = lab.up()
     try:
-        content = json.dumps({"daemon": os.getpid(), "cluster": to_json(cluster)})
+        own = {"daemon": os.getpid(), "started": started(os.getpid())}
+        content = json.dumps({**own, "cluster": to_json(cluster)})
         part = state_file.with_suffix(".part")
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(content)

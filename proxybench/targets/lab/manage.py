@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxybench import scratch
@@ -22,11 +22,24 @@ from proxybench.targets.lab.cluster_file import from_json, identities, known_hos
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from proxybench.nodes.cluster import Cluster
 
 _UP_LIMIT = 900.0  # the first time, a kernel is fetched
 _DOWN_LIMIT = 30.0
+
+
+@dataclass(frozen=True)
+class _Lab:
+    """A lab that is up: its daemon, told from later processes of that pid by when it was started."""
+
+    daemon: int
+    started: str
+    cluster: Cluster
+
+    def lives(self) -> bool:
+        return process.started(self.daemon) == self.started
 
 
 def up(kind: str, clock: str, kernel: str = DEFAULT_KERNEL) -> Cluster:
@@ -53,7 +66,7 @@ def up(kind: str, clock: str, kernel: str = DEFAULT_KERNEL) -> Cluster:
 def status() -> Cluster | None:
     """Return the lab that is up, None for none."""
     found = _read()
-    return found[1] if found else None
+    return found.cluster if found else None
 
 
 def shell(node: str) -> int:
@@ -79,8 +92,7 @@ def down() -> bool:
     with _lock(artifacts.make_cache()):
         found = _read()
         if found is not None:
-            daemon = found[0]
-            _end(daemon, lambda: _is_daemon(daemon))
+            _end(found.daemon, found.lives)
             _state().unlink(missing_ok=True)
         leftovers.sweep()
         return found is not None
@@ -90,38 +102,30 @@ def _state() -> Path:
     return cache_folder() / "lab.json"
 
 
-def _read() -> tuple[int, Cluster] | None:
-    """Return the daemon's pid and the cluster; None, and the file removed, when the daemon is gone."""
+def _read() -> _Lab | None:
+    """Return the lab that is up; None, and the file removed, when its daemon is gone."""
     try:
         content = json.loads(_state().read_text())
-        daemon, cluster = int(content["daemon"]), from_json(content["cluster"])
+        lab = _Lab(int(content["daemon"]), str(content["started"]), from_json(content["cluster"]))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
         raise LabError(f"{_state()}: damaged; remove it, and any process that `pgrep -f lab.daemon` shows") from None
-    if not _is_daemon(daemon):
+    if not lab.lives():
         _state().unlink(missing_ok=True)
         return None
-    return daemon, cluster
-
-
-def _is_daemon(pid: int) -> bool:
-    # A pid alone may be a stranger's by now.
-    try:
-        return b"proxybench.targets.lab.daemon" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
+    return lab
 
 
 def _await(daemon: subprocess.Popen[bytes], log: Path) -> Cluster:
-    def look() -> tuple[int, Cluster] | None:
+    def look() -> _Lab | None:
         found = _read()
         if not found and daemon.poll() is not None:
             raise LabError(process.tail(log, 1).removeprefix("error: "))
         return found
 
     if found := wait_until(look, _UP_LIMIT, 0.1):
-        return found[1]
+        return found.cluster
     raise LabError(f"the lab was not up within {_UP_LIMIT:.0f} s: {process.tail(log)}")
 
 

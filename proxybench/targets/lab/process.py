@@ -6,13 +6,14 @@ import contextlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 _GRACE = 10.0
+_START = 19  # among the fields of /proc/PID/stat behind the program's name: starttime, proc_pid_stat(5)
 
 
 def search_path() -> str:
@@ -65,6 +66,17 @@ def wait_dead(process: subprocess.Popen[bytes]) -> None:
         process.kill()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_GRACE)
+
+
+def started(pid: int) -> str:
+    """Return when a process was started, in ticks since the machine was; "" for one that has ended.
+
+    With its pid it names a process for ever: a pid alone is given to another one some day.
+    """
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] == "Z" else fields[_START]
+    return ""
 
 
 def tail(log: Path, lines: int = 3) -> str:

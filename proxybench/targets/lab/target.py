@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxybench.model import ClockKind, LabKind
 from proxybench.targets.base import TargetFacts
+from proxybench.targets.claim import claimed
 from proxybench.targets.lab.choose import Wish, choose
 from proxybench.targets.lab.netns import NetnsLab
 from proxybench.targets.lab.topology import DEFAULT, DUAL_STACK, with_clients
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 # A step waits a good part of its time, for periods to pass and for SSH: one guest more than there are processors.
 _MOST_GUESTS = 3
 _GUEST_BYTES = 3 << 30  # what a guest and its API server may take
+_WALL = "lab by the wall clock"
 
 
 class Lab(Protocol):
@@ -103,6 +105,8 @@ class LabTarget:
     def open(self, count: int, report: Callable[[str], None]) -> Iterator[tuple[Cluster, ...]]:
         """Build so many labs. What they start dies with the thread that calls this."""
         with ExitStack() as labs:
+            if self.settings.clock is ClockKind.WALL and not labs.enter_context(claimed(_WALL)):
+                report("another lab on this machine measures by the wall clock: both runs' numbers are worse for it")
             made = [self.make(self.kind, self.settings, report) for _ in range(count)]
             for lab in made:
                 labs.callback(lab.down)

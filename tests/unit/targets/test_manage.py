@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxybench.errors import LabError
-from proxybench.targets.lab import daemon, manage
+from proxybench.targets.lab import daemon, manage, process
 from proxybench.targets.lab.cluster_file import to_json
 from tests.lab.labs import processes_naming
 from tests.unit.targets.test_cluster_file import EXAMPLE
@@ -30,7 +30,9 @@ if kind == "vm":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 signals = {signal.SIGTERM}
 signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-Path(state + ".part").write_text(json.dumps({"daemon": os.getpid(), "cluster": json.loads(os.environ["CLUSTER"])}))
+started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+own = {"daemon": os.getpid(), "started": started}
+Path(state + ".part").write_text(json.dumps({**own, "cluster": json.loads(os.environ["CLUSTER"])}))
 Path(state + ".part").rename(state)
 if kind == "vm":
     time.sleep(600)
@@ -81,14 +83,12 @@ def test_a_daemon_that_does_not_listen_is_killed(cache: Path, monkeypatch: pytes
     manage.up("vm", "auto")
     pid = json.loads((cache / "lab.json").read_text())["daemon"]
     assert manage.down()
-    assert not manage._is_daemon(pid)
+    assert process.started(pid) == ""
     assert not (cache / "lab.json").exists()
 
 
 def test_a_daemon_that_is_not_up_in_time_is_ended(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manage, "_UP_LIMIT", 0.0)
-    # A program that has just begun has no command line yet.
-    monkeypatch.setattr(manage, "_is_daemon", lambda pid: False)
     with pytest.raises(LabError, match=r"^the lab was not up within 0 s: "):
         manage.up("auto", "auto")
     assert manage.status() is None
@@ -99,10 +99,22 @@ def test_a_file_of_a_daemon_that_is_gone_is_removed(cache: Path) -> None:
     cache.mkdir()
     gone = subprocess.Popen(["true"])
     gone.wait()
-    for pid in (gone.pid, os.getpid()):  # the second is alive, but no daemon
-        (cache / "lab.json").write_text(json.dumps({"daemon": pid, "cluster": to_json(EXAMPLE)}))
+    for pid in (gone.pid, os.getpid()):  # the second is alive, but was started at another time
+        content = {"daemon": pid, "started": "1", "cluster": to_json(EXAMPLE)}
+        (cache / "lab.json").write_text(json.dumps(content))
         assert manage.status() is None
         assert not (cache / "lab.json").exists()
+
+
+def test_another_users_lab_that_has_the_pid_of_one_that_was_killed_is_left_alone(cache: Path, tmp_path: Path) -> None:
+    manage.up("auto", "wall")
+    theirs = json.loads((cache / "lab.json").read_text())
+    (cache / "lab.json").rename(tmp_path / "theirs.json")
+    (cache / "lab.json").write_text(json.dumps({**theirs, "started": str(int(theirs["started"]) - 1)}))
+    assert not manage.down()
+    assert process.started(theirs["daemon"]) == theirs["started"]
+    (tmp_path / "theirs.json").rename(cache / "lab.json")
+    assert manage.down()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"daemon": "x", "cluster": {}}', '{"daemon": 1, "cluster": {}}'])

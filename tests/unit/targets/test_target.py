@@ -78,6 +78,20 @@ def test_all_labs_are_begun_before_one_is_waited_for() -> None:
     assert log[4:] == ["down 2", "down 1"]
 
 
+def test_a_second_lab_by_the_wall_clock_is_told_that_it_is_none_alone() -> None:
+    said: list[str] = []
+
+    def make(kind: LabKind, settings: Settings, report: Callable[[str], None]) -> FakeLab:
+        return FakeLab([], 1)
+
+    native = LabTarget(LabKind.NETNS, WALL, "as asked", make=make)
+    with native.open(1, lambda _: None), native.open(1, said.append):
+        pass
+    assert said == ["another lab on this machine measures by the wall clock: both runs' numbers are worse for it"]
+    with target([]).open(1, pytest.fail), target([]).open(1, pytest.fail):
+        pass  # instructions are counted as they are
+
+
 def test_one_that_does_not_come_up_takes_all_down() -> None:
     log: list[str] = []
     with pytest.raises(LabError, match="no room"), target(log, failing=2).open(3, pytest.fail):

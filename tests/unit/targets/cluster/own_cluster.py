@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from proxybench.testing.kube import FakeServiceApi
 from tests.unit.targets.cluster.kubeadm_api import Api
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -125,6 +126,7 @@ class Own:
     executors: dict[str, FakeExecutor] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
     pods: PodsSpec | None = None
+    claims: set[str] = field(default_factory=set)
 
     def target(self, switch: Switching | None = None) -> ClusterTarget:
         """Return it as a target."""
@@ -139,7 +141,18 @@ class Own:
         )
         ssh = SshConfig(Secrets(), self.folder / "config", self.folder)
         inventory = read_inventory(self.folder / "nodes.yaml")
-        return ClusterTarget(spec, inventory, ssh, switch, self.host, self.hosts, self.connect)
+        return ClusterTarget(spec, inventory, ssh, switch, self.host, self.hosts, self.connect, claim=self.claim)
+
+    @contextmanager
+    def claim(self, name: str) -> Iterator[bool]:
+        """Hold a name within this test alone: others use the same at this moment."""
+        free = name not in self.claims
+        self.claims.add(name)
+        try:
+            yield free
+        finally:
+            if free:
+                self.claims.remove(name)
 
     def usual(self, more: Sequence[Step] = ()) -> None:
         """Expect of each host what a run that only observes asks; then ``more`` of all that run a kube-proxy."""

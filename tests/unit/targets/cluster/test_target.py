@@ -132,6 +132,16 @@ def test_what_was_written_is_taken_back_and_the_namespace_only_if_a_run_made_it(
     assert own.api.list(Kind.ENDPOINT_SLICE) == []
 
 
+def test_two_runs_are_not_in_one_cluster_at_a_time(own: Own) -> None:
+    first, second = (own.target().open(1, own.said.append) for _ in range(2))
+    with first, pytest.raises(RunError) as caught, second:
+        pytest.fail("it is open")
+    assert str(caught.value) == (
+        f"another proxybench of this machine measures the cluster at {URL}; wait until it has ended"
+    )
+    assert own.claims == set()
+
+
 def test_all_is_given_back_when_what_is_done_there_fails(own: Own) -> None:
     opened = own.target().open(1, own.said.append)
     opened.__enter__()

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from proxybench.targets.claim import claimed
+
+HOLD = """
+import sys
+from proxybench.targets.claim import claimed
+with claimed(sys.argv[1]) as free:
+    print(free, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_name_is_one_processs_at_a_time_and_free_again_when_that_was_killed() -> None:
+    name = "a test's of claims"
+    argv = [sys.executable, "-c", HOLD, name]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "True\n"
+        with claimed(name) as free, claimed(f"{name}, another") as another:
+            assert (free, another) == (False, True)
+        other.kill()
+    for _ in range(2):
+        with claimed(name) as free:
+            assert free
