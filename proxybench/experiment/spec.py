@@ -45,6 +45,9 @@ MAX_SERVICES = 16_000
 """The lab is laid out for 10,000; this leaves room for a larger size and its batch. Userspace mode is what bounds it:
 it listens on a port of the node for each Service, of which Linux hands out 28,232 by default."""
 
+MAX_OF_ONE_SERVICE = 32_000
+"""A Service's endpoints are on one node, and the range of its pods has 32,511 addresses."""
+
 MAX_ENDPOINTS = 60_000
 """Every endpoint has a pod address of its own, of which the lab's two /17 have 64,510; the rest is for batches."""
 
@@ -87,9 +90,10 @@ def _fits_address_plan(services: int) -> int:
 
 
 def _fits_pods(endpoints: int) -> int:
-    if endpoints > MAX_ENDPOINTS:
+    if endpoints > MAX_OF_ONE_SERVICE:
         raise ValueError(
-            f"{endpoints} endpoints are more than the lab has pod addresses; write at most {MAX_ENDPOINTS}"
+            f"{endpoints} endpoints of one Service are more than a node has pod addresses; write at most"
+            f" {MAX_OF_ONE_SERVICE}"
         )
     return endpoints
 
@@ -137,7 +141,7 @@ _Endpoints = Annotated[
     int,
     Field(strict=True, ge=1),
     AfterValidator(_fits_pods),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_ENDPOINTS}),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_OF_ONE_SERVICE}),
 ]
 
 

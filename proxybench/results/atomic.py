@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
+import shutil
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_UNFINISHED = ".proxybench.tmp"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -23,7 +26,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 
     Raises RunError, with what to do, when the disk is full or refuses; ``path`` is then as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = unfinished(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -51,14 +54,27 @@ def point_link(link: Path, target: str) -> None:
     """
     if link.exists() and not link.is_symlink():
         raise ResultsError(f"{link}: is not a link; move it away, proxybench keeps its link to the newest run there")
-    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    temporary = unfinished(link)
     try:
-        temporary.unlink(missing_ok=True)
         temporary.symlink_to(target)
         temporary.replace(link)
         sync_folder(link.parent)
     except OSError as error:
         raise refusal(link, error) from error
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process had begun to write in a folder and those below it, which nobody else writes to."""
+    for found in list(folder.rglob(f".*{_UNFINISHED}")):
+        if found.is_dir():
+            shutil.rmtree(found)
+        else:
+            found.unlink()
+
+
+def unfinished(path: Path) -> Path:
+    """Return a free name in the same folder for what is no more, or not yet; it is short, however long the other is."""
+    return path.with_name(f".{secrets.token_hex(8)}{_UNFINISHED}")
 
 
 def sync_folder(folder: Path) -> None:

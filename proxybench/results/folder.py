@@ -17,9 +17,14 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import fcntl
+import hashlib
 import io
+import os
 import re
 import secrets
+import shutil
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +34,22 @@ import pyarrow.parquet as pq
 
 from proxybench.columns import flat
 from proxybench.errors import ResultsError
-from proxybench.results.atomic import point_link, refusal, sync_folder, write_bytes, writing
+from proxybench.results.atomic import (
+    point_link,
+    refusal,
+    remove_unfinished,
+    sync_folder,
+    unfinished,
+    write_bytes,
+    writing,
+)
 from proxybench.results.frame import ARROW_SCHEMA, COLUMNS, frame_to_table, read_frame, samples_to_frame, written_by
 from proxybench.results.manifest import Manifest, manifest_from_dict, manifest_to_dict
 from proxybench.results.schema import SCHEMA_VERSION, Upgrade, migrate_manifest, version_of
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -54,6 +67,7 @@ _CHECKPOINT = "checkpoint.json"
 _ABANDONED = "abandoned"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ROWS_PER_GROUP = 262_144
+_LONGEST_NAME = 200  # of the 255 bytes that a file's name may have; what copies a folder may add to them
 
 
 class RunFolder:
@@ -142,6 +156,7 @@ class RunFolder:
                     part.rename(parts / _ABANDONED / f"{secrets.token_hex(3)}-{part.name}")
                     self.aside += 1
             (self.path / _SAMPLES).unlink(missing_ok=True)  # merged from the parts, and will be again
+            remove_unfinished(self.path)
             sync_folder(parts)
         except OSError as error:
             raise refusal(parts, error) from error
@@ -157,8 +172,8 @@ class RunFolder:
         write_bytes(self.path / _MANIFEST, orjson.dumps(data, option=orjson.OPT_INDENT_2) + b"\n")
 
     def write_log(self, name: str, text: str) -> Path:
-        """Write ``logs/NAME``; '/' and the like in the name become '_'. Raises RunError."""
-        path = self.path / "logs" / (re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".") or "log")
+        """Write ``logs/NAME``; '/' and the like in the name become '_', a long one is cut. Raises RunError."""
+        path = self.path / "logs" / _file_name(name)
         write_bytes(path, text.encode(errors="replace"))
         return path
 
@@ -244,15 +259,32 @@ class RunFolder:
                 out.write_table(pa.concat_tables(group).unify_dictionaries(), row_group_size=_ROWS_PER_GROUP)
 
     def _remove_parts(self) -> None:
+        """Remove the parts: all at once by their folder's name, since of some of them a run would seem unfinished."""
         parts = self.path / _PARTS
         try:
-            for folder in (parts / _ABANDONED, parts):
-                if folder.is_dir():
-                    for file in folder.iterdir():
-                        file.unlink()
-                    folder.rmdir()
+            if parts.is_dir():
+                shutil.rmtree(parts.rename(unfinished(parts)))
         except OSError as error:
             raise refusal(parts, error) from error
+
+
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Keep other processes from writing to a run's folder meanwhile. Raises ResultsError where one does already.
+
+    The kernel lets the folder go however its holder ends: one that was killed keeps nobody out.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):  # a disk that knows no locks has nobody to protect
+            folder = os.open(run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, folder)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ResultsError(
+                    f"{run}: another proxybench is measuring into it; wait until that has ended"
+                ) from None
+        yield
 
 
 def open_run(path: Path) -> RunFolder:
@@ -281,6 +313,15 @@ def open_run(path: Path) -> RunFolder:
 
 
 _JSON_OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
+
+
+def _file_name(name: str) -> str:
+    """Return a name that every disk takes: nodes' names alone may be as long as a file's name can be."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".") or "log"
+    if len(plain) <= _LONGEST_NAME:
+        return plain
+    mark = hashlib.sha256(name.encode(errors="replace")).hexdigest()[:12]
+    return f"{plain[: _LONGEST_NAME - 40]}-{mark}-{plain[-26:]}"  # what tells two of them apart may have been cut
 
 
 def _number(part: Path) -> int:

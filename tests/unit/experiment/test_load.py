@@ -280,10 +280,10 @@ CONTRADICTIONS = {
         ),
     ),
     "endpoints": (
-        {"scale.one_service_endpoints": "[60001]"},
+        {"scale.one_service_endpoints": "[32001]"},
         (
-            "--set scale.one_service_endpoints:1:2: one_service_endpoints, number 1: 60001 endpoints are more than the"
-            " lab has pod addresses; write at most 60000"
+            "--set scale.one_service_endpoints:1:2: one_service_endpoints, number 1: 32001 endpoints of one Service"
+            " are more than a node has pod addresses; write at most 32000"
         ),
     ),
     "repetitions of no size": (

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,8 @@ import pytest
 
 from proxybench.errors import ResultsError, RunError
 from proxybench.model import Mode, Sample
-from proxybench.results.folder import RunFolder, open_run
+from proxybench.results.atomic import write_bytes
+from proxybench.results.folder import RunFolder, held, open_run
 from proxybench.results.frame import samples_to_frame
 
 if TYPE_CHECKING:
@@ -215,6 +218,73 @@ def test_a_refused_folder_is_no_full_disk(tmp_path: Path, clock: Clock) -> None:
     with pytest.raises(RunError) as caught:
         RunFolder.create(tmp_path / "file", "x", clock)
     assert "cannot be written (Not a directory): check its folder's mode" in str(caught.value)
+
+
+def test_a_log_of_a_node_with_the_longest_name_there_is_can_be_written(folder: RunFolder) -> None:
+    names = [f"001-iptables-{'n' * 253}-{number}.log" for number in (1, 2)]
+    first, second = (folder.write_log(name, name) for name in names)
+    assert (first.read_text(), second.read_text()) == tuple(names)
+    assert len(first.name) == 200
+    assert (first.name[:15], first.name[-6:]) == ("001-iptables-nn", "-1.log")
+
+
+def test_a_file_with_the_longest_name_there_is_can_be_written(tmp_path: Path) -> None:
+    write_bytes(tmp_path / ("x" * 255), b"1")
+    assert [path.name for path in tmp_path.iterdir()] == ["x" * 255]
+
+
+def test_what_a_killed_run_had_begun_to_write_goes_when_it_is_resumed(folder: RunFolder) -> None:
+    script = "import os, sys; from pathlib import Path; from proxybench.results.atomic import writing\n"
+    script += "with writing(Path(sys.argv[1])) as file: file.write(b'half'); file.flush(); os.kill(os.getpid(), 9)"
+    for place in ("manifest.json", "parts/part-000001.parquet", "logs/a.log"):
+        done = subprocess.run([sys.executable, "-c", script, str(folder.path / place)], check=False, timeout=60)
+        assert done.returncode == -9
+    assert len([name for name in files(folder) if name.endswith(".tmp")]) == 3
+    folder.resume()
+    assert files(folder) == ["figures", "logs", "manifest.json", "parts"]
+
+
+def test_a_run_whose_parts_could_not_all_be_removed_is_complete_nevertheless(
+    folder: RunFolder,
+    samples: Callable[..., list[Sample]],
+    manifest: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for step in (1, 2, 3):
+        folder.add(samples(2, start=2 * step), step)
+        folder.checkpoint(step)
+    folder.write_manifest({**manifest(), "state": "complete"})
+    real, calls = os.unlink, iter(range(99))
+
+    def failing(path: Any, **options: Any) -> None:
+        if os.path.basename(path).startswith("part-") and next(calls) == 1:  # noqa: PTH119 - also of a folder's descriptor
+            raise OSError(errno.EIO, "Input/output error")
+        real(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", failing)
+        with pytest.raises(RunError, match=r"/parts: cannot be written \(Input/output error\)"):
+            folder.finish([])
+    with pytest.raises(ResultsError, match="this run is complete; there is nothing to resume"):
+        folder.resume()
+    assert len(open_run(folder.path).samples()) == 6
+
+
+def test_a_run_that_is_being_measured_is_no_others(folder: RunFolder) -> None:
+    script = "import sys; from pathlib import Path; from proxybench.results.folder import held\n"
+    script += "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    argv = [sys.executable, "-c", script, str(folder.path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ResultsError) as caught, held(folder.path):
+            pytest.fail("it is held")
+        assert str(caught.value) == f"{folder.path}: another proxybench is measuring into it; wait until that has ended"
+        other.kill()
+    with held(folder.path):  # one that was killed keeps nobody out
+        pass
+    with held(folder.path):
+        pass
 
 
 def test_logs_keep_to_their_folder(folder: RunFolder) -> None:
