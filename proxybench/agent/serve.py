@@ -47,6 +47,8 @@ OPS = {
     "watched": ("watch", "watched"),
     "fill": ("fill", "fill"),
 }
+TIMED = frozenset({"connect", "established", "await", "await_all", "change"})
+"""What is worth nothing when the agent stood still meanwhile: the time would count as the data path's."""
 REQUEST_LIMIT = 64 << 20
 HANGUP_GRACE_S = 1.0
 
@@ -60,6 +62,7 @@ def serve() -> int:
     state = State()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _raise_stopped)
+    signal.signal(signal.SIGCONT, state.note_continued)
     _thread.start_new_thread(_watch_for_hangup, (sys.stdin.fileno(), _thread.get_ident()))
     try:
         _answer_all(sys.stdin.buffer, sys.stdout.buffer, state)
@@ -85,7 +88,10 @@ def answer(line: bytes, state: State) -> dict[str, object]:
         if not isinstance(name, str) or name not in OPS:
             raise OpError(f"unknown op {name}")  # noqa: TRY301 - reported like every other wrong field
         module, function = OPS[name]
+        state.stood_still = False
         result = getattr(import_module(f"proxybench.agent.{module}"), function)(Fields(request), state)
+        if state.stood_still and name in TIMED:
+            raise OpError("the agent stood still for a while: it got SIGSTOP and SIGCONT")  # noqa: TRY301 - as above
     except OpError as error:
         return _refusal(number, str(error), state)
     except Exception as error:  # noqa: BLE001 - a broken op must not take the agent down

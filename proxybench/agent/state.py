@@ -59,3 +59,8 @@ class State:
         self.talks: dict[str, Talk] = {}
         self.watch_ports = PortWalk(self.ports.next + PortWalk.COUNT // 2)  # they meet after 25,000 ports
         self.watches: dict[int, int] = {}
+        self.stood_still = False  # since the request under way began: stopped by a signal, and continued
+
+    def note_continued(self, _number: int, _frame: object) -> None:
+        """Note that the agent was stopped: it got SIGCONT."""
+        self.stood_still = True

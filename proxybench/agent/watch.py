@@ -69,13 +69,14 @@ def watched(fields: Fields, state: State) -> dict[str, object]:
         raise OpError(f"no watch with pid {pid} was begun here")
     with contextlib.suppress(ProcessLookupError):
         state.processes[pid].signal(signal.SIGTERM)
-    text = _end(pid, state)
+    text, how = _end(pid, state)
     try:
         result = json.loads(text)
         # The kernel remembers a SYN that no rule took for two minutes: the next watch must not use these ports again.
         state.watch_ports.next = result.pop("port")
     except (ValueError, AttributeError, KeyError):
-        raise OpError("the watch ended without a result") from None
+        said = text.decode("utf-8", "replace").strip()
+        raise OpError(f"the watch has no result: {said or how}") from None
     return dict(result)
 
 
@@ -86,8 +87,8 @@ def _watcher(fields: Fields, ports: PortWalk) -> Watcher:
     return KINDS[kind](fields, ports)
 
 
-def _end(pid: int, state: State) -> bytes:
-    """Read to the end what the child writes, and forget it."""
+def _end(pid: int, state: State) -> tuple[bytes, str]:
+    """Read to the end what the child writes, and forget it; return that, and how the child ended."""
     reader, process = state.watches.pop(pid), state.processes.pop(pid)
     pieces = []
     deadline = time.monotonic() + MARGIN_S
@@ -100,11 +101,20 @@ def _end(pid: int, state: State) -> bytes:
                 pieces.append(piece)
     finally:
         os.close(reader)
+        how = ""
         if not process.wait(1.0):
+            how = f"its process {pid} did not end within {MARGIN_S:g} s, and was killed"
             process.signal(signal.SIGKILL)
             process.wait(MARGIN_S)
         process.sweep()
-    return b"".join(pieces)
+    return b"".join(pieces), how or _how(process)
+
+
+def _how(process: Process) -> str:
+    code = process.code or 0
+    names = {number.value: number.name for number in signal.Signals}
+    how = f"ended with code {code}" if code >= 0 else f"was ended by {names.get(-code, -code)}"
+    return f"its process {process.pid} {how}"
 
 
 def _child(watchers: list[Watcher], writer: int, ports: PortWalk) -> NoReturn:
@@ -119,11 +129,14 @@ def _child(watchers: list[Watcher], writer: int, ports: PortWalk) -> NoReturn:
         signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
+        continued: list[int] = []
+        signal.signal(signal.SIGCONT, lambda number, _: continued.append(number))
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         seen = {**_run(watchers, writer, told, parent), "port": ports.next}
-        view = memoryview(json.dumps(seen, separators=(",", ":")).encode())
+        text = "it stood still for a while: it got SIGSTOP and SIGCONT"
+        view = memoryview((text if continued else json.dumps(seen, separators=(",", ":"))).encode())
         while view:
             view = view[os.write(writer, view) :]
     except OpError as error:

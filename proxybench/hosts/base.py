@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -21,8 +22,21 @@ class Completed:
     seconds: float
 
 
+def end_of(code: int) -> str:
+    """Say how a process ended, by its exit code as ``subprocess`` has it: negative for a signal."""
+    if code >= 0:
+        return f"ended with code {code}"
+    known = {number.value: number.name for number in signal.Signals}
+    return f"was ended by {known.get(-code, f'signal {-code}')}"
+
+
 class Session(Protocol):
     """A running command whose standard input and output speak lines (UTF-8, without the newline)."""
+
+    @property
+    def ended(self) -> str:
+        """How it ended ("was ended by SIGKILL", "is gone"), as far as is known by now; empty while it runs."""
+        ...
 
     def send_line(self, line: str) -> None:
         """Write one line; raise ConnectionLostError when the command or the connection is gone."""

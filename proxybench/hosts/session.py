@@ -10,6 +10,7 @@ import paramiko
 
 from proxybench.errors import CommandTimeoutError, ConnectionLostError
 from proxybench.hosts import channels
+from proxybench.hosts.base import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +25,17 @@ _TAIL_LINES: Final = 3
 class SshSession:
     """A ``Session`` on an exec channel. One thread at a time may use it."""
 
-    def __init__(self, what: str, channel: paramiko.Channel, cut: Callable[[], None]) -> None:
-        """Take a started command; ``what`` names it in messages, ``cut`` ends it by force and closes the channel."""
+    def __init__(
+        self, what: str, channel: paramiko.Channel, cut: Callable[[], None], signalled: Callable[[], str | None]
+    ) -> None:
+        """Take a started command; ``what`` names it in messages, ``cut`` ends it by force and closes the channel.
+
+        ``signalled`` returns the name ("KILL") of the signal that ended it, once sshd has told of one.
+        """
         self._what = what
         self._channel = channel
         self._cut = cut
+        self._signalled = signalled
         self._buffer = bytearray()  # deleting at its front is cheap in CPython
         self._searched = 0
         self._over = False
@@ -36,6 +43,11 @@ class SshSession:
         # Unread stderr would fill the window that it shares with stdout.
         self._reader = threading.Thread(target=self._drain_errors, daemon=True)
         self._reader.start()
+
+    @property
+    def ended(self) -> str:
+        """How it ended; empty while it runs."""
+        return self._end() if self._over or self._channel.exit_status_ready() else ""
 
     def send_line(self, line: str) -> None:
         """Write one line. Raises ConnectionLostError."""
@@ -98,7 +110,13 @@ class SshSession:
     def _ended(self) -> str:
         self._reader.join(_CLOSE_SECONDS)
         words = tail(bytes(self._errors))
-        return f"{self._what} is gone{': ' + words if words else ''}"
+        return f"{self._what} {self._end()}{': ' + words if words else ''}"
+
+    def _end(self) -> str:
+        self._channel.status_event.wait(_CLOSE_SECONDS)  # it comes a little later than the end of the output
+        if name := self._signalled():
+            return f"was ended by SIG{name}"
+        return "is gone" if self._channel.exit_status < 0 else end_of(self._channel.exit_status)
 
 
 def tail(stderr: bytes) -> str:

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 import paramiko
@@ -123,7 +124,8 @@ class SshExecutor:
             self._start(channel, argv, mark, expired, self._policy.step)
             if opening := sudo.opening(self._sudo):
                 channel.sendall(opening)
-        return SshSession(f"{self._name}: `{_shown(argv)}`", channel, lambda: self._cut(channel, mark, "TERM"))
+        what, signalled = f"{self._name}: `{_shown(argv)}`", partial(self._transport.exit_signal, channel)
+        return SshSession(what, channel, lambda: self._cut(channel, mark, "TERM"), signalled)
 
     def put(self, data: bytes, path: str, *, mode: int = 0o600) -> None:
         """Write a file through a temporary one beside it. Raises CommandFailedError, ConnectionLostError."""

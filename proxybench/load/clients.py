@@ -42,6 +42,17 @@ class LoadClients:
         self._master = master
         self._stack = stack
 
+    @property
+    def ended(self) -> str:
+        """How one of the programs ended, in one line that names it; empty while all run."""
+        ends = ((name, client.locust.ended) for name, client in self._named())
+        return next((f"{name}: the program that starts locust {how}" for name, how in ends if how), "")
+
+    @property
+    def broken(self) -> bool:
+        """Whether one of the programs has ended, or no longer answers."""
+        return any(client.locust.silent or client.locust.ended for client in self._all())
+
     def ready(self, timeout: float) -> None:
         """Wait until locust is imported everywhere, up to ``timeout`` seconds each.
 
@@ -64,8 +75,7 @@ class LoadClients:
         requests = {}
         if self._master:
             self._master.executor.put(plan.to_json("", 0, len(self._clients)), self._master.part.plan)
-        for client in self._all():
-            name = f"{client.node.name} ({MASTER})" if client is self._master else client.node.name
+        for name, client in self._named():
             requests[name] = (client.locust, build_request(plan, client.part))
         run_together(requests, limit)
         return parse(*(client.executor.get(client.part.records).decode() for client in self._clients))
@@ -73,6 +83,12 @@ class LoadClients:
     def close(self) -> None:
         """End the programs, and the load if one runs. Never raises."""
         self._stack.close()
+
+    def _named(self) -> list[tuple[str, Client]]:
+        return [
+            (f"{client.node.name} ({MASTER})" if client is self._master else client.node.name, client)
+            for client in self._all()
+        ]
 
     def _all(self) -> tuple[Client, ...]:
         return (self._master, *self._clients) if self._master else tuple(self._clients)

@@ -18,6 +18,7 @@ import gc
 import json
 import os
 import random
+import signal
 import struct
 from time import monotonic_ns
 from typing import Any
@@ -75,6 +76,7 @@ class Load:
         self.finished = 0
         self.start_ns = 0
         self.end_ns = 0
+        self.stood_still = False  # stopped by a signal, and continued
         self.records: list[tuple[int, int, int, int, int, str]] = []
 
     def begin(self, start_ns: int) -> None:
@@ -96,6 +98,7 @@ class Load:
         """Write head, records (ns since the grid's start; 0 where a moment never came) and foot, at once."""
         begun = self.start_ns
         head = {"format": FORMAT, "begun": self.begun.is_set(), "users": self.users, "slots": self.slots * self.users}
+        head |= {"stood_still": self.stood_still, "early": self.finished < self.users and monotonic_ns() < self.end_ns}
         head |= {key: self.plan[key] for key in ("period_ns", "duration_ns", "timeout_ns")}
         lines = [json.dumps(head)]
         lines += [
@@ -110,6 +113,13 @@ class Load:
 
 
 LOAD = Load()
+
+
+def _continued(_number: int, _frame: object) -> None:
+    LOAD.stood_still = True
+
+
+signal.signal(signal.SIGCONT, _continued)
 
 
 class NewConnections(User):  # type: ignore[misc]  # locust's types are not followed

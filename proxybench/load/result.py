@@ -58,7 +58,7 @@ def parse(*texts: str) -> LoadResult:
 
     Raises MeasurementError when one is not whole, or when two are not of one load.
     """
-    heads, rows = zip(*(_read(text) for text in texts), strict=True)
+    heads, rows = zip(*(_read(text, number) for number, text in enumerate(texts, 1)), strict=True)
     together = [row for some in rows for row in some]
     slots = sum(head[0] for head in heads)
     if len({head[1:] for head in heads}) != 1 or len({row[0] for row in together}) != len(together):
@@ -66,8 +66,8 @@ def parse(*texts: str) -> LoadResult:
     return _result(sorted(together), slots, *heads[0][1:])
 
 
-def _read(text: str) -> tuple[tuple[int, int, int], list[_Row]]:
-    """Return number of slots, time-out and duration, and the rows."""
+def _read(text: str, number: int) -> tuple[tuple[int, int, int], list[_Row]]:
+    """Return number of slots, time-out and duration, and the rows; it is that client's."""
     lines = text.splitlines()
     head, foot = _head_and_foot(lines)
     try:
@@ -77,6 +77,10 @@ def _read(text: str) -> tuple[tuple[int, int, int], list[_Row]]:
         whole = foot["records"] == len(rows)
     except (KeyError, TypeError, ValueError) as error:
         raise MeasurementError(f"the load's records cannot be read: {error}") from error
+    if head.get("stood_still"):
+        raise MeasurementError(f"locust of client {number} stood still for a while: it got SIGSTOP and SIGCONT")
+    if head.get("begun") and head.get("early"):
+        raise MeasurementError(f"locust of client {number} was told to end before its time, by a signal")
     if not head.get("begun"):
         raise MeasurementError("the load ended before all its users were there")
     if not whole or len({row[0] for row in rows}) != len(rows) or len(rows) > slots:

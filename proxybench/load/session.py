@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from proxybench.errors import CommandTimeoutError, ConnectionLostError, MeasurementError
+from proxybench.hosts.base import end_of
 
 if TYPE_CHECKING:
     from proxybench.hosts.base import Session
@@ -25,7 +26,13 @@ class WarmLocust:
         """Take the session of a program that was just started; it need not be ready."""
         self._session = session
         self._is_ready = False
+        self.silent = False  # it ends a load at its limit: one that says nothing by then is stopped, or worse
         self._owed = 0  # answers to loads that were given up; they come before the next load's
+
+    @property
+    def ended(self) -> str:
+        """How the program ended; empty while it runs."""
+        return self._session.ended
 
     def ready(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds until locust is imported; return at once when that is known.
@@ -56,7 +63,7 @@ class WarmLocust:
         answer = self._answer("code", timeout)
         if answer["code"] != 0:
             said = answer.get("said") or "nothing"
-            raise MeasurementError(f"locust ended with code {answer['code']} and said: {said}")
+            raise MeasurementError(f"locust {end_of(answer['code'])} and said: {said}")
 
     def stop(self) -> None:
         """Give up the load that was begun: it is ended, and another may be begun. Raises ConnectionLostError."""
@@ -97,6 +104,7 @@ def run_together(requests: dict[str, tuple[WarmLocust, str]], limit: float) -> N
                     locust.finish(deadline - time.monotonic() if alone else _TURN)
                 except CommandTimeoutError:
                     if alone or time.monotonic() >= deadline:
+                        locust.silent = True
                         raise
                     continue
                 except MeasurementError as error:

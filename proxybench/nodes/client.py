@@ -67,6 +67,11 @@ class Agent(ABC):
     broken: str = ""
     """Why it cannot be asked any more; empty while it can. A new one must be started then."""
 
+    @property
+    def ended(self) -> str:
+        """How its program ended, in one line that names it; empty while it runs, also if it cannot be asked."""
+        return ""
+
     @abstractmethod
     def begin(self, request: Request[T]) -> Pending[T]:
         """Send a request and return at once."""
@@ -149,6 +154,12 @@ class AgentClient(Agent):
         self._margin_s = margin_s
         self._number = 0
         self._open = False
+
+    @property
+    def ended(self) -> str:
+        """How its program ended."""
+        how = self._session.ended
+        return f"{self._name}: the agent {how}" if how else ""
 
     def begin(self, request: Request[T]) -> Pending[T]:
         """Send a request; AgentError when another is unfinished or an earlier one broke the conversation."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxybench.hosts.inventory import SshTarget
     from proxybench.model import ClockKind
     from proxybench.nodes.node import Node
@@ -43,6 +45,11 @@ class Traits:
     starts_proxies: bool = True
 
 
+def untroubled() -> str:
+    """Return that nothing has befallen what holds a cluster up."""
+    return ""
+
+
 @dataclass(frozen=True)
 class Cluster:
     """A cluster that is there to be measured.
@@ -54,7 +61,8 @@ class Cluster:
     ClusterIPs that others have. ``clock`` is the kind of clock that the nodes' times come from. ``kind`` and
     ``accelerator`` are for the manifest. ``cluster_cidr6`` and ``service_cidr6`` are the ranges of IPv6 of a dual-stack
     cluster, None in any other. ``external_cidr`` is a free range that the client sends to the measured node, "" where
-    there is none.
+    there is none. ``trouble`` says in one line what has befallen our own programs that hold the cluster up, "" while
+    all is well; of what has passed it tells once.
     """
 
     client: Node
@@ -75,6 +83,7 @@ class Cluster:
     taken: tuple[str, ...] = ()
     pod: Node | None = None
     external_cidr: str = ""
+    trouble: Callable[[], str] = field(default=untroubled, repr=False, compare=False)
 
     @property
     def clients(self) -> tuple[Node, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from proxybench.columns import flat
 from proxybench.deadline import Deadline
 from proxybench.errors import ProxybenchError
+from proxybench.results.folder import held, open_run
 from proxybench.run.journal import LegJournal, RunJournal
 from proxybench.run.leg import clock_of, steps_of
 from proxybench.run.outcome import RunOutcome
@@ -70,17 +71,19 @@ class Run:
         """
         steps = self._steps()
         journal = RunJournal.create(out, self._experiment, steps, self._facts, self._clock, self._lineup)
-        return self._walk(journal, steps)
+        with held(journal.folder.path):
+            return self._walk(journal, steps)
 
     def resume(self, folder: Path) -> RunOutcome:
-        """Go on with an unfinished run. Raises RunError when it does not fit; otherwise as ``start``."""
+        """Go on with an unfinished run. Raises RunError when it does not fit, ResultsError; otherwise as ``start``."""
         steps = self._steps()
-        journal, done = RunJournal.resume(folder, self._experiment, self._facts, self._clock)
-        self._progress.note(f"resuming: {len(done)} of {len(steps)} steps are done")
-        if journal.folder.aside:
-            kept = f"{journal.folder.path}/parts/abandoned"
-            self._progress.note(f"what the others brought does not count and lies in {kept}")
-        return self._walk(journal, [step for step in steps if step.index not in done])
+        with held(open_run(folder).path):
+            journal, done = RunJournal.resume(folder, self._experiment, self._facts, self._clock)
+            self._progress.note(f"resuming: {len(done)} of {len(steps)} steps are done")
+            if journal.folder.aside:
+                kept = f"{journal.folder.path}/parts/abandoned"
+                self._progress.note(f"what the others brought does not count and lies in {kept}")
+            return self._walk(journal, [step for step in steps if step.index not in done])
 
     @property
     def _facts(self) -> tuple[TargetFacts, ...]:
@@ -137,6 +140,8 @@ class Run:
                     future.result()
                 except ProxybenchError as error:
                     journal.record_error(str(error))
+                except Exception as error:  # noqa: BLE001 - a fault of our own; what was measured is to be had all the same
+                    journal.record_error(f"unexpected {type(error).__name__}: {error}")
 
     def _await_end(self, futures: Sequence[Future[None]], workers: Sequence[Worker]) -> None:
         """Wait for the workers; one that does not end loses its connections, so that it can write no more."""

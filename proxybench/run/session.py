@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from proxybench.deadline import Deadline
-from proxybench.errors import ConnectionLostError, RunError
+from proxybench.errors import ConnectionLostError, ProxybenchError, RunError
 from proxybench.experiment.compat import KubeVersion, reads_endpoints
 from proxybench.experiment.matrix import Step
 from proxybench.hosts.fleet import Fleet
@@ -103,7 +103,12 @@ class Sessions:
         )
 
     def reach(self, cluster: Cluster, run: str, experiment: Experiment, clock: Clock, stack: ExitStack) -> Testbed:
-        """Start an agent on all that a cluster has, and connect to its API. Raises HostError, ApiError."""
+        """Start an agent on all that a cluster has, and connect to its API. Raises HostError, ApiError.
+
+        Nothing is begun on a cluster that lacks what holds it up.
+        """
+        if trouble := cluster.trouble():
+            raise ConnectionLostError(trouble)
         fleet = stack.enter_context(self.fleet(cluster.targets))
         cluster = replace(cluster, others=tuple(node for node in cluster.others if node.name in set(fleet)))
         handles = start_agents(fleet, cluster)
@@ -200,8 +205,8 @@ class ClusterSession:
 
     @property
     def broken(self) -> bool:
-        """Whether an agent can no longer be asked."""
-        return any(handle.agent.broken for handle in self._testbed.handles.values())
+        """Whether an agent or a client's locust can no longer be asked."""
+        return self._testbed.broken
 
     def capture(self) -> Mapping[str, KernelState]:
         """Read the kernel state of the nodes with a proxy, by node; of those that are not ours to clean nothing."""
@@ -256,9 +261,15 @@ class ClusterSession:
         batch = batch_size(spec.measure, cell)
         deadline = Deadline(self._assignment.clock, spec.limits.cell, "the step", whole)
         deadline.left(1)
-        population = self._populator.reach(cell.services, cell.endpoints_per_service, batch, report, cell.family)
+        try:
+            population = self._populator.reach(cell.services, cell.endpoints_per_service, batch, report, cell.family)
+        except ProxybenchError as error:
+            if lost := self._testbed.lost():
+                raise ConnectionLostError(lost) from error
+            raise
         result = StepRunner(self._testbed, step, population, self._proxies(cell.subject), deadline, report).take()
-        self._populator.restore(population, batch)
+        if not result.lost:  # else whoever connects anew clears it; here it may fail, and hide what was lost
+            self._populator.restore(population, batch)
         if result.late:
             self._budget.was_late(cell)
         return result

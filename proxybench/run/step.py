@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from proxybench.experiment.matrix import Step
     from proxybench.kube.objects import Population
     from proxybench.run.testbed import Testbed
+    from proxybench.scenarios.base import Scenario
     from proxybench.scenarios.proxies import Proxies
 
 
@@ -45,6 +46,7 @@ class StepRunner:
     def take(self) -> StepResult:
         """Take the step. A problem that ends it early is in the result; only an interrupt is raised."""
         try:
+            self._check(0)
             self._proxies.capture()
             self._proxies.start_others(self._deadline)
             self._play()
@@ -62,9 +64,7 @@ class StepRunner:
         for scenario in plan(experiment.measure, experiment.load, self._step.cell, starts=starts):
             self._report(scenario.name)
             try:
-                scenario.run(self._context)
-            except ConnectionLostError:
-                raise
+                self._run(scenario)
             except LateError as error:
                 self._result.late = f"{scenario.name}: {error}"
                 return
@@ -76,8 +76,24 @@ class StepRunner:
                 return
             except ProxybenchError as error:
                 self._result.record_error(scenario.name, error)
-                if scenario.vital:
+                if scenario.vital or self._result.lost or self._bed.broken:
                     return
+
+    def _run(self, scenario: Scenario) -> None:
+        """Run a scenario; whatever it brought is dropped, and the reason raised, where a program of ours ended."""
+        before = len(self._result.samples)
+        try:
+            scenario.run(self._context)
+        except ProxybenchError:
+            self._check(before)  # it knows the cause, of which that is a consequence
+            raise
+        self._check(before)
+
+    def _check(self, good: int) -> None:
+        """Raise ConnectionLostError, with the first samples kept, when one of our own programs ended or stood still."""
+        if lost := self._bed.lost():
+            del self._result.samples[good:]
+            raise ConnectionLostError(lost)
 
     def _at_work(self) -> bool:
         try:

@@ -60,6 +60,20 @@ class Testbed:
         return self.handles[self.cluster.measured.name]
 
     @property
+    def broken(self) -> bool:
+        """Whether a program of ours has ended, or can no longer be asked."""
+        agents = [handle.agent for handle in self.handles.values()]
+        return any(one.broken or one.ended for one in agents) or bool(self.load and self.load.broken)
+
+    def lost(self) -> str:
+        """Say in one line which of our own programs has ended or stood still meanwhile; "" where none has.
+
+        Whatever was measured since this was asked last may be their doing.
+        """
+        ends = [handle.agent.ended for handle in self.handles.values()]
+        return next(filter(None, (self.cluster.trouble(), *ends, self.load.ended if self.load else "")), "")
+
+    @property
     def proxy_handles(self) -> tuple[NodeHandle, ...]:
         """The nodes that run a Service proxy, the measured one first."""
         nodes = self.cluster.proxy_nodes if self.experiment.proxier.nodes == "all" else (self.cluster.measured,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import deque
 from contextlib import ExitStack
 from functools import partial
@@ -176,6 +177,8 @@ class Worker:
             result = session.take(step, whole, partial(self._report, step))
         except ProxybenchError as error:  # between the nodes' work, so that nobody knows what the API holds now
             result = StepResult(problems=[str(error)], lost=True)
+        except Exception as error:  # noqa: BLE001 - a fault of our own costs the step in which it shows, not the others
+            result = _unforeseen(step, error)
         if result.problems and self._stop.is_set():
             return False  # the cluster was taken away on purpose; the step counts as not taken
         for note in (*result.notes, *filter(None, (result.late, result.skipped))):
@@ -190,3 +193,10 @@ class Worker:
         if self._stop.is_set():
             raise ConnectionLostError("the run is being stopped")
         self._progress.step_activity(step, text)
+
+
+def _unforeseen(step: Step, error: Exception) -> StepResult:
+    """Return a failed step with the cause in one line; where it came from is in a log of the run's folder."""
+    cause = " ".join(f"unexpected {type(error).__name__}: {error}".split())
+    name = f"{step.index:03d}-unexpected.log"
+    return StepResult(problems=[f"{cause} (logs/{name})"], lost=True, logs={name: traceback.format_exc()})

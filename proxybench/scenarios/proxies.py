@@ -180,7 +180,8 @@ class Proxies:
                     if name == self._handles[0].name and not start:
                         result.config = next(iter(files), "")
             except ProxybenchError as error:
-                result.record_error(f"stopping on {name}", error)
+                if not result.lost:  # else the cause is known, and this is its consequence
+                    result.record_error(f"stopping on {name}", error)
         for handle in () if result.lost else self._handles:
             self._put_back(handle, result, prefix)
 

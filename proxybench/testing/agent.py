@@ -19,8 +19,10 @@ class FakeAgent(Agent):
     """Expects exactly the scripted requests, in order, and answers each with its value (or raises it).
 
     AssertionError for any other request, for one begun before the last was finished, and from ``verify`` when
-    something was not asked.
+    something was not asked. ``ended`` is how its program ended, once a test says so.
     """
+
+    ended = ""
 
     def __init__(self, script: Iterable[tuple[Request[Any], object]]) -> None:
         self._script = deque(script)

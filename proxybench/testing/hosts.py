@@ -183,12 +183,16 @@ class Line:
 
 
 class FakeSession:
-    """A ``Session`` that follows a script of ``Sent`` and ``Line``; a wrong call raises AssertionError at once."""
+    """A ``Session`` that follows a script of ``Sent`` and ``Line``; a wrong call raises AssertionError at once.
+
+    ``ended`` is how its command ended, once a test says so.
+    """
 
     def __init__(self, script: Sequence[Sent | Line] = ()) -> None:
         self._script = list(script)
         self._position = 0
         self.closed = False
+        self.ended = ""
 
     def send_line(self, line: str) -> None:
         """Check the scripted line."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from proxybench.hosts.inventory import SshTarget
 from proxybench.model import ClockKind
-from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
+from proxybench.nodes.cluster import ApiAccess, Cluster, Traits, untroubled
 from proxybench.nodes.node import Node
 
 
 def to_json(cluster: Cluster) -> dict[str, Any]:
     """Return the cluster as JSON values."""
-    values = asdict(cluster)
+    values = asdict(replace(cluster, trouble=untroubled))  # which is of this process
+    del values["trouble"]
     pods = [values["pod"]] if values["pod"] else []
     for node in (values["client"], values["measured"], *values["others"], *values["more_clients"], *pods):
         target = node["ssh"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proxybench import scratch
@@ -12,6 +13,7 @@ from proxybench.errors import LabError
 from proxybench.model import LabKind
 from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.lab import artifacts, common, node_script, process, topology
+from proxybench.targets.lab.guard import Guard
 from proxybench.targets.lab.leftovers import cgroup_name, remove_cgroups
 from proxybench.targets.lab.places import NETNS_OWN
 from proxybench.targets.lab.plan import Plan, Relay
@@ -40,6 +42,7 @@ class NetnsLab:
         self._report = report
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._api: ApiServerProcess | None = None
+        self._guard: Guard | None = None
         self.state: Path | None = None
 
     @property
@@ -64,6 +67,9 @@ class NetnsLab:
 
     def down(self) -> None:
         """Kill everything in the lab, and remove its cgroups and its folder."""
+        if self._guard:
+            self._guard.close()
+            self._guard = None
         if self._supervisor:
             process.wait_dead(self._supervisor)
             self._supervisor = None
@@ -89,24 +95,27 @@ class NetnsLab:
             (state / f"{node.name}.connection.sh").write_text(node_script.connection(prepared.paths, node.name))
         plan = Plan(
             network=str(state / "network.sh"),
-            start=tuple(
-                ("ip", "netns", "exec", node.pods, *argv)
+            start={
+                f"the server of {node.pods}, number {number}": ("ip", "netns", "exec", node.pods, *argv)
                 for node in layout.nodes
                 if node.pods
-                for argv in node_script.backends(prepared.paths, layout)
-            ),
+                for number, argv in enumerate(node_script.backends(prepared.paths, layout), 1)
+            },
             holders={node.name: str(state / f"{node.name}.sh") for node in layout.nodes},
             connections={node.name: str(state / f"{node.name}.connection.sh") for node in layout.nodes},
             # TLS ends at the server, whose certificate names the relay's address.
             relay=Relay(topology.CTL, topology.CTL_ADDRESS, node_script.API_PORT, self._api.port),
             ready=str(state / "ready.json"),
+            ended=str(state / "ended"),
         )
         (state / "plan.json").write_text(plan.to_json())
         argv = [*_CONTAINED, *process.python("proxybench.targets.lab.supervisor", str(state / "plan.json"))]
         self._report("making the namespaces")
         self._supervisor = process.start(argv, state / "supervisor.log")
         ports = self._await_ready(state)
-        return common.cluster(
+        held = {"supervisor": self._supervisor, "API server": self._api.process}
+        self._guard = Guard(held, state / "ended")
+        cluster = common.cluster(
             prepared,
             targets={name: common.target(prepared, name, "127.0.0.1", port) for name, port in ports.items()},
             api=api,
@@ -114,6 +123,7 @@ class NetnsLab:
             settings=settings,
             cgroup=f"/sys/fs/cgroup/{cgroup_name(state)}",
         )
+        return replace(cluster, trouble=self._guard.trouble)
 
     def _await_ready(self, state: Path) -> dict[str, int]:
         ready, log = state / "ready.json", state / "supervisor.log"

@@ -21,18 +21,20 @@ class Relay:
 
 @dataclass(frozen=True)
 class Plan:
-    """Scripts are paths. ``network`` builds the namespaces; ``start`` holds commands to run beside them.
+    """Scripts are paths. ``network`` builds the namespaces; ``start`` holds commands to run beside them, by a name.
 
     By node, ``holders`` keeps its mounts alive and ``connections`` serves one SSH connection in it. ``ready`` is the
-    file that is written, with the nodes' loopback ports, once all of them can be reached.
+    file that is written, with the nodes' loopback ports, once all of them can be reached; in ``ended`` stands a line
+    for each of those that are to stay and have ended.
     """
 
     network: str
-    start: tuple[tuple[str, ...], ...]
+    start: Mapping[str, tuple[str, ...]]
     holders: Mapping[str, str]
     connections: Mapping[str, str]
     relay: Relay
     ready: str
+    ended: str
 
     def to_json(self) -> str:
         """Write it."""

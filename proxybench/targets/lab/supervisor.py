@@ -18,11 +18,13 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyroute2 import netns
 
+from proxybench.hosts.base import end_of
 from proxybench.targets.lab.plan import read_plan
 
 if TYPE_CHECKING:
@@ -40,10 +42,10 @@ def main(plan_file: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "run", "/run"], check=True)
     Path("/run/netns").mkdir()
     subprocess.run(["sh", plan.network], check=True, timeout=_SETUP_LIMIT)
-    for argv in plan.start:
-        subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+    started = {subprocess.Popen(argv, stdin=subprocess.DEVNULL).pid: name for name, argv in plan.start.items()}
     holders = {name: _hold(name, script) for name, script in plan.holders.items()}
-    asyncio.run(_serve(plan, holders))
+    started |= {pid: f"the holder of {name}" for name, pid in holders.items()}
+    asyncio.run(_serve(plan, holders, started))
 
 
 def _hold(name: str, script: str) -> int:
@@ -58,9 +60,9 @@ def _hold(name: str, script: str) -> int:
     return process.pid
 
 
-async def _serve(plan: Plan, holders: dict[str, int]) -> None:
+async def _serve(plan: Plan, holders: dict[str, int], started: dict[int, str]) -> None:
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGCHLD, _reap)
+    loop.add_signal_handler(signal.SIGCHLD, partial(_reap, started, Path(plan.ended)))
     ports: dict[str, int] = {}
     tasks = []
     for name, pid in holders.items():
@@ -127,11 +129,14 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-def _reap() -> None:
-    # As process 1 we inherit every orphan of the namespace.
+def _reap(started: dict[int, str], ended: Path) -> None:
+    """Collect what has ended, and tell of what was to stay. As process 1 we inherit every orphan of the namespace."""
     with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            pid, status = found
+            if pid in started:
+                with ended.open("a") as file:
+                    file.write(f"{started[pid]} {end_of(os.waitstatus_to_exitcode(status))}\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proxybench import scratch
@@ -12,6 +13,7 @@ from proxybench.errors import LabError
 from proxybench.model import ClockKind, LabKind
 from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.lab import artifacts, common, node_script, process, qemu, topology
+from proxybench.targets.lab.guard import Guard
 from proxybench.targets.lab.places import GUEST_OWN
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class VmLab:
         self._report = report
         self._machine: subprocess.Popen[bytes] | None = None
         self._api: ApiServerProcess | None = None
+        self._guard: Guard | None = None
         self._begun: tuple[Prepared, ApiAccess, int] | None = None  # and the loopback port of its sshd
         self.state: Path | None = None
 
@@ -71,6 +74,9 @@ class VmLab:
     def down(self) -> None:
         """End the guest and the API server and remove the state folder."""
         self._begun = None
+        if self._guard:
+            self._guard.close()
+            self._guard = None
         if self._machine:
             process.wait_dead(self._machine)
             self._machine = None
@@ -118,7 +124,9 @@ class VmLab:
             raise LabError("the guest was not started")
         prepared, api, ssh_port = self._begun
         self._await_ready(self.state)
-        return common.cluster(
+        if self._machine and self._api:
+            self._guard = Guard({"guest (QEMU)": self._machine, "API server": self._api.process})
+        cluster = common.cluster(
             prepared,
             targets=_targets(prepared, ssh_port, settings.topology),
             api=api,
@@ -126,6 +134,7 @@ class VmLab:
             settings=settings,
             cgroup=_CGROUP,
         )
+        return replace(cluster, trouble=self._guard.trouble) if self._guard else cluster
 
     def _await_ready(self, state: Path) -> None:
         def is_ready() -> bool:

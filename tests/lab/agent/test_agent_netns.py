@@ -35,6 +35,8 @@ print(sender[0], sender[1], data.decode().replace("\\n", " "), sock.getsockname(
 class Pipes:
     """A Session to a local process; pytest's own time limit stands behind its reads."""
 
+    ended = ""
+
     def __init__(self, argv: list[str]) -> None:
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxybench.errors import CommandTimeoutError, ConnectionLostError
+from proxybench.hosts.base import end_of
 from proxybench.nodes.client import AgentClient
 from proxybench.nodes.zipapp import build_zipapp
 
@@ -36,6 +37,11 @@ class PipeSession:
         for line in self.process.stdout:
             self._lines.put(line.rstrip("\n"))
         self._lines.put("")
+
+    @property
+    def ended(self) -> str:
+        code = self.process.poll()
+        return "" if code is None else end_of(code)
 
     def send_line(self, line: str) -> None:
         assert self.process.stdin

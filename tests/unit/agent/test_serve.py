@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from proxybench.errors import AgentError
-from proxybench.nodes.requests import AskClocks, Sleep
+from proxybench.nodes.requests import AskClocks, Await, Connect, Sleep, Target
 
 from .pythons import both_pythons
 from .talker import free_port
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proxybench.nodes.client import AgentClient
+    from proxybench.nodes.client import AgentClient, Pending
 
     from .conftest import Api, PipeSession
 
 MS = 1_000_000
+HERE = "127.0.0.1"
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 5) -> None:
@@ -50,6 +51,35 @@ def test_hello_tells_of_this_machine(agent: AgentClient, session: PipeSession, p
     assert (seen.agent, seen.python) == ("proxybench-agent 3", version)
     assert (seen.kernel, seen.online_cpus) == (os.uname().release, os.sysconf("SC_NPROCESSORS_ONLN"))
     assert seen.cpu_model
+
+
+@both_pythons
+@pytest.mark.parametrize(
+    "request_",
+    [Await(HERE, 1, "answer", timeout_s=1), Connect((Target("it", HERE, 1),), 100_000, 10, limit=1)],
+    ids=["await", "connect"],
+)
+def test_what_was_timed_while_the_agent_stood_still_is_no_measurement(
+    agent: AgentClient, session: PipeSession, request_: Await | Connect
+) -> None:
+    agent.hello()
+    pending: Pending[Any] = agent.begin(request_)
+    time.sleep(0.2)
+    os.kill(session.process.pid, signal.SIGSTOP)
+    time.sleep(0.2)
+    os.kill(session.process.pid, signal.SIGCONT)
+    with pytest.raises(AgentError) as raised:
+        pending.finish()
+    assert str(raised.value) == f"node1: {request_.op}: the agent stood still for a while: it got SIGSTOP and SIGCONT"
+    agent.hello()  # it goes on
+
+
+def test_a_stop_while_nothing_is_measured_does_no_harm(agent: AgentClient, session: PipeSession) -> None:
+    agent.hello()
+    for deed in (signal.SIGSTOP, signal.SIGCONT):
+        os.kill(session.process.pid, deed)
+        time.sleep(0.05)
+    assert agent.await_(Await(HERE, 1, "answer", timeout_s=0.2)).censored
 
 
 @both_pythons

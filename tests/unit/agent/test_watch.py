@@ -177,7 +177,21 @@ def test_the_agent_answers_meanwhile_and_a_watch_that_was_killed_has_no_result(
     begun = agent.call(BeginWatch((Watched("it", HERE, talker.port),)))
     assert agent.usage().self_ns > 0
     os.kill(begun.pid, signal.SIGKILL)
-    with pytest.raises(AgentError, match=r"watched: the watch ended without a result$"):
+    with pytest.raises(
+        AgentError, match=rf"watched: the watch has no result: its process {begun.pid} was ended by SIGKILL$"
+    ):
+        agent.call(EndWatch(begun.pid))
+
+
+def test_a_watch_that_stood_still_has_no_result(agent: AgentClient, talker: Talker) -> None:
+    begun = agent.call(BeginWatch((Watched("it", HERE, talker.port),)))
+    os.kill(begun.pid, signal.SIGSTOP)
+    time.sleep(0.1)
+    os.kill(begun.pid, signal.SIGCONT)
+    time.sleep(0.1)
+    with pytest.raises(
+        AgentError, match=r"watched: the watch has no result: it stood still for a while: it got SIGSTOP and SIGCONT$"
+    ):
         agent.call(EndWatch(begun.pid))
 
 

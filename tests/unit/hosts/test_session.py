@@ -59,17 +59,31 @@ def test_much_stderr_does_not_block_and_its_end_is_told(node: SshExecutor) -> No
     code = noise + "print('line'); print('cut', end='')"
     session = node.open([sys.executable, "-c", code])
     assert session.read_line(5) == "line"
-    with pytest.raises(ConnectionLostError, match=r"is gone: a \| b \| the reason$"):
+    with pytest.raises(ConnectionLostError, match=r"ended with code 0: a \| b \| the reason$"):
         session.read_line(5)  # "cut" lacks its newline: it is no line
     session.close()
 
 
 def test_writing_to_a_command_that_ended(node: SshExecutor) -> None:
-    session = node.open(["sh", "-c", "echo bye >&2"])
-    with pytest.raises(ConnectionLostError, match=r"^node1: `sh -c 'echo bye >&2'` is gone: bye$"):
+    session = node.open(["sh", "-c", "echo bye >&2; exit 3"])
+    with pytest.raises(ConnectionLostError, match=r"^node1: `sh -c 'echo bye >&2; exit 3'` ended with code 3: bye$"):
         session.read_line(3)
-    with pytest.raises(ConnectionLostError, match=r"^node1: `sh -c 'echo bye >&2'` is gone: bye$"):
+    with pytest.raises(ConnectionLostError, match=r"^node1: `sh -c 'echo bye >&2; exit 3'` ended with code 3: bye$"):
         session.send_line("x")
+    assert session.ended == "ended with code 3"
+    session.close()
+
+
+def test_the_signal_that_ended_a_command_is_told_also_to_who_only_looks(node: SshExecutor) -> None:
+    session = node.open(["sh", "-c", "read line; kill -KILL $$"])
+    assert session.ended == ""
+    session.send_line("now")
+    deadline = time.monotonic() + 5
+    while not session.ended and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert session.ended == "was ended by SIGKILL"
+    with pytest.raises(ConnectionLostError, match=r"\$\$'` was ended by SIGKILL$"):
+        session.read_line(3)
     session.close()
 
 
@@ -79,6 +93,7 @@ def test_a_connection_that_drops(node: SshExecutor) -> None:
         session.read_line(3)
     with pytest.raises(ConnectionLostError, match=r"^node1: `drop` is gone$"):
         session.send_line("x")
+    assert session.ended == "is gone"
     session.close()
 
 

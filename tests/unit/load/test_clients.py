@@ -92,7 +92,7 @@ def test_a_client_that_fails_ends_the_others_and_is_named() -> None:
     theirs: list[Step] = [Put("/x/load/plan.json", PLAN.to_json("/x/load/records", 1, 2))]
     near = make_node("client2", "198.18.1.22", workdir="/x", python="/v/python")
     for sessions, message in (
-        ([worker, master, other], "client2: locust ended with code -9 and said: nothing"),
+        ([worker, master, other], "client2: locust was ended by SIGKILL and said: nothing"),
         (
             [
                 FakeSession([READY, Sent(requests[0]), Sent("")]),
@@ -110,6 +110,17 @@ def test_a_client_that_fails_ends_the_others_and_is_named() -> None:
         load.close()
         for session in sessions:
             session.assert_done()
+
+
+def test_a_program_that_ended_or_says_nothing_any_more_is_named() -> None:
+    sessions = [FakeSession() for _ in range(3)]
+    near = make_node("client2", "198.18.1.22", workdir="/x", python="/v/python")
+    load = start_load(list(zip((FIRST, near), two([], [], sessions), strict=True)))
+    assert (load.ended, load.broken) == ("", False)
+    sessions[1].ended = "was ended by SIGKILL"
+    assert load.ended == "client (master): the program that starts locust was ended by SIGKILL"
+    assert load.broken
+    load.close()
 
 
 def test_clients_whose_clocks_cannot_be_compared() -> None:

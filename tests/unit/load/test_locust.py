@@ -217,7 +217,7 @@ def test_more_than_can_be_served_is_not_forgotten(
     assert result.failures["unserved"] >= 5
 
 
-def test_a_load_that_is_stopped_still_tells_what_it_has(
+def test_a_load_that_a_signal_ends_early_is_no_load_whose_last_connections_were_not_served(
     backend: Callable[..., Backend], warm_locust: WarmLocust, program: PipeSession, tmp_path: Path
 ) -> None:
     calm = backend()
@@ -227,9 +227,43 @@ def test_a_load_that_is_stopped_still_tells_what_it_has(
     (child,) = program.children()
     os.kill(child, signal.SIGTERM)
     assert json.loads(program.read_line(10))["code"] == 0
-    result = parse((tmp_path / "out").read_text())
-    assert len(result.connect_ns) >= 3
-    assert result.failures["unserved"] == 400 - len(result.connect_ns)
+    with pytest.raises(MeasurementError, match=r"^locust of client 1 was told to end before its time, by a signal$"):
+        parse((tmp_path / "out").read_text())
+
+
+def test_a_load_that_stood_still_is_no_slow_one(
+    backend: Callable[..., Backend], program: PipeSession, tmp_path: Path
+) -> None:
+    calm = backend()
+    plan = LoadPlan((calm.target(),), 20, 1, 1.0, 300)
+    program.send_line(request(plan, tmp_path, program))
+    wait_for(lambda: calm.accepted >= 3)
+    (child,) = program.children()
+    os.kill(child, signal.SIGSTOP)
+    time.sleep(0.1)
+    os.kill(child, signal.SIGCONT)
+    assert json.loads(program.read_line(10))["code"] == 0
+    with pytest.raises(
+        MeasurementError, match=r"^locust of client 1 stood still for a while: it got SIGSTOP and SIGCONT$"
+    ):
+        parse((tmp_path / "out").read_text())
+
+
+def test_a_load_that_is_killed_is_told_by_its_signal(
+    backend: Callable[..., Backend], warm_locust: WarmLocust, program: PipeSession, tmp_path: Path
+) -> None:
+    calm = backend()
+
+    def kill() -> None:
+        wait_for(lambda: calm.accepted >= 3)
+        os.kill(program.children()[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    plan = LoadPlan((calm.target(),), 20, 1, 20.0, 300)
+    with pytest.raises(MeasurementError, match=r"^locust was ended by SIGKILL and said: "):
+        run_one(warm_locust, request(plan, tmp_path, program), 30)
+    killer.join()
 
 
 def test_a_load_is_killed_at_its_limit_and_the_next_is_none_the_worse(
@@ -373,7 +407,7 @@ def test_a_worker_that_dies_ends_the_load_and_is_named(
     killer = threading.Thread(target=kill)
     killer.start()
     started = time.monotonic()
-    with pytest.raises(MeasurementError, match=r"^two: locust ended with code -9 and said: nothing$"):
+    with pytest.raises(MeasurementError, match=r"^two: locust was ended by SIGKILL and said: nothing$"):
         run_together(distributed(LoadPlan((calm.target(),), 10, 4, 60.0, 1000)), 90)
     assert time.monotonic() - started < 30
     killer.join()

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from proxybench.errors import CommandTimeoutError, ConnectionLostError
+from proxybench.hosts.base import end_of
 from proxybench.load.command import locustfile, warm
 
 
@@ -32,6 +33,11 @@ class PipeSession:
             env={**os.environ, **environment},
         )
         self.buffer = b""
+
+    @property
+    def ended(self) -> str:
+        code = self.process.poll()
+        return "" if code is None else end_of(code)
 
     def send_line(self, line: str) -> None:
         assert self.process.stdin is not None

@@ -40,6 +40,7 @@ class Scripted:
         self.sent: list[dict[str, Any]] = []
         self.timeouts: list[float] = []
         self.closed = False
+        self.ended = ""
 
     def send_line(self, line: str) -> None:
         self.sent.append(json.loads(line))

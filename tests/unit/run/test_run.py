@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxybench.errors import LabError, RunError
+from proxybench.errors import LabError, ResultsError, RunError
 from proxybench.experiment.requests import requests
 from proxybench.experiment.spec import Experiment
 from proxybench.model import ClockKind, Mode
@@ -283,6 +283,34 @@ def test_a_run_is_resumed_with_what_is_left(tmp_path: Path) -> None:
     assert (taken, outcome.problems) == ([1, 2, 3, 2], ())
     assert progress.notes == ["resuming: 2 of 3 steps are done"]
     assert the_manifest(tmp_path)["state"] == "complete"
+
+
+def test_a_run_that_still_goes_on_is_not_resumed_beside_itself(tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def take(step: Step) -> StepResult:
+        (folder,) = (tmp_path / "t").iterdir()
+        with pytest.raises(ResultsError) as raised:
+            a_run(FakeTarget()).resume(folder)
+        refused.append(str(raised.value))
+        return StepResult(problems=["no"])
+
+    folder = a_run(FakeTarget(), take).start(tmp_path).folder
+    assert refused == [f"{folder}: another proxybench is measuring into it; wait until that has ended"] * 3
+    assert not (folder / "parts/abandoned").exists()
+    assert a_run(FakeTarget()).resume(folder).problems == ()
+
+
+def test_a_fault_of_our_own_outside_of_steps_is_the_runs_problem(tmp_path: Path) -> None:
+    def connect(cluster: Cluster, assignment: Assignment, stack: ExitStack) -> FakeSession:
+        raise KeyError("nowhere")
+
+    target = FakeTarget()
+    leg = Leg(target, connect)
+    lineup = Lineup({spec.subject: spec for spec in requests(EXPERIMENT)}, {})
+    outcome = Run(EXPERIMENT, [leg], ProgressLog(), lineup, FakeClock()).start(tmp_path)
+    assert outcome.problems == ("unexpected KeyError: 'nowhere'",)
+    assert (target.log, the_manifest(tmp_path)["state"]) == (["open 1", "close"], "incomplete")
 
 
 def test_a_run_is_not_resumed_with_another_experiment(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from proxybench.agent.node import AGENT
 from proxybench.deadline import Deadline
-from proxybench.errors import ConnectionLostError, LateError, ProxierError, RunError
+from proxybench.errors import ApiError, ConnectionLostError, LateError, ProxierError, RunError
 from proxybench.experiment.matrix import Step
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.base import Kind
@@ -21,7 +21,7 @@ from proxybench.model import ServicePath
 from proxybench.nodes.answers import Hello
 from proxybench.nodes.kernel.capture import Tools
 from proxybench.nodes.kernel.state import KernelState
-from proxybench.nodes.requests import AskHello
+from proxybench.nodes.requests import AskHello, Connect
 from proxybench.nodes.zipapp import build_zipapp, zipapp_name
 from proxybench.run import restore
 from proxybench.run.budget import Budget
@@ -29,9 +29,10 @@ from proxybench.run.session import Assignment, ClusterSession, Sessions
 from proxybench.run.testbed import lend
 from proxybench.scenarios.population import Populator
 from proxybench.testing.hosts import FakeExecutor, FakeSession, Line, Open, Run, Sent, done
+from proxybench.testing.kube import FakeServiceApi
 from tests.factories import make_cluster, make_node
 from tests.unit.nodes.kernel.looks import MARK, look
-from tests.unit.run.world import CELL, CLUSTER, World
+from tests.unit.run.world import CELL, CLUSTER, FakeNode, World, connected
 from tests.unit.subjects.rig import together
 
 if TYPE_CHECKING:
@@ -141,6 +142,49 @@ def test_no_step_writes_a_node(owned: bool) -> None:
     assert site.world.api.list(Kind.NODE) == []
 
 
+KILLED = "the lab's API server (process 7 of this machine) was ended by SIGKILL"
+
+
+def test_nothing_is_reached_of_a_cluster_that_has_lost_what_holds_it_up() -> None:
+    assignment = Assignment("run-1", Site().world.experiment, STEPS, Site().world.clock, pytest.fail)
+    with ExitStack() as stack, pytest.raises(ConnectionLostError) as raised:
+        Sessions({}, {}).connect(make_cluster(trouble=lambda: KILLED), assignment, stack)
+    assert str(raised.value) == KILLED
+
+
+def test_why_the_api_does_not_answer_is_told_rather_than_that() -> None:
+    site = Site()
+    told = [""]
+
+    class Gone(FakeServiceApi):
+        def ensure_namespace(self, name: str) -> None:
+            raise ApiError("POST /api/v1/namespaces: cannot reach the Kubernetes API")
+
+    site.world.use_api(Gone())
+    session = site.on(replace(site.world.bench, cluster=make_cluster(trouble=lambda: told[0])))
+    with pytest.raises(ApiError, match="cannot reach the Kubernetes API"):
+        session.take(STEPS[0], site.whole, lambda _: None)
+    told[0] = KILLED
+    with pytest.raises(ConnectionLostError, match=r"^the lab's API server .* was ended by SIGKILL$"):
+        session.take(STEPS[0], site.whole, lambda _: None)
+
+
+def test_a_step_that_lost_something_keeps_what_it_has_and_leaves_the_api_to_whoever_connects_anew() -> None:
+    site = Site()
+    agent = site.world.bench.client.agent
+    assert isinstance(agent, FakeNode)
+
+    def die(request: Connect) -> object:
+        agent.ended = "client: the agent was ended by SIGKILL"
+        site.world.api.close()  # every request from now on is an AssertionError
+        return connected(site.world, request)
+
+    site.world.answers[Connect] = die
+    result = site.session.take(STEPS[0], site.whole, lambda _: None)
+    assert (result.problems, result.lost) == (["conformance: client: the agent was ended by SIGKILL"], True)
+    assert result.logs
+
+
 def test_a_subject_that_lacks_something_is_skipped_and_named() -> None:
     site = Site()
     site.lacks[CELL.subject] = "it cannot run: no module"
@@ -185,7 +229,7 @@ def test_a_warm_up_by_steps_that_loses_its_connection_says_so() -> None:
     site.world.running["node1"].fails["start"] = LOST
     with pytest.raises(ConnectionLostError) as raised:
         site.session.warm_up(STEPS, site.whole)
-    assert str(raised.value) == f"step: {LOST}"
+    assert str(raised.value) == f"cold start: {LOST}"
 
 
 def on_node1(site: Site, *script: Run) -> tuple[ClusterSession, FakeExecutor]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from proxybench.clocks import ClockDomain
-from proxybench.errors import AgentError, ConnectionLostError, ProxierError
+from proxybench.errors import AgentError, CommandTimeoutError, ConnectionLostError, ProxierError
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import NAMESPACE, Population
 from proxybench.model import Position
@@ -14,7 +14,7 @@ from proxybench.nodes.requests import AskClocks, AskUsage, AwaitAll, Change, Con
 from proxybench.scenarios.result import Checked, StepResult
 from proxybench.units import NS_PER_S
 from tests.factories import make_node
-from tests.unit.run.world import PLAN, World, all_seen, changed, connected, seen, usage
+from tests.unit.run.world import PLAN, FakeNode, World, all_seen, changed, connected, established, seen, usage
 
 CPU = {"idle": "4s"}
 SYNC = {"scenarios": ["cold-start", "add-one", "change-endpoint", "delete-one", "add-batch"], "batch": 5}
@@ -293,11 +293,84 @@ def test_a_lost_connection_ends_the_step() -> None:
 
     world.answers[Established] = lose
     result = world.take()
-    assert result.problems == ["step: client: the connection broke"]
+    assert result.problems == ["established connections: client: the connection broke"]
     assert result.lost
     assert world.kernel_log == ["node1 capture"]
     assert "idle" not in world.said
     assert world.log[-1] == "node1 stop"
+
+
+def end_agent(world: World, name: str) -> None:
+    agent = world.bench.handles[name].agent
+    assert isinstance(agent, FakeNode)
+    agent.ended = f"{name}: the agent was ended by SIGKILL"
+
+
+@pytest.mark.parametrize("name", ["client", "node1", "node2"])
+def test_a_scenario_in_which_an_agent_was_killed_brings_nothing_whoever_was_asked(name: str) -> None:
+    world = World({"cpu": CPU, "forwarding": FORWARDING})
+
+    def kill(request: Established) -> object:
+        end_agent(world, name)
+        return established(world, request)
+
+    world.answers[Established] = kill
+    result = world.take()
+    assert result.problems == [f"established connections: {name}: the agent was ended by SIGKILL"]
+    assert result.lost
+    assert "idle" not in world.said
+    kept = {str(sample.metric) for sample in result.samples}
+    assert {"forwarding.connect", "forwarding.direct"} <= kept  # measured while all were alive
+    assert "forwarding.established" not in kept
+
+
+def test_what_a_death_brought_about_is_not_told_as_the_cause() -> None:
+    world = World({"cpu": CPU, "forwarding": FORWARDING})
+
+    def kill(request: Established) -> object:
+        end_agent(world, "node2")
+        raise AgentError("client: established: Connection refused")
+
+    world.answers[Established] = kill
+    world.running["node1"].fails["stop"] = AgentError("node1: the agent cannot be asked any more")
+    assert world.take().problems == ["established connections: node2: the agent was ended by SIGKILL"]
+
+
+def test_what_holds_the_cluster_up_is_asked_after_each_scenario() -> None:
+    world = World({"sync": {"scenarios": ["add-one", "delete-one"]}})
+    told: list[str] = []
+
+    def kill(request: Change) -> object:
+        told.append("the lab's API server (process 7 of this machine) was ended by SIGKILL")
+        return replace(changed(world, request), probes=(seen(world, request.probes[0], censored=True),))
+
+    world.answers[Change] = kill
+    cluster = replace(world.bench.cluster, trouble=lambda: told[0] if told else "")
+    result = world.take(bench=replace(world.bench, cluster=cluster))
+    assert result.problems == [f"add-one: {told[0]}"]
+    assert world.metrics(result, "add-one") == {}  # not "more than 120 s"
+    assert "delete-one" not in world.said
+
+
+def test_no_step_is_begun_when_something_has_ended_already() -> None:
+    world = World({"cpu": CPU})
+    end_agent(world, "node2")
+    result = world.take()
+    assert (result.problems, result.lost) == (["step: node2: the agent was ended by SIGKILL"], True)
+    assert world.log == []
+
+
+def test_an_agent_that_does_not_answer_in_time_ends_the_step() -> None:
+    world = World({"cpu": CPU, "forwarding": FORWARDING})
+
+    def silent(request: Established) -> object:
+        world.bench.client.agent.broken = "established got no answer"
+        raise CommandTimeoutError("client: `agent` said nothing within 90 s")
+
+    world.answers[Established] = silent
+    result = world.take()
+    assert result.problems == ["established connections: client: `agent` said nothing within 90 s"]
+    assert "idle" not in world.said
 
 
 def test_an_interrupt_goes_through_after_the_loop_is_stopped() -> None:

@@ -140,6 +140,31 @@ def test_after_a_lost_connection_the_next_step_finds_a_new_one_and_clean_nodes(e
     assert site.progress.notes == ["connected anew; cleaning the nodes"]
 
 
+def test_a_fault_of_our_own_costs_one_step_and_keeps_where_it_came_from() -> None:
+    site = Site()
+    results: list[StepResult] = []
+
+    class Faulty(FakeSession):
+        def take(self, step: Step, whole: Deadline, report: Callable[[str], None]) -> StepResult:
+            if step.index == 1:
+                raise KeyError("nowhere")
+            return super().take(step, whole, report)
+
+    class Kept(Records):
+        def record_step(self, step: Step, result: StepResult, seconds: float) -> None:
+            super().record_step(step, result, seconds)
+            results.append(result)
+
+    records = Kept()
+    steps = [Step(index, index, CELL) for index in (1, 2)]
+    Worker(lambda _: Faulty(site), steps, records, site.progress, site.clock, site.stop).work(
+        Deadline(site.clock, 600, "the run")
+    )
+    assert records.problems == [["unexpected KeyError: 'nowhere' (logs/001-unexpected.log)"], []]
+    assert results[0].lost
+    assert results[0].logs["001-unexpected.log"].rstrip().endswith("KeyError: 'nowhere'")
+
+
 def test_a_step_that_failed_otherwise_ends_no_connection() -> None:
     site = Site(ends={1: StepResult(problems=["conformance: no"])})
     site.work(2)

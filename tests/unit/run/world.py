@@ -146,7 +146,9 @@ class World:
 
 
 class FakeNode(Agent):
-    """An agent that answers by the kind of request; one request at a time."""
+    """An agent that answers by the kind of request; one request at a time. ``ended`` is what a test says it is."""
+
+    ended = ""
 
     def __init__(self, world: World, name: str) -> None:
         self.world = world

@@ -9,11 +9,12 @@ from proxybench.targets.lab.plan import Plan, Relay, read_plan
 
 PLAN = Plan(
     network="/s/network.sh",
-    start=(("ip", "netns", "exec", "pods1", "backend"),),
+    start={"the server of pods1": ("ip", "netns", "exec", "pods1", "backend")},
     holders={"node1": "/s/node1.sh"},
     connections={"node1": "/s/node1.connection.sh"},
     relay=Relay("ctl", "198.18.0.1", 6443, 40123),
     ready="/s/ready.json",
+    ended="/s/ended",
 )
 
 

@@ -69,6 +69,11 @@ class ApiServerProcess:
         return f"https://127.0.0.1:{self.port}"
 
     @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """Its process."""
+        return self._process
+
+    @property
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid

@@ -1,0 +1,94 @@
+"""Watches the processes that hold a lab up: whether one has ended, or stands still.
+
+What they do in a measurement is felt as the data path's: a write that the API server hands on three seconds late, since
+it was stopped, looks like a slow sync; one that it never hands on, since it was killed, like a sync that never came.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from proxybench.hosts.base import end_of
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator, Mapping
+
+_LOOK_SECONDS: Final = 0.5
+_DEPTH: Final = 2  # below a process that is held: its children, and theirs; not what an agent has started
+_STOPPED: Final = frozenset("Tt")
+_CLOSE_SECONDS: Final = 5.0
+
+
+class Guard:
+    """Looks at a lab's processes every half a second, in a thread of its own, until ``close``.
+
+    ``held`` are children of this process, by what they are ("API server"); with what they keep alive. In the file
+    ``ended`` the lab itself tells of what ended in it, line by line.
+    """
+
+    def __init__(
+        self, held: Mapping[str, subprocess.Popen[bytes]], ended: Path | None = None, proc: Path = Path("/proc")
+    ) -> None:
+        self._held = dict(held)
+        self._ended = ended
+        self._proc = proc
+        self._killed = self._killed_for_memory()
+        self._lock = threading.Lock()
+        self._passed: dict[str, str] = {}  # by process: what was seen of it since anybody asked
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="lab-guard", daemon=True)
+        self._thread.start()
+
+    def trouble(self) -> str:
+        """Say in one line what has befallen the lab, "" for nothing; of what stood still it is told once."""
+        gone = next(self._gone(), "")
+        with self._lock:
+            stood = next(iter(self._passed.values()), "")
+            self._passed.clear()
+        return gone or stood
+
+    def close(self) -> None:
+        """End the watching. Call it before the lab is taken down."""
+        self._over.set()
+        self._thread.join(_CLOSE_SECONDS)
+
+    def _gone(self) -> Iterator[str]:
+        for name, process in self._held.items():
+            if (code := process.poll()) is not None:
+                memory = code == -signal.SIGKILL and self._killed_for_memory() > self._killed
+                why = ", as this machine ran out of memory" if memory else ""
+                yield f"the lab's {name} (process {process.pid} of this machine) {end_of(code)}{why}"
+        if self._ended is not None and self._ended.exists():
+            for line in self._ended.read_text().splitlines():
+                yield f"in the lab, {line}"
+
+    def _watch(self) -> None:
+        while not self._over.wait(_LOOK_SECONDS):
+            for name, process in self._held.items():
+                for pid, program in self._stopped(process.pid, _DEPTH):
+                    words = f"the lab's {name} stood still ({program}, process {pid} of this machine, got SIGSTOP)"
+                    with self._lock:
+                        self._passed[name] = words
+
+    def _stopped(self, pid: int, depth: int) -> Iterator[tuple[int, str]]:
+        """Yield the processes, with their programs, that are stopped, among one and those below it."""
+        with contextlib.suppress(OSError):  # it has just ended
+            program, _, rest = (self._proc / str(pid) / "stat").read_text().rpartition(")")
+            if rest.split()[0] in _STOPPED:
+                yield pid, program.partition("(")[2]
+            below = (self._proc / str(pid) / "task" / str(pid) / "children").read_text().split() if depth else ()
+            for child in below:
+                yield from self._stopped(int(child), depth - 1)
+
+    def _killed_for_memory(self) -> int:
+        """Return how many processes this machine's kernel has killed for want of memory since it started."""
+        with contextlib.suppress(OSError):
+            words = (self._proc / "vmstat").read_text().split()
+            if "oom_kill" in words:
+                return int(words[words.index("oom_kill") + 1])
+        return 0

@@ -1,0 +1,225 @@
+"""What kills or stops one of our own programs in the middle of a step fails that step, with the cause in one line.
+
+Each is killed in a scenario that would otherwise go on, or whose number would look like that of a slow proxy. One run
+survives many such deaths, one in each step; the API server, the lab's supervisor and a pods' server are not replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxybench.cli.measure import measure
+from proxybench.experiment.spec import Experiment
+from proxybench.results.folder import open_run
+from tests.lab.labs import descendants
+from tests.unit.run.log import ProgressLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from proxybench.experiment.matrix import Step
+    from proxybench.results.manifest import Step as Taken
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(os.geteuid() != 0, reason="a netns lab needs root"),
+    pytest.mark.timeout(200),
+]
+
+IDLE = {"cpu": {"idle": "2s"}}
+ADDRESSES = {"client": "198.18.1.10", "node1": "198.18.1.11", "node2": "198.18.1.12"}
+AGENT = "the agent was ended by SIGKILL"
+SERVER = r"the lab's API server \(process \d+ of this machine\)"
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def on(node: str, pid: int) -> bool:
+    """Tell whether a process runs on a node: whether the node's address is one of its network's own."""
+    return f"|-- {ADDRESSES[node]}\n" in Path(f"/proc/{pid}/net/fib_trie").read_text()
+
+
+def programs(*words: str, forked: bool = False) -> list[int]:
+    """Return our processes whose command lines hold all these words; ``forked``: those that one such has forked."""
+    found = {pid for pid, command in descendants(os.getpid()).items() if all(word in command for word in words)}
+    return sorted(pid for pid in found if (parent(pid) in found) is forked)
+
+
+def agent(node: str) -> int:
+    (pid,) = [pid for pid in programs("proxybench-agent", "serve") if on(node, pid)]
+    return pid
+
+
+def prober() -> int:
+    (pid,) = programs("proxybench-agent", "serve", forked=True)
+    return pid
+
+
+def locust(number: int) -> int:
+    """Return the process of one load: of the client's worker, of the master beside it, of the other client's worker."""
+    starter = programs("load/warm.py")[number]
+    (pid,) = [pid for pid in programs("load/warm.py", forked=True) if parent(pid) == starter]
+    return pid
+
+
+def api_server() -> int:
+    (pid,) = programs("apiserver.server")
+    return pid
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def stop(pid: int) -> None:
+    """Let it stand still for a while."""
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(1.2)
+    os.kill(pid, signal.SIGCONT)
+
+
+@dataclass(frozen=True)
+class Blow:
+    """What is done to which process half a second into a scenario, and the problem that the step then has."""
+
+    scenario: str
+    victim: Callable[[], int]
+    deed: Callable[[int], None]
+    problem: str
+
+
+def strike(blow: Blow) -> None:
+    """Strike as soon as the victim is there."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            pid = blow.victim()
+        except (ValueError, IndexError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            blow.deed(pid)
+            return
+
+
+class Striker(ProgressLog):
+    """Strikes in the middle of steps: the first blow in the first step, and so on."""
+
+    def __init__(self, blows: Sequence[Blow]) -> None:
+        super().__init__()
+        self.blows = blows
+        self.struck: list[threading.Timer] = []
+
+    def step_activity(self, step: Step, text: str) -> None:
+        super().step_activity(step, text)
+        if step.index <= len(self.blows) and text == self.blows[step.index - 1].scenario:
+            self.struck.append(threading.Timer(0.5, strike, [self.blows[step.index - 1]]))
+            self.struck[-1].start()
+
+
+def taken(folder: Path, blows: Sequence[Blow], steps: int, measured: dict[str, Any], **more: Any) -> tuple[Taken, ...]:
+    """Return what became of so many steps, into the first of which the blows fall."""
+    experiment = Experiment.model_validate(
+        {
+            "version": 1,
+            "name": "dies",
+            "target": {"lab": {"kind": "netns", **more.pop("lab", {})}},
+            "modes": ["iptables"],
+            "scale": {"services": [5]},
+            "repetitions": steps,
+            "measure": measured,
+            "limits": {"cell": "60s"},
+            **more,
+        }
+    )
+    striker = Striker(blows)
+    outcome = measure(experiment, folder, resume=None, progress=striker)
+    for thread in striker.struck:
+        thread.join()
+    matrix = open_run(outcome.folder).manifest.matrix
+    for step, blow in zip(matrix, blows, strict=False):
+        assert step.state == "failed", (blow, step)
+        assert step.problem is not None
+        assert re.fullmatch(f"{blow.scenario}: {blow.problem}", step.problem), step.problem
+    samples = open_run(outcome.folder).samples()
+    named = {blow.scenario.split()[-1] for blow in blows}
+    spoilt = samples[samples.scenario.isin(named) & samples.repetition.isin(range(1, len(blows) + 1))]
+    assert spoilt.empty, spoilt[["scenario", "repetition", "metric", "value"]]
+    return matrix
+
+
+def test_agents_and_the_api_server_while_nothing_happens(tmp_path: Path) -> None:
+    """Nobody would miss them: an idle proxy is watched by the counters at both ends alone."""
+    blows = [
+        Blow("idle", lambda: agent("client"), kill, f"client: {AGENT}"),
+        Blow("idle", lambda: agent("node1"), kill, f"node1: {AGENT}"),
+        Blow("idle", lambda: agent("node2"), kill, f"node2: {AGENT}"),
+        Blow(
+            "idle",
+            api_server,
+            stop,
+            r"the lab's API server stood still \(.*, process \d+ of this machine, got SIGSTOP\)",
+        ),
+        Blow("idle", api_server, kill, f"{SERVER} was ended by SIGKILL"),
+    ]
+    steps = taken(tmp_path, blows, 6, IDLE)
+    assert steps[5].problem is not None  # nothing goes on without an API server
+    assert re.fullmatch(f"{SERVER} was ended by SIGKILL", steps[5].problem), steps[5].problem
+
+
+def test_the_prober(tmp_path: Path) -> None:
+    blows = [
+        Blow(
+            "restart", prober, kill, r"client: watched: the watch has no result: its process \d+ was ended by SIGKILL"
+        ),
+        Blow("restart", prober, stop, "client: watched: the watch has no result: it stood still for a while: .*"),
+    ]
+    assert taken(tmp_path, blows, 3, {"events": {"scenarios": ["restart"]}})[2].state == "done"
+
+
+def test_locust_its_master_and_what_starts_them(tmp_path: Path) -> None:
+    blows = [
+        Blow("load", lambda: locust(0), kill, "client: locust was ended by SIGKILL and said: .*"),
+        Blow("load", lambda: locust(1), kill, r"client \(master\): locust was ended by SIGKILL and said: .*"),
+        Blow("load", lambda: locust(2), stop, "locust of client 2 stood still for a while: it got SIGSTOP and SIGCONT"),
+        Blow(
+            "load",
+            lambda: programs("load/warm.py")[2],
+            kill,
+            "client2: the program that starts locust was ended by SIGKILL",
+        ),
+    ]
+    load = {"rate": 40, "users": 4, "duration": "3s"}
+    steps = taken(tmp_path, blows, 5, {"cpu": {"idle": "1s"}}, load=load, lab={"clients": 2})
+    assert steps[4].state == "done", steps[4]
+
+
+@pytest.mark.parametrize(
+    ("victim", "problem"),
+    [
+        (
+            lambda: next(pid for pid in programs("lab.supervisor", forked=True)),
+            r"the lab's supervisor \(process \d+ of this machine\) ended with code 1",
+        ),
+        (
+            lambda: programs("agent.pyz", "backend")[0],
+            r"in the lab, the server of pods[12], number 1 was ended by SIGKILL",
+        ),
+    ],
+)
+def test_what_holds_the_lab_up(tmp_path: Path, victim: Callable[[], int], problem: str) -> None:
+    steps = taken(tmp_path, [Blow("idle", victim, kill, problem)], 2, IDLE)
+    assert steps[1].state == "failed"
+    assert re.fullmatch(problem, steps[1].problem or ""), steps[1].problem
