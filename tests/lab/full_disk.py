@@ -25,10 +25,10 @@ from tests.unit.run.test_run import FakeTarget, a_run
 if TYPE_CHECKING:
     from proxybench.experiment.matrix import Step
 
-SIZES = range(12, 260, 8)
+SIZES = range(16, 340, 18)
 """KiB: from one on which no run can begin, to one that holds a whole run."""
 LARGE = 16_384
-SAMPLES = 300
+SAMPLES = 1500
 
 
 class Counting(ProgressLog):
@@ -42,9 +42,9 @@ class Counting(ProgressLog):
 
 def take(step: Step) -> StepResult:
     """Bring samples and a log."""
-    result = StepResult(logs={f"{step.index:03d}.log": "a line\n" * 1500})
+    result = StepResult(logs={f"{step.index:03d}.log": "a line\n" * 4000})
     recorder = Recorder("r", step.cell, step.repetition, "node1", ClockKind.WALL, FakeClock(), result.samples)
-    values = [100_000 + 37 * number * step.index for number in range(SAMPLES)]
+    values = [100_000 + (number * number * step.index) % 99_991 for number in range(SAMPLES)]
     recorder.add_all(Metric.FORWARDING_CONNECT, Scenario.STEADY, values, where=cluster_ip())
     return result
 

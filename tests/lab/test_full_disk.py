@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,11 +40,9 @@ def test_every_kind_of_write_failed_once_with_one_line_that_says_what_helps(foun
         assert "\n" not in line
         assert ": cannot be written (No space left on device): free some space or choose another folder" in line
         assert one["code"] in {0, 3}  # 0: the run came to its end, incomplete, which the command ends in 3
-        places.add(Path(line.partition(": ")[0]).name.rstrip("0123456789.parquetlog-") or "log")
-    assert {"manifest.json", "log", "samples.parquet"} <= {
-        *places,
-        *(Path(one["error"].partition(":")[0]).name for one in failed),
-    }
+        places.add(re.sub(r"[\d-]+", "", Path(line.partition(": ")[0]).name))
+    assert {"manifest.json", "samples.parquet"} <= places
+    assert {one["written"] for one in failed} == {0, 1, 2, 3}  # at each step, and at the end
     assert found[-2]["error"] == ""  # the largest holds all
 
 
