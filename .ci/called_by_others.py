@@ -71,3 +71,20 @@ _.on_broken_pipe
 _.LOAD_BALANCER_IP
 _.UDP
 _.FAR
+# pydantic checks these fields of the API's objects (targets/lab/apiserver/validation.py).
+_.resource_version
+_.timeout_seconds
+_.client_ip
+_.cluster_ips
+_.session_affinity
+_.session_affinity_config
+_.external_traffic_policy
+_.internal_traffic_policy
+_.load_balancer_source_ranges
+_.health_check_node_port
+_.load_balancer
+_.terminating
+_.conditions
+_.zone
+_.not_ready_addresses
+_.pod_cidrs
