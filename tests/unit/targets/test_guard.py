@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 def process() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(["sh", "-c", "sleep 60 & wait"], start_new_session=True) as made:
         yield made
-        os.killpg(made.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # a test's doing
+            os.killpg(made.pid, signal.SIGKILL)
 
 
 @pytest.fixture
