@@ -10,6 +10,7 @@ _.MASTER_HEARTBEAT_TIMEOUT
 # pydantic writes these fields by methods that are named nowhere, and they are read from files that people write.
 _._off
 _._everywhere
+_._briefly
 _.description
 # enum calls a member's value so.
 _._value_

@@ -207,6 +207,7 @@ class Cell:
     services: int
     endpoints_per_service: int
     family: Family = Family.IPV4
+    profile: str = ""  # the digest of a cluster's shape that is replayed; endpoints are its average then
 
     @property
     def mode(self) -> Mode:
@@ -228,6 +229,7 @@ class Point:
     path: str = NO_PATH
     family: Family = Family.IPV4
     position: Position = Position.NONE
+    profile: str = ""  # the digest of the cluster's shape that was replayed
 
     @property
     def mode(self) -> Mode:
@@ -264,7 +266,8 @@ class Key(Point):
         """Name the point alone: ``reference 0.1.0 iptables 1000x2 steady cluster_ip last``."""
         where = "" if self.position == Position.NONE else f" {self.position}"
         family = "" if self.family == Family.IPV4 else f" {self.family}"
-        size = f"{self.services}x{self.endpoints_per_service}"
+        profile = f" of profile {self.profile}" if self.profile else ""
+        size = f"{self.services}x{self.endpoints_per_service}{profile}"
         return f"{self.subject.label} {size} {self.scenario} {self.path}{family}{where}"
 
 

@@ -41,6 +41,11 @@ VERBS = {
         "Draft the file that names the hosts of your own cluster.",
         needs="proxybench.targets.cluster.target",
     ),
+    "profile": Verb(
+        "proxybench.cli.profile:profile",
+        "Write the shape of a cluster's Services, without names, to be replayed in the lab.",
+        needs="proxybench.targets.cluster.target",
+    ),
     "restore": Verb(
         "proxybench.cli.restore:restore",
         "Put back what a run that was killed had switched in a cluster.",

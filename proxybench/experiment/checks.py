@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxybench.experiment import subject_checks
+from proxybench.experiment import profile_checks, subject_checks
 from proxybench.experiment.places import ClockChoice, KernelChoice, LabChoice
 from proxybench.experiment.requests import requests
 from proxybench.experiment.spec import MAX_ENDPOINTS, REPEATED, MeasureSpec, ProxierNodes
@@ -85,6 +85,9 @@ def _paths(experiment: Experiment) -> Iterator[Finding]:
 
 def _scale(experiment: Experiment) -> Iterator[Finding]:
     scale = experiment.scale
+    if scale.profile:
+        yield from profile_checks.alone(scale)
+        return
     if not scale.services and not scale.one_service_endpoints:
         yield ("scale",), "scale names no size; write services: [10, 100] or one_service_endpoints: [10, 100]"
     for index, services in enumerate(scale.services):
@@ -96,8 +99,7 @@ def _scale(experiment: Experiment) -> Iterator[Finding]:
 
 
 def _sizes(experiment: Experiment) -> tuple[int, ...]:
-    scale = experiment.scale
-    return tuple(dict.fromkeys((*scale.services, *((1,) if scale.one_service_endpoints else ()))))
+    return tuple(dict.fromkeys(services for services, _ in experiment.scale.sizes))
 
 
 def _repetitions_by_clock(experiment: Experiment) -> Iterator[Finding]:
@@ -192,6 +194,8 @@ _CHECKS: tuple[Check, ...] = (
     (frozenset({"families", "subjects", "modes", "proxier"}), _families),
     (frozenset({"measure", "proxier", "families", "scale"}), _paths),
     (frozenset({"scale"}), _scale),
+    (frozenset({"scale", "target", "families"}), profile_checks.place),
+    (frozenset({"scale", "measure"}), profile_checks.measured),
     (frozenset({"scale", "repetitions"}), _repetitions),
     (frozenset({"target", "repetitions"}), _repetitions_by_clock),
     (frozenset({"scale", "load"}), _load),

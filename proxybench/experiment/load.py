@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -11,12 +13,12 @@ from pydantic_core import PydanticUndefined
 from proxybench.errors import ExperimentError
 from proxybench.experiment import places, source, spec, subjects
 from proxybench.experiment.checks import findings
+from proxybench.experiment.profile import read_profile
 from proxybench.experiment.spec import Experiment
 from proxybench.experiment.wording import word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from proxybench.errors import Problem
 
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read and check an experiment file, with overrides ("a.b=value", the value as YAML) laid on top.
 
-    Raises ExperimentError with every problem of the file and of the overrides.
+    Raises ExperimentError with every problem of the file and of the overrides, or else of the profile that it names.
     """
-    return checked(source.read(path, overrides))
+    document = source.read(path, overrides)
+    _read_profile(document, path.parent)
+    return checked(document)
 
 
 def checked(document: source.Document) -> Experiment:
@@ -59,6 +63,16 @@ def json_schema() -> dict[str, Any]:
 def json_schema_text() -> str:
     """Return the JSON Schema as it is committed."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _read_profile(document: source.Document, folder: Path) -> None:
+    """Put the profile that is to be replayed in the place of its file's name. Raises ExperimentError."""
+    scale = document.data.get("scale") if isinstance(document.data, dict) else None
+    name = scale.get("profile") if isinstance(scale, dict) else None
+    if scale and isinstance(name, str):
+        path = (Path() if document.overrides(("scale", "profile")) else folder) / name
+        if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
+            scale["profile"] = read_profile(path)
 
 
 def _validate(document: source.Document) -> tuple[Experiment | None, list[Problem]]:

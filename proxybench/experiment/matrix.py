@@ -72,14 +72,15 @@ def clocks_of(experiment: Experiment) -> tuple[ClockKind | None, ...]:
 
 def walk(experiment: Experiment, subjects: Sequence[Subject], clock: ClockKind | None) -> Iterator[Step]:
     """Yield the steps by one clock; each has the index 0."""
-    sizes = _sizes(experiment)
+    sizes = experiment.scale.sizes
+    profile = experiment.scale.profile.digest if experiment.scale.profile else ""
     times = {size: _repetitions(experiment, size[0], clock) for size in sizes}
     for repetition in range(1, max(times.values(), default=0) + 1):
         for services, endpoints in sizes:
             if repetition <= times[services, endpoints]:
                 for family in experiment.families:
                     for subject in _rotated(subjects, repetition - 1):
-                        yield Step(0, repetition, Cell(subject, services, endpoints, family), clock)
+                        yield Step(0, repetition, Cell(subject, services, endpoints, family, profile), clock)
 
 
 def number(steps: Iterable[Step]) -> tuple[Step, ...]:
@@ -89,18 +90,10 @@ def number(steps: Iterable[Step]) -> tuple[Step, ...]:
 
 def estimate(experiment: Experiment) -> Estimate:
     """Return how many steps there are, without the order."""
-    sizes, subjects = _sizes(experiment), len(requests(experiment)) * len(experiment.families)
+    sizes, subjects = experiment.scale.sizes, len(requests(experiment)) * len(experiment.families)
     each = [_repetitions(experiment, services, clock) for clock in clocks_of(experiment) for services, _ in sizes]
     steps = sum(each) * subjects
     return Estimate(len(sizes), subjects, len(sizes) * subjects, steps, len(clocks_of(experiment)))
-
-
-def _sizes(experiment: Experiment) -> tuple[tuple[int, int], ...]:
-    """Return (services, endpoints per service), ascending; a size that is named in two ways is one."""
-    scale = experiment.scale
-    grid = {(services, each) for services in scale.services for each in scale.endpoints_per_service}
-    single = {(1, endpoints) for endpoints in scale.one_service_endpoints}
-    return tuple(sorted(grid | single))
 
 
 def _repetitions(experiment: Experiment, services: int, clock: ClockKind | None) -> int:

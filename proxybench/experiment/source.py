@@ -44,6 +44,10 @@ class Document:
                 return _at(label, None, message)
         return _at(self.file, _find(self.node, loc, key=key), message)
 
+    def overrides(self, path: tuple[str, ...]) -> bool:
+        """Tell whether an override gave a value, or what it stands in."""
+        return any(path[: len(laid)] == laid for laid, _, _ in self._overrides)
+
     def override(self, setting: str) -> None:
         """Lay ``a.b=value`` on top; the value is YAML. What is wrong with it is added to ``problems``."""
         name, equals, text = setting.partition("=")

@@ -22,6 +22,7 @@ from pydantic import (
 from proxybench.experiment.events import EVENTS, MIGRATIONS, EventsSpec, MigrateSpec, SoakSpec
 from proxybench.experiment.path_words import PathWord  # noqa: TC001 - pydantic reads the annotations
 from proxybench.experiment.places import ClockChoice, ClusterSpec, LabSpec
+from proxybench.experiment.profile import Profile
 from proxybench.experiment.subjects import SubjectWords, release
 from proxybench.experiment.words import (
     LEFT_OUT,
@@ -115,6 +116,13 @@ def _yes_or_no(value: object) -> object:
     return value
 
 
+def _shape(value: object) -> object:
+    if not isinstance(value, Profile):  # load.py has put it in the place of its file's name, where there is such a file
+        right = "name one that proxybench profile wrote"
+        raise ValueError(f"{show(value)} is no file that is there; {right}")  # noqa: TRY004 - pydantic collects ValueErrors only
+    return value
+
+
 def _at_sizes(value: object) -> object:
     if value == "all":
         return None
@@ -184,6 +192,23 @@ class ScaleSpec(Words):
     """Numbers of endpoints of each Service; every one is combined with every number of Services."""
     one_service_endpoints: Annotated[tuple[_Endpoints, ...], Field(examples=["[10, 1000]"]), _Unique] = ()
     """Further cells with one Service only, which has so many endpoints."""
+    profile: Annotated[
+        Profile | None,
+        BeforeValidator(_shape),
+        Field(examples=["cluster.yaml"], exclude_if=lambda value: value is None),
+        WithJsonSchema({"type": "string", "minLength": 1}),
+    ] = None
+    """Instead of all these, a file that proxybench profile wrote of a cluster, whose shape is replayed; seen from the
+    folder of the experiment file, or with --set from the working directory."""
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """(Services, endpoints of each), ascending; a size that is named in two ways is one."""
+        if self.profile:
+            return ((self.profile.size, self.profile.endpoints_each),)
+        grid = {(services, each) for services in self.services for each in self.endpoints_per_service}
+        single = {(1, endpoints) for endpoints in self.one_service_endpoints}
+        return tuple(sorted(grid | single))
 
 
 class Repetitions(Words):

@@ -113,7 +113,8 @@ def _homes(model: type[BaseModel], name: str, path: tuple[str, ...] = ()) -> Ite
         if key == name:
             yield ".".join(path)
         for inner in _models_in(field.annotation):
-            yield from _homes(inner, name, (*path, key))
+            if not getattr(inner, "own_file", False):
+                yield from _homes(inner, name, (*path, key))
 
 
 def _model_at(model: type[BaseModel], loc: Loc) -> type[BaseModel] | None:

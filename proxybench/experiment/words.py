@@ -9,7 +9,7 @@ import difflib
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -29,6 +29,9 @@ class Words(BaseModel):
     """A mapping of the experiment file: frozen, and no other keys than its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    own_file: ClassVar[bool] = False
+    """Whether these are the words of a file of their own, which an experiment only names."""
 
 
 def _left_out(value: object) -> bool:

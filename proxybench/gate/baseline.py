@@ -38,6 +38,7 @@ class _Values(BaseModel):
 
 
 _FIELDS: dict[str, Any] = {column.name: (column.kind, ...) for column in columns_of(Key)}
+_FIELDS["profile"] = (str, "")  # this version of the schema did not have it from the beginning
 _Entry = create_model("_Entry", __base__=_Values, **_FIELDS)
 
 

@@ -34,6 +34,8 @@ def settings_of(manifest: Manifest) -> Settings | None:
     proxier = experiment.get("proxier")
     if isinstance(proxier, Mapping):
         _flatten(f"{PREFIX}proxier.nodes", proxier.get("nodes"), found)
+    if profiles := sorted({step.cell.profile for step in manifest.matrix if step.cell.profile}):
+        found[f"{PREFIX}scale.profile"] = ", ".join(profiles)
     return {name: found[name] for name in sorted(found) if name not in _LEFT_OUT}
 
 

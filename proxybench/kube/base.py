@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from proxybench.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
 Object = dict[str, Any]
@@ -101,6 +101,18 @@ class ObjectApi(Protocol):
 
     def ask(self, method: str, path: str, body: Object | None = None) -> Object:
         """Send one request and return the answer. Raises ApiError."""
+        ...
+
+
+class WatchApi(ObjectApi, Protocol):
+    """What is asked of a cluster that is only read."""
+
+    def watch(self, seen: Mapping[str, Callable[[str], None]], label: str, seconds: float) -> float:
+        """Watch collections, by path, for what happens to the objects that a label selector selects.
+
+        Each one's function is told ADDED, MODIFIED or DELETED. Returns for how many seconds all were watched. Raises
+        ApiError.
+        """
         ...
 
 

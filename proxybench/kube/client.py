@@ -6,6 +6,8 @@ import asyncio
 import concurrent.futures
 import threading
 import time
+from contextlib import suppress
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 import orjson
@@ -18,7 +20,7 @@ from proxybench.kube.resources import BY_KIND
 from proxybench.kube.transport import Transport, Trust
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from proxybench.kube.base import Object
@@ -27,6 +29,9 @@ _CONNECTIONS: Final = 32  # more do not help on two cores: client and server are
 _PAGE: Final = 500
 _LISTS: Final = 3  # attempts at a list whose pages expire under it
 _PROGRESS_SECONDS: Final = 0.2
+_CHANGES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
+_WATCH_AGAIN: Final = 1.0  # seconds from the end of a watch to the next one
+_WATCH_LATE: Final = 10.0  # seconds in which the server must have ended a watch whose time is up
 _CLOSE_SECONDS: Final = 15.0
 _Result = TypeVar("_Result")
 _FORBIDDEN: Final = 403
@@ -137,6 +142,15 @@ class KubernetesServiceApi:
         answer: Object = orjson.loads(self._do(self._transport.send(method, path, body=body)))
         return answer
 
+    def watch(self, seen: Mapping[str, Callable[[str], None]], label: str, seconds: float) -> float:
+        """Watch collections, by path, for what happens to the objects that a label selector selects.
+
+        Each one's function is told ADDED, MODIFIED or DELETED, from a thread of this class. Returns for how many
+        seconds all were watched: a watch that the API ends is opened anew, and what happens in between is not seen.
+        """
+        feeds = (self._watch(path, label, seconds, tell) for path, tell in seen.items())
+        return min(self._do(_all(feeds), limit=seconds + self._bulk_seconds))
+
     def put_node(self, name: str, address: str, pod_cidr: str, second: tuple[str, str] | None = None) -> None:
         """Create or replace the Node that a kube-proxy of that name looks for."""
         body = node(name, address, pod_cidr, second)
@@ -179,20 +193,26 @@ class KubernetesServiceApi:
         await asyncio.gather(*waited, return_exceptions=True)
         await self._transport.close()
 
-    def _do(self, work: Coroutine[Any, Any, _Result], report: Callable[[], None] | None = None) -> _Result:
+    def _do(
+        self,
+        work: Coroutine[Any, Any, _Result],
+        report: Callable[[], None] | None = None,
+        limit: float | None = None,
+    ) -> _Result:
         """Run a coroutine in the event loop and wait for it, reporting now and then from this thread."""
         with self._closing:
             if self._closed:
                 work.close()
                 raise ApiError(_CLOSED)
             future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        end = time.monotonic() + self._bulk_seconds
+        limit = limit or self._bulk_seconds
+        end = time.monotonic() + limit
         try:
             while not concurrent.futures.wait([future], _PROGRESS_SECONDS).done:
                 if report is not None:
                     report()
                 if time.monotonic() > end:
-                    raise ApiError(f"the Kubernetes API has not finished within {self._bulk_seconds:g} s")
+                    raise ApiError(f"the Kubernetes API has not finished within {limit:g} s")
             return future.result()
         except concurrent.futures.CancelledError:
             raise ApiError(_CLOSED) from None
@@ -235,6 +255,24 @@ class KubernetesServiceApi:
             if error.status not in call.fine:
                 raise
 
+    async def _watch(self, path: str, label: str, seconds: float, tell: Callable[[str], None]) -> float:
+        """Watch one collection; return for how many seconds."""
+        watched, end = 0.0, time.monotonic() + seconds
+        select = {"labelSelector": label} if label else {}
+        while (left := end - time.monotonic()) > 0:
+            now = orjson.loads(await self._transport.send("GET", path, query={"limit": "1", **select}))
+            since = {"watch": "1", "resourceVersion": now["metadata"]["resourceVersion"], **select}
+            began = time.monotonic()
+            # The server ends it in time: a stream that is left in its middle has its TLS shut down while all is closed.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left + _WATCH_LATE):
+                    async for line in self._transport.lines(path, {**since, "timeoutSeconds": str(ceil(left))}):
+                        if (kind := orjson.loads(line)["type"]) in _CHANGES:
+                            tell(kind)
+            watched += time.monotonic() - began
+            await asyncio.sleep(min(_WATCH_AGAIN, max(0.0, end - time.monotonic())))
+        return watched
+
     async def _list(self, path: str, label: str) -> Sequence[Object]:
         for _ in range(_LISTS - 1):
             try:
@@ -256,6 +294,12 @@ class KubernetesServiceApi:
             if not token:
                 return items
             query["continue"] = token
+
+
+async def _all(work: Iterable[Coroutine[Any, Any, _Result]]) -> list[_Result]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one) for one in work]
+    return [task.result() for task in tasks]
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -44,6 +44,7 @@ _RESERVED: Final = 256
 # those that Linux hands out.
 _NODE_PORTS: Final = range(30_000, 32_768)
 _MORE_NODE_PORTS: Final = range(11_000, 30_000)
+MOST_NODE_PORTS: Final = len(_NODE_PORTS) + len(_MORE_NODE_PORTS) - _RESERVED
 _FIRST_SPARE: Final = 16
 _ELSEWHERE: Final = 3  # one Service in so many has its endpoints on a node other than the first
 
@@ -208,6 +209,10 @@ class Population:
             raise ValueError(f"{position} is no position of a rule")
         index = exact[position]
         return index if self.on_first_node(index) else index - 1
+
+    def service_ports(self, services: int) -> int:
+        """Return how many ports a proxy has rules for at least, once so many Services are there."""
+        return services
 
     def exposure(self, index: int) -> Exposure:
         """Return what Service ``index`` has besides its ClusterIP."""
@@ -377,8 +382,7 @@ def _node_port(offset: int) -> int:
         return _NODE_PORTS[offset]
     if offset - len(_NODE_PORTS) < len(_MORE_NODE_PORTS):
         return _MORE_NODE_PORTS[offset - len(_NODE_PORTS)]
-    most = len(_NODE_PORTS) + len(_MORE_NODE_PORTS) - _RESERVED
-    raise ValueError(f"Service {offset - _RESERVED} has no node port: there are {most}")
+    raise ValueError(f"Service {offset - _RESERVED} has no node port: there are {MOST_NODE_PORTS}")
 
 
 def _spare_offset(number: int) -> int:

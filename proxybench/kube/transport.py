@@ -25,6 +25,8 @@ from proxybench.errors import ApiError, UsageError
 from proxybench.kube.base import refusal
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from proxybench.kube.base import Object
 
 _TOO_MANY: Final = 429
@@ -127,6 +129,23 @@ class Transport:
             if error.status in done and first.error.status != _TOO_MANY:
                 return b""
             raise
+
+    async def lines(self, path: str, query: dict[str, str]) -> AsyncIterator[bytes]:
+        """Yield the lines of an answer as they come, until it ends or breaks off. Raises ApiError for a refusal."""
+        rest = b""
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=self._seconds)
+        try:
+            async with self._session.get(
+                self._url + path, params=query, timeout=limit, allow_redirects=False
+            ) as response:
+                if response.status >= _REFUSED:
+                    raise _refused("GET", path, response.status, await response.read())
+                async for chunk in response.content.iter_any():
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    for line in whole:
+                        yield line
+        except (aiohttp.ClientError, OSError):
+            return
 
     async def _turn(self) -> None:
         """Wait until another write may be sent."""

@@ -95,8 +95,8 @@ def decision(series: Sequence[Series], subjects: Sequence[Subject], manifest: Ma
             present = [subject for subject in subjects if any(each.key.subject == subject for each in here)]
             rows = rows_of(here)
             if rows:
-                kernels = manifest.kernels(clock)
-                tables.append((_title(present, size, kernels, clock), _table(rows, present, clock)))
+                title = _title(present, size, here[0].key.profile, manifest.kernels(clock), clock)
+                tables.append((title, _table(rows, present, clock)))
                 moved += _moved(rows, present, size)
         if tables:
             first = (INSTRUCTIONS_NOTE, *_work_only(series, subjects)) if clock is ClockKind.INSTRUCTIONS else ()
@@ -104,13 +104,16 @@ def decision(series: Sequence[Series], subjects: Sequence[Subject], manifest: Ma
     return Decision(tuple(parts), (*caveats(subjects, ()), *moved))
 
 
-def _title(subjects: Sequence[Subject], size: Size, kernels: Sequence[str], clock: ClockKind) -> str:
-    """Say what a table answers: from the first subject to the others, at a size, on a kernel, in time or in work."""
+def _title(subjects: Sequence[Subject], size: Size, profile: str, kernels: Sequence[str], clock: ClockKind) -> str:
+    """Say what a table answers: from the first subject to the others, at a size, on a kernel, in time or in work.
+
+    ``profile``: the digest of the one that is replayed, "" without one.
+    """
     names = subject_names(subjects)
     first, *others = (names[subject] for subject in subjects)
     move = f"From {first} to {join(others, 'or')}" if others else first
     where = f" on Linux {join(list(kernels))}" if kernels else ""
-    return f"{move} {_at(size)}{where}, {_BY[clock]}"
+    return f"{move} {_at(size)}{_average(profile)}{where}, {_BY[clock]}"
 
 
 def _at(size: Size) -> str:
@@ -128,6 +131,10 @@ def _work_only(series: Sequence[Series], subjects: Iterable[Subject]) -> list[st
     told = join([names[subject] for subject in only])
     where = "the wall clock could not measure it here (see Not measured)"
     return [f"Of {told} only work is known: {where}, so nothing tells how long it takes."]
+
+
+def _average(profile: str) -> str:
+    return f" on the average, in the shape of profile {profile}" if profile else ""
 
 
 def clocks_of(series: Iterable[Series]) -> list[ClockKind]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from proxybench.experiment.profile import Profile
 from proxybench.metric_facts import find
 from proxybench.report.tables import Cell, Table
 from proxybench.report.words import DASH, TIMES, clock_long, count, human, join
@@ -25,6 +27,7 @@ def origin(manifest: Manifest) -> str:
     programs = dict.fromkeys(each.subject.program for each in manifest.subjects)
     kernels = manifest.kernels()
     parts = [f"proxybench, {manifest.name}, run {manifest.run}", *programs]
+    parts += [f"the Services of profile {digest}" for digest in _profiles(manifest.matrix)]
     parts += [f"Linux {', '.join(kernels)}"] if kernels else []
     unfinished = "" if manifest.state == "complete" else f" ({manifest.state})"
     return f"{'; '.join(parts)}; medians over {_repetitions(manifest.matrix)}{unfinished}"
@@ -40,6 +43,7 @@ def how_measured(data: ReportData) -> Facts:
         *(("where", _lab(lab)) for lab in manifest.labs),
         *(("subject", _subject(each)) for each in manifest.subjects),
         ("sizes", _sizes(steps)),
+        *(("profile", _profile(manifest, digest)) for digest in _profiles(steps)),
         ("how often", f"{_repetitions(steps)}; a number is the median of its repetitions' medians"),
         ("in which order", "subjects follow each other within a repetition, and start one further in the next"),
         ("steps", f"{done} of {len(steps)} done, {seconds / 60:.0f} min of work"),
@@ -129,6 +133,25 @@ def _sizes(steps: Iterable[Step]) -> str:
             for width in widths
         )
         or DASH
+    )
+
+
+def _profiles(steps: Iterable[Step]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(step.cell.profile for step in steps if step.cell.profile))
+
+
+def _profile(manifest: Manifest, digest: str) -> str:
+    """Say what was replayed, and what of it is the lab's."""
+    profile = Profile.model_validate(manifest.experiment["scale"]["profile"])
+    kinds = Counter[str]()
+    for shape in profile.shapes:
+        kinds[shape.type] += shape.services
+    types = ", ".join(f"{number:,} {name}" for name, number in kinds.most_common())
+    of_nodes = f" of {count(profile.nodes.count, 'node')}" if profile.nodes else ""
+    return (
+        f"{digest}: {profile.services:,} Services ({types}) with {profile.endpoints:,} endpoints, as a cluster"
+        f"{of_nodes} had them, on the lab's nodes; and {profile.probed:,} of proxybench's own among them, which alone "
+        "are connected to. Endpoints of each are told on the average"
     )
 
 

@@ -43,7 +43,15 @@ from proxybench.results.atomic import (
     write_bytes,
     writing,
 )
-from proxybench.results.frame import ARROW_SCHEMA, COLUMNS, frame_to_table, read_frame, samples_to_frame, written_by
+from proxybench.results.frame import (
+    ARROW_SCHEMA,
+    COLUMNS,
+    completed,
+    frame_to_table,
+    read_frame,
+    samples_to_frame,
+    written_by,
+)
 from proxybench.results.manifest import Manifest, manifest_from_dict, manifest_to_dict
 from proxybench.results.schema import SCHEMA_VERSION, Upgrade, migrate_manifest, version_of
 from proxybench.units import NS_PER_S
@@ -356,7 +364,10 @@ def _read_table(path: Path, upgrade: Upgrade | None) -> Any:  # noqa: ANN401 - p
             table = pq.read_table(file)
         version = written_by(table.schema)
         if upgrade is not None and version < SCHEMA_VERSION:
-            table = upgrade.samples(table, version).select(ARROW_SCHEMA.names)
+            table = upgrade.samples(table, version)
+        table = completed(table)
+        if set(table.column_names) >= set(ARROW_SCHEMA.names):
+            table = table.select(ARROW_SCHEMA.names)
         return table.cast(ARROW_SCHEMA)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]

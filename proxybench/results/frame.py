@@ -51,6 +51,9 @@ ARROW_SCHEMA = pa.schema(
 
 _CHUNK = 65_536
 
+_LATER = {"profile": ""}
+"""Columns that this version of the schema did not have from the beginning, and what each is where it is missing."""
+
 
 def samples_to_frame(samples: Iterable[Sample]) -> pd.DataFrame:
     """Return one row per sample, in their order, with the columns ``COLUMNS``.
@@ -79,6 +82,15 @@ def frame_to_table(frame: pd.DataFrame) -> Any:  # noqa: ANN401 - pyarrow publis
     return pa.Table.from_arrays(arrays, schema=ARROW_SCHEMA)
 
 
+def completed(table: Any) -> Any:  # noqa: ANN401 - pyarrow publishes no types
+    """Return a table of samples of this version with the columns that it did not have from the beginning."""
+    for name, word in _LATER.items():
+        if name not in table.column_names:
+            codes = pa.array(np.zeros(table.num_rows, np.int32))
+            table = table.append_column(name, pa.DictionaryArray.from_arrays(codes, pa.array([word], pa.string())))
+    return table
+
+
 class Upgrading(Protocol):
     """Makes a table of samples that an older version wrote today's; see ``schema.Upgrade``."""
 
@@ -105,14 +117,15 @@ def read_frame(
         with _opened(source) as raw, pq.ParquetFile(raw, pre_buffer=False) as file:
             version = written_by(file.schema_arrow)
             old = upgrade is not None and version < SCHEMA_VERSION
-            missing = [] if old else [name for name in columns if name not in file.schema_arrow.names]
+            there = [name for name in columns if name in file.schema_arrow.names]
+            missing = [] if old else [name for name in columns if name not in there and name not in _LATER]
             if missing:
                 raise KeyError(missing[0])
-            for batch in file.iter_batches(batch_size=4 * _CHUNK, columns=None if old else list(columns)):
-                if upgrade is None or not old:
-                    result.add_batch(batch)
-                    continue
-                for part in upgrade.samples(pa.Table.from_batches([batch]), version).to_batches():
+            for batch in file.iter_batches(batch_size=4 * _CHUNK, columns=None if old else there):
+                table = pa.Table.from_batches([batch])
+                if upgrade is not None and old:
+                    table = upgrade.samples(table, version)
+                for part in completed(table).to_batches():
                     result.add_batch(part)
     return result.frame()
 

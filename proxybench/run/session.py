@@ -97,6 +97,7 @@ class Sessions:
             *testbed.plans,
             endpoints_too=any(_in_endpoints(subject) for subject in asked),
             exposures=exposures(paths),
+            profile=assignment.experiment.scale.profile,
         )
         return ClusterSession(
             testbed, assignment, populator, partial(self.proxies, testbed), partial(self.lack, testbed), self.budget

@@ -134,7 +134,7 @@ def last_to_answer(probes: Sequence[AwaitResult]) -> tuple[int, int]:
 
 
 def first_full_sync(syncs: Sequence[SyncRecord], services: int, family: Family = Family.IPV4) -> SyncRecord | None:
-    """Return the first sync that wrote all Services of a family; None where the log tells of none."""
+    """Return the first sync that wrote all Services (their ports) of a family; None where the log tells of none."""
     for one in syncs:
         if (
             one.full is not False
@@ -188,7 +188,7 @@ def record_programmed(step: StepContext, scenario: Scenario, metrics: ProxyMetri
     are of the node's UTC.
     """
     family = step.cell.family
-    sync = first_full_sync(step.proxy.syncs(), step.cell.services, family)
+    sync = first_full_sync(step.proxy.syncs(), step.population.service_ports(step.cell.services), family)
     last = metrics.last_sync6_utc_ns if family is Family.IPV6 else metrics.last_sync_utc_ns
     ended_utc_ns = last if sync is None else sync.ended_utc_ns
     if ended_utc_ns is None:

@@ -9,12 +9,14 @@ from proxybench.kube import objects
 from proxybench.kube.access import UNEXPOSED
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.objects import NAMESPACE, SELECTOR, Population
+from proxybench.kube.replay import Replay
 from proxybench.model import Family, Position
 from proxybench.scenarios.canary import Canary, second_canary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxybench.experiment.profile import Profile
     from proxybench.kube.access import Exposure
     from proxybench.kube.base import Object, ServiceApi
     from proxybench.kube.objects import AddressPlan
@@ -29,7 +31,7 @@ class Populator:
     Beside the numbered Services lie the EndpointSlices of those that a step will add: the canary and the batch.
     ``plans``: of each family that a cell may have, the first of which holds at the start. ``endpoints_too``: whether
     each Service has an Endpoints object as well, as in a cluster, for old Service proxies that read nothing else.
-    ``exposures`` are those of the population; the canaries have the first.
+    ``exposures`` are those of the population; the canaries have the first. ``profile``: whose shape it has, if any's.
     """
 
     def __init__(
@@ -38,12 +40,14 @@ class Populator:
         *plans: AddressPlan,
         endpoints_too: bool = False,
         exposures: tuple[Exposure, ...] = (UNEXPOSED,),
+        profile: Profile | None = None,
     ) -> None:
         self._api = api
         self._plans = {plan.family: plan for plan in plans}
         self._plan = plans[0]
         self._endpoints_too = endpoints_too
         self._exposures = exposures
+        self._profile = profile
         self._services = 0
         self._slices = 0
         self._endpoints = 0
@@ -58,7 +62,7 @@ class Populator:
     ) -> Population:
         """Bring the API to this size and return it; ``batch`` further Services have EndpointSlices only."""
         plan = self._plans[family]
-        population = Population(plan, endpoints, exposures=self._exposures)
+        population = self._population(plan, endpoints)
         wanted = services + batch
         shrinks = services < self._services or wanted < self._slices
         if shrinks or endpoints != self._endpoints or plan != self._plan:
@@ -84,6 +88,11 @@ class Populator:
         self._services, self._slices, self._endpoints = services, wanted, endpoints
         self._put_canary()
         return population
+
+    def _population(self, plan: AddressPlan, endpoints: int) -> Population:
+        if self._profile is None:
+            return Population(plan, endpoints, exposures=self._exposures)
+        return Replay(plan, endpoints, exposures=self._exposures, profile=self._profile)
 
     def restore(self, population: Population, batch: int) -> None:
         """Take back what a step added or changed, so that the next one finds the same population."""

@@ -77,6 +77,7 @@ class Recorder:
             family=cell.family,
             path=where.path,
             position=where.position,
+            profile=cell.profile,
         )
         now = self.clock.utc_ns()
         self.samples += [

@@ -46,6 +46,7 @@ def test_a_point_in_plain_words_and_numbers() -> None:
         "path": "cluster_ip",
         "family": "ipv6",
         "position": "last",
+        "profile": "",
     }
     assert {type(value) for value in flat(POINT).values()} == {str, int}
     assert build(Point, flat(POINT)) == POINT

@@ -49,6 +49,8 @@ def test_a_key_names_its_place() -> None:
     assert make_key().label() == "forwarding.connect reference 0.1.0 iptables 10x2 steady cluster_ip last"
     place = make_key(family="ipv6", position="none", path="none", scenario="idle").place()
     assert place == "reference 0.1.0 iptables 10x2 idle none ipv6"
+    place = make_key(profile="e5ff12106824").place()
+    assert place == "reference 0.1.0 iptables 10x2 of profile e5ff12106824 steady cluster_ip last"
 
 
 @pytest.mark.parametrize(

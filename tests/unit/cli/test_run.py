@@ -131,6 +131,7 @@ def test_dry_run_prints_json_for_programs(runner: FakeRunner) -> None:
         "services": 10,
         "endpoints_per_service": 2,
         "family": "ipv4",
+        "profile": "",
     }
     assert plan["steps"] == [
         {"index": 1, "repetition": 1, "mode": "iptables", **cell},

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from proxybench.experiment.load import load_experiment
 from proxybench.gate.settings import setting_differences, settings_of
-from proxybench.model import ClockKind, LabKind
-from proxybench.results.manifest import LabFacts, Manifest
+from proxybench.model import Cell, ClockKind, LabKind, Mode, Subject
+from proxybench.results.manifest import LabFacts, Manifest, Step
 
 GATE = Path(__file__).parents[3] / "experiments/gate.yaml"
 
@@ -28,6 +29,14 @@ def test_only_what_changes_the_meaning_of_a_number_is_kept() -> None:
     others = {name for name in found if not name.startswith(prefixes)}
     assert others == {"experiment.measure", "experiment.load", "experiment.warmup"}
     assert "experiment.load.at" not in found
+
+
+def test_a_profile_is_a_setting_of_its_own() -> None:
+    cell = Cell(Subject("reference", "", Mode.IPTABLES), 79, 5, profile="e5ff12106824")
+    replayed = replace(manifest(), matrix=(Step(1, 1, cell),))
+    assert setting_differences(settings_of(manifest()), settings_of(replayed)) == (
+        "experiment.scale.profile: unset -> e5ff12106824",
+    )
 
 
 def test_a_manifest_that_keeps_no_experiment_says_nothing() -> None:

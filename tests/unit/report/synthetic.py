@@ -40,6 +40,7 @@ CONSTANT = {
     "path": "cluster_ip",
     "family": "ipv4",
     "node": "client",
+    "profile": "",
 }
 
 

@@ -152,3 +152,12 @@ def test_names_hold_what_tells_subjects_apart_and_no_more() -> None:
         "kube-proxy v1.37.2 nftables",
         "kube-proxy v1.33.13 nftables",
     ]
+
+
+def test_the_size_of_a_replay_is_told_to_be_a_profile_s() -> None:
+    frame = synthetic_frame(connects=2, sizes=(10,))
+    frame["profile"] = frame["profile"].cat.rename_categories({"": "e5ff12106824"})
+    (title, _), *_ = decision(collect(frame), SUBJECTS, MANIFEST).parts[0].tables
+    assert (
+        " at 10 Services with 2 endpoints each on the average, in the shape of profile e5ff12106824 on Linux" in title
+    )

@@ -8,6 +8,7 @@ from proxybench.report.measured import command, how_measured, methods_table, ori
 from proxybench.report.sections import other_tables
 from proxybench.report.steps import MOST, steps_table
 from proxybench.results.manifest import manifest_from_dict
+from tests.unit.kube.shapes import MIXED
 from tests.unit.report.synthetic import synthetic_frame, synthetic_manifest
 
 if TYPE_CHECKING:
@@ -35,6 +36,21 @@ def test_a_run_tells_its_own_story(data: ReportData) -> None:
     assert story["how often"] == "5 repetitions; a number is the median of its repetitions' medians"
     assert story["steps"] == "59 of 60 done, 11 min of work"
     assert story["how sure"] == "intervals are never narrower than the steps of reading: none is known"
+
+
+def test_the_replay_of_a_profile_is_told_with_what_of_it_is_the_lab_s() -> None:
+    steps = tuple(
+        replace(step, cell=replace(step.cell, services=MIXED.size, endpoints_per_service=5, profile=MIXED.digest))
+        for step in MANIFEST.matrix
+    )
+    experiment = {"scale": {"profile": MIXED.model_dump(mode="json")}}
+    replayed = replace(MANIFEST, matrix=steps, experiment=experiment)
+    assert dict(how_measured(gather(synthetic_frame(connects=2, sizes=(10,)), replayed)))["profile"] == (
+        f"{MIXED.digest}: 76 Services (64 ClusterIP, 5 Headless, 3 LoadBalancer, 2 NodePort, 2 ExternalName) with 360 "
+        "endpoints, as a cluster of 40 nodes had them, on the lab's nodes; and 9 of proxybench's own among them, which "
+        "alone are connected to. Endpoints of each are told on the average"
+    )
+    assert f"; the Services of profile {MIXED.digest};" in origin(replayed)
 
 
 def test_what_numbers_are_uncertain_by_is_told() -> None:

@@ -33,6 +33,7 @@ def test_one_row_holds_every_field(samples: Callable[..., list[Sample]]) -> None
         "path": "cluster_ip",
         "family": "ipv4",
         "position": "last",
+        "profile": "",
         "repetition": 3,
         "node": "client",
         "metric": "forwarding.connect",
@@ -83,6 +84,7 @@ POINTS = st.builds(
     path=st.sampled_from(["cluster_ip", "node_port"]),
     family=st.sampled_from(Family),
     position=st.sampled_from(Position),
+    profile=st.sampled_from(["", "e5ff12106824"]),
 )
 SAMPLES = st.builds(
     Sample,
@@ -122,6 +124,17 @@ def test_reading_some_columns_reads_only_those(tmp_path: Path, samples: Callable
     frame = read_frame([tmp_path / "a.parquet"], ["metric", "value"])
     assert list(frame.columns) == ["metric", "value"]
     assert list(frame["value"]) == [100_000, 100_001, 100_002]
+
+
+def test_samples_from_before_there_were_profiles_are_of_none(
+    tmp_path: Path, samples: Callable[..., list[Sample]]
+) -> None:
+    many = [replace(one, point=replace(one.point, profile="e5ff12106824")) for one in samples(2)]
+    pq.write_table(frame_to_table(samples_to_frame(many)), tmp_path / "a.parquet")
+    pq.write_table(frame_to_table(samples_to_frame(samples(3))).drop_columns(["profile"]), tmp_path / "b.parquet")
+    frame = read_frame([tmp_path / "a.parquet", tmp_path / "b.parquet"])
+    assert list(frame["profile"]) == ["e5ff12106824"] * 2 + [""] * 3
+    assert tuple(frame.columns) == COLUMNS
 
 
 def test_a_missing_column_is_named(tmp_path: Path, samples: Callable[..., list[Sample]]) -> None:

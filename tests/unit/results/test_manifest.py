@@ -78,6 +78,7 @@ def test_a_full_manifest_survives_the_round_trip() -> None:
             "services": 10,
             "endpoints_per_service": 2,
             "family": "ipv6",
+            "profile": "",
         },
         "state": "failed",
         "seconds": 1.0,

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import NAMESPACE, SELECTOR, AddressPlan, Population, service
+from proxybench.kube.replay import Replay
 from proxybench.model import Family, Position
 from proxybench.scenarios.canary import Canary, second_canary
 from proxybench.scenarios.population import Populator
 from proxybench.testing.kube import FakeServiceApi
+from tests.unit.kube.shapes import MIXED
 from tests.unit.run.world import PLAN
 
 if TYPE_CHECKING:
@@ -79,6 +82,23 @@ def test_old_service_proxies_find_endpoints_objects_of_all_that_have_slices(api:
     check(api, 3, 2, 1)
     populator.clear()
     assert not held(api, Kind.ENDPOINTS)
+
+
+def test_a_profile_is_replayed_with_our_own_services_and_a_batch_beside_it(api: FakeServiceApi) -> None:
+    plan = replace(PLAN, external_cidr="198.19.0.0/16")
+    populator = Populator(api, plan, profile=MIXED)
+    population = populator.reach(MIXED.size, MIXED.endpoints_each, 2, quiet)
+    assert population == Replay(plan, MIXED.endpoints_each, profile=MIXED)
+    assert len(held(api, Kind.SERVICE)) == MIXED.services + MIXED.probed
+    own = {population.name(index) for index in (0, MIXED.size - 1, MIXED.size, MIXED.size + 1)}
+    told = {one["metadata"]["labels"]["kubernetes.io/service-name"] for one in held(api, Kind.ENDPOINT_SLICE)}
+    assert own <= told
+    api.create_many([population.service(MIXED.size), population.service(MIXED.size + 1)])
+    populator.restore(population, 2)
+    assert len(held(api, Kind.SERVICE)) == MIXED.size
+    populator.clear()
+    assert not held(api, Kind.SERVICE)
+    assert not held(api, Kind.ENDPOINT_SLICE)
 
 
 @pytest.mark.parametrize(
