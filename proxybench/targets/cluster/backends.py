@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxybench.errors import HostError, RunError
+from proxybench.errors import CommandTimeoutError, ConnectionLostError, HostError, RunError
 from proxybench.nodes.client import install
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from proxybench.hosts.base import Executor, Session
     from proxybench.kube.base import Object
@@ -58,6 +58,40 @@ def start_backend(executor: Executor, python: str, workdir: str, port: int, pod:
         session.close()
         raise RunError(f"{executor.name}: the backend said {line!r}")
     return session
+
+
+class Backends:
+    """What serves the endpoints while a cluster is open: begun once, and again where its connection has broken."""
+
+    def __init__(self) -> None:
+        self._running: list[tuple[Callable[[], Session], Session]] = []
+
+    def start(self, begin: Callable[[], Session]) -> None:
+        """Start one. Raises RunError, HostError."""
+        self._running.append((begin, begin()))
+
+    def revive(self) -> None:
+        """Start those anew that have ended. Raises RunError, HostError."""
+        for number, (begin, session) in enumerate(self._running):
+            if not _goes_on(session):
+                session.close()
+                self._running[number] = begin, begin()
+
+    def close(self) -> None:
+        """End all. Never raises."""
+        while self._running:
+            self._running.pop()[1].close()
+
+
+def _goes_on(session: Session) -> bool:
+    """Tell whether a session is still there: one that says nothing more is."""
+    try:
+        session.read_line(0.0)
+    except CommandTimeoutError:
+        return True
+    except ConnectionLostError:
+        return False
+    return True
 
 
 def endpoints(addresses: Mapping[str, Iterable[str]]) -> tuple[tuple[str, str], ...]:

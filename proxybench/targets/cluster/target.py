@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +25,7 @@ from proxybench.subjects.cluster import ProxyFacts, read_facts
 from proxybench.targets.base import TargetFacts
 from proxybench.targets.claim import claimed
 from proxybench.targets.cluster import access
-from proxybench.targets.cluster.backends import addresses_of, endpoints, start_backend
+from proxybench.targets.cluster.backends import Backends, addresses_of, endpoints, start_backend
 from proxybench.targets.cluster.host_facts import HostFacts, read_host
 from proxybench.targets.cluster.inventory import Inventory, NodeWords, Role, read_inventory
 from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay, look
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from proxybench.experiment.places import ClusterSpec
-    from proxybench.hosts.base import Executor
+    from proxybench.hosts.base import Executor, Session
     from proxybench.hosts.fleet import Fleet, Reached
     from proxybench.hosts.inventory import SshTarget
     from proxybench.kube.base import ClusterApi, Object
@@ -78,6 +78,7 @@ class ClusterTarget:
 
     ``host`` and ``hosts`` are how one host and all of them are reached, ``connect`` how the API is. ``file`` is where
     the inventory lies. ``claim`` holds a name on this machine, so that one run at a time is in a cluster.
+    ``backends`` are those of the open cluster.
     """
 
     spec: ClusterSpec
@@ -89,6 +90,7 @@ class ClusterTarget:
     connect: Callable[[ApiAccess, ExitStack], ClusterApi] = open_api
     file: str = ""
     claim: Callable[[str], AbstractContextManager[bool]] = claimed
+    backends: Backends = field(default_factory=Backends)
 
     @property
     def facts(self) -> TargetFacts:
@@ -144,11 +146,11 @@ class ClusterTarget:
             if self.switch is not None:
                 stack.callback(self._opened(self.switch, fleet, api, services, stack, report).put_back)
             cluster = self._cluster(fleet, api, taken)
+            stack.callback(self.backends.close)
             for node, pod in self._backends(cluster):
                 where = f"in the network of {pod} on {node.name}" if pod else f"on {node.name}"
                 report(f"starting a backend {where}, port {self.spec.backend_port}")
-                place = self.python(node), self.workdir(node)
-                stack.callback(start_backend(fleet[node.name], *place, self.spec.backend_port, pod).close)
+                self.backends.start(partial(self._backend, node, pod, stack))
             yield (cluster,)
 
     def python(self, node: NodeWords) -> str:
@@ -165,8 +167,9 @@ class ClusterTarget:
     def fleet(self, targets: Mapping[str, SshTarget], report: Callable[[str], None] = lambda _: None) -> Fleet:
         """Connect to hosts, by name; one that is nothing but a further node may be dead.
 
-        Raises ConnectionLostError for any other.
+        Backends whose connection has broken are started anew. Raises ConnectionLostError for any other host, RunError.
         """
+        self.backends.revive()
         fleet, lost = self.hosts(targets)
         further = {node.name for node in self.inventory.nodes if node.roles == (Role.OTHER,)}
         for name, why in lost.items():
@@ -278,6 +281,11 @@ class ClusterTarget:
             return
         by_name = {node.name: node for node in self.inventory.nodes}
         yield from ((by_name[host], address) for host, address in cluster.endpoints)
+
+    def _backend(self, node: NodeWords, pod: str, stack: ExitStack) -> Session:
+        """Start a backend over a connection of its own, which lasts until the stack is left."""
+        host = stack.enter_context(self.host(node.name, self.targets[node.name]))
+        return start_backend(host, self.python(node), self.workdir(node), self.spec.backend_port, pod)
 
     def _node(self, node: NodeWords, facts: HostFacts, address: str, suffix: str = "") -> Node:
         return Node(

@@ -116,6 +116,7 @@ class Own:
     folder: Path
     nodes: str = NODES
     scripts: dict[str, list[Step]] = field(default_factory=dict)
+    alone: dict[str, list[Step]] = field(default_factory=dict)  # of hosts that are reached by themselves
     lost: dict[str, str] = field(default_factory=dict)
     system: Api = field(default_factory=Api)
     store: Store = field(default_factory=Store)
@@ -160,8 +161,9 @@ class Own:
             "c1": [facts("c")],
             "n1": [facts("n", "/sbin/old"), *more],
             "n2": [facts("o"), *more],
-            "b1": [facts("b"), *backend(self.ready)],
+            "b1": [facts("b")],
         }
+        self.alone = {"b1": backend(self.ready)}
 
     @property
     def api(self) -> OwnApi:
@@ -171,8 +173,9 @@ class Own:
     def host(self, name: str, target: SshTarget) -> FakeExecutor:
         """Reach one host."""
         self.reached.append({name: target})
-        self.executors[name] = FakeExecutor(name, self.scripts.get(name, ()))
-        return self.executors[name]
+        made = FakeExecutor(name, self.alone.pop(name))
+        self.executors[f"{name} alone"] = made
+        return made
 
     def hosts(self, targets: Mapping[str, SshTarget]) -> Reached:
         """Reach all that are not lost."""

@@ -10,7 +10,14 @@ import pytest
 
 from proxybench.agent.node import AGENT
 from proxybench.clocks import ClockDomain
-from proxybench.errors import ConnectionLostError, ExperimentError, ProxierError, RunError, UsageError
+from proxybench.errors import (
+    CommandTimeoutError,
+    ConnectionLostError,
+    ExperimentError,
+    ProxierError,
+    RunError,
+    UsageError,
+)
 from proxybench.experiment.places import ClusterSpec, PodsSpec
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import Pod, endpoint_slices, service
@@ -109,7 +116,7 @@ def test_an_observed_cluster_is_all_that_a_run_needs_and_nothing_of_it_is_ours(o
         assert {name: (one.host, one.user) for name, one in ssh.items()} == {
             name: (name, "root") for name in ("c1", "n1", "n2", "b1")
         }
-        assert own.reached == [ssh]
+        assert own.reached == [ssh, {"b1": ssh["b1"]}]
         assert not own.ready.closed
     assert own.said == ["starting a backend on b1, port 18080"]
     own.ready.assert_done()  # which it is only when it was closed
@@ -179,7 +186,6 @@ def test_a_further_node_with_a_backend_is_needed_too(own: Own) -> None:
 
 def test_without_a_backend_there_are_no_endpoints(own: Own) -> None:
     own.nodes = NODES.replace("b1, roles: backend", "b1, roles: other")
-    own.scripts["b1"] = own.scripts["b1"][:1]
     with pytest.raises(UsageError) as caught, own.target().open(1, own.said.append):
         pytest.fail("it is open")
     assert str(caught.value) == "the inventory has no host with the role backend; its addresses would be endpoints"
@@ -206,8 +212,7 @@ def test_the_measured_node_may_be_the_client_and_a_further_node_is_told_once(own
 def test_pods_that_are_there_lend_their_addresses_and_our_backend_runs_in_their_network(own: Own) -> None:
     own.pods = PodsSpec(selector="app=web", namespace="shop")
     second = FakeSession([Line("ready 18080")])
-    own.scripts["n2"] += backend(own.ready, "/run/pb", pod="10.244.1.5")
-    own.scripts["b1"] = [facts("b"), *backend(second, pod="10.244.2.5")]
+    own.alone = {"n2": backend(own.ready, "/run/pb", pod="10.244.1.5"), "b1": backend(second, pod="10.244.2.5")}
     with own.target().open(1, own.said.append) as (cluster,):
         assert cluster.endpoints == (("n2", "10.244.1.5"), ("b1", "10.244.2.5"))
     assert own.said == [
@@ -223,12 +228,34 @@ def test_without_a_pod_on_a_host_that_is_known_there_are_no_endpoints(own: Own) 
     own.pods = PodsSpec(selector="app=web", namespace="shop")
     own.lost = {"n2": "n2: refused"}
     own.nodes = NODES.replace("{name: b1", "{name: b2")
-    own.scripts["b2"] = own.scripts.pop("b1")[:1]
+    own.scripts["b2"] = own.scripts.pop("b1")
     with pytest.raises(UsageError) as caught, own.target().open(1, own.said.append):
         pytest.fail("it is open")
     assert str(caught.value) == (
         "no pod of shop with app=web runs in a network of its own on a host of the inventory that was reached"
     )
+
+
+def test_a_backend_whose_connection_broke_is_started_anew_when_a_run_connects_again(own: Own) -> None:
+    broken = FakeSession([Line("ready 18080"), Line(ConnectionLostError("b1: the connection broke"))])
+    own.alone["b1"] = backend(broken)
+    target = own.target()
+    with target.open(1, own.said.append):
+        own.scripts, own.alone["b1"] = {}, backend(own.ready)
+        target.fleet(target.targets).close()
+        broken.assert_done()
+        assert not own.ready.closed
+    own.ready.assert_done()
+
+
+def test_a_backend_that_goes_on_is_left_alone(own: Own) -> None:
+    own.alone["b1"] = backend(going := FakeSession([Line("ready 18080"), Line(CommandTimeoutError("said nothing"))]))
+    target = own.target()
+    with target.open(1, own.said.append):
+        own.scripts = {}
+        target.fleet(target.targets).close()
+        assert not going.closed
+    going.assert_done()
 
 
 def test_further_clients_help_with_a_load(own: Own) -> None:
@@ -333,7 +360,7 @@ def asked(number: int, path: str, body: str) -> list[Sent | Line]:
 def looking(own: Own, *answers: Sent | Line) -> FakeSession:
     agent = FakeSession([*answered(1, "hello", HELLO), *answers])
     serve = Open(["/python", "-I", "-S", agent_file("/run/pb"), "serve"], agent)
-    own.scripts["n1"] = [installed("/run/pb"), serve]
+    own.alone["n1"] = [installed("/run/pb"), serve]
     return agent
 
 
