@@ -82,4 +82,6 @@ def short(value: float, unit: str) -> str:
     """Write a value as ``human`` does; of instructions and mere counts without the noun, which stands elsewhere."""
     if unit == INSTRUCTIONS:
         return human(value, unit).removesuffix(INSTRUCTIONS).rstrip()
-    return human(value, unit) if unit in _SCALES or unit == "ppm" else f"{value:,.4g}"
+    if unit in _SCALES or unit == "ppm":
+        return human(value, unit)
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.4g}"  # noqa: PLR2004 - as in human

@@ -32,7 +32,7 @@ from proxybench.scenarios.repair import PARTS, Repair
 from proxybench.scenarios.replace_endpoint import ReplaceEndpoint
 from proxybench.scenarios.restart import Restart, RestartChanged
 from proxybench.scenarios.rollout import Rollout
-from proxybench.scenarios.service_change import AddOne, ChangeEndpoint, DeleteOne
+from proxybench.scenarios.service_change import AddOne, ChangeEndpoint, DeleteOne, ServiceThere
 from proxybench.scenarios.soak import Soak
 from proxybench.scenarios.turns import FullSync, OneChange
 
@@ -80,6 +80,12 @@ class Asked:
         """Whether a scenario of sync is asked for."""
         return self.measure.sync is not None and name in self.measure.sync.scenarios
 
+    @property
+    def changes_what_is_not_added(self) -> bool:
+        """Whether a Service is changed or deleted that no scenario adds: its probes would find nothing there."""
+        changed = self.changes(Name.CHANGE_ENDPOINT) or self.changes(Name.DELETE_ONE)
+        return changed and not self.changes(Name.ADD_ONE)
+
 
 def _ms(events: EventsSpec) -> int:
     return round(events.interval * 1000)
@@ -121,6 +127,7 @@ _ORDER: tuple[Callable[[Asked], Scenario | None], ...] = (
     lambda asked: Load(asked.load) if asked.load and asked.load.runs_at(asked.cell.services) else None,
     lambda asked: ReplaceEndpoint() if asked.changes(Name.REPLACE_ENDPOINT) else None,
     lambda asked: AddOne(asked.timeout_s) if asked.changes(Name.ADD_ONE) else None,
+    lambda asked: ServiceThere(asked.timeout_s) if asked.changes_what_is_not_added else None,
     lambda asked: ChangeEndpoint(asked.timeout_s) if asked.changes(Name.CHANGE_ENDPOINT) else None,
     lambda asked: DeleteOne(asked.timeout_s) if asked.changes(Name.DELETE_ONE) else None,
     lambda asked: NewService(asked.timeout_s) if asked.changes(Name.NEW_SERVICE) else None,
@@ -161,7 +168,7 @@ def plan(measure: MeasureSpec, load: LoadSpec | None, cell: Cell, *, starts: boo
 
 def _repeated(once: tuple[Scenario, ...], times: int) -> tuple[Scenario, ...]:
     """Return the order with so many rounds of the changes to one Service; between two it is put back."""
-    changes = tuple(one for one in once if isinstance(one, AddOne | ChangeEndpoint | DeleteOne))
+    changes = tuple(one for one in once if isinstance(one, AddOne | ServiceThere | ChangeEndpoint | DeleteOne))
     if not changes:
         return once
     end = once.index(changes[-1]) + 1

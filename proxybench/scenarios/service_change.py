@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from proxybench.errors import MeasurementError
 from proxybench.model import Scenario
-from proxybench.scenarios.observe import ApiWrite
+from proxybench.scenarios.observe import ApiWrite, observe
+from proxybench.scenarios.quiet import settle
 from proxybench.scenarios.sync import measure_change
 
 if TYPE_CHECKING:
@@ -30,6 +32,24 @@ class AddOne:
         """Add it and record what that took."""
         canary, limit = step.canary, step.deadline.left(self.timeout_s)
         measure_change(step, Scenario.ADD_ONE, ApiWrite((canary.post_service(),)), canary.answers(limit))
+
+
+@dataclass(frozen=True)
+class ServiceThere:
+    """The Service that the next scenarios change or delete, where none has added it; nothing is recorded."""
+
+    name: ClassVar = "the Service to change"
+    vital: ClassVar = False
+
+    timeout_s: float
+
+    def run(self, step: StepContext) -> None:
+        """Add it. Raises MeasurementError when it is not answered."""
+        canary, limit = step.canary, step.deadline.left(self.timeout_s)
+        (seen,) = observe(step.client, ApiWrite((canary.post_service(),)), (canary.answers(limit),)).probes
+        if seen.censored:
+            raise MeasurementError(f"it did not answer within {limit:.3g} s")
+        settle(step)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,13 @@ def test_other_numbers_are_told_in_the_unit_they_are_stored_in(unit: str, clock:
 
 
 @pytest.mark.parametrize(
-    ("value", "unit", "words"), [(1_234, "ns", "1.23 µs"), (2_048, "bytes", "2 KiB"), (2_004.4, "connections", "2,004")]
+    ("value", "unit", "words"),
+    [
+        (1_234, "ns", "1.23 µs"),
+        (2_048, "bytes", "2 KiB"),
+        (2_004.4, "connections", "2,004"),
+        (25_344, "connections", "25,344"),
+    ],
 )
 def test_a_mere_count_may_lack_its_noun(value: float, unit: str, words: str) -> None:
     assert short(value, unit) == words

@@ -48,6 +48,16 @@ def test_changes_to_one_service_are_repeated_in_rounds_and_it_is_put_back_betwee
     assert names(thrice) == [*usual[:-2], *again, *again, "new-service", "add-batch"]
 
 
+@pytest.mark.parametrize("changes", [["change-endpoint"], ["delete-one"], ["change-endpoint", "delete-one"]])
+def test_what_is_changed_without_having_been_added_is_there_before(changes: list[str]) -> None:
+    """A change of nothing was waited for until its time was up, and a deletion of nothing took no time."""
+    sync = {"scenarios": changes, "times": 2}
+    there = ["the Service to change", *changes]
+    assert names(MeasureSpec.model_validate({"sync": sync}))[2:] == [*there, "putting back", *there]
+    added = names(MeasureSpec.model_validate({"sync": {"scenarios": ["add-one", *changes]}}))
+    assert added[2:] == ["add-one", *changes]
+
+
 def test_what_nothing_can_be_measured_without_is_vital_and_always_there() -> None:
     bare = plan(MeasureSpec(), None, make_cell())
     assert [(scenario.name, scenario.vital) for scenario in bare] == [("cold start", True), ("conformance", True)]
@@ -58,7 +68,7 @@ def test_what_nothing_can_be_measured_without_is_vital_and_always_there() -> Non
     ("measure", "further"),
     [
         ({"cpu": True}, ["idle"]),
-        ({"sync": {"scenarios": ["delete-one"]}}, ["delete-one"]),
+        ({"sync": {"scenarios": ["delete-one"]}}, ["the Service to change", "delete-one"]),
         ({"sync": {"scenarios": ["cold-start"]}}, []),
     ],
 )
