@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from proxybench.targets.lab.topology import Topology
 
 API_PORT = 6443
+FILES = 65_536
+"""As many files may be open in a pods' server."""
 IPTABLES = "xtables-legacy-multi"
 """The backend, by name and never the host's default: the two differ in what a rule costs."""
 RUN_BY_PROXIES = ("conntrack", "ipset", "nft", "xtables-legacy-multi", "xtables-nft-multi")
@@ -198,4 +200,4 @@ def _await_sshd(name: str) -> str:
 
 
 def _limit(argv: list[str]) -> str:
-    return f"ulimit -n 65536; exec {shlex.join(argv)}"
+    return f"ulimit -n {FILES}; exec {shlex.join(argv)}"

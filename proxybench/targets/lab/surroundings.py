@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxybench.targets.lab.capabilities import ask_here
+from proxybench.targets.lab.node_script import FILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,6 +49,7 @@ class Surroundings:
     processors: int = field(default_factory=lambda: os.cpu_count() or 1)
     usable: Callable[[], int] = lambda: len(os.sched_getaffinity(0))
     niceness: Callable[[], int] = lambda: os.getpriority(os.PRIO_PROCESS, 0)
+    files: Callable[[], int] = lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
     def influences(self) -> tuple[Influence, ...]:
         """Return all that was found. Rules are seen by root only; reading them loads no table into the kernel."""
@@ -105,6 +108,11 @@ class Surroundings:
             yield Influence(f"this shell's niceness is {niceness}", reach)
         if (usable := self.usable()) < self.processors:
             yield Influence(f"this shell may use {usable} of this machine's {self.processors} processors", reach)
+        if (files := self.files()) < FILES:
+            few = (
+                "so many connections at once have pods and clients of a netns lab: raise it (ulimit -n), or use the vm"
+            )
+            yield Influence(f"programs of this shell may open {files} files", few)
         group = next((line[3:] for line in self._text("proc/self/cgroup").splitlines() if line.startswith("0::")), "/")
         quota, _, period = self._text(f"sys/fs/cgroup/{group}/cpu.max").partition(" ")
         if quota.isdigit() and (given := int(quota) / int(period)) < self.processors:

@@ -136,7 +136,7 @@ HERE = Machine(is_root=True, architecture="x86_64", find=no_qemu, probe=probe, a
 def around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Surroundings:
     monkeypatch.setenv("PROXYBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    return Surroundings(lambda _: done(code=1), {}, tmp_path, lambda: 0.0, 1, lambda: 1, lambda: 0)
+    return Surroundings(lambda _: done(code=1), {}, tmp_path, lambda: 0.0, 1, lambda: 1, lambda: 0, lambda: 65536)
 
 
 def test_the_usual_subjects_are_kube_proxy_in_each_mode(around: Surroundings) -> None:

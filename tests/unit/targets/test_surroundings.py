@@ -44,7 +44,9 @@ class Asked:
 
 
 def look(root: Path, asked: Asked, environ: Mapping[str, str] | None = None, load: float = 0.2) -> list[Influence]:
-    return list(Surroundings(asked, environ or {}, root, lambda: load, 2, lambda: 2, lambda: 0).influences())
+    return list(
+        Surroundings(asked, environ or {}, root, lambda: load, 2, lambda: 2, lambda: 0, lambda: 65536).influences()
+    )
 
 
 def test_a_quiet_machine(tmp_path: Path) -> None:
@@ -140,11 +142,15 @@ def test_a_share_of_the_machine(tmp_path: Path, limit: str, shown: list[str]) ->
     assert look(tmp_path, Asked()) == [Influence(what.format(share), SHARE) for share in shown]
 
 
-def test_a_shell_that_is_nice_or_may_not_use_every_processor(tmp_path: Path) -> None:
-    found = Surroundings(Asked(), {}, tmp_path, lambda: 0.0, 4, lambda: 3, lambda: 10).influences()
+def test_a_shell_with_less_than_the_machine_has(tmp_path: Path) -> None:
+    found = Surroundings(Asked(), {}, tmp_path, lambda: 0.0, 4, lambda: 3, lambda: 10, lambda: 256).influences()
     assert found == (
         Influence("this shell's niceness is 10", SHARE),
         Influence("this shell may use 3 of this machine's 4 processors", SHARE),
+        Influence(
+            "programs of this shell may open 256 files",
+            "so many connections at once have pods and clients of a netns lab: raise it (ulimit -n), or use the vm",
+        ),
     )
 
 
