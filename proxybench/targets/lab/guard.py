@@ -38,6 +38,8 @@ class Guard:
         self._ended = ended
         self._proc = proc
         self._killed = self._killed_for_memory()
+        # As they are now: later on orphans of a node's sessions are among them, and one may stand still for ever.
+        self._pids = {pid: name for name, one in self._held.items() for pid in self._below(one.pid, _DEPTH)}
         self._lock = threading.Lock()
         self._passed: dict[str, str] = {}  # by process: what was seen of it since anybody asked
         self._over = threading.Event()
@@ -69,21 +71,26 @@ class Guard:
 
     def _watch(self) -> None:
         while not self._over.wait(_LOOK_SECONDS):
-            for name, process in self._held.items():
-                for pid, program in self._stopped(process.pid, _DEPTH):
+            for pid, name in self._pids.items():
+                if program := self._stopped(pid):
                     words = f"the lab's {name} stood still ({program}, process {pid} of this machine, got SIGSTOP)"
                     with self._lock:
                         self._passed[name] = words
 
-    def _stopped(self, pid: int, depth: int) -> Iterator[tuple[int, str]]:
-        """Yield the processes, with their programs, that are stopped, among one and those below it."""
-        with contextlib.suppress(OSError):  # it has just ended
+    def _stopped(self, pid: int) -> str:
+        """Return the program of a process that is stopped; "" for one that is not, or has ended."""
+        with contextlib.suppress(OSError):
             program, _, rest = (self._proc / str(pid) / "stat").read_text().rpartition(")")
-            if rest.split()[0] in _STOPPED:
-                yield pid, program.partition("(")[2]
+            return program.partition("(")[2] if rest.split()[0] in _STOPPED else ""
+        return ""
+
+    def _below(self, pid: int, depth: int) -> Iterator[int]:
+        """Yield a process and those below it."""
+        yield pid
+        with contextlib.suppress(OSError):
             below = (self._proc / str(pid) / "task" / str(pid) / "children").read_text().split() if depth else ()
             for child in below:
-                yield from self._stopped(int(child), depth - 1)
+                yield from self._below(int(child), depth - 1)
 
     def _killed_for_memory(self) -> int:
         """Return how many processes this machine's kernel has killed for want of memory since it started."""

@@ -16,9 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+def until(found: Callable[[], str]) -> str:
+    deadline = time.monotonic() + 10
+    while not (words := found()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return words
+
+
 @pytest.fixture
 def process() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(["sh", "-c", "sleep 60 & wait"], start_new_session=True) as made:
+        child = until(Path(f"/proc/{made.pid}/task/{made.pid}/children").read_text).strip()
+        assert until(lambda: "sleep" if Path(f"/proc/{child}/comm").read_text() == "sleep\n" else "")
         yield made
         with contextlib.suppress(ProcessLookupError):  # a test's doing
             os.killpg(made.pid, signal.SIGKILL)
@@ -29,13 +38,6 @@ def guard(process: subprocess.Popen[bytes], tmp_path: Path) -> Iterator[Guard]:
     made = Guard({"API server": process}, tmp_path / "ended")
     yield made
     made.close()
-
-
-def until(found: Callable[[], str]) -> str:
-    deadline = time.monotonic() + 10
-    while not (words := found()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return words
 
 
 def test_all_is_well(guard: Guard) -> None:
@@ -78,7 +80,6 @@ def test_what_stood_still_is_told_once_also_when_it_goes_on(
     if below:
         listed = until(Path(f"/proc/{pid}/task/{pid}/children").read_text)
         pid, program = int(listed), "sleep"
-        assert until(lambda: program if Path(f"/proc/{pid}/comm").read_text() == "sleep\n" else "")
     os.kill(pid, signal.SIGSTOP)
     time.sleep(1.2)
     os.kill(pid, signal.SIGCONT)
@@ -98,3 +99,19 @@ def test_nothing_is_looked_at_after_the_end(guard: Guard, process: subprocess.Po
     os.kill(process.pid, signal.SIGSTOP)
     time.sleep(0.7)
     assert guard.trouble() == ""
+
+
+def test_what_came_later_is_none_of_its_business() -> None:
+    with subprocess.Popen(
+        ["sh", "-c", "read line; sleep 60 & wait"], stdin=subprocess.PIPE, start_new_session=True
+    ) as made:
+        guard = Guard({"supervisor": made})
+        assert made.stdin is not None
+        made.stdin.write(b"\n")
+        made.stdin.flush()
+        child = int(until(Path(f"/proc/{made.pid}/task/{made.pid}/children").read_text))
+        os.kill(child, signal.SIGSTOP)
+        time.sleep(0.8)
+        assert guard.trouble() == ""
+        guard.close()
+        os.killpg(made.pid, signal.SIGKILL)
