@@ -46,3 +46,41 @@ def test_rules_come_back_within_the_sync_period_and_a_restart_loses_nothing(tmp_
     assert value("restart", "event.attempts") > 50
     assert value("roll-service", "event.attempts") > 100
     assert value("change-udp", "sync.end_to_end") < 4_000_000_000
+
+
+PATHS = """\
+version: 1
+name: ends
+target: {lab: {kind: netns}}
+modes: [iptables]
+proxier: {min_sync_period: 1s, sync_period: 10m, nodes: all}
+scale: {services: [6]}
+repetitions: 1
+measure:
+  sync: {scenarios: [add-paths], timeout: 20s}
+  forwarding:
+    connections: 10
+    established: 0
+    positions: [last]
+    paths: [cluster_ip, node_port, node_port_local, external_ip, node_port@far, node_port@other, cluster_ip@pod]
+  events: {timeout: 8s, scenarios: [add-endpoint, remove-endpoint]}
+limits: {cell: 100s}
+"""
+
+
+def test_a_service_answers_over_each_path_after_one_sync_and_an_endpoint_more_or_less_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    done = run(tmp_path, PATHS)
+    assert done.returncode == 0, done.stderr
+    frame = pd.read_parquet(tmp_path / "out/ends/latest/samples.parquet")
+    paths = {"cluster_ip", "node_port", "node_port_local", "external_ip", "node_port@far", "node_port@other"}
+    for scenario in ("add-paths", "delete-paths"):
+        found = frame[(frame["scenario"] == scenario) & (frame["metric"] == "sync.end_to_end") & ~frame["censored"]]
+        assert set(found["path"]) == {*paths, "cluster_ip@pod"}
+        assert found["value"].max() < 5_000_000_000
+    for scenario in ("add-endpoint", "remove-endpoint"):
+        of_event = frame[frame["scenario"] == scenario].set_index("metric")
+        assert not of_event.loc["sync.end_to_end", "censored"]
+        assert of_event.loc["event.lost", "value"] == of_event.loc["event.refused", "value"] == 0
+        assert of_event.loc["event.attempts", "value"] > 50
