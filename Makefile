@@ -90,9 +90,9 @@ fuzz: dev ## ten thousand mutated experiment files through `proxybench validate`
 
 lock: dev ## write the locks anew
 	$(BIN)/pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --upgrade --strip-extras --generate-hashes --no-emit-options \
+	$(BIN)/pip-compile --quiet --upgrade --no-strip-extras --generate-hashes --no-emit-options \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o .ci/requirements.txt pyproject.toml
-	$(BIN)/pip-compile --quiet --upgrade --strip-extras --generate-hashes --no-emit-options --extra dev \
+	$(BIN)/pip-compile --quiet --upgrade --no-strip-extras --generate-hashes --no-emit-options --extra dev \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o .ci/requirements-dev.txt pyproject.toml
 
 clean: ## remove what was built here (results stay)
