@@ -71,9 +71,11 @@ def installed(wheel: Path) -> Path:
 def test_the_wheel_holds_the_programs_and_the_experiments_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
-    assert {Path(name).stem for name in files if name.startswith("proxybench/experiments/")} == {
-        *NAMES,
-        "experiment.schema",
+    place = "proxybench/experiments/"
+    assert {name.removeprefix(place) for name in files if name.startswith(place)} == {
+        *(f"{name}.yaml" for name in NAMES),
+        "experiment.schema.json",
+        "profiles/mixed.yaml",  # of the experiment "profile"
     }
     tops = {name.split("/")[0] for name in files}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"proxybench", "refproxy"}
@@ -92,6 +94,7 @@ def test_the_wheel_says_which_pythons_it_is_for(wheel: Path) -> None:
         "3.11",
         "3.12",
         "3.13",
+        "3.14",
     ]
     assert "\n# proxybench\n" in text  # README.md, for the index's page
 
