@@ -60,7 +60,7 @@ class Number:
 
         A latency of 0 ended no later than its start was known, which is when the API server's answer had come.
         """
-        if self.unit == "ns" and not self.median:
+        if self.metric.startswith("sync.") and not self.median:
             return "at once"
         written = short if self.shown_unit == INSTRUCTIONS else human
         return ("> " if self.bounded else "") + written(self.median, self.shown_unit)

@@ -82,6 +82,12 @@ def test_of_several_releases_each_mode_has_a_table_of_its_own() -> None:
     assert "| Services |  | kube-proxy v1.30.14 iptables | kube-proxy v1.37.2 iptables |" in text
     assert "| 100 | new connection to the last rule, connect() | 19 µs | 20 µs |" in text
     assert "| Services |  | kube-proxy v1.37.2 nftables |" in text
+    assert "At 100 Services:" not in text
+
+
+def test_a_change_that_was_in_force_before_it_was_acknowledged_took_no_0_ns() -> None:
+    assert number("sync.end_to_end", 0.0).text() == "at once"
+    assert number("cpu.control_loop", 0.0).text() == "0 ns"
 
 
 def test_the_front_page_says_where_its_numbers_are_from() -> None:
