@@ -97,7 +97,8 @@ def _restore(place: str, tools: Tools, lines: Iterable[str]) -> Command:
     """Apply lines to a table, by the backend and family of the place."""
     label, _, table = place.partition(" ")
     applet, _, backend = label.partition("-")
-    argv = [program(backend, tools.iptables), f"{applet}-restore", "--noflush"]
+    waits = () if tools.exclusive else ("-w", "30")  # seconds, for a proxy that runs and writes rules, too
+    argv = [program(backend, tools.iptables), f"{applet}-restore", *waits, "--noflush"]
     return _tool(argv, [f"*{table}", *lines, "COMMIT"])
 
 

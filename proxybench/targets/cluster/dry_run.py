@@ -46,6 +46,8 @@ def touched(target: ClusterTarget, wanted: Sequence[tuple[Mode, str]]) -> tuple[
             changes = way.plan(mode, image, "(new)")
             hosts = hosts_of(changes)
             lines += [f"kube-proxy to {mode}: {_shown(change)}" for change in changes]
+        seen = [target.tidying.foreseen(mode) for mode in dict.fromkeys(mode for mode, _ in wanted)]
+    lines += dict.fromkeys(line for one in seen for line in (*one.lines, *one.faults))
     how = f"systemctl restart kube-proxy on {', '.join(hosts)}" if by_unit else "a rollout on every node"
     return (*lines, f"kube-proxy: {how} for each switch, and one back; RUN/undo.jsonl before each")
 

@@ -11,6 +11,7 @@ from proxybench.kube.objects import NAMESPACE
 from proxybench.model import Mode
 from proxybench.targets.cluster.switch.changes import strangers
 from proxybench.targets.cluster.switch.switcher import Switcher
+from proxybench.targets.cluster.switch.tidying import leave
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from proxybench.hosts.fleet import Fleet, Reached
     from proxybench.kube.base import Object
+    from proxybench.targets.cluster.switch.tidying import Tidy
     from proxybench.targets.cluster.switch.undo import Header
     from proxybench.targets.cluster.switch.way import Way
 
@@ -77,10 +79,11 @@ class Switching:
         header: Header,
         modes: Callable[[], Mapping[str, str]],
         report: Callable[[str], None],
+        tidy: Tidy = leave,
     ) -> Switcher:
         """Return what switches the cluster, and puts back what an earlier part of the run has left switched.
 
-        ``services`` are all of the cluster.
+        ``services`` are all of the cluster; ``tidy`` cleans its nodes of what a mode has left.
         Raises UsageError where it cannot be switched, or others would feel it; HostError, ApiError.
         """
         with connect() as way:
@@ -92,7 +95,7 @@ class Switching:
                 f"{len(felt)} Services of others would feel a switch ({some}); if that is right: "
                 "--i-understand-this-interrupts-traffic"
             )
-        self.switcher = Switcher(connect, header, modes, report, folder=self.folder, over=self.over)
+        self.switcher = Switcher(connect, header, modes, report, folder=self.folder, over=self.over, tidy=tidy)
         return self.switcher
 
     def to(self, mode: Mode, image: str = "") -> None:

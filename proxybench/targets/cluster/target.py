@@ -20,6 +20,7 @@ from proxybench.kube.objects import NAMESPACE, SELECTOR
 from proxybench.model import ClockKind, LabKind
 from proxybench.nodes.client import connect_agent, install
 from proxybench.nodes.cluster import Cluster, Traits
+from proxybench.nodes.kernel.capture import Tools
 from proxybench.nodes.node import Node, NodeHandle
 from proxybench.subjects.cluster import ProxyFacts, read_facts
 from proxybench.targets.base import TargetFacts
@@ -29,6 +30,7 @@ from proxybench.targets.cluster.backends import Backends, addresses_of, endpoint
 from proxybench.targets.cluster.host_facts import HostFacts, read_host
 from proxybench.targets.cluster.inventory import Inventory, NodeWords, Role, read_inventory
 from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay, look
+from proxybench.targets.cluster.switch.tidying import Tidying
 from proxybench.targets.cluster.switch.undo import Header
 from proxybench.targets.cluster.switch.unit import UnitWay
 from proxybench.targets.cluster.switching import Modes, Switching
@@ -189,7 +191,7 @@ class ClusterTarget:
     def way(self, *, by_unit: bool) -> Iterator[Way]:
         """Connect to what a switch changes, anew: to the hosts that run kube-proxy as a unit, or to the API."""
         if by_unit:
-            fleet, _ = self.hosts({name: self.targets[name] for name in self._proxies})
+            fleet, _ = self._reach_proxies()
             with fleet:
                 yield UnitWay(fleet, lambda: self._modes(fleet))
         else:
@@ -202,6 +204,21 @@ class ClusterTarget:
         roles = {Role.MEASURED, Role.OTHER}
         return tuple(node.name for node in self.inventory.nodes if roles & set(node.roles))
 
+    def _reach_proxies(self) -> Reached:
+        return self.hosts({name: self.targets[name] for name in self._proxies})
+
+    @property
+    def tidying(self) -> Tidying:
+        """What cleans the hosts that run a kube-proxy of what another mode has left there."""
+        nodes = {node.name: node for node in self.inventory.nodes}
+
+        def tools(executor: Executor) -> Tools:
+            node = nodes[executor.name]
+            found = {**read_host(executor).iptables, **{str(name): path for name, path in node.tools.items()}}
+            return Tools(found, self.python(node), exclusive=False)
+
+        return Tidying(self._reach_proxies, tools)
+
     def _opened(
         self,
         switch: Switching,
@@ -212,10 +229,10 @@ class ClusterTarget:
         report: Callable[[str], None],
     ) -> Switcher:
         header = Header(self.first_access.url, *access.origin(self.spec), self.file)
-        modes = Modes(fleet, self._modes, lambda: self.hosts({name: self.targets[name] for name in self._proxies}))
+        modes = Modes(fleet, self._modes, self._reach_proxies)
         stack.callback(modes.close)
         by_unit = look(api).by_unit
-        return switch.opened(services, lambda: self.way(by_unit=by_unit), header, modes, report)
+        return switch.opened(services, lambda: self.way(by_unit=by_unit), header, modes, report, self.tidying)
 
     def _clean(self, *, own_namespace: bool) -> None:
         with self.api() as api:

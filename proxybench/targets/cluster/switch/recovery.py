@@ -6,11 +6,12 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxybench.errors import ApiError, ProxybenchError, ResultsError, UsageError
+from proxybench.errors import ApiError, ExperimentError, ProxybenchError, ResultsError, UsageError
 from proxybench.experiment.places import ClusterSpec
 from proxybench.targets.cluster import access
 from proxybench.targets.cluster.inventory import Inventory, read_inventory
 from proxybench.targets.cluster.switch.switcher import restore
+from proxybench.targets.cluster.switch.tidying import Tidied
 from proxybench.targets.cluster.switch.undo import FILE, read_undo
 from proxybench.targets.cluster.target import ClusterTarget, clean, open_api
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proxybench.kube.base import ClusterApi
+    from proxybench.targets.cluster.switch.tidying import Tidy
 
 
 def recover(run: Path) -> Iterator[str]:
@@ -34,21 +36,41 @@ def recover(run: Path) -> Iterator[str]:
         return
     header, by_unit = known.header, any(change.host for change in known.changes)
     spec = ClusterSpec(inventory=header.inventory or "-", kubeconfig=header.kubeconfig, context=header.context)
-    hosts = read_inventory(Path(header.inventory)) if by_unit else Inventory.model_construct(version=1, nodes=())
+    hosts, why = _inventory(header.inventory)
+    if by_unit and why:
+        raise UsageError(f"the hosts that run kube-proxy are not known any more: {why}")
     first = access.first_access(access.credentials(spec), spec)
     if first.url != header.server:
         raise UsageError(f"{file}: is of {header.server}, and the kubeconfig leads to {first.url} now")
     with ExitStack() as stack:
         api = open_api(first, stack)
         try:
-            with ClusterTarget(spec, hosts).way(by_unit=by_unit) as way:
-                yield from restore(way, file)
+            target = ClusterTarget(spec, hosts)
+            with target.way(by_unit=by_unit) as way:
+                yield from restore(way, file, tidy=_unknown(why) if why else target.tidying)
         except ProxybenchError:
             with suppress(ApiError):  # what was left alone is what must be told
                 _clean(api)
             raise
         if _clean(api):
             yield "removed: Services and EndpointSlices of ours"
+
+
+def _inventory(file: str) -> tuple[Inventory, str]:
+    """Return a run's inventory; an empty one and the reason where it cannot be read any more."""
+    try:
+        return read_inventory(Path(file)), ""
+    except ExperimentError as error:
+        return Inventory.model_construct(version=1, nodes=()), str(error)
+
+
+def _unknown(why: str) -> Tidy:
+    """Return what cleans nothing, since the hosts are not known any more, and says so."""
+
+    def say(*_: object) -> Tidied:
+        return Tidied(faults=(f"no node was cleaned: {why}",))
+
+    return say
 
 
 def _clean(api: ClusterApi) -> bool:

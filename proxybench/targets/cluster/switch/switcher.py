@@ -9,8 +9,10 @@ from itertools import groupby
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Final
 
-from proxybench.errors import ApiError, ConnectionLostError, HostError, RunError
+from proxybench.errors import ApiError, ConnectionLostError, HostError, ProxybenchError, RunError
+from proxybench.model import Mode
 from proxybench.targets.cluster.switch.changes import IMAGE
+from proxybench.targets.cluster.switch.tidying import Tidied, leave, modes_of, surely_left
 from proxybench.targets.cluster.switch.undo import FILE, UndoLog, make, not_edited, read_undo, undo
 from proxybench.targets.cluster.switch.way import Written
 
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from proxybench.model import Mode
     from proxybench.targets.cluster.switch.changes import Change
-    from proxybench.targets.cluster.switch.undo import Header
+    from proxybench.targets.cluster.switch.tidying import Tidy
+    from proxybench.targets.cluster.switch.undo import Header, Undo
     from proxybench.targets.cluster.switch.way import Way
 
 ROLLOUT_SECONDS: Final = 600.0
@@ -38,7 +40,7 @@ class Switcher:
     ``connect`` opens the way by credentials that are good now: a run may outlive those with which it began. ``say`` is
     told what happens. ``limit_s`` is for a rollout, ``patience_s`` as ``PATIENCE``. ``folder`` is the run's, in which
     the undo log lies before anything is changed. Once ``over`` is set nothing is switched any more, and who waits for a
-    switch is told so.
+    switch is told so. ``tidy`` cleans the nodes of what a mode has left.
     """
 
     connect: Callable[[], AbstractContextManager[Way]]
@@ -50,6 +52,8 @@ class Switcher:
     sleep: Callable[[float], None] = time.sleep
     folder: Path | None = None
     over: Event = field(default_factory=Event)
+    tidy: Tidy = leave
+    _left: set[str] = field(default_factory=set)  # modes that ran, and may have left something
     _lock: Lock = field(default_factory=Lock)  # held while objects are changed
 
     def to(self, mode: Mode, image: str = "") -> None:
@@ -57,7 +61,9 @@ class Switcher:
 
         Raises UsageError, RunError, ApiError, HostError, and ConnectionLostError once the cluster is being given back.
         """
-        there = set(self.modes().values()) == {str(mode)}
+        found = set(self.modes().values())
+        self._left |= found & set(Mode)
+        there = found == {str(mode)}
         if self.folder is None:
             if there and not image:
                 return
@@ -66,6 +72,7 @@ class Switcher:
         known = read_undo(path.read_text(), str(path)).changes if path.exists() else ()
         first = next((str(change.before) for change in known if change.field == IMAGE), "")
         if there and not (image or first):
+            self._clean(mode)
             return
         with self.connect() as way:
             with self._lock:
@@ -76,6 +83,7 @@ class Switcher:
                     self._make(way, path, planned, f"{mode} mode{f' of {image}' if image else ''}")
             way.await_running(self.limit_s, self._pause)
         self._await_mode(mode)
+        self._clean(mode)
 
     def put_back(self) -> None:
         """Undo all that was changed, for good. Raises RunError when something could not be put back, ApiError."""
@@ -91,7 +99,7 @@ class Switcher:
         while True:
             try:
                 with self.connect() as way:
-                    lines = restore(way, path, self.limit_s, self.sleep)
+                    lines = restore(way, path, self.limit_s, self.sleep, self.tidy)
             except ApiError as error:
                 if not error.away or time.monotonic() > end:
                     raise
@@ -109,6 +117,20 @@ class Switcher:
         for _, changes in groupby(planned, lambda change: change.path):
             made += make(way, log, tuple(changes))
         way.start_anew(Written(made, planned))
+
+    def _clean(self, mode: Mode) -> None:
+        """Have what other modes have left removed. Raises RunError where it stays for sure, since it spoils figures."""
+        old = [one for one in Mode if one in self._left - {mode}]
+        if self.folder is None or not old:
+            return
+        with self._lock:
+            self._go_on()
+            done = self.tidy(old, UndoLog(self.folder / FILE, self.header).note, self._pause)
+        for line in (*done.lines, *done.faults):
+            self.say(line)
+        if done.faults and surely_left(old, mode):
+            raise RunError(f"{'; '.join(done.faults)}; kube-proxy itself leaves what {' and '.join(old)} mode made")
+        self._left = {str(mode)}
 
     def _go_on(self) -> None:
         if self.over.is_set():
@@ -131,16 +153,21 @@ class Switcher:
 
 
 def restore(
-    way: Way, path: Path, limit_s: float = ROLLOUT_SECONDS, sleep: Callable[[float], None] = time.sleep
+    way: Way,
+    path: Path,
+    limit_s: float = ROLLOUT_SECONDS,
+    sleep: Callable[[float], None] = time.sleep,
+    tidy: Tidy = leave,
 ) -> tuple[str, ...]:
     """Put back what an undo log tells of, as often as it is called; return what was done, in lines for people.
 
-    Raises RunError when something was left alone, since somebody else has edited it or its host is not reached, which
-    says what was put back and what is still needed; ApiError, HostError, ResultsError.
+    Then ``tidy`` cleans the nodes of what the modes of the run have left. Raises RunError when something was left
+    alone, since somebody else has edited it or its host is not reached, which says what was put back and what is still
+    needed; ApiError, HostError, ResultsError.
     """
     known = read_undo(path.read_text(), str(path))
     if known.done:
-        return (f"{path}: all is back already",)
+        return (f"{path}: all is back already", *_tidied(tidy, path, known, sleep))
     written = undo(way, known.changes)
     lines = [f"put back: {change.what}" for change in written.made]
     faults = []
@@ -160,4 +187,14 @@ def restore(
             way.await_running(limit_s, sleep)
         except RunError as error:
             raise RunError("; ".join([*lines, f"but {error}"])) from error
-    return tuple(lines) or ("nothing had been changed",)
+    return (*lines, *_tidied(tidy, path, known, sleep)) or ("nothing had been changed",)
+
+
+def _tidied(tidy: Tidy, path: Path, known: Undo, sleep: Callable[[float], None]) -> tuple[str, ...]:
+    """Clean the nodes of what the modes of a run have left; return what was done, and what could not be."""
+    modes = modes_of(known.every)
+    try:
+        done = tidy(sorted(modes), UndoLog(path, known.header).note, sleep) if modes else Tidied()
+    except ProxybenchError as error:  # all is back, which is what must be told
+        return (f"no node was cleaned: {error}",)
+    return (*done.lines, *done.faults)

@@ -1,7 +1,8 @@
 """The undo log: what is about to change, on the disk before it does; and the way back from any of its prefixes.
 
 One JSON object a line. The first says which cluster it is of, each further one is a change that may or may not have
-been made; "done" is written when all is back, and what comes after it is of another switch. The way back is decided
+been made; "done" is written when all is back, and what comes after it is of another switch. What a mode has left and
+is removed from a host is told, too: only kube-proxy in that mode makes it again. The way back is decided
 from the objects as they are, so that it may be interrupted and repeated: a field that holds anything we know of goes
 back to what it was first, one that somebody else has edited since is left alone and reported.
 """
@@ -18,7 +19,7 @@ from proxybench.targets.cluster.switch.changes import Change, read, written
 from proxybench.targets.cluster.switch.way import Written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from proxybench.kube.base import Object
@@ -42,11 +43,12 @@ class Header:
 
 @dataclass(frozen=True)
 class Undo:
-    """A log that was read: ``changes`` are those since all was back the last time."""
+    """A log that was read: ``changes`` are those since all was back the last time, ``every`` all that it tells of."""
 
     header: Header
     changes: tuple[Change, ...]
     done: bool
+    every: tuple[Change, ...] = ()
 
 
 class UndoLog:
@@ -67,6 +69,10 @@ class UndoLog:
     def add(self, change: Change) -> None:
         """Note a change that is about to be made."""
         self._append(asdict(change))
+
+    def note(self, words: Mapping[str, object]) -> None:
+        """Note what is about to be removed from a host: a line that begins with ``host``."""
+        self._append(dict(words))
 
     def finish(self) -> None:
         """Note that all is back."""
@@ -120,15 +126,17 @@ def read_undo(text: str, where: str) -> Undo:
         header = Header(**words[0])
         done = False
         changes: list[Change] = []
-        for one in words[1:]:
+        every: list[Change] = []
+        for one in (word for word in words[1:] if "host" not in word):
             done = one == {"done": True}
             if done:
                 changes = []  # what somebody edits from here on is theirs to keep
             else:
                 changes.append(Change(one["path"], tuple(one["field"]), one["before"], one["after"]))
+                every.append(changes[-1])
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise ResultsError(f"{where}: is no undo log: {error}") from None
-    return Undo(header, tuple(changes), done)
+    return Undo(header, tuple(changes), done, tuple(every))
 
 
 def make(things: Things, log: UndoLog, changes: Sequence[Change]) -> tuple[Change, ...]:

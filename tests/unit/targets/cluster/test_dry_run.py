@@ -10,6 +10,7 @@ import pytest
 
 from proxybench.errors import UsageError
 from proxybench.experiment.places import ClusterSpec
+from proxybench.hosts.fleet import Fleet, Reached
 from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh_config import SshConfig
 from proxybench.model import Mode
@@ -20,9 +21,10 @@ from proxybench.targets.cluster.target import ClusterTarget
 from tests.unit.kube.scripted import kubeconfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from proxybench.hosts.inventory import SshTarget
     from tests.unit.kube.scripted import Answer
 
 INVENTORY = Inventory.model_validate(
@@ -82,7 +84,12 @@ def a_plan() -> list[Answer | None]:
 
 def make_target(folder: Path, switch: Switching | None, **words: Any) -> ClusterTarget:
     spec = ClusterSpec(inventory="nodes.yaml", **words)
-    return ClusterTarget(spec, INVENTORY, SshConfig(Secrets({}), home=folder), switch)
+    return ClusterTarget(spec, INVENTORY, SshConfig(Secrets({}), home=folder), switch, hosts=nobody)
+
+
+def nobody(targets: Mapping[str, SshTarget]) -> Reached:
+    """Reach no host."""
+    return Reached(Fleet({}), dict.fromkeys(targets, "no route to host"))
 
 
 @contextmanager
@@ -121,6 +128,8 @@ def test_each_switch_is_told_line_by_line_and_nothing_is_written(tmp_path: Path)
             "-registry.k8s.io/kube-proxy:v1.37.2 +registry.k8s.io/kube-proxy:v1.36.3"
         ),
         f"kube-proxy to ipvs: {MARKED}",
+        "worker-1 is left as it is: no route to host",
+        "worker-2 is left as it is: no route to host",
         "kube-proxy: a rollout on every node for each switch, and one back; RUN/undo.jsonl before each",
     )
     assert asked == ["GET /api/v1/namespaces/proxybench", *LOOKED, *ASKED_FOR_A_PLAN, *ASKED_FOR_A_PLAN]
