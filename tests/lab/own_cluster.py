@@ -10,6 +10,7 @@ import json
 import shlex
 import subprocess
 import sys
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from proxybench.targets.lab.topology import SERVICE_CIDR
 from tests.lab.control_plane import kubeconfig
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from proxybench.hosts.base import Executor
@@ -158,6 +160,36 @@ def cut_ssh(executor: Executor) -> None:
     executor.run(["sh", "-c", script])
 
 
+@contextmanager
+def without_network(lab_pid: int, node: str) -> Iterator[None]:
+    """Take a node's link to everybody who would manage it away: from outside it is as dead as one without power."""
+    child = subprocess.run(["pgrep", "-P", str(lab_pid)], capture_output=True, text=True, check=True).stdout.split()[0]
+    link = ["nsenter", "-t", child, "-m", "-p", "ip", "-n", node, "link", "set", "mgmt"]
+    subprocess.run([*link, "down"], timeout=20, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*link, "up"], timeout=20, check=True)
+
+
+@contextmanager
+def small_disk(folder: Path, kib: int) -> Iterator[Path]:
+    """Mount a disk of that size on a new folder."""
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "disk", folder], timeout=20, check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], timeout=20, check=True)
+
+
+def fill(disk: Path) -> None:
+    """Take all the room of a disk."""
+    with suppress(OSError), (disk / "others").open("ab", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
 def proxybench(user: User, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the program as its user does."""
     argv = [sys.executable, "-c", _PROGRAM, *words]
@@ -165,9 +197,9 @@ def proxybench(user: User, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, **where, capture_output=True, text=True, timeout=200, check=False)  # type: ignore[call-overload,no-any-return] # of the same keys
 
 
-def begun(user: User) -> tuple[subprocess.Popen[bytes], Path]:
+def begun(user: User, *more: str) -> tuple[subprocess.Popen[bytes], Path]:
     """Begin a run that switches to nftables; return it, and the file in which it says what it does."""
-    words = ["--allow-switch", "--set", "subjects=[{kind: cluster, mode: nftables}]"]
+    words = [*more, "--allow-switch", "--set", "subjects=[{kind: cluster, mode: nftables}]"]
     argv = [sys.executable, "-c", _PROGRAM, "run", str(user.experiment), *words]
     said = user.home / "said"
     with said.open("w") as log:

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxybench.errors import RunError
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, namespace
 from proxybench.model import ClockKind, Mode
 from proxybench.nodes.node import NodeHandle
+from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
+from proxybench.targets.cluster.switch.switcher import restore
 from proxybench.targets.lab import topology
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.netns import NetnsLab
@@ -24,7 +27,18 @@ from tests.lab.binaries import ETCD, FIRST_BUILD_S, kube_proxy, program
 from tests.lab.control_plane import control_plane, daemon_set_controller
 from tests.lab.kubeadm import SYSTEM, Kubelets, node_access, objects, relayed, state
 from tests.lab.labs import agents_on
-from tests.lab.own_cluster import User, add_addresses, begun, config, cut_ssh, make_user, proxybench
+from tests.lab.own_cluster import (
+    User,
+    add_addresses,
+    begun,
+    config,
+    cut_ssh,
+    fill,
+    make_user,
+    proxybench,
+    small_disk,
+    without_network,
+)
 
 if TYPE_CHECKING:
     import subprocess
@@ -61,6 +75,7 @@ class World:
     kubelets: Kubelets
     nodes: list[NodeHandle]
     user: User
+    lab_pid: int
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return proxybench(self.user, *words)
@@ -97,7 +112,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         kubelets = stack.enter_context(Kubelets(access, nodes, kube_proxy()))
         user = make_user(folder / "home", cluster, EXPERIMENT, node_access(access))
         kubelets.await_started()
-        yield World(access, kubelets, nodes, user)
+        yield World(access, kubelets, nodes, user, lab.pid)
 
 
 def test_two_modes_are_measured_and_all_is_put_back(world: World) -> None:
@@ -204,6 +219,44 @@ def test_an_operator_who_edits_meanwhile_is_not_overwritten_but_reported(world: 
     run = str(max((world.user.home / "results/switch").glob("2*")))
     assert world.run("restore", run).returncode == 0
     assert world.access.get(path)["data"] == before
+
+
+def test_a_node_that_is_lost_for_good_in_a_rollout_keeps_nothing_from_being_put_back(world: World) -> None:
+    """Its kubelet does nothing any more; what follows is the real controller's, which never ends the rollout."""
+    before = state(world.access)
+    process, said = switching(world)
+    world.kubelets.dead.add("node2")
+    with without_network(world.lab_pid, "node2"):
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+        run = max((world.user.home / "results/switch").glob("2*"))
+        with KubernetesServiceApi(world.access.url, world.access.token, ca_pem=world.access.ca_pem) as api:
+            try:
+                told = "; ".join(restore(DaemonSetWay(api), run / "undo.jsonl", 20))
+            except RunError as error:  # where the dead node's pod was to be replaced already
+                told = str(error)
+                assert "but kube-proxy's rollout did not end within 20 s: " in told
+    assert "put back: configmaps/kube-proxy data.config.conf" in told, said.read_text()
+    assert state(world.access) == before
+    world.kubelets.dead.clear()
+    done = world.run("restore", str(run))
+    assert (done.returncode, "all is back already" in done.stdout) == (0, True), done.stderr
+    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+
+
+def test_where_the_disk_is_full_before_a_switch_nothing_is_switched(world: World) -> None:
+    before = state(world.access)
+    with small_disk(world.user.home / "small", 2048) as disk:
+        process, said = begun(world.user, "--out", str(disk))
+        deadline = time.monotonic() + 60
+        while not list(disk.glob("switch/*/manifest.json")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        fill(disk)
+        assert process.wait(200) == 3, said.read_text()
+        assert "(No space left on device)" in said.read_text()
+        assert not list(disk.glob("switch/*/undo.jsonl")) or "is changed" in said.read_text()
+    assert state(world.access) == before, said.read_text()
+    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
 
 
 def test_services_of_others_forbid_a_switch(world: World) -> None:

@@ -22,7 +22,9 @@ from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, Population
 from proxybench.model import ClockKind, Mode, Subject
 from proxybench.nodes.kernel.capture import Tools, capture
+from proxybench.nodes.kernel.leftovers import left_by
 from proxybench.nodes.kernel.restore import restore
+from proxybench.nodes.kernel.tidy import tidy
 from proxybench.nodes.node import NodeHandle
 from proxybench.nodes.requests import Connect, Target
 from proxybench.releases.ensure import ensure
@@ -187,6 +189,62 @@ def test_a_mode_programs_the_services_and_answers(bench: Bench, release: str, ca
     if folder(spec.subject.version).exists():
         assert of_ipv4(left) == of_ipv4(golden(spec.subject.version, case.name, "left").splitlines())
     assert rules(bench, spec) == []
+
+
+SOMEBODY_ELSES = "*nat\n:MINE - [0:0]\n-A MINE -d 192.0.2.1/32 -j ACCEPT\n-A POSTROUTING -j MINE\nCOMMIT\n"
+FORGET = 'for words in "-D POSTROUTING -j MINE" "-F MINE" "-X MINE"; do "$0" iptables -t nat $words; done'
+
+
+def saved(bench: Bench, case: Case) -> tuple[tuple[str, ...], str]:
+    """Return the command that brings back what a mode has in the kernel now, for IPv4, and its standard input."""
+    if case.mode is Mode.NFTABLES:
+        return ("nft", "-f", "-"), bench.said("nft", "list", "table", "ip", "kube-proxy")
+    program = bench.node.node.iptables[str(case.backend)]
+    lines = [line for line in bench.said(program, "iptables-save").splitlines() if " MINE" not in line]
+    return (program, "iptables-restore", "--noflush"), "\n".join([*lines, ""])
+
+
+@pytest.mark.timeout(FIRST_BUILD_S)
+@pytest.mark.parametrize("backend", [case for case in NATIVE if case.mode is Mode.IPTABLES], ids=lambda one: one.name)
+@pytest.mark.parametrize("old", [Mode.IPTABLES, Mode.NFTABLES])
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_a_mode_has_left_is_removed_while_another_one_runs_and_answers(
+    bench: Bench, release: str, old: Mode, backend: Case
+) -> None:
+    """What the newer mode's start has removed itself, as since 1.31, is brought back: it is to be left."""
+    nftables = next(case for case in NATIVE if case.mode is Mode.NFTABLES)
+    first, second = (backend, nftables) if old is Mode.IPTABLES else (nftables, backend)
+    executor, tools = bench.node.executor, Tools.of(bench.node.node)
+    before = capture(executor, tools)
+    program = bench.node.node.iptables[str(backend.backend)]
+    executor.run([program, "iptables-restore", "--noflush"], stdin=SOMEBODY_ELSES)
+    noted: list[object] = []
+    try:
+        for case in (first, second):
+            running = started(bench, resolved(bench, release, case))
+            try:
+                running.wait_ready(Deadline(CLOCK, PATIENCE_S, "the test"), PATIENCE_S)
+                if case is first:
+                    argv, text = saved(bench, first)
+                    continue
+                if not left_by(old, second.mode, capture(executor, tools)):
+                    executor.run(argv, stdin=text)
+                lines = tidy(executor, tools, {old}, second.mode, lambda *words: noted.append(words), sleep=time.sleep)
+                assert lines
+                assert left_by(old, second.mode, capture(executor, tools)) == ()
+                assert (
+                    tidy(executor, tools, {old}, second.mode, lambda *words: noted.append(words), sleep=time.sleep)
+                    == ()
+                )
+                assert rules(bench, resolved(bench, release, second))
+                check_answers(bench)
+            finally:
+                running.stop(20)
+        assert len(noted) == 1
+        assert "-A MINE -d 192.0.2.1/32 -j ACCEPT" in bench.said(program, "iptables-save")
+    finally:
+        restore(executor, before, tools)
+        executor.run(["sh", "-c", FORGET, program])
 
 
 def check_syncs(running: RunningProxy, *, apart: bool) -> None:
