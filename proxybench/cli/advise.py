@@ -55,10 +55,13 @@ def advise(run: Path, base: str, other: str, services: int, endpoints: int | Non
 
 
 def _print(advice: Advice, data: ReportData) -> None:
+    from proxybench.report.measured import replayed  # noqa: PLC0415 - keeps help fast
     from proxybench.report.words import clock_long, count  # noqa: PLC0415 - keeps help fast
 
     size = f"{count(advice.services, 'Service')} with {count(advice.endpoints, 'endpoint')} each"
     click.echo(f"From {advice.base.label} to {advice.other.label} at {size}")
+    if whose := replayed(data.manifest):
+        click.echo(f"Replayed were {whose}, and some of proxybench's own; endpoints of each are told on the average")
     click.echo(f"{_where(advice, data)}; {clock_long(advice.clock)}")
     if advice.between:
         click.echo(
@@ -111,11 +114,14 @@ def _ratio(change: Change, advice: Advice) -> str:
 
 
 def _as_json(advice: Advice, data: ReportData) -> dict[str, object]:
+    from proxybench.report.measured import replayed  # noqa: PLC0415 - keeps help fast
+
     return {
         "from": advice.base.label,
         "to": advice.other.label,
         "services": advice.services,
         "endpoints_per_service": advice.endpoints,
+        "profile": replayed(data.manifest) or None,
         "clock": str(advice.clock),
         "run": data.manifest.run,
         "state": data.manifest.state,

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field
 
-from proxybench.experiment.words import Batch, BatchSize, Duration, Words, distinct, one_of, schema_of, within
+from proxybench.experiment.words import (
+    Batch,
+    BatchSize,
+    Duration,
+    Words,
+    distinct,
+    one_of,
+    parse_duration,
+    schema_of,
+    within,
+)
 from proxybench.model import Mode, Scenario
 
 EVENTS = (
@@ -68,12 +78,23 @@ class MigrateSpec(Words):
     """The time between two connections to each watched Service."""
 
 
+SLICES_EACH: Final = 2.5
+"""EndpointSlices that a change of a soak writes, on the average: four, one, four, one."""
+
+_PACES: Final = ("100ms", "10m")
+
+
 class SoakSpec(Words):
     """Mixed churn for a long time: growth of memory, stale chains, drift between rules and API."""
 
     duration: Annotated[Duration, AfterValidator(within("10s", "24h"))] = 300.0
     """How long; limits.cell must be longer."""
-    pace: Annotated[Duration, AfterValidator(within("100ms", "10m"))] = 1.0
-    """The time from one change to the next."""
+    pace: Annotated[Duration, AfterValidator(within(*_PACES))] = 1.0
+    """The time from one change to the next; left out with a profile whose slices changed: as often as they did."""
     interval: Annotated[Duration, AfterValidator(within("1ms", "10s"))] = 0.02
     """The time between two connections to each watched Service."""
+
+    def at_rate(self, slices_per_minute: float) -> Self:
+        """Return the same at a pace at which so many EndpointSlices change, as far as paces go."""
+        least, most = map(parse_duration, _PACES)
+        return self.model_copy(update={"pace": min(most, max(least, SLICES_EACH * 60 / slices_per_minute))})

@@ -42,7 +42,17 @@ def checked(document: source.Document) -> Experiment:
     problems.extend(wrong)
     if problems or experiment is None:
         raise ExperimentError(problems)
-    return experiment
+    return _paced(experiment)
+
+
+def _paced(experiment: Experiment) -> Experiment:
+    """Have a soak that names no pace change as many EndpointSlices as the cluster did whose profile is replayed."""
+    soak, profile = experiment.measure.soak, experiment.scale.profile
+    rate = profile.churn.slices_per_minute if profile and profile.churn else 0
+    if soak is None or "pace" in soak.model_fields_set or not rate:
+        return experiment
+    measure = experiment.measure.model_copy(update={"soak": soak.at_rate(rate)})
+    return experiment.model_copy(update={"measure": measure})
 
 
 def json_schema() -> dict[str, Any]:

@@ -171,6 +171,11 @@ class Watched(Words):
     services: Churn = Churn()
     endpoint_slices: Churn = Churn()
 
+    @property
+    def slices_per_minute(self) -> float:
+        """EndpointSlices that came, changed or went."""
+        return self.endpoint_slices.added + self.endpoint_slices.changed + self.endpoint_slices.deleted
+
 
 class Profile(_Brief):
     """All of a profile file."""
@@ -221,7 +226,7 @@ class Profile(_Brief):
 
     @cached_property
     def digest(self) -> str:
-        """What tells it from all others whose replay differs: twelve hexadecimal digits. Churn is not replayed."""
+        """What tells it from all others whose objects differ: twelve hexadecimal digits. Churn is a soak's only."""
         words = self.model_dump(mode="json", exclude={"churn"})
         return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:_DIGEST]
 

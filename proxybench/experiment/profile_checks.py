@@ -47,14 +47,9 @@ def place(experiment: Experiment) -> Iterator[Finding]:
 
 
 def measured(experiment: Experiment) -> Iterator[Finding]:
-    """Yield what cannot be measured.
-
-    Our own Services, which are probed, have all their pods in one place; and a soak counts a Service as an address.
-    """
+    """Yield what cannot be measured: our own Services, which are probed, have all their pods in one place."""
     if experiment.scale.profile is None:
         return
-    if experiment.measure.soak is not None:
-        yield ("measure", "soak"), "soak: is not measured in the replay of a profile; leave it out"
     for index, path in enumerate(experiment.measure.paths):
         if path.origin is Origin.FAR:
             loc = ("measure", "forwarding", "paths", index)

@@ -27,7 +27,7 @@ def origin(manifest: Manifest) -> str:
     programs = dict.fromkeys(each.subject.program for each in manifest.subjects)
     kernels = manifest.kernels()
     parts = [f"proxybench, {manifest.name}, run {manifest.run}", *programs]
-    parts += [f"the Services of profile {digest}" for digest in _profiles(manifest.matrix)]
+    parts += [whose] if (whose := replayed(manifest)) else []
     parts += [f"Linux {', '.join(kernels)}"] if kernels else []
     unfinished = "" if manifest.state == "complete" else f" ({manifest.state})"
     return f"{'; '.join(parts)}; medians over {_repetitions(manifest.matrix)}{unfinished}"
@@ -43,7 +43,7 @@ def how_measured(data: ReportData) -> Facts:
         *(("where", _lab(lab)) for lab in manifest.labs),
         *(("subject", _subject(each)) for each in manifest.subjects),
         ("sizes", _sizes(steps)),
-        *(("profile", _profile(manifest, digest)) for digest in _profiles(steps)),
+        *(("profile", _told(profile)) for profile in (_profile_of(manifest),) if profile),
         ("how often", f"{_repetitions(steps)}; a number is the median of its repetitions' medians"),
         ("in which order", "subjects follow each other within a repetition, and start one further in the next"),
         ("steps", f"{done} of {len(steps)} done, {seconds / 60:.0f} min of work"),
@@ -136,20 +136,30 @@ def _sizes(steps: Iterable[Step]) -> str:
     )
 
 
+def replayed(manifest: Manifest) -> str:
+    """Say whose Services a run replayed: "the 2,010 Services of profile e5ff12106824"; "" for no profile's."""
+    profile = _profile_of(manifest)
+    return "" if profile is None else f"the {count(profile.services, 'Service')} of profile {profile.digest}"
+
+
+def _profile_of(manifest: Manifest) -> Profile | None:
+    words = manifest.experiment.get("scale", {}).get("profile") if _profiles(manifest.matrix) else None
+    return Profile.model_validate(words) if words else None
+
+
 def _profiles(steps: Iterable[Step]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(step.cell.profile for step in steps if step.cell.profile))
 
 
-def _profile(manifest: Manifest, digest: str) -> str:
+def _told(profile: Profile) -> str:
     """Say what was replayed, and what of it is the lab's."""
-    profile = Profile.model_validate(manifest.experiment["scale"]["profile"])
     kinds = Counter[str]()
     for shape in profile.shapes:
         kinds[shape.type] += shape.services
     types = ", ".join(f"{number:,} {name}" for name, number in kinds.most_common())
     of_nodes = f" of {count(profile.nodes.count, 'node')}" if profile.nodes else ""
     return (
-        f"{digest}: {profile.services:,} Services ({types}) with {profile.endpoints:,} endpoints, as a cluster"
+        f"{profile.digest}: {profile.services:,} Services ({types}) with {profile.endpoints:,} endpoints, as a cluster"
         f"{of_nodes} had them, on the lab's nodes; and {profile.probed:,} of proxybench's own among them, which alone "
         "are connected to. Endpoints of each are told on the average"
     )

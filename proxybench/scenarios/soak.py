@@ -61,6 +61,7 @@ class Soak:
 
         with own.there(step):
             begun = step.proxy.inventory()
+            known = _astray(step, begun) if begun and step.cell.profile else frozenset()
             try:
                 measure_event(step, Scenario.SOAK, places_watched(step, self.interval_ms), act)
             finally:
@@ -70,22 +71,30 @@ class Soak:
             write(step.client, Change(own.put_slices(own.pods(1)), ()))  # stale chains go with the sync after theirs
             pause(step)
             settle(step)
-            self._record(step, begun, step.proxy.inventory())
+            self._record(step, begun, step.proxy.inventory(), known)
         step.recorder.add(Metric.SOAK_CHANGES, Scenario.SOAK, changes)
         if (growth := slope(readings[len(readings) // 2 :])) is not None:
             step.recorder.add(Metric.SOAK_MEMORY_SLOPE, Scenario.SOAK, growth)
 
-    def _record(self, step: StepContext, begun: Inventory | None, now: Inventory | None) -> None:
-        """Record how many chains more there are than before, and for how many addresses rules and API disagree."""
+    def _record(self, step: StepContext, begun: Inventory | None, now: Inventory | None, known: frozenset[str]) -> None:
+        """Record how many chains more there are than before, and for how many addresses rules and API disagree.
+
+        ``known`` are those that did before: a profile's external addresses, and Services without endpoints.
+        """
         if begun is None or now is None:
             step.result.notes.append(f"{self.name}: what {step.cell.subject.label} has in the kernel is not known")
             return
         step.recorder.add(Metric.SOAK_STALE, Scenario.SOAK, now.chains - begun.chains)
-        wanted = {one["spec"]["clusterIP"] for one in step.api.list(Kind.SERVICE)} - {"None", ""}
-        astray = now.vips ^ wanted
+        astray = _astray(step, now) ^ known
         step.recorder.add(Metric.SOAK_DRIFT, Scenario.SOAK, len(astray))
         if astray:
             step.result.notes.append(f"{self.name}: rules and API disagree about {', '.join(sorted(astray)[:5])}")
+
+
+def _astray(step: StepContext, inventory: Inventory) -> frozenset[str]:
+    """Return the addresses that have rules and no Service, or a Service and no rules."""
+    wanted = {one["spec"].get("clusterIP", "") for one in step.api.list(Kind.SERVICE)} - {"None", ""}
+    return inventory.vips ^ wanted
 
 
 def churn(own: Workload, extra: Workload, turn: int) -> tuple[Write, ...]:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
 
 from proxybench.cli.main import cli
+from tests.unit.kube.shapes import MIXED
 from tests.unit.report.synthetic import synthetic_frame, synthetic_run
 
 if TYPE_CHECKING:
@@ -56,6 +58,22 @@ def test_a_size_beyond_the_measured_ones_is_a_mistake(run: Path, capsys: pytest.
         "error: 5,000 Services with 2 endpoints each: both subjects were measured at 100 and 1,000, and nothing is "
         "said beyond these; the nearest is 1,000\n"
     )
+
+
+def test_the_profile_that_a_run_replayed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = synthetic_frame(connects=3, sizes=(100,), clock="wall", modes=("iptables", "ipvs"))
+    run = synthetic_run(tmp_path, frame, clock="wall", experiment={"scale": {"profile": MIXED.model_dump(mode="json")}})
+    manifest = run.manifest
+    steps = tuple(replace(step, cell=replace(step.cell, profile=MIXED.digest)) for step in manifest.matrix)
+    run.write_manifest(replace(manifest, matrix=steps))
+    whose = f"the 76 Services of profile {MIXED.digest}"
+    args = ("--from", "iptables", "--to", "ipvs", "--services", "100")
+    assert call(run.path, *args) == 0
+    assert capsys.readouterr().out.splitlines()[1] == (
+        f"Replayed were {whose}, and some of proxybench's own; endpoints of each are told on the average"
+    )
+    assert call(run.path, *args, "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["profile"] == whose
 
 
 def test_its_help_says_what_a_subject_is() -> None:

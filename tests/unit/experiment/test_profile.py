@@ -9,6 +9,7 @@ from proxybench.errors import ExperimentError
 from proxybench.experiment.load import load_experiment
 from proxybench.experiment.matrix import expand
 from proxybench.experiment.profile import LEAST_PROBED, Profile, ServiceType, Shape, read_profile
+from proxybench.experiment.spec import Experiment
 
 PROFILE = """\
 version: 1
@@ -205,16 +206,36 @@ def test_what_is_wrong_in_a_profile_is_told_with_its_place(folder: Path, old: st
             "{forwarding: {paths: [cluster_ip@far]}}\nproxier: {nodes: all}",
             "5:32: paths: cluster_ip@far is not measured in the replay of a profile; leave it out",
         ),
-        (
-            "{sync: true}",
-            "{soak: {duration: 10s}}",
-            "5:17: soak: is not measured in the replay of a profile; leave it out",
-        ),
     ],
 )
 def test_what_does_not_go_with_a_profile_is_told(folder: Path, old: str, new: str, found: str) -> None:
     rewrite(folder, old, new, "experiment.yaml")
     assert problems(folder) == [f"experiment.yaml:{found}"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "soak", "pace"),
+    [
+        ("", "", "{duration: 10s}", 12.0),  # 12.5 slices a minute, 2.5 with each change
+        ("", "", "{duration: 10s, pace: 1s}", 1.0),
+        ("{changed: 12.5}", "{added: 10, changed: 20, deleted: 20}", "true", 3.0),
+        ("{changed: 12.5}", "{changed: 99000}", "true", 0.1),
+        ("{changed: 12.5}", "{changed: 0.01}", "true", 600.0),
+        ("{changed: 12.5}", "{changed: 0}", "true", 1.0),
+        ("churn:\n  watched: 1m\n  endpoint_slices: {changed: 12.5}\n", "", "true", 1.0),
+    ],
+)
+def test_a_soak_changes_as_many_slices_as_the_cluster_did(
+    folder: Path, old: str, new: str, soak: str, pace: float
+) -> None:
+    if old:
+        rewrite(folder, old, new)
+    rewrite(folder, "{sync: true}", f"{{soak: {soak}}}\nlimits: {{cell: 10m}}", "experiment.yaml")
+    experiment = load_experiment(folder / "experiment.yaml")
+    assert experiment.measure.soak is not None
+    assert experiment.measure.soak.pace == pytest.approx(pace)
+    again = Experiment.model_validate(experiment.model_dump(mode="json"))
+    assert again.measure.soak == experiment.measure.soak
 
 
 @pytest.mark.parametrize(

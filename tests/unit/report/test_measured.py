@@ -50,7 +50,7 @@ def test_the_replay_of_a_profile_is_told_with_what_of_it_is_the_lab_s() -> None:
         "endpoints, as a cluster of 40 nodes had them, on the lab's nodes; and 9 of proxybench's own among them, which "
         "alone are connected to. Endpoints of each are told on the average"
     )
-    assert f"; the Services of profile {MIXED.digest};" in origin(replayed)
+    assert f"; the 76 Services of profile {MIXED.digest};" in origin(replayed)
 
 
 def test_what_numbers_are_uncertain_by_is_told() -> None:

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxybench.experiment.events import SLICES_EACH
 from proxybench.nodes.requests import ReadFiles
-from proxybench.scenarios.soak import churn, resident, slope
+from proxybench.scenarios.canary import SLICES
+from proxybench.scenarios.soak import ENDPOINTS_CHURNED, SERVICES_CHURNED, churn, resident, slope
 from proxybench.scenarios.workload import Workload
 from proxybench.subjects.inventory import Inventory
+from tests.unit.run.world import CELL as STEP_CELL
 from tests.unit.run.world import PLAN, World
 
 HOUR_NS = 3_600_000_000_000
@@ -55,6 +60,20 @@ def test_turns_take_back_what_they_did_but_for_the_endpoints() -> None:
     assert counts == [3, 1, 3, 1]
     first, second = ((turns[turn][0].body or {})["endpoints"][0]["addresses"] for turn in (0, 4))
     assert first != second
+
+
+def test_a_change_writes_as_many_slices_as_its_pace_counts_on() -> None:
+    own = Workload(PLAN, SERVICES_CHURNED, ENDPOINTS_CHURNED)
+    paths = [one.path for turn in range(4) for one in churn(own, EXTRA, turn)]
+    assert sum(path.startswith(SLICES) for path in paths) / 4 == SLICES_EACH
+
+
+def test_what_rules_and_api_disagree_about_in_a_profile_all_along_is_no_drift() -> None:
+    external, strange = frozenset({"192.0.2.9"}), frozenset({"10.96.99.99"})
+    made = world(Inventory(CELL | CHURNED | external, 30), Inventory(CELL | CHURNED | external | strange, 30))
+    result = made.take(cell=replace(STEP_CELL, profile="e5ff12106824"))
+    assert made.metrics(result, "soak")["soak.drift"] == [1]
+    assert result.notes == ["soak: rules and API disagree about 10.96.99.99"]
 
 
 def test_the_slope_is_in_kib_per_hour() -> None:
