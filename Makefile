@@ -6,8 +6,9 @@ PROXYBENCH := $(BIN)/python -m proxybench
 RUN := $(PROXYBENCH) run
 
 RELEASES := v1.30.14 v1.33.13 v1.36.3 v1.37.2
+CLUSTERS := v1.30.14 v1.37.2
 
-.PHONY: help setup dev run quick test unit coverage lab-tests wheel test-releases golden check fmt lint types imports dead gate calibrate findings bench-stats bench-report bench-fleet fuzz lock clean
+.PHONY: help setup dev run quick test unit coverage lab-tests wheel test-releases test-clusters golden check fmt lint types imports dead gate calibrate findings bench-stats bench-report bench-fleet fuzz lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +41,10 @@ wheel: dev ## build the wheel, install it into an empty venv, and measure with i
 
 test-releases: dev ## lab tests of kube-proxy with every release of RELEASES
 	PROXYBENCH_TEST_RELEASES="$(RELEASES)" $(BIN)/python -m pytest tests/lab/test_kube_proxy.py tests/lab/test_binaries.py
+
+test-clusters: dev ## lab tests of your own cluster, with a real control plane of every release of CLUSTERS
+	set -e; for release in $(CLUSTERS); do PROXYBENCH_TEST_CLUSTER="$$release" \
+		$(BIN)/python -m pytest tests/lab/test_cluster_*.py tests/lab/test_own_cluster.py tests/lab/test_profile.py; done
 
 golden: dev ## make tests/golden/kube-proxy-* anew, of the RELEASES, in the VM lab (12 minutes; see the README there)
 	$(BIN)/python -m tests.golden.make $(RELEASES)

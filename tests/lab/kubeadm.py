@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.lab import topology
+from tests.lab.binaries import CLUSTER
 from tests.lab.own_cluster import end_kube_proxy, start_kube_proxy
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def objects(config: str) -> list[tuple[str, Object]]:
     labels = {"k8s-app": "kube-proxy"}
     container = {
         "name": "kube-proxy",
-        "image": "images.example/kube-proxy:v1.37.2",
+        "image": f"images.example/kube-proxy:{CLUSTER}",
         "command": ["/usr/local/bin/kube-proxy", "--config=/var/lib/kube-proxy/config.conf"],
         "volumeMounts": [{"name": "kube-proxy", "mountPath": "/var/lib/kube-proxy"}],
     }

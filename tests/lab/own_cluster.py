@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from proxybench.experiment.compat import KubeVersion, feature_gates
 from proxybench.experiment.requests import SubjectSpec
 from proxybench.experiment.subjects import Backend
 from proxybench.model import Mode, Subject
@@ -21,6 +22,7 @@ from proxybench.subjects.bundle import Bundle, put_folder
 from proxybench.subjects.kube_proxy_config import render_config, render_kubeconfig
 from proxybench.subjects.path_links import path_links
 from proxybench.targets.lab.topology import SERVICE_CIDR
+from tests.lab.binaries import CLUSTER
 from tests.lab.control_plane import kubeconfig
 
 if TYPE_CHECKING:
@@ -90,8 +92,10 @@ def make_user(home: Path, cluster: Cluster, experiment: str, api: ApiAccess | No
 def config(cluster: Cluster, handle: NodeHandle, mode: Mode) -> str:
     """Return the configuration of a node's kube-proxy."""
     backend = None if mode is Mode.NFTABLES else Backend.LEGACY
-    spec = SubjectSpec(Subject("kube-proxy", "v1.37.2", mode), 1.0, 30.0, backend)
-    return render_config(spec, handle.node, cluster, f"{FOLDER}/kubeconfig")
+    spec = SubjectSpec(Subject("kube-proxy", CLUSTER, mode), 1.0, 30.0, backend)
+    text = render_config(spec, handle.node, cluster, f"{FOLDER}/kubeconfig")
+    gates = feature_gates(Mode.NFTABLES, KubeVersion.of_release(CLUSTER))  # for a switch, which changes the mode alone
+    return text if mode is Mode.NFTABLES or not gates else f"{text}featureGates: {json.dumps(dict(gates))}\n"
 
 
 def start_kube_proxy(handle: NodeHandle, binary: Path, api: ApiAccess, text: str) -> None:

@@ -25,7 +25,7 @@ from proxybench.targets.cluster import access
 from proxybench.targets.cluster.switch.changes import CONFIG_MAP
 from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
 from proxybench.targets.cluster.target import clean, open_api
-from tests.lab.binaries import ETCD, FIRST_BUILD_S, program
+from tests.lab.binaries import CLUSTER, ETCD, FIRST_BUILD_S, program
 from tests.lab.control_plane import SERVICE_CIDR, control_plane
 from tests.lab.kubeadm import objects
 
@@ -72,7 +72,7 @@ def commands() -> Iterator[dict[str, object]]:
 
 @pytest.fixture
 def admin(tmp_path: Path) -> Iterator[Access]:
-    programs = program("etcd", ETCD), program("kube-apiserver", "1.37.2")
+    programs = program("etcd", ETCD), program("kube-apiserver", CLUSTER)
     with control_plane(tmp_path, *programs, users=[USER]) as found:
         for path, body in objects("mode: iptables\n"):
             code, answer = found.ask("POST", path, body)

@@ -23,7 +23,7 @@ from proxybench.targets.cluster.switch.switcher import restore
 from proxybench.targets.lab import topology
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.netns import NetnsLab
-from tests.lab.binaries import ETCD, FIRST_BUILD_S, kube_proxy, program
+from tests.lab.binaries import CLUSTER, ETCD, FIRST_BUILD_S, kube_proxy, program
 from tests.lab.control_plane import control_plane, daemon_set_controller
 from tests.lab.kubeadm import SYSTEM, Kubelets, node_access, objects, relayed, state
 from tests.lab.labs import agents_on
@@ -53,17 +53,18 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="a netns lab needs root"),
 ]
 
-EXPERIMENT = """\
+IMAGE = f"images.example/kube-proxy:{CLUSTER}-mine"
+EXPERIMENT = f"""\
 version: 1
 name: switch
 target: TARGET
 subjects:
-  - {kind: cluster, modes: [iptables, nftables]}
-  - {kind: cluster, mode: iptables, image: "images.example/kube-proxy:v1.37.2-mine"}
-scale: {services: [5], endpoints_per_service: [2]}
+  - {{kind: cluster, modes: [iptables, nftables]}}
+  - {{kind: cluster, mode: iptables, image: "{IMAGE}"}}
+scale: {{services: [5], endpoints_per_service: [2]}}
 repetitions: 1
-measure: {sync: {scenarios: [add-one], timeout: 20s}}
-limits: {cell: 90s}
+measure: {{sync: {{scenarios: [add-one], timeout: 20s}}}}
+limits: {{cell: 90s}}
 """
 
 
@@ -84,7 +85,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("switch")
-    programs = program("etcd", ETCD), program("kube-apiserver", "1.37.2")
+    programs = program("etcd", ETCD), program("kube-apiserver", CLUSTER)
     lab = NetnsLab(Settings(ClockKind.WALL, "none"))
     with ExitStack() as stack:
         stack.callback(lab.down)
@@ -107,7 +108,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for path, body in [*ours, *objects(text)]:
             code, answer = access.ask("POST", path, body)
             assert code == 201, answer
-        manager = program("kube-controller-manager", "1.37.2")
+        manager = program("kube-controller-manager", CLUSTER)
         stack.enter_context(daemon_set_controller(folder, manager, access))
         kubelets = stack.enter_context(Kubelets(access, nodes, kube_proxy()))
         user = make_user(folder / "home", cluster, EXPERIMENT, node_access(access))
@@ -121,9 +122,8 @@ def test_two_modes_are_measured_and_all_is_put_back(world: World) -> None:
     assert done.returncode == 0, done.stderr + done.stdout
     outcome = json.loads(done.stdout)
     own = {(one["mode"], one["settings"]) for one in outcome["summary"] if one["metric"] == "sync.end_to_end"}
-    image = "image=images.example/kube-proxy:v1.37.2-mine"
-    assert own == {("iptables", ""), ("nftables", ""), ("iptables", image)}
-    assert "images.example/kube-proxy:v1.37.2-mine" in world.kubelets.images
+    assert own == {("iptables", ""), ("nftables", ""), ("iptables", f"image={IMAGE}")}
+    assert IMAGE in world.kubelets.images
     assert state(world.access) == before
     again = world.run("restore", outcome["folder"])
     assert (again.returncode, "all is back already" in again.stdout) == (0, True)

@@ -20,7 +20,7 @@ from proxybench.nodes.node import NodeHandle
 from proxybench.targets.lab import topology
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.netns import NetnsLab
-from tests.lab.binaries import ETCD, FIRST_BUILD_S, kube_proxy, program
+from tests.lab.binaries import CLUSTER, ETCD, FIRST_BUILD_S, kube_proxy, program
 from tests.lab.control_plane import control_plane
 from tests.lab.kubeadm import node_access, relayed
 from tests.lab.labs import agents_on
@@ -87,7 +87,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("unit")
-    programs = program("etcd", ETCD), program("kube-apiserver", "1.37.2")
+    programs = program("etcd", ETCD), program("kube-apiserver", CLUSTER)
     lab = NetnsLab(Settings(ClockKind.WALL, "none"))
     with ExitStack() as stack:
         stack.callback(lab.down)

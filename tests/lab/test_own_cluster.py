@@ -17,7 +17,7 @@ from proxybench.nodes.node import NodeHandle
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.netns import NetnsLab
 from proxybench.targets.lab.topology import with_clients
-from tests.lab.binaries import kube_proxy
+from tests.lab.binaries import CLUSTER, kube_proxy
 from tests.lab.labs import agents_on
 from tests.lab.own_cluster import CGROUP, add_addresses, config, end_kube_proxy, make_user, proxybench, start_kube_proxy
 
@@ -102,11 +102,11 @@ def test_a_cluster_is_observed_as_it_is(cluster: Cluster, node1: NodeHandle, tmp
     assert [(one["mode"], one["reason"]) for one in manifest["not_measured"]] == [
         (
             "nftables",
-            f"cluster: the cluster's kube-proxy v1.37.2: it runs in iptables mode, and {UNTOLD}",
+            f"cluster: the cluster's kube-proxy {CLUSTER}: it runs in iptables mode, and {UNTOLD}",
         ),
         (
             "iptables",
-            f"cluster v1.37.2: cold-start, forwarding.bare: {NOT_STARTED}",
+            f"cluster {CLUSTER}: cold-start, forwarding.bare: {NOT_STARTED}",
         ),
     ]
     found = {(record["metric"], record["scenario"]) for record in outcome["summary"]}

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from proxybench.errors import ApiError
 from proxybench.experiment.profile import Profile, ServiceType, read_profile
 from proxybench.kube.client import KubernetesServiceApi
-from tests.lab.binaries import ETCD, FIRST_BUILD_S, kube_proxy, program
+from tests.lab.binaries import CLUSTER, ETCD, FIRST_BUILD_S, kube_proxy, program
 from tests.lab.control_plane import control_plane, kubeconfig
 from tests.lab.mixed_cluster import TEAMS, cluster, namespaces
 
@@ -51,7 +51,7 @@ measure:
 @pytest.fixture(scope="module")
 def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
     """Return a real API server with the mixed cluster in it, where the user has the documented role and no other."""
-    programs = program("etcd", ETCD), program("kube-apiserver", "1.37.2")
+    programs = program("etcd", ETCD), program("kube-apiserver", CLUSTER)
     with control_plane(tmp_path_factory.mktemp("real"), *programs, users=[USER]) as found:
         role = YAML(typ="safe").load(RBAC.read_text())
         binding = {
