@@ -8,10 +8,12 @@ import signal
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from proxybench.experiment.compat import KubeVersion
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, namespace
@@ -21,7 +23,7 @@ from proxybench.targets.lab import topology
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.netns import NetnsLab
 from tests.lab.binaries import CLUSTER, ETCD, FIRST_BUILD_S, kube_proxy, program
-from tests.lab.control_plane import control_plane
+from tests.lab.control_plane import SERVICE_CIDR, control_plane
 from tests.lab.kubeadm import node_access, relayed
 from tests.lab.labs import agents_on
 from tests.lab.own_cluster import (
@@ -52,6 +54,8 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="a netns lab needs root"),
 ]
 
+HOME = Path(__file__).parents[2]
+CIDR_TOLD = KubeVersion(1, 33)
 EXPERIMENT = """\
 version: 1
 name: unit
@@ -136,6 +140,23 @@ def test_two_modes_are_measured_and_every_file_is_put_back(world: World) -> None
     outcome = json.loads(done.stdout)
     found = {record["mode"] for record in outcome["summary"] if record["metric"] == "sync.end_to_end"}
     assert found == {"iptables", "nftables"}
+    assert (world.files(), world.modes()) == (before, ["iptables"] * 2)
+
+
+def test_the_experiment_that_users_begin_with_runs_by_inventory_and_kubeconfig_alone(world: World) -> None:
+    """As it is, but for its length, and where this lab's nodes reach the API."""
+    before = world.files()
+    (world.user.home / "cluster.yaml").write_text((HOME / "experiments" / "cluster.yaml").read_text())
+    cidr = [] if KubeVersion.of_release(CLUSTER) >= CIDR_TOLD else [f"target.cluster.service_cidr={SERVICE_CIDR}"]
+    shorter = ["scale.services=[10]", "repetitions=1", "measure.cpu.idle=1s", "measure.forwarding.connections=30"]
+    place = f"target.cluster.node_url={node_access(world.access).node_url}"
+    words = [word for one in (place, *cidr, *shorter) for word in ("--set", one)]
+    done = proxybench(world.user, "run", "cluster.yaml", *words, "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    outcome = json.loads(done.stdout)
+    scenarios = {record["scenario"] for record in outcome["summary"] if record["metric"] == "sync.end_to_end"}
+    assert scenarios == {"add-one", "change-endpoint", "delete-one", "add-batch"}
+    assert (world.user.home / outcome["folder"] / "report.html").exists()
     assert (world.files(), world.modes()) == (before, ["iptables"] * 2)
 
 
