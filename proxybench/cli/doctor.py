@@ -61,12 +61,14 @@ def _hosts(inventory: Path, *, as_json: bool) -> int:
     from proxybench.targets.cluster.checkup import checkup  # noqa: PLC0415 - imports what speaks SSH
 
     rows = checkup(inventory)
+    modes = next((tuple(row.modes) for row in rows if row.modes), ())
     if as_json:
         print_json([asdict(row) for row in rows])
     else:
-        table = plain_table("node", "roles", "lacks", "to mend it", "note")
+        table = plain_table("node", "roles", "lacks", "to mend it", "note", *map(str, modes))
         for row in rows:
-            table.add_row(row.node, ", ".join(row.roles), row.lacks or "nothing", row.fix, row.note)
+            of_modes = [(row.modes[mode] or "nothing lacks") if row.modes else "" for mode in modes]
+            table.add_row(row.node, ", ".join(row.roles), row.lacks or "nothing", row.fix, row.note, *of_modes)
         print_table(table)
     return ExitCode.RUN_FAILED if any(row.lacks for row in rows) else ExitCode.PASS
 

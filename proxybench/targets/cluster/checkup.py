@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from proxybench.hosts.fleet import reach
 from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh_config import SshConfig
+from proxybench.model import Mode
 from proxybench.targets.cluster.inventory import Role, read_inventory
 from proxybench.targets.cluster.target import ASK_MODE, PYTHON, WORKDIR
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _LIMIT: Final = 60.0
 _OLDEST: Final = (3, 8)
+_PROXIES: Final = {Role.MEASURED, Role.OTHER}
 # $1 python, $2 workdir, $3 what asks for kube-proxy's mode.
 _ASK: Final = r"""
 echo "uid $(id -u)"
@@ -28,18 +31,31 @@ echo "cgroup $(stat -f -c %T /sys/fs/cgroup 2>/dev/null)"
 mkdir -p "$2" 2>/dev/null && [ -w "$2" ] && echo "workdir yes"
 echo "mode $("$1" -c "$3" 2>/dev/null)"
 echo "locust $("$1" -c 'import importlib.util as u; print(u.find_spec("locust") is not None)' 2>/dev/null)"
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+echo "kernel $(uname -r)"
+[ -e /proc/net/ip_vs ] || modprobe --dry-run --quiet ip_vs && echo "ipvs yes"
+for tool in nft ipset xtables-legacy-multi xtables-nft-multi; do
+  command -v "$tool" >/dev/null && echo "$tool yes"
+done
 """
+_NFTABLES: Final = (5, 13)
+"""The oldest Linux on which kube-proxy runs in nftables mode, by its documentation."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One host: ``lacks`` is what is missing ("" when nothing is), ``fix`` what mends it, ``note`` what to know."""
+    """One host: ``lacks`` is what is missing ("" when nothing is), ``fix`` what mends it, ``note`` what to know.
+
+    ``modes`` are those of kube-proxy, where it runs: what each lacks there, and what mends it; "" for nothing. Programs
+    of a DaemonSet's are its image's; the host's own are those by which proxybench looks at rules and cleans.
+    """
 
     node: str
     roles: tuple[str, ...]
     lacks: str
     fix: str
     note: str = ""
+    modes: Mapping[str, str] = field(default_factory=dict)
 
 
 def checkup(path: Path) -> tuple[Row, ...]:
@@ -69,13 +85,30 @@ def _rows(node: NodeWords, said: str | None, lost: Mapping[str, str]) -> Iterato
     words = dict(line.partition(" ")[::2] for line in said.splitlines())
     mode = words.get("mode", "")
     found = list(lacking(node, words))
+    modes = modes_there(words) if _PROXIES & set(node.roles) else {}
     for lacks, fix in found:
-        yield Row(node.name, roles, lacks, fix)
+        yield Row(node.name, roles, lacks, fix, modes=modes)
     if not found:
         notes = [f"kube-proxy in {mode} mode"] if mode else []
         if Role.CLIENT in node.roles and words.get("locust") == "False":
             notes.append("no locust for its Python, which load: needs")
-        yield Row(node.name, roles, "", "", "; ".join(notes))
+        yield Row(node.name, roles, "", "", "; ".join(notes), modes)
+
+
+def modes_there(words: Mapping[str, str]) -> dict[str, str]:
+    """Return what each mode of kube-proxy lacks on a host, with what mends it; "" for nothing. Pure."""
+    kernel = words.get("kernel", "")
+    version = re.match(r"(\d+)\.(\d+)", kernel)
+    new = version is not None and (int(version[1]), int(version[2])) >= _NFTABLES
+    tables = "" if {"xtables-legacy-multi", "xtables-nft-multi"} & set(words) else "no iptables there: install it"
+    nft = "" if "nft" in words else "no nft there: install nftables"
+    module = "" if "ipvs" in words else "no module ip_vs: install it"
+    ipset = "" if "ipset" in words else "no ipset there: install it"
+    return {
+        str(Mode.IPTABLES): tables,
+        str(Mode.NFTABLES): nft if new else f"Linux {kernel} is older than 5.13: take a newer one",
+        str(Mode.IPVS): "; ".join(filter(None, (module, ipset, tables))),
+    }
 
 
 def lacking(node: NodeWords, words: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -203,6 +203,7 @@ def test_the_hosts_of_an_inventory_are_looked_at_instead(hosts: Path) -> None:
             f"[127.0.0.1]:{number} is not in {known}",
             "fix": f"compare what it shows, then add it: ssh-keyscan -p {number} 127.0.0.1 >> {known}",
             "note": "",
+            "modes": {},
         }
         for number, roles in ((1, ["client", "measured"]), (2, ["other", "backend"]))
     ]
@@ -210,14 +211,14 @@ def test_the_hosts_of_an_inventory_are_looked_at_instead(hosts: Path) -> None:
 
 def test_hosts_are_told_in_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
-        HostRow("n1", ("client", "measured"), "", "", "kube-proxy in ipvs mode"),
+        HostRow("n1", ("client", "measured"), "", "", "in ipvs mode", {"nftables": "no nft there", "ipvs": ""}),
         HostRow("n2", ("other",), "no Python 3 there", "install python3"),
     ]
     result, asked = hosts_told(monkeypatch, rows)
     assert (result.exit_code, result.stderr, asked) == (3, "", ["x.yaml"])
     assert tidy(result.stdout) == (
-        "node  roles             lacks              to mend it       note\n"
-        "n1    client, measured  nothing                             kube-proxy in ipvs mode\n"
+        "node  roles             lacks              to mend it       note          nftables      ipvs\n"
+        "n1    client, measured  nothing                             in ipvs mode  no nft there  nothing lacks\n"
         "n2    other             no Python 3 there  install python3\n"
     )
     assert hosts_told(monkeypatch, rows[:1])[0].exit_code == 0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.targets.cluster.checkup import Row, _rows, checkup, lacking
+from proxybench.targets.cluster.checkup import Row, _rows, checkup, lacking, modes_there
 from proxybench.targets.cluster.inventory import NodeWords
 from tests.unit.hosts.conftest import SshServer, new_key
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GOOD = {"uid": "0", "python": "3.11", "cgroup": "cgroup2fs", "workdir": "yes", "mode": "ipvs"}
+TOOLS = {"kernel": "6.1.0-50-amd64", **dict.fromkeys(["ipvs", "nft", "ipset", "xtables-nft-multi"], "yes")}
+ALL = {"iptables": "", "nftables": "", "ipvs": ""}
 NODE = NodeWords.model_validate({"name": "n1", "roles": ["measured"]})
 CLIENT = NodeWords.model_validate({"name": "c1", "roles": "client"})
 
@@ -24,7 +26,30 @@ def said(words: dict[str, str]) -> str:
 
 
 def test_a_host_that_lacks_nothing() -> None:
-    assert list(_rows(NODE, said(GOOD), {})) == [Row("n1", ("measured",), "", "", "kube-proxy in ipvs mode")]
+    assert list(_rows(NODE, said({**GOOD, **TOOLS}), {})) == [
+        Row("n1", ("measured",), "", "", "kube-proxy in ipvs mode", ALL)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("without", "kernel", "lacks"),
+    [
+        ("ipvs", "6.1.0", {"ipvs": "no module ip_vs: install it"}),
+        ("nft", "5.13.0", {"nftables": "no nft there: install nftables"}),
+        ("", "5.10.0-30", {"nftables": "Linux 5.10.0-30 is older than 5.13: take a newer one"}),
+        (
+            "xtables-nft-multi",
+            "6.1.0",
+            {"iptables": "no iptables there: install it", "ipvs": "no iptables there: install it"},
+        ),
+        ("ipset", "6.1.0", {"ipvs": "no ipset there: install it"}),
+    ],
+)
+def test_each_mode_says_what_it_lacks_on_a_host(without: str, kernel: str, lacks: dict[str, str]) -> None:
+    words = {name: text for name, text in {**TOOLS, "kernel": kernel}.items() if name != without}
+    assert modes_there(words) == {**ALL, **lacks}
+    (row,) = _rows(NODE, said({**GOOD, **words, "uid": "7"}), {})
+    assert (row.lacks[:8], row.modes) == ("not root", {**ALL, **lacks})
 
 
 @pytest.mark.parametrize(("locust", "note"), [("True", ""), ("False", "no locust for its Python, which load: needs")])
