@@ -56,7 +56,7 @@ _SETS: Final = re.compile(
 
 _JUMP: Final = re.compile(r"-A (?:PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING) .*-j (KUBE-\S+)")
 _COMMENTED: Final = "KUBE-PROXY-FIREWALL"
-_NODE_PORT: Final = re.compile(r"add KUBE-(?:6-)?NODE-PORT-(TCP|UDP|SCTP)\S* (?:.*:)?(\d+)")
+_NODE_PORT: Final = re.compile(r"add KUBE-(?:6-)?NODE-PORT-(?:LOCAL-)?(TCP|UDP|SCTP)\S* (?:.*:)?(\d+)")
 
 NODE_PORTS_COMMAND: Final = ("sh", "-c", PATH + "ipset save 2>/dev/null | grep -E '^add KUBE-(6-)?NODE-PORT-' || true")
 """Prints the members of IPVS mode's sets of node ports."""

@@ -117,6 +117,7 @@ class Own:
     nodes: str = NODES
     scripts: dict[str, list[Step]] = field(default_factory=dict)
     alone: dict[str, list[Step]] = field(default_factory=dict)  # of hosts that are reached by themselves
+    again: list[dict[str, list[Step]]] = field(default_factory=list)  # of hosts that are reached once more
     lost: dict[str, str] = field(default_factory=dict)
     system: Api = field(default_factory=Api)
     store: Store = field(default_factory=Store)
@@ -180,8 +181,9 @@ class Own:
     def hosts(self, targets: Mapping[str, SshTarget]) -> Reached:
         """Reach all that are not lost."""
         self.reached.append(targets)
-        there = {name: FakeExecutor(name, self.scripts.get(name, ())) for name in targets if name not in self.lost}
-        self.executors |= there
+        scripts = self.again.pop(0) if self.again and len(self.reached) > 1 else self.scripts
+        there = {name: FakeExecutor(name, scripts.get(name, ())) for name in targets if name not in self.lost}
+        self.executors |= {f"{name}, connection {len(self.reached)}": one for name, one in there.items()}
         return Reached(Fleet(there), self.lost)
 
     def connect(self, at: ApiAccess, stack: ExitStack) -> OwnApi:

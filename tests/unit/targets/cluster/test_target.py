@@ -24,12 +24,15 @@ from proxybench.kube.objects import Pod, endpoint_slices, service
 from proxybench.model import ClockKind, Mode
 from proxybench.nodes.answers import Hello, HttpAnswer
 from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
+from proxybench.nodes.kernel.capture import Tools
 from proxybench.nodes.node import Node
 from proxybench.nodes.requests import HttpGet
 from proxybench.targets.base import TargetFacts
+from proxybench.targets.cluster.switch.tidying import ASK_SYNCED
 from proxybench.targets.cluster.switching import Switching
 from proxybench.targets.cluster.target import ASK_MODE, cluster_target
-from proxybench.testing.hosts import FakeSession, Line, Open, Run, Sent, done
+from proxybench.testing.hosts import FakeSession, Line, Open, Run, Sent, Step, done
+from tests.unit.nodes.kernel.looks import MARK, look
 from tests.unit.run.test_session import answered
 from tests.unit.targets.cluster.own_cluster import NODES, URL, Own, agent_file, backend, facts, installed
 
@@ -289,7 +292,24 @@ def mode_of(python: str, said: str, code: int = 0) -> Run:
     return Run([python, "-c", ASK_MODE], done(said, "", code))
 
 
-def test_every_node_that_was_reached_is_asked_for_its_mode_and_all_is_put_back(own: Own) -> None:
+def looked_at(python: str, mode: str, tools: Tools, left: str = "") -> list[Step]:
+    """Expect a host to be looked at for what other modes have left, "" for nothing."""
+    return [
+        facts(legacy=tools.iptables.get("legacy", "")),
+        Run([python, "-c", ASK_SYNCED], done(f"{mode} True\n")),
+        look(tools, iptables=left),
+    ]
+
+
+def test_every_node_that_was_reached_is_asked_for_its_mode_and_all_is_put_back(
+    own: Own, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxybench.hosts.batch.secrets.token_hex", lambda _: MARK)
+    first, third = Tools({"legacy": "/sbin/old", "nft": "/opt/nft"}, "/python"), Tools({"legacy": "/sbin/legacy"})
+    own.again = [
+        {"n1": looked_at("/python", mode, first), "n3": looked_at("python3", mode, third)}
+        for mode in ("nftables", "iptables")
+    ]
     own.lost = {"n2": "n2: refused"}
     own.nodes = NODES + "  - {name: n3, roles: [other], address: 192.0.2.14}\n"
     own.scripts["n1"] += [mode_of("/python", "iptables\n"), mode_of("/python", "nftables\n")]
@@ -300,12 +320,14 @@ def test_every_node_that_was_reached_is_asked_for_its_mode_and_all_is_put_back(o
         switch.to(Mode.NFTABLES)
         assert own.system.mode() == "nftables"
     assert own.system.state() == before
-    assert own.said[:4] == [
+    assert own.said[:5] == [
         "goes on without n2: n2: refused",
         "starting a backend on b1, port 18080",
         f"switching kube-proxy to nftables mode, with {own.folder}/undo.jsonl for the way back",
+        "n2 is left as it is: n2: refused",
         "put back: configmaps/kube-proxy data.config.conf",
     ]
+    assert own.again == []
     own.assert_left()
 
 
