@@ -58,7 +58,9 @@ class Tidied(NamedTuple):
 class Tidy(Protocol):
     """Cleans nodes, as ``Tidying`` does."""
 
-    def __call__(self, old: Collection[Mode], note: Callable[[Note], None], sleep: Callable[[float], None]) -> Tidied:
+    def __call__(
+        self, old: Collection[Mode], note: Callable[[Note], None], sleep: Callable[[float], None], /
+    ) -> Tidied:
         """Remove what modes have left wherever another one runs; ``note`` is told before anything is removed.
 
         ``sleep`` may raise HostError to have it end.
