@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxybench.errors import HostError, ProxierError
 from proxybench.model import Mode
@@ -20,7 +21,7 @@ from proxybench.nodes.kernel.tidy import look, tidy
 from proxybench.targets.cluster.switch.changes import CONFIG, TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from proxybench.hosts.base import Executor
     from proxybench.hosts.fleet import Reached
@@ -55,17 +56,11 @@ class Tidied(NamedTuple):
     faults: tuple[str, ...] = ()
 
 
-class Tidy(Protocol):
-    """Cleans nodes, as ``Tidying`` does."""
+Tidy = Callable[[Collection[Mode], Callable[[Note], None], Callable[[float], None]], Tidied]
+"""Removes what modes (the first argument) have left wherever another one runs, as ``Tidying`` does.
 
-    def __call__(
-        self, old: Collection[Mode], note: Callable[[Note], None], sleep: Callable[[float], None], /
-    ) -> Tidied:
-        """Remove what modes have left wherever another one runs; ``note`` is told before anything is removed.
-
-        ``sleep`` may raise HostError to have it end.
-        """
-        ...
+The second is told before anything is removed; the third sleeps, and may raise HostError to have it end.
+"""
 
 
 def leave(old: Collection[Mode], note: Callable[[Note], None], sleep: Callable[[float], None]) -> Tidied:
@@ -104,7 +99,7 @@ class Tidying:
     limit_s: float = 600.0
 
     def __call__(self, old: Collection[Mode], note: Callable[[Note], None], sleep: Callable[[float], None]) -> Tidied:
-        """Remove what modes have left, as ``Tidy`` says."""
+        """Remove what modes have left wherever another one runs, as ``Tidy`` says."""
         lock = Lock()
 
         def clean(executor: Executor) -> Tidied:
