@@ -200,7 +200,7 @@ def saved(bench: Bench, case: Case) -> tuple[tuple[str, ...], str]:
     if case.mode is Mode.NFTABLES:
         return ("nft", "-f", "-"), bench.said("nft", "list", "table", "ip", "kube-proxy")
     program = bench.node.node.iptables[str(case.backend)]
-    lines = [line for line in bench.said(program, "iptables-save").splitlines() if " MINE" not in line]
+    lines = [line for line in bench.said(program, "iptables-save").splitlines() if "MINE" not in line]
     return (program, "iptables-restore", "--noflush"), "\n".join([*lines, ""])
 
 
