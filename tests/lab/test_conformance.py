@@ -47,6 +47,10 @@ STATIC = (
     *("local-client-address", "local-drop", "health-check-node-port", "source-ranges", "client-ip-affinity"),
     *("others-ignored", "terminating-fallback"),
 )
+OTHERS = (
+    *("vip-answers", "health-check-node-port", "hairpin", "udp-follows", "terminating-fallback"),
+    *("drained-connections", "deleted-leaves-nothing"),
+)
 
 
 @contextmanager
@@ -152,6 +156,60 @@ def test_each_property_that_is_broken_is_caught_and_no_other(ground: Ground) -> 
         "source-ranges": "outside of them 2 answered",
         "client-ip-affinity": "2 endpoints answered within the timeout",
         "others-ignored": "2 answered",
+    }
+
+
+def break_others(ground: Ground) -> None:
+    """Break one thing for each of the other seven, mostly by a table beside kube-proxy's, which it never looks at."""
+    flow, alone, draining, deleted = (ground.slot(number) for number in (20, 22, 23, 24))
+    stranger, one = ground.slot(1).near(1)[0].address, ground.measured
+    pod = ground.pod.node.address if ground.pod else ""
+    lines = [
+        line
+        for number in (0, alone.number)
+        for line in (
+            f"flush chain {chain(one, 'service', number)}",
+            f"add rule {chain(one, 'service', number)} meta l4proto tcp dnat to {stranger}:8080",
+        )
+    ]
+    nft(
+        one,
+        *lines,
+        f"add rule ip kube-proxy filter-forward ip daddr {deleted.vip} accept",
+        "table ip broken {",
+        "set first { type inet_service; size 1; flags dynamic; }",
+        "chain before { type nat hook prerouting priority -110;",
+        # The first port that a datagram comes from stays with the old endpoint, as by a conntrack entry.
+        f"ip daddr {flow.vip} udp dport 80 add @first {{ udp sport }}",
+        f"ip daddr {flow.vip} udp sport @first dnat to {flow.near(1)[0].address}:8080",
+        "}",
+        "chain input { type filter hook input priority -10;",
+        "tcp dport 32700 reject with tcp reset",
+        "}",
+        "chain forward { type filter hook forward priority -10;",
+        f"ip saddr {pod} ip daddr {pod} tcp dport 8080 reject with tcp reset",
+        # The handshake and a line or two go through.
+        f"ip daddr {draining.near(1)[0].address} quota over 400 bytes meta l4proto tcp reject with tcp reset",
+        "}",
+        "}",
+    )
+
+
+def test_each_of_the_others_that_is_broken_is_caught_too() -> None:
+    with proxied(SUBJECT, OTHERS) as ground:
+        break_others(ground)
+        found = faults(look(ground, OTHERS))
+        stranger = ground.slot(1).near(1)[0].address
+        old, new = ground.slot(20).near(2)
+        deleted = ground.slot(24).vip
+    assert found == {
+        "vip-answers": f"answered by {stranger}",
+        "health-check-node-port": "the node with a local endpoint said nothing, not 200",
+        "hairpin": "20 of 20 got no answer",
+        "udp-follows": f"at last, {old.address} answered and not {new.address}",
+        "terminating-fallback": f"alone answered by {stranger}",
+        "drained-connections": "the connection broke: nobody (ECONNRESET)",
+        "deleted-leaves-nothing": f"left: ip daddr {deleted} accept",
     }
 
 
