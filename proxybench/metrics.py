@@ -63,6 +63,17 @@ class Metric(StrEnum):
             "difference of `kubeproxy_sync_proxy_rules_duration_seconds_sum`; waits between syncs are not in it",
         ),
     )
+    SYNC_COUNT = (
+        "sync.count",
+        About(
+            "Number of syncs",
+            "syncs",
+            "of any kind, as the proxy counts them; kube-proxy's are those of both families of addresses",
+            unit="syncs",
+            direction=Direction.CONTROL,
+            judged=False,
+        ),
+    )
     SYNC_FULL = (
         "sync.full",
         About("Full syncs", "time in full syncs", "as the proxy tells them apart"),

@@ -113,6 +113,7 @@ def record_loop(recorder: Recorder, scenario: Scenario, before: ProxyMetrics, af
         if later is not None:  # kube-proxy shows a kind of sync from its first one on
             recorder.add(metric, scenario, round((later - (earlier or 0.0)) * NS_PER_S))
     counts = (
+        (Metric.SYNC_COUNT, before.sync_count, after.sync_count or None),  # a command tells of none
         (Metric.SYNC_FULL_COUNT, before.full_sync_count, after.full_sync_count),
         (Metric.SYNC_PARTIAL_COUNT, before.partial_sync_count, after.partial_sync_count),
     )

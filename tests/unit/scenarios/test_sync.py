@@ -71,6 +71,7 @@ def test_the_loops_own_word_is_the_difference_of_its_metrics(recorder: Recorder)
         ("sync.tool", S // 4),
         ("sync.kernel", 0),
         ("sync.wait", S),
+        ("sync.count", 2),
         ("sync.network_programming", 3 * S // 2),
     ]
     assert {row[1:4] for row in rows(recorder)} == {("add-batch", "none", "none")}
@@ -78,7 +79,12 @@ def test_the_loops_own_word_is_the_difference_of_its_metrics(recorder: Recorder)
 
 def test_a_loop_that_does_not_split_its_syncs_and_programmed_nothing_says_one_thing(recorder: Recorder) -> None:
     sync.record_loop(recorder, Scenario.DELETE_ONE, metrics(1.0, 1), metrics(1.25, 2))
-    assert [(row[0], row[4]) for row in rows(recorder)] == [("sync.control_loop", S // 4)]
+    assert [(row[0], row[4]) for row in rows(recorder)] == [("sync.control_loop", S // 4), ("sync.count", 1)]
+
+
+def test_what_counts_no_syncs_has_no_number_of_them(recorder: Recorder) -> None:
+    sync.record_loop(recorder, Scenario.DELETE_ONE, metrics(0.0, 0), metrics(0.0, 0))
+    assert [(row[0], row[4]) for row in rows(recorder)] == [("sync.control_loop", 0)]
 
 
 def test_full_and_partial_syncs_are_told_apart_where_the_proxy_does(recorder: Recorder) -> None:
@@ -89,6 +95,7 @@ def test_full_and_partial_syncs_are_told_apart_where_the_proxy_does(recorder: Re
         ("sync.control_loop", S // 2, "ns"),
         ("sync.full", S // 4, "ns"),
         ("sync.partial", S // 4, "ns"),
+        ("sync.count", 3, "syncs"),
         ("sync.full.count", 1, "syncs"),
         ("sync.partial.count", 2, "syncs"),
     ]
@@ -105,6 +112,7 @@ def test_a_kind_of_sync_that_came_up_with_the_change_counts_from_nothing(recorde
         ("sync.control_loop", S // 4),
         ("sync.full", 0),
         ("sync.partial", S // 4),
+        ("sync.count", 1),
         ("sync.full.count", 0),
         ("sync.partial.count", 1),
     ]
