@@ -6,19 +6,21 @@ a proxy does not delete what conntrack remembers, its datagrams go to an endpoin
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.kube import objects
 from proxybench.model import Metric, Position, Scenario
 from proxybench.nodes.requests import AskClocks, Change
-from proxybench.nodes.watch import ANSWERED, WRONG, FillConntrack, Watched
+from proxybench.nodes.watch import ANSWERED, WRONG, Watched
 from proxybench.scenarios import usage
 from proxybench.scenarios.event import measure_event, record_seen, watching
 from proxybench.scenarios.observe import write
 from proxybench.scenarios.quiet import pause, settle
 from proxybench.scenarios.recorder import cluster_ip
 from proxybench.scenarios.sync import record_loop
+from proxybench.scenarios.tracked import tracked
 from proxybench.scenarios.workload import Workload
 
 if TYPE_CHECKING:
@@ -31,9 +33,6 @@ LINGER_S = 3.0
 """How long is watched after the sync: what has not followed by then is censored."""
 
 _LAST = cluster_ip(Position.LAST)
-_PODS = 50  # that conntrack is filled with connections to
-_COUNT = "/proc/sys/net/netfilter/nf_conntrack_count"
-_FOUND = 0.9  # of the connections that were made must be tracked
 
 
 def _target(own: Workload, interval_ms: int) -> Watched:
@@ -107,9 +106,8 @@ class ChangeUdp:
 
         with own.there(step):
             pause(step)
-            if self.tracked:
-                fill(step, self.tracked)
-            result = measure_event(step, self.scenario, (_target(own, self.interval_ms),), act)
+            with tracked(step, self.tracked) if self.tracked else nullcontext():
+                result = measure_event(step, self.scenario, (_target(own, self.interval_ms),), act)
         self._record_change(step, result, acknowledged[0], new[0])
 
     def _record_change(self, step: StepContext, result: WatchResult, acknowledged: int, new: Pod) -> None:
@@ -130,16 +128,6 @@ def _wrong_until(seen: Seen, until_ns: int, end_ns: int) -> Seen:
         for one in seen.between(0, until_ns).stretches
     ]
     return replace(seen, stretches=(*early, *seen.between(until_ns + 1, end_ns).stretches))
-
-
-def fill(step: StepContext, count: int) -> None:
-    """Make the measured node track so many more connections: from the client to pods, past all Services."""
-    hosts = tuple(step.population.plan.spare(2 * number).address for number in range(_PODS))
-    step.client.agent.call(FillConntrack(hosts, step.population.plan.backend_port, count))
-    tracked = int(step.measured.agent.read([_COUNT])[_COUNT] or 0)
-    step.result.notes.append(f"{tracked:,} connections were tracked, of {count:,} that were made for it")
-    if tracked < _FOUND * count:
-        step.result.notes.append("conntrack's table is smaller than that: see net.netfilter.nf_conntrack_max")
 
 
 def _record(step: StepContext, scenario: Scenario, start: int, end: int | None, given_up: int, seen: Seen) -> None:

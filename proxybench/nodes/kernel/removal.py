@@ -52,8 +52,13 @@ def commands(before: KernelState, after: KernelState, tools: Tools) -> tuple[Com
         lines = (f"{path(name)} {was}" for name, (was, _) in settings.items())
         found.append(Command(("sh", "-c", _SYSCTL), _text(lines)))
     if after.tracked and tools.exclusive:
-        found.append(_netlink(tools, "conntrack", ())._replace(needed=True))
+        found.append(forget_tracked(tools))
     return tuple(found)
+
+
+def forget_tracked(tools: Tools) -> Command:
+    """Return what makes the node forget all connections that it tracks."""
+    return _netlink(tools, "conntrack", ())._replace(needed=True)
 
 
 def _legacy(place: str, things: Sequence[Thing], tools: Tools) -> Command:

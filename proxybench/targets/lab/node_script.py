@@ -20,6 +20,7 @@ FILES = 65_536
 """As many files may be open in a pods' server."""
 IPTABLES = "xtables-legacy-multi"
 """The backend, by name and never the host's default: the two differ in what a rule costs."""
+MOST_TRACKED = 2_097_152
 RUN_BY_PROXIES = ("conntrack", "ipset", "nft", "xtables-legacy-multi", "xtables-nft-multi")
 """Programs that a Service proxy runs on its node."""
 READY = "PROXYBENCH-LAB-READY"
@@ -172,6 +173,8 @@ def guest(paths: Paths, topology: Topology, cgroup: str) -> str:
         f"ip -n {network.CTL} addr add 10.0.2.15/24 dev eth0",
         f"ip -n {network.CTL} link set eth0 up",
         f"ip netns exec {network.CTL} {IPTABLES} iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE",
+        # As many connections as change-udp-tracked may ask for; by itself a guest of 3 GiB takes 65,536.
+        f"echo {MOST_TRACKED} > /proc/sys/net/netfilter/nf_conntrack_max",
     ]
     lines += [
         f"{in_namespace(str(member.pods), ['sh', '-c', _limit(argv)])} &"

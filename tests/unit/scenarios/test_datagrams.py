@@ -4,14 +4,12 @@ from typing import Any
 
 import pytest
 
-from proxybench.nodes.answers import Done
-from proxybench.nodes.requests import Change, ReadFiles
-from proxybench.nodes.watch import Answers, EndWatch, FillConntrack, Seen, Stretch, WatchResult
+from proxybench.nodes.requests import Change
+from proxybench.nodes.watch import Answers, EndWatch, Seen, Stretch, WatchResult
 from tests.unit.run.world import World, changed
 
 MS = 1_000_000
 NEW = "10.244.0.57"
-COUNT = "/proc/sys/net/netfilter/nf_conntrack_count"
 
 
 def values(made: World, result: Any, scenario: str) -> list[tuple[int, bool]]:
@@ -46,26 +44,6 @@ def test_a_sender_that_stays_with_the_old_endpoint_is_censored() -> None:
     made = World({"events": {"scenarios": ["change-udp"]}})
     result = made.take()
     assert [censored for _, censored in values(made, result, "change-udp")] == [True]
-
-
-def test_a_full_table_is_made_first_and_told() -> None:
-    made = World({"events": {"scenarios": ["change-udp-tracked"], "tracked": 1000}})
-    asked: list[FillConntrack] = []
-
-    def fill(request: FillConntrack) -> Done:
-        asked.append(request)
-        return Done()
-
-    made.answers[FillConntrack] = fill
-    made.answers[ReadFiles] = lambda request: dict.fromkeys(request.paths, "800\n")
-    result = made.take()
-    assert result.problems == []
-    (request,) = asked
-    assert (len(request.hosts), request.port, request.count) == (50, 8080, 1000)
-    assert result.notes == [
-        "800 connections were tracked, of 1,000 that were made for it",
-        "conntrack's table is smaller than that: see net.netfilter.nf_conntrack_max",
-    ]
 
 
 def test_going_and_coming_back_are_two_scenarios_of_one_sender() -> None:

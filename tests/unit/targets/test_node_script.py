@@ -99,6 +99,7 @@ def test_the_guest_builds_the_network_starts_pods_and_nodes_and_masquerades_towa
     for name in ("client", "node1", "node2"):
         assert f"ip netns exec {name} sh /state/{name}.sh &\n" in text
     assert "ip netns exec ctl xtables-legacy-multi iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE\n" in text
+    assert text.index("-j MASQUERADE") < text.index("echo 2097152 > /proc/sys/net/netfilter/nf_conntrack_max\n")
 
 
 def test_the_guest_lets_its_softirqs_run_before_a_prober_can() -> None:
