@@ -36,7 +36,7 @@ ACK_LIMIT_S = 10.0  # for acknowledgements that come after the verdicts
 
 def await_(fields: Fields, state: State) -> dict[str, object]:
     """Probe one address until it does as wished, or time is up."""
-    probe = Probe(fields, state.ports)
+    probe = _probe(fields, state.ports)
     start = time.monotonic_ns()
     try:
         _run([probe], None, start, 0)
@@ -52,7 +52,7 @@ def await_all(fields: Fields, state: State) -> dict[str, object]:
     have answered before: it was no later than that. All time-outs, and the growing of the intervals, count from the
     start of the first probe.
     """
-    probes = [Probe(group, state.ports) for group in fields.groups("probes")]
+    probes = [_probe(group, state.ports) for group in fields.groups("probes")]
     fields.finish()
     start = time.monotonic_ns()
     try:
@@ -75,7 +75,7 @@ def change(fields: Fields, state: State) -> dict[str, object]:
         raise OpError("the API is not known; send api first")
     lead_s = fields.number("lead_s", 0.01, 600, 5)
     writes = [Write(group, state.api) for group in fields.groups("writes")]
-    probes = [Probe(group, state.ports, must_answer=True) for group in fields.groups("probes", least=0)]
+    probes = [_probe(group, state.ports, must_answer=True) for group in fields.groups("probes", least=0)]
     fields.finish()
     writer = Writer(state.api, writes, lead_s)
     start = time.monotonic_ns()
@@ -119,6 +119,8 @@ class Probe:
     the stretch's first attempt was sent, so ``quiet_ms`` adds nothing to it; it must be longer than the slowest
     answer. Answers of unwanted endpoints count as no answer.
     """
+
+    kind = socket.SOCK_STREAM
 
     def __init__(self, fields: Fields, ports: PortWalk, *, must_answer: bool = False) -> None:
         host = fields.text("host")
@@ -249,7 +251,7 @@ class Probe:
         return False
 
     def _send(self) -> None:
-        sock = socket.socket(self._family, socket.SOCK_STREAM)
+        sock = socket.socket(self._family, self.kind)
         sock.settimeout(0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self._ports.bind(sock)
@@ -281,6 +283,35 @@ class Probe:
     def _drop(self, attempt: Attempt) -> None:
         del self.pending[attempt.sock]
         attempt.sock.close()
+
+
+class DatagramProbe(Probe):
+    """The same with datagrams, each from a port of its own: it meets the rules anew, not what conntrack remembers."""
+
+    kind = socket.SOCK_DGRAM
+
+    def _room(self, now: int) -> bool:  # noqa: ARG002 - of a datagram that is under way nobody knows anything
+        """Make room for a datagram: the oldest without an answer goes."""
+        if len(self.pending) >= self._slots:
+            self._failed(next(iter(self.pending.values())), "SILENT")
+        return True
+
+    def _send(self) -> None:
+        super()._send()  # its connect() sends nothing, but fails where there is no way
+        newest = next(reversed(self.pending.values()), None)
+        if newest is None or newest.sent_ns != self._sent_ns:
+            return
+        try:
+            newest.sock.send(b".")
+        except OSError as error:
+            self._failed(newest, errno.errorcode.get(error.errno or 0, "OSError"))
+
+
+def _probe(fields: Fields, ports: PortWalk, *, must_answer: bool = False) -> Probe:
+    protocol = fields.maybe_text("protocol")
+    if protocol not in (None, "udp"):
+        raise OpError("protocol must be udp, or absent")
+    return (DatagramProbe if protocol else Probe)(fields, ports, must_answer=must_answer)
 
 
 def _run(probes: list[Probe], writer: Writer | None, start: int, lead_ns: int) -> None:

@@ -203,7 +203,7 @@ class Await(Request[AwaitResult]):
 
     Attempts are ``interval_us`` apart, later ``max_interval_fraction`` of the time spent; up to ``pending`` overlap.
     ``settle_ms``: after the first wanted answer, go on until no other endpoint has answered for so long.
-    ``quiet_ms``: how long nothing may answer for it to be a refusal.
+    ``quiet_ms``: how long nothing may answer for it to be a refusal. With ``protocol`` "udp" an attempt is a datagram.
     """
 
     op = "await"
@@ -217,6 +217,7 @@ class Await(Request[AwaitResult]):
     quiet_ms: int = 500
     settle_ms: int = 0
     pending: int = 8
+    protocol: Literal["udp"] | None = None
 
     @property
     def limit_s(self) -> float:

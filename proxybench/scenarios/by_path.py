@@ -2,12 +2,12 @@
 
 All other changes are probed by the ClusterIP. A proxy writes a Service's addresses in one sync, but not at one moment:
 IPVS mode one virtual server after the other, userspace mode a listener before its rules; and what comes by another node
-waits for that node's proxy.
+waits for that node's proxy. What each address costs the control loop is that of a Service which has no other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.clocks import Instant
@@ -15,7 +15,7 @@ from proxybench.errors import MeasurementError
 from proxybench.kube import objects
 from proxybench.kube.access import exposures
 from proxybench.kube.base import Kind, Ref
-from proxybench.model import Address, Metric, Origin, Position, Scenario, Transport
+from proxybench.model import Address, Metric, Origin, Position, Scenario, ServicePath, Transport
 from proxybench.nodes.requests import Await, AwaitAll, Change, Write
 from proxybench.scenarios import usage
 from proxybench.scenarios.canary import SERVICES
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
     from proxybench.kube.access import Access, Exposure
     from proxybench.kube.objects import AddressPlan, Object, Pod
-    from proxybench.model import ServicePath
     from proxybench.nodes.answers import AwaitResult
     from proxybench.nodes.node import NodeHandle
     from proxybench.scenarios.base import StepContext
 
 _FIRST = 10  # of the addresses outside the numbered Services; the canaries have the first ones, events those behind
 _FIRST_POD = 20
+_LONE = 4  # of its Services: those that nobody probes stand behind the others
 _OF_OTHERS = frozenset({Origin.NODE, Origin.POD})
 
 
@@ -96,11 +96,12 @@ class Exposed:
 
 @dataclass(frozen=True)
 class ByPath:
-    """From the acknowledgement of it, or of its deletion, until each of the TCP ``paths`` answers, or none does.
+    """From the acknowledgement of it, or of its deletion, until each of the ``paths`` answers, or none does.
 
     Each round is one Service, so that it is one change: of two, the second would wait for its turn. Its paths from
-    outside are probed side by side; what another agent probes, on the node or in the pod, takes a round each, since
-    that begins with one probe only. CPU and syncs are those of the first round.
+    outside are probed side by side, those over UDP in a round of their own; what another agent probes, on the node or
+    in the pod, takes a round each, since that begins with one probe only. CPU and syncs are those of the first round,
+    and CPU by path that of Services with this address alone, which nobody probes.
     """
 
     name: ClassVar = "add and delete by path"
@@ -113,12 +114,14 @@ class ByPath:
         """Add it, delete it, and record both. Raises MeasurementError."""
         if step.in_endpoints:
             raise MeasurementError("its Services have EndpointSlices, and this proxy reads Endpoints")
-        if udp := [str(path) for path in self.paths if path.transport is Transport.UDP]:
-            step.result.notes.append(f"{self.name}: probes connect, so that {', '.join(udp)} has no sync latency")
         for number, (service, asked) in enumerate(rounds(step.population.plan, self.paths)):
             self._round(step, service, asked, usual=number == 0)
+        for path, service in lone(step.population.plan, self.paths):
+            self._round(step, service, (path,), usual=False, lone=True)
 
-    def _round(self, step: StepContext, service: Exposed, asked: Sequence[ServicePath], *, usual: bool) -> None:
+    def _round(
+        self, step: StepContext, service: Exposed, asked: Sequence[ServicePath], *, usual: bool, lone: bool = False
+    ) -> None:
         nodes = [node.address for node in step.cluster.proxy_nodes]
         spots = [Spot(path, *service.place(path, nodes), service.pod) for path in asked]
         come = Write("POST", SERVICES, service.service())
@@ -127,8 +130,12 @@ class ByPath:
         try:
             step.api.create_many([slice_])  # so that the Service is one change, and one sync
             settle(step)
-            self._change(step, Scenario.ADD_PATHS, come, spots, usual=usual)
-            self._change(step, Scenario.DELETE_PATHS, go, spots, usual=usual)
+            for scenario, change in ((Scenario.ADD_PATHS, come), (Scenario.DELETE_PATHS, go)):
+                pause(step)
+                if lone:
+                    _spend(step, scenario, change, asked[0])
+                else:
+                    self._change(step, scenario, change, spots, usual=usual)
         finally:
             step.api.delete_many([Ref(Kind.SERVICE, objects.NAMESPACE, service.name), Ref.of(slice_)])
         settle(step)
@@ -137,7 +144,6 @@ class ByPath:
         self, step: StepContext, scenario: Scenario, change: Write, spots: Sequence[Spot], *, usual: bool
     ) -> None:
         """Make one of the two changes, and record what it took."""
-        pause(step)
         limit = step.deadline.left(self.timeout_s)
         probes = tuple(spot.probe(limit, goes=scenario is Scenario.DELETE_PATHS) for spot in spots)
         opened = usage.begin(step)
@@ -169,22 +175,49 @@ class Spot:
 
     def probe(self, limit: float, *, goes: bool) -> Await:
         """Return the probe for its answer, or, where it goes, for the end of answers."""
-        if goes:
-            return Await(self.host, self.port, "refusal", limit)
-        return Await(self.host, self.port, "answer", limit, (self.pod.address,))
+        one = Await(self.host, self.port, "refusal" if goes else "answer", limit, None if goes else (self.pod.address,))
+        # Of a datagram nobody knows whether it was delivered, so that many are waited for.
+        return replace(one, protocol="udp", pending=64) if self.path.transport is Transport.UDP else one
 
 
 def rounds(plan: AddressPlan, paths: Sequence[ServicePath]) -> tuple[tuple[Exposed, tuple[ServicePath, ...]], ...]:
-    """Return as few Services as are reached over all TCP paths, each with those that are probed side by side."""
+    """Return as few Services as are reached over all paths, each with those that are probed side by side."""
     made = [(exposure, far) for exposure in exposures(paths) for far in (False, True)]
     services = [Exposed(plan, number, exposure, far) for number, (exposure, far) in enumerate(made)]
-    owners = {path: next(one for one in services if one.has(path)) for path in paths if path.transport is Transport.TCP}
-    outside = [
-        (one, tuple(path for path, owner in owners.items() if owner is one and path.origin not in _OF_OTHERS))
-        for one in services
-    ]
-    others = [(owner, (path,)) for path, owner in owners.items() if path.origin in _OF_OTHERS]
-    return tuple((one, asked) for one, asked in (*outside, *others) if asked)
+    owners = {path: next(one for one in services if one.has(path)) for path in paths}
+    found: list[tuple[Exposed, tuple[ServicePath, ...]]] = []
+    for transport in Transport:
+        over = {path: owner for path, owner in owners.items() if path.transport is transport}
+        outside = {path: owner for path, owner in over.items() if path.origin not in _OF_OTHERS}
+        found += [
+            (one, asked)
+            for one in services
+            if (asked := tuple(path for path, owner in outside.items() if owner is one))
+        ]
+        found += [(owner, (path,)) for path, owner in over.items() if path not in outside]
+    return tuple(found)
+
+
+def lone(plan: AddressPlan, paths: Sequence[ServicePath]) -> tuple[tuple[ServicePath, Exposed], ...]:
+    """Return for each way to address a Service one over TCP that has this address alone; none where there is one way.
+
+    They differ in nothing else. One without any further address is among them, which the others are compared with.
+    """
+    addresses = {path.address for path in paths} | {Address.CLUSTER_IP}
+    asked = [ServicePath(address) for address in Address if address in addresses]
+    found = tuple(
+        (path, Exposed(plan, _LONE + number, exposures((path,))[0], far=False)) for number, path in enumerate(asked)
+    )
+    return found if len(found) > 1 else ()
+
+
+def _spend(step: StepContext, scenario: Scenario, change: Write, path: ServicePath) -> None:
+    """Make one of the two changes while nobody probes; record the control loop's CPU time."""
+    opened, cgroup = usage.begin(step), step.proxy.cgroup
+    write(step.client, Change((change,), ()))
+    settle(step, opened.metrics)
+    spent = usage.spent(cgroup, usage.Window(opened.reading, usage.read(step, cgroup)))
+    step.recorder.add(Metric.CPU_CONTROL_LOOP, scenario, spent, where=Where(str(path)))
 
 
 def _observe(

@@ -109,10 +109,7 @@ def record_usage(recorder: Recorder, scenario: Scenario, cgroup: str, window: Wi
     kernel counts in clock ticks is uncertain by one. Raises MeasurementError when the cgroup is missing.
     """
     before, after = window.before, window.after
-    try:
-        earlier, later = before.usage.groups[cgroup], after.usage.groups[cgroup]
-    except KeyError:
-        raise MeasurementError(f"the control loop's cgroup {cgroup} is missing from what was read") from None
+    earlier, later = _ends(cgroup, window)
     used = later.usage_ns - earlier.usage_ns
     # The relay is read a moment before and after the counters, and may close connections in between.
     relaying = min(window.relay_ns or 0, used)
@@ -135,3 +132,16 @@ def record_usage(recorder: Recorder, scenario: Scenario, cgroup: str, window: Wi
         recorder.add(Metric.MEMORY_CONTROL_LOOP, scenario, peak)
     if later.resident_peak:
         recorder.add(Metric.MEMORY_RESIDENT, scenario, later.resident_peak)
+
+
+def spent(cgroup: str, window: Window) -> int:
+    """Return the CPU time of a cgroup in a window, in ns. Raises MeasurementError when the cgroup is missing."""
+    earlier, later = _ends(cgroup, window)
+    return later.usage_ns - earlier.usage_ns
+
+
+def _ends(cgroup: str, window: Window) -> tuple[GroupFigures, GroupFigures]:
+    try:
+        return window.before.usage.groups[cgroup], window.after.usage.groups[cgroup]
+    except KeyError:
+        raise MeasurementError(f"the control loop's cgroup {cgroup} is missing from what was read") from None

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ from proxybench.errors import AgentError
 from proxybench.nodes.requests import Await, AwaitAll, Change, Write
 
 from .certificates import certificate
+from .conftest import RunningBackend
 from .pythons import both_pythons
 from .talker import Talker, free_port
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
     from proxybench.nodes.client import AgentClient
 
-    from .conftest import Api, RunningBackend
+    from .conftest import Api
 
 MS = 1_000_000
 
@@ -307,3 +310,60 @@ def test_time_that_ran_out_for_the_first_address_has_run_out_for_the_others(agen
 def test_one_address_may_be_awaited_in_the_same_way(agent: AgentClient, backend: RunningBackend) -> None:
     (only,) = agent.call(AwaitAll((Await("127.0.0.9", backend.port, "answer", 5),))).probes
     assert only.answered_by == "127.0.0.9"
+
+
+@both_pythons
+def test_a_datagram_that_an_endpoint_answers_counts_as_a_connection_does(
+    agent: AgentClient, backend: RunningBackend
+) -> None:
+    asked = Await("127.0.0.9", backend.port, "answer", 5, want=("127.0.0.9",), interval_us=1_000_000, protocol="udp")
+    seen = agent.await_(asked)
+    assert (seen.answered_by, seen.answers, seen.errors, seen.censored) == ("127.0.0.9", 1, {}, False)
+    other = agent.await_(Await("127.0.0.9", backend.port, "answer", 0.2, want=("127.0.0.8",), protocol="udp"))
+    assert (other.censored, other.answers) == (True, 0)
+    assert other.last_other_ns is not None
+
+
+def test_every_datagram_has_a_port_of_its_own_and_the_oldest_gives_way(agent: AgentClient) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.settimeout(5)
+        port = deaf.getsockname()[1]
+        asked = Await("127.0.0.1", port, "answer", 0.5, interval_us=20_000, pending=4, protocol="udp")
+        seen = agent.await_(asked)
+        came = {deaf.recvfrom(16)[1][1] for _ in range(seen.attempts)}
+    assert seen.censored
+    assert len(came) == seen.attempts > 5
+    assert seen.errors == {"SILENT": seen.attempts - 4}
+
+
+def test_a_port_without_a_listener_refuses_datagrams(agent: AgentClient) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    seen = agent.await_(Await("127.0.0.1", port, "answer", 0.3, interval_us=10_000, protocol="udp"))
+    assert seen.censored
+    assert seen.errors["ECONNREFUSED"] >= seen.attempts - 1 > 2
+    nowhere = agent.await_(Await("255.255.255.255", port, "answer", 0.2, interval_us=10_000, protocol="udp"))
+    assert nowhere.errors == {"EACCES": nowhere.attempts}
+
+
+def test_the_end_of_answers_over_udp_is_dated_to_the_first_datagram_that_got_none(
+    agent: AgentClient, zipapp: Path
+) -> None:
+    gone = RunningBackend(sys.executable, zipapp)
+    ending = threading.Timer(1.0, gone.stop)
+    ending.start()
+    began_ns = time.monotonic_ns()
+    seen = agent.await_(Await("127.0.0.1", gone.port, "refusal", 20, quiet_ms=1500, protocol="udp"))
+    ending.join()
+    assert not seen.censored
+    assert seen.first_ns is not None
+    assert seen.answers > 5
+    assert seen.first_ns - began_ns > 900 * MS
+    assert seen.end_ns - seen.first_ns >= 1500 * MS
+
+
+def test_no_other_protocol_is_probed(agent: AgentClient) -> None:
+    with pytest.raises(AgentError, match=r"^node1: await: protocol must be udp, or absent$"):
+        agent.await_(replace(Await("127.0.0.1", 1, "answer", 1), protocol="sctp"))  # type: ignore[arg-type] # wrong

@@ -9,7 +9,7 @@ from proxybench.kube.base import Kind
 from proxybench.model import ServicePath
 from proxybench.nodes.exchange import Exchange, ExchangeResult, Heard
 from proxybench.nodes.requests import AwaitAll, Change, Connect
-from proxybench.scenarios.by_path import rounds
+from proxybench.scenarios.by_path import lone, rounds
 from tests.unit.run.world import PLAN, World, all_seen, changed, connected
 
 if TYPE_CHECKING:
@@ -58,13 +58,21 @@ def values(result: Any, scenario: str) -> dict[str, int]:
     }
 
 
+def cpu(result: Any, scenario: str) -> dict[str, int]:
+    return {
+        sample.point.path: sample.value
+        for sample in result.samples
+        if (sample.point.scenario, sample.metric) == (scenario, "cpu.control_loop")
+    }
+
+
 @pytest.mark.parametrize("scenario", ["add-paths", "delete-paths"])
 def test_paths_from_outside_are_probed_side_by_side_at_their_addresses(scenario: str) -> None:
     made = world("cluster_ip", "node_port", "node_port@other", scenarios=(scenario,))
     result, changes, waits = noted(made)
     assert result.problems == []
-    come, go = changes
-    assert [write.method for change in changes for write in change.writes] == ["POST", "DELETE"]
+    come, go = changes[:2]
+    assert [write.method for change in changes for write in change.writes] == ["POST", "DELETE"] * 3
     (write,) = come.writes
     spec = (write.body or {})["spec"]
     assert spec["type"] == "NodePort"
@@ -80,6 +88,7 @@ def test_paths_from_outside_are_probed_side_by_side_at_their_addresses(scenario:
     for name in ("add-paths", "delete-paths"):
         assert values(result, name) == dict.fromkeys(("cluster_ip", "node_port", "node_port@other"), 2_000_000)
         assert made.metrics(result, name)["sync.control_loop"] == [500_000_000]
+        assert set(cpu(result, name)) == {"none", "cluster_ip", "node_port"}
     assert len(waits) == 1  # the cold start's
     names = {obj["metadata"]["name"] for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE) for obj in made.api.list(kind)}
     assert not any(name.startswith("svc-path") for name in names)
@@ -89,13 +98,13 @@ def test_what_the_node_and_a_pod_probe_takes_a_round_each_and_cpu_is_the_first_o
     made = world("cluster_ip", "cluster_ip@node", "node_port@node")
     result, changes, waits = noted(made)
     assert result.problems == []
-    assert [len(change.probes) for change in changes] == [1, 1, 0, 0, 0, 0]
+    assert [len(change.probes) for change in changes] == [1, 1, *8 * [0]]
     vip = changes[0].probes[0].host
     hosts = [[probe.host for probe in wait.probes] for wait in waits[1:]]
     assert hosts == [[vip], [vip], ["198.18.1.11"], ["198.18.1.11"]]
     assert [wait.probes[0].until for wait in waits[1:]] == ["answer", "refusal"] * 2
     assert set(values(result, "add-paths")) == {"cluster_ip", "cluster_ip@node", "node_port@node"}
-    assert len(made.metrics(result, "add-paths")["cpu.control_loop"]) == 1
+    assert set(cpu(result, "add-paths")) == {"none", "cluster_ip", "node_port"}
 
 
 def test_each_policy_and_each_place_of_endpoints_has_a_service_and_a_round_of_its_own() -> None:
@@ -124,13 +133,71 @@ def test_each_policy_and_each_place_of_endpoints_has_a_service_and_a_round_of_it
     assert one.place(ServicePath.parse("external_ip"), nodes) == (one.access.external_ips[0], 80)
 
 
-def test_over_udp_nothing_is_probed_and_that_is_said() -> None:
-    ((service, asked),) = rounds(PLAN, parsed("cluster_ip/udp", "cluster_ip"))
-    assert asked == tuple(parsed("cluster_ip"))
-    assert [port["protocol"] for port in service.service()["spec"]["ports"]] == ["TCP", "UDP"]
-    result, _, _ = noted(world("cluster_ip", "cluster_ip/udp"))
-    assert "add and delete by path: probes connect, so that cluster_ip/udp has no sync latency" in result.notes
-    assert set(values(result, "add-paths")) == {"cluster_ip"}
+@pytest.mark.parametrize("scenario", ["add-paths", "delete-paths"])
+def test_over_udp_a_round_of_datagrams_follows_that_of_connections(scenario: str) -> None:
+    made = world("cluster_ip/udp", "cluster_ip", "node_port/udp", "cluster_ip/udp@node", scenarios=(scenario,))
+    result, changes, waits = noted(made)
+    assert result.problems == []
+    tcp, udp = changes[0], changes[2]
+    assert [(one.protocol, one.pending) for one in tcp.probes] == [(None, 8)]
+    assert [(one.host, one.protocol, one.pending, one.until) for one in udp.probes] == [
+        (tcp.probes[0].host, "udp", 64, "answer"),
+        ("198.18.1.11", "udp", 64, "answer"),
+    ]
+    assert {one.want for one in udp.probes} == {(PLAN.spare(40).address,)}
+    assert [(one.protocol, one.until) for one in changes[3].probes] == [("udp", "refusal")] * 2
+    assert [[probe.protocol for probe in wait.probes] for wait in waits[1:]] == [["udp"], ["udp"]]
+    found = values(result, scenario)
+    assert set(found) == {"cluster_ip", "cluster_ip/udp", "node_port/udp", "cluster_ip/udp@node"}
+    assert found["node_port/udp"] == 2_000_000
+    assert len(made.metrics(result, scenario)["sync.control_loop"]) == 1
+    ports = (tcp.writes[0].body or {})["spec"]["ports"]
+    assert [port["protocol"] for port in ports] == ["TCP", "UDP"]
+
+
+def test_where_there_is_udp_alone_it_is_what_cpu_and_syncs_are_of() -> None:
+    made = world("cluster_ip/udp")
+    result, changes, _ = noted(made)
+    assert result.problems == []
+    assert [probe.protocol for change in changes for probe in change.probes] == ["udp", "udp"]
+    assert made.metrics(result, "add-paths")["sync.control_loop"] == [500_000_000]
+
+
+def test_cpu_by_path_is_of_services_that_differ_in_one_address() -> None:
+    paths = parsed("external_ip", "node_port@far", "node_port_local/udp", "load_balancer_ip@pod")
+    plan = replace(PLAN, external_cidr="198.19.0.0/16")
+    made = lone(plan, paths)
+    specs = {str(path): service.service()["spec"] for path, service in made}
+    assert {word: spec["type"] for word, spec in specs.items()} == {
+        "cluster_ip": "ClusterIP",
+        "node_port": "NodePort",
+        "node_port_local": "NodePort",
+        "external_ip": "ClusterIP",
+        "load_balancer_ip": "LoadBalancer",
+    }
+    assert [word for word, spec in specs.items() if spec.get("externalIPs")] == ["external_ip"]
+    policies = {word: spec.get("externalTrafficPolicy") for word, spec in specs.items()}
+    assert policies == {
+        "cluster_ip": None,
+        "node_port": "Cluster",
+        "node_port_local": "Local",
+        "external_ip": "Cluster",
+        "load_balancer_ip": "Cluster",
+    }
+    assert {len(spec["ports"]) for spec in specs.values()} == {1}
+    assert {service.pod.node for _, service in made} == {"node1"}
+    names = {service.name for _, service in made} | {service.name for service, _ in rounds(plan, paths)}
+    assert len(names) == 5 + 3
+    assert lone(PLAN, parsed("cluster_ip", "cluster_ip/udp@pod")) == ()
+
+
+def test_cpu_by_path_is_what_the_control_loop_spent_from_before_the_write_until_it_rested() -> None:
+    made = world("node_port", scenarios=("delete-paths",))
+    result, _, _ = noted(made)
+    for scenario in ("add-paths", "delete-paths"):
+        found = cpu(result, scenario)
+        assert set(found) == {"none", "cluster_ip", "node_port"}
+        assert found["node_port"] == found["cluster_ip"] > 0  # 1 % of two quiet looks
 
 
 def test_what_was_made_goes_when_a_change_is_refused() -> None:
