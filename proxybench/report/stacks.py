@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxybench.model import Metric
+from proxybench.model import NO_PATH, Metric, Scenario
 from proxybench.report.grouping import by_panel, panel_title, size_name
 from proxybench.report.shapes import Bar, BarPanel
 from proxybench.report.words import subject_names, with_clock
@@ -27,7 +27,8 @@ USER, SYSTEM, WHOLE, RELAY, SOFTIRQ, AGENT = (
 
 
 def bar_panels(records: Sequence[SummaryRecord]) -> list[BarPanel]:
-    """Return one panel per scenario: of CPU usage (``cpu.*``)."""
+    """Return one panel per scenario: of CPU usage (``cpu.*``), what is by path left out."""
+    records = [record for record in records if not by_path(record)]
     grouped: dict[tuple[str, str, str], list[SummaryRecord]] = {}
     for (scenario, _, path, clock, _), group in by_panel(records):
         grouped.setdefault((scenario, path, clock), []).extend(group)
@@ -45,6 +46,11 @@ def bar_panels(records: Sequence[SummaryRecord]) -> list[BarPanel]:
             label = with_clock("CPU time", "ns", clock)
             panels.append(BarPanel(title, label, shown, unit=shown_unit("ns", clock)))
     return panels
+
+
+def by_path(record: SummaryRecord) -> bool:
+    """Tell whether it is of a Service with one address; runs of the first edition name a path everywhere."""
+    return record.path != NO_PATH and record.scenario in {Scenario.ADD_PATHS, Scenario.DELETE_PATHS}
 
 
 def _bars_of(records: Sequence[SummaryRecord], services: int, endpoints: int) -> tuple[Bar, ...]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxybench.model import NO_PATH, Metric
+from proxybench.model import Metric
 from proxybench.report.alt import describe
 from proxybench.report.breakdown import METRICS, break_down, breakdown_panels, breakdown_table
 from proxybench.report.section import Section, clocks_text, heading_of, left_out
-from proxybench.report.stacks import bar_panels
+from proxybench.report.stacks import bar_panels, by_path
 from proxybench.report.tables import full, pivot
 from proxybench.report.tax import tax_panels, tax_table
 from proxybench.report.words import IDLE_COUNTS, REFERENCE
@@ -95,13 +95,13 @@ def cpu_section(data: ReportData) -> Section:
         "system parts are shared out in the proportion of the kernel's ticks of 10 ms; where no tick fell, nothing is "
         "split."
     )
-    if any(record.path != NO_PATH for record in data.of(Metric.CPU_CONTROL_LOOP)):
+    if any(by_path(record) for record in data.of(Metric.CPU_CONTROL_LOOP)):
         lead += " By path, in the table alone: a Service that has this address and no other comes and goes."
     records = data.shown([record for metric in USAGE for record in data.of(metric)])
     if not records:
         return left_out("cpu", heading, lead, "cpu.*")
     heading, clock = heading_of(heading, records), clocks_text(records)
-    panels = bar_panels([record for record in records if record.path == NO_PATH])
+    panels = bar_panels(records)
     own = data.shown(data.of(Metric.CPU_CONTROL_LOOP))
     shown = pivot(own, f"CPU of the control loop: median and 95 % interval ({clock})") if own else None
     return Section(

@@ -59,6 +59,15 @@ def test_proxiers_are_told_apart() -> None:
     ]
 
 
+def test_cpu_by_path_is_left_to_the_table() -> None:
+    whole = make_record(metric="cpu.control_loop", scenario="add-paths", path="none", median=3.0)
+    alone = make_record(metric="cpu.control_loop", scenario="add-paths", path="node_port", median=2.0)
+    (panel,) = bar_panels([whole, alone])
+    assert [[bar.parts for bar in bars] for _, bars in panel.groups] == [[((WHOLE, 3.0),)]]
+    assert bar_panels([alone]) == []
+    assert len(bar_panels([make_record(metric="cpu.control_loop", scenario="add-one", path="cluster_ip")])) == 1
+
+
 def test_bars_split_the_loop_where_the_parts_are_known() -> None:
     parts = {"cpu.control_loop": 10.0, "cpu.control_loop.user": 4.0, "cpu.control_loop.system": 6.0, "cpu.agent": 1.0}
     records = [make_record(metric=metric, median=value) for metric, value in parts.items()]

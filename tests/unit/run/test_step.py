@@ -30,7 +30,7 @@ USAGE = {
     "cpu.window",
     "memory.control_loop",
 }
-LOOP = {"sync.control_loop", "sync.build", "sync.tool", "sync.kernel", "sync.wait"}
+LOOP = {"sync.control_loop", "sync.count", "sync.build", "sync.tool", "sync.kernel", "sync.wait"}
 
 
 def refusing(*errors: str) -> object:
