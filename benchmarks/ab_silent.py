@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+
+from benchmarks.children import heed_signals, run
 
 LIMIT_S = 3600
 ALARMS = {"regressed", "improved"}
@@ -30,17 +31,16 @@ def main() -> None:
     parser.add_argument("--out", help="keeps the runs; left out, they are thrown away")
     asked = parser.parse_args()
     sizes = ["--services", asked.services, "--repetitions", asked.repetitions, "--times", asked.times]
+    heed_signals()
     noisy = 0
     for number in range(1, asked.tables + 1):
         begun = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="proxybench-silent-") as folder:
             argv = [sys.executable, "-m", "proxybench", "ab", asked.version, asked.version, "--json"]
-            done = subprocess.run(
-                [*argv, *sizes, "--out", asked.out or folder], stdout=subprocess.PIPE, timeout=LIMIT_S, check=False
-            )
-        if done.returncode not in DECIDED:
+            code, output = run([*argv, *sizes, "--out", asked.out or folder], LIMIT_S)
+        if code not in DECIDED:
             sys.exit(3)
-        table = [item for item in json.loads(done.stdout)["comparisons"] if item["judged"]]
+        table = [item for item in json.loads(output)["comparisons"] if item["judged"]]
         alarms = [item for item in table if item["verdict"] in ALARMS]
         noisy += bool(alarms)
         verdicts = ", ".join(

@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.children import heed_signals, run
 from benchmarks.plain_bench import SUBJECTS, PlainBench
 from proxybench.results.folder import open_run
 from tests.lab.binaries import program
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--version", default="v1.37.2")
     parser.add_argument("--protobuf", action="store_true", help="the plain side's content type, as in a user's cluster")
     asked = parser.parse_args()
+    heed_signals()
     plain: Figures = {}
     ours: Figures = {}
     with ExitStack() as stack:
@@ -94,7 +95,9 @@ def proxybench(out: Path, services: int, version: str) -> dict[str, dict[str, fl
     out.mkdir()
     (out / "agreement.yaml").write_text(json.dumps(experiment))  # JSON is YAML
     argv = [sys.executable, "-m", "proxybench", "run", str(out / "agreement.yaml"), "--out", str(out)]
-    subprocess.run(argv, check=True, timeout=LIMIT_S, stdout=subprocess.DEVNULL)
+    code, _ = run(argv, LIMIT_S)
+    if code:
+        sys.exit(f"proxybench run ended with {code}")
     found: dict[str, dict[str, float]] = {subject: {} for subject in SUBJECTS}
     for record in open_run(out / "agreement" / "latest").summary():
         for name, place in NUMBERS.items():

@@ -7,13 +7,13 @@ moved most, and exits 1 if any moved by more than 1 %.
 from __future__ import annotations
 
 import multiprocessing
-import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.children import heed_signals, run
 from proxybench.columns import build
 from proxybench.model import Key
 from proxybench.results.folder import open_run
@@ -28,6 +28,7 @@ SHOWN = 10
 
 
 def main() -> None:
+    heed_signals()
     loops = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     with tempfile.TemporaryDirectory(prefix="proxybench-repeat-") as folder:
         alone = medians(Path(folder) / "alone")
@@ -45,7 +46,9 @@ def main() -> None:
 def medians(out: Path) -> dict[Key, float]:
     """Run the experiment; return the forwarding medians, in ns."""
     argv = [sys.executable, "-m", "proxybench", "run", str(EXPERIMENT), "--out", str(out)]
-    subprocess.run([*argv, "--set", "target.lab.clock=instructions"], check=True, timeout=LIMIT_S)
+    code, _ = run([*argv, "--set", "target.lab.clock=instructions"], LIMIT_S)
+    if code:
+        sys.exit(f"proxybench run ended with {code}")
     records = open_run(out / "quickstart" / "latest").summary()
     wanted = [record for record in records if record["metric"].startswith("forwarding.")]
     return {build(Key, record): record["median"] for record in wanted}

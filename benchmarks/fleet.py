@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
+from benchmarks.children import heed_signals, run
 from proxybench.hosts.fleet import AT_ONCE, reach
 from proxybench.hosts.inventory import SshTarget
 from proxybench.nodes.client import connect_agent, install
@@ -35,15 +36,19 @@ CONTAINED = ("unshare", "--net", "--mount", "--propagation", "private")
 CGROUPS = Path("/run/cgroup")
 GROUP = CGROUPS / "proxybench-fleet"
 ROUNDS = 5
+LIMIT_S = 1800
 PORT = 2222
 Measured = tuple[float, float, float]
 T = TypeVar("T")
 
 
 def main() -> None:
+    heed_signals()
     if INSIDE not in os.environ:
         argv = [*CONTAINED, sys.executable, "-m", "benchmarks.fleet", *sys.argv[1:]]
-        sys.exit(subprocess.run(argv, env={**os.environ, INSIDE: "1"}, check=False).returncode)
+        code, output = run(argv, LIMIT_S, {**os.environ, INSIDE: "1"})
+        sys.stdout.buffer.write(output)
+        sys.exit(code)
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     with tempfile.TemporaryDirectory() as folder, sshds(Path(folder), count) as targets:
         one = dict(list(targets.items())[:1])

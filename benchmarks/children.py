@@ -1,0 +1,30 @@
+"""Programs that a benchmark runs: asked to end, it asks them to end, and waits while they clean up."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+from proxybench.cli.signals import Interrupter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+CLEAN_UP_S = 120
+
+
+def heed_signals() -> None:
+    """Let SIGTERM and SIGHUP be what Ctrl-C is, also where a background job ignores that: each block cleans up."""
+    Interrupter().install()
+
+
+def run(argv: Sequence[str], limit_s: float | None, env: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+    """Run a program; return its exit code and standard output. Raises TimeoutExpired at the limit, after its end."""
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=env) as process:
+        try:
+            output, _ = process.communicate(timeout=limit_s)
+        except BaseException:
+            process.terminate()
+            process.communicate(timeout=CLEAN_UP_S)
+            raise
+    return process.returncode, output
