@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from proxybench.experiment import profile_checks, subject_checks
@@ -13,11 +14,11 @@ from proxybench.experiment.subjects import KubeProxySubject, ReferenceSubject
 from proxybench.model import Address, Family, Mode, Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
     from proxybench.experiment.spec import Experiment
-    from proxybench.experiment.subject_checks import Finding
+    from proxybench.experiment.subject_checks import Finding, Loc
 
 _FAR, _LOCAL = 2, 4
 """The least Services of which one has its pods elsewhere, and one of each externalTrafficPolicy has them here."""
@@ -111,14 +112,14 @@ def _repetitions_by_clock(experiment: Experiment) -> Iterator[Finding]:
 
 
 def _repetitions(experiment: Experiment) -> Iterator[Finding]:
-    sizes = _sizes(experiment)
-    names = ", ".join(map(str, sizes))
-    for key in experiment.repetitions.model_extra or {}:
-        if key not in {str(size) for size in sizes}:
-            yield (
-                ("repetitions", key),
-                f'"{key}" is no number of Services in scale; write default or one of: {names}',
-            )
+    yield from _unknown_sizes(experiment, ("repetitions",), experiment.repetitions.model_extra or {}, "default or ")
+
+
+def _unknown_sizes(experiment: Experiment, loc: Loc, keys: Iterable[str], or_else: str) -> Iterator[Finding]:
+    names = ", ".join(map(str, _sizes(experiment)))
+    for key in keys:
+        if key not in names.split(", "):
+            yield (*loc, key), f'"{key}" is no number of Services in scale; write {or_else}one of: {names}'
 
 
 def _load(experiment: Experiment) -> Iterator[Finding]:
@@ -171,18 +172,28 @@ def _limits(experiment: Experiment) -> Iterator[Finding]:
     limits = experiment.limits
     if limits.cell > limits.run:
         yield longer(("limits", "cell"), limits.cell, "run", limits.run)
+    for key, limit in limits.cells.items():
+        if limit > limits.run:
+            yield longer(("limits", "cells", key), limit, "run", limits.run)
+
+
+def _limited_sizes(experiment: Experiment) -> Iterator[Finding]:
+    yield from _unknown_sizes(experiment, ("limits", "cells"), experiment.limits.cells, "")
 
 
 def _patience(experiment: Experiment) -> Iterator[Finding]:
-    sync, cell = experiment.measure.sync, experiment.limits.cell
+    limits, sync = experiment.limits, experiment.measure.sync
+    cell, name = min(((limit, f"limits.cells.{key}") for key, limit in limits.cells.items()), default=(math.inf, ""))
+    if limits.cell <= cell:
+        cell, name = limits.cell, "limits.cell"
     if sync and sync.timeout > cell:
-        yield longer(("measure", "sync", "timeout"), sync.timeout, "limits.cell", cell)
+        yield longer(("measure", "sync", "timeout"), sync.timeout, name, cell)
     events = experiment.measure.events
     if events and events.timeout > cell:
-        yield longer(("measure", "events", "timeout"), events.timeout, "limits.cell", cell)
+        yield longer(("measure", "events", "timeout"), events.timeout, name, cell)
     soak = experiment.measure.soak
     if soak and soak.duration >= cell:
-        yield longer(("measure", "soak", "duration"), soak.duration, "limits.cell", cell)
+        yield longer(("measure", "soak", "duration"), soak.duration, name, cell)
 
 
 _CHECKS: tuple[Check, ...] = (
@@ -197,6 +208,7 @@ _CHECKS: tuple[Check, ...] = (
     (frozenset({"scale", "target", "families"}), profile_checks.place),
     (frozenset({"scale", "measure"}), profile_checks.measured),
     (frozenset({"scale", "repetitions"}), _repetitions),
+    (frozenset({"scale", "limits"}), _limited_sizes),
     (frozenset({"target", "repetitions"}), _repetitions_by_clock),
     (frozenset({"scale", "load"}), _load),
     (frozenset({"measure", "load"}), _measured),

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from proxybench.experiment.events import EVENTS, MIGRATIONS, EventsSpec, MigrateSpec, SoakSpec
+from proxybench.experiment.patience import LimitsSpec
 from proxybench.experiment.path_words import PathWord  # noqa: TC001 - pydantic reads the annotations
 from proxybench.experiment.places import ClockChoice, ClusterSpec, LabSpec
 from proxybench.experiment.profile import Profile
@@ -334,15 +335,6 @@ class LoadSpec(Words):
     @field_serializer("at")
     def _everywhere(self, value: tuple[int, ...] | None) -> str | tuple[int, ...]:
         return "all" if value is None else value
-
-
-class LimitsSpec(Words):
-    """When to give up."""
-
-    cell: Annotated[Duration, AfterValidator(within("1s", "24h"))] = 300.0
-    """The longest that one cell may take in one repetition; it then fails and the others go on."""
-    run: Annotated[Duration, AfterValidator(within("1s", "168h"))] = 1800.0
-    """The longest that the whole run may take."""
 
 
 class Experiment(Words):

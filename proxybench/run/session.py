@@ -260,7 +260,7 @@ class ClusterSession:
         if why := self._lacks.get(cell.subject, "") or self._budget.why_skip(cell):
             return StepResult(skipped=why)
         batch = batch_size(spec.measure, cell)
-        deadline = Deadline(self._assignment.clock, spec.limits.cell, "the step", whole)
+        deadline = Deadline(self._assignment.clock, spec.limits.of(cell.services), "the step", whole)
         deadline.left(1)
         try:
             population = self._populator.reach(cell.services, cell.endpoints_per_service, batch, report, cell.family)

@@ -106,6 +106,11 @@ def test_every_word_arrives(write: Write) -> None:
     assert (experiment.limits.cell, experiment.limits.run) == (60.0, 7200.0)
 
 
+def test_a_size_may_have_a_limit_of_its_own(write: Write) -> None:
+    limits = load_experiment(write(SMALL), ["limits.cells={100: 3m}"]).limits
+    assert [limits.of(size) for size in (10, 100)] == [300.0, 180.0]
+
+
 def test_what_is_left_out_is_as_documented(write: Write) -> None:
     experiment = load_experiment(write(SMALL))
     assert experiment.target.lab.kind is LabChoice.AUTO
@@ -319,6 +324,18 @@ CONTRADICTIONS = {
         {"limits.cell": "60s"},
         "e.yaml:5:17: timeout: 2m is longer than limits.cell (1m); make it shorter",
     ),
+    "patience at a size": (
+        {"limits.cells": "{100: 60s}"},
+        "e.yaml:5:17: timeout: 2m is longer than limits.cells.100 (1m); make it shorter",
+    ),
+    "patience at no size": (
+        {"limits.cells": "{1000: 10m}"},
+        '--set limits.cells:1:8: "1000" is no number of Services in scale; write one of: 10, 100',
+    ),
+    "patience longer than the run": (
+        {"limits.cells": "{100: 2h}", "limits.run": "1h"},
+        "--set limits.cells:1:7: 100: 2h is longer than run (1h); make it shorter",
+    ),
     "patience with events": (
         {"measure.events": "{timeout: 10m}"},
         "--set measure.events:1:11: timeout: 10m is longer than limits.cell (5m); make it shorter",
@@ -461,7 +478,7 @@ def test_what_is_wrong_with_overrides_is_told_with_what_is_wrong_in_the_file(wri
     assert problems(path, *overrides) == [
         "--set =1:1:1: is no setting; write a.b=value",
         "--set a..b=1:1:1: is no setting; write a.b=value",
-        '--set limits.x.y:1:1: unknown key "x"; known here: cell, run',
+        '--set limits.x.y:1:1: unknown key "x"; known here: cell, cells, run',
         "--set name.first:1:1: name.first cannot be set: what it belongs to is no mapping",
         '--set scale.servces:1:1: unknown key "servces"; did you mean "services"?',
         (
