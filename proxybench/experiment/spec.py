@@ -20,8 +20,8 @@ from pydantic import (
 )
 
 from proxybench.experiment.events import EVENTS, MIGRATIONS, EventsSpec, MigrateSpec, SoakSpec
-from proxybench.experiment.patience import LimitsSpec
 from proxybench.experiment.path_words import PathWord  # noqa: TC001 - pydantic reads the annotations
+from proxybench.experiment.patience import LimitsSpec
 from proxybench.experiment.places import ClockChoice, ClusterSpec, LabSpec
 from proxybench.experiment.profile import Profile
 from proxybench.experiment.subjects import SubjectWords, release
