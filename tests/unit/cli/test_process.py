@@ -31,7 +31,7 @@ def call(*args: str, **environment: str) -> tuple[int, str, str]:
 def test_a_right_file_exits_0() -> None:
     assert call("validate", "experiments/scale.yaml") == (
         0,
-        "experiments/scale.yaml: ok, 24 steps (4 sizes x 4 subjects, with repetitions)\n",
+        "experiments/scale.yaml: ok, 16 steps (4 sizes x 4 subjects, with repetitions)\n",
         "",
     )
 
