@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
+    from proxybench.experiment.source import Loc
     from proxybench.experiment.spec import Experiment
-    from proxybench.experiment.subject_checks import Finding, Loc
+    from proxybench.experiment.subject_checks import Finding
 
 _FAR, _LOCAL = 2, 4
 """The least Services of which one has its pods elsewhere, and one of each externalTrafficPolicy has them here."""

@@ -16,7 +16,7 @@ class LimitsSpec(Words):
 
     cell: _Cell = 300.0
     """The longest that one cell may take in one repetition; it then fails and the others go on."""
-    cells: Annotated[dict[str, _Cell], Field(default_factory=dict, examples=['{"10000": 3m}']), LEFT_OUT]
+    cells: Annotated[dict[str, _Cell], Field(examples=['{"10000": 3m}']), LEFT_OUT] = Field(default_factory=dict)
     """The same for cells with so many Services."""
     run: Annotated[Duration, AfterValidator(within("1s", "168h"))] = 1800.0
     """The longest that the whole run may take."""
