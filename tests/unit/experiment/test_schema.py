@@ -50,7 +50,7 @@ def test_experiment_files_are_right_and_name_the_schema(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "steps"),
     [
-        ("scale", 24),
+        ("scale", 16),
         ("native", 40),
         ("quickstart", 24),
         ("endpoints", 40),
