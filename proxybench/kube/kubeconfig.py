@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from proxybench.errors import ExperimentError, UsageError
 from proxybench.experiment import source
 from proxybench.experiment.limits import KUBECONFIG
+from proxybench.here import run_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,16 +45,7 @@ class Credentials:
 def run_plugin(argv: Sequence[str], environment: Mapping[str, str]) -> str:
     """Run an exec plugin and return what it printed. Raises UsageError."""
     try:
-        done = subprocess.run(
-            argv,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            errors="backslashreplace",
-            timeout=_EXEC_SECONDS,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        done = run_here(argv, _EXEC_SECONDS, env={**os.environ, **environment})
     except OSError as error:
         raise UsageError(f"the kubeconfig's plugin {argv[0]} cannot be run: {error.strerror}") from error
     except subprocess.TimeoutExpired:

@@ -8,6 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from proxybench.errors import UsageError
+from proxybench.here import run_here
 from proxybench.releases.component import Component, architecture
 from proxybench.releases.ensure import Surroundings
 from proxybench.releases.go_module import Go
@@ -142,16 +143,7 @@ def _git(folder: Path, *words: str) -> str:
     # A hook of git's runs with variables that name its own repository, whatever folder is asked for.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *words],
-            capture_output=True,
-            text=True,
-            errors="backslashreplace",
-            timeout=_GIT_LIMIT_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env=environ,
-        )
+        done = run_here(["git", "-C", str(folder), *words], _GIT_LIMIT_S, env=environ)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from proxybench.errors import TransferError
+from proxybench.errors import TransferError, UsageError
+from proxybench.here import run_here
 from proxybench.releases.component import ELF_MACHINES, host_architecture
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from proxybench.releases.component import Component
@@ -31,18 +33,25 @@ def elf_architecture(path: Path) -> str | None:
 def reported_version(path: Path, component: Component, limit_s: float = _LIMIT_S) -> str | None:
     """Run a program with ``--version`` and return the version that it names ("v1.37.2"); None when it names none."""
     try:
-        done = subprocess.run(
-            [path.absolute(), "--version"],  # its name alone would be looked for on PATH
-            capture_output=True,
-            text=True,
-            errors="backslashreplace",
-            timeout=limit_s,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        done = run_here([str(path.absolute()), "--version"], limit_s)  # its name alone would be looked for on PATH
     except (OSError, subprocess.TimeoutExpired):
         return None
     return component.reported(done.stdout) if done.returncode == 0 else None
+
+
+def first_line(argv: Sequence[str]) -> str:
+    """Run the command that tells a program's version and return the first line that it prints. Raises UsageError."""
+    program = argv[0]
+    try:
+        done = run_here(argv, _LIMIT_S)
+    except OSError as error:
+        raise UsageError(f"version: {program} cannot be run on this machine: {error.strerror}") from error
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"version: {program} did not end within {_LIMIT_S:g} s") from None
+    line = done.stdout.strip().partition("\n")[0].strip()
+    if done.returncode != 0 or not line:
+        raise UsageError(f"version: {program} ended with {done.returncode} and printed {line or 'nothing'}")
+    return line
 
 
 def check_architecture(path: Path, name: str, arch: str) -> None:

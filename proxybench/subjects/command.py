@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from proxybench.errors import ProxierError, UsageError
 from proxybench.experiment.requests import Commands, fill
 from proxybench.experiment.words import format_duration
+from proxybench.releases.inspect import first_line
 from proxybench.subjects.bundle import Bundle, put_folder
 from proxybench.subjects.driver import ProxyMetrics
 from proxybench.subjects.kube_proxy_config import render_kubeconfig
@@ -32,30 +32,6 @@ if TYPE_CHECKING:
 
 _ASK_LIMIT: Final = 30.0
 _CLEANUP_LIMIT: Final = 300.0
-_VERSION_LIMIT: Final = 60.0
-
-
-def first_line(argv: Sequence[str]) -> str:
-    """Run a command on this machine and return the first line that it prints. Raises UsageError."""
-    program = argv[0]
-    try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="backslashreplace",
-            timeout=_VERSION_LIMIT,
-            check=False,
-        )
-    except OSError as error:
-        raise UsageError(f"version: {program} cannot be run on this machine: {error.strerror}") from error
-    except subprocess.TimeoutExpired:
-        raise UsageError(f"version: {program} did not end within {_VERSION_LIMIT:g} s") from None
-    line = done.stdout.strip().partition("\n")[0].strip()
-    if done.returncode != 0 or not line:
-        raise UsageError(f"version: {program} ended with {done.returncode} and printed {line or 'nothing'}")
-    return line
 
 
 class CommandDriver:

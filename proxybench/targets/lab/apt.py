@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxybench.errors import LabError
+from proxybench.here import last_line, run_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,28 +83,18 @@ def backports(scratch: Path) -> Iterator[Apt]:
     yield private
 
 
-def run(argv: Sequence[str], folder: Path, *, check: bool = True) -> str:
+def run(argv: Sequence[str], folder: Path, *, check: bool = True, limit_s: float = _LIMIT) -> str:
     """Run a program in a folder and return what it printed.
 
     Raises LabError, with its last line, when it fails (with ``check``), is missing, or takes too long.
     """
     try:
-        done = subprocess.run(
-            argv,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            errors="backslashreplace",
-            timeout=_LIMIT,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "LC_ALL": "C.UTF-8"},  # what apt prints is read here: "Depends:", not "Hängt ab von:"
-        )
+        # What apt prints is read here: "Depends:", not "Hängt ab von:".
+        done = run_here(argv, limit_s, folder=folder, env={**os.environ, "LC_ALL": "C.UTF-8"})
     except FileNotFoundError:
         raise LabError(f"{argv[0]} is not installed, and the lab needs it to fetch Debian packages") from None
     except subprocess.TimeoutExpired:
-        raise LabError(f"{argv[0]} did not end within {_LIMIT:.0f} s") from None
+        raise LabError(f"{argv[0]} did not end within {limit_s:.0f} s") from None
     if check and done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        raise LabError(f"{' '.join(argv[:2])} failed: {last}")
+        raise LabError(f"{' '.join(argv[:2])} failed: {last_line(done)}")
     return done.stdout

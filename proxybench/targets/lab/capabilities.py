@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from proxybench.here import run_here
 from proxybench.hosts.base import Completed
 from proxybench.model import LabKind, Mode
 from proxybench.subjects.node_checks import check_versions
@@ -43,16 +44,7 @@ def find_program(name: str) -> str | None:
 def ask_here(argv: Sequence[str]) -> Completed:
     """Run a command on this machine; one that is not there or does not end ends as in a shell."""
     try:
-        done = subprocess.run(
-            argv,
-            capture_output=True,
-            text=True,
-            errors="backslashreplace",
-            timeout=_ASK_LIMIT,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env=process.environment(),
-        )
+        done = run_here(argv, _ASK_LIMIT, env=process.environment())
     except (OSError, subprocess.TimeoutExpired) as error:
         return Completed("", str(error), 124 if isinstance(error, subprocess.TimeoutExpired) else 127, 0.0)
     return Completed(done.stdout, done.stderr, done.returncode, 0.0)

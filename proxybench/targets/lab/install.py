@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.cache import cache_folder
 from proxybench.errors import LabError
+from proxybench.here import last_line, run_here
 from proxybench.targets.lab import artifacts
 from proxybench.targets.lab.capabilities import find_program
 
@@ -91,17 +92,8 @@ def lacking(kernel: str | None, find: Callable[[str], str | None] = find_program
 def _run(argv: Sequence[str]) -> None:
     what = next(word for word in argv if word in {"update", "install"})
     try:
-        done = subprocess.run(
-            argv,
-            timeout=_LIMIT,
-            check=False,
-            capture_output=True,
-            text=True,
-            errors="backslashreplace",
-            stdin=subprocess.DEVNULL,
-        )
+        done = run_here(argv, _LIMIT)
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         raise LabError(f"apt-get {what} could not be run: {error}") from error
     if done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        raise LabError(f"apt-get {what} failed: {last}")
+        raise LabError(f"apt-get {what} failed: {last_line(done)}")

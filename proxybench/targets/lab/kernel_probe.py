@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxybench.here import run_here
 from proxybench.model import Mode
 from proxybench.targets.lab import process
 
@@ -134,17 +135,7 @@ def command(mode: Mode, backend: str = "legacy") -> list[str]:
 def try_mode(mode: Mode, backend: str = "legacy", limit: float = _LIMIT) -> Trial:
     """Try a mode on this kernel within ``limit`` seconds; needs root."""
     try:
-        done = subprocess.run(
-            command(mode, backend),
-            capture_output=True,
-            text=True,
-            errors="backslashreplace",
-            timeout=limit,
-            check=False,
-            cwd=Path("/"),
-            stdin=subprocess.DEVNULL,
-            env=process.environment(),
-        )
+        done = run_here(command(mode, backend), limit, folder=Path("/"), env=process.environment())
     except subprocess.TimeoutExpired:
         return Trial(124, f"no answer in {limit:.0f} s")
     lines = done.stderr.strip().splitlines()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxybench import scratch
 from proxybench.cache import cache_folder
+from proxybench.here import run_here
 from proxybench.model import ClockKind
 from proxybench.targets.lab import leftovers, process
 
@@ -99,12 +100,5 @@ def _try_kvm(system: System) -> bool:
         argv = command(machine)
         del argv[argv.index("-netdev") :]
         with contextlib.suppress(subprocess.TimeoutExpired, FileNotFoundError):
-            subprocess.run(
-                process.guarded(argv),
-                timeout=_KVM_LIMIT,
-                check=False,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                env=process.environment(),
-            )
+            run_here(process.guarded(argv), _KVM_LIMIT, env=process.environment())
         return console.exists() and _MARK in console.read_text(errors="replace")

@@ -5,9 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from proxybench.errors import TransferError
+from proxybench.errors import TransferError, UsageError
 from proxybench.releases.component import ELF_MACHINES, Component, host_architecture
-from proxybench.releases.inspect import check_architecture, check_program, elf_architecture, reported_version
+from proxybench.releases.inspect import (
+    check_architecture,
+    check_program,
+    elf_architecture,
+    first_line,
+    reported_version,
+)
 from tests.unit.releases.elf import elf
 
 OTHER = "s390x"
@@ -83,3 +89,23 @@ def test_a_file_that_cannot_be_run_reports_nothing(tmp_path: Path) -> None:
     path.write_bytes(elf(OTHER))
     path.chmod(0o755)
     assert reported_version(path, PROXY) is None
+
+
+def test_a_real_command_is_asked_on_this_machine() -> None:
+    assert first_line([sys.executable, "-c", "print('v1\\nsecond')"]) == "v1"
+    assert first_line(["printf", r"v\374\n"]) == r"v\xfc"  # a program that speaks Latin-1
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["/nowhere/proxy"], "version: /nowhere/proxy cannot be run on this machine: No such file or directory"),
+        (["false"], "version: false ended with 1 and printed nothing"),
+        (["true"], "version: true ended with 0 and printed nothing"),
+        (["cat"], "version: cat ended with 0 and printed nothing"),  # and does not wait for the terminal
+    ],
+)
+def test_a_command_that_tells_no_version(argv: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        first_line(argv)
+    assert str(caught.value) == message

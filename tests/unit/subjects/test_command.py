@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +10,7 @@ from proxybench.experiment.subjects import Backend
 from proxybench.model import Mode, Subject
 from proxybench.nodes.answers import Alive, Spawned, Stopped
 from proxybench.subjects.bundle import Bundle
-from proxybench.subjects.command import CommandDriver, first_line
+from proxybench.subjects.command import CommandDriver
 from proxybench.subjects.driver import ProxyMetrics
 from proxybench.subjects.kube_proxy_config import render_kubeconfig
 from proxybench.subjects.node_checks import ABLE
@@ -83,26 +82,6 @@ def as_driver(one: CommandDriver) -> ProxyDriver:
 def test_the_version_is_what_the_command_prints() -> None:
     assert as_driver(driver()).resolve(make()).subject.version == "mine 0.3"
     assert driver().resolve(make(Commands(start=START, ready=("ready",)))).subject.version == ""
-
-
-def test_a_real_command_is_asked_on_this_machine() -> None:
-    assert first_line([sys.executable, "-c", "print('v1\\nsecond')"]) == "v1"
-    assert first_line(["printf", r"v\374\n"]) == r"v\xfc"  # a program that speaks Latin-1
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["/nowhere/proxy"], "version: /nowhere/proxy cannot be run on this machine: No such file or directory"),
-        (["false"], "version: false ended with 1 and printed nothing"),
-        (["true"], "version: true ended with 0 and printed nothing"),
-        (["cat"], "version: cat ended with 0 and printed nothing"),  # and does not wait for the terminal
-    ],
-)
-def test_a_command_that_tells_no_version(argv: list[str], message: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        first_line(argv)
-    assert str(caught.value) == message
 
 
 def test_a_subject_without_commands() -> None:
