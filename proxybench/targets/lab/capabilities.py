@@ -52,13 +52,17 @@ def ask_here(argv: Sequence[str]) -> Completed:
 
 @dataclass(frozen=True)
 class Machine:
-    """This machine, and how it is asked. ``ask`` runs a command and returns how it ended."""
+    """This machine, and how it is asked. ``ask`` runs a command and returns how it ended.
+
+    ``kernel_problem`` says why apt has no such kernel for a guest, and what would fix it.
+    """
 
     is_root: bool
     architecture: str
     find: Callable[[str], str | None] = find_program
     probe: Callable[[Mode, str], Trial] = try_mode
     ask: Callable[[Sequence[str]], Completed] = ask_here
+    kernel_problem: Callable[[str], tuple[str, str] | None] = artifacts.kernel_problem
 
     @classmethod
     def this(cls) -> Machine:
@@ -95,7 +99,7 @@ class Machine:
             return self._no(LabKind.VM, mode, *missing)
         if self.architecture != "x86_64":
             return self._no(LabKind.VM, mode, f"no guest for {self.architecture}", "use x86_64")
-        if problem := None if fetched else artifacts.kernel_problem(kernel):
+        if problem := None if fetched else self.kernel_problem(kernel):
             return self._no(LabKind.VM, mode, *problem)
         old = check_versions(mode, lambda argv: self._ask_guest(argv, kernel))
         if not old.supported:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from proxybench import scratch
-from proxybench.cache import cache_folder
+from proxybench.cache import cache_folder, locked
 from proxybench.deadline import wait_until
 from proxybench.errors import LabError
 from proxybench.targets.lab import artifacts, leftovers, process
@@ -21,13 +19,14 @@ from proxybench.targets.lab.artifacts import DEFAULT_KERNEL
 from proxybench.targets.lab.cluster_file import from_json, identities, known_hosts, ssh_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from proxybench.nodes.cluster import Cluster
 
 _UP_LIMIT = 900.0  # the first time, a kernel is fetched
 _DOWN_LIMIT = 30.0
+_LOCK = "lab.lock"
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,10 @@ class _Lab:
         return process.started(self.daemon) == self.started
 
 
-def up(kind: str, clock: str, kernel: str = DEFAULT_KERNEL) -> Cluster:
-    """Build a lab that stays; raise LabError when one is up already or it cannot be built."""
+def up(kind: str, clock: str, kernel: str = DEFAULT_KERNEL, limit_s: float = _UP_LIMIT) -> Cluster:
+    """Build a lab that stays; raise LabError when one is up already or it cannot be built in time."""
     folder = artifacts.make_cache()
-    with _lock(folder):
+    with locked(folder / _LOCK, _busy):
         if _read() is not None:
             raise LabError("a lab is up already; `proxybench lab down` removes it")
         log = folder / "lab.log"
@@ -56,10 +55,10 @@ def up(kind: str, clock: str, kernel: str = DEFAULT_KERNEL) -> Cluster:
                 argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
         try:
-            return _await(daemon, log)
+            return _await(daemon, log, limit_s)
         except BaseException:
             # Not by its command line, which is empty for a moment when the program has just begun.
-            _end(daemon.pid, lambda: daemon.poll() is None)
+            _end(daemon.pid, lambda: daemon.poll() is None, _DOWN_LIMIT)
             raise
 
 
@@ -87,12 +86,15 @@ def shell(node: str) -> int:
         return subprocess.run(["ssh", "-F", "config", node], check=False, cwd=folder).returncode
 
 
-def down() -> bool:
-    """Remove the lab, and what killed ones left; return False when there was none."""
-    with _lock(artifacts.make_cache()):
+def down(limit_s: float = _DOWN_LIMIT) -> bool:
+    """Remove the lab, and what killed ones left; return False when there was none.
+
+    Its daemon has so many seconds to do it; then it is killed.
+    """
+    with locked(artifacts.make_cache() / _LOCK, _busy):
         found = _read()
         if found is not None:
-            _end(found.daemon, found.lives)
+            _end(found.daemon, found.lives, limit_s)
             _state().unlink(missing_ok=True)
         leftovers.sweep()
         return found is not None
@@ -117,31 +119,25 @@ def _read() -> _Lab | None:
     return lab
 
 
-def _await(daemon: subprocess.Popen[bytes], log: Path) -> Cluster:
+def _await(daemon: subprocess.Popen[bytes], log: Path, limit_s: float) -> Cluster:
     def look() -> _Lab | None:
         found = _read()
         if not found and daemon.poll() is not None:
             raise LabError(process.tail(log, 1).removeprefix("error: "))
         return found
 
-    if found := wait_until(look, _UP_LIMIT, 0.1):
+    if found := wait_until(look, limit_s, 0.1):
         return found.cluster
-    raise LabError(f"the lab was not up within {_UP_LIMIT:.0f} s: {process.tail(log)}")
+    raise LabError(f"the lab was not up within {limit_s:.0f} s: {process.tail(log)}")
 
 
-def _end(pid: int, alive: Callable[[], bool]) -> None:
+def _end(pid: int, alive: Callable[[], bool], limit_s: float) -> None:
     """Let the daemon take its lab down; by force when it does not."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if alive():
             os.kill(pid, number)
-            wait_until(lambda: not alive(), _DOWN_LIMIT, 0.05)
+            wait_until(lambda: not alive(), limit_s, 0.05)
 
 
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    with (folder / "lab.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LabError("another command is building or removing the lab; try again when it is done") from None
-        yield
+def _busy() -> NoReturn:
+    raise LabError("another command is building or removing the lab; try again when it is done")

@@ -17,6 +17,8 @@ from proxybench.model import ClockKind
 from proxybench.targets.lab import leftovers, process
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxybench.targets.lab.artifacts import System
 
 BINARY = "qemu-system-x86_64"
@@ -68,28 +70,8 @@ def command(machine: Machine) -> list[str]:
     ]  # fmt: skip
 
 
-def kvm_boots(system: System) -> bool:
-    """Tell whether a stock kernel boots under /dev/kvm; tried once, with a time limit, and remembered.
-
-    /dev/kvm can exist and still hang a guest for ever (nested paravirtual hosts).
-    """
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return False
-    memory = cache_folder() / "kvm.json"
-    key = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {system.release}"
-    try:
-        remembered = json.loads(memory.read_text())
-    except (OSError, ValueError):
-        remembered = {}
-    if remembered.get("key") != key:
-        remembered = {"key": key, "boots": _try_kvm(system)}
-        with contextlib.suppress(OSError):  # a cache that cannot be written: it is tried again next time
-            memory.parent.mkdir(parents=True, exist_ok=True)
-            memory.write_text(json.dumps(remembered))
-    return bool(remembered["boots"])
-
-
-def _try_kvm(system: System) -> bool:
+def try_kvm(system: System) -> bool:
+    """Boot a stock kernel under KVM; return whether it came as far as its first root."""
     # The first root fails to find its script and says so: a kernel that got that far has booted.
     with scratch.folder(leftovers.KVM_PREFIX) as folder:
         first = folder / "initramfs"
@@ -102,3 +84,24 @@ def _try_kvm(system: System) -> bool:
         with contextlib.suppress(subprocess.TimeoutExpired, FileNotFoundError):
             run_here(process.guarded(argv), _KVM_LIMIT, env=process.environment())
         return console.exists() and _MARK in console.read_text(errors="replace")
+
+
+def kvm_boots(system: System, attempt: Callable[[System], bool] = try_kvm, device: Path = Path("/dev/kvm")) -> bool:
+    """Tell whether a stock kernel boots under /dev/kvm; tried once, with a time limit, and remembered.
+
+    /dev/kvm can exist and still hang a guest for ever (nested paravirtual hosts).
+    """
+    if not os.access(device, os.R_OK | os.W_OK):
+        return False
+    memory = cache_folder() / "kvm.json"
+    key = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {system.release}"
+    try:
+        remembered = json.loads(memory.read_text())
+    except (OSError, ValueError):
+        remembered = {}
+    if remembered.get("key") != key:
+        remembered = {"key": key, "boots": attempt(system)}
+        with contextlib.suppress(OSError):  # a cache that cannot be written: it is tried again next time
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            memory.write_text(json.dumps(remembered))
+    return bool(remembered["boots"])

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from proxybench.model import LabKind, Mode
-from proxybench.targets.lab import artifacts
 from proxybench.targets.lab.capabilities import MODES, Machine, ModeSupport, ask_here, find_program
 from proxybench.targets.lab.kernel_probe import Trial
 from proxybench.testing.hosts import done
@@ -153,10 +153,10 @@ def test_the_vm_needs_apt_only_until_its_kernel_is_unpacked(unpacked: Path) -> N
     assert without_apt.vm(Mode.IPVS, "6.12").supported
 
 
-def test_the_vm_needs_a_kernel_that_apt_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_vm_needs_a_kernel_that_apt_knows() -> None:
     problem = ("apt knows none", "apt-get update")
-    monkeypatch.setattr(artifacts, "kernel_problem", lambda kernel: problem if kernel == "6.12" else None)
-    assert machine().vm(Mode.NFTABLES, "6.12") == no(LabKind.VM, Mode.NFTABLES, *problem)
+    asked = replace(machine(), kernel_problem=lambda kernel: problem if kernel == "6.12" else None)
+    assert asked.vm(Mode.NFTABLES, "6.12") == no(LabKind.VM, Mode.NFTABLES, *problem)
 
 
 def test_there_is_one_guest_only() -> None:

@@ -55,6 +55,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+def hold(cache: Path) -> None:
+    """Say that this very process holds a lab up."""
+    cache.mkdir()
+    own = {"daemon": os.getpid(), "started": process.started(os.getpid())}
+    (cache / "lab.json").write_text(json.dumps({**own, "cluster": to_json(EXAMPLE)}))
+
+
 def test_a_lab_stays_up_until_it_is_removed(cache: Path) -> None:
     assert manage.status() is None
     assert manage.up("auto", "wall", "6.12") == EXAMPLE
@@ -78,19 +85,17 @@ def test_a_daemon_that_fails_says_why(cache: Path) -> None:
     assert manage.status() is None
 
 
-def test_a_daemon_that_does_not_listen_is_killed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manage, "_DOWN_LIMIT", 0.3)
+def test_a_daemon_that_does_not_listen_is_killed(cache: Path) -> None:
     manage.up("vm", "auto")
     pid = json.loads((cache / "lab.json").read_text())["daemon"]
-    assert manage.down()
+    assert manage.down(limit_s=0.3)
     assert process.started(pid) == ""
     assert not (cache / "lab.json").exists()
 
 
-def test_a_daemon_that_is_not_up_in_time_is_ended(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manage, "_UP_LIMIT", 0.0)
+def test_a_daemon_that_is_not_up_in_time_is_ended(cache: Path) -> None:
     with pytest.raises(LabError, match=r"^the lab was not up within 0 s: "):
-        manage.up("auto", "auto")
+        manage.up("auto", "auto", limit_s=0.0)
     assert manage.status() is None
     assert processes_naming(str(cache)) == {}
 
@@ -143,7 +148,7 @@ def test_a_shell_needs_a_lab_a_node_and_ssh(cache: Path, monkeypatch: pytest.Mon
     with pytest.raises(LabError) as raised:
         manage.shell("a")
     assert str(raised.value) == "no lab is up; `proxybench lab up` builds one"
-    monkeypatch.setattr(manage, "status", lambda: EXAMPLE)
+    hold(cache)
     with pytest.raises(LabError) as raised:
         manage.shell("c")
     assert str(raised.value) == "no node is called c; there are a, b"
@@ -163,7 +168,7 @@ def test_a_shell_is_ssh_with_our_configuration_and_its_exit_code(
     )
     (programs / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setattr(manage, "status", lambda: EXAMPLE)
+    hold(cache)
     assert manage.shell("b") == 7
     assert (tmp_path / "asked").read_text() == "-F config b /s/identity\n"
     assert "Host b-jump\n" in (tmp_path / "config").read_text()

@@ -60,67 +60,62 @@ def test_the_memory_is_the_machines() -> None:
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
     monkeypatch.setenv("PROXYBENCH_CACHE", str(tmp_path / "cache"))
     (tmp_path / "lib/modules/6.1.0-test").mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/busybox").touch()
     return System(tmp_path)
 
 
-def test_without_kvm_nothing_is_tried(system: System, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: path != "/dev/kvm")
-    assert not kvm_boots(system)
+@pytest.fixture
+def device(tmp_path: Path) -> Path:
+    """What stands for /dev/kvm: it may be read and written."""
+    (tmp_path / "kvm").touch()
+    return tmp_path / "kvm"
+
+
+def test_without_kvm_nothing_is_tried(system: System, tmp_path: Path) -> None:
+    assert not kvm_boots(system, lambda _: True, tmp_path / "absent")
     assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("boots", [True, False])
-def test_kvm_is_tried_once_and_remembered(
-    system: System, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, boots: bool
-) -> None:
+def test_kvm_is_tried_once_and_remembered(system: System, device: Path, tmp_path: Path, boots: bool) -> None:
     tries: list[System] = []
-    monkeypatch.setattr(os, "access", lambda path, mode: True)
 
     def attempt(tried: System) -> bool:
         tries.append(tried)
         return boots
 
-    monkeypatch.setattr(qemu, "_try_kvm", attempt)
-    assert [kvm_boots(system), kvm_boots(system)] == [boots, boots]
+    assert [kvm_boots(system, attempt, device), kvm_boots(system, attempt, device)] == [boots, boots]
     assert tries == [system]
     assert json.loads((tmp_path / "cache/kvm.json").read_text()) == {"key": KEY, "boots": boots}
 
 
-def test_a_cache_that_cannot_be_written_remembers_nothing(
-    system: System, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_cache_that_cannot_be_written_remembers_nothing(system: System, device: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
-    monkeypatch.setattr(os, "access", lambda path, mode: True)
-    monkeypatch.setattr(qemu, "_try_kvm", lambda tried: True)
-    assert kvm_boots(system)
+    assert kvm_boots(system, lambda _: True, device)
 
 
 @pytest.mark.parametrize("memory", ["", "no json", '{"key": "another boot 6.1.0-test", "boots": false}'])
 def test_an_answer_of_another_boot_or_a_damaged_one_is_forgotten(
-    system: System, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, memory: str
+    system: System, device: Path, tmp_path: Path, memory: str
 ) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache/kvm.json").write_text(memory)
-    monkeypatch.setattr(os, "access", lambda path, mode: True)
-    monkeypatch.setattr(qemu, "_try_kvm", lambda tried: True)
-    assert kvm_boots(system)
+    assert kvm_boots(system, lambda _: True, device)
 
 
 def test_a_guest_that_never_says_the_mark_does_not_boot(
-    system: System, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    system: System, device: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     programs = tmp_path / "bin"
-    programs.mkdir()
     fake = programs / qemu.BINARY
     fake.write_text("#!/bin/sh\nexit 1\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setattr(os, "access", lambda path, mode: True)
-    monkeypatch.setattr(System, "initramfs", lambda self, script: b"")
-    assert not kvm_boots(system)
+    assert not kvm_boots(system, device=device)
     # The same, but it writes to its console what the script would write.
     (tmp_path / "cache/kvm.json").unlink()
     fake.write_text(
         "#!/bin/sh\nfor word; do case $word in file:*) echo 'proxybench: kvm boots' > ${word#file:};; esac; done\n"
     )
-    assert kvm_boots(system)
+    assert kvm_boots(system, device=device)

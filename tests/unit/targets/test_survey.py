@@ -9,7 +9,6 @@ from proxybench.experiment.places import LabSpec
 from proxybench.experiment.subjects import Backend
 from proxybench.model import Mode
 from proxybench.subjects.driver import Capability
-from proxybench.targets.lab import artifacts
 from proxybench.targets.lab.capabilities import Machine
 from proxybench.targets.lab.kernel_probe import Trial
 from proxybench.targets.lab.survey import allowed, survey
@@ -32,7 +31,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "vm-6.1/.complete").touch()
 
 
-def test_each_need_is_looked_at_once_for_each_kind_of_node(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_need_is_looked_at_once_for_each_kind_of_node() -> None:
     tried: list[tuple[Mode, str]] = []
 
     def probe(mode: Mode, backend: str) -> Trial:
@@ -42,8 +41,7 @@ def test_each_need_is_looked_at_once_for_each_kind_of_node(monkeypatch: pytest.M
     def no_apt(kernel: str) -> None:
         raise LabError(f"apt did not end, asked for {kernel}")
 
-    monkeypatch.setattr(artifacts, "kernel_problem", no_apt)
-    machine = Machine(True, "x86_64", lambda name: name, probe, lambda _: done("v1.0.6"))  # noqa: FBT003
+    machine = Machine(True, "x86_64", lambda name: name, probe, lambda _: done("v1.0.6"), no_apt)  # noqa: FBT003
     old = Capability(supported=False, reason="nftables mode needs Linux 5.13, it runs 1.0.6", fix="a newer kernel")
     refused = Capability(
         supported=False, reason="a trial of ipvs mode failed: Unknown device type", fix="use target.lab.kind: vm"
