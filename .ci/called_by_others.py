@@ -58,9 +58,6 @@ _.answered_by
 _.write_start_ns
 _.acks_ns
 _.cgroup_removed
-# What a target says of itself, for targets that are no lab.
-_.may_use_realtime
-_.owns_nodes
 # Read by docs and tests: the table of metrics, a figure's words for those who do not see it.
 _.direction
 _.alt
@@ -68,10 +65,6 @@ _.alt
 _.await_
 # rich calls it when nobody reads on.
 _.on_broken_pipe
-# Words of paths: read from text.
-_.LOAD_BALANCER_IP
-_.UDP
-_.FAR
 # pydantic checks these fields of the API's objects (targets/lab/apiserver/validation.py).
 _.resource_version
 _.timeout_seconds

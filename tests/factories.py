@@ -13,7 +13,7 @@ from proxybench.nodes.node import Node
 
 DOMAIN = ClockDomain("one kernel")
 API = ApiAccess("https://127.0.0.1:1", "https://10.0.2.2:1", "the CA", "secret")
-LAB = Traits(exclusive=True, may_use_realtime=True, owns_nodes=True)
+LAB = Traits(exclusive=True)
 
 
 def make_target(**changes: Any) -> SshTarget:

@@ -14,7 +14,6 @@ from proxybench.hosts.ssh import SshExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from types import TracebackType
 
     from proxybench.hosts.base import Executor
     from proxybench.hosts.inventory import SshTarget
@@ -91,9 +90,7 @@ class Fleet:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _cut(self, names: Iterable[str]) -> None:

@@ -24,7 +24,6 @@ from proxybench.hosts.session import SshSession, tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from types import TracebackType
 
     from proxybench.hosts.base import Executor
     from proxybench.hosts.inventory import SshTarget
@@ -158,9 +157,7 @@ class SshExecutor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _become_root(self, wanted: Sudo, user: str) -> Sudo:

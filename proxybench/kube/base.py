@@ -10,7 +10,6 @@ from proxybench.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
 
 Object = dict[str, Any]
 
@@ -81,19 +80,13 @@ class ServiceApi(Protocol):
         """Return all objects of a kind in a namespace ("" for all) that a label selector selects."""
         ...
 
-    def put_node(self, name: str, address: str, pod_cidr: str, second: tuple[str, str] | None = None) -> None:
-        """Create or replace the Node that a kube-proxy of that name looks for."""
-        ...
-
     def close(self) -> None:
         """Let go of all connections. Never raises."""
         ...
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
 
 class ObjectApi(Protocol):

@@ -15,13 +15,12 @@ import uvloop
 
 from proxybench.errors import ApiError
 from proxybench.kube.base import Bulk, Kind, Ref
-from proxybench.kube.objects import namespace, node
+from proxybench.kube.objects import namespace
 from proxybench.kube.resources import BY_KIND
 from proxybench.kube.transport import Transport, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-    from types import TracebackType
 
     from proxybench.kube.base import Object
 
@@ -151,16 +150,6 @@ class KubernetesServiceApi:
         feeds = (self._watch(path, label, seconds, tell) for path, tell in seen.items())
         return min(self._do(_all(feeds), limit=seconds + self._bulk_seconds))
 
-    def put_node(self, name: str, address: str, pod_cidr: str, second: tuple[str, str] | None = None) -> None:
-        """Create or replace the Node that a kube-proxy of that name looks for."""
-        body = node(name, address, pod_cidr, second)
-        try:
-            self.create_many([body])
-        except ApiError as error:
-            if error.status != _CONFLICT:
-                raise
-            self.replace_many([body])
-
     def close(self) -> None:
         """Let go of all connections. Never raises."""
         with self._closing:
@@ -177,9 +166,7 @@ class KubernetesServiceApi:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     async def _open(self, url: str, token: str, **limits: Any) -> Transport:  # noqa: ANN401 - Transport names them

@@ -32,16 +32,13 @@ class ApiAccess:
 
 @dataclass(frozen=True)
 class Traits:
-    """What a cluster lends: whether nobody else uses it, whether the prober may have real-time priority there.
+    """What a cluster lends: whether nobody else uses it (``exclusive``).
 
-    ``owns_nodes``: the target registered the Node objects itself. ``starts_proxies``: Service proxies are started and
-    stopped by us, and what they leave in the nodes' kernels is removed; else they are watched as they are, and no
-    kernel's state is touched.
+    ``starts_proxies``: Service proxies are started and stopped by us, and what they leave in the nodes' kernels is
+    removed; else they are watched as they are, and no kernel's state is touched.
     """
 
     exclusive: bool
-    may_use_realtime: bool
-    owns_nodes: bool
     starts_proxies: bool = True
 
 

@@ -11,7 +11,6 @@ from proxybench.hosts.base import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import TracebackType
 
     from proxybench.hosts.base import Executor, Session
 
@@ -150,9 +149,7 @@ class FakeExecutor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _next(self, call: str) -> Step:

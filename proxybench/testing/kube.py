@@ -11,7 +11,7 @@ import orjson
 
 from proxybench.errors import ApiError
 from proxybench.kube.base import Bulk, Kind, Ref, refusal
-from proxybench.kube.objects import namespace, node
+from proxybench.kube.objects import namespace
 from proxybench.kube.resources import BY_KIND
 from proxybench.targets.lab.apiserver.selectors import parse_selection
 from proxybench.targets.lab.apiserver.status import StatusError
@@ -19,7 +19,6 @@ from proxybench.targets.lab.apiserver.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from types import TracebackType
 
     from proxybench.kube.base import Object
 
@@ -72,16 +71,6 @@ class FakeServiceApi:
             found = self.store.select(resource, namespace, parse_selection(label))
         return [item.decoded() for item in found]
 
-    def put_node(self, name: str, address: str, pod_cidr: str, second: tuple[str, str] | None = None) -> None:
-        """Create or replace a Node."""
-        body = node(name, address, pod_cidr, second)
-        try:
-            self._create(body)
-        except ApiError as error:
-            if error.status != _CONFLICT:
-                raise
-            self._replace(body)
-
     def close(self) -> None:
         """Refuse everything from now on."""
         self._closed = True
@@ -89,9 +78,7 @@ class FakeServiceApi:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _create(self, obj: Object) -> None:

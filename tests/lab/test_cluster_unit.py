@@ -17,6 +17,7 @@ from proxybench.experiment.compat import KubeVersion
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, namespace
+from proxybench.kube.objects import node as node_object
 from proxybench.model import ClockKind, Mode
 from proxybench.nodes.node import NodeHandle
 from proxybench.targets.lab import topology
@@ -103,8 +104,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         agents = stack.enter_context(agents_on(fleet, cluster, "node1", "node2"))
         nodes = tuple(NodeHandle(node, fleet[node.name], agents[node.name]) for node in cluster.proxy_nodes)
         with KubernetesServiceApi(access.url, access.token, ca_pem=access.ca_pem) as api:
-            for node in cluster.proxy_nodes:
-                api.put_node(node.name, node.address, node.pod_cidr or "")
+            api.create_many([node_object(node.name, node.address, node.pod_cidr or "") for node in cluster.proxy_nodes])
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "proxybench"}}
         for path, body in [
             ("/api/v1/namespaces", namespace(NAMESPACE)),

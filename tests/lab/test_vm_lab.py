@@ -22,6 +22,7 @@ from proxybench.agent import probe
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, PORT, Population
+from proxybench.kube.objects import node as node_object
 from proxybench.model import ClockKind, Mode, Position
 from proxybench.nodes.requests import Await, Connect, Target
 from proxybench.results.folder import open_run
@@ -313,7 +314,7 @@ def test_a_real_kube_proxy_programs_services_from_our_api(lab: tuple[VmLab, Clus
         ApiServerProcess(addresses=[kube_proxy.HOST]) as server,
         KubernetesServiceApi(server.url, server.token, ca_pem=server.ca_pem) as api,
     ):
-        api.put_node("node1", "198.18.1.11", "10.244.0.0/17")
+        api.create_many([node_object("node1", "198.18.1.11", "10.244.0.0/17")])
         api.ensure_namespace(NAMESPACE)
         written = [population.service(index) for index in range(SERVICES)]
         for index in range(SERVICES):

@@ -271,7 +271,7 @@ class ClusterTarget:
             cluster_cidr="",
             service_cidr=access.service_cidr(api, self.spec),
             backend_port=self.spec.backend_port,
-            traits=Traits(exclusive=False, may_use_realtime=False, owns_nodes=False, starts_proxies=False),
+            traits=Traits(exclusive=False, starts_proxies=False),
             more_clients=tuple(nodes[node.name] for node in more),
             endpoints=endpoints(addresses)[: MOST_PODS if self.spec.pods else None],
             taken=taken,

@@ -13,6 +13,7 @@ from proxybench.clocks import ClockDomain
 from proxybench.errors import LabError
 from proxybench.hosts.inventory import SshTarget
 from proxybench.kube.client import KubernetesServiceApi
+from proxybench.kube.objects import node as node_object
 from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
 from proxybench.nodes.node import Node
 from proxybench.nodes.zipapp import build_zipapp
@@ -131,7 +132,7 @@ def cluster(
         cluster_cidr=topology.CLUSTER_CIDR,
         service_cidr=topology.SERVICE_CIDR,
         backend_port=topology.BACKEND_PORT,
-        traits=Traits(exclusive=True, may_use_realtime=True, owns_nodes=True),
+        traits=Traits(exclusive=True),
         cluster_cidr6=topology.CLUSTER_CIDR6 if dual else None,
         service_cidr6=topology.SERVICE_CIDR6 if dual else None,
         more_clients=tuple(more_clients),
@@ -142,10 +143,17 @@ def cluster(
 
 def register(api: ApiAccess, layout: Topology) -> None:
     """Write the Node object of each node that runs a Service proxy, as its kubelet would. Raises ApiError."""
+    nodes = [
+        node_object(
+            node.name,
+            node.address,
+            node.pod_cidr or "",
+            (node.address6, node.pod_cidr6 or "") if layout.dual_stack else None,
+        )
+        for node in layout.with_role("proxy")
+    ]
     with KubernetesServiceApi(api.url, api.token, ca_pem=api.ca_pem) as client:
-        for node in layout.with_role("proxy"):
-            second = (node.address6, node.pod_cidr6 or "") if layout.dual_stack else None
-            client.put_node(node.name, node.address, node.pod_cidr or "", second)
+        client.create_many(nodes)
 
 
 def start_api(settings: Settings, address: str) -> ApiServerProcess:

@@ -13,7 +13,7 @@ import pytest
 from proxybench.errors import ApiError
 from proxybench.kube.base import Kind, Ref, ServiceApi
 from proxybench.kube.client import KubernetesServiceApi
-from proxybench.kube.objects import NAMESPACE, SELECTOR, AddressPlan, Population
+from proxybench.kube.objects import NAMESPACE, SELECTOR, AddressPlan, Population, node
 from proxybench.targets.lab.apiserver.certificate import make_certificate
 from proxybench.testing.kube import FakeServiceApi
 from tests.unit.kube.scripted import scripted
@@ -111,13 +111,13 @@ def test_a_namespace_may_be_ensured_twice(api: ServiceApi, namespace: str) -> No
 
 def test_nodes_are_created_and_replaced(api: ServiceApi) -> None:
     name = f"n-{uuid.uuid4().hex[:8]}"
-    api.put_node(name, "198.18.0.1", "10.244.0.0/17")
-    api.put_node(name, "198.18.0.2", "10.244.0.0/17")
-    (found,) = [node for node in api.list(Kind.NODE) if node["metadata"]["name"] == name]
+    api.create_many([node(name, "198.18.0.1", "10.244.0.0/17")])
+    api.replace_many([node(name, "198.18.0.2", "10.244.0.0/17")])
+    (found,) = [one for one in api.list(Kind.NODE) if one["metadata"]["name"] == name]
     assert found["status"]["addresses"][0] == {"type": "InternalIP", "address": "198.18.0.2"}
     assert found["spec"] == {"podCIDR": "10.244.0.0/17", "podCIDRs": ["10.244.0.0/17"]}
-    api.put_node(name, "198.18.0.2", "10.244.0.0/17", ("fd00::2", "fd00:1::/64"))
-    (found,) = [node for node in api.list(Kind.NODE) if node["metadata"]["name"] == name]
+    api.replace_many([node(name, "198.18.0.2", "10.244.0.0/17", ("fd00::2", "fd00:1::/64"))])
+    (found,) = [one for one in api.list(Kind.NODE) if one["metadata"]["name"] == name]
     assert [one["address"] for one in found["status"]["addresses"]] == ["198.18.0.2", "fd00::2", name]
     assert found["spec"] == {"podCIDR": "10.244.0.0/17", "podCIDRs": ["10.244.0.0/17", "fd00:1::/64"]}
 
@@ -261,16 +261,6 @@ def test_a_collection_that_may_not_be_deleted_is_not_deleted_one_by_one() -> Non
         api.delete_collection(Kind.SERVICE, "ns", "x=y")
     assert str(caught.value) == "DELETE /api/v1/namespaces/ns/services: 403 Forbidden: no"
     assert asked == ["DELETE /api/v1/namespaces/ns/services?labelSelector=x%3Dy"]
-
-
-def test_a_node_that_may_not_be_made_is_not_replaced() -> None:
-    with (
-        scripted([refused(403, "Forbidden")]) as (url, asked),
-        KubernetesServiceApi(url, "t") as api,
-        pytest.raises(ApiError, match=r"^POST /api/v1/nodes: 403 Forbidden: no$"),
-    ):
-        api.put_node("n", "192.0.2.1", "10.244.0.0/24")
-    assert asked == ["POST /api/v1/nodes"]
 
 
 def test_a_list_that_may_not_be_read_is_not_tried_again_and_one_that_always_expires_ends() -> None:

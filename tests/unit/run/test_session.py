@@ -91,9 +91,8 @@ def reachable(name: str, *more: Sent | Line) -> tuple[FakeExecutor, FakeSession]
     return FakeExecutor(name, [found, Open(["/python", "-I", "-S", path, "serve"], agent)]), agent
 
 
-@pytest.mark.parametrize("owned", [True, False])
-def test_connecting_tells_the_client_where_the_api_is_and_writes_nothing_to_it(owned: bool) -> None:
-    cluster = make_cluster(traits=replace(CLUSTER.traits, owns_nodes=owned))
+def test_connecting_tells_the_client_where_the_api_is_and_writes_nothing_to_it() -> None:
+    cluster = make_cluster()
     world = World({"cpu": True})
     api = cluster.api
     nodes = {
@@ -130,14 +129,10 @@ def test_a_step_finds_its_population_and_leaves_it_for_the_next() -> None:
     assert [name for name in site.world.log if name.startswith("node1 st")] == ["node1 start", "node1 stop"] * 2
 
 
-@pytest.mark.parametrize("owned", [True, False])
-def test_no_step_writes_a_node(owned: bool) -> None:
+def test_no_step_writes_a_node() -> None:
     site = Site()
-    traits = replace(CLUSTER.traits, owns_nodes=owned)
-    testbed = replace(site.world.bench, cluster=make_cluster(traits=traits))
-    session = site.on(testbed)
-    session.warm_up(STEPS, site.whole)
-    session.take(STEPS[0], site.whole, lambda _: None)
+    site.session.warm_up(STEPS, site.whole)
+    site.session.take(STEPS[0], site.whole, lambda _: None)
     assert not any("/nodes" in write for write in site.world.api.log)
     assert site.world.api.list(Kind.NODE) == []
 

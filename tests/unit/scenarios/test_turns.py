@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from proxybench.kube.base import Kind
+from proxybench.kube.objects import node as node_object
 from proxybench.nodes.requests import Change
 from proxybench.testing.kube import FakeServiceApi
 from tests.unit.run.world import World, changed
@@ -62,7 +63,7 @@ def test_a_full_sync_is_forced_by_another_zone_which_is_taken_back() -> None:
     made = World({"events": {"scenarios": ["full-sync"]}})
     api = Noticing(made)
     made.use_api(api)
-    api.put_node("node1", "198.18.1.11", "10.244.0.0/17")
+    api.create_many([node_object("node1", "198.18.1.11", "10.244.0.0/17")])
     result = made.take()
     assert result.problems == []
     assert made.metrics(result, "full-sync")["sync.control_loop"] == [500_000_000]
@@ -76,7 +77,7 @@ def test_a_full_sync_is_forced_by_another_zone_which_is_taken_back() -> None:
 
 def test_a_proxy_that_does_not_care_is_told() -> None:
     made = World({"events": {"scenarios": ["full-sync"]}})
-    made.api.put_node("node1", "198.18.1.11", "10.244.0.0/17")
+    made.api.create_many([node_object("node1", "198.18.1.11", "10.244.0.0/17")])
     (problem,) = made.take().problems
     assert problem.startswith("full-sync: ")
     assert problem.endswith(" does not sync when its node moves to another zone")

@@ -17,7 +17,6 @@ from proxybench.targets.lab.apiserver.certificate import Certificate, make_certi
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
 FOLDER_PREFIX = "proxybench-api-"
 _POLL_SECONDS = 0.02
@@ -96,9 +95,7 @@ class ApiServerProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _start(self, port: int, made: Certificate, version: str, service_cidr: str) -> subprocess.Popen[bytes]:

@@ -21,6 +21,7 @@ from proxybench.errors import (
 from proxybench.experiment.places import ClusterSpec, PodsSpec
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import Pod, endpoint_slices, service
+from proxybench.kube.objects import node as node_object
 from proxybench.model import ClockKind, Mode
 from proxybench.nodes.answers import Hello, HttpAnswer
 from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
@@ -49,8 +50,9 @@ HELLO = asdict(Hello(AGENT, "3.11.2", "6.1.0", "cpu", 2))
 def own(tmp_path: Path) -> Own:
     own = Own(tmp_path)
     own.usual()
-    own.api.put_node("n1", "192.0.2.11", "10.244.0.0/24")
-    own.api.put_node("n2", "192.0.2.12", "10.244.1.0/24")
+    own.api.create_many(
+        [node_object("n1", "192.0.2.11", "10.244.0.0/24"), node_object("n2", "192.0.2.12", "10.244.1.0/24")]
+    )
     return own
 
 
@@ -112,7 +114,7 @@ def test_an_observed_cluster_is_all_that_a_run_needs_and_nothing_of_it_is_ours(o
             cluster_cidr="",
             service_cidr="10.96.0.0/12",
             backend_port=18080,
-            traits=Traits(exclusive=False, may_use_realtime=False, owns_nodes=False, starts_proxies=False),
+            traits=Traits(exclusive=False, starts_proxies=False),
             endpoints=(("b1", "192.0.2.13"),),
             taken=("10.96.0.7",),
         )
