@@ -11,6 +11,9 @@ from proxybench.model import ClockKind
 from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
 from proxybench.nodes.node import Node
 
+MARK = "0123456789abcdef"
+"""What ends each command's output (hosts.batch), with the fixture ``known_mark``."""
+
 DOMAIN = ClockDomain("one kernel")
 API = ApiAccess("https://127.0.0.1:1", "https://10.0.2.2:1", "the CA", "secret")
 LAB = Traits(exclusive=True)

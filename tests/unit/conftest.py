@@ -8,6 +8,7 @@ from hypothesis import settings
 
 from proxybench.kube.objects import AddressPlan, Population
 from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
+from tests.factories import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +22,12 @@ settings.load_profile("untimed")
 def server() -> Iterator[ApiServerProcess]:
     with ApiServerProcess(addresses=["198.18.0.1"]) as running:
         yield running
+
+
+@pytest.fixture
+def known_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the mark that ends each command's output be known; else it is another one each time (hosts.batch)."""
+    monkeypatch.setattr("secrets.token_hex", lambda _: MARK)
 
 
 @pytest.fixture

@@ -20,8 +20,7 @@ from proxybench.nodes.requests import Await, Sleep, Spawn, Stop
 from proxybench.nodes.zipapp import build_zipapp, zipapp_name
 from proxybench.testing.agent import FakeAgent
 from proxybench.testing.hosts import FakeExecutor, Run, done
-from tests.factories import NODE1, make_node
-from tests.unit.nodes.kernel.looks import MARK
+from tests.factories import MARK, NODE1, make_node
 
 from .test_play import by, ground, play
 
@@ -32,13 +31,9 @@ if TYPE_CHECKING:
     from proxybench.hosts.base import Completed
     from proxybench.kube.base import Object
 
+pytestmark = pytest.mark.usefixtures("known_mark")
 SAVED = "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d {}/32 -j DNAT\nCOMMIT\n"
 NOTHING = "*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n"
-
-
-@pytest.fixture(autouse=True)
-def _known_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxybench.hosts.batch.secrets.token_hex", lambda _: MARK)
 
 
 def looks(*texts: str) -> list[Run]:

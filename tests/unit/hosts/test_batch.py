@@ -11,12 +11,12 @@ from proxybench.errors import CommandFailedError, CommandTimeoutError
 from proxybench.hosts.base import Completed
 from proxybench.hosts.batch import run_together, script, split
 from proxybench.testing.hosts import FakeExecutor, Run, done
+from tests.factories import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-MARK = "0123456789abcdef"
 ENDING = "printf '\\n%s%s %d\\n' 01234567 89abcdef \"$?\""
 
 
@@ -112,8 +112,8 @@ def test_nothing_to_run_asks_for_nothing() -> None:
     assert run_together(FakeExecutor("node-a"), [], timeout=5) == []
 
 
-def test_a_shell_that_did_not_get_to_the_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secrets.token_hex", lambda _: MARK)
+@pytest.mark.usefixtures("known_mark")
+def test_a_shell_that_did_not_get_to_the_end_is_told() -> None:
     commands = [["echo"], ["true"]]
     argv = ["sh", "-c", script(commands, MARK)]
     executor = FakeExecutor("node-a", [Run(argv, done(f"\n\n{MARK} 0\n")), Run(argv, done(code=137))])
@@ -124,8 +124,8 @@ def test_a_shell_that_did_not_get_to_the_end_is_told(monkeypatch: pytest.MonkeyP
         run_together(executor, commands, timeout=5)
 
 
-def test_the_time_limit_is_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secrets.token_hex", lambda _: MARK)
+@pytest.mark.usefixtures("known_mark")
+def test_the_time_limit_is_that_of_all() -> None:
     limits = []
 
     class Slow(FakeExecutor):

@@ -12,7 +12,7 @@ from proxybench.nodes.kernel.state import KernelState
 from proxybench.run import restore as module
 from proxybench.run.restore import kernel_states, recover
 from proxybench.testing.hosts import FakeExecutor, Run, done
-from tests.unit.nodes.kernel.looks import MARK, look
+from tests.unit.nodes.kernel.looks import look
 from tests.unit.run.world import CLUSTER, World
 
 if TYPE_CHECKING:
@@ -20,12 +20,8 @@ if TYPE_CHECKING:
 
     from proxybench.run.testbed import Testbed
 
+pytestmark = pytest.mark.usefixtures("known_mark")
 BEFORE = {"node1": KernelState(sysctls=(("net.ipv4.ip_forward", "0"),))}
-
-
-@pytest.fixture(autouse=True)
-def known_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxybench.hosts.batch.secrets.token_hex", lambda _: MARK)
 
 
 def members(signal: str, pids: str) -> Run:

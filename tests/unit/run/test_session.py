@@ -31,7 +31,7 @@ from proxybench.scenarios.population import Populator
 from proxybench.testing.hosts import FakeExecutor, FakeSession, Line, Open, Run, Sent, done
 from proxybench.testing.kube import FakeServiceApi
 from tests.factories import make_cluster, make_node
-from tests.unit.nodes.kernel.looks import MARK, look
+from tests.unit.nodes.kernel.looks import look
 from tests.unit.run.world import CELL, CLUSTER, FakeNode, World, connected
 from tests.unit.subjects.rig import together
 
@@ -235,16 +235,16 @@ def on_node1(site: Site, *script: Run) -> tuple[ClusterSession, FakeExecutor]:
     return site.on(testbed), executor
 
 
-def test_what_was_there_before_is_read_from_the_nodes_with_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secrets.token_hex", lambda _: MARK)
+@pytest.mark.usefixtures("known_mark")
+def test_what_was_there_before_is_read_from_the_nodes_with_a_proxy() -> None:
     found = look(Tools.of(CLUSTER.measured), sysctls="/proc/sys/net/ipv4/ip_forward:1\n")
     session, executor = on_node1(Site(), found)
     assert session.capture() == {"node1": KernelState(sysctls=(("net.ipv4.ip_forward", "1"),))}
     executor.assert_done()
 
 
-def test_restoring_empties_the_api_and_looks_at_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secrets.token_hex", lambda _: MARK)
+@pytest.mark.usefixtures("known_mark")
+def test_restoring_empties_the_api_and_looks_at_the_nodes() -> None:
     members = Run(["sh", "-c", restore._MEMBERS_SCRIPT, "members", "", "/cgroup/node1/proxy"])
     site = Site()
     site.session.take(STEPS[0], site.whole, lambda _: None)
@@ -323,8 +323,8 @@ def test_locust_is_waited_for_as_long_as_the_run_has(spent: int, limit: float) -
     assert (load.limits, site.notes) == ([limit], [])
 
 
-def test_each_node_is_described_and_those_with_a_proxy_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secrets.token_hex", lambda _: MARK)
+@pytest.mark.usefixtures("known_mark")
+def test_each_node_is_described_and_those_with_a_proxy_are_named() -> None:
     site = Site()
     site.world.answers[AskHello] = lambda _: Hello(AGENT, "3.11.2", "6.1.0", "cpu", 2)
     versions = together(

@@ -24,7 +24,7 @@ from proxybench.testing.hosts import FakeExecutor, FakeSession, Line, Open, Put,
 from proxybench.testing.model import make_subject
 from proxybench.testing.proxies import FakeProxy
 from tests.factories import make_cluster
-from tests.unit.nodes.kernel.looks import MARK, look
+from tests.unit.nodes.kernel.looks import look
 from tests.unit.run.test_session import answered, reachable
 from tests.unit.run.world import CELL, CLUSTER, World
 
@@ -121,9 +121,9 @@ def test_who_reads_endpoints_objects(subject: Subject, reads: bool) -> None:
     assert made(world, Driver(world), spec_of(subject)).proxies(world.bench, subject).in_endpoints is reads
 
 
+@pytest.mark.usefixtures("known_mark")
 @pytest.mark.parametrize("starts", [True, False])
-def test_only_kernels_that_are_ours_are_looked_at(starts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxybench.hosts.batch.secrets.token_hex", lambda _: MARK)
+def test_only_kernels_that_are_ours_are_looked_at(starts: bool) -> None:
     world = World({"cpu": True})
     script = [look(Tools.of(CLUSTER.measured)), look(Tools.of(CLUSTER.measured))] if starts else []
     bench, executor = with_node1(world, script, starts=starts)

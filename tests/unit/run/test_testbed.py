@@ -13,7 +13,7 @@ from proxybench.testing.agent import FakeAgent
 from proxybench.testing.hosts import FakeExecutor
 from tests.factories import make_cluster, make_node
 from tests.unit.run.world import CLUSTER, World
-from tests.unit.subjects.rig import MARK, together
+from tests.unit.subjects.rig import together
 
 HELLO = Hello("proxybench-agent 3", "3.11.2", "6.1.0", "cpu", 2)
 
@@ -38,9 +38,9 @@ def test_a_cluster_without_pods_cannot_be_measured() -> None:
     assert str(raised.value) == "no node of the cluster has a range of pods"
 
 
+@pytest.mark.usefixtures("known_mark")
 @pytest.mark.parametrize(("clock", "more"), [(ClockKind.WALL, 4), (ClockKind.INSTRUCTIONS, 0)])
-def test_every_node_is_described(monkeypatch: pytest.MonkeyPatch, clock: ClockKind, more: int) -> None:
-    monkeypatch.setattr("proxybench.hosts.batch.secrets.token_hex", lambda _: MARK)
+def test_every_node_is_described(clock: ClockKind, more: int) -> None:
     wanted = fingerprint.files(real_time=clock is ClockKind.WALL)
     assert len(wanted) == len(fingerprint.SYSCTLS) + 1 + more
     texts = dict.fromkeys(wanted)

@@ -15,7 +15,7 @@ from proxybench.scenarios.proxies import Launcher, NodeKernels, NoKernels, Proxi
 from proxybench.scenarios.result import StepResult
 from proxybench.testing.hosts import FakeExecutor, Run
 from proxybench.testing.proxies import FakeProxy
-from tests.unit.nodes.kernel.looks import MARK, look
+from tests.unit.nodes.kernel.looks import look
 from tests.unit.run.world import CLUSTER, World
 
 if TYPE_CHECKING:
@@ -23,12 +23,8 @@ if TYPE_CHECKING:
 
     from proxybench.nodes.node import NodeHandle
 
+pytestmark = pytest.mark.usefixtures("known_mark")
 DESTROY = ["sh", "-c", 'PATH=$PATH:/usr/sbin:/sbin; exec "$@"', "remove", "ipset", "restore"]
-
-
-@pytest.fixture(autouse=True)
-def known_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxybench.hosts.batch.secrets.token_hex", lambda _: MARK)
 
 
 def measured(script: Sequence[Run]) -> tuple[NodeHandle, FakeExecutor]:

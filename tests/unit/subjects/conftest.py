@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.subjects.rig import MARK
-
 
 @pytest.fixture(autouse=True)
-def known_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the mark that ends each command's output be known (hosts.batch)."""
-    monkeypatch.setattr("secrets.token_hex", lambda _: MARK)
+def marked(known_mark: None) -> None:
+    """Know the mark that ends each command's output, in every test of a driver."""

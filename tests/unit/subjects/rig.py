@@ -21,7 +21,7 @@ from proxybench.subjects.bundle import unpack_argv
 from proxybench.testing.agent import FakeAgent
 from proxybench.testing.hosts import FakeExecutor, Run, done
 from proxybench.units import NS_PER_S
-from tests.factories import make_cluster, make_node
+from tests.factories import MARK, make_cluster, make_node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from proxybench.testing.clock import FakeClock
     from proxybench.testing.hosts import Step
 
-MARK = "0123456789abcdef"
 FOLDER = "/run/pb/proxy"
 CGROUP = "/sys/fs/cgroup/pb/node-a/proxy"
 NODE = make_node(

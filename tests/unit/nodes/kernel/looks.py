@@ -5,15 +5,15 @@ from __future__ import annotations
 from proxybench.hosts import batch
 from proxybench.nodes.kernel.capture import Tools, commands
 from proxybench.testing.hosts import Run, done
+from tests.factories import MARK
 
-MARK = "0123456789abcdef"
 _ORDER = ("iptables", "ip6tables", "nft", "sets", "links", "servers", "sysctls")
 
 
 def look(tools: Tools | None = None, *, without: str = "", **texts: str) -> Run:
     """Expect one capture; ``texts`` are outputs by reading, else "". The program of the reading ``without`` is missing.
 
-    The mark of ``run_together`` has to be patched to ``MARK``.
+    For tests that know the mark of ``run_together`` (the fixture ``known_mark``).
     """
     assert set(texts) <= set(_ORDER)
     ends = [(texts.get(name, ""), 127 if name == without else 0) for name in _ORDER]

@@ -10,16 +10,12 @@ from proxybench.nodes.kernel.capture import Tools, capture
 from proxybench.nodes.kernel.restore import restore
 from proxybench.nodes.kernel.state import KernelState, Thing
 from proxybench.testing.hosts import FakeExecutor, Run, done
-from tests.unit.nodes.kernel.looks import MARK, look
+from tests.unit.nodes.kernel.looks import look
 
+pytestmark = pytest.mark.usefixtures("known_mark")
 TOOLS = Tools()
 LEFT = ("ipset: set KUBE-X",)
 DESTROY = ["sh", "-c", 'PATH=$PATH:/usr/sbin:/sbin; exec "$@"', "remove", "ipset", "restore"]
-
-
-@pytest.fixture(autouse=True)
-def known_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxybench.hosts.batch.secrets.token_hex", lambda _: MARK)
 
 
 def destroy(code: int = 0, stderr: str = "") -> Run:
