@@ -61,8 +61,6 @@ _.cgroup_removed
 # Read by docs and tests: the table of metrics, a figure's words for those who do not see it.
 _.direction
 _.alt
-# Lab tests ask one probe by hand.
-_.await_
 # rich calls it when nobody reads on.
 _.on_broken_pipe
 # pydantic checks these fields of the API's objects (targets/lab/apiserver/validation.py).

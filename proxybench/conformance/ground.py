@@ -165,11 +165,11 @@ class Ground:
         """Wait until one of these answers, and for a moment nobody else; return whether it came. Raises HostError."""
         want = addresses(wanted)
         probe = Await(host, PORT, "answer", self.deadline.left(limit_s), want, settle_ms=_SETTLE_MS)
-        return not self.client.agent.await_(probe).censored
+        return not self.client.agent.call(probe).censored
 
     def await_refusal(self, host: str, limit_s: float = 30.0) -> bool:
         """Wait until nobody answers any more; return whether that came. Raises HostError."""
-        return not self.client.agent.await_(Await(host, PORT, "refusal", self.deadline.left(limit_s))).censored
+        return not self.client.agent.call(Await(host, PORT, "refusal", self.deadline.left(limit_s))).censored
 
 
 def broken(nodes: Iterable[NodeHandle]) -> str:

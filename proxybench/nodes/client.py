@@ -13,10 +13,6 @@ from proxybench.nodes.requests import (
     AskAlive,
     AskHello,
     AskUsage,
-    Await,
-    Change,
-    Connect,
-    Established,
     HttpGet,
     ReadFiles,
     Request,
@@ -31,19 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from proxybench.hosts.base import Executor, Session
-    from proxybench.nodes.answers import (
-        Alive,
-        AwaitResult,
-        ChangeResult,
-        ConnectResult,
-        EstablishedResult,
-        Hello,
-        HttpAnswer,
-        Slept,
-        Spawned,
-        Stopped,
-        Usage,
-    )
+    from proxybench.nodes.answers import Alive, Hello, HttpAnswer, Slept, Spawned, Stopped, Usage
 
 T = TypeVar("T")
 MARGIN_S = 30.0  # for the way there and back, and for a node that is busy with what is measured
@@ -115,22 +99,6 @@ class Agent(ABC):
     def usage(self, cgroups: Sequence[str] = ()) -> Usage:
         """Read the CPU counters."""
         return self.call(AskUsage(tuple(cgroups)))
-
-    def connect(self, request: Connect) -> ConnectResult:
-        """Measure new connections."""
-        return self.call(request)
-
-    def established(self, request: Established) -> EstablishedResult:
-        """Measure round trips on established connections."""
-        return self.call(request)
-
-    def await_(self, request: Await) -> AwaitResult:
-        """Probe until an address does as wished."""
-        return self.call(request)
-
-    def change(self, request: Change) -> ChangeResult:
-        """Write to the API and probe."""
-        return self.call(request)
 
     def http_get(self, url: str, *, timeout_s: float = 10.0, max_bytes: int = 1 << 24) -> HttpAnswer:
         """Read a URL as the node sees it."""

@@ -26,7 +26,7 @@ class Conformance:
     def run(self, step: StepContext) -> None:
         """Connect a few times to each position. Raises MeasurementError that says what is wrong."""
         where = paths(step.places, (Position.FIRST, Position.MIDDLE, Position.LAST))
-        problems = check(step.client.agent.connect(check_request(where))).values()
+        problems = check(step.client.agent.call(check_request(where))).values()
         detail = "; ".join(problems)
         step.result.checks.append(Checked(CHECK, not problems, detail))
         if problems:

@@ -46,7 +46,7 @@ class Bare:
         """Measure, from every origin; for up to a minute each."""
         for where in _measured(step, self.spec, over_udp=False):
             request = bare_request(where, self.spec, step.deadline.left(60))
-            result = step.origin(where.origin).agent.connect(request)
+            result = step.origin(where.origin).agent.call(request)
             record_bare(step.recorder, where, request, result)
             step.result.notes += failures(request, result)
 
@@ -68,14 +68,14 @@ class NewConnections:
         problems: list[str] = []
         for asked in _measured(step, self.spec):
             agent = step.origin(asked.origin).agent
-            bad = {} if self.spec.paths == (PLAIN,) else check(agent.connect(check_request(asked)))
+            bad = {} if self.spec.paths == (PLAIN,) else check(agent.call(check_request(asked)))
             bad = misled(step, asked.without(bad)) | bad
             problems += bad.values()
             where = asked.without(bad)
             if asked.direct.label in bad or not where.vips:
                 continue
             request = connect_request(where, self.spec, step.deadline.left(120))
-            result = agent.connect(request)
+            result = agent.call(request)
             try:
                 record_connect(step.recorder, where, request, result)
                 step.result.notes += failures(request, result)
@@ -100,7 +100,7 @@ class EstablishedConnections:
         """Measure."""
         for where in _measured(step, self.spec, over_udp=False):
             request = established_request(where, self.spec.established, step.deadline.left(60))
-            record_established(step.recorder, where, request, step.origin(where.origin).agent.established(request))
+            record_established(step.recorder, where, request, step.origin(where.origin).agent.call(request))
 
 
 def _measured(step: StepContext, spec: ForwardingSpec, *, over_udp: bool = True) -> Iterator[Paths]:

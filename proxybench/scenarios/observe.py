@@ -101,7 +101,7 @@ def observe(client: NodeHandle, trigger: Trigger, probes: tuple[Await, ...]) -> 
 
 def write(client: NodeHandle, change: Change) -> ChangeResult:
     """Let the client's agent write to the API. Raises MeasurementError when the API refuses."""
-    result = client.agent.change(change)
+    result = client.agent.call(change)
     refused = [status for status in result.statuses if status not in _GOOD]
     if refused:
         raise MeasurementError(f"the API refused the change with status {refused[0]}")

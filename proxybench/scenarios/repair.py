@@ -70,7 +70,7 @@ class Repair:
 
         def act(before: ProxyMetrics) -> None:
             pulled.append(NodeCommand(step.measured, argv).pull())
-            back = step.client.agent.await_(appears(vip, want, step.deadline.left(self.timeout_s)))
+            back = step.client.agent.call(appears(vip, want, step.deadline.left(self.timeout_s)))
             if not back.censored:  # rules may stand before the sync that wrote them is over, and counted
                 interrupted = back.interval_at_success_ns is not None  # else no sync need have done anything
                 settle(step, before if interrupted else None)
@@ -101,7 +101,7 @@ class Repair:
 
     def _mend(self, step: StepContext, probe: Await) -> None:
         """Change another Service, and record whether that repaired it; if not, start the proxy anew."""
-        if not step.client.agent.await_(replace(probe, timeout_s=_LATE_S)).censored:
+        if not step.client.agent.call(replace(probe, timeout_s=_LATE_S)).censored:
             step.result.notes.append(f"{self.name}: it was repaired a moment after it was given up")
             return
         other = workload.Workload(step.population.plan)
@@ -121,7 +121,7 @@ class Repair:
             step.api.delete_many(other.refs)
         if answer.censored:
             restart(step)
-            if step.client.agent.await_(probe).censored:
+            if step.client.agent.call(probe).censored:
                 raise MeasurementError("not even a restart of the proxy brought back what was removed")
         settle(step)
 

@@ -122,10 +122,10 @@ def check_api(cluster: Cluster, fleet: Fleet, *names: str) -> None:
         for number, (name, agent) in enumerate(agents.items(), start=1):
             agent.api(cluster.api.node_url, "no such token", cluster.api.ca_pem)
             with pytest.raises(AgentError, match="the API answered 401 to POST"):
-                agent.change(Change((Write("POST", path, objects.service("no", "10.96.9.9", 8080)),), (probe,)))
+                agent.call(Change((Write("POST", path, objects.service("no", "10.96.9.9", 8080)),), (probe,)))
             agent.api(cluster.api.node_url, cluster.api.token, cluster.api.ca_pem)
             body = objects.service(f"from-{name}", f"10.96.9.{number}", 8080)
-            assert agent.change(Change((Write("POST", path, body),), (probe,))).statuses == (201,)
+            assert agent.call(Change((Write("POST", path, body),), (probe,))).statuses == (201,)
         found = [service["metadata"]["name"] for service in api.list(Kind.SERVICE, objects.NAMESPACE)]
         assert sorted(found) == sorted(f"from-{name}" for name in names)
         api.delete_collection(Kind.SERVICE, objects.NAMESPACE, objects.SELECTOR)

@@ -148,7 +148,7 @@ def check_answers(bench: Bench) -> None:
         Target(str(index), made.plan.vip(index), 80, tuple(pod.address for pod in made.pods(index)))
         for index in (*range(0, MANY, 10), MANY - 1)
     )
-    result = bench.client.agent.connect(Connect(targets, rounds=1, block=4, limit=30))
+    result = bench.client.agent.call(Connect(targets, rounds=1, block=4, limit=30))
     for target in targets:
         figures = result.targets[target.label]
         assert (sum(figures.answers.values()), figures.wrong, figures.errors, figures.timeouts) == (4, 0, {}, 0)

@@ -117,7 +117,7 @@ def test_both_pod_ranges_answer_directly_from_every_address(lab: tuple[NetnsLab,
     addresses = ("10.244.1.0", "10.244.127.254", "10.244.129.0", "10.244.255.254")
     targets = tuple(Target(address, address, cluster.backend_port, (address,)) for address in addresses)
     with agents_on(fleet, cluster, "client") as agents:
-        result = agents["client"].connect(Connect(targets, rounds=1, block=5, limit=30))
+        result = agents["client"].call(Connect(targets, rounds=1, block=5, limit=30))
     assert result.complete
     for address in addresses:
         figures = result.targets[address]
@@ -142,7 +142,7 @@ def test_the_pod_that_connects_is_seen_with_its_own_address(lab: tuple[NetnsLab,
 def test_a_virtual_address_that_no_rule_takes_ends_in_the_lab(lab: tuple[NetnsLab, Cluster], fleet: Fleet) -> None:
     target = Target("vip", "10.96.1.0", 80)
     with agents_on(fleet, lab[1], "client") as agents:
-        figures = agents["client"].connect(Connect((target,), rounds=1, block=2, timeout_ms=200, limit=30))
+        figures = agents["client"].call(Connect((target,), rounds=1, block=2, timeout_ms=200, limit=30))
     vip = figures.targets["vip"]
     assert vip.answers == {}
     assert sum(vip.errors.values()) + vip.timeouts == 2

@@ -202,7 +202,7 @@ def test_two_measurements_agree_within_a_percent(lab: tuple[VmLab, Cluster], fle
     medians = []
     with agents_on(fleet, lab[1], "client") as agents:
         for _ in range(2):
-            figures = agents["client"].connect(request).targets["direct"]
+            figures = agents["client"].call(request).targets["direct"]
             assert (len(figures.connect_ns), figures.wrong, figures.timeouts) == (200, 0, 0)
             medians.append(statistics.median(figures.connect_ns))
     assert abs(medians[0] - medians[1]) <= 0.01 * min(medians), medians
@@ -332,7 +332,7 @@ def test_a_real_kube_proxy_programs_services_from_our_api(lab: tuple[VmLab, Clus
                     index = population.measured(SERVICES, position)
                     pods = tuple(pod.address for pod in population.pods(index))
                     probe = Await(population.plan.vip(index), PORT, "answer", timeout_s=90, want=pods)
-                    answers[position] = agents["client"].await_(probe)
+                    answers[position] = agents["client"].call(probe)
                 log = fleet["node1"].run(["tail", "-n", "15", f"{folder}/log"]).stdout
                 assert [seen.censored for seen in answers.values()] == [False, False], log
                 assert _programmed(fleet["node1"], mode) == SERVICES, log

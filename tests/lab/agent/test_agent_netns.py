@@ -106,7 +106,7 @@ def test_any_address_of_the_range_answers_as_itself(spaces: tuple[str, str], zip
     assert words[5] == "payload"
     agent = AgentClient(Pipes([*within, *agent_command(zipapp, "serve")]))
     targets = tuple(Target(host, host, 8080, (host,)) for host in ("10.244.0.1", "10.244.255.254"))
-    seen = agent.connect(Connect(targets, rounds=10, block=20, warmup=20))
+    seen = agent.call(Connect(targets, rounds=10, block=20, warmup=20))
     agent.close()
     for host, figures in seen.targets.items():
         assert (figures.answers, figures.wrong, figures.errors, figures.timeouts) == ({host: 200}, 0, {}, 0)
@@ -125,7 +125,7 @@ def test_the_end_of_a_drop_is_seen_long_before_the_kernel_repeats_a_syn(spaces: 
     agent = AgentClient(Pipes(["ip", "netns", "exec", client, *agent_command(zipapp, "serve")]))
     timer = threading.Timer(0.6, open_up)
     timer.start()
-    seen = agent.await_(Await("10.250.0.1", 8080, "answer", 10, want=("10.250.0.1",)))
+    seen = agent.call(Await("10.250.0.1", 8080, "answer", 10, want=("10.250.0.1",)))
     timer.join()
     agent.close()
     assert seen.first_ns is not None

@@ -49,7 +49,7 @@ def once_served(talker: Talker, answers: int, action: Callable[[], None]) -> thr
 
 
 def test_an_address_that_answers_answers_at_once(agent: AgentClient, backend: RunningBackend) -> None:
-    seen = agent.await_(Await("127.0.0.9", backend.port, "answer", 5, want=("127.0.0.9",), interval_us=1_000_000))
+    seen = agent.call(Await("127.0.0.9", backend.port, "answer", 5, want=("127.0.0.9",), interval_us=1_000_000))
     assert (seen.answered_by, seen.attempts, seen.answers, seen.errors) == ("127.0.0.9", 1, 1, {})
     assert (seen.censored, seen.interval_at_success_ns, seen.last_other_ns) == (False, None, None)
     assert seen.first_ns is not None
@@ -66,7 +66,7 @@ def test_a_stale_endpoint_does_not_count(agent: AgentClient, talker: Talker) -> 
         talker.name = "10.0.0.2"
 
     switching = once_served(talker, 5, switch)
-    seen = agent.await_(Await("127.0.0.1", talker.port, "answer", 5, want=("10.0.0.2", "10.0.0.3"), settle_ms=50))
+    seen = agent.call(Await("127.0.0.1", talker.port, "answer", 5, want=("10.0.0.2", "10.0.0.3"), settle_ms=50))
     switching.join()
     assert seen.answered_by == "10.0.0.2"
     assert seen.first_ns is not None
@@ -80,35 +80,35 @@ def test_a_stale_endpoint_does_not_count(agent: AgentClient, talker: Talker) -> 
 
 def test_time_running_out_is_censored_and_says_what_was_heard(agent: AgentClient, talker: Talker) -> None:
     port = free_port()
-    seen = agent.await_(Await("127.0.0.1", port, "answer", 1.0))
+    seen = agent.call(Await("127.0.0.1", port, "answer", 1.0))
     assert (seen.censored, seen.first_ns, seen.sent_ns, seen.answered_by) == (True, None, None, None)
     assert seen.errors == {"ECONNREFUSED": seen.attempts}
     assert 2 < seen.attempts <= 1000  # at most one per ms, whatever the machine is busy with
     assert 1000 * MS <= seen.end_ns - seen.start_ns < 5000 * MS
-    stale = agent.await_(Await("127.0.0.1", talker.port, "answer", 1.0, want=("10.9.9.9",)))
+    stale = agent.call(Await("127.0.0.1", talker.port, "answer", 1.0, want=("10.9.9.9",)))
     assert stale.censored
     assert stale.last_other_ns is not None
     assert stale.answers == 0
 
 
 def test_the_interval_grows_with_the_time_spent(agent: AgentClient) -> None:
-    seen = agent.await_(Await("127.0.0.1", free_port(), "answer", 2.0, interval_us=5000, max_interval_fraction=0.5))
+    seen = agent.call(Await("127.0.0.1", free_port(), "answer", 2.0, interval_us=5000, max_interval_fraction=0.5))
     # 5 ms apart until 10 ms, then each gap is half of the time spent: 10·1.5ⁿ ms reaches 2 s after 14 more.
     assert 5 <= seen.attempts <= 17
 
 
 def test_silent_connections_hold_their_places_but_not_for_ever(agent: AgentClient, talker: Talker) -> None:
     talker.name = ""
-    seen = agent.await_(Await("127.0.0.1", talker.port, "answer", 0.8, pending=4))
+    seen = agent.call(Await("127.0.0.1", talker.port, "answer", 0.8, pending=4))
     assert (seen.censored, seen.attempts, seen.errors) == (True, 4, {})
-    seen = agent.await_(Await("127.0.0.1", talker.port, "answer", 1.5, pending=4, interval_us=10_000))
+    seen = agent.call(Await("127.0.0.1", talker.port, "answer", 1.5, pending=4, interval_us=10_000))
     assert seen.errors["SILENT"] >= 1
     assert seen.attempts > 4
 
 
 def test_a_connection_without_an_answer_is_a_failure(agent: AgentClient, talker: Talker) -> None:
     talker.name, talker.hang_up = "", True
-    seen = agent.await_(Await("127.0.0.1", talker.port, "answer", 0.1))
+    seen = agent.call(Await("127.0.0.1", talker.port, "answer", 0.1))
     assert seen.censored
     assert seen.answers == 0
     assert sum(seen.errors.values()) >= seen.attempts - 8
@@ -124,7 +124,7 @@ def test_a_refusal_is_dated_to_the_first_attempt_that_failed(agent: AgentClient,
         talker.close()
 
     closing = once_served(talker, 10, close)
-    seen = agent.await_(Await("127.0.0.1", talker.port, "refusal", 10, quiet_ms=1500))
+    seen = agent.call(Await("127.0.0.1", talker.port, "refusal", 10, quiet_ms=1500))
     closing.join()
     assert seen.first_ns is not None
     assert seen.first_ns == seen.sent_ns
@@ -135,7 +135,7 @@ def test_a_refusal_is_dated_to_the_first_attempt_that_failed(agent: AgentClient,
 
 
 def test_a_refusal_that_does_not_come_is_censored(agent: AgentClient, talker: Talker) -> None:
-    seen = agent.await_(Await("127.0.0.1", talker.port, "refusal", 0.2, quiet_ms=100))
+    seen = agent.call(Await("127.0.0.1", talker.port, "refusal", 0.2, quiet_ms=100))
     assert (seen.censored, seen.first_ns) == (True, None)
 
 
@@ -152,7 +152,7 @@ def test_a_change_is_written_while_several_probes_run(agent: AgentClient, talker
 
     api.on_write = write
     agent.api(api.url + "/base/", "geheim")
-    seen = agent.change(
+    seen = agent.call(
         Change(
             (
                 Write("POST", "/api/v1/services", {"kind": "Service", "n": 1}),
@@ -188,7 +188,7 @@ def test_a_change_is_written_while_several_probes_run(agent: AgentClient, talker
 @both_pythons
 def test_a_change_without_probes_only_writes(agent: AgentClient, api: Api) -> None:
     agent.api(api.url, "geheim")
-    seen = agent.change(Change((Write("POST", "/a", {}), Write("POST", "/b", {})), ()))
+    seen = agent.call(Change((Write("POST", "/a", {}), Write("POST", "/b", {})), ()))
     assert [entry[1] for entry in api.got] == ["/a", "/b"]
     assert seen.statuses == (200, 200)
     assert seen.probes == ()
@@ -202,7 +202,7 @@ def test_probing_does_not_wait_for_a_slow_api(agent: AgentClient, talker: Talker
 
     api.on_write = slow
     agent.api(api.url, "geheim")
-    seen = agent.change(
+    seen = agent.call(
         Change(
             (Write("POST", "/x", {}),),
             (Await("127.0.0.1", talker.port, "answer", 5, want=("10.0.0.2",)),),
@@ -223,18 +223,18 @@ def test_a_change_over_tls_checks_the_certificate(agent: AgentClient, talker: Ta
         (Await("127.0.0.1", talker.port, "answer", 5, want=("10.0.0.2",)),),
     )
     agent.api(url, "geheim", authority)
-    assert agent.change(change).statuses == (200, 200)
+    assert agent.call(change).statuses == (200, 200)
     assert [entry[1] for entry in api.got] == ["/a", "/b"]
     agent.api(url, "geheim", certificate(tmp_path / "another.pem"))
     with pytest.raises(AgentError, match=r"^node1: change: cannot connect to the API at localhost:.*CERTIFICATE"):
-        agent.change(change)
+        agent.call(change)
 
 
 def test_dropped_syns_give_way_to_new_ones(agent: AgentClient) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
         port = deaf.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):  # the one that the queue has room for
-            seen = agent.await_(Await("127.0.0.1", port, "answer", 2, pending=4, max_interval_fraction=0))
+            seen = agent.call(Await("127.0.0.1", port, "answer", 2, pending=4, max_interval_fraction=0))
     assert seen.censored
     assert seen.attempts > 20  # and not one per second, as the kernel repeats a SYN
     assert seen.errors == {"SILENT": seen.attempts - 4}
@@ -245,7 +245,7 @@ def test_an_api_that_refuses_is_quoted_without_the_token(agent: AgentClient, api
     api.status = 409
     agent.api(api.url, "geheim")
     with pytest.raises(AgentError) as caught:
-        agent.change(Change((Write("PUT", "/x", {}),), (Await("127.0.0.1", free_port(), "answer", 5),)))
+        agent.call(Change((Write("PUT", "/x", {}),), (Await("127.0.0.1", free_port(), "answer", 5),)))
     assert str(caught.value) == (
         'node1: change: the API answered 409 to PUT /x: {"message": "said the API", "of": "Bearer ***"}'
     )
@@ -254,19 +254,19 @@ def test_an_api_that_refuses_is_quoted_without_the_token(agent: AgentClient, api
 def test_a_change_needs_an_api_that_is_known_and_there(agent: AgentClient) -> None:
     change = Change((Write("PUT", "/x", {}),), (Await("127.0.0.1", 1, "answer", 5),))
     with pytest.raises(AgentError, match=r"^node1: change: the API is not known; send api first$"):
-        agent.change(change)
+        agent.call(change)
     port = free_port()
     agent.api(f"http://127.0.0.1:{port}", "geheim")
     with pytest.raises(
         AgentError, match=rf"^node1: change: cannot connect to the API at 127.0.0.1:{port}: Connection refused$"
     ):
-        agent.change(change)
+        agent.call(change)
 
 
 def test_what_never_answered_cannot_be_deleted(agent: AgentClient, api: Api) -> None:
     agent.api(api.url, "geheim")
     with pytest.raises(AgentError, match=r"^node1: change: the probes ran out of time before the change$"):
-        agent.change(Change((Write("DELETE", "/x"),), (Await("127.0.0.1", free_port(), "refusal", 0.3),)))
+        agent.call(Change((Write("DELETE", "/x"),), (Await("127.0.0.1", free_port(), "refusal", 0.3),)))
     assert api.got == []
 
 
@@ -275,7 +275,7 @@ def test_while_nothing_answers_a_long_time_out_does_not_hold_up_the_error(agent:
     port = free_port()
     started = time.monotonic()
     with pytest.raises(AgentError, match=rf"^node1: change: 127.0.0.1:{port} did not answer before the change$"):
-        agent.change(Change((Write("DELETE", "/x"),), (Await("127.0.0.1", port, "refusal", 30),), lead_s=0.2))
+        agent.call(Change((Write("DELETE", "/x"),), (Await("127.0.0.1", port, "refusal", 30),), lead_s=0.2))
     assert time.monotonic() - started < 5
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @both_pythons
 def test_new_connections_are_measured_per_target(agent: AgentClient, backend: RunningBackend) -> None:
-    seen = agent.connect(
+    seen = agent.call(
         Connect(
             (
                 Target("right", "127.0.5.1", backend.port, ("127.0.5.1",)),
@@ -50,16 +50,16 @@ def test_new_connections_are_measured_per_target(agent: AgentClient, backend: Ru
 @both_pythons
 def test_who_answered_is_told_in_order_when_it_is_asked(agent: AgentClient, backend: RunningBackend) -> None:
     target = Target("a", "127.0.5.7", backend.port)
-    seen = agent.connect(Connect((target,), rounds=1, block=3, ordered=1)).targets["a"]
+    seen = agent.call(Connect((target,), rounds=1, block=3, ordered=1)).targets["a"]
     assert (seen.order, len(seen.first_byte_ns)) == (("127.0.5.7",) * 3, 3)
-    assert agent.connect(Connect((target,), rounds=1, block=3)).targets["a"].order == ()
+    assert agent.call(Connect((target,), rounds=1, block=3)).targets["a"].order == ()
 
 
 @both_pythons
 def test_requests_over_udp_are_answered_and_judged(agent: AgentClient, backend: RunningBackend) -> None:
     right = Target("right", "127.0.5.1", backend.port, ("127.0.5.1",), protocol="udp")
     wrong = Target("wrong", "127.0.5.2", backend.port, ("127.0.5.1",), protocol="udp")
-    seen = agent.connect(Connect((right, wrong), rounds=2, block=5, warmup=2, ordered=1))
+    seen = agent.call(Connect((right, wrong), rounds=2, block=5, warmup=2, ordered=1))
     assert seen.complete
     for figures, host, strangers in zip(seen.targets.values(), ("127.0.5.1", "127.0.5.2"), (0, 10), strict=True):
         assert (len(figures.first_byte_ns), figures.connect_ns, figures.rtt_us) == (10, (), ())
@@ -73,7 +73,7 @@ def test_udp_that_nobody_takes_is_refused_and_that_nobody_answers_times_out(agen
         deaf.bind(("127.0.0.1", 0))
         silent = Target("silent", "127.0.0.1", deaf.getsockname()[1], protocol="udp")
         refused = Target("refused", "127.0.0.1", free_port(), protocol="udp")
-        seen = agent.connect(Connect((silent, refused), rounds=1, block=2, timeout_ms=40)).targets
+        seen = agent.call(Connect((silent, refused), rounds=1, block=2, timeout_ms=40)).targets
     assert (seen["silent"].first_byte_censored_ns, seen["silent"].timeouts) == ((40_000_000, 40_000_000), 2)
     assert (seen["refused"].errors, seen["refused"].timeouts) == ({"ECONNREFUSED": 2}, 0)
 
@@ -81,11 +81,11 @@ def test_udp_that_nobody_takes_is_refused_and_that_nobody_answers_times_out(agen
 def test_another_protocol_is_refused(agent: AgentClient) -> None:
     odd = Target("a", "127.0.0.1", 80, protocol="sctp")  # type: ignore[arg-type]
     with pytest.raises(AgentError, match="protocol must be tcp or udp"):
-        agent.connect(Connect((odd,), rounds=1, block=1))
+        agent.call(Connect((odd,), rounds=1, block=1))
 
 
 def test_refusals_are_counted_by_name(agent: AgentClient) -> None:
-    seen = agent.connect(Connect((Target("a", "127.0.0.1", free_port()),), rounds=2, block=3)).targets["a"]
+    seen = agent.call(Connect((Target("a", "127.0.0.1", free_port()),), rounds=2, block=3)).targets["a"]
     assert (seen.errors, seen.connect_ns, seen.timeouts) == ({"ECONNREFUSED": 6}, (), 0)
 
 
@@ -94,7 +94,7 @@ def test_time_outs_are_censored_at_their_limit(agent: AgentClient) -> None:
     talker = Talker("")
     try:
         request = Connect((Target("a", "127.0.0.1", talker.port),), rounds=1, block=2, timeout_ms=40)
-        seen = agent.connect(request).targets["a"]
+        seen = agent.call(request).targets["a"]
     finally:
         talker.close()
     assert len(seen.connect_ns) == 2  # the kernel completed the handshakes, so these are values
@@ -108,7 +108,7 @@ def test_a_handshake_that_times_out_censors_both_latencies(agent: AgentClient) -
         port = deaf.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):  # the one that the queue has room for
             request = Connect((Target("a", "127.0.0.1", port),), rounds=1, block=2, timeout_ms=40)
-            seen = agent.connect(request).targets["a"]
+            seen = agent.call(request).targets["a"]
     assert seen.connect_censored_ns == seen.first_byte_censored_ns == (40_000_000, 40_000_000)
     assert (seen.connect_ns, seen.timeouts, seen.errors) == ((), 2, {})
 
@@ -117,7 +117,7 @@ def test_the_time_limit_of_all_is_kept_and_told(agent: AgentClient) -> None:
     talker = Talker("")
     try:
         request = Connect((Target("a", "127.0.0.1", talker.port),), rounds=50, block=2, timeout_ms=50, limit=0.2)
-        seen = agent.connect(request)
+        seen = agent.call(request)
     finally:
         talker.close()
     assert not seen.complete
@@ -128,7 +128,7 @@ def test_a_closed_connection_is_no_answer(agent: AgentClient) -> None:
     talker = Talker("")
     talker.hang_up = True
     try:
-        seen = agent.connect(Connect((Target("a", "127.0.0.1", talker.port),), rounds=1, block=3)).targets["a"]
+        seen = agent.call(Connect((Target("a", "127.0.0.1", talker.port),), rounds=1, block=3)).targets["a"]
     finally:
         talker.close()
     assert (seen.errors, seen.answers, len(seen.connect_ns)) == ({"NOLINE": 3}, {}, 3)
@@ -137,7 +137,7 @@ def test_a_closed_connection_is_no_answer(agent: AgentClient) -> None:
 @both_pythons
 def test_established_round_trips(agent: AgentClient, backend: RunningBackend) -> None:
     port = free_port()
-    seen = agent.established(
+    seen = agent.call(
         Established((Target("a", "127.0.6.1", backend.port), Target("b", "127.0.0.1", port)), count=20, warmup=3)
     )
     assert seen.complete
@@ -151,7 +151,7 @@ def test_an_established_time_out_is_censored_once(agent: AgentClient) -> None:
     talker = Talker("")
     try:
         request = Established((Target("a", "127.0.0.1", talker.port),), count=5, timeout_ms=30)
-        seen = agent.established(request).targets["a"]
+        seen = agent.call(request).targets["a"]
     finally:
         talker.close()
     assert (seen.rtt_ns, seen.timeouts, seen.censored_ns, seen.errors) == ((), 1, (30_000_000,), {})
@@ -169,7 +169,7 @@ def test_an_established_time_out_is_censored_once(agent: AgentClient) -> None:
 )
 def test_wrong_fields_are_named(agent: AgentClient, request_: Connect, message: str) -> None:
     with pytest.raises(AgentError) as caught:
-        agent.connect(request_)
+        agent.call(request_)
     assert str(caught.value) == f"node1: connect: {message}"
 
 

@@ -79,7 +79,7 @@ def test_a_stop_while_nothing_is_measured_does_no_harm(agent: AgentClient, sessi
     for deed in (signal.SIGSTOP, signal.SIGCONT):
         os.kill(session.process.pid, deed)
         time.sleep(0.05)
-    assert agent.await_(Await(HERE, 1, "answer", timeout_s=0.2)).censored
+    assert agent.call(Await(HERE, 1, "answer", timeout_s=0.2)).censored
 
 
 @both_pythons
