@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from proxybench import scratch
 from proxybench.deadline import wait_until
 from proxybench.errors import LabError
 from proxybench.model import LabKind
-from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.lab import artifacts, common, node_script, process, topology
-from proxybench.targets.lab.guard import Guard
+from proxybench.targets.lab.built import BuiltLab
 from proxybench.targets.lab.leftovers import cgroup_name, remove_cgroups
 from proxybench.targets.lab.places import NETNS_OWN
 from proxybench.targets.lab.plan import Plan, Relay
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
     from pathlib import Path
 
     from proxybench.nodes.cluster import Cluster
-    from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
     from proxybench.targets.lab.artifacts import System
-    from proxybench.targets.lab.common import Settings
 
 _UP_LIMIT = 60.0
 # Everything started below dies when this one does: the PID namespace's process 1 is killed with it, and the rest with
@@ -34,21 +27,8 @@ _UP_LIMIT = 60.0
 _CONTAINED = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
 
 
-class NetnsLab:
-    """A lab of network namespaces."""
-
-    def __init__(self, settings: Settings, report: Callable[[str], None] = lambda _: None) -> None:
-        self._settings = settings
-        self._report = report
-        self._supervisor: subprocess.Popen[bytes] | None = None
-        self._api: ApiServerProcess | None = None
-        self._guard: Guard | None = None
-        self.state: Path | None = None
-
-    @property
-    def pid(self) -> int:
-        """The process that holds the lab."""
-        return self._supervisor.pid if self._supervisor else 0
+class NetnsLab(BuiltLab):
+    """A lab of network namespaces; its supervisor holds it."""
 
     def begin(self) -> None:
         """Do nothing yet: namespaces are made in a moment, by ``up``."""
@@ -65,30 +45,13 @@ class NetnsLab:
             self.down()
             raise
 
-    def down(self) -> None:
-        """Kill everything in the lab, and remove its cgroups and its folder."""
-        if self._guard:
-            self._guard.close()
-            self._guard = None
-        if self._supervisor:
-            process.wait_dead(self._supervisor)
-            self._supervisor = None
-        if self._api:
-            self._api.stop()
-            self._api = None
-        if self.state:
-            remove_cgroups(cgroup_name(self.state))
-            scratch.remove(self.state)
-            self.state = None
+    def _clean(self, state: Path) -> None:
+        remove_cgroups(cgroup_name(state))
 
     def _build(self, system: System) -> Cluster:
         settings, layout = self._settings, self._settings.topology
-        self.state = state = common.make_state_folder(system, NETNS_OWN)
-        self._api = common.start_api(settings, topology.CTL_ADDRESS)
-        node_url = f"https://{topology.CTL_ADDRESS}:{node_script.API_PORT}"
-        api = ApiAccess(self._api.url, node_url, self._api.ca_pem, self._api.token)
-        common.register(api, layout)
-        prepared = common.prepare(state, system, layout)
+        prepared, api, port = self._begin(system, NETNS_OWN, topology.CTL_ADDRESS, node_script.API_PORT)
+        state = prepared.paths.state
         (state / "network.sh").write_text(topology.script(layout))
         for node in layout.nodes:
             (state / f"{node.name}.sh").write_text(node_script.holder(prepared.paths, proxy="proxy" in node.roles))
@@ -104,17 +67,15 @@ class NetnsLab:
             holders={node.name: str(state / f"{node.name}.sh") for node in layout.nodes},
             connections={node.name: str(state / f"{node.name}.connection.sh") for node in layout.nodes},
             # TLS ends at the server, whose certificate names the relay's address.
-            relay=Relay(topology.CTL, topology.CTL_ADDRESS, node_script.API_PORT, self._api.port),
+            relay=Relay(topology.CTL, topology.CTL_ADDRESS, node_script.API_PORT, port),
             ready=str(state / "ready.json"),
             ended=str(state / "ended"),
         )
         (state / "plan.json").write_text(plan.to_json())
         argv = [*_CONTAINED, *process.python("proxybench.targets.lab.supervisor", str(state / "plan.json"))]
         self._report("making the namespaces")
-        self._supervisor = process.start(argv, state / "supervisor.log")
+        self._holder = process.start(argv, state / "supervisor.log")
         ports = self._await_ready(state)
-        held = {"supervisor": self._supervisor, "API server": self._api.process}
-        self._guard = Guard(held, state / "ended")
         cluster = common.cluster(
             prepared,
             targets={name: common.target(prepared, name, "127.0.0.1", port) for name, port in ports.items()},
@@ -123,13 +84,13 @@ class NetnsLab:
             settings=settings,
             cgroup=f"/sys/fs/cgroup/{cgroup_name(state)}",
         )
-        return replace(cluster, trouble=self._guard.trouble)
+        return self._guarded(cluster, "supervisor", state / "ended")
 
     def _await_ready(self, state: Path) -> dict[str, int]:
         ready, log = state / "ready.json", state / "supervisor.log"
 
         def is_ready() -> bool:
-            if not ready.exists() and (self._supervisor is None or self._supervisor.poll() is not None):
+            if not ready.exists() and (self._holder is None or self._holder.poll() is not None):
                 raise LabError(f"the namespaces could not be made: {process.tail(log)}")
             return ready.exists()
 

@@ -4,50 +4,32 @@ from __future__ import annotations
 
 import shutil
 import socket
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from proxybench import scratch
 from proxybench.deadline import wait_until
 from proxybench.errors import LabError
 from proxybench.model import ClockKind, LabKind
-from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.lab import artifacts, common, node_script, process, qemu, topology
-from proxybench.targets.lab.guard import Guard
+from proxybench.targets.lab.built import BuiltLab
 from proxybench.targets.lab.places import GUEST_OWN
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
     from pathlib import Path
 
     from proxybench.hosts.inventory import SshTarget
-    from proxybench.nodes.cluster import Cluster
-    from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
+    from proxybench.nodes.cluster import ApiAccess, Cluster
     from proxybench.targets.lab.artifacts import System
-    from proxybench.targets.lab.common import Prepared, Settings
+    from proxybench.targets.lab.common import Prepared
 
 _BOOT_LIMIT = 180.0
 _CGROUP = "/sys/fs/cgroup/proxybench"
 _HOST = "10.0.2.2"  # QEMU's address, in the guest, of the host's loopback
 
 
-class VmLab:
-    """A lab in a virtual machine."""
+class VmLab(BuiltLab):
+    """A lab in a virtual machine, whose process holds it."""
 
-    def __init__(self, settings: Settings, report: Callable[[str], None] = lambda _: None) -> None:
-        self._settings = settings
-        self._report = report
-        self._machine: subprocess.Popen[bytes] | None = None
-        self._api: ApiServerProcess | None = None
-        self._guard: Guard | None = None
-        self._begun: tuple[Prepared, ApiAccess, int] | None = None  # and the loopback port of its sshd
-        self.state: Path | None = None
-
-    @property
-    def pid(self) -> int:
-        """The process that holds the lab."""
-        return self._machine.pid if self._machine else 0
+    _begun: tuple[Prepared, ApiAccess, int] | None = None  # and the loopback port of its sshd
 
     def begin(self) -> None:
         """Start the guest without waiting for it. Raises LabError, with everything already removed."""
@@ -74,18 +56,7 @@ class VmLab:
     def down(self) -> None:
         """End the guest and the API server and remove the state folder."""
         self._begun = None
-        if self._guard:
-            self._guard.close()
-            self._guard = None
-        if self._machine:
-            process.wait_dead(self._machine)
-            self._machine = None
-        if self._api:
-            self._api.stop()
-            self._api = None
-        if self.state:
-            scratch.remove(self.state)
-            self.state = None
+        super().down()
 
     def console(self) -> str:
         """Return what the guest wrote to its console."""
@@ -94,12 +65,8 @@ class VmLab:
 
     def _boot(self, system: System) -> None:
         settings = self._settings
-        self.state = state = common.make_state_folder(system, GUEST_OWN)
-        self._api = common.start_api(settings, _HOST)
-        node_url = f"https://{_HOST}:{self._api.port}"
-        api = ApiAccess(self._api.url, node_url, self._api.ca_pem, self._api.token)
-        common.register(api, settings.topology)
-        prepared = common.prepare(state, system, settings.topology)
+        prepared, api, _ = self._begin(system, GUEST_OWN, _HOST)
+        state = prepared.paths.state
         for node in settings.topology.nodes:
             (state / f"{node.name}.sh").write_text(
                 node_script.node(prepared.paths, node.name, proxy="proxy" in node.roles)
@@ -115,7 +82,7 @@ class VmLab:
             ssh_port=_free_port(),
         )
         self._report(f"booting the guest (Linux {settings.kernel}, {settings.accelerator}, clock: {settings.clock})")
-        self._machine = process.start(qemu.command(machine), state / "qemu.log")
+        self._holder = process.start(qemu.command(machine), state / "qemu.log")
         self._begun = prepared, api, machine.ssh_port
 
     def _finish(self) -> Cluster:
@@ -124,8 +91,6 @@ class VmLab:
             raise LabError("the guest was not started")
         prepared, api, ssh_port = self._begun
         self._await_ready(self.state)
-        if self._machine and self._api:
-            self._guard = Guard({"guest (QEMU)": self._machine, "API server": self._api.process})
         cluster = common.cluster(
             prepared,
             targets=_targets(prepared, ssh_port, settings.topology),
@@ -134,7 +99,7 @@ class VmLab:
             settings=settings,
             cgroup=_CGROUP,
         )
-        return replace(cluster, trouble=self._guard.trouble) if self._guard else cluster
+        return self._guarded(cluster, "guest (QEMU)")
 
     def _await_ready(self, state: Path) -> None:
         def is_ready() -> bool:
@@ -142,7 +107,7 @@ class VmLab:
                 return True
             if node_script.FAILED in text or "Kernel panic" in text:
                 raise LabError(f"the guest did not come up: {_last_words(text)}")
-            if self._machine is None or self._machine.poll() is not None:
+            if self._holder is None or self._holder.poll() is not None:
                 raise LabError(f"QEMU ended: {process.tail(state / 'qemu.log')}")
             return False
 
