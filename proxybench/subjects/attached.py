@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from proxybench.clocks import Instant
-from proxybench.errors import AgentError, HostError, ProxierError
+from proxybench.errors import ProxierError
 from proxybench.nodes.requests import AskClocks
+from proxybench.subjects.process import Process
 from proxybench.subjects.proxy_log import log_tail
 from proxybench.units import NS_PER_S
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from proxybench.nodes.node import NodeHandle
 
 WHAT: Final = "the cluster's kube-proxy"
-_OK: Final = 200
 _LIMIT: Final = 60.0
 _MOUNT: Final = "/sys/fs/cgroup"
 _START: Final = 19  # of what follows the name in /proc/PID/stat: starttime, in ticks
@@ -108,18 +108,17 @@ def _descends(pid: int, one: _Seen) -> bool:
     return pid == one.pid
 
 
-class AttachedProcess:
-    """Implements ``subjects.serving.Process``. Stopping it means to stop watching."""
+class AttachedProcess(Process):
+    """A kube-proxy that was found. Stopping it means to stop watching."""
+
+    _over: ClassVar = "is not watched any more"
 
     def __init__(self, handle: NodeHandle, found: Found, skip: int, started: str, now: tuple[int, int]) -> None:
-        self.handle = handle
-        self.cgroup = found.cgroup
-        self.started_at = Instant(now[0], handle.node.clock)
+        super().__init__(handle, WHAT, found.cgroup, Instant(now[0], handle.node.clock), log_tail)
         self._found = found
         self._skip = skip
         self._started = started
         self._since = now[1] // NS_PER_S
-        self._stopped = False
 
     @classmethod
     def attach(cls, handle: NodeHandle) -> AttachedProcess:
@@ -133,11 +132,6 @@ class AttachedProcess:
         skip = int(size.stdout) if size.code == 0 and size.stdout.strip().isdigit() else 0
         now = handle.agent.call(AskClocks())
         return cls(handle, found, skip + 1, _start_of(handle, found.pid), (now.monotonic_ns, now.utc_ns))
-
-    def get(self, port: int, path: str) -> str:
-        """Return what it serves at a port of the node's loopback; ProxierError for any answer but 200."""
-        self.check_running()
-        return get(self.handle, port, path)
 
     def check_alive(self) -> None:
         """Raise ProxierError when it is no longer the process that was found."""
@@ -154,30 +148,6 @@ class AttachedProcess:
         """Return what it logged since it was found, as far as its log can be found."""
         argv = ["sh", "-c", _LOG, "log", self._found.log, str(self._skip), str(self._since)]
         return self.handle.executor.run(argv, check=False, timeout=_LIMIT).stdout
-
-    def error(self, problem: str) -> ProxierError:
-        """Return an error that names the node, and ends with the log's tail."""
-        try:
-            tail = log_tail(self.log())
-        except HostError as error:
-            tail = f"its log cannot be read: {error}"
-        return ProxierError(f"{self.handle.name}: {WHAT} {problem}: {tail}")
-
-    def check_running(self) -> None:
-        """Raise ProxierError when it is not watched any more."""
-        if self._stopped:
-            raise ProxierError(f"{self.handle.name}: {WHAT} is not watched any more")
-
-
-def get(handle: NodeHandle, port: int, path: str) -> str:
-    """Return what the node's kube-proxy serves at a port of its loopback; ProxierError for any answer but 200."""
-    try:
-        answer = handle.agent.http_get(f"http://127.0.0.1:{port}{path}")
-    except AgentError as error:
-        raise ProxierError(f"{handle.name}: {path} of {WHAT}: {error}") from error
-    if answer.status != _OK:
-        raise ProxierError(f"{handle.name}: {path} of {WHAT}: HTTP {answer.status}")
-    return answer.body
 
 
 def _start_of(handle: NodeHandle, pid: int) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 from proxybench.errors import ProxierError, UnavailableError, UsageError
 from proxybench.experiment.compat import KubeVersion
 from proxybench.model import Mode
-from proxybench.subjects.attached import AttachedProcess, get
+from proxybench.subjects.attached import WHAT, AttachedProcess
 from proxybench.subjects.mode_check import check_mode
+from proxybench.subjects.process import get
 from proxybench.subjects.proxy_log import parse_go_duration
 from proxybench.subjects.rule_ranks import WALKED_CHAINS, list_argv
 from proxybench.subjects.serving import METRICS_PORT, Served, ServingProxy
@@ -47,11 +48,11 @@ class ProxyFacts:
 
 def read_facts(handle: NodeHandle) -> ProxyFacts:
     """Ask the node's kube-proxy for its version, mode and configuration. Raises ProxierError, HostError."""
-    mode = get(handle, METRICS_PORT, "/proxyMode").strip()
+    mode = get(handle, WHAT, METRICS_PORT, "/proxyMode").strip()
     if mode not in set(Mode):
         raise ProxierError(f"{handle.name}: kube-proxy runs in {mode} mode, which is not known here")
-    build = _BUILD.search(get(handle, METRICS_PORT, "/metrics"))
-    config = get(handle, METRICS_PORT, "/configz")
+    build = _BUILD.search(get(handle, WHAT, METRICS_PORT, "/metrics"))
+    config = get(handle, WHAT, METRICS_PORT, "/configz")
     try:
         words = json.loads(config)[_GROUP]
         own = _periods(words, Mode(mode)) or _found(words)

@@ -9,11 +9,11 @@ from proxybench.errors import ProxierError, UsageError
 from proxybench.experiment.requests import Commands, fill
 from proxybench.experiment.words import format_duration
 from proxybench.releases.inspect import first_line
-from proxybench.subjects.bundle import Bundle, put_folder
+from proxybench.subjects.bundle import Bundle
 from proxybench.subjects.driver import ProxyMetrics
-from proxybench.subjects.kube_proxy_config import render_kubeconfig
+from proxybench.subjects.kube_proxy_config import credentials
 from proxybench.subjects.node_checks import check_node
-from proxybench.subjects.path_links import path_links, search_path
+from proxybench.subjects.path_links import cleanup_folder, environment, path_links, variables
 from proxybench.subjects.process import NodeProcess, Program, RunningProgram, proxy_folder
 from proxybench.subjects.proxy_log import log_tail
 
@@ -58,15 +58,13 @@ class CommandDriver:
     def start(self, spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
         """Start it. Raises ProxierError and HostError."""
         folder = proxy_folder(handle)
-        kubeconfig = render_kubeconfig(cluster.api, f"{folder}/ca.pem", f"{folder}/token")
-        files = {"token": cluster.api.token, "ca.pem": cluster.api.ca_pem, "kubeconfig": kubeconfig}
         values = _values(spec, handle, folder, cluster.cluster_cidr)
         program = Program(
             what=dict(spec.subject.settings).get("name", spec.subject.kind),
             argv=fill(_commands(spec).start, values),
-            bundle=Bundle(files, path_links(handle, spec.iptables)),
+            bundle=Bundle(credentials(cluster.api, folder), path_links(handle, spec.iptables)),
             tail=log_tail,
-            env=_environment(folder),
+            env=environment(folder),
             good_ends=None,
         )
         return CommandProxy(NodeProcess.start(program, handle), _NodeCommands(spec, handle, values), self._clock)
@@ -74,8 +72,7 @@ class CommandDriver:
     def cleanup(self, spec: SubjectSpec, handle: NodeHandle) -> None:
         """Run ``cleanup``, if there is one, and wait until ``clean`` agrees. Raises ProxierError when it does not."""
         commands = _commands(spec)
-        folder = f"{handle.node.workdir}/proxy-cleanup"
-        put_folder(handle.executor, folder, Bundle({}, path_links(handle, spec.iptables)))
+        folder = cleanup_folder(handle, spec.iptables)
         asked = _NodeCommands(spec, handle, _values(spec, handle, folder, ""))
         if commands.cleanup:
             asked.run(commands.cleanup, _CLEANUP_LIMIT)
@@ -153,8 +150,8 @@ class _NodeCommands:
 
     def run(self, argv: Sequence[str], limit_s: float) -> Completed:
         """Run one and return how it ended, whatever the code. Raises HostError."""
-        variables = [f"{name}={value}" for name, value in _environment(self._values["workdir"]).items()]
-        return self._handle.executor.run(["env", *variables, *fill(argv, self._values)], check=False, timeout=limit_s)
+        whole = ["env", *variables(self._values["workdir"]), *fill(argv, self._values)]
+        return self._handle.executor.run(whole, check=False, timeout=limit_s)
 
     def text(self) -> str:
         """Return them as one line each."""
@@ -179,10 +176,6 @@ def _values(spec: SubjectSpec, handle: NodeHandle, folder: str, cluster_cidr: st
         "min_sync_period": format_duration(spec.min_sync_period),
         "sync_period": format_duration(spec.sync_period),
     }
-
-
-def _environment(folder: str) -> Mapping[str, str]:
-    return {"PATH": search_path(folder), "TZ": "UTC"}
 
 
 def _words(ended: Completed) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxybench.model import Family, Mode
 from proxybench.subjects.rule_ranks import WALKED_CHAINS, parse_ranks
+from proxybench.subjects.rule_ranks import list_argv as nat_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +29,7 @@ class Inventory:
 def list_argv(mode: Mode, program: str, family: Family) -> tuple[str, ...]:
     """Return the command that lists it; ``program`` is iptables' multi-call program."""
     if mode in WALKED_CHAINS:
-        applet = "ip6tables" if family is Family.IPV6 else "iptables"
-        return (program, applet, "-w", "30", "-t", "nat", "-S")
+        return tuple(nat_rules(program, "", family))
     if mode is Mode.NFTABLES:
         return ("nft", "list", "table", "ip6" if family is Family.IPV6 else "ip", "kube-proxy")
     return ("ipvsadm", "-S", "-n")

@@ -8,13 +8,13 @@ from weakref import WeakKeyDictionary
 
 from proxybench.errors import ProxierError
 from proxybench.model import Family, Mode
-from proxybench.subjects.bundle import Bundle, put_folder
+from proxybench.subjects.bundle import Bundle
 from proxybench.subjects.driver import Capability
 from proxybench.subjects.kube_proxy_binary import MACHINES, find_binary, install_binary
-from proxybench.subjects.kube_proxy_config import render_config, render_kubeconfig
+from proxybench.subjects.kube_proxy_config import credentials, render_config
 from proxybench.subjects.mode_check import check_mode
 from proxybench.subjects.node_checks import check_files, check_node
-from proxybench.subjects.path_links import path_links, search_path
+from proxybench.subjects.path_links import cleanup_folder, environment, path_links, variables
 from proxybench.subjects.process import NodeProcess, Program, proxy_folder
 from proxybench.subjects.proxy_log import log_tail
 from proxybench.subjects.serving import Served, ServingProxy
@@ -85,12 +85,7 @@ class KubeProxyDriver:
         folder = proxy_folder(handle)
         config = render_config(spec, handle.node, cluster, f"{folder}/kubeconfig")
         links = path_links(handle, spec.iptables)
-        files = {
-            "token": cluster.api.token,
-            "ca.pem": cluster.api.ca_pem,
-            "kubeconfig": render_kubeconfig(cluster.api, f"{folder}/ca.pem", f"{folder}/token"),
-            "config.yaml": config,
-        }
+        files = {**credentials(cluster.api, folder), "config.yaml": config}
         userspace = spec.mode is Mode.USERSPACE
         program = Program(
             what=WHAT,
@@ -103,7 +98,7 @@ class KubeProxyDriver:
             ),
             bundle=Bundle(files, links),
             tail=log_tail,
-            env=_environment(folder),
+            env=environment(folder),
             good_ends=frozenset({0, _TERMINATED}),
         )
         process = NodeProcess.start(program, handle)
@@ -122,10 +117,8 @@ class KubeProxyDriver:
 
         Raises HostError when it does not end in time.
         """
-        folder = f"{handle.node.workdir}/proxy-cleanup"
-        put_folder(handle.executor, folder, Bundle({}, path_links(handle, spec.iptables)))
-        variables = [f"{name}={value}" for name, value in _environment(folder).items()]
-        argv = ["env", *variables, self._install(spec, handle), "--cleanup", _VERBOSITY]
+        folder = cleanup_folder(handle, spec.iptables)
+        argv = ["env", *variables(folder), self._install(spec, handle), "--cleanup", _VERBOSITY]
         handle.executor.run(argv, check=False, timeout=_CLEANUP_LIMIT)
 
     def _binary(self, spec: SubjectSpec) -> Binary:
@@ -144,7 +137,3 @@ class KubeProxyDriver:
 
 def _origin(spec: SubjectSpec) -> _Origin:
     return spec.path, spec.source, spec.subject.version
-
-
-def _environment(folder: str) -> dict[str, str]:
-    return {"PATH": search_path(folder), "TZ": "UTC"}  # klog writes the local time, without saying which

@@ -67,6 +67,12 @@ def render_config(spec: SubjectSpec, node: Node, cluster: Cluster, kubeconfig: s
     return _yaml(overlay(config, spec.config))
 
 
+def credentials(api: ApiAccess, folder: str) -> dict[str, str]:
+    """Return the files by which a proxy with that folder on the node reaches the API, by name."""
+    kubeconfig = render_kubeconfig(api, f"{folder}/ca.pem", f"{folder}/token")
+    return {"token": api.token, "ca.pem": api.ca_pem, "kubeconfig": kubeconfig}
+
+
 def render_kubeconfig(api: ApiAccess, ca_file: str, token_file: str) -> str:
     """Return a kubeconfig by which a node reaches the API; both files are named by their paths on the node."""
     return _yaml(

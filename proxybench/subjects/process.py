@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from proxybench.clocks import Instant
 from proxybench.errors import AgentError, HostError, ProxierError
@@ -53,18 +54,76 @@ def proxy_cgroup(handle: NodeHandle) -> str:
     return f"{handle.node.cgroup_root}/proxy"
 
 
-class NodeProcess:
-    """A program that was started. All methods raise ProxierError, and HostError when the node cannot be asked."""
+class Process(ABC):
+    """A proxy's process: one that we started (``NodeProcess``), or one that runs anyway (``AttachedProcess``).
+
+    ``what`` names it in messages; ``tail`` puts the end of its log into one line. All methods raise ProxierError, and
+    HostError when the node cannot be asked.
+    """
+
+    _over: ClassVar = "was stopped"
+
+    def __init__(
+        self, handle: NodeHandle, what: str, cgroup: str, started_at: Instant, tail: Callable[[str], str]
+    ) -> None:
+        self.handle = handle
+        self.cgroup = cgroup
+        self.started_at = started_at
+        self._what = what
+        self._tail = tail
+        self._stopped = False
+
+    @abstractmethod
+    def check_alive(self) -> None:
+        """Raise ProxierError, with the log's tail, when it has ended."""
+
+    @abstractmethod
+    def stop(self, limit_s: float) -> None:
+        """End it, or the watching of it."""
+
+    @abstractmethod
+    def log(self) -> str:
+        """Return its log."""
+
+    def get(self, port: int, path: str) -> str:
+        """Return what it serves at a port of the node's loopback; ProxierError for any answer but 200."""
+        self.check_running()
+        return get(self.handle, self._what, port, path)
+
+    def check_running(self) -> None:
+        """Raise ProxierError when it was stopped."""
+        if self._stopped:
+            raise ProxierError(f"{self.handle.name}: {self._what} {self._over}")
+
+    def error(self, problem: str) -> ProxierError:
+        """Return an error that names the node and the program, and ends with the log's tail."""
+        try:
+            tail = self._tail(self.log())
+        except HostError as error:
+            tail = f"its log cannot be read: {error}"
+        return ProxierError(f"{self.handle.name}: {self._what} {problem}: {tail}")
+
+
+def get(handle: NodeHandle, what: str, port: int, path: str) -> str:
+    """Return what a program serves at a port of the node's loopback; ProxierError for any answer but 200."""
+    try:
+        answer = handle.agent.http_get(f"http://127.0.0.1:{port}{path}")
+    except AgentError as error:
+        raise ProxierError(f"{handle.name}: {path} of {what}: {error}") from error
+    if answer.status != _OK:
+        raise ProxierError(f"{handle.name}: {path} of {what}: HTTP {answer.status}")
+    return answer.body
+
+
+class NodeProcess(Process):
+    """A program that was started."""
 
     def __init__(self, program: Program, handle: NodeHandle, pid: int, started_at: Instant) -> None:
+        super().__init__(handle, program.what, proxy_cgroup(handle), started_at, program.tail)
         self.program = program
-        self.handle = handle
         self.pid = pid
-        self.started_at = started_at
-        self.cgroup = proxy_cgroup(handle)
         self._folder = proxy_folder(handle)
         self._log: str | None = None
-        self._stopped = False
 
     @classmethod
     def start(cls, program: Program, handle: NodeHandle) -> Self:
@@ -80,28 +139,12 @@ class NodeProcess:
             raise ProxierError(f"{handle.name}: {program.what} could not be started: {error}") from error
         return cls(program, handle, spawned.pid, Instant(spawned.at_ns, handle.node.clock))
 
-    def get(self, port: int, path: str) -> str:
-        """Return what it serves at a port of the node's loopback; ProxierError for any answer but 200."""
-        self.check_running()
-        try:
-            answer = self.handle.agent.http_get(f"http://127.0.0.1:{port}{path}")
-        except AgentError as error:
-            raise ProxierError(f"{self.handle.name}: {path} of {self.program.what}: {error}") from error
-        if answer.status != _OK:
-            raise ProxierError(f"{self.handle.name}: {path} of {self.program.what}: HTTP {answer.status}")
-        return answer.body
-
     def check_alive(self) -> None:
         """Raise ProxierError with the log's tail when it has ended."""
         self.check_running()
         life = self.handle.agent.alive(self.pid)
         if not life.alive:
             raise self.error(f"ended with {life.code}")
-
-    def check_running(self) -> None:
-        """Raise ProxierError when it was stopped."""
-        if self._stopped:
-            raise ProxierError(f"{self.handle.name}: {self.program.what} was stopped")
 
     def stop(self, limit_s: float) -> None:
         """End it: SIGTERM, after the limit SIGKILL, and SIGKILL for all its children. Does nothing the second time.
@@ -128,49 +171,9 @@ class NodeProcess:
             return self._log
         return self.handle.executor.get(f"{self._folder}/log").decode(errors="replace")
 
-    def error(self, problem: str) -> ProxierError:
-        """Return an error that names the node and the program, and ends with the log's tail."""
-        try:
-            tail = self.program.tail(self.log())
-        except HostError as error:
-            tail = f"its log cannot be read: {error}"
-        return ProxierError(f"{self.handle.name}: {self.program.what} {problem}: {tail}")
-
 
 def _removal(folder: str, program: Program) -> list[str]:
     return ["rm", "-f", *(f"{folder}/{name}" for name in program.secrets)]
-
-
-class Process(Protocol):
-    """A proxy's process: one that we started (``NodeProcess``), or one that runs anyway (``AttachedProcess``)."""
-
-    handle: NodeHandle
-    started_at: Instant
-    cgroup: str
-
-    def get(self, port: int, path: str) -> str:
-        """Return what it serves at a port of the node's loopback. Raises ProxierError."""
-        ...
-
-    def check_alive(self) -> None:
-        """Raise ProxierError when it has ended."""
-        ...
-
-    def check_running(self) -> None:
-        """Raise ProxierError when it was stopped."""
-        ...
-
-    def stop(self, limit_s: float) -> None:
-        """End it, or the watching of it."""
-        ...
-
-    def log(self) -> str:
-        """Return its log."""
-        ...
-
-    def error(self, problem: str) -> ProxierError:
-        """Return an error that ends with the log's tail."""
-        ...
 
 
 class RunningProgram:

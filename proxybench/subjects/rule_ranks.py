@@ -26,10 +26,8 @@ NODE_PORTS: Final[Mapping[Mode, str]] = {
 }
 """The chain of the node ports, which is walked after the other one."""
 
-_RULE: Final = re.compile(
-    r"-A (?P<chain>\S+) (?:\S+ )*?-d (?P<address>[0-9a-f.:]+)/(?:32|128) (?:.* )?-j (?P<target>\S+)"
-)
-_PORT_RULE: Final = re.compile(r"-A (?P<chain>\S+) (?:.* )?--dport (?P<port>\d+) (?:.* )?-j (?P<target>\S+)")
+_RULE: Final = re.compile(r"-A (?P<chain>\S+) (?:\S+ )*?-d (?P<to>[0-9a-f.:]+)/(?:32|128) (?:.* )?-j (?P<target>\S+)")
+_PORT_RULE: Final = re.compile(r"-A (?P<chain>\S+) (?:.* )?--dport (?P<to>\d+) (?:.* )?-j (?P<target>\S+)")
 _JUMP: Final = re.compile(r"-A (?P<chain>\S+) .*-j (?P<target>KUBE-(?:SVC|SEP)-\S+)$")
 _DNAT: Final = re.compile(r"-A (?P<chain>\S+) .*-j DNAT --to-destination \[?(?P<address>[0-9a-f.:]+)\]?:\d+")
 _MARKING: Final = "KUBE-MARK-MASQ"  # stands before the jump and ends nothing
@@ -46,21 +44,20 @@ def parse_ranks(listing: str, chain: str) -> dict[str, int]:
 
     A Service of several ports has several rules; the first of them counts, and each address counts once.
     """
-    ranks: dict[str, int] = {}
-    for line in listing.splitlines():
-        rule = _RULE.match(line)
-        if rule and rule["chain"] == chain and rule["target"] != _MARKING:
-            ranks.setdefault(rule["address"], len(ranks) + 1)
-    return ranks
+    return _ranks(listing, chain, _RULE)
 
 
 def parse_port_ranks(listing: str, chain: str) -> dict[str, int]:
     """Read the same of a chain of node ports: each port's rank, from 1, whatever its protocols."""
+    return _ranks(listing, chain, _PORT_RULE)
+
+
+def _ranks(listing: str, chain: str, rules: re.Pattern[str]) -> dict[str, int]:
     ranks: dict[str, int] = {}
     for line in listing.splitlines():
-        rule = _PORT_RULE.match(line)
+        rule = rules.match(line)
         if rule and rule["chain"] == chain and rule["target"] != _MARKING:
-            ranks.setdefault(rule["port"], len(ranks) + 1)
+            ranks.setdefault(rule["to"], len(ranks) + 1)
     return ranks
 
 
@@ -73,7 +70,7 @@ def parse_places(listing: str, vip: str) -> dict[str, int]:
     ends: dict[str, str] = {}
     service = ""
     for line in listing.splitlines():
-        if (rule := _RULE.match(line)) and rule["address"] == vip and rule["target"].startswith("KUBE-SVC-"):
+        if (rule := _RULE.match(line)) and rule["to"] == vip and rule["target"].startswith("KUBE-SVC-"):
             service = rule["target"]
         if jump := _JUMP.match(line):
             jumps.setdefault(jump["chain"], []).append(jump["target"])

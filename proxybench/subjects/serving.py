@@ -24,7 +24,7 @@ from proxybench.subjects.rule_ranks import (
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from proxybench.deadline import Deadline
     from proxybench.subjects.driver import ProxyMetrics, SyncRecord
@@ -114,13 +114,15 @@ class ServingProxy(RunningProgram):
         ranks: dict[str, int] = {}
         for family in self._served.families:
             argv = list_argv(self._served.iptables, chain, family)
-            listed = self.handle.executor.run(argv, timeout=_RANKS_LIMIT, check=False)
-            if listed.code != 0:
-                raise ProxierError(
-                    f"{self.handle.name}: the rules of {chain or 'nat'} cannot be read: {listed.stderr.strip()}"
-                )
-            ranks |= parse(listed.stdout, chain)
+            ranks |= parse(self._asked(argv, f"the rules of {chain or 'nat'} cannot be read"), chain)
         return ranks
+
+    def _asked(self, argv: Sequence[str], otherwise: str) -> str:
+        """Return what a command on the node prints. Raises ProxierError, with ``otherwise``, when it fails."""
+        ended = self.handle.executor.run(argv, timeout=_RANKS_LIMIT, check=False)
+        if ended.code != 0:
+            raise ProxierError(f"{self.handle.name}: {otherwise}: {ended.stderr.strip()}")
+        return ended.stdout
 
     def syncs(self) -> tuple[SyncRecord, ...]:
         """Return the syncs that its log tells of, oldest first; empty for a proxy or mode that does not log them."""
@@ -131,10 +133,7 @@ class ServingProxy(RunningProgram):
         vips, chains = frozenset[str](), 0
         for family in self._served.families:
             argv = inventory.list_argv(self._served.mode, self._served.iptables, family)
-            listed = self.handle.executor.run(argv, timeout=_RANKS_LIMIT, check=False)
-            if listed.code != 0:
-                raise ProxierError(f"{self.handle.name}: its rules cannot be read: {listed.stderr.strip()}")
-            found = inventory.read(self._served.mode, listed.stdout)
+            found = inventory.read(self._served.mode, self._asked(argv, "its rules cannot be read"))
             vips, chains = vips | found.vips, chains + found.chains
         return inventory.Inventory(vips, chains)
 
@@ -142,10 +141,7 @@ class ServingProxy(RunningProgram):
         """Return the command that removes a part of the way to a Service from the kernel. Raises ProxierError."""
         mode, program, address, looked = self._served.mode, self._served.iptables, (vip, port), ""
         if argv := look(mode, part, address, program):
-            ended = self.handle.executor.run(argv, timeout=_RANKS_LIMIT, check=False)
-            if ended.code != 0:
-                raise ProxierError(f"{self.handle.name}: {' '.join(argv)} failed: {ended.stderr.strip()}")
-            looked = ended.stdout
+            looked = self._asked(argv, f"{' '.join(argv)} failed")
         return removal(mode, part, address, program, looked)
 
     def files(self) -> Mapping[str, str]:

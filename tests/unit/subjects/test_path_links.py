@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from proxybench.errors import ProxierError
-from proxybench.subjects.path_links import path_links, search_path
+from proxybench.subjects.path_links import environment, path_links
 from tests.unit.subjects.rig import NODE, handle
 
 
@@ -30,4 +30,5 @@ def test_without_a_choice_it_is_what_the_node_has() -> None:
 
 
 def test_the_links_come_first() -> None:
-    assert search_path("/f") == "/f/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    path = "/f/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    assert environment("/f") == {"PATH": path, "TZ": "UTC"}
