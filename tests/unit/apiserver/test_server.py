@@ -22,7 +22,6 @@ from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 SLICE = {
     "apiVersion": "discovery.k8s.io/v1",
@@ -326,7 +325,7 @@ def test_stop_leaves_nothing() -> None:
     with ApiServerProcess() as running:
         folder = running._folder
         assert folder.exists()
-        assert {path.stat().st_mode & 0o077 for path in (folder / "token", folder / "tls")} == {0}
+        assert {path.stat().st_mode & 0o077 for path in (folder / "settings.json", folder / "tls")} == {0}
     running.stop()
     assert not folder.exists()
     assert running._process.returncode == 0
@@ -373,22 +372,3 @@ def test_a_start_that_takes_too_long() -> None:
     with pytest.raises(LabError) as caught:
         ApiServerProcess(start_seconds=0)
     assert str(caught.value) == "the API server was not ready in time"
-
-
-def test_a_token_file_that_is_empty(tmp_path: Path) -> None:
-    (tmp_path / "token").touch()
-    command = [sys.executable, "-m", "proxybench.targets.lab.apiserver.server", "--tls-file", "x"]
-    command += ["--token-file", str(tmp_path / "token")]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert ended.returncode == 2
-    assert ended.stderr.endswith("error: the token file is empty\n")
-
-
-def test_a_certificate_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("secret")
-    (tmp_path / "tls").write_text("nothing")
-    command = [sys.executable, "-m", "proxybench.targets.lab.apiserver.server", "--tls-file", str(tmp_path / "tls")]
-    command += ["--token-file", str(tmp_path / "token")]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert ended.returncode == 2
-    assert "error: cannot read the certificate: " in ended.stderr

@@ -99,11 +99,10 @@ class ApiServerProcess:
         self.stop()
 
     def _start(self, port: int, made: Certificate, version: str, service_cidr: str) -> subprocess.Popen[bytes]:
-        command = process.python("proxybench.targets.lab.apiserver.server", "--port", str(port))
-        command += ["--token-file", self._secret("token", self.token.encode())]
-        command += ["--tls-file", self._secret("tls", made.key + made.certificate)]
-        command += ["--kubernetes-version", version, "--service-cidr", service_cidr]
-        command += ["--ready-file", str(self._folder / "ready")]
+        named = {"kubernetes_version": version, "service_cidr": service_cidr}
+        self._secret("settings.json", orjson.dumps({"port": port, "token": self.token, **named}))
+        self._secret("tls", made.key + made.certificate)
+        command = process.python("proxybench.targets.lab.apiserver.server", str(self._folder))
         with self._log.open("wb") as log:
             # Our end of its standard input closes when this process dies, and the server with it. A session of its
             # own keeps a Ctrl-C of the terminal from stopping it before the run has cleaned up.
@@ -116,11 +115,10 @@ class ApiServerProcess:
                 env=process.environment(),
             )
 
-    def _secret(self, name: str, content: bytes) -> str:
+    def _secret(self, name: str, content: bytes) -> None:
         path = self._folder / name
         path.touch(mode=0o600)
         path.write_bytes(content)
-        return str(path)
 
     def _wait(self, limit_s: float) -> int:
         """Return the port, once it listens there."""
@@ -134,4 +132,4 @@ class ApiServerProcess:
 
         if not wait_until(is_ready, limit_s, _POLL_SECONDS):
             raise LabError("the API server was not ready in time")
-        return int(orjson.loads(ready.read_bytes())["port"])
+        return int(ready.read_text())

@@ -60,10 +60,9 @@ class Store:
         """The newest resourceVersion."""
         return self._version
 
-    def subscribe(self, listener: Callable[[Resource], None]) -> Callable[[], None]:
-        """Call ``listener`` after every change; return what ends that."""
+    def subscribe(self, listener: Callable[[Resource], None]) -> None:
+        """Call ``listener`` after every change."""
         self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
 
     def create(self, resource: Resource, namespace: str, obj: Object) -> Stored:
         """Add an object, which is the store's from then on.
