@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from proxybench.clocks import ClockDomain
 from proxybench.hosts.inventory import SshTarget
 from proxybench.model import ClockKind
 from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
 from proxybench.nodes.node import Node
+
+if TYPE_CHECKING:
+    import pytest
 
 MARK = "0123456789abcdef"
 """What ends each command's output (hosts.batch), with the fixture ``known_mark``."""
@@ -65,3 +70,10 @@ def make_cluster(**changes: Any) -> Cluster:
         "traits": LAB,
     }
     return Cluster(**{**known, **changes})
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **functions: object) -> None:
+    """Put a module with these functions in the place of one that is imported late, such as all that measures."""
+    module = ModuleType(name)
+    vars(module).update(functions)
+    monkeypatch.setitem(sys.modules, name, module)

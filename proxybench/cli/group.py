@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -17,16 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verb:
-    """Where a command is ("module:name"), what it does in one line, and a module without which it is not offered."""
+    """Where a command is ("module:name"), and what it does in one line."""
 
     target: str
     summary: str
-    needs: str = ""
-
-    def available(self) -> bool:
-        """Return whether its modules are there; imports packages on the way, never the modules."""
-        module = self.target.partition(":")[0]
-        return all(find_spec(name) is not None for name in (module, self.needs) if name)
 
 
 @dataclass
@@ -46,13 +39,13 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the verbs in the order in which they are registered: the order of use."""
         del ctx
-        return [name for name, verb in self._verbs.items() if verb.available()]
+        return list(self._verbs)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the verb."""
         del ctx
         verb = self._verbs.get(cmd_name)
-        if verb is None or not verb.available():
+        if verb is None:
             return None
         module, _, name = verb.target.partition(":")
         command: click.Command = getattr(import_module(module), name)

@@ -21,43 +21,21 @@ VERBS = {
     "doctor": Verb(
         "proxybench.cli.doctor:doctor",
         "Tell what this machine can measure, or an experiment needs, and how to mend it.",
-        needs="proxybench.targets.lab.survey",
     ),
-    "setup": Verb(
-        "proxybench.cli.setup:setup",
-        "Print the commands that bring what the lab lacks here, or run them.",
-        needs="proxybench.targets.lab.install",
-    ),
+    "setup": Verb("proxybench.cli.setup:setup", "Print the commands that bring what the lab lacks here, or run them."),
     "conformance": Verb(
         "proxybench.cli.conformance:conformance", "Try what each subject of an experiment must do for Services."
     ),
-    "lab": Verb(
-        "proxybench.cli.lab:lab",
-        "Build, look at, enter and remove a lab by hand.",
-        needs="proxybench.targets.lab.manage",
-    ),
-    "inventory": Verb(
-        "proxybench.cli.inventory:inventory",
-        "Draft the file that names the hosts of your own cluster.",
-        needs="proxybench.targets.cluster.target",
-    ),
+    "lab": Verb("proxybench.cli.lab:lab", "Build, look at, enter and remove a lab by hand."),
+    "inventory": Verb("proxybench.cli.inventory:inventory", "Draft the file that names the hosts of your own cluster."),
     "profile": Verb(
         "proxybench.cli.profile:profile",
         "Write the shape of a cluster's Services, without names, to be replayed in the lab.",
-        needs="proxybench.targets.cluster.target",
     ),
-    "restore": Verb(
-        "proxybench.cli.restore:restore",
-        "Put back what a run that was killed had switched in a cluster.",
-        needs="proxybench.targets.cluster.switch",
-    ),
+    "restore": Verb("proxybench.cli.restore:restore", "Put back what a run that was killed had switched in a cluster."),
     "kube-proxy": Verb("proxybench.cli.kube_proxy:kube_proxy", "Get, list and remove releases of kube-proxy."),
-    "report": Verb("proxybench.cli.report:report", "Write the report of a run again.", needs="proxybench.report.page"),
-    "advise": Verb(
-        "proxybench.cli.advise:advise",
-        "Tell what moving from one mode to another changes at a size.",
-        needs="proxybench.report.advice",
-    ),
+    "report": Verb("proxybench.cli.report:report", "Write the report of a run again."),
+    "advise": Verb("proxybench.cli.advise:advise", "Tell what moving from one mode to another changes at a size."),
     "compare": Verb("proxybench.cli.gate:compare", "Compare runs point by point."),
     "ab": Verb("proxybench.cli.ab:ab", "Compare two kube-proxies side by side, or search a list of them."),
     "gate": Verb("proxybench.cli.gate:gate", "Judge a run against a baseline; exit 1 on a regression."),

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from proxybench.cli.main import cli
 from proxybench.errors import LabError
+from tests.factories import stand_in
 from tests.unit.ab.fake_run import FakeMeasure
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMeasure:
     """Stand for proxybench.cli.measure, which imports everything that measures."""
     monkeypatch.chdir(tmp_path)
     measure = FakeMeasure()
-    module = ModuleType("proxybench.cli.measure")
-    module.measure = measure  # type: ignore[attr-defined] # a module made for the test
-    monkeypatch.setitem(sys.modules, "proxybench.cli.measure", module)
+    stand_in(monkeypatch, "proxybench.cli.measure", measure=measure)
     return measure
 
 

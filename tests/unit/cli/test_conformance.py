@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +12,7 @@ from proxybench.conformance.play import Finding
 from proxybench.conformance.verdict import Outcome, Verdict
 from proxybench.model import Mode, Subject
 from proxybench.run.conformance import Examined
+from tests.factories import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,9 +40,7 @@ def ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         more["progress"].stage("building the lab")
         return found
 
-    module = ModuleType("proxybench.cli.measure")
-    module.conform = conform  # type: ignore[attr-defined] # it stands for a module
-    monkeypatch.setitem(sys.modules, "proxybench.cli.measure", module)
+    stand_in(monkeypatch, "proxybench.cli.measure", conform=conform)
     return ends
 
 

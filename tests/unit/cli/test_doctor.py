@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from importlib.machinery import ModuleSpec
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +18,7 @@ from proxybench.targets.lab.capabilities import Machine
 from proxybench.targets.lab.kernel_probe import Trial
 from proxybench.targets.lab.surroundings import Influence, Surroundings
 from proxybench.testing.hosts import done
+from tests.factories import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,10 +51,7 @@ def call(monkeypatch: pytest.MonkeyPatch, found: Findings, *args: str) -> tuple[
         asked.extend([path and str(path), overrides, online])
         return found
 
-    module = ModuleType("proxybench.cli.examine")
-    module.__spec__ = ModuleSpec("proxybench.cli.examine", None)
-    vars(module)["examine"] = look
-    monkeypatch.setitem(sys.modules, "proxybench.cli.examine", module)
+    stand_in(monkeypatch, "proxybench.cli.examine", examine=look)
     return CliRunner().invoke(cli, ["doctor", *args]), asked
 
 
@@ -231,9 +226,7 @@ def hosts_told(monkeypatch: pytest.MonkeyPatch, rows: list[HostRow]) -> tuple[Re
         asked.append(str(path))
         return tuple(rows)
 
-    module = ModuleType("proxybench.targets.cluster.checkup")
-    vars(module)["checkup"] = checkup
-    monkeypatch.setitem(sys.modules, "proxybench.targets.cluster.checkup", module)
+    stand_in(monkeypatch, "proxybench.targets.cluster.checkup", checkup=checkup)
     return CliRunner().invoke(cli, ["doctor", "--inventory", "x.yaml"]), asked
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
-from importlib.machinery import ModuleSpec
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +12,7 @@ from click.testing import CliRunner, Result
 from proxybench.cli.main import cli
 from proxybench.errors import LabError, ResultsError
 from proxybench.model import ClockKind
-from tests.factories import API, make_cluster
+from tests.factories import API, make_cluster, stand_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,13 +25,6 @@ LAB = make_cluster(api=replace(API, token=TOKEN), others=(), kind="vm", clock=Cl
 
 def call(*args: str) -> Result:
     return CliRunner().invoke(cli, args)
-
-
-def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **functions: Any) -> None:
-    module = ModuleType(name)
-    module.__spec__ = ModuleSpec(name, None)
-    vars(module).update(functions)
-    monkeypatch.setitem(sys.modules, name, module)
 
 
 NODES = """\

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import logging
-import sys
-from types import ModuleType
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from proxybench import __version__
-from proxybench.cli.group import LazyGroup, Verb
+from proxybench.cli.group import Verb
 from proxybench.cli.main import VERBS, cli
 from proxybench.errors import (
     ApiError,
@@ -23,6 +21,7 @@ from proxybench.errors import (
     ResultsError,
     UsageError,
 )
+from tests.factories import stand_in
 
 HINT = " (proxybench --debug … shows where)"
 
@@ -37,10 +36,7 @@ def act(error: BaseException | int | None, *flags: str, monkeypatch: pytest.Monk
             raise error
         return error
 
-    module = ModuleType("pbt_verbs")
-    module.verb = verb  # type: ignore[attr-defined] # a module made for the test
-    module.__spec__ = sys.__spec__
-    monkeypatch.setitem(sys.modules, "pbt_verbs", module)
+    stand_in(monkeypatch, "pbt_verbs", verb=verb)
     monkeypatch.setitem(VERBS, "act", Verb("pbt_verbs:verb", "Act."))
     result = CliRunner().invoke(cli, [*flags, "act"])
     return result.exit_code, result.stdout, result.stderr
@@ -101,10 +97,7 @@ def test_logs_go_to_standard_error(flags: tuple[str, ...], lines: str, monkeypat
         logging.getLogger("proxybench.targets.lab").debug("a")
         logging.getLogger("proxybench.targets.lab").warning("b")
 
-    module = ModuleType("pbt_verbs")
-    module.verb = verb  # type: ignore[attr-defined] # a module made for the test
-    module.__spec__ = sys.__spec__
-    monkeypatch.setitem(sys.modules, "pbt_verbs", module)
+    stand_in(monkeypatch, "pbt_verbs", verb=verb)
     monkeypatch.setitem(VERBS, "act", Verb("pbt_verbs:verb", "Act."))
     result = CliRunner().invoke(cli, [*flags, "act"])
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", lines)
@@ -171,19 +164,6 @@ def test_every_verb_that_is_offered_can_be_imported_and_says_in_help_what_the_li
         command = cli.get_command(context, name)
         assert isinstance(command, click.Command), name
         assert command.name == name
-
-
-def test_a_verb_whose_module_is_missing_is_not_offered() -> None:
-    group = LazyGroup(
-        verbs={
-            "a": Verb("proxybench.cli.nothing:a", "A."),
-            "b": Verb("proxybench.cli.completion:completion", "B.", needs="proxybench.nothing"),
-            "c": Verb("proxybench.cli.completion:completion", "C.", needs="proxybench.errors"),
-        }
-    )
-    context = click.Context(group)
-    assert group.list_commands(context) == ["c"]
-    assert [group.get_command(context, name) is None for name in ("a", "b", "c", "d")] == [True, True, False, True]
 
 
 @pytest.mark.parametrize(

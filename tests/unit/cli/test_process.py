@@ -124,7 +124,6 @@ def wait():
 
 sys.argv[1:1] = ["wait"]
 sys.modules["verbs"] = types.ModuleType("verbs")
-sys.modules["verbs"].__spec__ = click.__spec__
 sys.modules["verbs"].wait = wait
 VERBS["wait"] = Verb("verbs:wait", "Wait.")
 wait.params.append(click.Argument(["seconds"], expose_value=False))

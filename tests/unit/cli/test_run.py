@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +12,7 @@ from proxybench.errors import LabError
 from proxybench.experiment.matrix import expand
 from proxybench.report.decision import JSON_NOTE
 from proxybench.run.outcome import RunOutcome
+from tests.factories import stand_in
 
 if TYPE_CHECKING:
     from proxybench.experiment.spec import Experiment
@@ -83,14 +82,8 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRunner:
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(TEXT)
     fake = FakeRunner()
-    for name, function in (
-        ("proxybench.cli.measure.measure", fake),
-        ("proxybench.report.page.write_report", lambda folder: folder / "report.html"),
-    ):
-        path, _, attribute = name.rpartition(".")
-        module = ModuleType(path)
-        setattr(module, attribute, function)
-        monkeypatch.setitem(sys.modules, path, module)
+    stand_in(monkeypatch, "proxybench.cli.measure", measure=fake)
+    stand_in(monkeypatch, "proxybench.report.page", write_report=lambda folder: folder / "report.html")
     return fake
 
 
