@@ -11,6 +11,8 @@ from proxybench.errors import CommandTimeoutError, ConnectionLostError, Measurem
 from proxybench.hosts.base import end_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxybench.hosts.base import Session
 
 _TURN: Final = 0.2  # seconds; how long one of several is listened to before the next
@@ -22,9 +24,10 @@ class WarmLocust:
     Lines that are no answers (locust and its libraries may print some) are skipped.
     """
 
-    def __init__(self, session: Session) -> None:
-        """Take the session of a program that was just started; it need not be ready."""
+    def __init__(self, session: Session, now: Callable[[], float] = time.monotonic) -> None:
+        """Take the session of a program that was just started; it need not be ready. ``now`` tells seconds."""
         self._session = session
+        self._now = now
         self._is_ready = False
         self.silent = False  # it ends a load at its limit: one that says nothing by then is stopped, or worse
         self._owed = 0  # answers to loads that were given up; they come before the next load's
@@ -48,9 +51,9 @@ class WarmLocust:
 
         Raises CommandTimeoutError and ConnectionLostError.
         """
-        deadline = time.monotonic() + limit
+        deadline = self._now() + limit
         while self._owed:
-            self._answer("code", deadline - time.monotonic())
+            self._answer("code", deadline - self._now())
             self._owed -= 1
         self._session.send_line(request)
 
@@ -75,9 +78,9 @@ class WarmLocust:
         self._session.close()
 
     def _answer(self, key: str, timeout: float) -> dict[str, Any]:
-        deadline = time.monotonic() + timeout
+        deadline = self._now() + timeout
         while True:
-            line = self._session.read_line(max(deadline - time.monotonic(), 0.0))
+            line = self._session.read_line(max(deadline - self._now(), 0.0))
             try:
                 answer = json.loads(line)
             except ValueError:

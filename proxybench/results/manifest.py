@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from proxybench.errors import ResultsError
 from proxybench.model import Cell, ClockKind, LabKind, Mode, Subject  # noqa: TC001 - pydantic reads the annotations
-from proxybench.results.schema import SCHEMA_VERSION, Migration, migrate_manifest
+from proxybench.results.schema import SCHEMA_VERSION, migrate_manifest
 
 RunState = Literal["running", "complete", "incomplete", "interrupted"]
 StepState = Literal["pending", "done", "failed", "skipped"]
@@ -159,18 +159,14 @@ def manifest_to_dict(manifest: Manifest) -> dict[str, Any]:
     return {"schema": dumped.pop("schema"), **dumped}
 
 
-def manifest_from_dict(
-    data: object,
-    where: str,
-    migrations: dict[int, Migration] | None = None,
-) -> Manifest:
+def manifest_from_dict(data: object, where: str) -> Manifest:
     """Read parsed JSON of this or an older schema version; ``where`` is the file's name for the error.
 
     Raises ResultsError that names the first key that is wrong.
     """
     if not isinstance(data, dict):
         raise ResultsError(f"{where}: not a manifest (its top level is no JSON object)")
-    current = migrate_manifest(data, where) if migrations is None else migrate_manifest(data, where, migrations)
+    current = migrate_manifest(data, where)
     try:
         return _ADAPTER.validate_python(current)
     except ValidationError as error:

@@ -216,8 +216,13 @@ def test_nothing_but_its_folder_is_left_when_its_holder_is_killed(tmp_path: Path
     assert cgroups(group) == []
 
 
-def test_a_lab_that_cannot_be_built_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("proxybench.targets.lab.netns.topology.script", lambda layout: "echo broken >&2; exit 7\n")
+def test_a_lab_that_cannot_be_built_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    broken = tmp_path_factory.mktemp("bin") / "ip"
+    broken.write_text("#!/bin/sh\necho broken >&2; exit 7\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{broken.parent}:{os.environ['PATH']}")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(LabError, match=r"the namespaces could not be made: .*returned non-zero exit status 7"):
         NetnsLab(WALL).up()

@@ -42,7 +42,7 @@ def test_never_ready() -> None:
         WarmLocust(session).ready(1)
 
 
-def test_ready_has_one_time_limit_for_all_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ready_has_one_time_limit_for_all_lines() -> None:
     limits: list[float] = []
 
     class Chatty(FakeSession):
@@ -52,8 +52,7 @@ def test_ready_has_one_time_limit_for_all_lines(monkeypatch: pytest.MonkeyPatch)
             return super().read_line(timeout)
 
     now = [100.0]
-    monkeypatch.setattr("proxybench.load.session.time.monotonic", lambda: now[0])
-    WarmLocust(Chatty([Line("a"), Line("b"), Line('{"ready": true}')])).ready(5)
+    WarmLocust(Chatty([Line("a"), Line("b"), Line('{"ready": true}')]), lambda: now[0]).ready(5)
     assert limits == [5, 2, 0]
 
 

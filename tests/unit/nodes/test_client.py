@@ -15,6 +15,7 @@ from proxybench.nodes.client import AgentClient, connect_agent, install
 from proxybench.nodes.requests import AskAlive, Await, AwaitAll, Change, Connect, SetApi, Sleep, Target, Write
 from proxybench.nodes.zipapp import build_zipapp, zipapp_name
 from proxybench.testing.agent import FakeAgent
+from proxybench.testing.hosts import FakeSession, Sent
 from tests.unit.agent.conftest import PipeSession
 
 if TYPE_CHECKING:
@@ -144,15 +145,10 @@ def test_after_a_lost_answer_nothing_more_is_asked(error: Exception) -> None:
     assert agent.broken == "alive got no answer"
 
 
-def test_a_request_that_cannot_be_sent_breaks_the_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = Scripted()
+def test_a_request_that_cannot_be_sent_breaks_the_conversation() -> None:
+    session = FakeSession([Sent('{"pid": 1, "id": 1, "op": "alive"}', ConnectionLostError("gone"))])
     agent = AgentClient(session, "n1")
     assert agent.broken == ""
-
-    def gone(_line: str) -> None:
-        raise ConnectionLostError("gone")
-
-    monkeypatch.setattr(session, "send_line", gone)
     with pytest.raises(ConnectionLostError, match=r"^gone$"):
         agent.alive(1)
     assert agent.broken == "alive could not be sent"
