@@ -14,7 +14,7 @@ from proxybench.ab import table
 from proxybench.ab.experiment import Plan, experiment_of
 from proxybench.ab.judge import judge
 from proxybench.ab.origin import HereVersions, common_modes, find_origin
-from proxybench.cli.experiment import SET
+from proxybench.cli.experiment import OUT, SET
 from proxybench.cli.gate import metrics, share
 from proxybench.cli.terminal import print_json, print_table
 from proxybench.errors import RunError, UsageError
@@ -84,14 +84,7 @@ class _How:
     metavar="METRIC",
     help="Judge only this metric, or 'forwarding.' for all of them.",
 )
-@click.option(
-    "--out",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="Where results land, in a folder of their own.",
-)
+@OUT
 @SET
 @click.option(
     "--keep-going", is_flag=True, help="Where steps failed, judge what was measured instead of ending with 3."

@@ -39,6 +39,14 @@ class _ExperimentFile(click.Path):
 EXPERIMENT = _ExperimentFile()
 NAMES = f"EXPERIMENT is a file, or the name of one that comes with proxybench: {', '.join(packaged())}."
 
+OUT = click.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    show_default=True,
+    help="Where results land, in a folder of their own.",
+)
 SET = click.option(
     "--set",
     "overrides",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from proxybench.cli.experiment import EXPERIMENT, NAMES, SET
+from proxybench.cli.experiment import EXPERIMENT, NAMES, OUT, SET
 from proxybench.cli.terminal import human_seconds, plain_table, print_json, print_table
 from proxybench.columns import flat
 from proxybench.errors import ExitCode, UsageError
@@ -25,14 +25,7 @@ if TYPE_CHECKING:
     "3 the run failed, or is not complete."
 )
 @click.argument("experiment", metavar="EXPERIMENT", type=EXPERIMENT)
-@click.option(
-    "--out",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="Where results land, in a folder of their own.",
-)
+@OUT
 @SET
 @click.option("--dry-run", is_flag=True, help="Print the steps in their order, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
