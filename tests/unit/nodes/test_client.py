@@ -146,7 +146,7 @@ def test_after_a_lost_answer_nothing_more_is_asked(error: Exception) -> None:
 
 
 def test_a_request_that_cannot_be_sent_breaks_the_conversation() -> None:
-    session = FakeSession([Sent('{"pid": 1, "id": 1, "op": "alive"}', ConnectionLostError("gone"))])
+    session = FakeSession([Sent('{"pid":1,"id":1,"op":"alive"}', ConnectionLostError("gone"))])
     agent = AgentClient(session, "n1")
     assert agent.broken == ""
     with pytest.raises(ConnectionLostError, match=r"^gone$"):
