@@ -11,7 +11,7 @@ from proxybench.nodes.kernel.capture import Tools
 from proxybench.nodes.kernel.leftovers import NODE_PORTS_COMMAND
 from proxybench.nodes.kernel.tidy import TRIES, tidy
 from proxybench.testing.hosts import FakeExecutor, Run, done
-from tests.unit.nodes.kernel.looks import MARK, look
+from tests.unit.nodes.kernel.looks import look
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,11 +24,7 @@ LEFT = f"*nat\n:KUBE-SERVICES\n:{SERVICE}\n-A OUTPUT -j KUBE-SERVICES\nrules 3\n
 CLEAN = "*nat\n:KUBE-SERVICES\n-A OUTPUT -j KUBE-SERVICES\nrules 1\n"
 LINES = (f"iptables-legacy nat: chain {SERVICE}",)
 PORTS = Run(NODE_PORTS_COMMAND, done())
-
-
-@pytest.fixture(autouse=True)
-def known_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxybench.hosts.batch.secrets.token_hex", lambda _: MARK)
+pytestmark = pytest.mark.usefixtures("known_mark")
 
 
 def removed(code: int = 0, stderr: str = "") -> Run:

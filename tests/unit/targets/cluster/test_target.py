@@ -33,7 +33,7 @@ from proxybench.targets.cluster.switch.tidying import ASK_SYNCED
 from proxybench.targets.cluster.switching import Switching
 from proxybench.targets.cluster.target import ASK_MODE, cluster_target
 from proxybench.testing.hosts import FakeSession, Line, Open, Run, Sent, Step, done
-from tests.unit.nodes.kernel.looks import MARK, look
+from tests.unit.nodes.kernel.looks import look
 from tests.unit.run.test_session import answered
 from tests.unit.targets.cluster.own_cluster import NODES, URL, Own, agent_file, backend, facts, installed
 
@@ -303,10 +303,8 @@ def looked_at(python: str, mode: str, tools: Tools, left: str = "") -> list[Step
     ]
 
 
-def test_every_node_that_was_reached_is_asked_for_its_mode_and_all_is_put_back(
-    own: Own, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("proxybench.hosts.batch.secrets.token_hex", lambda _: MARK)
+@pytest.mark.usefixtures("known_mark")
+def test_every_node_that_was_reached_is_asked_for_its_mode_and_all_is_put_back(own: Own) -> None:
     first, third = Tools({"legacy": "/sbin/old", "nft": "/opt/nft"}, "/python"), Tools({"legacy": "/sbin/legacy"})
     own.again = [
         {"n1": looked_at("/python", mode, first), "n3": looked_at("python3", mode, third)}

@@ -18,7 +18,7 @@ from proxybench.targets.cluster.switch.switcher import restore
 from proxybench.targets.cluster.switch.tidying import ASK_SYNCED, Tidied, Tidying, leave, modes_of, surely_left
 from proxybench.targets.cluster.switch.undo import FILE, read_undo
 from proxybench.testing.hosts import FakeExecutor, Run, done
-from tests.unit.nodes.kernel.looks import MARK, look
+from tests.unit.nodes.kernel.looks import look
 from tests.unit.nodes.kernel.test_tidy import CLEAN, LEFT, LINES, removed
 from tests.unit.targets.cluster.kubeadm_api import Api, switcher
 
@@ -30,11 +30,7 @@ if TYPE_CHECKING:
 
 PYTHON = "/usr/bin/python3"
 BY = "xtables-legacy-multi iptables-restore -w 30 --noflush"
-
-
-@pytest.fixture(autouse=True)
-def known_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxybench.hosts.batch.secrets.token_hex", lambda _: MARK)
+pytestmark = pytest.mark.usefixtures("known_mark")
 
 
 def asked(answer: str, code: int = 0) -> Run:
