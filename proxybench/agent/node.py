@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from proxybench.agent.fields import Fields
     from proxybench.agent.state import State
 
-AGENT = "proxybench-agent 3"  # raise the number with every change of the protocol
+AGENT = "proxybench-agent 4"  # raise the number with every change of the protocol
 SMALL_FILE = 65_536
+VMSTAT = "/proc/vmstat"
 
 
 def hello(fields: Fields, _state: State) -> dict[str, object]:
@@ -24,6 +25,7 @@ def hello(fields: Fields, _state: State) -> dict[str, object]:
         "kernel": os.uname().release,
         "cpu_model": cpu_model(small_file("/proc/cpuinfo") or ""),
         "online_cpus": os.sysconf("SC_NPROCESSORS_ONLN"),
+        "oom_kills": oom_kills(small_file(VMSTAT) or ""),
     }
 
 
@@ -58,6 +60,16 @@ def small_file(path: str) -> str | None:
             return file.read(SMALL_FILE).decode("utf-8", "replace")
     except OSError:
         return None
+
+
+def oom_kills(vmstat: str) -> int:
+    """Return how many processes the kernel has killed since its start for want of memory; 0 where it does not count.
+
+    It counts those of a cgroup's limit (memory.max), too; the cgroup's own memory.events is not seen from everywhere,
+    and goes with it.
+    """
+    words = vmstat.split()
+    return int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else 0
 
 
 def cpu_model(cpuinfo: str) -> str:

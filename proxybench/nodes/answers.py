@@ -24,13 +24,14 @@ class Done(Answer):
 
 @dataclass(frozen=True)
 class Hello(Answer):
-    """The agent, its interpreter and its machine."""
+    """The agent, its interpreter and its machine; ``oom_kills`` is what its kernel had counted by then."""
 
     agent: str
     python: str
     kernel: str
     cpu_model: str
     online_cpus: int
+    oom_kills: int = 0
 
 
 @dataclass(frozen=True)

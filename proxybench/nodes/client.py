@@ -50,6 +50,8 @@ class Agent(ABC):
 
     broken: str = ""
     """Why it cannot be asked any more; empty while it can. A new one must be started then."""
+    oom_kills: int = 0
+    """How many processes its kernel had killed for want of memory when this was last looked at."""
 
     @property
     def ended(self) -> str:
@@ -211,11 +213,12 @@ def connect_agent(executor: Executor, python: str, path: str, margin_s: float = 
     """Start the agent on a node and greet it. Raises AgentError when it is another version."""
     client = AgentClient(executor.open([python, "-I", "-S", path, "serve"]), executor.name, margin_s)
     try:
-        agent = client.hello().agent
+        hello = client.hello()
     except BaseException:
         client.close()
         raise
-    if agent != AGENT:
+    if hello.agent != AGENT:
         client.close()
-        raise AgentError(f"{executor.name}: the agent is {agent}, not {AGENT}")
+        raise AgentError(f"{executor.name}: the agent is {hello.agent}, not {AGENT}")
+    client.oom_kills = hello.oom_kills
     return client

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from proxybench.agent.node import VMSTAT, oom_kills
+from proxybench.errors import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,6 +15,8 @@ if TYPE_CHECKING:
     from proxybench.hosts.base import Executor
     from proxybench.hosts.inventory import SshTarget
     from proxybench.nodes.client import Agent
+
+_LOOK_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -51,3 +56,21 @@ class NodeHandle:
     def name(self) -> str:
         """The node's name."""
         return self.node.name
+
+    def ran_out_of_memory(self) -> str:
+        """Say that the node's kernel has killed for want of memory since this was asked last; "" if not, or unknown.
+
+        The kernel is asked beside the agent, which may be what it killed.
+        """
+        before = self.agent.oom_kills
+        try:
+            found = self.executor.run(["cat", VMSTAT], timeout=_LOOK_SECONDS)
+        except HostError:
+            return ""
+        self.agent.oom_kills = oom_kills(found.stdout)
+        return want_of_memory(f"{self.name}'s kernel", before, self.agent.oom_kills)
+
+
+def want_of_memory(whose: str, before: int, now: int) -> str:
+    """Return the end of a line about a process that was killed; "" where the kernel has killed none meanwhile."""
+    return f", for want of memory: oom_kill of {whose} went from {before} to {now}" if now > before else ""

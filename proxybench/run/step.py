@@ -51,7 +51,7 @@ class StepRunner:
             self._proxies.start_others(self._deadline)
             self._play()
         except ProxybenchError as error:
-            self._result.record_error("step", error)
+            self._record("step", error)
         finally:
             try:
                 self._report("stopping")
@@ -72,10 +72,10 @@ class StepRunner:
                 if self._at_work():  # it had its time, and what it needs more is no fault
                     self._result.late = f"{scenario.name}: {error}"
                 else:
-                    self._result.record_error(scenario.name, error)
+                    self._record(scenario.name, error)
                 return
             except ProxybenchError as error:
-                self._result.record_error(scenario.name, error)
+                self._record(scenario.name, error)
                 if scenario.vital or self._result.lost or self._bed.broken:
                     return
 
@@ -94,6 +94,11 @@ class StepRunner:
         if lost := self._bed.lost():
             del self._result.samples[good:]
             raise ConnectionLostError(lost)
+
+    def _record(self, part: str, error: ProxybenchError) -> None:
+        """Record a problem; of a program that was killed also that its kernel did it, for want of memory."""
+        self._result.record_error(part, error)
+        self._result.problems[-1] += self._bed.ran_out_of_memory(str(error))
 
     def _at_work(self) -> bool:
         try:

@@ -71,7 +71,18 @@ class Testbed:
         Whatever was measured since this was asked last may be their doing.
         """
         ends = [handle.agent.ended for handle in self.handles.values()]
-        return next(filter(None, (self.cluster.trouble(), *ends, self.load.ended if self.load else "")), "")
+        text = next(filter(None, (self.cluster.trouble(), *ends, self.load.ended if self.load else "")), "")
+        return text + self.ran_out_of_memory(text)
+
+    def ran_out_of_memory(self, problem: str) -> str:
+        """Return what a problem with a program that was killed lacks: that a node's kernel did it for want of memory.
+
+        The node of which the problem tells is asked first. "" where none has since this was asked last.
+        """
+        if "SIGKILL" not in problem or "oom_kill" in problem:
+            return ""
+        nodes = sorted(self.handles.values(), key=lambda handle: not problem.startswith(f"{handle.name}:"))
+        return next(filter(None, (node.ran_out_of_memory() for node in nodes)), "")
 
     @property
     def proxy_handles(self) -> tuple[NodeHandle, ...]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -89,6 +91,49 @@ def stop(pid: int) -> None:
     os.kill(pid, signal.SIGCONT)
 
 
+class Straits:
+    """A cgroup with a limit of memory that one process exceeds; whom its kernel kills first is chosen here.
+
+    By either version of cgroups, wherever a kernel has the controller.
+    """
+
+    PLACES = (
+        (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),  # version 1
+        (Path("/sys/fs/cgroup"), "memory.max"),
+    )
+    LIMIT, MORE = 8 << 20, 64 << 20
+
+    def __init__(self) -> None:
+        name = f"proxybench-test-{os.getpid()}"
+        found = [(root, limit) for root, limit in self.PLACES if self._has_memory(root, limit)]
+        if not found:
+            pytest.skip("no cgroup here can limit memory")
+        root, limit = found[0]
+        self.folder = root / name
+        self.folder.mkdir()
+        (self.folder / limit).write_text(str(self.LIMIT))
+
+    @staticmethod
+    def _has_memory(root: Path, limit: str) -> bool:
+        control = root / "cgroup.subtree_control"
+        return (root / limit).exists() or (control.exists() and "memory" in control.read_text().split())
+
+    def starve(self, pid: int) -> None:
+        """Bring a process in, and one that takes more memory than there is."""
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+        (self.folder / "cgroup.procs").write_text(str(pid))
+        eater = (
+            f"import os; open({str(self.folder / 'cgroup.procs')!r}, 'w').write(str(os.getpid())); b'x' * {self.MORE}"
+        )
+        assert subprocess.run([sys.executable, "-c", eater], check=False, timeout=20).returncode == -signal.SIGKILL
+
+    def close(self) -> None:
+        deadline = time.monotonic() + 10
+        while (self.folder / "cgroup.procs").read_text() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.folder.rmdir()
+
+
 @dataclass(frozen=True)
 class Blow:
     """What is done to which process half a second into a scenario, and the problem that the step then has."""
@@ -154,8 +199,8 @@ def taken(folder: Path, blows: Sequence[Blow], steps: int, measured: dict[str, A
         assert step.problem is not None
         assert re.fullmatch(f"{blow.scenario}: {blow.problem}", step.problem), step.problem
     samples = open_run(outcome.folder).samples()
-    named = {blow.scenario.split()[-1] for blow in blows}
-    spoilt = samples[samples.scenario.isin(named) & samples.repetition.isin(range(1, len(blows) + 1))]
+    struck = {(blow.scenario.split()[-1], repetition) for repetition, blow in enumerate(blows, 1)}
+    spoilt = samples[[pair in struck for pair in zip(samples.scenario, samples.repetition, strict=True)]]
     assert spoilt.empty, spoilt[["scenario", "repetition", "metric", "value"]]
     return matrix
 
@@ -187,6 +232,26 @@ def test_the_prober(tmp_path: Path) -> None:
         Blow("restart", prober, stop, "client: watched: the watch has no result: it stood still for a while: .*"),
     ]
     assert taken(tmp_path, blows, 3, {"events": {"scenarios": ["restart"]}})[2].state == "done"
+
+
+def test_the_kernel_when_memory_runs_out(tmp_path: Path) -> None:
+    """The step says that it was the kernel, by the kernel's own word."""
+    straits = Straits()
+    memory = r", for want of memory: oom_kill of {}'s kernel went from \d+ to \d+"
+    blows = [
+        Blow("idle", lambda: agent("node2"), straits.starve, f"node2: {AGENT}{memory.format('node2')}"),
+        Blow(
+            "restart",
+            prober,
+            straits.starve,
+            r"client: watched: the watch has no result: its process \d+ was ended by SIGKILL" + memory.format("client"),
+        ),
+        Blow("idle", api_server, straits.starve, f"{SERVER} was ended by SIGKILL{memory.format('this machine')}"),
+    ]
+    try:
+        taken(tmp_path, blows, 3, {**IDLE, "events": {"scenarios": ["restart"]}})
+    finally:
+        straits.close()
 
 
 def test_locust_its_master_and_what_starts_them(tmp_path: Path) -> None:

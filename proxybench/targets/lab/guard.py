@@ -12,7 +12,9 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from proxybench.agent.node import oom_kills
 from proxybench.hosts.base import end_of
+from proxybench.nodes.node import want_of_memory
 
 if TYPE_CHECKING:
     import subprocess
@@ -62,8 +64,8 @@ class Guard:
     def _gone(self) -> Iterator[str]:
         for name, process in self._held.items():
             if (code := process.poll()) is not None:
-                memory = code == -signal.SIGKILL and self._killed_for_memory() > self._killed
-                why = ", as this machine ran out of memory" if memory else ""
+                killed = self._killed_for_memory() if code == -signal.SIGKILL else self._killed
+                why = want_of_memory("this machine's kernel", self._killed, killed)
                 yield f"the lab's {name} (process {process.pid} of this machine) {end_of(code)}{why}"
         if self._ended is not None and self._ended.exists():
             for line in self._ended.read_text().splitlines():
@@ -95,7 +97,5 @@ class Guard:
     def _killed_for_memory(self) -> int:
         """Return how many processes this machine's kernel has killed for want of memory since it started."""
         with contextlib.suppress(OSError):
-            words = (self._proc / "vmstat").read_text().split()
-            if "oom_kill" in words:
-                return int(words[words.index("oom_kill") + 1])
+            return oom_kills((self._proc / "vmstat").read_text())
         return 0

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,6 @@ from .talker import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from proxybench.nodes.client import AgentClient, Pending
 
@@ -48,9 +48,10 @@ def gone(pid: int) -> bool:
 def test_hello_tells_of_this_machine(agent: AgentClient, session: PipeSession, python: str) -> None:
     seen = agent.hello()
     version = subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout.split()[1]
-    assert (seen.agent, seen.python) == ("proxybench-agent 3", version)
+    assert (seen.agent, seen.python) == ("proxybench-agent 4", version)
     assert (seen.kernel, seen.online_cpus) == (os.uname().release, os.sysconf("SC_NPROCESSORS_ONLN"))
     assert seen.cpu_model
+    assert f"oom_kill {seen.oom_kills}\n" in Path("/proc/vmstat").read_text()
 
 
 @both_pythons

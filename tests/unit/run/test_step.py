@@ -324,6 +324,33 @@ def test_a_scenario_in_which_an_agent_was_killed_brings_nothing_whoever_was_aske
     assert "forwarding.established" not in kept
 
 
+def test_a_death_for_want_of_memory_is_told_by_the_kernel_s_own_word() -> None:
+    world = World({"cpu": CPU, "forwarding": FORWARDING})
+
+    def kill(request: Established) -> object:
+        end_agent(world, "node2")
+        world.oom_kills["node2"] = 1
+        return established(world, request)
+
+    world.answers[Established] = kill
+    killed = "node2: the agent was ended by SIGKILL, for want of memory: oom_kill of node2's kernel went from 0 to 1"
+    assert world.take().problems == [f"established connections: {killed}"]
+
+
+def test_a_program_that_the_kernel_killed_while_the_agents_live_is_told_likewise_and_once() -> None:
+    world = World({"cpu": CPU, "forwarding": FORWARDING})
+    told = "established connections: client: its process 7 was ended by SIGKILL"
+    world.oom_kills["client"] = 4
+    world.bench.client.agent.oom_kills = 3
+
+    def lose(request: Established) -> object:
+        raise AgentError("client: its process 7 was ended by SIGKILL")
+
+    world.answers[Established] = lose
+    assert world.take().problems == [f"{told}, for want of memory: oom_kill of client's kernel went from 3 to 4"]
+    assert world.take().problems == [told]
+
+
 def test_what_a_death_brought_about_is_not_told_as_the_cause() -> None:
     world = World({"cpu": CPU, "forwarding": FORWARDING})
 

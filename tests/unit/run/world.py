@@ -32,7 +32,7 @@ from proxybench.scenarios.population import Populator
 from proxybench.scenarios.proxies import Launcher, Proxies
 from proxybench.subjects.driver import ProxyMetrics
 from proxybench.testing.clock import FakeClock
-from proxybench.testing.hosts import FakeExecutor
+from proxybench.testing.hosts import FakeExecutor, done
 from proxybench.testing.kube import FakeServiceApi
 from proxybench.testing.model import make_cell
 from proxybench.testing.proxies import FakeKernels, FakeProxy
@@ -40,8 +40,9 @@ from proxybench.units import NS_PER_S
 from tests.factories import make_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from proxybench.hosts.base import Completed
     from proxybench.model import Cell, ServicePath
     from proxybench.nodes.requests import Request
     from proxybench.nodes.watch import Watched
@@ -92,6 +93,7 @@ class World:
         self.said: list[str] = []
         self.watches: list[tuple[Watched, ...]] = []
         self.pair: tuple[Launcher, ...] = ()
+        self.oom_kills = dict.fromkeys((node.name for node in CLUSTER.nodes), 0)
 
     def metrics_now(self) -> ProxyMetrics:
         """Return what a proxy has done by now."""
@@ -117,9 +119,9 @@ class World:
         self.bench = replace(self.bench, api=api)
 
     def handles(self) -> dict[str, NodeHandle]:
-        """Return fresh handles to all nodes; nothing is run on one."""
+        """Return fresh handles to all nodes; nothing is run on one but a look at what its kernel has killed."""
         return {
-            node.name: NodeHandle(node, FakeExecutor(node.name), FakeNode(self, node.name)) for node in CLUSTER.nodes
+            node.name: NodeHandle(node, FakeHost(self, node.name), FakeNode(self, node.name)) for node in CLUSTER.nodes
         }
 
     def take(
@@ -143,6 +145,21 @@ class World:
             if sample.point.scenario == scenario:
                 found.setdefault(str(sample.metric), []).append(sample.value)
         return found
+
+
+class FakeHost(FakeExecutor):
+    """A node beside its agent: it tells how many processes its kernel has killed for want of memory."""
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(name)
+        self.world = world
+
+    def run(
+        self, argv: Sequence[str], *, stdin: str | None = None, timeout: float = 30.0, check: bool = True
+    ) -> Completed:
+        if list(argv) == ["cat", "/proc/vmstat"]:
+            return done(f"nr_free_pages 9\noom_kill {self.world.oom_kills[self.name]}\n")
+        return super().run(argv, stdin=stdin, timeout=timeout, check=check)
 
 
 class FakeNode(Agent):

@@ -68,7 +68,7 @@ def test_a_kill_for_want_of_memory_is_told(tmp_path: Path) -> None:
         told = f"the lab's guest (QEMU) (process {made.pid} of this machine) was ended by SIGKILL"
         assert until(guard.trouble) == told
         (tmp_path / "vmstat").write_text("pgfault 9\noom_kill 5\nballoon 0\n")
-        assert guard.trouble() == f"{told}, as this machine ran out of memory"
+        assert guard.trouble() == f"{told}, for want of memory: oom_kill of this machine's kernel went from 4 to 5"
         guard.close()
 
 
