@@ -18,6 +18,8 @@ import struct
 import sys
 import time
 
+from proxybench.agent import schedule
+
 BACKLOG = 4096
 ACCEPTS_PER_WAKE = 256  # then established connections get their turn
 CHUNK = 4096
@@ -197,7 +199,7 @@ def main(arguments: list[str]) -> None:
         signal.signal(number, lambda *_: sys.exit(0))
     # On a single CPU a woken backend would run before the prober's connect() returns, and its work would count as the
     # handshake's. A batch process does not preempt on wake-up (sched(7)); with an idle CPU there is no difference.
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    schedule.use(os.SCHED_BATCH)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     backend = Backend(port, idle_s, most, family)

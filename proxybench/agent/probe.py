@@ -16,6 +16,7 @@ import struct
 import time
 from array import array
 
+from proxybench.agent import schedule
 from proxybench.agent.fields import OpError, family_of
 
 TYPE_CHECKING = False
@@ -357,13 +358,13 @@ class _Quiet:
         gc.collect()
         gc.freeze()
         gc.disable()
-        self._policy = os.sched_getscheduler(0)
+        self._policy = schedule.policy()
         with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+            schedule.use(os.SCHED_FIFO, PRIORITY)
 
     def __exit__(self, *_details: object) -> None:
         with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(0, self._policy, os.sched_param(0))
+            schedule.use(self._policy)
         gc.enable()
         gc.unfreeze()
 

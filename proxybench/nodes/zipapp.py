@@ -19,6 +19,7 @@ MODULES = (
     "node",
     "ping",
     "probe",
+    "schedule",
     "serve",
     "spawn",
     "state",
