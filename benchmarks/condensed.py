@@ -16,7 +16,7 @@ from proxybench.model import Mode, Subject, parse_settings, settings_text
 from proxybench.report.words import human, short, subject_names
 from proxybench.results.atomic import write_bytes
 from proxybench.results.folder import open_run
-from proxybench.units import INSTRUCTIONS, shown_unit
+from proxybench.units import INSTRUCTIONS, resolved, shown_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -49,6 +49,7 @@ class Number:
     ci_low: float | None
     ci_high: float | None
     bounded: bool
+    uncertainty: float | None = None  # of a file from before it was kept: not known
 
     @property
     def shown_unit(self) -> str:
@@ -58,12 +59,15 @@ class Number:
     def text(self) -> str:
         """Write the median; of counted instructions without the noun, which stands at the row's head.
 
-        A latency of 0 ended no later than its start was known, which is when the API server's answer had come.
+        A latency of 0 ended no later than its start was known, which is when the API server's answer had come: without
+        a word of what its probe resolves, that is all that is known.
         """
-        if self.metric.startswith("sync.") and not self.median:
-            return "at once"
         written = short if self.shown_unit == INSTRUCTIONS else human
-        return ("> " if self.bounded else "") + written(self.median, self.shown_unit)
+        if self.bounded:
+            return f"> {written(self.median, self.shown_unit)}"
+        if self.metric.startswith("sync.") and not self.median and self.uncertainty is None:
+            return "at once"
+        return resolved(self.median, self.shown_unit, self.uncertainty or 0.0, written)
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,8 @@ def _shown(record: dict[str, Any], wanted: Pairs) -> bool:
 def _number(record: dict[str, Any]) -> Number:
     words = [record[name] for name in ("kind", "version", "mode", "settings", "services", "endpoints_per_service")]
     bounded = record["censored"] * 2 >= record["n"]
-    return _read([*words, *(_short(record[name]) for name in _FIELDS), bounded])
+    unsure = _short(float(record.get("uncertainty", 0.0)))
+    return _read([*words, *(_short(record[name]) for name in _FIELDS), bounded, unsure])
 
 
 def _short(value: Any) -> Any:  # noqa: ANN401 - a record's field
@@ -178,6 +183,7 @@ def _row(number: Number) -> list[Any]:
     subject = number.subject
     settings = settings_text(subject.settings)
     fields = [getattr(number, name) for name in (*_FIELDS, "bounded")]
+    fields += [] if number.uncertainty is None else [number.uncertainty]
     return [subject.kind, subject.version, str(subject.mode), settings, *number.size, *fields]
 
 

@@ -17,7 +17,8 @@ class Direction(StrEnum):
 class About:
     """What a metric is.
 
-    ``title`` heads its tables, ``quantity`` names it on an axis. ``start`` and ``end`` are the moments between which it
+    ``title`` heads its tables, ``work`` does by the instruction clock, where "title, in instructions" would not be
+    true, ``quantity`` names it on an axis. ``start`` and ``end`` are the moments between which it
     lies, where it is such a time. ``resolution`` is the step in which it is read, in ``unit``, where that is not small
     beside its values. ``judged``: a gate may decide by it; by the instruction clock only if it is ``busy`` too, work
     and no waiting, since there idle time is real time, as noisy as the host. ``method`` is the version of how it is
@@ -35,3 +36,4 @@ class About:
     judged: bool = True
     busy: bool = False
     method: int = 1
+    work: str = ""

@@ -208,11 +208,13 @@ class Metric(StrEnum):
     CPU_WINDOW = (
         "cpu.window",
         About(
-            "How long CPU was counted",
-            "time",
-            "how long usage was counted: what shares of a core are taken of",
+            "Length of the window in which CPU was counted",
+            "length of the window",
+            "how long usage was counted: what shares of a core are taken of; by the instruction clock the guest's own "
+            "time, which goes on by one instruction a nanosecond while it waits",
             direction=Direction.CONTROL,
             judged=False,
+            work="Length of the window in which CPU was counted, by the guest's clock (waiting counts)",
         ),
     )
     MEMORY_CONTROL_LOOP = (

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NS_PER_US = 1_000
 NS_PER_MS = 1_000_000
@@ -76,6 +79,32 @@ def human(value: float, unit: str) -> str:
     number = value / divisor
     whole = abs(number) >= 999.5 or (divisor == 1 and unit in {"ns", INSTRUCTIONS})  # noqa: PLR2004 - as in scale
     return f"{number:{'.0f' if whole else '.3g'}} {name}"
+
+
+_LEAST = {"ns": NS_PER_US, INSTRUCTIONS: 1_000}
+"""What is told from 0: the kernel's accounts of CPU time and kube-proxy's log are in whole microseconds."""
+
+
+def least(value: float, unit: str, uncertainty: float = 0.0) -> float | None:
+    """Return what a value that is not resolved is less than, None for one that is.
+
+    It is not resolved where it is no larger than what it is uncertain by: then it is both together at most. A time of 0
+    is less than what is told from 0; of what is counted, 0 is 0.
+    """
+    if 0 <= value <= uncertainty and uncertainty > 0:
+        return value + uncertainty
+    return _LEAST.get(unit) if value == 0 else None
+
+
+def resolved(
+    value: float, unit: str, uncertainty: float = 0.0, write: Callable[[float, str], str] | None = None
+) -> str:
+    """Write a value as ``write`` does (left out: ``human``), or what it is less than: ``< 1 µs``, ``≤ 2 ms``."""
+    wording = write or human
+    bound = least(value, unit, uncertainty)
+    if bound is None:
+        return wording(value, unit)
+    return f"{'≤' if uncertainty else '<'} {wording(bound, unit)}"
 
 
 def short(value: float, unit: str) -> str:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from proxybench.ab.experiment import NEW, OLD
 from proxybench.gate.compare import compare
 from proxybench.gate.outcome import Verdict
-from proxybench.gate.side import Replicates, Side, fingerprint, lacking
+from proxybench.gate.side import Side, fingerprint, lacking, replicates
 from proxybench.stats.series import collect
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from proxybench.gate.outcome import Comparison, Outcome
+    from proxybench.gate.side import Replicates
     from proxybench.model import Key
     from proxybench.results.folder import RunFolder
     from proxybench.stats.series import Series
@@ -51,7 +52,7 @@ def sides_of(series: Sequence[Series], facts: Mapping[str, str], labels: tuple[s
     for one in series:
         name = dict(one.key.subject.settings).get(_NAME, "")
         if name in parted:
-            parted[name][common_key(one.key)] = Replicates(one.values, one.bounded)
+            parted[name][common_key(one.key)] = replicates([one])
     return Side(labels[0], facts, parted[OLD]), Side(labels[1], facts, parted[NEW])
 
 

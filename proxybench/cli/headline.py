@@ -12,7 +12,7 @@ from proxybench.report.criteria import FEW
 from proxybench.report.decision import caveats as decision_caveats
 from proxybench.report.families import shown
 from proxybench.report.words import subject_names
-from proxybench.units import short, shown_unit
+from proxybench.units import resolved, short, shown_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -115,4 +115,7 @@ def _size(record: Record) -> tuple[int, int]:
 def _median(record: Record) -> str:
     median = record["median"]
     unit = shown_unit(str(record["unit"]), str(record["clock"]))
-    return short(float(median), unit) if isinstance(median, int | float) else "-"
+    unsure = record.get("uncertainty")
+    if not isinstance(median, int | float):
+        return "-"
+    return resolved(float(median), unit, float(unsure) if isinstance(unsure, int | float) else 0.0, short)

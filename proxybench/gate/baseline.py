@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from proxybench.columns import build, columns_of, flat
 from proxybench.errors import ResultsError
@@ -35,6 +35,7 @@ class _Values(BaseModel):
 
     values: list[list[float]]
     bounded: list[int] = []
+    uncertainty: float = Field(0.0, ge=0)  # as with ``profile``: not in files from the beginning of this schema
 
 
 _FIELDS: dict[str, Any] = {column.name: (column.kind, ...) for column in columns_of(Key)}
@@ -74,6 +75,8 @@ def _entry(side: Side, key: Key) -> dict[str, Any]:
     entry = flat(key)
     # Half nanoseconds and bytes say nothing, and make the file's diffs longer.
     entry["values"] = [[round(float(value)) for value in run] for run in replicates.runs]
+    if replicates.uncertainty:
+        entry["uncertainty"] = round(replicates.uncertainty)
     if replicates.bounded.any():
         entry["bounded"] = [int(i) for i in np.flatnonzero(replicates.bounded)]
     return entry
@@ -117,7 +120,7 @@ def _series(entry: _Values) -> tuple[Key, Replicates]:
     values = np.concatenate([np.array(run, dtype=np.float64) for run in entry.values])
     bounded = np.zeros(values.size, dtype=np.bool_)
     bounded[entry.bounded] = True
-    return key, Replicates(values, bounded, tuple(len(run) for run in entry.values))
+    return key, Replicates(values, bounded, tuple(len(run) for run in entry.values), entry.uncertainty)
 
 
 def _without_common_noise(old: Mapping[str, Any]) -> dict[str, Any]:

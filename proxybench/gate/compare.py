@@ -4,7 +4,8 @@ Why these tests and not others, with the simulated figures: docs/statistics.md. 
 logarithms of the repetitions' medians (Hodges-Lehmann, so that one wild repetition decides nothing), its
 standard error from how the runs of a side differ (or what is assumed of that), variances steadied across the
 points of the same metric; intervals that hold for all judged comparisons at once (Bonferroni), so that a whole
-gate cries wolf in at most one of a hundred runs.
+gate cries wolf in at most one of a hundred runs. They are widened by what both sides' readings are uncertain by
+(``proxybench.stats.uncertainty``): what probes cannot resolve is no change.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from proxybench.model import ClockKind, Scenario
 from proxybench.stats.intervals import t_quantile
 from proxybench.stats.moderate import Moderated, moderate
 from proxybench.stats.shift import hodges_lehmann, mann_whitney_p, minimum_detectable_effect
+from proxybench.stats.uncertainty import ratio_reach
+from proxybench.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -203,7 +206,7 @@ def _levels(item: Comparison, base: Replicates, new: Replicates) -> Comparison:
 def _judge(item: Comparison, base: Replicates, new: Replicates, error: _Error | None, alpha: float) -> Comparison:
     """Give the verdict on one number; ``alpha`` is its share of the family's."""
     if _waits(item.key, base, new):
-        return _with_censoring(_without_ratio(item, base.values, new.values), base, new)
+        return _with_censoring(_without_ratio(item, base, new), base, new)
     if error is None:
         reason = (
             "one repetition on either side: nothing tells how they vary"
@@ -213,18 +216,19 @@ def _judge(item: Comparison, base: Replicates, new: Replicates, error: _Error | 
         return replace(item, verdict=Verdict.INCONCLUSIVE, reason=reason)
     ratio = hodges_lehmann(np.log(base.values), np.log(new.values))
     width = t_quantile(1 - alpha / 2, error.degrees) * error.size
+    below, above = map(float, ratio_reach(new.share, base.share))
     detectable = minimum_detectable_effect(
-        error.size, error.degrees, alpha=alpha, threshold=float(np.log1p(item.threshold))
+        error.size, error.degrees, alpha=alpha, threshold=float(np.log1p(item.threshold)), unsure=max(below, above)
     )
     item = replace(
         item,
         relative=_share(ratio),
-        low=_share(ratio - width),
-        high=_share(ratio + width),
-        detectable=_share(detectable),
+        low=_share(ratio - width - below),
+        high=_share(ratio + width + above),
+        detectable=_share(detectable) if np.isfinite(detectable) else None,
         assumed=error.assumed,
     )
-    return _with_censoring(_verdict(item, ratio, width, error), base, new)
+    return _with_censoring(_verdict(item, ratio, _Reach(width, below, above), error), base, new)
 
 
 def _waits(key: Key, base: Replicates, new: Replicates) -> bool:
@@ -237,45 +241,84 @@ def _waits(key: Key, base: Replicates, new: Replicates) -> bool:
     return idle or few or not (_all_positive(base) and _all_positive(new))
 
 
-def _without_ratio(item: Comparison, base: FloatArray, new: FloatArray) -> Comparison:
+def _without_ratio(item: Comparison, base: Replicates, new: Replicates) -> Comparison:
     """Judge by absolute size: a loop that begins to burn what it did not is found, and jitter of a timer is not."""
-    if not base.any() and not new.any():
+    old, young = base.values, new.values
+    if not old.any() and not young.any():
         return replace(item, verdict=Verdict.SAME, reason="0 in every repetition")
-    zeros, least = min(base.min(), new.min()) <= 0, NEGLIGIBLE[item.key.unit]
-    if max(base.max(), new.max()) < least:
+    zeros, least = min(old.min(), young.min()) <= 0, NEGLIGIBLE[item.key.unit]
+    if max(old.max(), young.max()) < least:
         words = "0 in some repetitions, and next to nothing in all" if zeros else "next to nothing in all repetitions"
         return replace(item, verdict=Verdict.SAME, reason=words)
-    if _all_above(new, base, least):
+    unsure = base.uncertainty + new.uncertainty
+    if _all_above(young, old, least, unsure):
         return replace(item, verdict=Verdict.REGRESSED, reason="far more in every repetition than in any before")
-    if _all_above(base, new, least):
+    if _all_above(old, young, least, unsure):
         return replace(item, verdict=Verdict.IMPROVED, reason="far less in every repetition than in any before")
+    if _all_above(young, old, least) or _all_above(old, young, least):
+        reason = f"no further apart than readings are uncertain by: {human(unsure, item.key.shown_unit)}"
+        return replace(item, verdict=Verdict.INCONCLUSIVE, reason=reason)
     some = "0 in some repetitions" if zeros else "next to nothing on one side"
     return replace(item, verdict=Verdict.INCONCLUSIVE, reason=f"{some}: no ratio can be taken")
 
 
-def _all_above(much: FloatArray, little: FloatArray, least: float) -> bool:
-    """Tell whether each repetition of one side lies far above all of the other, which may be 0."""
+def _all_above(much: FloatArray, little: FloatArray, least: float, unsure: float = 0.0) -> bool:
+    """Tell whether each repetition of one side lies far above all of the other, which may be 0.
+
+    ``unsure``: by how much the readings of both may be wrong, together.
+    """
     if min(much.size, little.size) < 2:  # noqa: PLR2004 -- one repetition may be anything
         return False
     times = TIMES_NEGLIGIBLE if little.max() < least else TIMES_MORE
-    return bool(much.min() >= max(least, times * little.max()))
+    return bool(much.min() >= max(least, times * little.max()) and much.min() - little.max() > unsure)
 
 
-def _verdict(item: Comparison, ratio: float, width: float, error: _Error) -> Comparison:
+@dataclass(frozen=True)
+class _Reach:
+    """How far the logarithm of a ratio may be wrong: by chance, to either side, and by its readings, to each."""
+
+    chance: float
+    below: float
+    above: float
+
+    @property
+    def readings(self) -> float:
+        """By its readings, to the worse side."""
+        return max(self.below, self.above)
+
+
+def _verdict(item: Comparison, ratio: float, reach: _Reach, error: _Error) -> Comparison:
     limit = float(np.log1p(item.threshold))
-    if ratio - width > 0 and ratio >= limit:
+    if ratio - reach.chance - reach.below > 0 and ratio >= limit:
         return replace(item, verdict=Verdict.REGRESSED, reason="more than before, beyond chance and threshold")
-    if ratio + width < 0 and ratio <= -limit:
+    if ratio + reach.chance + reach.above < 0 and ratio <= -limit:
         return replace(item, verdict=Verdict.IMPROVED, reason="less than before, beyond chance and threshold")
+    width = reach.chance + reach.readings
     if width <= limit:
         return item  # a shift of the threshold's size would have been found
     margin = t_quantile(1 - EQUAL_ALPHA, error.degrees) * error.size
-    if abs(ratio) + margin < limit:
+    if abs(ratio) + margin + reach.readings < limit:
         return item  # noisy, but too near to no change for one of the threshold's size (two one-sided tests)
+    moved = abs(ratio) > max(limit, reach.chance)
+    if moved or reach.readings > max(limit, reach.chance):
+        reason = _too_coarse(item.threshold, reach.readings, moved=moved)
+        return replace(item, verdict=Verdict.INCONCLUSIVE, reason=reason)
     if width < WIDEST:
         reason = f"too noisy to show {percent(item.threshold)}: the interval is ±{percent(_share(width))}"
         return replace(item, verdict=Verdict.INCONCLUSIVE, reason=reason)
     return replace(item, verdict=Verdict.INCONCLUSIVE, reason=_no_interval(item), low=None, high=None, detectable=None)
+
+
+def _too_coarse(threshold: float, readings: float, *, moved: bool) -> str:
+    """Say that what was measured is less than its probes resolve (``moved``), or that they resolve too little."""
+    if not np.isfinite(readings):
+        return "no larger than what its probes resolve: no ratio can be taken"
+    what = (
+        "its probes may explain all of the change"
+        if moved
+        else f"its probes are too coarse to show {percent(threshold)}"
+    )
+    return f"{what}: the ratio of two readings is within ±{percent(_share(readings))}"
 
 
 def _no_interval(item: Comparison) -> str:
@@ -297,4 +340,6 @@ def _with_censoring(item: Comparison, base: Replicates, new: Replicates) -> Comp
 
 
 def _share(log_ratio: float) -> float:
+    if log_ratio == np.inf:
+        return float(np.inf)
     return float(np.expm1(min(log_ratio, 50.0)))  # e^50 is more than any threshold, and no overflow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import numpy as np
 from proxybench.errors import IncomparableError, RunError
 from proxybench.gate.noise import run_noise
 from proxybench.gate.settings import setting_differences, settings_of
+from proxybench.metric_facts import find
 from proxybench.model import ClockKind
 from proxybench.stats.series import collect
 
@@ -45,12 +47,22 @@ FIRST_METHOD = 1
 class Replicates:
     """One number per repetition, in the key's unit; ``bounded`` ones are only known to be at least that.
 
-    ``lengths`` says how many of them each run has, in order; empty: all are of one run.
+    ``lengths`` says how many of them each run has, in order; empty: all are of one run. Each is true within
+    ``± uncertainty``.
     """
 
     values: FloatArray
     bounded: BoolArray
     lengths: tuple[int, ...] = ()
+    uncertainty: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """What the median is uncertain by, as a share of it; infinite where that is 0."""
+        if not self.uncertainty:
+            return 0.0
+        middle = float(np.median(self.values))
+        return self.uncertainty / middle if middle > 0 else math.inf
 
     @property
     def runs(self) -> list[FloatArray]:
@@ -119,18 +131,27 @@ def side_of_runs(folders: Sequence[RunFolder]) -> Side:
     return Side(
         name=folders[0].run if len(folders) == 1 else f"{folders[0].run} and {len(folders) - 1} more",
         fingerprint=first[0],
-        series={
-            key: Replicates(
-                np.concatenate([part.values for part in parts]),
-                np.concatenate([part.bounded for part in parts]),
-                tuple(part.values.size for part in parts),
-            )
-            for key, parts in gathered.items()
-        },
+        series={key: replicates(parts) for key, parts in gathered.items()},
         runs=len(folders),
         settings=first[1],
         methods=folders[0].manifest.methods,
         incomplete=tuple(lack for folder in folders if (lack := lacking(folder))),
+    )
+
+
+def replicates(parts: Sequence[Series]) -> Replicates:
+    """Put the numbers of one key from one or several runs together.
+
+    What they are uncertain by is the worst run's. The step of a metric that is read in steps is not in it: it is the
+    same on both sides, and the quantile of grouped data tells of moves within it.
+    """
+    about = find(parts[0].key.metric)
+    in_steps = about is not None and about.resolution > 0
+    return Replicates(
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.bounded for part in parts]),
+        tuple(part.values.size for part in parts),
+        0.0 if in_steps else max(part.uncertainty for part in parts),
     )
 
 

@@ -22,7 +22,7 @@ from proxybench.errors import ResultsError
 from proxybench.gate import words
 from proxybench.gate.compare import NEGLIGIBLE
 from proxybench.gate.settings import setting_differences, settings_of
-from proxybench.gate.side import FIRST_METHOD, differences, fingerprint
+from proxybench.gate.side import FIRST_METHOD, differences, fingerprint, replicates
 from proxybench.gate.subjects import stripped
 from proxybench.results.folder import open_run
 from proxybench.stats.changes import ALPHA, ChangePoint, change_points, seen_after
@@ -97,11 +97,12 @@ class _Found:
     place: int
     key: Key
     value: float
+    uncertainty: float = 0.0
 
 
 def _of_experiment(experiment: str, folders: list[RunFolder]) -> list[Trend]:
     found = [
-        _Found(place, series.key, float(np.median(series.values)))
+        _Found(place, series.key, float(np.median(series.values)), replicates([series]).uncertainty)
         for place, folder in enumerate(folders)
         for series in collect(folder.samples())
     ]
@@ -130,7 +131,7 @@ def _of_experiment(experiment: str, folders: list[RunFolder]) -> list[Trend]:
                 tuple(manifests[each.place].created for each in line),
                 values,
                 breaks,
-                _changes(values, breaks, key.unit),
+                _changes(values, breaks, key.unit, np.array([each.uncertainty for each in line])),
             )
         )
     return result
@@ -153,7 +154,9 @@ def _lines(found: Sequence[_Found]) -> dict[Key, list[_Found]]:
     return lines
 
 
-def _changes(values: FloatArray, breaks: tuple[int, ...], unit: str) -> tuple[ChangePoint, ...]:
+def _changes(
+    values: FloatArray, breaks: tuple[int, ...], unit: str, unsure: FloatArray | None = None
+) -> tuple[ChangePoint, ...]:
     """Search between breaks only: a new kernel moves every level, and that is no news about the code."""
     found: list[ChangePoint] = []
     edges = [0, *breaks, len(values)]
@@ -162,7 +165,11 @@ def _changes(values: FloatArray, breaks: tuple[int, ...], unit: str) -> tuple[Ch
         if _searchable(part):
             found += [
                 ChangePoint(start + change.index, change.before, change.after, change.p)
-                for change in change_points(part, floor=0.0 if np.all(part > 0) else _least(part, unit))
+                for change in change_points(
+                    part,
+                    floor=0.0 if np.all(part > 0) else _least(part, unit),
+                    unsure=None if unsure is None else unsure[start:stop],
+                )
             ]
     return tuple(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from proxybench.gate.outcome import FAMILY_ALPHA
@@ -56,10 +57,18 @@ def _level(alpha: float) -> str:
     return f"{100 * (1 - alpha):.7g} %"
 
 
+def _interval(item: Comparison) -> str:
+    """Write the interval: without an upper end where the base is no larger than what its probes resolve."""
+    if item.low is None or item.high is None:
+        return ""
+    if math.isfinite(item.high):
+        return f"{share(item.low)} to {share(item.high)}"
+    return f"above {share(item.low)}" if item.low > -1 else ""
+
+
 def cells(item: Comparison) -> tuple[str, ...]:
     """Return one table row, in the order of ``columns``."""
     key = item.key
-    interval = NOTHING if item.low is None else f"{share(item.low)} to {share(item.high)}"
     detects = NOTHING if item.detectable is None else f"{100 * item.detectable:.2f} %"
     verdict = item.verdict.value if item.judged else f"({item.verdict.value})"
     return (
@@ -69,7 +78,7 @@ def cells(item: Comparison) -> tuple[str, ...]:
         amount(item.new, key.shown_unit),
         amount(item.shift, key.shown_unit),
         share(item.relative),
-        interval,
+        _interval(item) or NOTHING,
         detects,
         NOTHING if item.p is None else f"{item.p:.2g}",
         f"{verdict}: {item.reason}" if item.reason else verdict,
@@ -81,7 +90,8 @@ def line(item: Comparison) -> str:
     key, unit = item.key, item.key.shown_unit
     if item.base is None or item.new is None:
         return f"{key.label()}: {item.verdict.value} ({item.reason})"
-    change = f", {share(item.relative)} ({share(item.low)} to {share(item.high)})" if item.low is not None else ""
+    interval = _interval(item)
+    change = f", {share(item.relative)} ({interval})" if interval else ""
     return f"{key.label()}: {item.verdict.value}, {value(item.base, unit)} -> {value(item.new, unit)}{change}" + (
         f": {item.reason}" if item.reason else ""
     )

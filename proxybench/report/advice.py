@@ -244,7 +244,9 @@ def _line(low: Figure, high: Figure, services: int, around: Sequence[int]) -> Fi
         return None
     share = math.log(services / around[0]) / math.log(around[1] / around[0])
     values = {label: a ** (1 - share) * b**share for label, (a, b) in pairs.items()}
-    return Figure(values, low.unit, bounded=False, uncertainty=max(low.uncertainty, high.uncertainty))
+    middle = Figure(values, low.unit, bounded=False)
+    # A point of the line is wrong, as a share of itself, by no more than the worse of its ends.
+    return replace(middle, uncertainty=max(low.share, high.share) * middle.median)
 
 
 def _hull(ratios: Sequence[Ratio]) -> Interval | None:

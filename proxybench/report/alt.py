@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from proxybench.report.shapes import BarPanel, CurvePanel, LinePanel
 from proxybench.report.words import DIRECT, count, distance, join, short
+from proxybench.units import resolved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxybench.report.shapes import Panel
 
-_Found = list[tuple[float, bool, str]]
-"""Value, whether it is only a lower bound, and whose it is."""
+_Found = list[tuple[float, float, bool, str]]
+"""Value, what it is uncertain by, whether it is only a lower bound, and whose it is."""
 
 
 def describe(panels: Sequence[Panel], *, below: str) -> str:
@@ -41,13 +42,14 @@ def _sentence(panel: Panel) -> str:
     if isinstance(panel, CurvePanel):
         return f"{panel.title}, what half of the connections took at most: {_ranking(_middles(panel), panel.unit)}."
     size, bars = panel.groups[-1]
-    return f"{panel.title}, {size}: {_ranking([(bar.shown, bar.bounded, bar.label) for bar in bars], panel.unit)}."
+    found = [(bar.shown, bar.uncertainty, bar.bounded, bar.label) for bar in bars]
+    return f"{panel.title}, {size}: {_ranking(found, panel.unit)}."
 
 
 def _lines(panel: LinePanel) -> str:
     own = [(line, point) for line in panel.lines if line.mode != DIRECT for point in line.points]
     largest = max(point.x for _, point in own)
-    found = [(point.y, point.bounded, line.label) for line, point in own if point.x == largest]
+    found = [(point.y, point.uncertainty, point.bounded, line.label) for line, point in own if point.x == largest]
     noun = "Service" if panel.x_label == "Services" else "endpoint"
     return f"{panel.title}, {count(round(largest), noun)}: {_ranking(found, panel.unit)}."
 
@@ -56,24 +58,24 @@ def _middles(panel: CurvePanel) -> _Found:
     found = []
     for curve in panel.curves:
         places = sorted((abs(share - 0.5), place) for place, share in enumerate(curve.shares))
-        found.append((curve.values[places[0][1]], False, curve.label))
+        found.append((curve.values[places[0][1]], 0.0, False, curve.label))
     return found
 
 
 def _ranking(found: _Found, unit: str) -> str:
     """Name the lowest, the others after it, and how far the highest is above the lowest."""
-    ordered = sorted(found, key=lambda each: (not math.isfinite(each[0]), each[1], each[0]))
-    texts = [f"{label} {_value(value, unit, bounded=bounded)}" for value, bounded, label in ordered]
+    ordered = sorted(found, key=lambda each: (not math.isfinite(each[0]), each[2], each[0]))
+    texts = [f"{label} {_value(value, unit, unsure, bounded=bounded)}" for value, unsure, bounded, label in ordered]
     if len(ordered) == 1:
         return texts[0]
-    (low, low_bounded, _), (high, bounded, _) = ordered[0], ordered[-1]
+    (low, unsure, low_bounded, _), (high, _, bounded, _) = ordered[0], ordered[-1]
     apart = ""
-    if low > 0 and math.isfinite(high) and not low_bounded:
+    if low > unsure and math.isfinite(high) and not low_bounded:
         apart = f" ({'at least ' if bounded else ''}{distance(high / low)})"
     return f"lowest {', then '.join(texts)}{apart}"
 
 
-def _value(value: float, unit: str, *, bounded: bool) -> str:
+def _value(value: float, unit: str, unsure: float, *, bounded: bool) -> str:
     if not math.isfinite(value):
         return "timed out"
-    return ("at least " if bounded else "") + short(value, unit)
+    return f"at least {short(value, unit)}" if bounded else resolved(value, unit, unsure, short)

@@ -14,8 +14,8 @@ from proxybench.model import Metric
 from proxybench.report.criteria import usual_way
 from proxybench.report.shapes import Bar, BarPanel
 from proxybench.report.tables import Cell, Table, merged
-from proxybench.report.words import DASH, SCENARIOS, clock_short, count, exact, short, subject_names, with_clock
-from proxybench.units import shown_unit
+from proxybench.report.words import DASH, SCENARIOS, clock_short, count, exact, look, short, subject_names, with_clock
+from proxybench.units import resolved, shown_unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,6 +66,7 @@ class Breakdown:
     uncertainty: float
     within: int
     repetitions: int
+    unsure: float = 0.0  # of the latency alone
 
     @property
     def unit(self) -> str:
@@ -106,7 +107,7 @@ def breakdown_panels(found: Sequence[Breakdown]) -> list[BarPanel]:
     panels: dict[tuple[str, str], dict[str, list[Bar]]] = {}
     for each in found:
         size = count(each.services, "Service") + (f", {count(each.endpoints, 'endpoint')} each" if widths else "")
-        bar = Bar(each.subject.mode, labels[each.subject], each.stack, each.whole)
+        bar = Bar(look(each.subject), labels[each.subject], each.stack, each.whole, uncertainty=each.unsure)
         panels.setdefault((each.scenario, each.clock), {}).setdefault(size, []).append(bar)
     return [
         BarPanel(
@@ -145,9 +146,14 @@ def _row(each: Breakdown, label: str, shown: Sequence[str], *, clocks: bool) -> 
     return (
         Cell(SCENARIOS.get(each.scenario, each.scenario)),
         Cell(f"{each.services:,}", sort=str(each.services), number=True),
-        Cell(label, mode=each.subject.mode),
+        Cell(label, mode=look(each.subject)),
         *((Cell(clock_short(each.clock)),) if clocks else ()),
-        _amount(each.whole, each.unit, f"± {short(each.uncertainty, each.unit)}" if each.uncertainty else ""),
+        _amount(
+            each.whole,
+            each.unit,
+            f"± {short(each.uncertainty, each.unit)}" if each.uncertainty else "",
+            unsure=each.unsure,
+        ),
         *(_amount(parts[name], each.unit) if name in parts else Cell(DASH, number=True) for name in shown),
         _amount(each.rest, each.unit),
         _verdict(each),
@@ -163,8 +169,8 @@ def _verdict(each: Breakdown) -> Cell:
     return Cell(f"no: {short(each.rest, each.unit)} unexplained", of, state="fail")
 
 
-def _amount(value: float, unit: str, detail: str = "") -> Cell:
-    return Cell(short(value, unit), detail, exact(value, unit), str(value), number=True)
+def _amount(value: float, unit: str, detail: str = "", *, unsure: float = 0.0) -> Cell:
+    return Cell(resolved(value, unit, unsure, short), detail, exact(value, unit), str(value), number=True)
 
 
 def _breakdown(point: Mapping[str, Series]) -> Breakdown | None:
@@ -172,7 +178,7 @@ def _breakdown(point: Mapping[str, Series]) -> Breakdown | None:
     way = next((way for way in _WAYS if all(metric in point for _, metric in way)), None)
     if whole is None or way is None or whole.bounded.any():
         return None
-    values = {metric: dict(zip(one.labels, one.values.tolist(), strict=True)) for metric, one in point.items()}
+    values = {metric: one.by_label() for metric, one in point.items()}
     labels = [label for label in whole.labels if all(label in values[metric] for _, metric in way)]
     if not labels:
         return None
@@ -193,6 +199,7 @@ def _breakdown(point: Mapping[str, Series]) -> Breakdown | None:
         unsure[middle],
         sum(rest <= unsure[label] for label, rest in rests.items()),
         len(labels),
+        whole.unsure()[middle],
     )
 
 

@@ -10,8 +10,8 @@ from proxybench.report.criteria import rows_of
 from proxybench.report.decision import clocks_of, size_of, size_title, value_text
 from proxybench.report.sections import sections
 from proxybench.report.tables import Cell, Table
-from proxybench.report.words import DASH, clock_long, exact, human, short, subject_names
-from proxybench.units import INSTRUCTIONS
+from proxybench.report.words import DASH, clock_long, exact, human, look, short, subject_names
+from proxybench.units import INSTRUCTIONS, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -101,7 +101,7 @@ def _rows(wall: Known, work: Known, subjects: Sequence[Subject]) -> Iterable[tup
             key = (title, detail, subject)
             if key in wall or key in work:
                 numbers = (_time(wall.get(key)), _count(work.get(key)), _ratio(wall.get(key), work.get(key)))
-                yield Cell(title, detail), Cell(names[subject], mode=subject.mode), *numbers
+                yield Cell(title, detail), Cell(names[subject], mode=look(subject)), *numbers
 
 
 def _time(figure: Figure | None) -> Cell:
@@ -113,11 +113,12 @@ def _time(figure: Figure | None) -> Cell:
 def _count(figure: Figure | None) -> Cell:
     if figure is None:
         return Cell(DASH, title="not measured by the instruction clock", number=True)
-    text = ("> " if figure.bounded else "") + short(figure.median, figure.unit)
+    shown = short(figure.median, figure.unit)
+    text = f"> {shown}" if figure.bounded else resolved(figure.median, figure.unit, figure.uncertainty, short)
     return Cell(text, title=exact(figure.median, figure.unit), sort=str(figure.median), number=True)
 
 
 def _ratio(wall: Figure | None, work: Figure | None) -> Cell:
-    if wall is None or work is None or wall.bounded or work.bounded or wall.median <= 0:
+    if wall is None or work is None or any(each.bounded or each.bounds[0] <= 0 for each in (wall, work)):
         return Cell(DASH, number=True)
     return Cell(human(work.median / wall.median, "").strip(), number=True)

@@ -1,6 +1,7 @@
 """What one more costs: the slope of each main number per Service, per endpoint and per position of a rule.
 
-Each repetition has a curve of its own, to which ``slope`` fits its line; the interval is over repetitions.
+Each repetition has a curve of its own, to which ``slope`` fits its line; the interval is over repetitions, widened by
+what the curves' points are uncertain by.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from proxybench.model import Metric, Mode, Position, Scenario
 from proxybench.report.tables import Cell, Table
-from proxybench.report.words import DASH, MINUS, as_work, short, subject_names
+from proxybench.report.words import DASH, MINUS, as_work, look, short, subject_names
 from proxybench.stats.curves import slope
 from proxybench.units import INSTRUCTIONS
 
@@ -84,7 +85,7 @@ def cost_table(found: Sequence[Cost], clock: str) -> Table | None:
             rows.append((Cell(f"one {per}"), Cell(told), *(cells.get(column, missing) for column in columns)))
     if not rows:
         return None
-    heads = [Cell(labels[subject], mode=subject.mode, number=True) for subject in columns]
+    heads = [Cell(labels[subject], mode=look(subject), number=True) for subject in columns]
     caption = f"Slope and its 95 % interval over repetitions; flat: the interval holds 0 ({clock})"
     return Table(caption, (Cell("One more"), Cell("adds to"), *heads), tuple(rows), 2)
 
@@ -164,16 +165,23 @@ def _chosen(series: Iterable[Series], main: MainMetric, fits: Callable[[Key], bo
 
 
 def _fit(series: Iterable[Series], main: MainMetric, per: str, place: Callable[[Key], float]) -> list[Cost]:
-    curves: dict[tuple[Subject, str], dict[float, Mapping[tuple[str, int], float]]] = {}
+    curves: dict[tuple[Subject, str], dict[float, Series]] = {}
     for each in series:
-        values = dict(zip(each.labels, each.values.tolist(), strict=True))
-        curves.setdefault((each.key.subject, each.key.shown_unit), {})[place(each.key)] = values
+        curves.setdefault((each.key.subject, each.key.shown_unit), {})[place(each.key)] = each
     found = []
     for (subject, unit), curve in sorted(curves.items()):
         sizes = sorted(curve)
-        labels = sorted(set.intersection(*(set(curve[size]) for size in sizes)))
+        labels = sorted(set.intersection(*(set(curve[size].labels) for size in sizes)))
         if len(sizes) < 2 or not labels:  # noqa: PLR2004 - no line
             continue
-        rows: FloatArray = np.array([[curve[size][label] for size in sizes] for label in labels], dtype=np.float64)
-        found.append(Cost(main.title, per, subject, unit, slope(np.array(sizes, dtype=np.float64), rows)))
+        rows = _rows([curve[size].by_label() for size in sizes], labels)
+        unsure = _rows([curve[size].unsure() for size in sizes], labels)
+        found.append(
+            Cost(main.title, per, subject, unit, slope(np.array(sizes, dtype=np.float64), rows, unsure=unsure))
+        )
     return found
+
+
+def _rows(columns: Sequence[Mapping[tuple[str, int], float]], labels: Sequence[tuple[str, int]]) -> FloatArray:
+    """Return a row per repetition, a column per size."""
+    return np.array([[column[label] for column in columns] for label in labels], dtype=np.float64)

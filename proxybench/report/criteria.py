@@ -1,11 +1,12 @@
 """What a reader decides by: each criterion's numbers per subject, and how many times one subject's another's are.
 
 A ratio is taken within each repetition, in which the subjects followed each other at once; its 95 % interval is over
-repetitions, and never narrower than the steps in which the numbers were read.
+repetitions, widened by what the numbers are uncertain by (``proxybench.stats.uncertainty``).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ import numpy as np
 from proxybench.model import CLUSTER_IP, NO_PATH, Family, Metric, Mode, Position, Scenario
 from proxybench.report.words import TIMES
 from proxybench.stats.intervals import Interval, centre_interval
-from proxybench.units import NS_PER_S
+from proxybench.stats.uncertainty import ratio_reach
+from proxybench.units import NS_PER_S, least
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -120,6 +122,21 @@ class Figure:
         return float(np.median(list(self.values.values())))
 
     @property
+    def share(self) -> float:
+        """What the median is uncertain by, as a share of it."""
+        if not self.uncertainty:
+            return 0.0
+        return self.uncertainty / self.median if self.median > 0 else math.inf
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between what it is known to lie, as far as that matters: from 0 where it is not resolved, else itself."""
+        if self.bounded:
+            return self.median, math.inf
+        bound = least(self.median, self.unit, self.uncertainty)
+        return (self.median, self.median) if bound is None else (0.0, bound)
+
+    @property
     def few(self) -> bool:
         """Whether it rests on too few repetitions to lean on."""
         return len(self.values) < FEW
@@ -164,19 +181,19 @@ def usual_way(series: Sequence[Series]) -> list[Series]:
 def ratio(base: Figure, other: Figure) -> tuple[float, Interval | None] | None:
     """Return how many times the first's number the second's is, and its 95 % interval, paired by repetition.
 
-    None where a value is 0 or only a bound: there is no ratio then. The interval is None for a single repetition.
+    None where a value is 0, not resolved, or only a bound: there is no ratio then. The interval is None for a single
+    repetition.
     """
     labels = sorted(base.values.keys() & other.values.keys())
     pairs = np.array([(base.values[label], other.values[label]) for label in labels], dtype=np.float64)
-    if base.bounded or other.bounded or not labels or np.any(pairs <= 0):
+    if {base.bounds[0], other.bounds[0]} & {0.0} or base.bounded or other.bounded or not labels or np.any(pairs <= 0):
         return None
     ratios = pairs[:, 1] / pairs[:, 0]
     middle, interval = float(np.median(ratios)), centre_interval(ratios)
     if interval is None:
         return middle, None
-    # What two numbers are uncertain by, each relative to itself, their ratio is uncertain by.
-    unsure = 1 + base.uncertainty / base.median + other.uncertainty / other.median
-    return middle, Interval(min(interval.low, middle / unsure), max(interval.high, middle * unsure))
+    below, above = ratio_reach(other.share, base.share)
+    return middle, Interval(float(interval.low * np.exp(-below)), float(interval.high * np.exp(above)))
 
 
 def _figures(criterion: Criterion, series: Sequence[Series]) -> tuple[Scenario | None, dict[Subject, Figure]]:
@@ -198,7 +215,7 @@ def figures_at(
     wanted = (metric, scenario, position)
     return {
         each.key.subject: Figure(
-            dict(zip(each.labels, each.values.tolist(), strict=True)),
+            each.by_label(),
             each.key.shown_unit,
             bool(np.count_nonzero(each.bounded) * 2 >= each.bounded.size),
             each.uncertainty,
@@ -227,21 +244,27 @@ def _taxed(found: Mapping[Subject, Figure], metric: Metric, series: Sequence[Ser
     """Return how many times a connection on a node without rules it takes, paired."""
     bare = figures_at(Metric.FORWARDING_BARE, Scenario.STEADY, Position.NONE, series)
     times = _joined(found, bare, lambda value, zero: value / max(1.0, zero))
-    shown = {subject: replace(figure, unit=TIMES, uncertainty=0.0) for subject, figure in times.items()}
+    shown = {subject: replace(figure, unit=TIMES) for subject, figure in times.items()}
     return [Row(metric, TAX, "paired by repetition", shown, part=True)] if shown else []
 
 
 def _joined(
     found: Mapping[Subject, Figure], others: Mapping[Subject, Figure], join: Callable[[float, float], float]
 ) -> dict[Subject, Figure]:
-    """Join each subject's two numbers, repetition by repetition; those that lack the second are left out."""
+    """Join each subject's two numbers, repetition by repetition; those that lack the second are left out.
+
+    ``join`` grows with the first and falls with the second: with the first as large and the second as small as they may
+    be, it says what the result is uncertain by.
+    """
     result = {}
     for subject, figure in found.items():
         second = others[subject] if subject in others else Figure({}, figure.unit, bounded=False)
         labels = figure.values.keys() & second.values.keys()
-        values = {label: join(figure.values[label], second.values[label]) for label in sorted(labels)}
+        pairs = {label: (figure.values[label], second.values[label]) for label in sorted(labels)}
+        values = {label: join(one, two) for label, (one, two) in pairs.items()}
         if values:
-            unsure = figure.uncertainty + second.uncertainty
+            most = [join(one + figure.uncertainty, two - second.uncertainty) for one, two in pairs.values()]
+            unsure = float(np.median(np.array(most) - list(values.values())))
             result[subject] = Figure(values, figure.unit, figure.bounded, unsure)
     return result
 

@@ -61,22 +61,30 @@ def crossings(series: Sequence[Series], question: Question) -> tuple[str, ...]:
         if len(sizes) < 2 or len(labels) < 2:  # noqa: PLR2004 - no line, or no spread
             continue
         # A large size may have fewer repetitions than a small one.
-        left: FloatArray = np.array([[one[size].get(label, np.nan) for size in sizes] for label in labels])
-        right: FloatArray = np.array([[two[size].get(label, np.nan) for size in sizes] for label in labels])
+        (left, left_unsure), (right, right_unsure) = (_rows(curve, sizes, labels) for curve in (one, two))
         if np.any(left <= 0) or np.any(right <= 0):
             continue  # there are no logarithms of such values to compare
-        result = crossover(np.array(sizes, dtype=np.float64), left, right)
+        places: FloatArray = np.array(sizes, dtype=np.float64)
+        result = crossover(places, left, right, unsure=(left_unsure, right_unsure))
         words = _crossing_words(result, names[first], names[second])
         (lines if result.crossings else kept.setdefault(result.outcome, [])).append(words)
     heads = ((Outcome.NONE, "No crossing"), (Outcome.UNDECIDED, "Not told apart"))
     return (*lines, *(f"{head}: {'; '.join(kept[outcome])}" for outcome, head in heads if outcome in kept))
 
 
-_Curve = dict[int, dict[tuple[str, int], float]]
+_Curve = dict[int, dict[tuple[str, int], tuple[float, float]]]
+"""Size → repetition → median, and what that is uncertain by."""
+
+
+def _rows(curve: _Curve, sizes: Sequence[int], labels: Sequence[tuple[str, int]]) -> tuple[FloatArray, FloatArray]:
+    """Return the medians and what they are uncertain by, a row per repetition and a column per size."""
+    missing = (np.nan, 0.0)
+    both: FloatArray = np.array([[curve[size].get(label, missing) for size in sizes] for label in labels])
+    return both[..., 0], both[..., 1]
 
 
 def _curves(series: Sequence[Series], question: Question) -> dict[Subject, _Curve]:
-    """Return subject → size → repetition → median, without points of which some repetition timed out."""
+    """Return each subject's curve, without points of which some repetition timed out."""
     chosen = [
         each
         for each in series
@@ -94,7 +102,8 @@ def _curves(series: Sequence[Series], question: Question) -> dict[Subject, _Curv
     found: dict[Subject, _Curve] = {}
     for each, plane in zip(chosen, planes, strict=True):
         if plane == main:
-            values = dict(zip(each.labels, each.values.tolist(), strict=True))
+            unsure = each.unsure()
+            values = {label: (value, unsure[label]) for label, value in each.by_label().items()}
             found.setdefault(each.key.subject, {})[each.key.services] = values
     return found
 

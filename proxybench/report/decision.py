@@ -22,10 +22,13 @@ from proxybench.report.words import (
     clock_long,
     count,
     exact,
+    factor,
     human,
     join,
+    look,
     subject_names,
 )
+from proxybench.units import resolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -192,7 +195,7 @@ def ratio_text(found: Ratio, figure: Figure, *, read_off: bool = False) -> str:
     An interval that was ``read_off`` between two sizes is wide where the ratio changes from the one to the other.
     """
     middle, interval = found
-    text = f"{TIMES}{middle:.3g}"
+    text = factor(middle)
     if interval is None:
         return f"{text} (one repetition)"
     few = f", {count(len(figure.values), 'repetition')}" if figure.few else ""
@@ -202,21 +205,25 @@ def ratio_text(found: Ratio, figure: Figure, *, read_off: bool = False) -> str:
 
 
 def bound_text(base: Figure, figure: Figure) -> str:
-    """Write what a ratio is at most or at least, where one of both timed out; nothing where neither can be told."""
-    if base.bounded == figure.bounded or min(base.median, figure.median) <= 0:
+    """Write what a ratio is at most or at least, where one of both timed out or is not resolved; else nothing."""
+    (low, high), (least, most) = base.bounds, figure.bounds
+    at_least, at_most = least > 0 and high < math.inf, most < math.inf and low > 0
+    if at_least == at_most:
         return ""
-    return f"{'at most' if base.bounded else 'at least'} {TIMES}{figure.median / base.median:.3g}"
+    return f"at least {factor(least / high)}" if at_least else f"at most {factor(most / low)}"
 
 
 def value_text(figure: Figure) -> str:
-    """Write a median, as ``> x`` when it is only a lower bound."""
-    return ("> " if figure.bounded else "") + human(figure.median, figure.unit)
+    """Write a median, as ``> x`` when it is only a lower bound; what is not resolved as what it is less than."""
+    if figure.bounded:
+        return f"> {human(figure.median, figure.unit)}"
+    return resolved(figure.median, figure.unit, figure.uncertainty, human)
 
 
 def _table(rows: Sequence[Row], subjects: Sequence[Subject], clock: ClockKind) -> Table:
     first, *others = subjects
     names = subject_names(subjects)
-    heads = [Cell(names[subject], _program(subject), mode=subject.mode, number=True) for subject in subjects]
+    heads = [Cell(names[subject], _program(subject), mode=look(subject), number=True) for subject in subjects]
     body = [
         (
             Cell(row.title, detail=told_detail(row.detail, clock, waits=row.waits), state="part" if row.part else ""),

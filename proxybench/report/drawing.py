@@ -42,7 +42,7 @@ class Rect:
 
 @dataclass(frozen=True)
 class Marker:
-    """A mode's sign (``o s ^ v D x``) around a place."""
+    """A mode's sign (``o s ^ v D P x``) around a place."""
 
     x: float
     y: float

@@ -10,7 +10,7 @@ from proxybench.report.grouping import reading_place, size_name
 from proxybench.report.section import Section, clocks_text, heading_of
 from proxybench.report.shapes import Bar, BarPanel
 from proxybench.report.tables import full, pivot
-from proxybench.report.words import SCENARIOS, subject_names, with_clock
+from proxybench.report.words import SCENARIOS, look, subject_names, with_clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,4 +96,10 @@ def event_panels(records: Sequence[SummaryRecord], parts: Mapping[str, str]) -> 
 def _bar(records: Sequence[SummaryRecord], label: str, parts: Mapping[str, str]) -> Bar:
     found = {record.metric: record for record in records}
     shown = tuple((name, found[metric].median) for metric, name in parts.items() if metric in found)
-    return Bar(records[0].subject.mode, label, shown, bounded=any(record.bounded(0.5) for record in records))
+    return Bar(
+        look(records[0].subject),
+        label,
+        shown,
+        bounded=any(record.bounded(0.5) for record in records),
+        uncertainty=records[0].uncertainty,
+    )

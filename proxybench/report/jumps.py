@@ -1,7 +1,8 @@
 """Jumps: where a number leaves its line between two sizes, as when a proxier changes its ways above some size.
 
 kube-proxy's iptables mode has such a place (its large-cluster mode, above 1,000 endpoints). A jump is told by
-``find_step`` at 0.1 % and shown from a tenth of the level before it: a bend of a per cent is no change of ways.
+``find_step`` at 0.1 % and shown from a tenth of the level before it, unless both ends' readings are as uncertain as
+that: a bend of a per cent is no change of ways.
 """
 
 from __future__ import annotations
@@ -81,11 +82,17 @@ def _curves(series: Iterable[Series], axis: Axis) -> list[list[Series]]:
 
 
 def _jump(curve: list[Series], axis: Axis) -> Jump | None:
-    by_label = [dict(zip(each.labels, each.values.tolist(), strict=True)) for each in curve]
+    by_label = [each.by_label() for each in curve]
     labels = sorted(set.intersection(*(set(each) for each in by_label)))
     values: FloatArray = np.array([[each[label] for each in by_label] for label in labels], dtype=np.float64)
     if not labels or np.any(values <= 0):
         return None
     sizes: FloatArray = np.array([getattr(each.key, axis) for each in curve], dtype=np.float64)
     step = find_step(sizes, values, ALPHA)
-    return Jump(curve[0].key, axis, step) if step is not None and abs(step.relative) >= LEAST else None
+    if step is None or abs(step.relative) < LEAST:
+        return None
+    place = int(np.searchsorted(sizes, step.before))
+    height = abs(step.relative) * float(values[:, place - 1].mean())
+    # A jump that both ends' readings may explain is none.
+    told = height > curve[place - 1].uncertainty + curve[place].uncertainty
+    return Jump(curve[0].key, axis, step) if told else None

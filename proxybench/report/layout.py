@@ -37,6 +37,7 @@ from proxybench.report.shapes import MEDIAN, BarPanel, CurvePanel, LinePanel
 from proxybench.report.stacks import AGENT, RELAY, SOFTIRQ, SYSTEM, USER, WHOLE
 from proxybench.report.ticks import linear_ticks, log_ticks, without_overlap
 from proxybench.report.words import DIRECT, ODD, short, style_of
+from proxybench.units import resolved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -260,8 +261,8 @@ def _bar(bar: Bar, top: float, x: _Scale, unit: str) -> list[Item]:
         begun += value
         if begun < bar.total:  # neighbours of like shades are told apart by a gap
             items.append(Rect(x(begun) - 0.3, upper, 0.6, _BAR, GROUND))
-    bound = "≥ " if bar.bounded else ""
-    items.append(Label(x(bar.total) + 4, base, bound + short(bar.shown, unit), SMALL, INK))
+    shown = f"≥ {short(bar.shown, unit)}" if bar.bounded else resolved(bar.shown, unit, bar.uncertainty, short)
+    items.append(Label(x(bar.total) + 4, base, shown, SMALL, INK))
     return items
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from proxybench.model import Metric, Mode, Scenario
 from proxybench.report.alt import describe
 from proxybench.report.panels import line_panels
+from proxybench.report.path_section import synced_by_path
 from proxybench.report.section import BELOW, Section, clocks_text, heading_of, left_out
 from proxybench.report.tables import full, pivot
 from proxybench.report.words import HIGHEST, IDLE_COUNTS
@@ -100,6 +101,9 @@ PLANS = (
 def line_section(plan: Plan, data: ReportData) -> Section:
     """Return a number's chapter."""
     every = data.of(plan.metric)
+    if plan.metric == Metric.SYNC_END_TO_END:
+        by_path = synced_by_path(every)  # these have a chapter of their own
+        every = [record for record in every if record not in by_path]
     records = _peaks(every) if plan.metric == Metric.MEMORY_CONTROL_LOOP else every
     if not records:
         return left_out(plan.name, plan.heading, plan.lead, plan.metric)

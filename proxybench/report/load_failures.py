@@ -12,7 +12,7 @@ import numpy as np
 from proxybench.model import Metric
 from proxybench.report.section import Section
 from proxybench.report.tables import Cell, Table, merged
-from proxybench.report.words import DASH, count, short, subject_names
+from proxybench.report.words import DASH, count, look, short, subject_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ def failure_table(series: Sequence[Series]) -> Table | None:
     for place, point in sorted(told.items(), key=lambda item: (item[0][:2], item[1][Metric.LOAD_FAILURE_RATE].key)):
         subject = point[Metric.LOAD_FAILURE_RATE].key.subject
         size = [Cell(f"{one:,}", sort=str(one), number=True) for one in place[: len(heads)] if isinstance(one, int)]
-        rows.append((*size, Cell(names[subject], mode=subject.mode), *_numbers(point), _verdict(point)))
+        rows.append((*size, Cell(names[subject], mode=look(subject)), *_numbers(point), _verdict(point)))
     numbers = ("Failed", *_COUNTS.values(), "Other")
     return Table(
         "Connections of the load (counts; no clock takes part)",

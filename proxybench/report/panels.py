@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.report.grouping import by_panel, panel_title, reading_place, size_name, way
 from proxybench.report.shapes import CurvePanel, DataPoint, Distribution, JumpMark, Line, LinePanel
-from proxybench.report.words import DIRECT, count, mode_name, subject_names, with_clock
+from proxybench.report.words import DIRECT, count, look, mode_name, subject_names, with_clock
 from proxybench.units import shown_unit
 
 if TYPE_CHECKING:
@@ -64,7 +64,11 @@ def curve_panels(curves: Sequence[Curve]) -> list[CurvePanel]:
     for (endpoints, services, _, clock), members in sorted(grouped.items()):
         lines = [
             Distribution(
-                each.record.mode, labels[each.record.subject], styles[each.record.subject], each.values, each.shares
+                look(each.record.subject),
+                labels[each.record.subject],
+                styles[each.record.subject],
+                each.values,
+                each.shares,
             )
             for each in members
         ]
@@ -110,7 +114,7 @@ def _marks(jumps: Iterable[Jump], group: Sequence[SummaryRecord], axis: Axis = "
     fixed = (*names, "endpoints_per_service" if axis == "services" else "services")
     shown = {tuple(str(getattr(record, name)) for name in fixed) for record in group}
     return tuple(
-        JumpMark(jump.key.mode, jump.step.after, jump.step.before)
+        JumpMark(look(jump.key.subject), jump.step.after, jump.step.before)
         for jump in jumps
         if jump.axis == axis and tuple(str(getattr(jump.key, name)) for name in fixed) in shown
     )
@@ -125,7 +129,7 @@ def _lines(records: Sequence[SummaryRecord], axis: str) -> list[Line]:
     styles = _styles(grouped)
     return [
         Line(
-            subject.mode,
+            look(subject),
             labels[subject],
             styles[subject],
             tuple(sorted((_point(record, axis) for record in grouped[subject]), key=lambda point: point.x)),
@@ -137,7 +141,7 @@ def _lines(records: Sequence[SummaryRecord], axis: str) -> list[Line]:
 def _styles(subjects: Iterable[Subject]) -> dict[Subject, int]:
     """Return in the order of a legend how each subject's line is dashed: those of one mode are counted from 0."""
     order = sorted(subjects, key=lambda subject: (subject.mode, subject))
-    return {subject: [other for other in order if other.mode == subject.mode].index(subject) for subject in order}
+    return {subject: [other for other in order if look(other) == look(subject)].index(subject) for subject in order}
 
 
 def _reference(records: Sequence[SummaryRecord]) -> Line:
@@ -151,4 +155,6 @@ def _reference(records: Sequence[SummaryRecord]) -> Line:
 
 
 def _point(record: SummaryRecord, axis: str) -> DataPoint:
-    return DataPoint(getattr(record, axis), record.median, record.ci_low, record.ci_high, record.bounded(0.5))
+    return DataPoint(
+        getattr(record, axis), record.median, record.ci_low, record.ci_high, record.bounded(0.5), record.uncertainty
+    )

@@ -9,7 +9,7 @@ from proxybench.report.alt import describe
 from proxybench.report.section import BELOW, Section, clocks_text, heading_of
 from proxybench.report.shapes import DataPoint, Line, LinePanel
 from proxybench.report.tables import pivot
-from proxybench.report.words import count, subject_names, with_clock
+from proxybench.report.words import count, look, subject_names, with_clock
 from proxybench.units import shown_unit
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def place_panels(by_endpoint: Sequence[EndpointMedians]) -> list[LinePanel]:
     for clock, services, endpoints in sizes:
         lines = []
         for subject in order:
-            style = [other for other in order if other.mode == subject.mode].index(subject)
+            style = [other for other in order if look(other) == look(subject)].index(subject)
             lines += [
-                Line(subject.mode, labels[subject], style, _points(each))
+                Line(look(subject), labels[subject], style, _points(each))
                 for each in by_endpoint
                 if each.record.subject == subject
                 and (each.record.clock, each.record.services, each.record.endpoints_per_service)

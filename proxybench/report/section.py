@@ -41,9 +41,10 @@ def clocks_text(records: Sequence[SummaryRecord]) -> str:
     return "; ".join(clock_long(clock) for clock in sorted({record.clock for record in records}))
 
 
-def heading_of(heading: str, records: Sequence[SummaryRecord]) -> str:
-    """Return a chapter's heading: in words of work where its numbers are counted instructions."""
-    return as_work(heading) if {record.shown_unit for record in records} == {INSTRUCTIONS} else heading
+def heading_of(heading: str, records: Sequence[SummaryRecord], work: str = "") -> str:
+    """Return a chapter's heading: in words of ``work`` (or of our own) where its numbers are counted instructions."""
+    counted = {record.shown_unit for record in records} == {INSTRUCTIONS}
+    return (work or as_work(heading)) if counted else heading
 
 
 def left_out(name: str, heading: str, lead: str, metric: str) -> Section:

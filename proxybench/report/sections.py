@@ -12,7 +12,7 @@ from proxybench.report.line_sections import PLANS, line_section
 from proxybench.report.load_failures import METRICS as FAILURES
 from proxybench.report.load_failures import failure_sections
 from proxybench.report.load_sections import load_sections
-from proxybench.report.path_section import path_sections
+from proxybench.report.path_section import path_sections, sync_path_sections
 from proxybench.report.place_section import place_sections
 from proxybench.report.section import clocks_text, heading_of
 from proxybench.report.tables import pivot
@@ -33,6 +33,7 @@ def sections(data: ReportData) -> list[Section]:
     return [
         *event_sections(data),
         made["sync-end-to-end"],
+        *sync_path_sections(data),
         breakdown_section(data),
         made["sync-control-loop"],
         cpu_section(data),
@@ -58,7 +59,7 @@ def other_tables(data: ReportData) -> list[Table]:
     for metric in dict.fromkeys(record.metric for record in data.records if record.metric not in told):
         records = data.shown(data.of(metric))
         about = find(metric)
-        heading = f"{heading_of(about.title, records)} ({metric})" if about else metric
+        heading = f"{heading_of(about.title, records, about.work)} ({metric})" if about else metric
         caption = f"{heading}: median and 95 % interval ({clocks_text(records)})"
         tables.append(pivot(records, caption, unranked={record.mode for record in records}))
     return tables

@@ -20,6 +20,7 @@ class DataPoint:
     low: float | None
     high: float | None
     bounded: bool
+    uncertainty: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Bar:
     parts: tuple[tuple[str, float], ...]
     number: float | None = None  # what is written behind it, where that is not its length
     bounded: bool = False  # the true value is at least so much
+    uncertainty: float = 0.0
 
     @property
     def total(self) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxybench.model import NO_PATH, Metric, Scenario
 from proxybench.report.grouping import by_panel, panel_title, size_name
 from proxybench.report.shapes import Bar, BarPanel
-from proxybench.report.words import subject_names, with_clock
+from proxybench.report.words import look, subject_names, with_clock
 from proxybench.units import shown_unit
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _bars(records: Sequence[SummaryRecord]) -> list[Bar]:
         rest = tuple((name, found[metric].median) for name, metric in _REST if metric in found)
         parts = (*_control_loop(found), *rest)
         if parts:
-            bars.append(Bar(subject.mode, labels[subject], parts))
+            bars.append(Bar(look(subject), labels[subject], parts))
     return bars
 
 

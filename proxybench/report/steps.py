@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxybench.report.tables import Cell, Table
-from proxybench.report.words import DASH, mode_name
+from proxybench.report.words import DASH, look, mode_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ def _row(step: Step) -> tuple[Cell, ...]:
     return (
         Cell(str(step.index), number=True),
         Cell(str(step.repetition), number=True),
-        Cell(mode_name(cell.mode), mode=cell.mode),
+        Cell(mode_name(cell.mode), mode=look(cell.subject)),
         Cell(cell.subject.program, f"{step.clock} clock" if step.clock else ""),
         Cell(f"{cell.services:,}", sort=str(cell.services), number=True),
         Cell(f"{cell.endpoints_per_service:,}", sort=str(cell.endpoints_per_service), number=True),

@@ -17,11 +17,13 @@ from proxybench.report.words import (
     clock_short,
     exact,
     human,
+    look,
     mode_name,
     path_name,
     span,
     subject_names,
 )
+from proxybench.units import resolved
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
@@ -71,10 +73,15 @@ def median_text(record: SummaryRecord) -> str:
 
 
 def bounded_text(record: SummaryRecord, value: float, q: float) -> str:
-    """Write a quantile, as ``≥ x`` when it falls into the censored samples, a dash when it has no meaning."""
+    """Write a quantile: ``≥ x`` when it falls into the censored samples, a dash when it has no meaning.
+
+    One that is not resolved is written as what it is less than.
+    """
     if math.isnan(value):
         return DASH
-    return ("≥ " if record.bounded(q) else "") + human(value, record.shown_unit)
+    if record.bounded(q):
+        return f"≥ {human(value, record.shown_unit)}"
+    return resolved(value, record.shown_unit, record.uncertainty, human)
 
 
 def interval_text(record: SummaryRecord) -> str:
@@ -135,7 +142,7 @@ def column_heads(columns: Sequence[Column]) -> list[Cell]:
     labels = subject_names(subject for subject, _ in columns)
     several = len({clock for _, clock in columns}) > 1
     return [
-        Cell(labels[subject], clock_short(clock) if several else "", mode=subject.mode, number=True)
+        Cell(labels[subject], clock_short(clock) if several else "", mode=look(subject), number=True)
         for subject, clock in columns
     ]
 
@@ -162,7 +169,7 @@ def full(records: Sequence[SummaryRecord], caption: str, *, metric: bool = False
                 _word_cell("scenario", record.scenario),
                 _word_cell("position", record.position),
                 Cell(way(record)),
-                Cell(mode_name(record.mode), mode=record.mode),
+                Cell(mode_name(record.mode), mode=look(record.subject)),
                 Cell(record.program),
                 *((Cell(clock_short(record.clock)),) if clocks else ()),
                 _count_cell(record.services),

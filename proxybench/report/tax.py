@@ -13,7 +13,7 @@ from proxybench.report.criteria import figures_at, ratio, usual_way
 from proxybench.report.decision import ratio_text, value_text
 from proxybench.report.shapes import DataPoint, Line, LinePanel
 from proxybench.report.tables import Cell, Table, column_heads, columns_of, merged
-from proxybench.report.words import DASH, DIRECT, count, exact, mode_name, subject_names, with_clock
+from proxybench.report.words import DASH, DIRECT, count, exact, look, mode_name, subject_names, with_clock
 from proxybench.units import shown_unit
 
 if TYPE_CHECKING:
@@ -110,7 +110,9 @@ def _line(
     if metric == Metric.FORWARDING_CONNECT and subject.mode == Mode.USERSPACE:
         return None
     points = [
-        DataPoint(record.services, record.median, record.ci_low, record.ci_high, record.bounded(0.5))
+        DataPoint(
+            record.services, record.median, record.ci_low, record.ci_high, record.bounded(0.5), record.uncertainty
+        )
         for record in records
         if (record.metric, record.position, record.scenario) == (metric, position, Scenario.STEADY)
     ]
@@ -119,4 +121,4 @@ def _line(
     bare = name == BARE
     style = 0 if bare else len(_KINDS) - 1 - number  # the Service's line is solid, that beside the rules dashed
     label = mode_name(DIRECT) if bare else f"{mode_name(subject.mode)}, {name}"
-    return Line(DIRECT if bare else subject.mode, label, style, tuple(sorted(points, key=lambda point: point.x)))
+    return Line(DIRECT if bare else look(subject), label, style, tuple(sorted(points, key=lambda point: point.x)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxybench import units
-from proxybench.model import Address, Origin, ServicePath, Transport
+from proxybench.model import Address, Mode, Origin, ServicePath, Transport
 from proxybench.units import INSTRUCTIONS, shown_unit
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ REFERENCE = "reference"
 DIRECT = "direct"
 """Stands for the endpoint reached without a Service, the reference of every forwarding figure."""
 
+
+NFT_BACKEND = "iptables-nft"
+"""The look of iptables mode with the backend nft, beside that with legacy."""
 
 ODD = "odd"
 """Stands for what no part explains."""
@@ -44,6 +47,7 @@ MODE_STYLES = {
     "ipvs": ModeStyle("IPVS", "#d55e00", "#f0803c", "s"),
     "userspace": ModeStyle("userspace", "#009e73", "#2fc59b", "^"),
     "nftables": ModeStyle("nftables", "#b5368c", "#f5a3d8", "D"),
+    NFT_BACKEND: ModeStyle("iptables", "#1b2a6e", "#6a78ff", "P"),
     DIRECT: ModeStyle("endpoint, no rules", "#5a6066", "#98a1ab", "x"),
     ODD: ModeStyle("unexplained", "#e69f00", "#f0b93a", "v"),
 }
@@ -181,8 +185,14 @@ def _settings(subject: Subject) -> str:
     return f" ({', '.join(told)})"
 
 
+def look(subject: Subject) -> str:
+    """Return whose colour and marker a subject has: its mode's, of iptables its backend's."""
+    nft = subject.mode == Mode.IPTABLES and dict(subject.settings).get("iptables") == "nft"
+    return NFT_BACKEND if nft else str(subject.mode)
+
+
 def style_of(mode: str) -> ModeStyle:
-    """Return a mode's style, one for all modes that we do not know."""
+    """Return the style of a look, one for all modes that we do not know."""
     return MODE_STYLES.get(mode, _UNKNOWN)
 
 
@@ -220,11 +230,11 @@ def short(value: float, unit: str) -> str:
 
 
 def span(low: float, high: float, unit: str) -> str:
-    """Write an interval, its unit once where both ends share it; of instructions without the noun."""
+    """Write an interval, its unit once where both ends share it or begin at 0; of instructions without the noun."""
     write = short if unit == INSTRUCTIONS else human
     first, second = write(low, unit), write(high, unit)
     number, _, own = first.partition(" ")
-    if own == second.partition(" ")[2]:
+    if low == 0 or own == second.partition(" ")[2]:
         first = number
     return f"{first} {'to' if low < 0 else DASH} {second}"
 
@@ -233,6 +243,11 @@ def exact(value: float, unit: str) -> str:
     """Write a value in full, for the title that a pointer shows."""
     digits = f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
     return f"{digits} {unit}"
+
+
+def factor(times: float) -> str:
+    """Write how many times: three digits, none as a power of ten."""
+    return TIMES + (f"{times:.3g}" if 0.001 <= times < 999.5 else f"{float(f'{times:.3g}'):,.10g}")  # noqa: PLR2004 - as in units.human
 
 
 _FACTOR_FROM, _WHOLE_FROM = 1.5, 10.0

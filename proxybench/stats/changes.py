@@ -36,24 +36,34 @@ class ChangePoint:
         return self.after / self.before - 1 if self.before else math.inf
 
 
-def change_points(values: FloatArray, alpha: float = ALPHA, floor: float = 0.0) -> tuple[ChangePoint, ...]:
+def change_points(
+    values: FloatArray, alpha: float = ALPHA, floor: float = 0.0, unsure: FloatArray | None = None
+) -> tuple[ChangePoint, ...]:
     """Split a series of values (one per run, in order of time) where its level moves.
 
     Binary segmentation: the split with the greatest standardised difference of mean logarithms is kept when
     it exceeds all but a share ``alpha`` of the same statistic over seeded permutations, then both parts are
     searched again. Levels are geometric means of the segments. Values below ``floor`` are taken for it in the search,
     so that 0 has a logarithm and what is next to nothing does not look like a move; levels are then medians of what
-    was measured. Raises ValueError for values not above 0 without a floor.
+    was measured. A move that is no larger than what the readings on both sides are ``unsure`` by is none.
+
+    Raises ValueError for values not above 0 without a floor.
     """
     raised = np.maximum(values, floor)
     if np.any(raised <= 0):
         raise ValueError("values must be above 0: levels are compared on a log scale")
     logs = np.log(raised)
+    errors = np.zeros_like(values) if unsure is None else unsure
     found = sorted(_search(logs, 0, len(logs), alpha))
-    edges = [0, *(index for index, _ in found), len(logs)]
-    parts = [slice(a, b) for a, b in pairwise(edges) if b > a]
-    levels = [float(np.median(values[part]) if floor else np.exp(logs[part].mean())) for part in parts]
-    return tuple(ChangePoint(int(index), levels[i], levels[i + 1], p) for i, (index, p) in enumerate(found))
+    while True:
+        edges = [0, *(index for index, _ in found), len(logs)]
+        parts = [slice(a, b) for a, b in pairwise(edges) if b > a]
+        levels = [float(np.median(values[part]) if floor else np.exp(logs[part].mean())) for part in parts]
+        sure = [float(np.median(errors[part])) for part in parts]
+        rests = [abs(levels[i + 1] - levels[i]) - sure[i] - sure[i + 1] for i in range(len(found))]
+        if not errors.any() or min(rests, default=1.0) > 0:
+            return tuple(ChangePoint(int(index), levels[i], levels[i + 1], p) for i, (index, p) in enumerate(found))
+        del found[rests.index(min(rests))]
 
 
 @lru_cache

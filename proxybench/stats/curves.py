@@ -2,7 +2,8 @@
 
 All functions take ``sizes`` (S, ascending: Services, endpoints or rule positions) and ``values`` of shape (R,
 S): one row per repetition. The repetition is the replicate here too: each repetition has its own curve, and
-intervals come from how the curves differ.
+intervals come from how the curves differ. ``unsure`` of values, of their shape, is what each is uncertain by: intervals
+are widened by it (``proxybench.stats.uncertainty``), and a lead that it may explain is none.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from proxybench.stats.intervals import CONFIDENCE, Interval, t_interval, t_quantile
+from proxybench.stats.uncertainty import ratio_reach, widened
 
 FloatArray = NDArray[np.float64]
 
@@ -32,28 +34,41 @@ class Slope:
     interval: Interval | None
 
 
-def slope(sizes: FloatArray, values: FloatArray, confidence: float = CONFIDENCE) -> Slope:
+def slope(
+    sizes: FloatArray, values: FloatArray, confidence: float = CONFIDENCE, *, unsure: FloatArray | None = None
+) -> Slope:
     """Fit a robust line to each repetition and return the slopes' mean and Student's interval.
+
+    The interval is widened by how far the lines' slopes can be wrong: a line through the true values of each repetition
+    has a slope between those of all pairs' lowest and of all pairs' highest.
 
     Raises ValueError for fewer than two sizes.
     """
     _check(sizes, values, 2)
-    each = np.array([weighted_theil_sen(sizes, row) for row in values])
-    interval = t_interval(each, confidence) if each.size > 1 else None
-    return Slope(float(each.mean()), interval)
+    errors = np.zeros_like(values) if unsure is None else unsure
+    each, low, high = (
+        np.array([weighted_theil_sen(sizes, row, sign * error) for row, error in zip(values, errors, strict=True)])
+        for sign in (0.0, -1.0, 1.0)
+    )
+    if each.size < 2:  # noqa: PLR2004 -- one value says nothing about how values vary
+        return Slope(float(each.mean()), None)
+    below, above = (float(np.maximum(reach, 0.0).mean()) for reach in (each - low, high - each))
+    return Slope(float(each.mean()), widened(t_interval(each, confidence), below, above))
 
 
-def weighted_theil_sen(x: FloatArray, y: FloatArray) -> float:
+def weighted_theil_sen(x: FloatArray, y: FloatArray, tilt: FloatArray | float = 0.0) -> float:
     """Return the weighted median of all pairs' slopes (Theil, 1950; Sen, 1968), so that few wild points do no harm.
 
     Weighted by how exactly a pair tells the slope when values vary in proportion: its distance over the root of
     the sum of its squared values. Without weights, the pairs of small sizes decide, which lie next to each other
-    and tell nothing: over three decades the interval becomes half as wide again (docs/statistics.md).
+    and tell nothing: over three decades the interval becomes half as wide again (docs/statistics.md). With a ``tilt``
+    for each value, each pair's first one is taken lower, and its second one higher, by so much.
     """
     i, j = np.triu_indices(x.size, 1)
-    slopes = (y[j] - y[i]) / (x[j] - x[i])
+    lift = np.broadcast_to(tilt, y.shape)
+    slopes = (y[j] - y[i] + lift[j] + lift[i]) / (x[j] - x[i])
     if not y.any():
-        return 0.0
+        return float(np.median(slopes))
     # A pair of zeros is as exact as the least value that was measured, and no more: it must not outweigh all others.
     weights = (x[j] - x[i]) / np.maximum(np.hypot(y[i], y[j]), np.abs(y[y != 0]).min())
     order = np.argsort(slopes)
@@ -94,7 +109,14 @@ class Crossover:
     sizes: int = 0  # how many were measured
 
 
-def crossover(sizes: FloatArray, first: FloatArray, second: FloatArray, confidence: float = CONFIDENCE) -> Crossover:
+def crossover(
+    sizes: FloatArray,
+    first: FloatArray,
+    second: FloatArray,
+    confidence: float = CONFIDENCE,
+    *,
+    unsure: tuple[FloatArray, FloatArray] | None = None,
+) -> Crossover:
     """Find where ``first`` and ``second`` (R, S; rows paired by repetition, values above 0) change places.
 
     Where a repetition lacks a size, NaN stands in either curve, and the others decide there. Between measured sizes
@@ -105,7 +127,8 @@ def crossover(sizes: FloatArray, first: FloatArray, second: FloatArray, confiden
     interval is every size there at which the ratio's interval holds 0 (Fieller's way: the test is inverted, so the
     interval covers as often as the test does). It is asked of the repetitions that have all sizes from one lead to
     the other; where fewer than two do, all that is known is between which sizes it lies. Two repetitions at least
-    are needed to tell any lead. Raises ValueError for unequal shapes, sizes or values not above 0, or fewer than
+    are needed to tell any lead. ``unsure``, of the first and of the second: leads and crossings are those that hold
+    whatever the true values are. Raises ValueError for unequal shapes, sizes or values not above 0, or fewer than
     two sizes.
     """
     _check(sizes, first, 2)
@@ -114,21 +137,55 @@ def crossover(sizes: FloatArray, first: FloatArray, second: FloatArray, confiden
     if np.any(first <= 0) or np.any(second <= 0) or np.any(sizes <= 0):
         raise ValueError("sizes and values must be above 0: ratios are compared")
     up_to = float(sizes[-1])
-    sign = _leads(np.log(first / second), 1 - confidence)
+    curves = (_Curve(first, np.zeros_like(first)), _Curve(second, np.zeros_like(second)))
+    if unsure is not None:
+        curves = (_Curve(first, unsure[0]), _Curve(second, unsure[1]))
+    sign = _leads(curves, 1 - confidence)
     sure = np.flatnonzero(sign)
     if sure.size == 0:
         return Crossover(Outcome.UNDECIDED, (), up_to, None, (), sizes.size)
     crossings = tuple(
-        _crossing(sizes, first, second, (int(a), int(b)), confidence) for a, b in pairwise(sure) if sign[a] != sign[b]
+        _crossing(sizes, curves, (int(a), int(b)), confidence) for a, b in pairwise(sure) if sign[a] != sign[b]
     )
     outcome = Outcome.CROSSED if crossings else Outcome.NONE
     told_apart = tuple(float(size) for size in sizes[sure])
     return Crossover(outcome, crossings, up_to, bool(sign[sure[-1]] < 0), told_apart, sizes.size)
 
 
-def _leads(ratio: FloatArray, alpha: float) -> FloatArray:
+@dataclass(frozen=True)
+class _Curve:
+    """Values, and what each is uncertain by: (R, S) both."""
+
+    values: FloatArray
+    unsure: FloatArray
+
+    def at(self, rows: NDArray[np.bool_], columns: slice) -> _Curve:
+        return _Curve(self.values[rows, columns], self.unsure[rows, columns])
+
+    def on(self, grid: FloatArray, sizes: FloatArray) -> _Curve:
+        """Return it on a finer grid: a straight line is wrong by no more than its ends are, in proportion."""
+        values, unsure = (
+            np.stack([np.interp(grid, sizes, row) for row in rows]) for rows in (self.values, self.unsure)
+        )
+        return _Curve(values, unsure)
+
+
+_Curves = tuple[_Curve, _Curve]
+
+
+def _log_ratios(curves: _Curves) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the logarithms of the curves' ratio, and how far below and above each the true one may lie."""
+    first, second = curves
+    below, above = ratio_reach(first.unsure / first.values, second.unsure / second.values)
+    return np.log(first.values / second.values), below, above
+
+
+def _leads(curves: _Curves, alpha: float) -> FloatArray:
     """Return the sign of the mean log ratio at each size, 0 where Holm's procedure (1979) does not tell it from 0."""
-    tests = [_sign_and_p(column[np.isfinite(column)]) for column in ratio.T]
+    tests = []
+    for ratios, below, above in zip(*(part.T for part in _log_ratios(curves)), strict=True):
+        known = np.isfinite(ratios)
+        tests.append(_sign_and_p(ratios[known], below[known], above[known]))
     p = np.array([each for _, each in tests])
     order = np.argsort(p, kind="stable")
     passed = p[order] <= alpha / np.arange(p.size, 0, -1)
@@ -138,33 +195,34 @@ def _leads(ratio: FloatArray, alpha: float) -> FloatArray:
     return sign
 
 
-def _sign_and_p(ratios: FloatArray) -> tuple[float, float]:
-    """Return the sign of the mean, and the p of a t test that it is 0."""
+def _sign_and_p(ratios: FloatArray, below: FloatArray, above: FloatArray) -> tuple[float, float]:
+    """Return the sign of the mean, and the p of a t test that it is 0, or as near to it as its errors may bring it."""
     count = ratios.size
     if count < 2:  # noqa: PLR2004 -- one value says nothing about how values vary
         return 0.0, 1.0
     mean, error = float(ratios.mean()), float(ratios.std(ddof=1) / np.sqrt(count))
-    if mean == 0:  # equal in every repetition: 0 / 0
+    left = abs(mean) - float((below if mean > 0 else above).mean())
+    if left <= 0:  # equal in every repetition, 0 / 0; or all of it may be the readings' own
         return 0.0, 1.0
-    p = 2 * float(special.stdtr(count - 1, -abs(mean) / error)) if error > 0 else 0.0
+    p = 2 * float(special.stdtr(count - 1, -left / error)) if error > 0 else 0.0
     return float(np.sign(mean)), p
 
 
-def _crossing(
-    sizes: FloatArray, first: FloatArray, second: FloatArray, ends: tuple[int, int], confidence: float
-) -> Crossing:
+def _crossing(sizes: FloatArray, curves: _Curves, ends: tuple[int, int], confidence: float) -> Crossing:
     """Locate the change of the lead between the sizes of the two indices, at which the leads are opposite."""
     here = slice(ends[0], ends[1] + 1)
-    sizes, first, second = sizes[here], first[:, here], second[:, here]
-    whole = np.isfinite(first * second).all(axis=1)
-    before, after = np.nanmean(np.log(first[:, [0, -1]] / second[:, [0, -1]]), axis=0).tolist()
-    mean = np.log(first[whole] / second[whole]).mean(axis=0) if whole.sum() > 1 else np.zeros(2)
+    sizes, logs = sizes[here], np.log(curves[0].values[:, here] / curves[1].values[:, here])
+    whole: NDArray[np.bool_] = np.asarray(np.isfinite(logs).all(axis=1))
+    before, after = np.nanmean(logs[:, [0, -1]], axis=0).tolist()
+    mean = logs[whole].mean(axis=0) if whole.sum() > 1 else np.zeros(2)
     if np.sign(mean[0]) != np.sign(before) or np.sign(mean[-1]) != np.sign(after):  # those that have all do not show it
         at = sizes[0] * (sizes[-1] / sizes[0]) ** (before / (before - after))
         return Crossing(float(at), float(sizes[0]), float(sizes[-1]), after < 0)
     grid = np.geomspace(sizes[0], sizes[-1], GRID)
-    rows = np.stack([_log_ratios(grid, sizes, one, two) for one, two in zip(first[whole], second[whole], strict=True)])
+    one, two = (curve.at(whole, here).on(grid, sizes) for curve in curves)
+    rows, below, above = _log_ratios((one, two))
     low, high = _mean_interval(rows, confidence)
+    low, high = low - below.mean(axis=0), high + above.mean(axis=0)
     mean = rows.mean(axis=0)
     change = int(np.flatnonzero(np.sign(mean[:-1]) != np.sign(mean[1:]))[0])
     at = grid[change] - mean[change] * (grid[change + 1] - grid[change]) / (mean[change + 1] - mean[change])
@@ -172,10 +230,6 @@ def _crossing(
     # The true ends lie between two places: the outer ones are taken.
     start, stop = (max(int(open_[0]) - 1, 0), min(int(open_[-1]) + 1, GRID - 1)) if open_.size else (change, change + 1)
     return Crossing(float(at), float(min(at, grid[start])), float(max(at, grid[stop])), bool(mean[-1] < 0))
-
-
-def _log_ratios(grid: FloatArray, sizes: FloatArray, one: FloatArray, two: FloatArray) -> FloatArray:
-    return np.log(np.interp(grid, sizes, one) / np.interp(grid, sizes, two))
 
 
 def _mean_interval(rows: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:

@@ -50,6 +50,10 @@ class Series:
     uncertainty: float = 0.0
     uncertainties: tuple[float, ...] = ()
 
+    def by_label(self) -> dict[tuple[str, int], float]:
+        """Return each repetition's value."""
+        return dict(zip(self.labels, self.values.tolist(), strict=True))
+
     def unsure(self) -> Mapping[tuple[str, int], float]:
         """Return what each repetition's value is uncertain by."""
         each = self.uncertainties or (self.uncertainty,) * len(self.labels)

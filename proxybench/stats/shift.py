@@ -90,13 +90,16 @@ def _tied_p(base: FloatArray, new: FloatArray, joined: FloatArray) -> float:
     return min(1.0, 2 * float(special.ndtr(-distance / np.sqrt(variance))))
 
 
-def minimum_detectable_effect(error: float, degrees: float, *, alpha: float, threshold: float = 0.0) -> float:
+def minimum_detectable_effect(
+    error: float, degrees: float, *, alpha: float, threshold: float = 0.0, unsure: float = 0.0
+) -> float:
     """Return the true difference that is found with a power of at least 0.90.
 
-    Found means: the two-sided ``1 - alpha`` interval excludes 0 and the estimate reaches ``threshold``.
-    ``error`` is the standard error of the estimate with ``degrees`` of freedom; all in one unit. The t
+    Found means: the two-sided ``1 - alpha`` interval, widened by what readings are ``unsure`` by, excludes 0 and the
+    estimate reaches ``threshold``. ``error`` is the standard error of the estimate with ``degrees`` of freedom; all in
+    one unit. The t
     quantile stands for the non-central t here, which simulation finds to be close enough
     (docs/statistics.md).
     """
-    bar = max(t_quantile(1 - alpha / 2, degrees) * error, threshold)
+    bar = max(t_quantile(1 - alpha / 2, degrees) * error + unsure, threshold)
     return bar + t_quantile(_NOMINAL_POWER, degrees) * error

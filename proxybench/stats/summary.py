@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxybench.model import Key
-from proxybench.stats.intervals import centre_interval
+from proxybench.stats.intervals import Interval, centre_interval
 from proxybench.stats.series import Series, collect
+from proxybench.stats.uncertainty import widened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,10 +21,10 @@ class SummaryRecord(Key):
     """What was measured at one point, in ``unit``.
 
     ``n`` counts raw samples, ``censored`` those among them that are lower bounds. ``median`` is the median of
-    the repetitions' medians, and ``ci_low`` to ``ci_high`` its 95 % interval over repetitions: None for fewer
-    than two repetitions, and where a repetition's median is itself only a lower bound. ``p90`` and ``p99``
-    are taken over all raw samples; see ``bounded``. ``uncertainty`` is that of each repetition's median (probes'
-    resolution, clocks' offset), and the interval is never narrower than it.
+    the repetitions' medians, and ``ci_low`` to ``ci_high`` its 95 % interval over repetitions, widened by
+    ``uncertainty`` at both ends: None for fewer than two repetitions, and where a repetition's median is itself only a
+    lower bound. ``p90`` and ``p99`` are taken over all raw samples; see ``bounded``. ``uncertainty`` is that of each
+    repetition's median (probes' resolution, clocks' offset).
     """
 
     n: int
@@ -51,17 +52,25 @@ def summarise(frame: pd.DataFrame) -> list[SummaryRecord]:
 
 def summary_of(series: Series) -> SummaryRecord:
     """Condense one series."""
-    interval = None if series.bounded.any() else centre_interval(series.values)
-    median, unsure = float(np.median(series.values)), series.uncertainty
+    interval = None if series.bounded.any() else _interval(series)
     return SummaryRecord(
         **{field.name: getattr(series.key, field.name) for field in fields(Key)},
         n=series.samples,
         repetitions=len(series.labels),
         censored=series.censored,
-        median=median,
-        ci_low=min(interval.low, max(0.0, median - unsure)) if interval else None,
-        ci_high=max(interval.high, median + unsure) if interval else None,
+        median=float(np.median(series.values)),
+        ci_low=interval.low if interval else None,
+        ci_high=interval.high if interval else None,
         p90=series.p90,
         p99=series.p99,
-        uncertainty=unsure,
+        uncertainty=series.uncertainty,
     )
+
+
+def _interval(series: Series) -> Interval | None:
+    found = centre_interval(series.values)
+    if found is None:
+        return None
+    wide = widened(found, series.uncertainty)
+    # What repetitions show to be above 0 is a time or a count, and does not go below it.
+    return Interval(max(0.0, wide.low), wide.high) if found.low >= 0 else wide

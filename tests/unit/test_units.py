@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxybench.units import human, scale, short, shown_unit
+from proxybench.units import human, least, resolved, scale, short, shown_unit
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,30 @@ def test_other_numbers_are_told_in_the_unit_they_are_stored_in(unit: str, clock:
 )
 def test_a_mere_count_may_lack_its_noun(value: float, unit: str, words: str) -> None:
     assert short(value, unit) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "uncertainty", "words"),
+    [
+        (0.0, "ns", 0.0, "< 1 µs"),
+        (0.0, "ns", 5e6, "≤ 5 ms"),
+        (4e6, "ns", 5e6, "≤ 9 ms"),
+        (5e6, "ns", 5e6, "≤ 10 ms"),
+        (6e6, "ns", 5e6, "6 ms"),
+        (300.0, "ns", 0.0, "300 ns"),
+        (0.0, "instructions", 0.0, "< 1 k instructions"),
+        (0.0, "bytes", 0.0, "0 bytes"),
+        (0.0, "syncs", 0.0, "0 syncs"),
+        (-3.0, "ns", 5e6, "-3 ns"),
+    ],
+)
+def test_what_is_not_resolved_is_told_as_what_it_is_less_than(
+    value: float, unit: str, uncertainty: float, words: str
+) -> None:
+    assert resolved(value, unit, uncertainty) == words
+    assert resolved(value, unit, uncertainty, short) == words.removesuffix(" instructions").removesuffix(" syncs")
+    bound = least(value, unit, uncertainty)
+    assert (bound is None) is (words[0] not in "<≤")
 
 
 def test_an_axis_has_the_unit_a_person_would_choose() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.calibration import KINDS, calibration
-from benchmarks.condensed import FOLDER, Condensed, Number, load, save
+from benchmarks.condensed import FOLDER, Condensed, Number, _read, _row, load, save
 from benchmarks.pages import committed, findings, pages, readme, shown
 from proxybench.model import Mode, Subject
 from proxybench.report.words import DASH
@@ -87,7 +88,15 @@ def test_of_several_releases_each_mode_has_a_table_of_its_own() -> None:
 
 def test_a_change_that_was_in_force_before_it_was_acknowledged_took_no_0_ns() -> None:
     assert number("sync.end_to_end", 0.0).text() == "at once"
-    assert number("cpu.control_loop", 0.0).text() == "0 ns"
+    assert number("cpu.control_loop", 0.0).text() == "< 1 µs"
+    assert replace(number("sync.end_to_end", 0.0), uncertainty=1_200_000.0).text() == "≤ 1.2 ms"
+    assert replace(number("sync.end_to_end", 5e6), uncertainty=1_200_000.0).text() == "5 ms"
+
+
+def test_what_a_number_is_uncertain_by_is_committed_with_it() -> None:
+    known = replace(number("sync.end_to_end", 5e6), uncertainty=1_200_000.0)
+    assert [_read(json.loads(json.dumps(_row(each)))) for each in (known, RUN.numbers[0])] == [known, RUN.numbers[0]]
+    assert len(_row(known)) == len(_row(RUN.numbers[0])) + 1
 
 
 def test_the_front_page_says_where_its_numbers_are_from() -> None:

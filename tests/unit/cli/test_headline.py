@@ -77,3 +77,10 @@ def test_the_terminal_says_what_the_page_says() -> None:
         REFERENCE_NOTE,
         "1 of 2 numbers rest on fewer than 5 repetitions",
     )
+
+
+def test_what_is_not_resolved_is_told_as_what_it_is_less_than() -> None:
+    row = lines([record("ipvs", "sync.end_to_end", "add-one", "last", 0.0, clock="wall", uncertainty=1_200_000.0)])[1]
+    assert row.split("  ")[-1].strip() == "≤ 1.2 ms"
+    row = lines([record("ipvs", "cpu.control_loop", "idle", "none", 0.0)])[1]
+    assert row.endswith("< 1 k")

@@ -25,7 +25,7 @@ SIZES = (10, 100, 1000)
 Level = dict[tuple[Metric, int], float]
 
 
-def samples(
+def samples(  # noqa: PLR0913 -- each is one thing in which a run may differ
     run: str,
     seed: int,
     *,
@@ -35,6 +35,7 @@ def samples(
     repetitions: int,
     timeouts: int,
     version: str,
+    unsure: int,
 ) -> list[Sample]:
     rng = np.random.default_rng(seed)
     found = []
@@ -57,6 +58,7 @@ def samples(
                             clock,
                             late,
                             0,
+                            unsure,
                         )
                     )
     return found
@@ -82,6 +84,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         lacks: Metric | None = None,
         methods: dict[str, int] | None = None,
         failed: int = 0,
+        unsure: int = 0,
     ) -> Path:
         nonlocal count
         count += 1
@@ -95,6 +98,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
             repetitions=repetitions,
             timeouts=timeouts,
             version=version,
+            unsure=unsure,
         )
         folder.add([sample for sample in found if sample.metric is not lacks])
         folder.write_manifest(

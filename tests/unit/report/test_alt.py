@@ -69,3 +69,12 @@ def test_curves_say_what_half_of_the_connections_took() -> None:
         "100 Services, what half of the connections took at most: lowest IPVS 2 µs, then iptables 3 µs, then userspace"
         " timed out. "
     )
+
+
+def test_what_is_not_resolved_is_told_as_what_it_is_less_than() -> None:
+    records = [
+        make_record(services=size, mode=mode, median=median, uncertainty=2e6)
+        for size in (10, 100)
+        for mode, median in (("iptables", 30e6), ("ipvs", 1e6))
+    ]
+    assert "lowest IPVS ≤ 3 ms, then iptables 30 ms. " in describe(line_panels(records, "sync latency"), below="")

@@ -6,8 +6,15 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from proxybench.report.colours import mode_classes, style
-from proxybench.report.words import MODE_STYLES
+from proxybench.model import Mode, Subject
+from proxybench.report.colours import DARK, LIGHT, mode_classes, style
+from proxybench.report.layout import draw
+from proxybench.report.panels import line_panels
+from proxybench.report.png import png
+from proxybench.report.svg import svg
+from proxybench.report.tables import pivot
+from proxybench.report.words import MODE_STYLES, look
+from tests.unit.report.conftest import make_record
 
 # Machado, Oliveira and Fernandes 2009: what who lacks one kind of cone sees of a linear colour.
 LACKS = {
@@ -46,6 +53,43 @@ def test_the_colour_blind_can_tell_the_modes(ground: str, lacks: str) -> None:
     colours = {mode: seen(getattr(style, ground), lacks) for mode, style in MODE_STYLES.items()}
     apart = {(a, b): float(np.linalg.norm(colours[a] - colours[b])) for a, b in combinations(colours, 2)}
     assert {pair: distance for pair, distance in apart.items() if distance < LEAST} == {}
+
+
+def contrast(one: str, other: str) -> float:
+    """Return WCAG 2's contrast of two colours."""
+    darker, lighter = sorted(float(np.array([0.2126, 0.7152, 0.0722]) @ linear(colour)) for colour in (one, other))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_lines_stand_out_from_their_ground() -> None:
+    lines = {mode: style for mode, style in MODE_STYLES.items() if mode != "odd"}  # which fills areas
+    assert {mode for mode, style in lines.items() if contrast(style.light, LIGHT["ground"]) < 3} == set()
+    assert {mode for mode, style in lines.items() if contrast(style.dark, DARK["ground"]) < 3} == set()
+
+
+def test_the_backends_of_iptables_look_different() -> None:
+    legacy, nft, ipvs = (
+        Subject("kube-proxy", "v1.37.2", mode, (("iptables", backend),))
+        for mode, backend in ((Mode.IPTABLES, "legacy"), (Mode.IPTABLES, "nft"), (Mode.IPVS, "nft"))
+    )
+    assert [look(each) for each in (legacy, nft, ipvs)] == ["iptables", "iptables-nft", "ipvs"]
+    assert look(Subject("kube-proxy", "v1.37.2", Mode.IPTABLES)) == "iptables"
+    records = [
+        make_record(mode="iptables", settings=f"iptables={backend}", services=size)
+        for backend in ("legacy", "nft")
+        for size in (10, 100)
+    ]
+    (panel,) = line_panels(records, "sync latency")
+    assert [(line.mode, line.style, line.label) for line in panel.lines] == [
+        ("iptables", 0, "iptables (legacy)"),
+        ("iptables-nft", 0, "iptables (nft)"),
+    ]
+    heads = pivot(records, "caption").heads
+    assert [head.mode for head in heads if head.mode] == ["iptables", "iptables-nft"]
+    drawing = svg(draw(panel, [panel]))
+    assert "var(--mode-iptables-nft)" in drawing
+    assert drawing.count('d="M-1.2-3.4') == 2  # its own marker, at both sizes
+    assert png(draw(panel, [panel])).startswith(b"\x89PNG")
 
 
 def test_modes_differ_by_their_markers_too() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,18 @@ def test_slope_per_service_with_its_interval() -> None:
     assert cost.slope.interval is not None
     assert cost.slope.interval.low == pytest.approx(52 - 4.30265 * 2 / 3**0.5, abs=1e-4)
     assert texts(series) == [[("one Service", ""), ("Time to connect", ""), ("52 ns", "47 to 57 ns")]]
+
+
+def test_a_slope_is_uncertain_by_what_its_points_are() -> None:
+    """Each slope of 100 to 1,000 Services by 2 x 4.5 µs over 900 Services, 10 ns; the interval reaches beyond 0."""
+    sizes = (100, 1000)
+    series = [
+        replace(make_series([70_000.0 + slope * size for slope in (8, 8, 8)], services=size), uncertainty=4_500.0)
+        for size in sizes
+    ]
+    assert texts(series)[0][2] == ("flat", "8 ns: \N{MINUS SIGN}2 to 18 ns")
+    own = [replace(each, uncertainty=0.0, uncertainties=(450.0, 900.0, 1_350.0)) for each in series]
+    assert texts(own)[0][2] == ("8 ns", "6 to 10 ns")
 
 
 def test_a_slope_whose_interval_holds_zero_is_flat() -> None:

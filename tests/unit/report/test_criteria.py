@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from proxybench.model import Mode, Subject
@@ -71,7 +73,9 @@ def test_idle_cpu_is_told_per_second() -> None:
     assert table(found) == {"Idle, CPU per second": [2 * MS]}
 
 
-@pytest.mark.parametrize(("uncertainty", "low", "high"), [(0.0, 2.0, 2.0), (10.0, 2 / 1.15, 2 * 1.15)])
+@pytest.mark.parametrize(
+    ("uncertainty", "low", "high"), [(0.0, 2.0, 2.0), (10.0, 190 / 110, 210 / 90), (99.0, 101 / 199, 299.0)]
+)
 def test_a_ratio_is_never_surer_than_its_numbers(uncertainty: float, low: float, high: float) -> None:
     one, two = (
         Figure({("run", number): value for number in range(5)}, "ns", bounded=False, uncertainty=uncertainty)
@@ -81,3 +85,28 @@ def test_a_ratio_is_never_surer_than_its_numbers(uncertainty: float, low: float,
     assert found is not None
     assert found[1] is not None
     assert (found[0], found[1].low, found[1].high) == pytest.approx((2.0, low, high))
+
+
+def test_what_is_derived_from_two_numbers_is_uncertain_by_both() -> None:
+    found = rows_of(
+        [
+            series("sync.end_to_end", "add-one", 30 * MS, 34 * MS, position="last", uncertainty=2 * MS),
+            series("sync.before", "add-one", 10 * MS, 10 * MS, uncertainty=MS),
+            series("forwarding.connect", "steady", 30_000, 30_000, position="last", uncertainty=3_000),
+            series("forwarding.bare", "steady", 10_000, 10_000, uncertainty=1_000),
+            series("cpu.control_loop", "idle", 0, 0, uncertainty=1_000),
+            series("cpu.window", "idle", 2e9, 2e9),
+        ]
+    )
+    unsure = {row.title: row.found[SUBJECT].uncertainty for row in found}
+    assert (unsure["One Service added"], unsure[WAITING], unsure[WORK]) == (2 * MS, MS, 3 * MS)
+    assert unsure[TAX] == pytest.approx(33 / 9 - 3)
+    assert unsure["Idle, CPU per second"] == 500
+
+
+def test_what_a_number_is_uncertain_by_as_a_share_of_it() -> None:
+    shares = [
+        Figure({("run", 0): value}, "ns", bounded=False, uncertainty=unsure).share
+        for value, unsure in ((100.0, 10.0), (0.0, 0.0), (0.0, 10.0))
+    ]
+    assert shares == [0.1, 0.0, math.inf]

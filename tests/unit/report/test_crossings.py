@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from proxybench.model import Mode, Scenario
@@ -36,3 +38,24 @@ def test_userspace_takes_no_part_in_connect() -> None:
 
 def test_a_batch_is_asked_about_in_no_question() -> None:
     assert Scenario.ADD_BATCH not in {question.scenario for question in QUESTIONS}
+
+
+def test_what_probes_do_not_resolve_is_no_lead() -> None:
+    """The synthetic lines lie 13 ms apart at 10 Services, and 830 ms at 10,000."""
+    found = [replace(each, uncertainty=60e6) for each in real("wall")]
+    _, lines = all_crossings(found)[0]
+    assert lines[0].startswith("No crossing: ")
+    assert "IPVS is below iptables at 10,000, elsewhere not told apart" in " ".join(lines)
+    (title, sharp), (again, wide) = (all_crossings(each)[0] for each in (real("wall"), _unsure(real("wall"), 4e6)))
+    assert title == again
+    assert _ends(wide[0])[0] < _ends(sharp[0])[0]
+    assert _ends(wide[0])[1] > _ends(sharp[0])[1]
+
+
+def _unsure(found: list[Series], uncertainty: float) -> list[Series]:
+    return [replace(each, uncertainty=uncertainty) for each in found]
+
+
+def _ends(line: str) -> tuple[int, int]:
+    low, high = line.partition("(95 %: ")[2].rstrip(")").replace(",", "").split(" to ")
+    return int(low), int(high)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from proxybench.model import ClockKind, Mode, Subject
 from proxybench.report.criteria import Figure, ratio
-from proxybench.report.decision import JSON_NOTE, bound_text, decision, ratio_text
+from proxybench.report.decision import JSON_NOTE, bound_text, decision, ratio_text, value_text
 from proxybench.report.words import subject_names
 from proxybench.results.manifest import manifest_from_dict
 from proxybench.stats.intervals import Interval
@@ -22,6 +23,9 @@ MODES = (Mode.IPTABLES, Mode.IPVS, Mode.USERSPACE)
 SUBJECTS = [Subject("kube-proxy", "v1.37.2", mode) for mode in MODES]
 KUBE_PROXY = SUBJECTS[0]
 MANIFEST = manifest_from_dict(synthetic_manifest(), "synthetic")
+
+
+MS = 1e6
 
 
 def figure(*values: float, bounded: bool = False) -> Figure:
@@ -118,7 +122,19 @@ def test_a_time_out_bounds_the_ratio_on_one_side() -> None:
     assert bound_text(figure(180e9, bounded=True), figure(15.3e9)) == f"at most {TIMES}0.085"
     assert bound_text(figure(10), figure(30, bounded=True)) == f"at least {TIMES}3"
     assert bound_text(figure(10, bounded=True), figure(30, bounded=True)) == ""
-    assert bound_text(figure(0), figure(30, bounded=True)) == ""
+    assert bound_text(figure(0), figure(3e6, bounded=True)) == f"at least {TIMES}3,000"
+
+
+def test_what_is_not_resolved_bounds_the_ratio_too() -> None:
+    clear, faint = figure(10 * MS), replace(figure(0.5 * MS), uncertainty=1.5 * MS)
+    assert (value_text(clear), value_text(faint), value_text(figure(0))) == ("10 ms", "≤ 2 ms", "< 1 µs")
+    assert (ratio(clear, faint), ratio(faint, clear), ratio(faint, faint)) == (None, None, None)
+    assert bound_text(clear, faint) == f"at most {TIMES}0.2"
+    assert bound_text(faint, clear) == f"at least {TIMES}5"
+    assert bound_text(faint, faint) == ""
+    assert bound_text(figure(0), figure(2 * MS)) == f"at least {TIMES}2,000"
+    assert bound_text(figure(2 * MS), figure(0)) == f"at most {TIMES}0.0005"
+    assert bound_text(faint, figure(4 * MS, bounded=True)) == f"at least {TIMES}2"
 
 
 def test_a_control_that_moved_is_told_below_the_tables() -> None:

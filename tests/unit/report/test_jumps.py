@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,12 @@ def test_a_change_of_ways_is_found_where_it_is() -> None:
     assert place == "800 and 1,200 Services"
     # From 44 to 28 ms, on lines of one slope: 30 and 15 µs per Service do not share one, so the level differs a little.
     assert -0.65 < float(percent.replace("\N{MINUS SIGN}", "-").rstrip(" %")) / 100 < -0.45
+
+
+def test_a_jump_that_readings_may_explain_is_none() -> None:
+    """It is from about 44 to 28 ms."""
+    assert len(jumps([replace(each, uncertainty=5e6) for each in curve(factor=0.5)])) == 1
+    assert jumps([replace(each, uncertainty=12e6) for each in curve(factor=0.5)]) == ()
 
 
 def test_endpoints_are_an_axis_too() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_one_repetition_has_no_interval() -> None:
     assert interval_text(make_record(ci_low=None, ci_high=None, repetitions=1)) == "one repetition"
     wide = make_record(median=1000.0, ci_low=0.0, ci_high=100_001.0)
     assert interval_text(wide) == "reaches over 100 times the median"
-    assert interval_text(make_record(median=1000.0, ci_low=0.0, ci_high=100_000.0)) == "0 ns \N{EN DASH} 100 µs"
+    assert interval_text(make_record(median=1000.0, ci_low=0.0, ci_high=100_000.0)) == "0 \N{EN DASH} 100 µs"
 
 
 def test_one_repetition_still_tells_the_steps_in_which_it_was_read() -> None:
@@ -97,6 +98,27 @@ def test_an_uncertainty_above_a_twentieth_of_the_number_is_marked() -> None:
     table = full(records, "caption")
     place = [head.text for head in table.heads].index("Read within ±")
     assert [(row[place].text, row[place].state) for row in table.rows] == [("5 ms", ""), ("5.1 ms", "fail")]
+
+
+@pytest.mark.parametrize(
+    ("median", "uncertainty", "changes", "text"),
+    [
+        (0.0, 0.0, {}, "< 1 µs"),
+        (0.0, 1_200_000.0, {}, "≤ 1.2 ms"),
+        (800_000.0, 1_200_000.0, {}, "≤ 2 ms"),
+        (1_200_001.0, 1_200_000.0, {}, "1.2 ms"),
+        (0.0, 0.0, {"clock": "instructions"}, "< 1 k instructions"),
+        (0.0, 0.0, {"unit": "connections"}, "0 connections"),
+        (0.0, 1_200_000.0, {"censored": 5}, "≥ 0 ns"),
+    ],
+)
+def test_what_is_not_resolved_is_less_than_what_is(
+    median: float, uncertainty: float, changes: dict[str, Any], text: str
+) -> None:
+    record = make_record(median=median, uncertainty=uncertainty, **changes)
+    assert median_text(record) == text
+    place = [head.text for head in full([record], "caption").heads].index("Median")
+    assert full([record], "caption").rows[0][place].text == text
 
 
 def test_what_has_no_meaning_is_a_dash() -> None:

@@ -32,15 +32,18 @@ def test_one_record_per_point_and_metric() -> None:
     assert (small.services, small.ci_low, small.ci_high, small.median) == (5, None, None, 7.0)
 
 
-def test_an_interval_is_never_narrower_than_what_the_samples_are_uncertain_by() -> None:
+def test_an_interval_is_widened_by_what_the_samples_are_uncertain_by() -> None:
     sure, unsure = (
         summarise(samples_to_frame([sample(value, r, unsure=step) for r, value in enumerate((99, 100, 101))]))[0]
         for step in (0, 30)
     )
     assert (sure.uncertainty, unsure.uncertainty) == (0.0, 30.0)
     assert sure.ci_low is not None
-    assert sure.ci_low > 95
-    assert (unsure.ci_low, unsure.ci_high) == (70.0, 130.0)
+    assert sure.ci_high is not None
+    assert 95 < sure.ci_low < 100 < sure.ci_high
+    assert [unsure.ci_low, unsure.ci_high] == pytest.approx([sure.ci_low - 30, sure.ci_high + 30])
+    (coarse,) = summarise(samples_to_frame([sample(value, r, unsure=500) for r, value in enumerate((99, 100, 101))]))
+    assert [coarse.ci_low, coarse.ci_high] == pytest.approx([0.0, sure.ci_high + 500])  # no time is below 0
     (alone,) = summarise(samples_to_frame([sample(100, 1, unsure=30)]))
     assert (alone.ci_low, alone.uncertainty) == (None, 30.0)  # how repetitions vary is not known from one
 
