@@ -109,7 +109,13 @@ def test_two_of_one_mode_have_curves_that_differ() -> None:
     """Both backends of iptables were drawn as one and the same blue line."""
     curves = [Curve(make_record(settings=f"iptables={backend}"), (0.0,), (1.0,)) for backend in ("nft", "legacy")]
     (panel,) = curve_panels(curves)
-    assert [(curve.label, curve.style) for curve in panel.curves] == [("iptables (nft)", 1), ("iptables (legacy)", 0)]
+    assert [(curve.label, curve.mode, curve.style) for curve in panel.curves] == [
+        ("iptables (nft)", "iptables-nft", 0),
+        ("iptables (legacy)", "iptables", 0),
+    ]
+    curves = [Curve(make_record(version=version), (0.0,), (1.0,)) for version in ("v1.37.2", "v1.30.14")]
+    (panel,) = curve_panels(curves)
+    assert [(curve.mode, curve.style) for curve in panel.curves] == [("iptables", 1), ("iptables", 0)]
 
 
 def test_bytes_have_no_clock() -> None:

@@ -48,5 +48,5 @@ def test_a_size_has_a_panel_and_a_subject_a_line() -> None:
         ("10 endpoints", 2),
         ("100 endpoints of each of 3 Services", 1),
     ]
-    assert [line.style for line in panels[0].lines] == [0, 1]
+    assert [(line.mode, line.style) for line in panels[0].lines] == [("iptables", 0), ("iptables-nft", 0)]
     assert [(point.x, point.y) for point in panels[0].lines[1].points] == [(1.5, 20.0)]

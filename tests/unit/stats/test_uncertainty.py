@@ -46,12 +46,12 @@ def test_a_ratio_of_true_values_is_within_reach(
 
 
 @given(
-    st.floats(0.0, 1e4),
-    st.floats(-10.0, 10.0),
-    st.lists(st.tuples(st.floats(0.0, 500.0), ERRORS), min_size=4, max_size=4),
+    st.integers(0, 10_000),
+    st.integers(-10_000, 10_000).map(lambda milli: milli / 1000),
+    st.lists(st.tuples(st.integers(0, 500), ERRORS.map(lambda share: round(share, 6))), min_size=4, max_size=4),
 )
 def test_the_slope_of_a_line_is_within_what_its_points_are_uncertain_by(
-    start: float, per_unit: float, errors: list[tuple[float, float]]
+    start: int, per_unit: float, errors: list[tuple[int, float]]
 ) -> None:
     unsure, signs = (np.array(column) for column in zip(*errors, strict=True))
     row = start + per_unit * SIZES + signs * unsure
