@@ -151,26 +151,37 @@ def end_kube_proxy(executor: Executor) -> None:
     executor.run(["sh", "-c", script], check=False)
 
 
+# $@ processes of sshd to let live; ends the others of this network by force.
+_CUT = """
+own=$(readlink /proc/self/ns/net)
+for comm in $(grep -lsE '^sshd' /proc/[0-9]*/comm); do
+  pid=${comm#/proc/}; pid=${pid%/comm}
+  [ "$(readlink /proc/$pid/ns/net)" = "$own" ] || continue
+  case " $* " in *" $pid "*) ;; *) kill -9 "$pid" ;; esac
+done
+"""
+_SESSION = "echo $PPID $(sed -n 's/^PPid:[^0-9]*//p' /proc/$PPID/status)"
+
+
 def cut_ssh(executor: Executor) -> None:
     """End by force every connection to a node's sshd but this one."""
-    script = """
-    own=$(readlink /proc/self/ns/net); parent=$(sed -n 's/^PPid:[^0-9]*//p' /proc/$PPID/status)
-    for comm in $(grep -lsE '^sshd' /proc/[0-9]*/comm); do
-      pid=${comm#/proc/}; pid=${pid%/comm}
-      [ "$(readlink /proc/$pid/ns/net)" = "$own" ] || continue
-      [ "$pid" = "$PPID" ] || [ "$pid" = "$parent" ] || kill -9 "$pid"
-    done
-    """
-    executor.run(["sh", "-c", script])
+    executor.run(["sh", "-c", f"set -- $({_SESSION}); {_CUT}"])
 
 
 @contextmanager
-def without_network(lab_pid: int, node: str) -> Iterator[None]:
-    """Take a node's link to everybody who would manage it away: from outside it is as dead as one without power."""
+def lost(lab_pid: int, executor: Executor) -> Iterator[None]:
+    """Have a node be dead, and its connections broken, as they are half a minute after it has lost its power.
+
+    The connection of ``executor`` stays, and is good again when the node is back.
+    """
     child = subprocess.run(["pgrep", "-P", str(lab_pid)], capture_output=True, text=True, check=True).stdout.split()[0]
-    link = ["nsenter", "-t", child, "-m", "-p", "ip", "-n", node, "link", "set", "mgmt"]
+    kept = executor.run(["sh", "-c", _SESSION]).stdout.split()
+    inside = ["nsenter", "-t", child, "-m", "-p", "ip"]
+    link = [*inside, "-n", executor.name, "link", "set", "mgmt"]
     subprocess.run([*link, "down"], timeout=20, check=True)
     try:
+        cut = [*inside, "netns", "exec", executor.name, "sh", "-c", _CUT, "cut", *kept]
+        subprocess.run(cut, timeout=20, check=True)
         yield
     finally:
         subprocess.run([*link, "up"], timeout=20, check=True)
@@ -208,6 +219,14 @@ def begun(user: User, *more: str) -> tuple[subprocess.Popen[bytes], Path]:
     said = user.home / "said"
     with said.open("w") as log:
         return subprocess.Popen(argv, cwd=user.home, env=user.environment, stdout=log, stderr=log), said
+
+
+def waited(process: subprocess.Popen[bytes], seconds: float) -> int:
+    """Return how a run that was begun ends; one that does not is killed, and the test fails."""
+    try:
+        return process.wait(seconds)
+    finally:
+        process.kill()
 
 
 def add_addresses(executor: Executor) -> None:

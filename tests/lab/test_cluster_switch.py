@@ -35,10 +35,11 @@ from tests.lab.own_cluster import (
     config,
     cut_ssh,
     fill,
+    lost,
     make_user,
     proxybench,
     small_disk,
-    without_network,
+    waited,
 )
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def signalled(world: World, number: signal.Signals) -> tuple[int, str]:
     """Send a run a signal as soon as it has switched something; return how it ended, and what it said."""
     process, said = switching(world)
     process.send_signal(number)
-    return process.wait(150), said.read_text()
+    return waited(process, 150), said.read_text()
 
 
 def test_an_interrupt_in_a_switch_puts_all_back_and_nothing_is_written_after_it(world: World) -> None:
@@ -186,7 +187,7 @@ def test_an_api_server_that_is_stopped_in_a_switch_and_started_again_stops_no_ru
     world.access.program.kill()
     time.sleep(2)
     world.access.start()
-    assert process.wait(150) in {0, 3}, said.read_text()
+    assert waited(process, 150) in {0, 3}, said.read_text()
     assert state(world.access) == before, said.read_text()
     assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
 
@@ -195,7 +196,7 @@ def test_ssh_that_is_cut_in_a_switch_leaves_nothing(world: World) -> None:
     before = state(world.access)
     process, said = switching(world)
     cut_ssh(world.nodes[0].executor)
-    assert process.wait(150) in {0, 3}, said.read_text()
+    assert waited(process, 150) in {0, 3}, said.read_text()
     assert state(world.access) == before, said.read_text()
     assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
 
@@ -209,7 +210,7 @@ def test_an_operator_who_edits_meanwhile_is_not_overwritten_but_reported(world: 
         found = world.access.get(path)
         theirs = {**found["data"], "config.conf": found["data"]["config.conf"] + "# an operator's\n"}
         code, _ = world.access.ask("PUT", path, {**found, "data": theirs})
-    assert process.wait(150) == 3, said.read_text()
+    assert waited(process, 150) == 3, said.read_text()
     assert world.access.get(path)["data"] == theirs
     assert "edited by somebody else since, and left as it is: configmaps/kube-proxy data.config.conf" in (
         said.read_text()
@@ -226,9 +227,9 @@ def test_a_node_that_is_lost_for_good_in_a_rollout_keeps_nothing_from_being_put_
     before = state(world.access)
     process, said = switching(world)
     world.kubelets.dead.add("node2")
-    with without_network(world.lab_pid, "node2"):
+    with lost(world.lab_pid, world.nodes[1].executor):
         process.send_signal(signal.SIGKILL)
-        process.wait(30)
+        waited(process, 30)
         run = max((world.user.home / "results/switch").glob("2*"))
         with KubernetesServiceApi(world.access.url, world.access.token, ca_pem=world.access.ca_pem) as api:
             try:
@@ -252,7 +253,7 @@ def test_where_the_disk_is_full_before_a_switch_nothing_is_switched(world: World
         while not list(disk.glob("switch/*/manifest.json")) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         fill(disk)
-        assert process.wait(200) == 3, said.read_text()
+        assert waited(process, 200) == 3, said.read_text()
         assert "(No space left on device)" in said.read_text()
         assert not list(disk.glob("switch/*/undo.jsonl")) or "is changed" in said.read_text()
     assert state(world.access) == before, said.read_text()

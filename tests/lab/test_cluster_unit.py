@@ -36,12 +36,13 @@ from tests.lab.own_cluster import (
     cut_ssh,
     end_kube_proxy,
     fill,
+    lost,
     make_unit,
     make_user,
     proxybench,
     small_disk,
     start_kube_proxy,
-    without_network,
+    waited,
 )
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def test_a_run_that_is_killed_between_file_and_restart_is_restored(world: World)
     while world.files() == before and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
-    assert process.wait(30) == -signal.SIGKILL, said.read_text()
+    assert waited(process, 30) == -signal.SIGKILL, said.read_text()
     assert world.files() != before
     run = str(max((world.user.home / "results/unit").glob("2*")))
     done = proxybench(world.user, "restore", run)
@@ -187,7 +188,7 @@ def test_ssh_that_is_cut_in_a_switch_loses_a_step_and_nothing_else(world: World)
     while world.files()[0] == before[0] and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
     cut_ssh(world.nodes[0].executor)
-    assert process.wait(120) in {0, 3}, said.read_text()
+    assert waited(process, 120) in {0, 3}, said.read_text()
     assert (world.files(), world.modes()) == (before, ["iptables"] * 2), said.read_text()
     assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
 
@@ -198,8 +199,8 @@ def test_a_node_that_is_lost_for_good_in_a_switch_is_named_and_put_back_when_it_
     end = time.monotonic() + 60
     while world.files()[0] == before[0] and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
-    with without_network(world.lab_pid, "node2"):
-        assert process.wait(300) == 3, said.read_text()
+    with lost(world.lab_pid, world.nodes[1].executor):
+        assert waited(process, 300) == 3, said.read_text()
         assert "mode: iptables" in world.nodes[0].executor.run(["cat", f"{FOLDER}/config.yaml"]).stdout
         assert "node2" in said.read_text().splitlines()[-1]
     run = str(max((world.user.home / "results/unit").glob("2*")))
@@ -218,7 +219,7 @@ def test_a_disk_that_fills_in_a_switch_leaves_nothing_switched(world: World) -> 
         while world.files() == before and process.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
         fill(disk)
-        assert process.wait(200) == 3, said.read_text()
+        assert waited(process, 200) == 3, said.read_text()
         assert "(No space left on device)" in said.read_text()
     assert (world.files(), world.modes()) == (before, ["iptables"] * 2), said.read_text()
     assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
