@@ -317,9 +317,9 @@ def test_a_datagram_that_an_endpoint_answers_counts_as_a_connection_does(
     agent: AgentClient, backend: RunningBackend
 ) -> None:
     asked = Await("127.0.0.9", backend.port, "answer", 5, want=("127.0.0.9",), interval_us=1_000_000, protocol="udp")
-    seen = agent.await_(asked)
+    seen = agent.call(asked)
     assert (seen.answered_by, seen.answers, seen.errors, seen.censored) == ("127.0.0.9", 1, {}, False)
-    other = agent.await_(Await("127.0.0.9", backend.port, "answer", 0.2, want=("127.0.0.8",), protocol="udp"))
+    other = agent.call(Await("127.0.0.9", backend.port, "answer", 0.2, want=("127.0.0.8",), protocol="udp"))
     assert (other.censored, other.answers) == (True, 0)
     assert other.last_other_ns is not None
 
@@ -330,7 +330,7 @@ def test_every_datagram_has_a_port_of_its_own_and_the_oldest_gives_way(agent: Ag
         deaf.settimeout(5)
         port = deaf.getsockname()[1]
         asked = Await("127.0.0.1", port, "answer", 0.5, interval_us=20_000, pending=4, protocol="udp")
-        seen = agent.await_(asked)
+        seen = agent.call(asked)
         came = {deaf.recvfrom(16)[1][1] for _ in range(seen.attempts)}
     assert seen.censored
     assert len(came) == seen.attempts > 5
@@ -341,10 +341,10 @@ def test_a_port_without_a_listener_refuses_datagrams(agent: AgentClient) -> None
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    seen = agent.await_(Await("127.0.0.1", port, "answer", 0.3, interval_us=10_000, protocol="udp"))
+    seen = agent.call(Await("127.0.0.1", port, "answer", 0.3, interval_us=10_000, protocol="udp"))
     assert seen.censored
     assert seen.errors["ECONNREFUSED"] >= seen.attempts - 1 > 2
-    nowhere = agent.await_(Await("255.255.255.255", port, "answer", 0.2, interval_us=10_000, protocol="udp"))
+    nowhere = agent.call(Await("255.255.255.255", port, "answer", 0.2, interval_us=10_000, protocol="udp"))
     assert nowhere.errors == {"EACCES": nowhere.attempts}
 
 
@@ -355,7 +355,7 @@ def test_the_end_of_answers_over_udp_is_dated_to_the_first_datagram_that_got_non
     ending = threading.Timer(1.0, gone.stop)
     ending.start()
     began_ns = time.monotonic_ns()
-    seen = agent.await_(Await("127.0.0.1", gone.port, "refusal", 20, quiet_ms=1500, protocol="udp"))
+    seen = agent.call(Await("127.0.0.1", gone.port, "refusal", 20, quiet_ms=1500, protocol="udp"))
     ending.join()
     assert not seen.censored
     assert seen.first_ns is not None
@@ -366,4 +366,4 @@ def test_the_end_of_answers_over_udp_is_dated_to_the_first_datagram_that_got_non
 
 def test_no_other_protocol_is_probed(agent: AgentClient) -> None:
     with pytest.raises(AgentError, match=r"^node1: await: protocol must be udp, or absent$"):
-        agent.await_(replace(Await("127.0.0.1", 1, "answer", 1), protocol="sctp"))  # type: ignore[arg-type] # wrong
+        agent.call(replace(Await("127.0.0.1", 1, "answer", 1), protocol="sctp"))  # type: ignore[arg-type] # wrong
