@@ -160,6 +160,7 @@ for comm in $(grep -lsE '^sshd' /proc/[0-9]*/comm); do
   case " $* " in *" $pid "*) ;; *) kill -9 "$pid" ;; esac
 done
 """
+_MARK = "/run/lost"
 _SESSION = "echo $PPID $(sed -n 's/^PPid:[^0-9]*//p' /proc/$PPID/status)"
 
 
@@ -170,21 +171,24 @@ def cut_ssh(executor: Executor) -> None:
 
 @contextmanager
 def lost(lab_pid: int, executor: Executor) -> Iterator[None]:
-    """Have a node be dead, and its connections broken, as they are half a minute after it has lost its power.
+    """Have a node be as good as dead: its connections break, new ones too, and it reaches nobody.
 
-    The connection of ``executor`` stays, and is good again when the node is back.
+    The connection of ``executor`` stays.
     """
     child = subprocess.run(["pgrep", "-P", str(lab_pid)], capture_output=True, text=True, check=True).stdout.split()[0]
+    inside = ["nsenter", "-t", child, "-m", "-p", "ip", "netns", "exec", executor.name]
     kept = executor.run(["sh", "-c", _SESSION]).stdout.split()
-    inside = ["nsenter", "-t", child, "-m", "-p", "ip"]
-    link = [*inside, "-n", executor.name, "link", "set", "mgmt"]
-    subprocess.run([*link, "down"], timeout=20, check=True)
+    subprocess.run([*inside, "touch", _MARK], timeout=20, check=True)
+    subprocess.run([*inside, "ip", "link", "set", "mgmt", "down"], timeout=20, check=True)
+    breaker = subprocess.Popen(
+        [*inside, "sh", "-c", f"while [ -e {_MARK} ] && sleep 0.05; do {_CUT} done", "cut", *kept]
+    )
     try:
-        cut = [*inside, "netns", "exec", executor.name, "sh", "-c", _CUT, "cut", *kept]
-        subprocess.run(cut, timeout=20, check=True)
         yield
     finally:
-        subprocess.run([*link, "up"], timeout=20, check=True)
+        subprocess.run([*inside, "rm", _MARK], timeout=20, check=True)
+        breaker.wait(20)
+        subprocess.run([*inside, "ip", "link", "set", "mgmt", "up"], timeout=20, check=True)
 
 
 @contextmanager
