@@ -108,10 +108,7 @@ def state(access: Access) -> str:
 
 
 class Kubelets:
-    """Runs the pods of the DaemonSet on nodes, but for those that are ``dead``.
-
-    ``started`` counts them, ``images`` are theirs.
-    """
+    """Runs the pods of the DaemonSet on nodes; ``started`` counts them, ``images`` are theirs."""
 
     def __init__(self, access: Access, nodes: Sequence[NodeHandle], binary: Path) -> None:
         self._access = access
@@ -122,7 +119,6 @@ class Kubelets:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.started = 0
         self.images: set[str] = set()
-        self.dead: set[str] = set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -152,8 +148,6 @@ class Kubelets:
 
     def _look_at(self, pod: Object) -> None:
         name, node = pod["metadata"]["name"], _node_of(pod)
-        if node in self.dead:
-            return
         if "deletionTimestamp" in pod["metadata"]:
             if self._running.get(node) == name:
                 end_kube_proxy(self._nodes[node].executor)

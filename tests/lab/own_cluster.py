@@ -10,7 +10,6 @@ import json
 import shlex
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,6 @@ from tests.lab.binaries import CLUSTER
 from tests.lab.control_plane import kubeconfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from proxybench.hosts.base import Executor
@@ -160,53 +158,12 @@ for comm in $(grep -lsE '^sshd' /proc/[0-9]*/comm); do
   case " $* " in *" $pid "*) ;; *) kill -9 "$pid" ;; esac
 done
 """
-_MARK = "/run/lost"
 _SESSION = "echo $PPID $(sed -n 's/^PPid:[^0-9]*//p' /proc/$PPID/status)"
 
 
 def cut_ssh(executor: Executor) -> None:
     """End by force every connection to a node's sshd but this one."""
     executor.run(["sh", "-c", f"set -- $({_SESSION}); {_CUT}"])
-
-
-@contextmanager
-def lost(lab_pid: int, executor: Executor) -> Iterator[None]:
-    """Have a node be as good as dead: its connections break, new ones too, and it reaches nobody.
-
-    The connection of ``executor`` stays.
-    """
-    child = subprocess.run(["pgrep", "-P", str(lab_pid)], capture_output=True, text=True, check=True).stdout.split()[0]
-    inside = ["nsenter", "-t", child, "-m", "-p", "ip", "netns", "exec", executor.name]
-    kept = executor.run(["sh", "-c", _SESSION]).stdout.split()
-    subprocess.run([*inside, "touch", _MARK], timeout=20, check=True)
-    subprocess.run([*inside, "ip", "link", "set", "mgmt", "down"], timeout=20, check=True)
-    breaker = subprocess.Popen(
-        [*inside, "sh", "-c", f"while [ -e {_MARK} ] && sleep 0.05; do {_CUT} done", "cut", *kept]
-    )
-    try:
-        yield
-    finally:
-        subprocess.run([*inside, "rm", _MARK], timeout=20, check=True)
-        breaker.wait(20)
-        subprocess.run([*inside, "ip", "link", "set", "mgmt", "up"], timeout=20, check=True)
-
-
-@contextmanager
-def small_disk(folder: Path, kib: int) -> Iterator[Path]:
-    """Mount a disk of that size on a new folder."""
-    folder.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "disk", folder], timeout=20, check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], timeout=20, check=True)
-
-
-def fill(disk: Path) -> None:
-    """Take all the room of a disk."""
-    with suppress(OSError), (disk / "others").open("ab", buffering=0) as file:
-        while file.write(bytes(4096)):
-            pass
 
 
 def proxybench(user: User, *words: str) -> subprocess.CompletedProcess[str]:
@@ -216,9 +173,9 @@ def proxybench(user: User, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, **where, capture_output=True, text=True, timeout=200, check=False)  # type: ignore[call-overload,no-any-return] # of the same keys
 
 
-def begun(user: User, *more: str) -> tuple[subprocess.Popen[bytes], Path]:
+def begun(user: User) -> tuple[subprocess.Popen[bytes], Path]:
     """Begin a run that switches to nftables; return it, and the file in which it says what it does."""
-    words = [*more, "--allow-switch", "--set", "subjects=[{kind: cluster, mode: nftables}]"]
+    words = ["--allow-switch", "--set", "subjects=[{kind: cluster, mode: nftables}]"]
     argv = [sys.executable, "-c", _PROGRAM, "run", str(user.experiment), *words]
     said = user.home / "said"
     with said.open("w") as log:

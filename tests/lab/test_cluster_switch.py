@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.errors import RunError
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, namespace
 from proxybench.kube.objects import node as node_object
 from proxybench.model import ClockKind, Mode
 from proxybench.nodes.node import NodeHandle
-from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
-from proxybench.targets.cluster.switch.switcher import restore
 from proxybench.targets.lab import topology
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.netns import NetnsLab
@@ -34,11 +31,8 @@ from tests.lab.own_cluster import (
     begun,
     config,
     cut_ssh,
-    fill,
-    lost,
     make_user,
     proxybench,
-    small_disk,
     waited,
 )
 
@@ -78,7 +72,6 @@ class World:
     kubelets: Kubelets
     nodes: list[NodeHandle]
     user: User
-    lab_pid: int
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return proxybench(self.user, *words)
@@ -114,7 +107,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         kubelets = stack.enter_context(Kubelets(access, nodes, kube_proxy()))
         user = make_user(folder / "home", cluster, EXPERIMENT, node_access(access))
         kubelets.await_started()
-        yield World(access, kubelets, nodes, user, lab.pid)
+        yield World(access, kubelets, nodes, user)
 
 
 def test_two_modes_are_measured_and_all_is_put_back(world: World) -> None:
@@ -220,44 +213,6 @@ def test_an_operator_who_edits_meanwhile_is_not_overwritten_but_reported(world: 
     run = str(max((world.user.home / "results/switch").glob("2*")))
     assert world.run("restore", run).returncode == 0
     assert world.access.get(path)["data"] == before
-
-
-def test_a_node_that_is_lost_for_good_in_a_rollout_keeps_nothing_from_being_put_back(world: World) -> None:
-    """Its kubelet does nothing any more; what follows is the real controller's, which never ends the rollout."""
-    before = state(world.access)
-    process, said = switching(world)
-    world.kubelets.dead.add("node2")
-    with lost(world.lab_pid, world.nodes[1].executor):
-        process.send_signal(signal.SIGKILL)
-        waited(process, 30)
-        run = max((world.user.home / "results/switch").glob("2*"))
-        with KubernetesServiceApi(world.access.url, world.access.token, ca_pem=world.access.ca_pem) as api:
-            try:
-                told = "; ".join(restore(DaemonSetWay(api), run / "undo.jsonl", 20))
-            except RunError as error:  # where the dead node's pod was to be replaced already
-                told = str(error)
-                assert "but kube-proxy's rollout did not end within 20 s: " in told
-    assert "put back: configmaps/kube-proxy data.config.conf" in told, said.read_text()
-    assert state(world.access) == before
-    world.kubelets.dead.clear()
-    done = world.run("restore", str(run))
-    assert (done.returncode, "all is back already" in done.stdout) == (0, True), done.stderr
-    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
-
-
-def test_where_the_disk_is_full_before_a_switch_nothing_is_switched(world: World) -> None:
-    before = state(world.access)
-    with small_disk(world.user.home / "small", 2048) as disk:
-        process, said = begun(world.user, "--out", str(disk))
-        deadline = time.monotonic() + 60
-        while not list(disk.glob("switch/*/manifest.json")) and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        fill(disk)
-        assert waited(process, 200) == 3, said.read_text()
-        assert "(No space left on device)" in said.read_text()
-        assert not list(disk.glob("switch/*/undo.jsonl")) or "is changed" in said.read_text()
-    assert state(world.access) == before, said.read_text()
-    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
 
 
 def test_services_of_others_forbid_a_switch(world: World) -> None:
