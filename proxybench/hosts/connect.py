@@ -37,7 +37,8 @@ class ConnectPolicy:
 
     ``step`` bounds each of TCP connect, key exchange, authentication and opening a channel; ``total`` and
     ``attempts`` bound the retries. ``dead`` is after how long without an acknowledgement the kernel gives a peer
-    up; ``keepalive`` makes sure that there is something to acknowledge.
+    up; ``keepalive`` makes sure that there is something to acknowledge. ``kill`` is what a command that passed its
+    limit is given to be ended.
     """
 
     step: float = 15.0
@@ -45,6 +46,7 @@ class ConnectPolicy:
     attempts: int = 5
     keepalive: int = 30
     dead: float = 30.0
+    kill: float = 5.0
 
 
 DEFAULT_POLICY: Final = ConnectPolicy()

@@ -144,13 +144,13 @@ def together(
     """
     ended: queue.SimpleQueue[tuple[str, _T | None, BaseException | None]] = queue.SimpleQueue()
     left = deque(jobs.items())
-    for number in range(min(at_once, len(jobs))):
-        threading.Thread(target=_take, args=(left, ended), name=f"nodes-{number}", daemon=True).start()
     deadline = time.monotonic() + timeout
     waiting = dict.fromkeys(jobs)
     results: dict[str, _T | None] = {}
     errors: dict[str, BaseException] = {}
     try:
+        for number in range(min(at_once, len(jobs))):
+            threading.Thread(target=_take, args=(left, ended), name=f"nodes-{number}", daemon=True).start()
         while waiting:
             name, result, error = ended.get(timeout=max(deadline - time.monotonic(), 0.001))
             del waiting[name]

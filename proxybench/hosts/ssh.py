@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _CHUNK: Final = 1 << 18
 _TRANSFER_SECONDS: Final = 120.0
 _END_SECONDS: Final = 2.0
-_KILL_SECONDS: Final = 5.0
 _MARK: Final = "PROXYBENCH_RUN"
 _SIGNAL_BASE: Final = 128  # what a shell adds to the number of the signal that ended a command
 _SHOWN: Final = 160
@@ -262,7 +261,7 @@ class SshExecutor:
     def _cut(self, channel: paramiko.Channel, mark: str, name: str) -> None:
         """Signal the command and close its channel; when even that does not get through, drop the connection."""
         if not channel.closed and not channel.status_event.is_set():
-            _thread(lambda: self._kill(mark, name)).join(_KILL_SECONDS)
+            _thread(lambda: self._kill(mark, name)).join(self._policy.kill)
         closing = _thread(lambda: channels.close(channel))
         closing.join(_END_SECONDS)
         if closing.is_alive():
@@ -270,12 +269,12 @@ class SshExecutor:
 
     def _kill(self, mark: str, name: str) -> None:
         with channels.whatever_the_connection_does():
-            channel = self._transport.open_session(timeout=_KILL_SECONDS)
+            channel = self._transport.open_session(timeout=self._policy.kill)
             try:
                 killing = ["sh", "-c", _KILL_SCRIPT, "kill", name, f"{_MARK}={mark}"]
                 channel.exec_command(sudo.command(self._sudo, killing))
                 channel.sendall(sudo.opening(self._sudo))
-                channel.status_event.wait(_KILL_SECONDS)
+                channel.status_event.wait(self._policy.kill)
             finally:
                 channel.close()
 

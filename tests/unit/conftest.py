@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,14 @@ settings.load_profile("untimed")
 def server() -> Iterator[ApiServerProcess]:
     with ApiServerProcess(addresses=["198.18.0.1"]) as running:
         yield running
+
+
+@pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """Let SIGINT interrupt, as at a terminal: who starts the tests in the background may have it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import time
@@ -191,19 +192,19 @@ def test_no_more_are_asked_at_a_time_than_may_be_and_none_when_the_time_is_over(
     assert (began, cut) == (["a"], ["a", "b"])
 
 
-def test_an_interrupt_cuts_what_is_running(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("hears_ctrl_c")
+def test_an_interrupt_cuts_what_is_running() -> None:
     release = threading.Event()
     cut: list[str] = []
 
-    class Interrupted:
-        def put(self, _item: object) -> None: ...
+    def interrupted() -> bool:
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGINT)
+        return release.wait(5)
 
-        def get(self, timeout: float) -> None:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr("proxybench.hosts.fleet.queue.SimpleQueue", Interrupted)
     with pytest.raises(KeyboardInterrupt):
-        together({"a": lambda: release.wait(5)}, timeout=3, cut=cut.extend)
+        together({"a": interrupted}, timeout=3, cut=cut.extend)
     assert cut == ["a"]
     release.set()
 

@@ -105,15 +105,12 @@ def test_close_lets_a_command_end_by_itself(node: SshExecutor, server: Any, tmp_
     assert len(server.commands) == 1  # nobody had to be killed
 
 
-def test_close_ends_a_command_that_does_not_listen(
-    node: SshExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("proxybench.hosts.session._CLOSE_SECONDS", 0.2)
+def test_close_ends_a_command_that_does_not_listen(node: SshExecutor, tmp_path: Path) -> None:
     session = node.open(["sh", "-c", f"trap 'touch {tmp_path}/term; exit' TERM; echo up; sleep 60 & wait"])
     assert session.read_line(3) == "up"
     started = time.monotonic()
     session.close()
-    assert time.monotonic() - started < 2
+    assert 2 <= time.monotonic() - started < 5
     node.run(["sh", "-c", f"while ! test -e {tmp_path}/term; do sleep 0.02; done"], timeout=3)
 
 

@@ -108,15 +108,13 @@ def test_a_time_limit_holds_when_the_remote_hangs_silently(node: SshExecutor) ->
     assert node.run(["echo", "still there"]).stdout == "still there\n"
 
 
-def test_a_time_limit_holds_when_sshd_itself_does_not_answer(
-    node: SshExecutor, server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("proxybench.hosts.ssh._KILL_SECONDS", 0.1)
-    with pytest.raises(CommandTimeoutError, match=r"^node1: `deaf` did not end within 0\.2 s$"):
-        node.run(["deaf"], timeout=0.2)
-    with pytest.raises(CommandTimeoutError, match=r"^node1: `true` did not end within 0\.2 s$"):
-        node.run(["true"], timeout=0.2)  # not even a channel opens now
-    server.released.set()
+def test_a_time_limit_holds_when_sshd_itself_does_not_answer(server: Any, quick: ConnectPolicy) -> None:
+    with SshExecutor("node1", server.target, policy=replace(quick, kill=0.1)) as node:
+        with pytest.raises(CommandTimeoutError, match=r"^node1: `deaf` did not end within 0\.2 s$"):
+            node.run(["deaf"], timeout=0.2)
+        with pytest.raises(CommandTimeoutError, match=r"^node1: `true` did not end within 0\.2 s$"):
+            node.run(["true"], timeout=0.2)  # not even a channel opens now
+        server.released.set()
 
 
 def test_a_command_that_sshd_refuses(node: SshExecutor) -> None:
@@ -158,16 +156,9 @@ def test_put_replaces_a_file_and_keeps_secrets_private(node: SshExecutor, tmp_pa
     assert (tmp_path / "f").stat().st_mode & 0o7777 == 0o600
 
 
-def test_a_put_that_is_cut_short_leaves_the_old_file(
-    node: SshExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_put_that_is_cut_short_leaves_the_old_file(node: SshExecutor, server: Any, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("old")
-
-    def half(channel: Any, data: bytes) -> None:
-        channel.sendall(data[: len(data) // 2])
-        channel.shutdown_write()
-
-    monkeypatch.setattr("proxybench.hosts.ssh._feed", half)
+    server.loses_half = True
     with pytest.raises(CommandFailedError, match=r"^node1: cannot write .*/f: cut short$"):
         node.put(b"new content", str(tmp_path / "f"))
     assert (tmp_path / "f").read_text() == "old"

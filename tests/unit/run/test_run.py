@@ -169,14 +169,6 @@ def test_an_interrupt_goes_through_once_the_clusters_are_gone_and_the_folder_say
     assert the_manifest(tmp_path)["state"] == "interrupted"
 
 
-@pytest.fixture
-def hears_ctrl_c() -> Iterator[None]:
-    """Let SIGINT interrupt, as at a terminal: who starts the tests in the background may have it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("hears_ctrl_c")
 def test_a_cluster_of_others_is_given_back_when_the_worker_has_ended(tmp_path: Path) -> None:
     target = FakeTarget(facts=replace(NATIVE, starts_proxies=False))
