@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from proxybench.home import home
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
 def cache_folder() -> Path:
-    """Return the folder for what is fetched once (PROXYBENCH_CACHE, else the user's cache)."""
+    """Return the folder for what is fetched once (PROXYBENCH_CACHE, else the user's cache).
+
+    Raises UsageError where no home is known.
+    """
     chosen = os.environ.get("PROXYBENCH_CACHE")
+    if not chosen and not os.environ.get("XDG_CACHE_HOME"):
+        home()  # or say that none is known
     # A relative one would be another folder for whoever runs in another.
     return (Path(chosen) if chosen else platformdirs.user_cache_path("proxybench")).absolute()
 

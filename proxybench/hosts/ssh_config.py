@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import paramiko
 
 from proxybench.errors import UsageError
+from proxybench.home import expanded
+from proxybench.home import home as home_of_user
+from proxybench.home import user as user_name
 from proxybench.hosts.inventory import SSH_PORT, SshTarget, Sudo
 from proxybench.hosts.keys import find_host_keys, is_encrypted
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from proxybench.hosts.secrets import Secrets
 
 _MOST_JUMPS = 8
+_LAST_PORT, _DIGITS = 65_535, 6
 PASSPHRASE = "PROXYBENCH_SSH_PASSPHRASE"  # noqa: S105 - its name
 """The environment variable with the passphrase of private keys."""
 SUDO_PASSWORD = "PROXYBENCH_SUDO_PASSWORD"  # noqa: S105 - its name
@@ -45,14 +48,16 @@ class SshConfig:
 
     def __init__(self, secrets: Secrets, file: Path | None = None, home: Path | None = None) -> None:
         self._secrets = secrets
-        self._home = home or Path.home()
+        self._home = home or home_of_user()
         self._config = paramiko.SSHConfig()
         path = file or self._home / ".ssh" / "config"
         if path.is_file():
             try:
                 self._config = paramiko.SSHConfig.from_path(str(path))
-            except paramiko.ssh_exception.ConfigParseError as error:
+            except (paramiko.ssh_exception.ConfigParseError, UnicodeDecodeError) as error:
                 raise UsageError(f"{path}: {error}") from error
+            except OSError as error:
+                raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
 
     def target(self, words: HostWords, depth: int = 0) -> SshTarget:
         """Return how the host is reached. Raises UsageError."""
@@ -66,8 +71,8 @@ class SshConfig:
             identity = None  # whoever runs an ssh-agent has unlocked it there, as ssh would try first
         bare = SshTarget(
             host=entry.get("hostname", words.host),
-            port=words.port or int(entry.get("port", SSH_PORT)),
-            user=words.user or entry.get("user") or getpass.getuser(),
+            port=words.port or self._port(words.host, entry),
+            user=words.user or entry.get("user") or user_name(),
             identity=identity,
             host_key="",
             passphrase=self._passphrase(identity),
@@ -82,6 +87,12 @@ class SshConfig:
             jump=None if jump == "none" else self._jump(jump, depth),
             sudo=self._sudo(words, bare.user),
         )
+
+    def _port(self, host: str, entry: dict[str, Any]) -> int:
+        text = str(entry.get("port", SSH_PORT))
+        if not (text.isdecimal() and 0 < int(text[:_DIGITS]) <= _LAST_PORT):
+            raise UsageError(f"{host}: ~/.ssh/config gives it the port {text}, which is none")
+        return int(text)
 
     def _jump(self, text: str, depth: int) -> SshTarget:
         """Read "user@host:port", several with commas: the last one is the nearest."""
@@ -98,7 +109,7 @@ class SshConfig:
                 raise UsageError(f"{words.host}: there is no key {path}; make one with ssh-keygen, or name another")
             return path
         usual = [self._home / ".ssh" / name for name in ("id_ed25519", "id_ecdsa", "id_rsa")]
-        named = [Path(file).expanduser() for file in entry.get("identityfile", ())]
+        named = [expanded(file) for file in entry.get("identityfile", ())]
         return next((path for path in named or usual if path.is_file()), None)
 
     def _passphrase(self, identity: Path | None) -> str | None:
@@ -114,5 +125,5 @@ class SshConfig:
 
     def _known_files(self, entry: dict[str, Any]) -> list[Path]:
         named = entry.get("userknownhostsfile", "").split()
-        files = [Path(file).expanduser() for file in named] or [self._home / ".ssh" / "known_hosts"]
+        files = [expanded(file) for file in named] or [self._home / ".ssh" / "known_hosts"]
         return [*files, Path("/etc/ssh/ssh_known_hosts")]

@@ -6,21 +6,22 @@ Format: Kubernetes' client-go, ``Config`` of ``clientcmd/api/v1``; exec plugins 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import subprocess
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from proxybench.errors import ExperimentError, UsageError
 from proxybench.experiment import source
 from proxybench.experiment.limits import KUBECONFIG
 from proxybench.here import run_here
+from proxybench.home import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from proxybench.experiment.source import Document, Loc
 
@@ -84,8 +85,8 @@ class _Reader:
         context, at = self._named("contexts", "context", str(name), ())
         cluster, place = self._named("clusters", "cluster", str(context.get("cluster")), (*at, "cluster"))
         user, whom = self._named("users", "user", str(context.get("user")), (*at, "user"))
-        token, client_pem = self._identity(user, whom)
-        return Credentials(str(name), self._server(cluster, place), self._authority(cluster, place), token, client_pem)
+        server, authority = self._server(cluster, place), self._authority(cluster, place)  # before a plugin is asked
+        return Credentials(str(name), server, authority, *self._identity(user, whom))
 
     def _named(self, section: str, key: str, name: str, asked: Loc) -> tuple[dict[str, Any], Loc]:
         entries = self._document.data.get(section) or []
@@ -111,6 +112,14 @@ class _Reader:
                 raise self._wrong(
                     (*at, key), f"{key} is not supported; name the server by an address that it answers at"
                 )
+        try:
+            good = bool(urlsplit(server).hostname) and urlsplit(server).port != 0 and server.isprintable()
+        except ValueError:
+            good = False
+        if not good:
+            raise self._wrong(
+                (*at, "server"), f'server: "{server}" is no address; write one such as https://192.0.2.1:6443'
+            )
         return server
 
     def _authority(self, cluster: dict[str, Any], at: Loc) -> str:
@@ -122,9 +131,10 @@ class _Reader:
     def _identity(self, user: dict[str, Any], at: Loc) -> tuple[str, str]:
         """Return the token and the client certificate with its key."""
         if user.get("token"):
-            return str(user["token"]), ""
+            return self._token(str(user["token"]), (*at, "token")), ""
         if user.get("tokenFile"):
-            return self._file(str(user["tokenFile"]), (*at, "tokenFile")).strip(), ""
+            there = (*at, "tokenFile")
+            return self._token(self._file(str(user["tokenFile"]), there).strip(), there), ""
         certificate = self._data(user, "client-certificate", at)
         if certificate:
             return "", f"{certificate}\n{self._data(user, 'client-key', at)}"
@@ -132,31 +142,41 @@ class _Reader:
             return self._ask_plugin(user["exec"], (*at, "exec"))
         raise self._wrong(at, "the user has no token, client certificate or exec plugin")
 
+    def _token(self, text: str, at: Loc) -> str:
+        if not (text.isascii() and text.isprintable() and " " not in text):
+            raise self._wrong(at, "what is given as a token is none: it is not one word")
+        return text
+
     def _data(self, words: dict[str, Any], key: str, at: Loc) -> str:
         """Return a PEM text that is written in base64, or lies in a file."""
         if words.get(f"{key}-data"):
             try:
                 return base64.b64decode(str(words[f"{key}-data"]), validate=True).decode()
-            except (binascii.Error, UnicodeDecodeError):
+            except ValueError:  # binascii.Error and UnicodeDecodeError are such
                 raise self._wrong((*at, f"{key}-data"), f"{key}-data is not PEM in base64") from None
         return self._file(str(words[key]), (*at, key)) if words.get(key) else ""
 
     def _file(self, name: str, at: Loc) -> str:
-        path = self._folder / Path(name).expanduser()
+        path = self._folder / expanded(name)
         try:
             return path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "is no text"
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text"
             raise self._wrong(at, f"{path} cannot be read: {why}") from error
 
     def _ask_plugin(self, words: dict[str, Any], at: Loc) -> tuple[str, str]:
         version = str(words.get("apiVersion", _BETA))
-        argv = [str(words.get("command", "")), *map(str, words.get("args") or ())]
+        args, given = words.get("args") or [], words.get("env") or []
+        argv = [str(words.get("command", "")), *(map(str, args) if isinstance(args, list) else ())]
         if not argv[0]:
             raise self._wrong(at, '"command" is missing')
+        if not isinstance(args, list) or "\0" in "".join(argv):
+            raise self._wrong((*at, "args"), "args: write a list of words")
+        if not isinstance(given, list) or not all(_is_variable(one) for one in given):
+            raise self._wrong((*at, "env"), "env: write a list of {name: …, value: …}")
         if "/" in argv[0]:
             argv[0] = str(self._folder / argv[0])
-        environment = {str(one["name"]): str(one["value"]) for one in words.get("env") or ()}
+        environment = {str(one["name"]): str(one["value"]) for one in given}
         asked = {"kind": "ExecCredential", "apiVersion": version, "spec": {"interactive": False}}
         printed = self._plugin(argv, {**environment, "KUBERNETES_EXEC_INFO": json.dumps(asked)})
         try:
@@ -165,7 +185,13 @@ class _Reader:
             pem = f"{status['clientCertificateData']}\n{status['clientKeyData']}" if not token else ""
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UsageError(f"the kubeconfig's plugin {argv[0]} printed no ExecCredential") from None
+        if not (token.isascii() and token.isprintable()):
+            raise UsageError(f"the kubeconfig's plugin {argv[0]} printed a token that is none")
         return token, pem
 
     def _wrong(self, loc: Loc, message: str) -> ExperimentError:
         return ExperimentError([self._document.problem(loc, message)])
+
+
+def _is_variable(one: Any) -> bool:  # noqa: ANN401 - YAML holds anything
+    return isinstance(one, dict) and not {"name", "value"} - one.keys() and not {"=", "\0"} & set(str(one["name"]))

@@ -55,10 +55,13 @@ class Trust:
     client_pem: str = field(default="", repr=False)
 
     def context(self) -> ssl.SSLContext | bool:
-        """Return what TLS is spoken with. Raises UsageError for a client certificate that is none."""
+        """Return what TLS is spoken with. Raises UsageError for a certificate that is none."""
         if not self.ca_pem and not self.client_pem:
             return True
-        made = ssl.create_default_context(cadata=self.ca_pem or None)
+        try:
+            made = ssl.create_default_context(cadata=self.ca_pem or None)
+        except (ssl.SSLError, ValueError):
+            raise UsageError("the certificate authority cannot be used: it is no certificate in PEM") from None
         if self.client_pem:
             # ssl reads certificates from files alone; this one has no name and is gone when it is closed.
             with os.fdopen(os.memfd_create("client"), "wb", 0) as file:

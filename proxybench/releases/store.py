@@ -157,8 +157,9 @@ def _record(path: Path) -> Path:
 
 def _read(path: Path) -> Binary | None:
     try:
-        return Binary(path=path, **json.loads(_record(path).read_text())) if path.is_file() else None
-    except (OSError, ValueError, TypeError):
+        facts = json.loads(_record(path).read_text()) if path.is_file() else {}
+        return Binary(path=path, **facts) if facts and all(isinstance(word, str) for word in facts.values()) else None
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 

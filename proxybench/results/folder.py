@@ -224,7 +224,7 @@ class RunFolder:
     def summary(self) -> list[dict[str, Any]]:
         """Return the records of ``summary.json``, with the fields of today. Raises ResultsError."""
         records = _read_json(self.path / _SUMMARY)
-        if not isinstance(records, list):
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise ResultsError(f"{self.path / _SUMMARY}: not a list of records")
         manifest = self.path / _MANIFEST
         version, upgrade = version_of(_read_json(manifest), str(manifest)), self._upgrade()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from proxybench.errors import ApiError, UsageError
+from proxybench.home import expanded
 from proxybench.kube.kubeconfig import read_kubeconfig
 from proxybench.kube.objects import MANAGED_BY, NAMESPACE
 from proxybench.nodes.cluster import ApiAccess
@@ -32,7 +33,7 @@ def credentials(spec: ClusterSpec) -> Credentials:
 def origin(spec: ClusterSpec) -> tuple[str, str]:
     """Return the whole path of the kubeconfig, and the context that is named ("": the current one)."""
     usual = os.environ.get("KUBECONFIG", "").partition(":")[0] or "~/.kube/config"
-    return str(Path(spec.kubeconfig or usual).expanduser().absolute()), spec.context or ""
+    return str(expanded(spec.kubeconfig or usual).absolute()), spec.context or ""
 
 
 def first_access(found: Credentials, spec: ClusterSpec) -> ApiAccess:

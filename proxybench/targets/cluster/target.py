@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from proxybench.clocks import ClockDomain
 from proxybench.errors import ConnectionLostError, RunError, UsageError
+from proxybench.home import expanded
 from proxybench.hosts.fleet import reach
 from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh import SshExecutor
@@ -38,6 +38,7 @@ from proxybench.targets.cluster.switching import Modes, Switching
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from proxybench.experiment.places import ClusterSpec
     from proxybench.hosts.base import Executor, Session
@@ -330,5 +331,5 @@ def cluster_target(spec: ClusterSpec, folder: Path, switch: Switching | None = N
 
     Raises ExperimentError for what is wrong in its inventory.
     """
-    file = folder / Path(spec.inventory).expanduser()
+    file = folder / expanded(spec.inventory)
     return ClusterTarget(spec, read_inventory(file), switch=switch, file=str(file.absolute()))

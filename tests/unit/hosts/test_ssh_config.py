@@ -114,3 +114,21 @@ def test_what_cannot_be_had_says_what_would_help(home: Path) -> None:
         config(home).target(HostWords("gate", key="/none"))
     with pytest.raises(UsageError, match=r"^round: more than 8 jump hosts, or a circle of them$"):
         config(home, PROXYBENCH_SSH_PASSPHRASE="secret").target(HostWords("round"))
+
+
+@pytest.mark.parametrize("port", ["ssh", "0", "65536", "9" * 5000])
+def test_a_port_that_is_none(home: Path, port: str) -> None:
+    (home / ".ssh/config").write_text(f"Host near\n  Port {port}\n")
+    with pytest.raises(UsageError, match=f"^near: ~/.ssh/config gives it the port {port}, which is none$"):
+        config(home).target(HostWords("near"))
+
+
+def test_a_configuration_that_cannot_be_read(home: Path) -> None:
+    (home / ".ssh/config").write_bytes(b"Host \xff\xfe\n")
+    with pytest.raises(UsageError, match=r"/\.ssh/config: .*can't decode byte"):
+        config(home)
+
+
+def test_a_key_of_somebody_who_is_not_known(home: Path) -> None:
+    (home / ".ssh/config").write_text("Host near\n  IdentityFile ~nobody-of-that-name/key\n")
+    assert config(home).target(HostWords("near", user="me")).identity is None  # it is not there: left to ssh's agent

@@ -233,3 +233,58 @@ def test_the_kubeconfig_of_many_clusters_is_read(file: Path) -> None:
     file.write_text(USUAL.replace("users:\n", f"{more}users:\n"))
     assert file.stat().st_size > 500_000
     assert read_kubeconfig(file, "one") == known("one", token="s3cret")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("args: [--now]", "args: 5", "args: write a list of words"),
+        ("args: [--now]", 'args: ["a\\0"]', "args: write a list of words"),
+        ("env: [{name: WHO, value: me}]", "env: 1.5", "env: write a list of {name: …, value: …}"),
+        ("env: [{name: WHO, value: me}]", "env: [true]", "env: write a list of {name: …, value: …}"),
+        ("env: [{name: WHO, value: me}]", "env: [{name: A}]", "env: write a list of {name: …, value: …}"),
+        ("env: [{name: WHO, value: me}]", "env: [{name: A=B, value: c}]", "env: write a list of {name: …, value: …}"),
+        (
+            "https://192.0.2.1:6443",
+            "https://[::1",
+            'server: "https://[::1" is no address; write one such as https://192.0.2.1:6443',
+        ),
+        (
+            "https://192.0.2.1:6443",
+            "https://a:70000",
+            'server: "https://a:70000" is no address; write one such as https://192.0.2.1:6443',
+        ),
+    ],
+)
+def test_words_of_another_kind_are_refused_in_one_line(file: Path, old: str, new: str, problem: str) -> None:
+    assert old in USUAL
+    file.write_text(USUAL.replace(old, new))
+    with pytest.raises(ExperimentError) as caught:
+        read_kubeconfig(file, "three", lambda _argv, _environment: pytest.fail("it was asked"))
+    assert [one.message for one in caught.value.problems] == [problem]
+
+
+@pytest.mark.parametrize(
+    ("user", "problem"),
+    [
+        ('{token: "two\\nlines"}', "what is given as a token is none: it is not one word"),
+        ("{tokenFile: crt}", "what is given as a token is none: it is not one word"),
+        ("{client-certificate-data: ümläut}", "client-certificate-data is not PEM in base64"),
+        (
+            "{tokenFile: ~nobody-of-that-name/token}",
+            "~nobody-of-that-name/token cannot be read: No such file or directory",
+        ),
+        ('{tokenFile: "a\\0"}', "cannot be read: it is no text"),
+    ],
+)
+def test_what_a_user_is_known_by_is_what_it_should_be(file: Path, user: str, problem: str) -> None:
+    file.write_text(USUAL.replace("{token: s3cret}", user))
+    with pytest.raises(ExperimentError) as caught:
+        read_kubeconfig(file)
+    (found,) = caught.value.problems
+    assert found.message.endswith(problem)
+
+
+def test_a_token_of_a_plugin_is_one_word(file: Path) -> None:
+    with pytest.raises(UsageError, match=r"printed a token that is none$"):
+        read_kubeconfig(file, "three", lambda _argv, _environment: json.dumps({"status": {"token": "a\nb: c"}}))

@@ -12,7 +12,9 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from proxybench.errors import ApiError, HostError, ResultsError, RunError, UsageError
 from proxybench.targets.cluster.switch.changes import Change, read, written
@@ -35,6 +37,8 @@ _EDITED: Final = "was edited by somebody else meanwhile; nothing of it was overw
 class Header:
     """Which cluster a log is of: where its API is, by which kubeconfig and context, and which inventory of hosts."""
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
     server: str
     kubeconfig: str
     context: str
@@ -49,6 +53,10 @@ class Undo:
     changes: tuple[Change, ...]
     done: bool
     every: tuple[Change, ...] = ()
+
+
+_HEADER: Final = TypeAdapter(Header)
+_CHANGE: Final = TypeAdapter(Change)
 
 
 class UndoLog:
@@ -122,19 +130,25 @@ def read_undo(text: str, where: str) -> Undo:
     if not lines:
         return Undo(Header("", "", ""), (), done=True)
     try:
-        words = [json.loads(line) for line in lines]
-        header = Header(**words[0])
+        header = _HEADER.validate_json(lines[0], strict=True)
         done = False
         changes: list[Change] = []
         every: list[Change] = []
-        for one in (word for word in words[1:] if "host" not in word):
-            done = one == {"done": True}
+        for line in lines[1:]:
+            word = json.loads(line)
+            if isinstance(word, dict) and "host" in word:
+                continue  # what was tidied there is told, not put back
+            done = word == {"done": True}
             if done:
                 changes = []  # what somebody edits from here on is theirs to keep
             else:
-                changes.append(Change(one["path"], tuple(one["field"]), one["before"], one["after"]))
+                changes.append(_CHANGE.validate_json(line, strict=True))
                 every.append(changes[-1])
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ResultsError(f"{where}: is no undo log: {place + ': ' if place else ''}{first['msg']}") from None
+    except ValueError as error:
         raise ResultsError(f"{where}: is no undo log: {error}") from None
     return Undo(header, tuple(changes), done, tuple(every))
 

@@ -168,9 +168,31 @@ def test_the_log_lies_there_before_the_change(tmp_path: Path) -> None:
 def test_what_is_no_log(tmp_path: Path) -> None:
     assert read_undo("", "f").done
     assert read_undo('{"server": "x"', "f").done  # nothing is changed before the first line is whole
-    with pytest.raises(ResultsError, match=r"^f: is no undo log: "):
-        read_undo("[]\n", "f")
     del tmp_path
+
+
+HEAD = '{"server": "https://a", "kubeconfig": "k", "context": "c"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[]", "Input should be an object"),
+        ("{}", "server: Field required"),
+        (HEAD.replace('"k"', "5"), "kubeconfig: Input should be a valid string"),
+        (HEAD.replace("}", ', "later": 1}'), "later: Unexpected keyword argument"),
+        (f'{HEAD}\n{{"path": 7, "field": [], "before": 1, "after": 2}}', "path: Input should be a valid string"),
+        (
+            f'{HEAD}\n{{"path": "/a", "field": [{{}}], "before": 1, "after": 2}}',
+            "field.0: Input should be a valid string",
+        ),
+        (f"{HEAD}\nnonsense", "Expecting value: line 1 column 1 (char 0)"),
+    ],
+)
+def test_what_is_no_log_says_where(text: str, why: str) -> None:
+    with pytest.raises(ResultsError) as raised:
+        read_undo(f"{text}\n", "f")
+    assert str(raised.value) == f"f: is no undo log: {why}"
 
 
 @given(st.text(), st.sampled_from(list(Mode)))
