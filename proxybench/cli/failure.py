@@ -5,6 +5,7 @@ A verb returns None (0) or an exit code, or raises. See ``proxybench.errors`` fo
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -16,6 +17,22 @@ from proxybench.errors import ExitCode, ExperimentError, ProxybenchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_PATHS = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+    }
+)
+"""What is the matter with a path itself: another one is right."""
 
 
 def settle(call: Callable[[], object], *, debug: Callable[[], bool]) -> int:
@@ -48,6 +65,9 @@ def _explain(error: Exception, *, debug: bool) -> int:
         for line in (str(error) or type(error).__name__).splitlines():
             click.echo(f"error: {line}", err=True)
         return error.exit_code
+    if isinstance(error, OSError) and error.filename and error.strerror:  # a path of the user's, most likely
+        click.echo(f"error: {os.fsdecode(error.filename)}: {error.strerror}", err=True)
+        return ExitCode.USAGE if error.errno in _PATHS else ExitCode.RUN_FAILED
     hint = "" if debug else " (proxybench --debug … shows where)"
     reason = str(error).splitlines()
     what = f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__

@@ -19,7 +19,7 @@ from proxybench.gate.settings import PREFIX
 from proxybench.gate.side import FIELDS
 from proxybench.gate.subjects import FIELDS as SUBJECT_FIELDS
 from proxybench.metrics import Metric
-from proxybench.results.atomic import write_bytes
+from proxybench.results.atomic import make_folder, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,7 +193,7 @@ def trend(results_dir: Path, csv_file: Path | None, as_json: bool, plots: Path |
         for name in names:
             _write_csv(csv_file if len(names) == 1 else csv_file.with_name(f"{name}.csv"), name, found)
     if plots is not None:
-        plots.mkdir(parents=True, exist_ok=True)
+        make_folder(plots)
         for item in found:
             prefix = f"{item.experiment}_" if len(names) > 1 else ""
             trends.plot(item, plots / f"{prefix}{trends.column_name(item.key)}.{suffix}")

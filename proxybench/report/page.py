@@ -28,7 +28,7 @@ from proxybench.report.sections import other_tables
 from proxybench.report.steps import steps_table
 from proxybench.report.svg import svg, svg_file
 from proxybench.report.words import NBSP, clock_long, count, join
-from proxybench.results.atomic import write_bytes
+from proxybench.results.atomic import make_folder, write_bytes
 from proxybench.results.folder import open_run
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def write_report(run_dir: Path) -> Path:
 def write_figures(folder: RunFolder, chapters: Chapters) -> None:
     """Write an SVG and a PNG file per chapter that has panels, each with its caption and clock in it."""
     figures = folder.path / "figures"
-    figures.mkdir(exist_ok=True)
+    make_folder(figures)
     for chapter, drawings in chapters:
         if drawings:
             drawing = compose(chapter.panels, drawings, chapter.heading, (chapter.clock, origin(folder.manifest)))

@@ -47,6 +47,14 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, where it is not there yet. Raises RunError when the disk refuses."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refusal(path, error) from error
+
+
 def point_link(link: Path, target: str) -> None:
     """Make ``link`` a symbolic link to ``target``; never missing once it was there.
 

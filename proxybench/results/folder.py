@@ -300,6 +300,15 @@ def open_run(path: Path) -> RunFolder:
 
     Raises ResultsError when there is none, or when a newer proxybench wrote it.
     """
+    try:
+        folder = RunFolder(_found(path))
+    except OSError as error:  # of somebody else's, or a name that no disk takes
+        raise ResultsError(f"{path}: cannot be read ({error.strerror})") from None
+    _ = folder.manifest  # a folder that cannot be read is better found out here than half-way through a report
+    return folder
+
+
+def _found(path: Path) -> Path:
     if not path.exists():
         hint = " (a link to a run that is gone)" if path.is_symlink() else ""
         raise ResultsError(f"{path}: no such run folder{hint}")
@@ -315,9 +324,7 @@ def open_run(path: Path) -> RunFolder:
                 f"{path}: no run in it has ended; name an unfinished one, such as {path / unfinished[-1]}"
             )
         raise ResultsError(f"{path}: not a run folder (no {_MANIFEST} in it, and no link '{LATEST}' to a run)")
-    folder = RunFolder(found)
-    _ = folder.manifest  # a folder that cannot be read is better found out here than half-way through a report
-    return folder
+    return found
 
 
 _JSON_OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 
 import click
@@ -60,6 +61,16 @@ ENDS: dict[str, tuple[BaseException | int | None, int, str]] = {
     "incomparable": (IncomparableError("kernels differ"), 4, "error: kernels differ\n"),
     "inconclusive": (ExitCode.INCONCLUSIVE, 4, ""),
     "unexpected": (ValueError("odd\nvery"), 3, f"error: unexpected ValueError: odd{HINT}\n"),
+    "a path that may not be used": (
+        PermissionError(errno.EACCES, "Permission denied", "/root/a"),
+        2,
+        "error: /root/a: Permission denied\n",
+    ),
+    "a disk that fails": (
+        OSError(errno.EIO, "Input/output error", b"/data/a"),
+        3,
+        "error: /data/a: Input/output error\n",
+    ),
     "unexpected and silent": (KeyError(), 3, f"error: unexpected KeyError{HINT}\n"),
     "end of file": (EOFError("closed"), 3, f"error: unexpected EOFError: closed{HINT}\n"),
     "Ctrl-C": (KeyboardInterrupt(), 130, "\nerror: interrupted\n"),
@@ -178,3 +189,12 @@ def test_completion_prints_the_script_of_the_shell(shell: str, line: str) -> Non
     result = CliRunner().invoke(cli, ["completion", shell])
     assert result.exit_code == 0
     assert line in result.stdout
+
+
+@pytest.mark.parametrize("verb", ["validate", "run", "report", "advise", "gate", "compare", "trend", "restore"])
+def test_a_name_that_no_disk_takes_is_refused_in_one_line(verb: str) -> None:
+    more = {"advise": ["--from", "a", "--to", "b", "--services", "1"], "gate": ["--baseline", "b"], "compare": ["b"]}
+    result = CliRunner().invoke(cli, [verb, "x" * 5000, *more.get(verb, [])])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "unexpected" not in result.stderr
+    assert result.stderr.startswith("error: ")
