@@ -10,7 +10,7 @@ import dataclasses
 import types
 import typing
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -69,13 +69,24 @@ def build(cls: type[_T], row: Mapping[str, Any]) -> _T:
 
 
 def _build(cls: Any, row: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any dataclass
-    values = {}
+    return cls(**{name: read(row) for name, needed, read in _plan(cls) if needed or name in row})
+
+
+@lru_cache
+def _plan(cls: Any) -> tuple[tuple[str, bool, Callable[[Mapping[str, Any]], Any]], ...]:  # noqa: ANN401
+    """Return each field's name, whether a row must have it, and how it is read from one."""
+    found: list[tuple[str, bool, Callable[[Mapping[str, Any]], Any]]] = []
     for field, kind in _fields(cls):
         if dataclasses.is_dataclass(kind):
-            values[field.name] = _build(kind, row)
-        elif field.name in row or field.default is dataclasses.MISSING:
-            values[field.name] = _parser(field, kind)(row[field.name])
-    return cls(**values)
+            found.append((field.name, True, partial(_build, kind)))
+        else:
+            needed = field.default is dataclasses.MISSING
+            found.append((field.name, needed, partial(_read, field.name, _parser(field, kind))))
+    return tuple(found)
+
+
+def _read(name: str, parse: Callable[[Any], Any], row: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a field
+    return parse(row[name])
 
 
 @lru_cache

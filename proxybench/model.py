@@ -164,6 +164,7 @@ def settings_text(settings: Settings) -> str:
     return " ".join(f"{name}={shlex.quote(value)}" for name, value in sorted(settings))
 
 
+@lru_cache(maxsize=1024)
 def parse_settings(text: str) -> Settings:
     """Read what ``settings_text`` wrote. Raises ValueError for anything else."""
     pairs = [word.partition("=") for word in shlex.split(text)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxybench.model import ClockKind, Metric, Mode, Position, Scenario
-from proxybench.report.words import REFERENCE, subject_names
+from proxybench.report.words import REFERENCE, join, subject_names
 from proxybench.stats.curves import Outcome, crossover
 
 if TYPE_CHECKING:
@@ -58,15 +58,15 @@ def crossings(series: Sequence[Series], question: Question) -> tuple[str, ...]:
     for (first, one), (second, two) in combinations(sorted(found.items(), key=lambda item: (item[0].mode, item[0])), 2):
         sizes = sorted(size for size in one.keys() & two.keys() if one[size].keys() & two[size].keys())
         labels = sorted(set().union(*(one[size].keys() & two[size].keys() for size in sizes)))
+        faint = [size for size in sizes if any(min(each[size].values())[0] <= 0 for each in (one, two))]
+        sizes = [size for size in sizes if size not in faint]  # there are no logarithms of such values to compare
         if len(sizes) < 2 or len(labels) < 2:  # noqa: PLR2004 - no line, or no spread
             continue
         # A large size may have fewer repetitions than a small one.
         (left, left_unsure), (right, right_unsure) = (_rows(curve, sizes, labels) for curve in (one, two))
-        if np.any(left <= 0) or np.any(right <= 0):
-            continue  # there are no logarithms of such values to compare
         places: FloatArray = np.array(sizes, dtype=np.float64)
         result = crossover(places, left, right, unsure=(left_unsure, right_unsure))
-        words = _crossing_words(result, names[first], names[second])
+        words = _crossing_words(result, names[first], names[second]) + _left_out(faint)
         (lines if result.crossings else kept.setdefault(result.outcome, [])).append(words)
     heads = ((Outcome.NONE, "No crossing"), (Outcome.UNDECIDED, "Not told apart"))
     return (*lines, *(f"{head}: {'; '.join(kept[outcome])}" for outcome, head in heads if outcome in kept))
@@ -106,6 +106,11 @@ def _curves(series: Sequence[Series], question: Question) -> dict[Subject, _Curv
             values = {label: (value, unsure[label]) for label, value in each.by_label().items()}
             found.setdefault(each.key.subject, {})[each.key.services] = values
     return found
+
+
+def _left_out(faint: Sequence[int]) -> str:
+    """Say at which sizes some repetition was too quick for a probe to tell it from 0."""
+    return f" (left out: 0 in some repetition at {join([f'{size:,}' for size in faint])})" if faint else ""
 
 
 def _crossing_words(result: Crossover, one: str, two: str) -> str:

@@ -139,7 +139,7 @@ def _lines(panel: LinePanel, among: Sequence[LinePanel]) -> Drawing:
     if not log:
         items.append(Polyline(((x.start, y(0)), (x.end, y(0))), MUTED, 0.9))
     for line in reversed(panel.lines):  # the first one lies on top
-        items += _line(line, x, y)
+        items += _line(line, x, y, panel.unit)
     return Drawing(WIDTH, HEIGHT, tuple(items))
 
 
@@ -171,7 +171,7 @@ def _range(panels: Sequence[LinePanel]) -> tuple[float, float]:
     return low, high
 
 
-def _line(line: Line, x: _Scale, y: _Scale) -> list[Item]:
+def _line(line: Line, x: _Scale, y: _Scale, unit: str) -> list[Item]:
     style = style_of(line.mode)
     reference = line.mode == DIRECT
     points = tuple((x(point.x), y.within(point.y)) for point in line.points)
@@ -180,7 +180,8 @@ def _line(line: Line, x: _Scale, y: _Scale) -> list[Item]:
     items += [Marker(*point, style.marker, line.mode) for point in points]
     for point, (across, height) in zip(line.points, points, strict=True):
         if y.log and point.y <= 0:
-            items.append(Label(across, y.start - 5, "0 ↓", colour=line.mode, anchor="middle", bold=True))
+            text = resolved(point.y, unit, point.uncertainty, short)
+            items.append(Label(across, y.start - 5, f"{text} ↓", colour=line.mode, anchor="middle", bold=True))
         elif point.bounded:
             items.append(Label(across, height - 5, "≥", LARGE, line.mode, "middle", bold=True))
     return items

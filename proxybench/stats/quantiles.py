@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     BoolArray = NDArray[np.bool_]
 
 
+FEW = 64
+"""Of no more values a list is sorted before numpy has begun."""
+
+
 @dataclass(frozen=True)
 class Quantile:
     """A quantile in the samples' unit; with ``censored`` the true one is at least ``value``."""
@@ -42,6 +46,8 @@ def quantile(values: FloatArray | IntArray, censored: BoolArray, q: float, resol
         raise ValueError("no samples: a quantile needs at least one")
     if not 0.0 <= q <= 1.0:
         raise ValueError(f"a quantile lies between 0 and 1, not {q}")
+    if values.size == 1:
+        return Quantile(float(values[0]), bool(censored[0]))
     if resolution and not censored.any():
         return Quantile(grouped_quantile(values, q, resolution), censored=False)
     low = exact_quantile(values, q)
@@ -56,7 +62,7 @@ def exact_quantile(values: FloatArray | IntArray, q: float) -> float:
     position = (values.size - 1) * q
     below = int(position)
     above = min(below + 1, values.size - 1)
-    parted = np.partition(values, (below, above))
+    parted = np.partition(values, (below, above)) if values.size > FEW else sorted(values.tolist())
     low, high = float(parted[below]), float(parted[above])
     if position == below or low == high:
         return low  # numpy's own quantile makes infinity times 0 here, which is no number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ def summary_of(series: Series) -> SummaryRecord:
         n=series.samples,
         repetitions=len(series.labels),
         censored=series.censored,
-        median=float(np.median(series.values)),
+        median=statistics.median(series.values.tolist()),  # noqa: PD011 -- an array's
         ci_low=interval.low if interval else None,
         ci_high=interval.high if interval else None,
         p90=series.p90,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from proxybench.model import Mode, Scenario
@@ -59,3 +60,17 @@ def _unsure(found: list[Series], uncertainty: float) -> list[Series]:
 def _ends(line: str) -> tuple[int, int]:
     low, high = line.partition("(95 %: ")[2].rstrip(")").replace(",", "").split(" to ")
     return int(low), int(high)
+
+
+def test_a_size_at_which_a_probe_tells_nothing_from_0_is_left_out_and_named() -> None:
+    """A pair with a 0 anywhere was passed over without a word."""
+    found = [
+        replace(each, values=np.zeros(each.values.size))
+        if each.key.services == 10 and each.key.mode == "ipvs"
+        else each
+        for each in real("wall")
+    ]
+    _, lines = all_crossings(found)[0]
+    assert "IPVS overtakes iptables at about 1" in lines[0]
+    assert lines[0].endswith(" (left out: 0 in some repetition at 10)")
+    assert lines[-1].endswith("iptables is below userspace at every size up to 10,000")

@@ -44,12 +44,15 @@ def test_memory_has_binary_marks() -> None:
     assert texts(draw(lines, [lines]))[2:6] == ["16 MiB", "32 MiB", "64 MiB", "128 MiB"]
 
 
-def test_zero_is_named_at_the_lower_edge_and_a_bound_above_its_marker() -> None:
-    lines = panel(DataPoint(10, 0.0, None, None, bounded=False), DataPoint(100, 5e6, None, None, bounded=True))
+def test_what_is_not_resolved_is_named_at_the_lower_edge_and_a_bound_above_its_marker() -> None:
+    lines = panel(
+        DataPoint(10, 0.0, None, None, bounded=False, uncertainty=3e6),
+        DataPoint(100, 5e6, None, None, bounded=True),
+    )
     drawing = draw(lines, [lines])
     words = {item.text: item for item in drawing.items if isinstance(item, Label)}
     (_, lowest), (_, bound) = markers(drawing)
-    assert words["0 ↓"].y == lowest - 5
+    assert words["≤ 3 ms ↓"].y == lowest - 5
     assert words["≥"].y == bound - 5
 
 
