@@ -53,7 +53,6 @@ class _Canvas:
 
     def __init__(self, drawing: Drawing) -> None:
         height = int(drawing.height * _SCALE)
-        self._height = height
         self._agg = RendererAgg(int(drawing.width * _SCALE), height, DPI)
         self._places = Affine2D().scale(_SCALE, -_SCALE).translate(0, height)
         self.draw(Rect(0, 0, drawing.width, drawing.height, "ground"))
@@ -95,7 +94,7 @@ class _Canvas:
         style = MarkerStyle(item.shape)
         hollow = item.shape == "x"
         pen = self._pen(item.colour if hollow else "ground", 1.0 if hollow else 0.7)
-        shape = style.get_transform().frozen().scale(_MARKER * _SCALE)
+        shape = Affine2D(style.get_transform().get_matrix()).scale(_MARKER * _SCALE)
         fill = None if hollow else to_rgb(_colour(item.colour))
         self._agg.draw_markers(pen, style.get_path(), shape, Path(np.array([(item.x, item.y)])), self._places, fill)
 
