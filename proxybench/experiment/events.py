@@ -97,4 +97,5 @@ class SoakSpec(Words):
     def at_rate(self, slices_per_minute: float) -> Self:
         """Return the same at a pace at which so many EndpointSlices change, as far as paces go."""
         least, most = map(parse_duration, _PACES)
-        return self.model_copy(update={"pace": min(most, max(least, SLICES_EACH * 60 / slices_per_minute))})
+        pace = round(SLICES_EACH * 60 / slices_per_minute, 3)  # so that it can be written, and read again
+        return self.model_copy(update={"pace": min(most, max(least, pace))})

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from proxybench.errors import ExperimentError
+from proxybench.experiment.events import SoakSpec
 from proxybench.experiment.load import load_experiment
 from proxybench.experiment.matrix import expand
 from proxybench.experiment.profile import LEAST_PROBED, Profile, ServiceType, Shape, read_profile
@@ -218,6 +219,7 @@ def test_what_does_not_go_with_a_profile_is_told(folder: Path, old: str, new: st
         ("", "", "{duration: 10s}", 12.0),  # 12.5 slices a minute, 2.5 with each change
         ("", "", "{duration: 10s, pace: 1s}", 1.0),
         ("{changed: 12.5}", "{added: 10, changed: 20, deleted: 20}", "true", 3.0),
+        ("{changed: 12.5}", "{changed: 130}", "true", 1.154),
         ("{changed: 12.5}", "{changed: 99000}", "true", 0.1),
         ("{changed: 12.5}", "{changed: 0.01}", "true", 600.0),
         ("{changed: 12.5}", "{changed: 0}", "true", 1.0),
@@ -232,7 +234,8 @@ def test_a_soak_changes_as_many_slices_as_the_cluster_did(
     rewrite(folder, "{sync: true}", f"{{soak: {soak}}}\nlimits: {{cell: 10m}}", "experiment.yaml")
     experiment = load_experiment(folder / "experiment.yaml")
     assert experiment.measure.soak is not None
-    assert experiment.measure.soak.pace == pytest.approx(pace)
+    assert experiment.measure.soak.pace == pace
+    assert SoakSpec.model_validate(experiment.measure.soak.model_dump(mode="json")) == experiment.measure.soak
 
 
 @pytest.mark.parametrize(
