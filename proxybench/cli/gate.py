@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,7 +38,7 @@ def share(text: str) -> float:
     """Read a share above 0, written ``5%`` or ``0.05``; 1 and more need the sign, so that 5 is no 500 %."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*(%?)", text.strip())
     number = float(match[1]) / (100 if match[2] else 1) if match else 0.0
-    if not match or number <= 0 or (number >= 1 and not match[2]):
+    if not match or not 0 < number < inf or (number >= 1 and not match[2]):
         raise click.BadParameter(f"{text!r}: write a share such as 5% or 0.05")
     return number
 

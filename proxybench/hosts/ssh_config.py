@@ -90,7 +90,7 @@ class SshConfig:
 
     def _port(self, host: str, entry: dict[str, Any]) -> int:
         text = str(entry.get("port", SSH_PORT))
-        if not (text.isdecimal() and 0 < int(text[:_DIGITS]) <= _LAST_PORT):
+        if not _is_port(text):
             raise UsageError(f"{host}: ~/.ssh/config gives it the port {text}, which is none")
         return int(text)
 
@@ -99,7 +99,9 @@ class SshConfig:
         *before, last = text.split(",")
         user, _, place = last.strip().rpartition("@")
         host, _, port = place.partition(":")
-        words = HostWords(host, int(port) if port.isdigit() else None, user or None, None, ",".join(before) or None)
+        if port and not _is_port(port):
+            raise UsageError(f"{host}: {port} is no port; write user@host:port")
+        words = HostWords(host, int(port) if port else None, user or None, None, ",".join(before) or None)
         return self.target(words, depth + 1)
 
     def _identity(self, words: HostWords, entry: dict[str, Any]) -> Path | None:
@@ -127,3 +129,7 @@ class SshConfig:
         named = entry.get("userknownhostsfile", "").split()
         files = [expanded(file) for file in named] or [self._home / ".ssh" / "known_hosts"]
         return [*files, Path("/etc/ssh/ssh_known_hosts")]
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and 0 < int(text[:_DIGITS]) <= _LAST_PORT

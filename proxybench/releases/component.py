@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from proxybench.errors import UsageError
 
-_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(-(?:alpha|beta|rc)\.\d+)?")
-_SHORT = re.compile(r"v?(\d+)(?:\.(\d+))?")
+_VERSION = re.compile(r"v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(-(?:alpha|beta|rc)\.\d{1,6})?")
+_SHORT = re.compile(r"v?(\d{1,6})(?:\.(\d{1,6}))?")
 _ETCD_MODULE = "go.etcd.io/etcd/server/v3"
 
 ELF_MACHINES = {"amd64": 62, "arm64": 183, "ppc64le": 21, "riscv64": 243, "s390x": 22}

@@ -132,3 +132,10 @@ def test_a_configuration_that_cannot_be_read(home: Path) -> None:
 def test_a_key_of_somebody_who_is_not_known(home: Path) -> None:
     (home / ".ssh/config").write_text("Host near\n  IdentityFile ~nobody-of-that-name/key\n")
     assert config(home).target(HostWords("near", user="me")).identity is None  # it is not there: left to ssh's agent
+
+
+@pytest.mark.parametrize("port", ["ssh", "0", "65536", "\u00b2", "9" * 5000])
+def test_a_jump_host_s_port_that_is_none(home: Path, port: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        config(home).target(HostWords("near", jump=f"me@gate:{port}"))
+    assert str(raised.value) == f"gate: {port} is no port; write user@host:port"

@@ -42,6 +42,7 @@ def test_an_exact_version_is_written_as_its_tag(text: str, version: str) -> None
         ("1.37.2/../x", '"1.37.2/../x" is no version of kube-proxy; write one such as v1.37.2'),
         ("1.37.x", '"1.37.x" is no version of kube-proxy; write one such as v1.37.2'),
         ("", '"" is no version of kube-proxy; write one such as v1.37.2'),
+        (f"v{'9' * 5000}.1.1", f'"v{"9" * 5000}.1.1" is no version of kube-proxy; write one such as v1.37.2'),
     ],
 )
 def test_what_names_no_release_is_refused(text: str, message: str) -> None:
