@@ -141,12 +141,10 @@ def _origin(run: Condensed, clock: str) -> str:
     lab = next(lab for lab in run.labs if lab.startswith(clock[:4]))
     repetitions = sorted({number.repetitions for number in run.by(clock)})
     few = ", so small differences are not to be read from it" if repetitions[0] < FEW else ""
-    most = f"{repetitions[0]} to {repetitions[-1]}" if len(repetitions) > 1 else f"{repetitions[0]}"
+    most = " to ".join(map(str, dict.fromkeys((repetitions[0], repetitions[-1]))))
+    times = "one repetition" if most == "1" else f"medians of {most} repetitions"
     endpoints = ", ".join(map(str, sorted({number.size[1] for number in run.by(clock)})))
-    return (
-        f"By the {lab}; {run.machine}; {run.created}; {endpoints} endpoints per Service, medians of {most} "
-        f"repetitions{few}."
-    )
+    return f"By the {lab}; {run.machine}; {run.created}; {endpoints} endpoints per Service, {times}{few}."
 
 
 def _tables(numbers: Sequence[Number], rows: Sequence[tuple[str, str, str]]) -> str:

@@ -106,6 +106,11 @@ def test_the_front_page_says_where_its_numbers_are_from() -> None:
     )
 
 
+def test_one_repetition_is_no_median() -> None:
+    once = replace(RUN, numbers=tuple(replace(each, repetitions=1) for each in RUN.numbers))
+    assert "endpoints per Service, one repetition, so small differences" in readme(once)
+
+
 def test_a_calibration_has_both_clocks_and_their_ratio() -> None:
     lines = calibration(RUN).splitlines()
     assert "| a connect without rules | iptables | 100 | 10 µs | 50 k | 5 |" in lines
