@@ -114,7 +114,7 @@ def condense(run: Path, wanted: Callable[[str], Pairs]) -> Condensed:
         command=f"proxybench {command.partition(' ')[2]}",
         description=str(manifest.experiment.get("description", "")),
         machine=(
-            f"{manifest.fingerprint.orchestrator.get('cpus')} processors ({node.cpu}), iptables {tables}, "
+            f"{node.cpus} processor{'' if node.cpus == 1 else 's'} ({node.cpu}), iptables {tables}, "
             f"nft {node.nft_version}"
         ),
         labs=tuple(f"{_CLOCKS[lab.clock]} clock, {_place(lab.kind, lab.kernel, own)}" for lab in manifest.labs),
