@@ -103,7 +103,7 @@ def _section(run: Condensed, clock: str) -> str:
     missing = ["Not measured, or not to its end:", "", *lacks] if lacks else ["Nothing was left out."]
     return "\n".join(
         [
-            f"### kube-proxy {', '.join(versions)}: {what}",
+            f"### kube-proxy {', '.join(versions)} on Linux {_lab(run, clock).rpartition('Linux ')[2]}: {what}",
             "",
             f"{run.description} {_origin(run, clock)}",
             "",
@@ -138,13 +138,17 @@ def standing_out(numbers: Sequence[Number]) -> list[str]:
 
 
 def _origin(run: Condensed, clock: str) -> str:
-    lab = next(lab for lab in run.labs if lab.startswith(clock[:4]))
     repetitions = sorted({number.repetitions for number in run.by(clock)})
     few = ", so small differences are not to be read from it" if repetitions[0] < FEW else ""
     most = " to ".join(map(str, dict.fromkeys((repetitions[0], repetitions[-1]))))
     times = "one repetition" if most == "1" else f"medians of {most} repetitions"
     endpoints = ", ".join(map(str, sorted({number.size[1] for number in run.by(clock)})))
-    return f"By the {lab}; {run.machine}; {run.created}; {endpoints} endpoints per Service, {times}{few}."
+    return f"By the {_lab(run, clock)}; {run.machine}; {run.created}; {endpoints} endpoints per Service, {times}{few}."
+
+
+def _lab(run: Condensed, clock: str) -> str:
+    """Return the words for where the numbers by a clock were measured; they end with the kernel."""
+    return next(lab for lab in run.labs if lab.startswith(clock[:4]))
 
 
 def _tables(numbers: Sequence[Number], rows: Sequence[tuple[str, str, str]]) -> str:

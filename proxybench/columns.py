@@ -73,7 +73,9 @@ def _build(cls: Any, row: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any datac
 
 
 @lru_cache
-def _plan(cls: Any) -> tuple[tuple[str, bool, Callable[[Mapping[str, Any]], Any]], ...]:  # noqa: ANN401
+def _plan(
+    cls: Any,  # noqa: ANN401 - any dataclass
+) -> tuple[tuple[str, bool, Callable[[Mapping[str, Any]], Any]], ...]:
     """Return each field's name, whether a row must have it, and how it is read from one."""
     found: list[tuple[str, bool, Callable[[Mapping[str, Any]], Any]]] = []
     for field, kind in _fields(cls):
@@ -95,7 +97,10 @@ def _fields(cls: Any) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:  # noqa
     return tuple((field, hints[field.name]) for field in dataclasses.fields(cls))
 
 
-def _columns(cls: Any, before: tuple[str, ...]) -> list[tuple[tuple[str, ...], Column]]:  # noqa: ANN401
+def _columns(
+    cls: Any,  # noqa: ANN401 - any dataclass
+    before: tuple[str, ...],
+) -> list[tuple[tuple[str, ...], Column]]:
     found = []
     for field, kind in _fields(cls):
         path = (*before, field.name)

@@ -34,10 +34,10 @@ def cells(item: Comparison) -> tuple[str, ...]:
         str(key.services),
         " ".join((*where, *position)),
         key.metric,
-        words.amount(item.base, key.shown_unit),
-        words.amount(item.new, key.shown_unit),
+        words.base_value(item, noun=False),
+        words.new_value(item, noun=False),
         words.share(item.relative),
-        words.NOTHING if item.low is None else f"{words.share(item.low)} to {words.share(item.high)}",
+        words.interval(item) or words.NOTHING,
         words.NOTHING if item.detectable is None else f"{100 * item.detectable:.2f} %",
         f"{verdict}: {item.reason}" if item.reason else verdict,
     )
@@ -94,11 +94,9 @@ def line(item: Comparison) -> str:
     """Say one comparison in a line, without its place."""
     if item.base is None or item.new is None:
         return f"{item.verdict.value}: {item.reason}"
-    change = words.NOTHING if item.relative is None else words.share(item.relative)
-    interval = "" if item.low is None else f" ({words.share(item.low)} to {words.share(item.high)})"
-    unit = item.key.shown_unit
-    found = f"{words.value(item.base, unit)} -> {words.value(item.new, unit)}, {change}{interval}"
-    return f"{item.verdict.value}, {found}"
+    interval = words.interval(item)
+    change = f"{words.share(item.relative)} ({interval})" if interval else words.share(item.relative)
+    return f"{item.verdict.value}, {words.base_value(item)} -> {words.new_value(item)}, {change}"
 
 
 def as_json(outcome: Outcome, run: Path, problems: Sequence[str]) -> dict[str, Any]:

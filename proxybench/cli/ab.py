@@ -133,13 +133,13 @@ def ab(  # noqa: PLR0913 - the options of the verb
     if number:
         return _bisect(origins, number, how, as_json=as_json)
     outcome, run = _compare(origins[0], origins[1], how)
+    if markdown:  # first: whoever reads standard output may leave early
+        write_bytes(markdown, table.to_markdown(outcome, run.problems).encode())
     if as_json:
         print_json(table.as_json(outcome, run.folder, run.problems))
     else:
         print_table(table.terminal_table(outcome, everything=everything))
         click.echo(f"{outcome.sentence()}\nresults: {run.folder}")
-    if markdown:
-        write_bytes(markdown, table.to_markdown(outcome, run.problems).encode())
     for problem in run.problems:
         click.echo(f"error: {problem}", err=True)
     return outcome.exit_code

@@ -38,6 +38,15 @@ _PATHS = frozenset(
 def settle(call: Callable[[], object], *, debug: Callable[[], bool]) -> int:
     """Call it and return the exit code. ``debug`` is asked afterwards: it is itself read by the call."""
     try:
+        return _settle(call, debug=debug)
+    except BrokenPipeError:
+        _forget_output()
+        return ExitCode.CLOSED_PIPE
+
+
+def _settle(call: Callable[[], object], *, debug: Callable[[], bool]) -> int:
+    """Do so; raises BrokenPipeError where nobody reads on, be it what was asked for or what went wrong."""
+    try:
         result = call()
     except (KeyboardInterrupt, click.Abort):
         click.echo("error: interrupted", err=True)
@@ -46,8 +55,7 @@ def settle(call: Callable[[], object], *, debug: Callable[[], bool]) -> int:
         _explain_usage(error)
         return ExitCode.USAGE
     except BrokenPipeError:
-        _forget_stdout()
-        return ExitCode.CLOSED_PIPE
+        raise
     except Exception as error:  # noqa: BLE001 - the last stop of every error; it must end in a known exit code
         if debug():
             traceback.print_exception(error, file=sys.stderr)
@@ -90,11 +98,12 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _forget_stdout()
+        _forget_output()
 
 
-def _forget_stdout() -> None:
-    """Point standard output nowhere, lest the interpreter fails once more when it flushes at its end."""
+def _forget_output() -> None:
+    """Point both outputs nowhere, lest the interpreter fails once more when it flushes them at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -48,9 +48,8 @@ def fields(_context: click.Context, _option: click.Parameter, names: tuple[str, 
     known = (*SUBJECT_FIELDS, *FIELDS)
     for name in names:
         if name not in known and not name.startswith(PREFIX):
-            raise click.BadParameter(
-                f"{name!r} is neither a setting (such as {PREFIX}warmup) nor one of {', '.join(known)}"
-            )
+            hint = suggest(name, known, "the fields are")
+            raise click.BadParameter(f"{name!r} is neither a field nor a setting (such as {PREFIX}warmup); {hint}")
     return names
 
 
@@ -141,17 +140,20 @@ def _judge(
     annotations: bool,
     **how: Any,  # noqa: ANN401 -- files to write, and what compare_sides takes
 ) -> int:
-    """Compare, write whatever was asked for, and return the exit code."""
+    """Compare, write whatever was asked for, and return the exit code.
+
+    Files come first: whoever reads standard output may leave early (``| head``).
+    """
     files = {name: how.pop(name) for name in ("markdown", "junit", "benchmark_action", "bencher")}
     outcomes = [compare_sides(base, run, **how) for run in runs]
-    # Standard output stays pure JSON when that is asked for.
-    _print(outcomes, as_json=as_json, everything=everything)
-    for line in outputs.to_annotations(outcomes) if annotations else ():
-        click.echo(line, err=as_json)
     _write(files["markdown"], lambda: outputs.to_markdown(outcomes).encode())
     _write(files["junit"], lambda: outputs.to_junit(outcomes))
     _write(files["benchmark_action"], lambda: outputs.to_benchmark_action(runs[-1]))
     _write(files["bencher"], lambda: outputs.to_bencher(runs[-1]))
+    # Standard output stays pure JSON when that is asked for.
+    _print(outcomes, as_json=as_json, everything=everything)
+    for line in outputs.to_annotations(outcomes) if annotations else ():
+        click.echo(line, err=as_json)
     return _worst(outcomes)
 
 
@@ -183,12 +185,6 @@ def trend(results_dir: Path, csv_file: Path | None, as_json: bool, plots: Path |
     if left_out:
         click.echo(f"left out, since not complete: {left_out} run{'s' if left_out > 1 else ''}", err=True)
     found = trends.trends(runs)
-    if as_json:
-        click.echo(trends.to_json(found), nl=False)
-    else:
-        console = output_console()
-        console.print(trends.trend_table(found))
-        console.print(trends.sentence(found), markup=False, highlight=False)
     names = sorted({item.experiment for item in found})
     if csv_file is not None:
         for name in names:
@@ -198,6 +194,12 @@ def trend(results_dir: Path, csv_file: Path | None, as_json: bool, plots: Path |
         for item in found:
             prefix = f"{item.experiment}_" if len(names) > 1 else ""
             trends.plot(item, plots / f"{prefix}{trends.column_name(item.key)}.{suffix}")
+    if as_json:
+        click.echo(trends.to_json(found), nl=False)
+    else:
+        console = output_console()
+        console.print(trends.trend_table(found))
+        console.print(trends.sentence(found), markup=False, highlight=False)
 
 
 def _write_csv(path: Path, name: str, found: list[trends.Trend]) -> None:

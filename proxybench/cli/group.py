@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -11,7 +13,7 @@ import click
 from proxybench.cli.failure import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,36 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; click, which knows none of ours before it is used, could not say what was meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            near = get_close_matches(args[0], self._verbs, 1)
+            ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of verbs without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, self._verbs[name].summary) for name in self.list_commands(ctx)])
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,  # noqa: ANN401 - click's own
+    ) -> click.Context:
+        """Read what stands before the verb, and print help; the same errors are kept from click."""
+        with _kept():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - what the verb returns
         """Run the verb; keep click from taking some errors for its own."""
-        try:
+        with _kept():
             return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise _KeptError from error  # click would exit 1, which means a regression here
-        except EOFError as error:
-            raise _KeptError from error  # click would take it for Ctrl-C
 
     def main(
         self,
@@ -91,6 +110,16 @@ class LazyGroup(click.Group):
 
 class _KeptError(Exception):
     """Carries an error through click as its cause."""
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _KeptError from error  # click would exit 1, which means a regression here
+    except EOFError as error:
+        raise _KeptError from error  # click would take it for Ctrl-C
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from proxybench.cli.terminal import plain_table
 from proxybench.model import ClockKind, Metric, Mode, Position, Scenario, Subject, parse_settings
 from proxybench.report.criteria import FEW
-from proxybench.report.decision import caveats as decision_caveats
 from proxybench.report.families import shown
 from proxybench.report.words import subject_names
 from proxybench.units import resolved, short, shown_unit
@@ -75,12 +74,10 @@ def headline_table(records: Sequence[Record]) -> Table:
     return table
 
 
-def caveats(records: Sequence[Record]) -> tuple[str, ...]:
-    """Return what the page says of such numbers, in the same words: one line each."""
+def few_repetitions(records: Sequence[Record]) -> tuple[str, ...]:
+    """Say of how many numbers the page says, one by one, that they rest on few repetitions."""
     few = sum(int(str(record["repetitions"])) < FEW for record in records)
-    told = (f"{few} of {len(records)} numbers rest on fewer than {FEW} repetitions",) if few else ()
-    subjects = {_subject(record) for record in records}
-    return (*decision_caveats(subjects, {str(record["clock"]) for record in records}), *told)
+    return (f"{few} of {len(records)} numbers rest on fewer than {FEW} repetitions",) if few else ()
 
 
 def _subject(record: Record) -> Subject:
@@ -118,4 +115,12 @@ def _median(record: Record) -> str:
     unsure = record.get("uncertainty")
     if not isinstance(median, int | float):
         return "-"
+    if _timed_out(record):
+        return f"> {short(float(median), unit)}"
     return resolved(float(median), unit, float(unsure) if isinstance(unsure, int | float) else 0.0, short)
+
+
+def _timed_out(record: Record) -> bool:
+    """Tell whether at least half of the samples are time-outs, as the page does."""
+    samples, late = (record.get(name) for name in ("n", "censored"))
+    return isinstance(samples, int) and isinstance(late, int) and late > 0 and late >= samples - (samples // 2)

@@ -16,6 +16,7 @@ from proxybench.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from proxybench.experiment.matrix import Step
     from proxybench.experiment.spec import Experiment
+    from proxybench.report.page import Written
     from proxybench.run.outcome import RunOutcome
     from proxybench.targets.cluster.switching import Switching
 
@@ -79,7 +80,7 @@ def run(
 
 def _run(
     experiment: Experiment, out: Path, folder: Path, resume: Path | None, switch: Switching | None
-) -> tuple[RunOutcome, Path | None]:
+) -> tuple[RunOutcome, Written | None]:
     """Measure, then write the report: nothing that draws is loaded while something is measured."""
     from proxybench.cli.measure import measure  # noqa: PLC0415 - imports everything that measures
     from proxybench.cli.progress import open_progress  # noqa: PLC0415 - keeps help fast
@@ -88,10 +89,10 @@ def _run(
         outcome = measure(experiment, out, folder=folder, resume=resume, progress=progress, switch=switch)
         if not outcome.records:
             return outcome, None
-        from proxybench.report.page import write_report  # noqa: PLC0415 - see above
+        from proxybench.report.page import write  # noqa: PLC0415 - see above
 
         progress.stage("writing the report")
-        return outcome, write_report(outcome.folder)
+        return outcome, write(outcome.folder)
 
 
 def _print_touched(experiment: Experiment, folder: Path, *, allow_switch: bool) -> None:
@@ -144,27 +145,33 @@ def _step_as_json(step: Step) -> dict[str, object]:
     }
 
 
-def _print_outcome(outcome: RunOutcome, page: Path | None, *, as_json: bool) -> None:
-    from proxybench.cli.headline import caveats, headline_table  # noqa: PLC0415 - keeps help fast
+def _print_outcome(outcome: RunOutcome, report: Written | None, *, as_json: bool) -> None:
+    from proxybench.cli.headline import few_repetitions, headline_table  # noqa: PLC0415 - keeps help fast
 
-    report = None if page is None else str(page)
+    page = None if report is None else str(report.page)
+    notes = () if report is None else (*report.notes, *few_repetitions(outcome.records))
+    missing = () if report is None else report.missing
     if as_json:
         print_json(
             {
                 "folder": str(outcome.folder),
-                "report": report,
+                "report": page,
                 "complete": not outcome.problems,
                 "problems": list(outcome.problems),
+                "not_measured": list(missing),
+                "notes": list(notes),
                 "summary": [dict(record) for record in outcome.records],
             }
         )
     else:
         if outcome.records:
             print_table(headline_table(outcome.records))
-            for line in caveats(outcome.records):
-                click.echo(f"note: {line}")
+        for line in missing:
+            click.echo(f"not measured: {line}")
+        for line in notes:
+            click.echo(f"note: {line}")
         click.echo(f"results: {outcome.folder}")
-        if report is not None:
-            click.echo(f"report: {report}")
+        if page is not None:
+            click.echo(f"report: {page}")
     for problem in outcome.problems:
         click.echo(f"error: {problem}", err=True)

@@ -6,6 +6,7 @@ rich honours NO_COLOR and writes no colours where there is no terminal.
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,8 +63,16 @@ def plain_table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
 
 
 def print_json(data: object) -> None:
-    """Write JSON to standard output, for people and programs alike."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    """Write JSON to standard output, for people and programs alike; JSON has no infinity, so that is null."""
+    click.echo(json.dumps(_finite(data), indent=2, ensure_ascii=False))
+
+
+def _finite(data: object) -> object:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def human_seconds(seconds: float) -> str:

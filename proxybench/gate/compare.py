@@ -198,6 +198,10 @@ def _levels(item: Comparison, base: Replicates, new: Replicates) -> Comparison:
         new=float(np.median(new.values)),
         base_repetitions=base.values.size,
         new_repetitions=new.values.size,
+        base_uncertainty=base.uncertainty,
+        new_uncertainty=new.uncertainty,
+        base_bounded=base.timed_out,
+        new_bounded=new.timed_out,
         shift=hodges_lehmann(base.values, new.values),
         p=mann_whitney_p(base.values, new.values),
     )
@@ -220,12 +224,13 @@ def _judge(item: Comparison, base: Replicates, new: Replicates, error: _Error | 
     detectable = minimum_detectable_effect(
         error.size, error.degrees, alpha=alpha, threshold=float(np.log1p(item.threshold)), unsure=max(below, above)
     )
+    wide, top = width >= WIDEST, ratio + width + above
     item = replace(
         item,
         relative=_share(ratio),
         low=_share(ratio - width - below),
-        high=_share(ratio + width + above),
-        detectable=_share(detectable) if np.isfinite(detectable) else None,
+        high=np.inf if wide and top > 0 else _share(top),  # how much more it is at most is not known then
+        detectable=_share(detectable) if np.isfinite(detectable) and not wide else None,
         assumed=error.assumed,
     )
     return _with_censoring(_verdict(item, ratio, _Reach(width, below, above), error), base, new)

@@ -36,7 +36,9 @@ class Comparison:
 
     ``base``, ``new`` and ``shift`` (Hodges-Lehmann) are in the key's unit; ``relative``, its simultaneous
     interval ``low`` to ``high``, ``threshold`` and ``detectable`` (the true change found with 90 % power) are
-    shares of the base. ``p`` is Mann and Whitney's, for information. None where there is nothing to compute.
+    shares of the base; ``high`` is infinite where the interval has no upper end. ``p`` is Mann and Whitney's, for
+    information. None where there is nothing to compute. Both medians are true within ``± …_uncertainty``; one that is
+    ``…_bounded`` is only known to be at least that.
     ``assumed``: too few runs tell how far it moves from run to run. Only ``judged`` comparisons decide the exit code.
     """
 
@@ -50,6 +52,10 @@ class Comparison:
     new: float | None = None
     base_repetitions: int = 0
     new_repetitions: int = 0
+    base_uncertainty: float = 0.0
+    new_uncertainty: float = 0.0
+    base_bounded: bool = False
+    new_bounded: bool = False
     shift: float | None = None
     relative: float | None = None
     low: float | None = None

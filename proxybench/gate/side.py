@@ -57,6 +57,11 @@ class Replicates:
     uncertainty: float = 0.0
 
     @property
+    def timed_out(self) -> bool:
+        """Whether the median is only known to be at least what it is."""
+        return bool(np.count_nonzero(self.bounded) * 2 >= self.bounded.size)
+
+    @property
     def share(self) -> float:
         """What the median is uncertain by, as a share of it; infinite where that is 0."""
         if not self.uncertainty:

@@ -48,7 +48,7 @@ class Trend:
     """One number over the runs of one experiment that have it: ``values[i]`` is the median of those of ``runs[i]``.
 
     ``breaks`` are places at which fingerprint, settings, version or method changed: levels on either side are not
-    compared.
+    compared. Each value is true within ``± uncertainties[i]``; a ``bounded`` one is only known to be at least that.
     """
 
     experiment: str
@@ -58,6 +58,22 @@ class Trend:
     values: FloatArray
     breaks: tuple[int, ...]
     changes: tuple[ChangePoint, ...]
+    uncertainties: tuple[float, ...] = ()
+    bounded: tuple[bool, ...] = ()
+
+    def text(self, place: int) -> str:
+        """Write a value as the report does."""
+        unsure = self.uncertainties[place] if self.uncertainties else 0.0
+        late = bool(self.bounded) and self.bounded[place]
+        return words.value(float(self.values[place]), self.key.shown_unit, unsure, bounded=late)
+
+    def move(self, change: ChangePoint) -> str:
+        """Write a move as a share, from or to 0 in its unit."""
+        if change.before and change.after:
+            return words.share(change.relative)
+        unsure = float(np.median(self.uncertainties)) if self.uncertainties else 0.0
+        before, after = (words.value(level, self.key.shown_unit, unsure) for level in (change.before, change.after))
+        return f"{before} -> {after}"
 
     @property
     def stretches(self) -> list[int]:
@@ -98,13 +114,15 @@ class _Found:
     key: Key
     value: float
     uncertainty: float = 0.0
+    bounded: bool = False
 
 
 def _of_experiment(experiment: str, folders: list[RunFolder]) -> list[Trend]:
     found = [
-        _Found(place, series.key, float(np.median(series.values)), replicates([series]).uncertainty)
+        _Found(place, series.key, float(np.median(series.values)), one.uncertainty, one.timed_out)
         for place, folder in enumerate(folders)
         for series in collect(folder.samples())
+        for one in (replicates([series]),)
     ]
     manifests = [folder.manifest for folder in folders]
     prints = [(fingerprint(manifest), settings_of(manifest), manifest.methods) for manifest in manifests]
@@ -122,7 +140,7 @@ def _of_experiment(experiment: str, folders: list[RunFolder]) -> list[Trend]:
     result = []
     for key, line in sorted(_lines(found).items()):
         breaks = tuple(i for i in range(1, len(line)) if unlike(line[i - 1], line[i]))
-        values = np.array([each.value for each in line])
+        values, unsure = np.array([each.value for each in line]), np.array([each.uncertainty for each in line])
         result.append(
             Trend(
                 experiment,
@@ -131,7 +149,9 @@ def _of_experiment(experiment: str, folders: list[RunFolder]) -> list[Trend]:
                 tuple(manifests[each.place].created for each in line),
                 values,
                 breaks,
-                _changes(values, breaks, key.unit, np.array([each.uncertainty for each in line])),
+                _changes(values, breaks, key.unit, unsure),
+                tuple(unsure.tolist()),
+                tuple(each.bounded for each in line),
             )
         )
     return result
@@ -191,26 +211,18 @@ def trend_table(found: Sequence[Trend]) -> Table:
     for name in (*(("Experiment",) if several else ()), "Metric", "Point", "Runs", "First", "Last", "Changes"):
         table.add_column(name, overflow="fold")
     for trend in found:
-        key, unit = trend.key, trend.key.shown_unit
-        moves = [f"{trend.runs[change.index]}: {_move(change, unit)} (p {change.p:.2g})" for change in trend.changes]
+        moves = [f"{trend.runs[change.index]}: {trend.move(change)} (p {change.p:.2g})" for change in trend.changes]
         moves += [f"{trend.runs[place]}: not like the runs before" for place in trend.breaks]
         table.add_row(
             *((trend.experiment,) if several else ()),
-            key.metric,
-            escape(key.place()),
+            trend.key.metric,
+            escape(trend.key.place()),
             str(len(trend.runs)),
-            words.value(float(trend.values[0]), unit),
-            words.value(float(trend.values[-1]), unit),
+            trend.text(0),
+            trend.text(-1),
             escape("\n".join(moves)) or ("none" if max(trend.stretches) >= TESTED_FROM else "too few runs to tell"),
         )
     return table
-
-
-def _move(change: ChangePoint, unit: str) -> str:
-    """Write a move as a share, from or to 0 in its unit."""
-    if change.before and change.after:
-        return words.share(change.relative)
-    return f"{words.value(change.before, unit)} -> {words.value(change.after, unit)}"
 
 
 def tested(found: Sequence[Trend]) -> int:
@@ -311,7 +323,7 @@ def _draw(trend: Trend, figure: Figure) -> None:
     for change in trend.changes:
         axes.axvline(change.index - 0.5, color="#D55E00", linestyle="--")
         axes.annotate(
-            _move(change, trend.key.shown_unit),
+            trend.move(change),
             (change.index - 0.5, 1.0),
             xycoords=("data", "axes fraction"),
             color="#D55E00",

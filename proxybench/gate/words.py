@@ -6,9 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 from proxybench.gate.outcome import FAMILY_ALPHA
-from proxybench.units import INSTRUCTIONS, human, short
+from proxybench.units import INSTRUCTIONS, human, resolved, short
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxybench.gate.outcome import Comparison, Outcome
 
 NOTHING = "-"
@@ -18,19 +20,53 @@ COUNTED = "Times are counts of executed instructions (k, M, G): work, no seconds
 """What must stand below a table by the instruction clock whose cells lack the noun."""
 
 
-def value(number: float | None, unit: str) -> str:
-    """Write a value with its unit, which is that of ``Key.shown_unit``."""
-    return NOTHING if number is None else human(number, unit)
+_TIMES_FROM = 10.0  # of a share: from eleven times on, per cent are no help
 
 
-def amount(number: float | None, unit: str) -> str:
-    """Write a value for a table's cell: counted instructions without their noun (see ``COUNTED``)."""
-    return value(number, unit) if unit != INSTRUCTIONS or number is None else short(number, unit)
+def value(number: float, unit: str, uncertainty: float = 0.0, *, bounded: bool = False, noun: bool = True) -> str:
+    """Write a value with its unit, which is that of ``Key.shown_unit``, as the report does.
+
+    One that is not resolved is written as what it is less than, a time-out as ``> 20 s``. In a table's cell counted
+    instructions go without their ``noun`` (see ``COUNTED``).
+    """
+    write = _writer(unit, noun=noun)
+    return f"> {write(number, unit)}" if bounded else resolved(number, unit, uncertainty, write)
+
+
+def base_value(item: Comparison, *, noun: bool = True) -> str:
+    """Write the base's median."""
+    if item.base is None:
+        return NOTHING
+    return value(item.base, item.key.shown_unit, item.base_uncertainty, bounded=item.base_bounded, noun=noun)
+
+
+def new_value(item: Comparison, *, noun: bool = True) -> str:
+    """Write the new run's median."""
+    if item.new is None:
+        return NOTHING
+    return value(item.new, item.key.shown_unit, item.new_uncertainty, bounded=item.new_bounded, noun=noun)
+
+
+def _shift(item: Comparison) -> str:
+    """Write the shift: one that both readings may explain as what it is at most, to either side."""
+    if item.shift is None:
+        return NOTHING
+    write, unit = _writer(item.key.shown_unit, noun=False), item.key.shown_unit
+    unsure = item.base_uncertainty + item.new_uncertainty
+    if unsure and abs(item.shift) <= unsure:
+        return f"within ±{write(abs(item.shift) + unsure, unit)}"
+    return write(item.shift, unit) if item.shift else "0"
+
+
+def _writer(unit: str, *, noun: bool) -> Callable[[float, str], str]:
+    return short if unit == INSTRUCTIONS and not noun else human
 
 
 def share(number: float | None) -> str:
-    """Write a share as signed per cent."""
-    return NOTHING if number is None else f"{100 * number:+.2f} %"
+    """Write a share as signed per cent; a large one as how many times the base that is."""
+    if number is None:
+        return NOTHING
+    return f"{100 * number:+.2f} %" if number < _TIMES_FROM else f"{float(f'{1 + number:.3g}'):,.0f} times"
 
 
 def clock_name(clock: str) -> str:
@@ -57,8 +93,11 @@ def _level(alpha: float) -> str:
     return f"{100 * (1 - alpha):.7g} %"
 
 
-def _interval(item: Comparison) -> str:
-    """Write the interval: without an upper end where the base is no larger than what its probes resolve."""
+def interval(item: Comparison) -> str:
+    """Write the interval, "" for none.
+
+    It has no upper end where the base is no larger than what its probes resolve, or repetitions are too few to tell.
+    """
     if item.low is None or item.high is None:
         return ""
     if math.isfinite(item.high):
@@ -74,11 +113,11 @@ def cells(item: Comparison) -> tuple[str, ...]:
     return (
         key.metric,
         key.place(),
-        amount(item.base, key.shown_unit),
-        amount(item.new, key.shown_unit),
-        amount(item.shift, key.shown_unit),
+        base_value(item, noun=False),
+        new_value(item, noun=False),
+        _shift(item),
         share(item.relative),
-        _interval(item) or NOTHING,
+        interval(item) or NOTHING,
         detects,
         NOTHING if item.p is None else f"{item.p:.2g}",
         f"{verdict}: {item.reason}" if item.reason else verdict,
@@ -87,11 +126,11 @@ def cells(item: Comparison) -> tuple[str, ...]:
 
 def line(item: Comparison) -> str:
     """Say one comparison in one line."""
-    key, unit = item.key, item.key.shown_unit
+    label = item.key.label()
     if item.base is None or item.new is None:
-        return f"{key.label()}: {item.verdict.value} ({item.reason})"
-    interval = _interval(item)
-    change = f", {share(item.relative)} ({interval})" if interval else ""
-    return f"{key.label()}: {item.verdict.value}, {value(item.base, unit)} -> {value(item.new, unit)}{change}" + (
+        return f"{label}: {item.verdict.value} ({item.reason})"
+    found = interval(item)
+    change = f", {share(item.relative)} ({found})" if found else ""
+    return f"{label}: {item.verdict.value}, {base_value(item)} -> {new_value(item)}{change}" + (
         f": {item.reason}" if item.reason else ""
     )

@@ -2,7 +2,8 @@
 
 A sum of medians is no median, so the parts are those of one repetition: the one with the median latency. What the parts
 lack is *unexplained*; it must be within what both are uncertain by. What they have too much came after the answer: a
-log ends a sync when it has tidied up, and no probe waits for that.
+log ends a sync when it has tidied up, and no probe waits for that. So it can be no more than the applying of rules: an
+answer from before that would be none to this change.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ _WAYS: tuple[tuple[tuple[str, Metric], ...], ...] = (
 )
 """By kube-proxy's log, by its metrics, and by the reference's own word; the first that a point has is taken."""
 
+_LATE = frozenset({APPLYING, UNSPLIT, TOOL, KERNEL})
+"""What the answer may come in the middle of."""
+
 METRICS = tuple(dict.fromkeys(metric for way in _WAYS for _, metric in way))
 _SCENARIO_ORDER = list(SCENARIOS)
 
@@ -53,7 +57,7 @@ class Breakdown:
     """One latency and its parts, in ``unit``, of the repetition with the median latency.
 
     ``rest`` is the latency without its parts: below 0 where the answer came before their end. It is uncertain by
-    ``uncertainty``; ``within`` of ``repetitions`` have a rest that is no larger than their own.
+    ``uncertainty``; the parts of ``within`` of ``repetitions`` add up to their latency.
     """
 
     subject: Subject
@@ -77,6 +81,11 @@ class Breakdown:
     def rest(self) -> float:
         """What the parts do not explain."""
         return self.whole - sum(value for _, value in self.parts)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether its parts add up to it."""
+        return _agrees(self.rest, sum(value for name, value in self.parts if name in _LATE), self.uncertainty)
 
     @property
     def stack(self) -> tuple[tuple[str, float], ...]:
@@ -162,15 +171,19 @@ def _row(each: Breakdown, label: str, shown: Sequence[str], *, clocks: bool) -> 
 
 def _verdict(each: Breakdown) -> Cell:
     of = f"in {each.within} of {count(each.repetitions, 'repetition')}"
-    if each.rest < 0:
-        return Cell("yes", f"answered before the sync's end; {of}", state="pass")
-    if each.rest <= each.uncertainty:
-        return Cell("yes", of, state="pass")
-    return Cell(f"no: {short(each.rest, each.unit)} unexplained", of, state="fail")
+    if each.agrees:
+        return Cell("yes", of if each.rest >= 0 else f"answered before the sync's end; {of}", state="pass")
+    told = "unexplained" if each.rest > 0 else "too much"
+    return Cell(f"no: {short(abs(each.rest), each.unit)} {told}", of, state="fail")
 
 
 def _amount(value: float, unit: str, detail: str = "", *, unsure: float = 0.0) -> Cell:
     return Cell(resolved(value, unit, unsure, short), detail, exact(value, unit), str(value), number=True)
+
+
+def _agrees(rest: float, late: float, unsure: float) -> bool:
+    """Tell whether parts explain a latency, of which ``late`` may have come after the answer."""
+    return -late - unsure <= rest <= unsure
 
 
 def _breakdown(point: Mapping[str, Series]) -> Breakdown | None:
@@ -187,6 +200,7 @@ def _breakdown(point: Mapping[str, Series]) -> Breakdown | None:
     known = [whole.unsure(), *(point[metric].unsure() for _, metric in way)]
     unsure = {label: sum(each[label] for each in known) for label in labels}
     rests = {label: latencies[label] - sum(values[metric][label] for _, metric in way) for label in labels}
+    late = {label: sum(values[metric][label] for name, metric in way if name in _LATE) for label in labels}
     key = whole.key
     return Breakdown(
         key.subject,
@@ -197,7 +211,7 @@ def _breakdown(point: Mapping[str, Series]) -> Breakdown | None:
         latencies[middle],
         tuple((name, values[metric][middle]) for name, metric in way),
         unsure[middle],
-        sum(rest <= unsure[label] for label, rest in rests.items()),
+        sum(_agrees(rest, late[label], unsure[label]) for label, rest in rests.items()),
         len(labels),
         whole.unsure()[middle],
     )

@@ -41,7 +41,8 @@ def chapters_by_clock(data: ReportData) -> list[Section]:
 
 def jump_lines(data: ReportData) -> list[str]:
     """Say where numbers leave their lines; of two clocks those of real time first."""
-    return [jump.sentence() for part in by_clock(data) for jump in part.jumps]
+    names = subject_names(each.key.subject for each in data.series)
+    return [jump.sentence(names[jump.key.subject]) for part in by_clock(data) for jump in part.jumps]
 
 
 def side_by_side(series: Sequence[Series], subjects: Sequence[Subject]) -> list[tuple[str, Table]]:

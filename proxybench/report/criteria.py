@@ -39,7 +39,8 @@ class Criterion:
     ``per`` names a second metric of the same point that the first is divided by: CPU per second of watching. With
     ``split``, two rows follow: what was waiting before the sync, and the rest, which is work; with ``taxed``, one that
     tells how many times a connection on a node without rules it is. Modes in ``without`` mean something else by it. A
-    ``control`` should not differ between subjects: what it differs by, the machine did.
+    ``control`` should not differ between subjects: what it differs by, the machine did. With ``waits``, waiting for a
+    turn is in it, as in all that is split.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Criterion:
     split: bool = False
     taxed: bool = False
     control: bool = False
+    waits: bool = False
     without: tuple[Mode, ...] = ()
 
 
@@ -71,6 +73,17 @@ CRITERIA = (
     Criterion("One Service added, CPU", "of the control loop", _CPU, (Scenario.ADD_ONE,)),
     _sync("One endpoint changed", "until it answers", Scenario.CHANGE_ENDPOINT),
     Criterion("One endpoint changed, CPU", "of the control loop", _CPU, (Scenario.CHANGE_ENDPOINT,)),
+    Criterion(
+        "Removed endpoint",
+        "its last answer, as another takes its place",
+        Metric.SYNC_STALE,
+        (Scenario.CHANGE_ENDPOINT,),
+        _RULES,
+        waits=True,
+    ),
+    Criterion(
+        "Removed endpoint", "its last answer, one of several", _SYNC, (Scenario.REMOVE_ENDPOINT,), _RULES, waits=True
+    ),
     _sync("One Service deleted", "until refused", Scenario.DELETE_ONE),
     Criterion("Idle, CPU per second", "nothing changes", _CPU, (Scenario.IDLE,), per=Metric.CPU_WINDOW),
     Criterion("Memory", "largest resident set", Metric.MEMORY_RESIDENT, (Scenario.COLD_START,)),
@@ -166,7 +179,7 @@ def rows_of(series: Sequence[Series]) -> list[Row]:
         scenario, found = _figures(criterion, usual)
         if found and scenario is not None:
             told = (criterion.metric, criterion.title, criterion.detail)
-            rows.append(Row(*told, found, control=criterion.control, waits=criterion.split))
+            rows.append(Row(*told, found, control=criterion.control, waits=criterion.split or criterion.waits))
             rows += _split(found, scenario, usual) if criterion.split else []
             rows += _taxed(found, criterion.metric, usual) if criterion.taxed else []
     return rows

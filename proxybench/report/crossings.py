@@ -17,7 +17,7 @@ from proxybench.report.words import REFERENCE, join, subject_names
 from proxybench.stats.curves import Outcome, crossover
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from proxybench.model import Subject
     from proxybench.stats.curves import Crossover, FloatArray
@@ -54,22 +54,29 @@ def crossings(series: Sequence[Series], question: Question) -> tuple[str, ...]:
     found = _curves(series, question)
     names = subject_names(found)
     lines: list[str] = []
-    kept: dict[Outcome, list[str]] = {}
+    kept: dict[str, list[str]] = {head: [] for head in (_PERHAPS, *_HEADS.values())}
     for (first, one), (second, two) in combinations(sorted(found.items(), key=lambda item: (item[0].mode, item[0])), 2):
-        sizes = sorted(size for size in one.keys() & two.keys() if one[size].keys() & two[size].keys())
-        labels = sorted(set().union(*(one[size].keys() & two[size].keys() for size in sizes)))
+        shared = {size: one[size].keys() & two[size].keys() for size in sorted(one.keys() & two.keys())}
+        sizes = [size for size, labels in shared.items() if len(labels) > 1]
         faint = [size for size in sizes if any(min(each[size].values())[0] <= 0 for each in (one, two))]
         sizes = [size for size in sizes if size not in faint]  # there are no logarithms of such values to compare
-        if len(sizes) < 2 or len(labels) < 2:  # noqa: PLR2004 - no line, or no spread
+        if len(sizes) < 2:  # noqa: PLR2004 - no line
             continue
         # A large size may have fewer repetitions than a small one.
+        labels = sorted(set().union(*(shared[size] for size in sizes)))
         (left, left_unsure), (right, right_unsure) = (_rows(curve, sizes, labels) for curve in (one, two))
         places: FloatArray = np.array(sizes, dtype=np.float64)
         result = crossover(places, left, right, unsure=(left_unsure, right_unsure))
-        words = _crossing_words(result, names[first], names[second]) + _left_out(faint)
-        (lines if result.crossings else kept.setdefault(result.outcome, [])).append(words)
-    heads = ((Outcome.NONE, "No crossing"), (Outcome.UNDECIDED, "Not told apart"))
-    return (*lines, *(f"{head}: {'; '.join(kept[outcome])}" for outcome, head in heads if outcome in kept))
+        once = {size: _lower(one, two, size, min(labels)) for size, labels in shared.items() if len(labels) == 1}
+        pair = (names[first], names[second])
+        words = _crossing_words(result, *pair) + _left_out(faint) + _once(once, *pair)
+        against = result.outcome is Outcome.NONE and {True, False} - {result.first_lower} & set(once.values())
+        (lines if result.crossings else kept[_PERHAPS if against else _HEADS[result.outcome]]).append(words)
+    return (*lines, *(f"{head}: {'; '.join(words)}" for head, words in kept.items() if words))
+
+
+_PERHAPS = "Perhaps a crossing"
+_HEADS = {Outcome.NONE: "No crossing", Outcome.UNDECIDED: "Not told apart"}
 
 
 _Curve = dict[int, dict[tuple[str, int], tuple[float, float]]]
@@ -111,6 +118,21 @@ def _curves(series: Sequence[Series], question: Question) -> dict[Subject, _Curv
 def _left_out(faint: Sequence[int]) -> str:
     """Say at which sizes some repetition was too quick for a probe to tell it from 0."""
     return f" (left out: 0 in some repetition at {join([f'{size:,}' for size in faint])})" if faint else ""
+
+
+def _lower(one: _Curve, two: _Curve, size: int, label: tuple[str, int]) -> bool | None:
+    """Tell whether the first is the lower one in a repetition; None where readings may explain how they differ."""
+    (left, left_unsure), (right, right_unsure) = one[size][label], two[size][label]
+    return None if abs(left - right) <= left_unsure + right_unsure else left < right
+
+
+def _once(found: Mapping[int, bool | None], one: str, two: str) -> str:
+    """Say what was seen at sizes that have one repetition: it tells no lead, for nothing tells how it varies."""
+    seen = ", ".join(
+        f"{one if first else two} lower at {size:,}" if first is not None else f"both alike at {size:,}"
+        for size, first in found.items()
+    )
+    return f" (measured once, which tells no lead: {seen})" if seen else ""
 
 
 def _crossing_words(result: Crossover, one: str, two: str) -> str:

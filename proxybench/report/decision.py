@@ -72,6 +72,11 @@ class Decision:
     parts: tuple[Part, ...]
     notes: tuple[str, ...]
 
+    @property
+    def told(self) -> tuple[str, ...]:
+        """All that is said beside the tables."""
+        return (*(note for part in self.parts for note in part.notes), *self.notes)
+
 
 @dataclass(frozen=True)
 class Part:

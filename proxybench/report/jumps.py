@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from proxybench.model import Metric
-from proxybench.report.words import MINUS, POSITIONS, SCENARIOS, as_work, mode_name
+from proxybench.report.words import MINUS, POSITIONS, SCENARIOS, as_work
 from proxybench.stats.curves import MIN_STEP_SIZES, find_step
 from proxybench.units import INSTRUCTIONS
 
@@ -46,8 +46,8 @@ class Jump:
     axis: Axis
     step: Step
 
-    def sentence(self) -> str:
-        """Say it in words."""
+    def sentence(self, name: str) -> str:
+        """Say it in words; ``name`` is what its subject is called among the others."""
         noun = dict(_AXES)[self.axis]
         scenario = SCENARIOS.get(self.key.scenario, self.key.scenario)
         where = scenario if self.key.position == "none" else f"{scenario}, {POSITIONS[self.key.position].lower()}"
@@ -55,10 +55,7 @@ class Jump:
         percent = f"{sign}{100 * abs(self.step.relative):.0f} %"
         what = WATCHED[self.key.metric]
         what = as_work(what) if self.key.shown_unit == INSTRUCTIONS else what
-        return (
-            f"{mode_name(self.key.mode)}, {what} ({where}): {percent} "
-            f"between {self.step.after:,.0f} and {self.step.before:,.0f} {noun}"
-        )
+        return f"{name}, {what} ({where}): {percent} between {self.step.after:,.0f} and {self.step.before:,.0f} {noun}"
 
 
 def jumps(series: Iterable[Series]) -> tuple[Jump, ...]:

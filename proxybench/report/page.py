@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from proxybench.report.decision import decision
 from proxybench.report.figure import compose, legend
 from proxybench.report.layout import draw
 from proxybench.report.measured import command, how_measured, made_of, methods_table, nodes, origin
-from proxybench.report.missing import missing_table, noted_lines
+from proxybench.report.missing import missing_lines, missing_table, noted_lines
 from proxybench.report.png import png
 from proxybench.report.quality import conformance_table, drift_table, noise_table, observer_table
 from proxybench.report.sections import other_tables
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxybench.report.data import ReportData
+    from proxybench.report.decision import Decision
     from proxybench.report.drawing import Drawing
     from proxybench.report.section import Section
     from proxybench.report.tables import Table
@@ -44,6 +46,20 @@ if TYPE_CHECKING:
     Chapters = Sequence[tuple[Section, Sequence[Drawing]]]
 
 REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A report on the disk, and what it says beside its numbers, for who reads them elsewhere.
+
+    ``notes`` stand beside the tables of the first screen, ``missing`` says what has no numbers, and why.
+    """
+
+    page: Path
+    notes: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
 _UNIT = re.compile(r"(\d) ((?:[nµm]?s|[KMG]iB|bytes|%|[kMG]|repetitions?)(?!\w))")
 
 
@@ -52,13 +68,19 @@ def write_report(run_dir: Path) -> Path:
 
     ``run_dir`` as for ``open_run``. Raises ResultsError when the run cannot be read, RunError when the disk refuses.
     """
+    return write(run_dir).page
+
+
+def write(run_dir: Path) -> Written:
+    """Do the same, and return what the page says beside its numbers, too."""
     folder = open_run(run_dir)
     data = gather(folder.samples(SAMPLE_COLUMNS), folder.manifest)
     chapters = [(chapter, _drawings(chapter)) for chapter in chapters_by_clock(data)]
     write_figures(folder, chapters)
     path = folder.path / REPORT
-    write_bytes(path, render(data, chapters).encode())
-    return path
+    first = decision(data.shown_series, data.subjects, data.manifest)
+    write_bytes(path, render(data, chapters, first).encode())
+    return Written(path, first.told, tuple(missing_lines(data.manifest)))
 
 
 def write_figures(folder: RunFolder, chapters: Chapters) -> None:
@@ -72,7 +94,7 @@ def write_figures(folder: RunFolder, chapters: Chapters) -> None:
             write_bytes(figures / f"{chapter.name}.svg", svg_file(drawing, chapter.alt, style()).encode())
 
 
-def render(data: ReportData, chapters: Chapters) -> str:
+def render(data: ReportData, chapters: Chapters, first: Decision) -> str:
     """Return the page. Everything that comes from a run is escaped; only our own drawings and style are not."""
     environment = Environment(
         loader=PackageLoader("proxybench.report"),
@@ -88,7 +110,7 @@ def render(data: ReportData, chapters: Chapters) -> str:
         command=command(data.manifest),
         clock=_clock(data),
         not_real="instructions" in data.clocks,
-        decision=decision(data.shown_series, data.subjects, data.manifest),
+        decision=first,
         both_clocks=side_by_side(data.shown_series, data.subjects),
         shown=_shown(data),
         crossings=all_crossings(data.series),

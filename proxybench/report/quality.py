@@ -9,7 +9,7 @@ from proxybench.metric_facts import find
 from proxybench.model import CLUSTER_IP, NO_PATH, Metric, Position
 from proxybench.report.grouping import reading_place, size_name
 from proxybench.report.tables import WIDEST, Cell, Table
-from proxybench.report.words import DASH, MINUS, SCENARIOS, TIMES, count, exact, human, mode_name
+from proxybench.report.words import DASH, MINUS, SCENARIOS, TIMES, count, exact, human, mode_name, subject_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,6 +26,7 @@ _CONTROLS = {(Metric.FORWARDING_BARE, Position.NONE), (Metric.FORWARDING_ESTABLI
 
 def noise_table(records: Sequence[SummaryRecord], caption: str) -> Table | None:
     """Return, per metric, half the interval relative to the median: at the middle point and at the worst."""
+    names = subject_names(record.subject for record in records)
     grouped: dict[str, list[tuple[float, SummaryRecord]]] = {}
     for record in records:
         if record.ci_low is None or record.ci_high is None or record.median <= 0:
@@ -35,7 +36,7 @@ def noise_table(records: Sequence[SummaryRecord], caption: str) -> Table | None:
     rows = []
     for metric, found in sorted(grouped.items()):
         worst, where = max(found, key=lambda pair: pair[0])
-        place = f"{mode_name(where.mode)}, {count(where.services, 'Service')}, {where.scenario}"
+        place = f"{names[where.subject]}, {count(where.services, 'Service')}, {where.scenario}"
         rows.append(
             (
                 Cell(metric),
@@ -90,6 +91,7 @@ def drift_table(series: Iterable[Series], caption: str) -> Table | None:
 
 def observer_table(data: ReportData, caption: str) -> Table | None:
     """Return our agent's CPU per scenario, as a share of a core where the window is known."""
+    names = subject_names(record.subject for record in data.records)
     windows = {_place(record): record for record in data.of(Metric.CPU_WINDOW)}
     rows = []
     found = {record.scenario for record in data.of(Metric.CPU_AGENT)}
@@ -110,7 +112,7 @@ def observer_table(data: ReportData, caption: str) -> Table | None:
             continue
         share, agent = max(shares, key=lambda pair: pair[0])
         over = share > OBSERVER_LIMIT
-        place = f"{mode_name(agent.mode)}, {count(agent.services, 'Service')}"
+        place = f"{names[agent.subject]}, {count(agent.services, 'Service')}"
         text = f"above the limit of 2 % of a core ({place})" if over else "within 2 % of a core"
         rows.append((*cells, _percent(share), Cell(text, state="fail" if over else "pass")))
     heads = (

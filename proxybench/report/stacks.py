@@ -66,9 +66,12 @@ def _bars(records: Sequence[SummaryRecord]) -> list[Bar]:
     bars = []
     for subject, found in sorted(grouped.items(), key=lambda item: (item[0].mode, item[0])):
         rest = tuple((name, found[metric].median) for name, metric in _REST if metric in found)
-        parts = (*_control_loop(found), *rest)
-        if parts:
-            bars.append(Bar(look(subject), labels[subject], parts))
+        loop = _control_loop(found)
+        if loop or rest:
+            whole = found.get(Metric.CPU_CONTROL_LOOP)
+            number = sum(value for _, value in loop) if loop else None
+            unsure = whole.uncertainty if whole else 0.0
+            bars.append(Bar(look(subject), labels[subject], (*loop, *rest), number, uncertainty=unsure))
     return bars
 
 

@@ -48,7 +48,7 @@ def tax_panels(records: Sequence[SummaryRecord]) -> list[LinePanel]:
     panels = []
     for clock, subject, width in sorted(order, key=lambda each: each[0], reverse=True):
         own = groups[clock, subject, width]
-        lines = [line for number, kind in enumerate(_KINDS) if (line := _line(kind, number, subject, own))]
+        lines = [line for number in range(len(_KINDS)) if (line := _line(number, subject, names[subject], own))]
         if len(lines) > 1 and any(len(line.points) > 1 for line in lines):
             title = f"{names[subject]}, {count(width, 'endpoint')} each" if several else names[subject]
             label = with_clock("time to connect", "ns", clock)
@@ -103,10 +103,9 @@ def _kind_of(each: Series) -> str | None:
     return next((name for name, metric, position in _KINDS if (metric, position) == wanted), None)
 
 
-def _line(
-    kind: tuple[str, Metric, Position], number: int, subject: Subject, records: Iterable[SummaryRecord]
-) -> Line | None:
-    name, metric, position = kind
+def _line(number: int, subject: Subject, called: str, records: Iterable[SummaryRecord]) -> Line | None:
+    """Return the line of one of ``_KINDS`` of a subject that is ``called`` so; None where it has none."""
+    name, metric, position = _KINDS[number]
     if metric == Metric.FORWARDING_CONNECT and subject.mode == Mode.USERSPACE:
         return None
     points = [
@@ -120,5 +119,5 @@ def _line(
         return None
     bare = name == BARE
     style = 0 if bare else len(_KINDS) - 1 - number  # the Service's line is solid, that beside the rules dashed
-    label = mode_name(DIRECT) if bare else f"{mode_name(subject.mode)}, {name}"
+    label = mode_name(DIRECT) if bare else f"{called}, {name}"
     return Line(DIRECT if bare else look(subject), label, style, tuple(sorted(points, key=lambda point: point.x)))

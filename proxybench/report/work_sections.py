@@ -91,9 +91,9 @@ def cpu_section(data: ReportData) -> Section:
     lead = (
         "CPU per scenario: the control loop's cgroup with all the tools it ran"
         + (", userspace's relay, which is data path and no part of the control loop," if relay else ",")
-        + " the node's softirq, and our own agent. Each size has its own scale; the number is the whole bar. User and "
-        "system parts are shared out in the proportion of the kernel's ticks of 10 ms; where no tick fell, nothing is "
-        "split."
+        + " the node's softirq, and our own agent. Each size has its own scale; the number is the control loop's: "
+        "the agent is ours, and softirq is of all that the node did. User and system parts are shared out in the "
+        "proportion of the kernel's ticks of 10 ms; where no tick fell, nothing is split."
     )
     if any(by_path(record) for record in data.of(Metric.CPU_CONTROL_LOOP)):
         lead += " By path, in the table alone: a Service that has this address and no other comes and goes."

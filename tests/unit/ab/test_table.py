@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import math
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -115,6 +117,9 @@ def test_a_comment_for_a_pull_request() -> None:
 def test_lines_and_json() -> None:
     assert table.line(WORSE) == "regressed, 12.3 M instructions -> 12.6 M instructions, +2.03 % (+1.20 % to +2.87 %)"
     assert table.line(MISSING) == "not-comparable: not measured with new"
+    open_end = replace(WORSE, high=math.inf, base_uncertainty=13_000_000.0)
+    assert table.cells(open_end)[4:8] == ("≤ 25.3 M", "12.6 M", "+2.03 %", "above +1.20 %")
+    assert table.line(open_end) == "regressed, ≤ 25.3 M instructions -> 12.6 M instructions, +2.03 % (above +1.20 %)"
     found = table.as_json(OUTCOME, Path("results/ab/1"), ["p"])
     assert (found["run"], found["problems"], found["base"], found["exit_code"]) == (
         "results/ab/1",

@@ -67,13 +67,20 @@ def test_what_is_committed_reads_again(tmp_path: Path) -> None:
 
 def test_real_time_comes_first_and_work_has_no_seconds() -> None:
     text = findings({"native": RUN})
-    time, work = text.split("### kube-proxy v1.37.2: work, in counted instructions")
+    time, work = text.split("### kube-proxy v1.37.2 on Linux 6.1: work, in counted instructions")
+    assert time.startswith("### kube-proxy v1.37.2 on Linux 6.18: time\n")
     assert f"| 100 | cold start, until all probed Services answer | > 2 s | {DASH} |" in time
     assert "|  | new connection to the last rule, connect() | 20 µs | 12 µs |" in time
     assert "- a new connection through the last rule: 20 µs (iptables), 12 µs (nftables)" in time
     assert "- kube-proxy v1.37.2 ipvs at 100 Services: no ip_vs" in time
     assert "| 100 | new connection to the last rule, connect(), instructions | 90 k |" in work
     assert "µs" not in work
+
+
+def test_no_two_sections_have_one_title() -> None:
+    titles = [line for line in findings(committed()).splitlines() if line.startswith("### ")]
+    assert len(titles) == len(set(titles))
+    assert "### kube-proxy v1.37.2 on Linux 6.12: work, in counted instructions" in titles
 
 
 def test_of_several_releases_each_mode_has_a_table_of_its_own() -> None:

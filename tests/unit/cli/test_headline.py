@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from proxybench.cli.headline import caveats, headline_table
-from proxybench.report.decision import INSTRUCTIONS_NOTE, JSON_NOTE, REFERENCE_NOTE
+from proxybench.cli.headline import few_repetitions, headline_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,16 +66,18 @@ def test_two_clocks_are_told_apart_in_each_row() -> None:
     ]
 
 
-def test_the_terminal_says_what_the_page_says() -> None:
-    plain = {"clock": "wall", "kind": "command", "repetitions": 5}
-    assert caveats([record("ipvs", "forwarding.connect", "steady", "last", 1.0, **plain)]) == ()
-    few = record("ipvs", "forwarding.connect", "steady", "last", 1.0, kind="reference", repetitions=4)
-    assert caveats([few, record("ipvs", "forwarding.connect", "steady", "last", 1.0, repetitions=5)]) == (
-        INSTRUCTIONS_NOTE,
-        JSON_NOTE,
-        REFERENCE_NOTE,
-        "1 of 2 numbers rest on fewer than 5 repetitions",
-    )
+def test_few_repetitions_are_counted() -> None:
+    few, enough = (record("ipvs", "forwarding.connect", "steady", "last", 1.0, repetitions=each) for each in (4, 5))
+    assert few_repetitions([enough]) == ()
+    assert few_repetitions([few, enough]) == ("1 of 2 numbers rest on fewer than 5 repetitions",)
+
+
+def test_a_time_out_is_a_bound() -> None:
+    def value(samples: int, late: int) -> str:
+        how = {"clock": "wall", "n": samples, "censored": late}
+        return lines([record("ipvs", "sync.end_to_end", "add-one", "last", 20e9, **how)])[1].split("  ")[-1].strip()
+
+    assert [value(5, late) for late in (0, 2, 3, 5)] == ["20 s", "20 s", "> 20 s", "> 20 s"]
 
 
 def test_what_is_not_resolved_is_told_as_what_it_is_less_than() -> None:

@@ -117,7 +117,18 @@ def test_logs_go_to_standard_error(flags: tuple[str, ...], lines: str, monkeypat
 @pytest.mark.parametrize(
     ("args", "stderr"),
     [
-        (["rum"], "error: No such command 'rum'.\nUsage: cli [OPTIONS] COMMAND [ARGS]...\nhelp: cli -h\n"),
+        (
+            ["rum"],
+            "error: No such command 'rum'. Did you mean 'run'?\nUsage: cli [OPTIONS] COMMAND [ARGS]...\nhelp: cli -h\n",
+        ),
+        (["zzz"], "error: No such command 'zzz'.\nUsage: cli [OPTIONS] COMMAND [ARGS]...\nhelp: cli -h\n"),
+        (
+            ["baseline", "sav"],
+            (
+                "error: No such command 'sav'. Did you mean 'save'?\nUsage: cli baseline [OPTIONS] COMMAND [ARGS]...\n"
+                "help: cli baseline -h\n"
+            ),
+        ),
         (
             ["validate"],
             (

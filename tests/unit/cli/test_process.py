@@ -53,7 +53,10 @@ def test_an_unknown_verb_exits_2() -> None:
     assert call("rum") == (
         2,
         "",
-        "error: No such command 'rum'.\nUsage: proxybench [OPTIONS] COMMAND [ARGS]...\nhelp: proxybench -h\n",
+        (
+            "error: No such command 'rum'. Did you mean 'run'?\n"
+            "Usage: proxybench [OPTIONS] COMMAND [ARGS]...\nhelp: proxybench -h\n"
+        ),
     )
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from proxybench.cli.main import cli
 from proxybench.errors import LabError
 from proxybench.experiment.matrix import expand
-from proxybench.report.decision import JSON_NOTE
+from proxybench.report.page import Written
 from proxybench.run.outcome import RunOutcome
 from tests.factories import stand_in
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from proxybench.run.progress import Progress
     from proxybench.targets.cluster.switching import Switching
 
+NOTES = ("The machine was unsteady.",)
+MISSING = ("IPVS: the kernel has none",)
 TEXT = """\
 version: 1
 name: tiny
@@ -83,7 +85,9 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRunner:
     Path("tiny.yaml").write_text(TEXT)
     fake = FakeRunner()
     stand_in(monkeypatch, "proxybench.cli.measure", measure=fake)
-    stand_in(monkeypatch, "proxybench.report.page", write_report=lambda folder: folder / "report.html")
+    stand_in(
+        monkeypatch, "proxybench.report.page", write=lambda folder: Written(folder / "report.html", NOTES, MISSING)
+    )
     return fake
 
 
@@ -148,7 +152,8 @@ def test_a_complete_run_exits_0_and_ends_with_a_table_and_paths(runner: FakeRunn
         ["Services", "endpoints", "median", "(wall)", "iptables", "IPVS"],
         ["10", "2", "sync,", "add-one", "1.25", "s", "900", "ms"],
         ["10", "2", "new", "connection,", "last", "position", "379", "µs", "-"],
-        ["note:", *JSON_NOTE.split()],
+        ["not", "measured:", *MISSING[0].split()],
+        ["note:", *NOTES[0].split()],
         ["note:", *["4", "of", "4", "numbers", "rest", "on", "fewer", "than", "5", "repetitions"]],
         ["results:", "results/tiny/1"],
         ["report:", "results/tiny/1/report.html"],
@@ -184,6 +189,8 @@ def test_a_run_prints_json_for_programs(runner: FakeRunner) -> None:
         "report": "r/report.html",
         "complete": False,
         "problems": ["one"],
+        "not_measured": list(MISSING),
+        "notes": [*NOTES, "1 of 1 numbers rest on fewer than 5 repetitions"],
         "summary": [sync],
     }
 

@@ -64,6 +64,15 @@ def samples(  # noqa: PLR0913 -- each is one thing in which a run may differ
     return found
 
 
+def failures(run: str, clock: ClockKind, rates: tuple[int, ...]) -> list[Sample]:
+    """Return the failure rate of a load, in ppm, repetition by repetition."""
+    point = Point(make_subject(), 100, 2, Scenario.LOAD, CLUSTER_IP)
+    return [
+        Sample(run, point, number, "client", Metric.LOAD_FAILURE_RATE, rate, "ppm", clock, censored=False, at=0)
+        for number, rate in enumerate(rates)
+    ]
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Write a run folder of three metrics that may be judged, and one that may not, at three sizes."""
@@ -85,6 +94,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         methods: dict[str, int] | None = None,
         failed: int = 0,
         unsure: int = 0,
+        failing: tuple[int, ...] = (),
     ) -> Path:
         nonlocal count
         count += 1
@@ -100,6 +110,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
             version=version,
             unsure=unsure,
         )
+        found += failures(folder.run, clock, failing)
         folder.add([sample for sample in found if sample.metric is not lacks])
         folder.write_manifest(
             Manifest(

@@ -113,3 +113,12 @@ def test_noise_is_told_by_metric_and_goes_on(house: House) -> None:
         )
         + SAVE
     )
+
+
+def test_all_tests_hold_those_of_the_wheel() -> None:
+    """What `make test` would call, the last thing that CI does."""
+    told = subprocess.run(
+        ["make", "--dry-run", "test"], cwd=SCRIPT.parents[1], capture_output=True, text=True, timeout=20, check=True
+    )
+    calls = [line for line in told.stdout.splitlines() if " -m pytest " in line]
+    assert [call.split(" -m pytest ")[1].split()[0] for call in calls] == ["tests/unit", "tests/lab", "tests/wheel"]

@@ -156,6 +156,23 @@ def test_an_incomplete_run_is_no_baseline_and_no_pass(proxybench: Run, make_run:
     assert proxybench("compare", part, whole).returncode == 3
 
 
+def test_connections_that_begin_to_fail_are_found_by_every_verb(
+    proxybench: Run, make_run: MakeRun, tmp_path: Path
+) -> None:
+    sound = [make_run(seed, failing=(0, 0, 0)) for seed in range(1, 7)]
+    failing = [make_run(seed, failing=(4_000, 5_000, 4_500)) for seed in range(7, 13)]
+    saved = tmp_path / "base.json"
+    assert proxybench("baseline", "save", *sound, "--out", saved).returncode == 0
+    for arguments in (("gate", failing[0], "--baseline", saved), ("compare", sound[0], failing[0])):
+        done = proxybench(*arguments)
+        assert done.returncode == 1
+        (row,) = [line for line in done.stdout.splitlines() if "load.failure_rate" in line]
+        assert [cell.strip() for cell in row.split("│")[3:5]] == ["0 %", "0.45 %"]
+    (row,) = [line for line in proxybench("trend", tmp_path / "results").stdout.splitlines() if "load.failure" in line]
+    assert [cell.strip() for cell in row.split("│")[4:6]] == ["0 %", "0.45 %"]
+    assert f"{failing[0].name}: 0 % -> 0.45 %" in row
+
+
 SETTINGS = {
     "warmup": True,
     "measure": {"cpu": {"idle": 1.0}, "forwarding": {"connections": 240, "positions": ["first", "last"]}},
@@ -252,9 +269,8 @@ def test_a_run_that_goes_on_is_no_side_of_a_gate(proxybench: Run, make_run: Make
         (
             ["gate", "x", "--baseline", "x", "--across", "kernle"],
             (
-                "error: Invalid value for '--across': 'kernle' is neither a setting (such as experiment.warmup) nor "
-                "one of kind, version, settings, clock, lab_kind, kernel, iptables_version, iptables_backend, python, "
-                "min_sync_period, sync_period, accelerator, cpu"
+                "error: Invalid value for '--across': 'kernle' is neither a field nor a setting (such as "
+                'experiment.warmup); did you mean "kernel"?'
             ),
         ),
         (

@@ -73,6 +73,18 @@ def test_an_interval_that_says_nothing_is_said_in_words(base: list[float], new: 
     assert item.relative is not None
 
 
+def test_far_more_of_few_repetitions_has_no_upper_end() -> None:
+    """It was "+1.4e+11 % at most"."""
+    item = only([1e4, 2e4], [1e13, 2e13])
+    assert (item.verdict, item.high, item.detectable) == (Verdict.REGRESSED, math.inf, None)
+    assert item.low is not None
+    assert 0 < item.low < 1e9 - 1
+    less = only([1e13, 2e13], [1e4, 2e4])
+    assert (less.verdict, less.detectable) == (Verdict.IMPROVED, None)
+    assert less.high is not None
+    assert less.high < 0
+
+
 def test_numbers_without_noise_decide_by_the_noise_between_runs() -> None:
     item = only([1000.0] * 3, [1020.0] * 3)
     assert item.verdict is Verdict.REGRESSED

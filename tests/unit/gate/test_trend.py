@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 
-from proxybench.gate.trend import Trend, _changes, _Found, _lines, _move, limits, plot
+from proxybench.gate.trend import Trend, _changes, _Found, _lines, limits, plot, trend_table
 from proxybench.stats.changes import MIN_SEGMENT, change_points, seen_after
 from proxybench.testing.model import make_key
 
@@ -66,9 +67,21 @@ def test_jitter_around_nothing_is_no_move() -> None:
 
 
 def test_a_move_from_nothing_has_no_share() -> None:
-    (change,) = _changes(np.array([0.0] * 6 + [5e7] * 6), (), "ns")
+    values = np.array([0.0] * 6 + [5e7] * 6)
+    (change,) = _changes(values, (), "ns")
     assert change.relative == np.inf
-    assert _move(change, "ns") == "0 ns -> 50 ms"
+    runs = tuple(f"run{place}" for place in range(12))
+    key = make_key(metric="cpu.control_loop", clock="wall")
+    plain = Trend("gate", key, runs, runs, values, (), (change,))
+    assert plain.move(change) == "< 1 µs -> 50 ms"
+    assert row(plain) == ["12", "< 1 µs", "50 ms", f"run6: < 1 µs -> 50 ms (p {change.p:.2g})"]
+    unsure = replace(plain, uncertainties=(2e6,) * 12, bounded=(False,) * 11 + (True,))
+    assert row(unsure) == ["12", "≤ 2 ms", "> 50 ms", f"run6: ≤ 2 ms -> 50 ms (p {change.p:.2g})"]
+
+
+def row(trend: Trend) -> list[str]:
+    """Return the cells of its row that hold numbers."""
+    return [str(next(iter(column.cells))) for column in trend_table([trend]).columns[2:]]
 
 
 def point(place: int, version: str, **changes: str) -> _Found:

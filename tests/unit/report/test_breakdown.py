@@ -98,6 +98,20 @@ def test_the_sum_is_checked_against_what_both_are_uncertain_by() -> None:
     assert table.rows[0][3].detail == "± 5 ns"
 
 
+def test_an_answer_from_before_any_rule_was_applied_does_not_add_up() -> None:
+    """Whatever its parts had too much passed as tidying up."""
+
+    def verdict(whole: float) -> tuple[str, str, str]:
+        parts = {"before": (40.0,), "making": (30.0,), "applying": (20.0,)}
+        cell = breakdown_table(break_down(point(whole, uncertainty=5.0, **parts)), "wall clock").rows[0][-1]
+        return cell.text, cell.detail, cell.state
+
+    assert verdict(66) == ("yes", "answered before the sync's end; in 1 of 1 repetition", "pass")
+    assert verdict(60) == ("no: 30 ns too much", "in 0 of 1 repetition", "fail")
+    assert verdict(94) == ("yes", "in 1 of 1 repetition", "pass")
+    assert verdict(96) == ("no: 6 ns unexplained", "in 0 of 1 repetition", "fail")
+
+
 def test_a_panel_per_scenario_has_a_stack_per_subject_and_the_latency_behind_it() -> None:
     (panel,) = breakdown_panels(break_down(point(60, before=(40,), making=(30,), applying=(20,))))
     assert (panel.title, panel.x_label) == ("One Service added to N", "time until the answer (wall clock)")
@@ -131,6 +145,8 @@ def test_the_parts_of_real_latencies_add_up_to_what_the_probe_saw() -> None:
     for each in found:
         assert each.rest <= each.uncertainty, each
         assert -each.rest <= dict(each.parts)[APPLYING], each
+        assert each.agrees
+        assert each.within == each.repetitions
 
 
 def test_each_repetition_is_as_sure_as_it_is() -> None:

@@ -27,6 +27,21 @@ def test_a_latency_is_split_into_what_was_waiting_and_what_was_work() -> None:
     assert table(found)[WORK] == [50 * MS, 0]  # it was answered before the log says that its sync began
 
 
+def test_a_removed_endpoint_is_told_by_its_last_answer() -> None:
+    found = rows_of(
+        [
+            series("sync.end_to_end", "change-endpoint", 30 * MS, position="last"),
+            series("sync.stale", "change-endpoint", 20 * MS, position="last"),
+            series("sync.end_to_end", "remove-endpoint", 10 * MS, position="last"),
+        ]
+    )
+    assert [(row.title, row.waits, list(row.found[SUBJECT].values.values())) for row in found] == [
+        ("One endpoint changed", True, [30 * MS]),
+        ("Removed endpoint", True, [20 * MS]),
+        ("Removed endpoint", True, [10 * MS]),
+    ]
+
+
 def test_the_references_own_word_for_waiting_is_taken_where_there_is_no_log() -> None:
     found = rows_of(
         [

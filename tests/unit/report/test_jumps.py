@@ -44,8 +44,8 @@ def curve(
 def test_a_change_of_ways_is_found_where_it_is() -> None:
     (jump,) = jumps(curve(factor=0.5))
     assert (jump.step.after, jump.step.before) == (800, 1200)
-    words, size = jump.sentence().split("): ")
-    assert words == "iptables, the control loop's sync, in instructions (One Service added to N"
+    words, size = jump.sentence("iptables (nft)").split("): ")
+    assert words == "iptables (nft), the control loop's sync, in instructions (One Service added to N"
     percent, place = size.split(" between ")
     assert place == "800 and 1,200 Services"
     # From 44 to 28 ms, on lines of one slope: 30 and 15 µs per Service do not share one, so the level differs a little.
@@ -61,8 +61,10 @@ def test_a_jump_that_readings_may_explain_is_none() -> None:
 def test_endpoints_are_an_axis_too() -> None:
     (jump,) = jumps(curve(factor=2.0, axis="endpoints_per_service", position="last", metric="forwarding.connect"))
     assert jump.axis == "endpoints_per_service"
-    assert jump.sentence().startswith("iptables, instructions to connect (One Service added to N, last rule): +1")
-    assert jump.sentence().endswith(" between 800 and 1,200 endpoints of each Service")
+    assert jump.sentence("iptables").startswith(
+        "iptables, instructions to connect (One Service added to N, last rule): +1"
+    )
+    assert jump.sentence("iptables").endswith(" between 800 and 1,200 endpoints of each Service")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from proxybench.report.page import write_report
+from proxybench.report.decision import JSON_NOTE
+from proxybench.report.page import write, write_report
+from proxybench.report.words import TIMES
 from tests.unit.report.synthetic import synthetic_frame, synthetic_run
 
 if TYPE_CHECKING:
@@ -282,3 +285,29 @@ def test_what_one_more_costs_is_told_at_the_top(text: str) -> None:
     assert '<h3 id="costs">What one more costs</h3>' in first
     assert "Slope and its 95 % interval over repetitions; flat: the interval holds 0 (instruction clock" in first
     assert "one rule in front of its own" in first
+
+
+def test_a_terminal_can_be_told_what_the_page_says(tmp_path: Path) -> None:
+    frame = synthetic_frame(connects=5, clock="wall", sizes=(100,), modes=("iptables", "ipvs"))
+    moved = (frame["mode"] == "ipvs") & (frame["metric"] == "forwarding.bare")
+    frame.loc[moved, "value"] = frame.loc[moved, "value"] * 2
+    written = write(synthetic_run(tmp_path, frame, clock="wall").path)
+    text = " ".join(html.unescape(written.page.read_text()).split())
+    assert written.notes[0] == JSON_NOTE
+    moved_by = f"should be {TIMES}1 and is {TIMES}2"
+    assert re.match(rf"The control \(new connection, no rules, .*\) {moved_by}", written.notes[1])
+    for note in written.notes:
+        assert note in text
+    assert written.missing == (
+        "nftables: needs nft 1.0.1 or newer; node-1 has 0.9.8",
+        "kube-proxy v1.37.2 iptables at 10,000 Services, repetition 3: the canary <b>did not</b> answer within 20 s",
+    )
+
+
+def test_work_alone_is_told_of_beside_the_tables_by_instructions(tmp_path: Path) -> None:
+    wall = synthetic_frame(connects=5, clock="wall", sizes=(100,), modes=("iptables",))
+    frame = pd.concat([wall, synthetic_frame(connects=5, sizes=(100,), modes=("iptables", "ipvs"))], ignore_index=True)
+    lab = {"kind": "vm", "clock": "instructions", "accelerator": "tcg"}
+    notes = write(synthetic_run(tmp_path, frame, clock="wall", other_labs=[lab]).path).notes
+    assert notes[0].startswith("Counted instructions are work, not time")
+    assert notes[1].startswith("Of IPVS only work is known")

@@ -74,7 +74,7 @@ def test_bars_split_the_loop_where_the_parts_are_known() -> None:
     (panel,) = bar_panels(records)
     assert panel.groups[0][0] == "1,000 Services"
     assert panel.groups[0][1][0].parts == ((USER, 4.0), (SYSTEM, 6.0), (AGENT, 1.0))
-    assert panel.groups[0][1][0].total == 11.0
+    assert (panel.groups[0][1][0].total, panel.groups[0][1][0].shown) == (11.0, 10.0)  # our agent is no cost of it
     (whole,) = bar_panels([records[0], make_record(metric="cpu.softirq", median=3.0)])
     assert whole.groups[0][1][0].parts == ((WHOLE, 10.0), (SOFTIRQ, 3.0))
 
@@ -94,6 +94,14 @@ def test_the_relay_stands_beside_the_control_loop() -> None:
         [make_record(mode="userspace", metric=metric, median=value) for metric, value in parts.items()]
     )
     assert panel.groups[0][1][0].parts == ((WHOLE, 10.0), (RELAY, 50.0), (SOFTIRQ, 2.0), (AGENT, 1.0))
+    assert panel.groups[0][1][0].shown == 10.0
+
+
+def test_a_loop_that_is_not_resolved_says_so_behind_its_bar() -> None:
+    idle = make_record(metric="cpu.control_loop", scenario="idle", median=0.0, uncertainty=5e6)
+    (panel,) = bar_panels([idle, make_record(metric="cpu.agent", scenario="idle", median=1e6)])
+    bar = panel.groups[0][1][0]
+    assert (bar.total, bar.shown, bar.uncertainty) == (1e6, 0.0, 5e6)
 
 
 def test_curves_have_a_panel_per_size(data: ReportData) -> None:

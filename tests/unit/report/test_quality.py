@@ -23,6 +23,12 @@ def test_noise_is_half_an_interval_of_the_median() -> None:
         ["sync.end_to_end", "2", "3 %", "5 %", "iptables, 1,000 Services, add-one"]
     ]
     assert noise_table([make_record(ci_low=None, ci_high=None)], "caption") is None
+    both = [
+        make_record(settings=f"iptables={backend}", ci_high=high) for backend, high in (("legacy", 2e8), ("nft", 3e8))
+    ]
+    told = noise_table(both, "caption")
+    assert told is not None
+    assert told.rows[0][4].text == "iptables (nft), 1,000 Services, add-one"
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,18 @@ def test_each_subject_has_a_panel_with_its_three_kinds_of_connection() -> None:
     ]
 
 
+def test_a_legend_tells_two_of_one_mode_apart() -> None:
+    both = [records("iptables", settings=f"iptables={backend}") for backend in ("legacy", "nft")]
+    panels = tax_panels([*both[0], *both[1]])
+    labels = [line.label for panel in panels for line in panel.lines if line.mode != DIRECT]
+    assert labels == [
+        "iptables (legacy), straight to a pod, rules present",
+        "iptables (legacy), through the Service, last rule",
+        "iptables (nft), straight to a pod, rules present",
+        "iptables (nft), through the Service, last rule",
+    ]
+
+
 def test_userspaces_connect_is_no_way_to_the_endpoint() -> None:
     (panel,) = tax_panels(records("userspace", kind="reference"))
     assert [line.style for line in panel.lines] == [0, 1]
