@@ -1,8 +1,8 @@
 """Whether ``proxybench ab`` of one kube-proxy with itself raises no alarm, time after time, in the lab.
 
-Run as ``python -m benchmarks.ab_silent [--tables 10] [--version v1.37.2] [--services 100] [--repetitions 3]``: each
-table boots a guest of its own, five to ten minutes on two cores. Prints a line per table; ends with 1 after an alarm
-and with 3 when a table could not be had.
+Run as ``python -m benchmarks.ab_silent [--tables 10] [--version v1.37.2] [--mode iptables] [--services 100]
+[--repetitions 3]``: each table boots guests of its own, three to ten
+minutes on two cores. Prints a line per table; ends with 1 after an alarm and with 3 when a table could not be had.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", type=int, default=10)
     parser.add_argument("--version", default="v1.37.2")
+    parser.add_argument("--mode", action="append", default=[], help="may be given again; left out, all of ab's")
     parser.add_argument("--services", default="100")
     parser.add_argument("--repetitions", default="3")
     parser.add_argument("--times", default="8")
     parser.add_argument("--out", help="keeps the runs; left out, they are thrown away")
     asked = parser.parse_args()
     sizes = ["--services", asked.services, "--repetitions", asked.repetitions, "--times", asked.times]
+    sizes += [word for mode in asked.mode for word in ("--mode", mode)]
     heed_signals()
     noisy = 0
     for number in range(1, asked.tables + 1):
