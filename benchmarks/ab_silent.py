@@ -48,7 +48,8 @@ def main() -> None:
         verdicts = ", ".join(
             f"{count} {verdict}" for verdict, count in Counter(one["verdict"] for one in table).items()
         )
-        widest = max(table, key=lambda item: abs(item["relative"]))
+        told = [item for item in table if item["relative"] is not None]  # None: of what is next to nothing
+        widest = max(told, key=lambda item: abs(item["relative"]))
         print(
             f"{number}: {len(alarms)} alarms; {verdicts}; largest difference {widest['relative']:+.2%} "
             f"({widest['mode']} {widest['metric']}/{widest['scenario']}); {time.monotonic() - begun:.0f} s",
