@@ -1,8 +1,9 @@
 """Whether ``proxybench ab`` of one kube-proxy with itself raises no alarm, time after time, in the lab.
 
 Run as ``python -m benchmarks.ab_silent [--tables 10] [--version v1.37.2] [--mode iptables] [--services 100]
-[--repetitions 3]``: each table boots guests of its own, three to ten
-minutes on two cores. Prints a line per table; ends with 1 after an alarm and with 3 when a table could not be had.
+[--repetitions 3] [--set target.lab.shards=1]``: each table boots guests of its own, four to ten minutes on two cores.
+With one guest a table costs least work: one boot, one warm-up. Prints a line per table; ends with 1 after an alarm and
+with 3 when a table could not be had.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--tables", type=int, default=10)
     parser.add_argument("--version", default="v1.37.2")
     parser.add_argument("--mode", action="append", default=[], help="may be given again; left out, all of ab's")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as ab has it")
     parser.add_argument("--services", default="100")
     parser.add_argument("--repetitions", default="3")
     parser.add_argument("--times", default="8")
@@ -33,6 +35,7 @@ def main() -> None:
     asked = parser.parse_args()
     sizes = ["--services", asked.services, "--repetitions", asked.repetitions, "--times", asked.times]
     sizes += [word for mode in asked.mode for word in ("--mode", mode)]
+    sizes += [word for setting in asked.set for word in ("--set", setting)]
     heed_signals()
     noisy = 0
     for number in range(1, asked.tables + 1):
