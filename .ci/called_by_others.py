@@ -14,6 +14,9 @@ _._briefly
 _.description
 # enum calls a member's value so.
 _._value_
+# Python calls them, of an exception that it drops and at its end.
+_.unraisablehook
+remove_all
 # Libraries read what is set on their objects: kubernetes, ruamel.yaml, tarfile, zipfile.
 _.api_key
 _.ssl_ca_cert

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from proxybench.cli.signals import Interrupter
+from proxybench.interrupts import Interrupter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ CLEAN_UP_S = 120
 
 def heed_signals() -> None:
     """Let SIGTERM and SIGHUP be what Ctrl-C is, also where a background job ignores that: each block cleans up."""
-    Interrupter().install()
+    Interrupter.install().raises = True
 
 
 def run(argv: Sequence[str], limit_s: float | None, env: Mapping[str, str] | None = None) -> tuple[int, bytes]:

@@ -21,7 +21,8 @@ ProxybenchError
 ├── ResultsError          2   a run folder or baseline cannot be read
 └── IncomparableError     4   two runs differ in what matters
 
-Exit codes: 0 pass, 1 regression, 2 usage, 3 run failed, 4 inconclusive or not comparable, 130 interrupted.
+Exit codes: 0 pass, 1 regression, 2 usage, 3 run failed, 4 inconclusive or not comparable, 128 + N ended by
+signal N (130 by Ctrl-C).
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ class ExitCode(IntEnum):
     USAGE = 2
     RUN_FAILED = 3
     INCONCLUSIVE = 4
-    INTERRUPTED = 130
     CLOSED_PIPE = 141  # as of a program that SIGPIPE ends: whoever read the output went away (… | head)
 
 

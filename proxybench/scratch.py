@@ -6,6 +6,7 @@ lock is free belongs to nobody: ``sweep`` removes it.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import os
@@ -17,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxybench.interrupts import undisturbed
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -25,18 +28,27 @@ YOUNG_S = 60.0
 """An empty folder is as old before it is taken for one whose maker was killed between two steps."""
 
 _held: dict[Path, int] = {}
+_PID = os.getpid()
 
 
 def make(prefix: str) -> Path:
     """Make a folder that only its owner can read, and hold it until ``remove`` or the end of this process."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
-    # Locked before it has its name: who sees the name sees the lock.
-    unnamed = folder / f"{OWNER}.new"
-    lock = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    unnamed.rename(folder / OWNER)
-    _held[folder] = lock
+    with undisturbed():
+        folder = Path(tempfile.mkdtemp(prefix=prefix))
+        # Locked before it has its name: who sees the name sees the lock.
+        unnamed = folder / f"{OWNER}.new"
+        lock = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        unnamed.rename(folder / OWNER)
+        _held[folder] = lock
     return folder
+
+
+@atexit.register
+def remove_all() -> None:
+    """Remove what nobody has removed, since a signal came just then; a fork of this process owns none of it."""
+    for folder in list(_held) if os.getpid() == _PID else ():
+        remove(folder)
 
 
 def remove(folder: Path) -> None:

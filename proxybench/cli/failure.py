@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from proxybench.cli.terminal import forget, tell
 from proxybench.errors import ExitCode, ExperimentError, ProxybenchError
+from proxybench.interrupts import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,24 +35,27 @@ _PATHS = frozenset(
     }
 )
 """What is the matter with a path itself: another one is right."""
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def settle(call: Callable[[], object], *, debug: Callable[[], bool]) -> int:
     """Call it and return the exit code. ``debug`` is asked afterwards: it is itself read by the call."""
     try:
-        return _settle(call, debug=debug)
+        code = _settle(call, debug=debug)
     except BrokenPipeError:
-        _forget_output()
-        return ExitCode.CLOSED_PIPE
+        code = ExitCode.CLOSED_PIPE
+    except OSError:  # what went wrong cannot be told: the terminal is gone, or the disk full
+        code = ExitCode.RUN_FAILED
+    _flush()
+    return code
 
 
 def _settle(call: Callable[[], object], *, debug: Callable[[], bool]) -> int:
     """Do so; raises BrokenPipeError where nobody reads on, be it what was asked for or what went wrong."""
     try:
         result = call()
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("error: interrupted", err=True)
-        return ExitCode.INTERRUPTED
+    except (KeyboardInterrupt, click.Abort) as error:
+        return _explain_end(error)
     except click.ClickException as error:
         _explain_usage(error)
         return ExitCode.USAGE
@@ -60,8 +65,16 @@ def _settle(call: Callable[[], object], *, debug: Callable[[], bool]) -> int:
         if debug():
             traceback.print_exception(error, file=sys.stderr)
         return _explain(error, debug=debug())
-    _flush()
     return result if isinstance(result, int) else ExitCode.PASS
+
+
+def _explain_end(error: BaseException) -> int:
+    cause = error if isinstance(error, Interrupted) else error.__cause__
+    ended = cause if isinstance(cause, Interrupted) else Interrupted()
+    if sys.stderr.isatty():
+        tell("")  # behind the ^C
+    tell(f"error: {ended}")
+    return ended.exit_code
 
 
 def _explain(error: Exception, *, debug: bool) -> int:
@@ -76,6 +89,9 @@ def _explain(error: Exception, *, debug: bool) -> int:
     if isinstance(error, OSError) and error.filename and error.strerror:  # a path of the user's, most likely
         click.echo(f"error: {os.fsdecode(error.filename)}: {error.strerror}", err=True)
         return ExitCode.USAGE if error.errno in _PATHS else ExitCode.RUN_FAILED
+    if isinstance(error, OSError) and error.errno in _FULL:  # without a file's name: what was printed
+        click.echo(f"error: standard output: {error.strerror}", err=True)
+        return ExitCode.RUN_FAILED
     hint = "" if debug else " (proxybench --debug … shows where)"
     reason = str(error).splitlines()
     what = f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
@@ -95,15 +111,8 @@ def _explain_usage(error: click.ClickException) -> None:
 
 def _flush() -> None:
     """Write what is left; when nobody reads it any more, the verb has done its work all the same."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _forget_output()
-
-
-def _forget_output() -> None:
-    """Point both outputs nowhere, lest the interpreter fails once more when it flushes them at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in filter(None, (sys.stdout, sys.stderr)):
-        os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+        try:
+            stream.flush()
+        except OSError:
+            forget(stream)

@@ -120,6 +120,8 @@ def _kept() -> Iterator[None]:
         raise _KeptError from error  # click would exit 1, which means a regression here
     except EOFError as error:
         raise _KeptError from error  # click would take it for Ctrl-C
+    except KeyboardInterrupt as error:
+        raise _KeptError from error  # click would forget by which signal
 
 
 def _cause(error: BaseException) -> BaseException:

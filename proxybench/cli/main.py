@@ -8,8 +8,8 @@ import click
 
 from proxybench import __version__
 from proxybench.cli.group import LazyGroup, Settings, Verb
-from proxybench.cli.signals import Interrupter
 from proxybench.cli.utf8 import ensure_utf8
+from proxybench.interrupts import Interrupted, Interrupter, end
 
 VERBS = {
     "run": Verb("proxybench.cli.run:run", "Run an experiment file from lab to report."),
@@ -84,8 +84,14 @@ def cli(settings: Settings, debug: bool) -> None:
 def entry() -> None:
     """Run the program; never returns."""
     ensure_utf8()
-    Interrupter().install()
-    cli.main(prog_name="proxybench")
+    interrupter = Interrupter.install()
+    try:
+        interrupter.raises = True
+        cli.main(prog_name="proxybench")
+    except Interrupted as error:  # between two lines of ours that hold nothing
+        end(error)
+    finally:
+        interrupter.raises = False
 
 
 class _ErrorStream(logging.Handler):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-import click
-
 from proxybench.cli.remaining import CostModel
-from proxybench.cli.terminal import errors_console, human_seconds
+from proxybench.cli.terminal import errors_console, human_seconds, tell
 from proxybench.units import NS_PER_S, Clock, SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rich.console import Console, RenderableType
+    from rich.text import Text
 
     from proxybench.experiment.matrix import Step
     from proxybench.model import Cell
@@ -25,7 +25,7 @@ def open_progress() -> Progress:
     console = errors_console()
     if console.is_terminal:
         return LiveProgress(console, SystemClock())
-    return PlainProgress(lambda line: click.echo(line, err=True), SystemClock())
+    return PlainProgress(tell, SystemClock())
 
 
 def describe(cell: Cell) -> str:
@@ -186,15 +186,20 @@ class LiveProgress:
         self._activity.pop(step, None)
         line = _ended(self._tally, step, seconds, problem)
         # The text has the style, not print(): that would also colour what is drawn below.
-        self._console.print(Text(line, style="red" if problem else "green"))
+        self._leave(Text(line, style="red" if problem else "green"))
 
     def note(self, text: str) -> None:
         """Leave a line."""
-        self._console.print(text, markup=False)
+        self._leave(text)
 
     def close(self) -> None:
         """Remove the bar."""
-        self._live.stop()
+        with suppress(OSError):  # as below
+            self._live.stop()
+
+    def _leave(self, line: str | Text) -> None:
+        with suppress(OSError):  # a terminal that is gone is no reason to end what is being measured
+            self._console.print(line, markup=False)
 
     def draw(self) -> RenderableType:
         """Return what is shown now."""

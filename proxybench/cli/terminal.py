@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+import os
+import sys
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -38,6 +40,21 @@ def output_console() -> Console:
 
     console = Output(highlight=False)
     return console if console.is_terminal else Output(highlight=False, width=_WIDE)
+
+
+def tell(line: str) -> None:
+    """Write a line to standard error; that nobody reads there any more is no reason to end what is being done."""
+    try:
+        click.echo(line, err=True)
+    except OSError:
+        forget(sys.stderr)
+
+
+def forget(stream: IO[str]) -> None:
+    """Point a stream nowhere, lest the interpreter fails once more when it flushes it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def print_table(table: Table) -> None:

@@ -14,6 +14,7 @@ from proxybench.hosts.fleet import reach
 from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh import SshExecutor
 from proxybench.hosts.ssh_config import SshConfig
+from proxybench.interrupts import UndisturbedStack
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, SELECTOR
@@ -130,7 +131,7 @@ class ClusterTarget:
     def open(self, count: int, report: Callable[[str], None]) -> Iterator[tuple[Cluster, ...]]:
         """Reach the hosts, start our backends, and take back at the end what was written to the API."""
         del count
-        with ExitStack() as stack:
+        with UndisturbedStack() as stack:
             url = self.first_access.url
             if not stack.enter_context(self.claim(f"cluster {url}")):  # it would remove what this one has written
                 raise RunError(

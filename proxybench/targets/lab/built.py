@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proxybench import scratch
+from proxybench.interrupts import undisturbed
 from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.lab import common, process
 from proxybench.targets.lab.guard import Guard
@@ -39,6 +40,10 @@ class BuiltLab:
 
     def down(self) -> None:
         """Kill everything in the lab, and remove its folder; may be called twice, and after a failure."""
+        with undisturbed():
+            self._remove()
+
+    def _remove(self) -> None:
         if self._guard:
             self._guard.close()
             self._guard = None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from proxybench.interrupts import UndisturbedStack
 from proxybench.model import ClockKind, LabKind
 from proxybench.targets.base import TargetFacts
 from proxybench.targets.claim import claimed
@@ -104,7 +105,7 @@ class LabTarget:
     @contextmanager
     def open(self, count: int, report: Callable[[str], None]) -> Iterator[tuple[Cluster, ...]]:
         """Build so many labs. What they start dies with the thread that calls this."""
-        with ExitStack() as labs:
+        with UndisturbedStack() as labs:
             if self.settings.clock is ClockKind.WALL and not labs.enter_context(claimed(_WALL)):
                 report("another lab on this machine measures by the wall clock: both runs' numbers are worse for it")
             made = [self.make(self.kind, self.settings, report) for _ in range(count)]

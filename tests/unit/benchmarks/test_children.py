@@ -30,5 +30,5 @@ def test_sigterm_of_a_benchmark_lets_the_program_clean_up(tmp_path: Path) -> Non
             assert outer.poll() is None
         outer.send_signal(signal.SIGTERM)
         _, said = outer.communicate(timeout=60)
-    assert said.endswith(b"KeyboardInterrupt\n")
+    assert said.endswith(b"Interrupted: ended by SIGTERM\n")
     assert (tmp_path / "cleaned").exists()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import signal
 
 import click
 import pytest
@@ -22,6 +23,7 @@ from proxybench.errors import (
     ResultsError,
     UsageError,
 )
+from proxybench.interrupts import Interrupted
 from tests.factories import stand_in
 
 HINT = " (proxybench --debug … shows where)"
@@ -73,7 +75,8 @@ ENDS: dict[str, tuple[BaseException | int | None, int, str]] = {
     ),
     "unexpected and silent": (KeyError(), 3, f"error: unexpected KeyError{HINT}\n"),
     "end of file": (EOFError("closed"), 3, f"error: unexpected EOFError: closed{HINT}\n"),
-    "Ctrl-C": (KeyboardInterrupt(), 130, "\nerror: interrupted\n"),
+    "Ctrl-C": (KeyboardInterrupt(), 130, "error: interrupted\n"),
+    "SIGTERM": (Interrupted(signal.SIGTERM), 143, "error: ended by SIGTERM\n"),
     "abort": (click.Abort(), 130, "error: interrupted\n"),
     "click's own": (click.ClickException("no"), 2, "error: no\n"),
     "click's file": (click.FileError("x", "gone"), 2, "error: Could not open file 'x': gone\n"),

@@ -1,0 +1,174 @@
+"""Ctrl-C and its kin at odd moments of a run: one line, their exit code, nothing left, and what is done is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxybench.results.folder import open_run
+from tests.lab.labs import cgroups, descendants, eventually, processes_naming, root_network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(os.geteuid() != 0, reason="a netns lab needs root"),
+    pytest.mark.timeout(250),
+]
+
+HOME = Path(__file__).parents[2]
+PROGRAM = [sys.executable, "-m", "proxybench"]
+EXPERIMENT = """\
+version: 1
+name: odd
+target: {lab: {kind: netns}}
+modes: [iptables]
+scale: {services: [5]}
+repetitions: 2
+measure: {cpu: {idle: 2s}}
+"""
+AGAIN = "cleaning up; once more to give up"
+
+
+class Run:
+    """A run with a temporary folder of its own, in a session of its own, as of a terminal."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder
+        self.scratch = folder / "scratch"
+        self.scratch.mkdir(exist_ok=True)
+        (folder / "odd.yaml").write_text(EXPERIMENT)
+        command = [
+            "env",
+            "--default-signal=HUP",
+            *PROGRAM,
+            "run",
+            str(folder / "odd.yaml"),
+            "--out",
+            str(folder / "out"),
+        ]
+        self.process = subprocess.Popen(
+            [*command, *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=HOME,
+            env={**os.environ, "TMPDIR": str(self.scratch)},
+            start_new_session=True,
+        )
+        self.said: list[str] = []
+        self.below: dict[int, str] = {}
+
+    def until(self, sign: str) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self.said.append(line.rstrip("\n"))
+            if sign in line:
+                return
+        raise AssertionError(f"{sign!r} was never said: {self.said}")
+
+    def hit(self, number: signal.Signals) -> None:
+        """Signal the whole group, as a terminal does: whoever is to clean up must not lose what it needs for that."""
+        self.below |= descendants(self.process.pid)
+        os.killpg(self.process.pid, number)
+
+    def end(self) -> tuple[int, list[str]]:
+        """Wait for the end; return its code, and what was said since the sign. Nothing may be left."""
+        before = len(self.said)
+        try:
+            self.said += self.process.communicate(timeout=60)[1].splitlines()
+        finally:
+            self.process.kill()
+            self.process.communicate(timeout=20)
+        assert not any("Traceback" in line or "Exception" in line for line in self.said), self.said
+        assert eventually(lambda: [pid for pid in self.below if Path(f"/proc/{pid}").exists()]) == []
+        assert processes_naming(str(self.scratch)) == {}
+        assert list(self.scratch.iterdir()) == []
+        return self.process.returncode, self.said[before:]
+
+    def manifests(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text()) for path in (self.folder / "out/odd").glob("2*/manifest.json")]
+
+
+@pytest.fixture(autouse=True)
+def untouched() -> Iterator[None]:
+    network, groups = root_network(), cgroups("proxybench-")
+    yield
+    assert root_network() == network
+    assert eventually(lambda: set(cgroups("proxybench-")) - set(groups)) == set()
+
+
+def test_twice_in_a_row_and_then_it_is_resumed(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.until("repetition 1: done in")
+    time.sleep(0.5)
+    run.hit(signal.SIGINT)
+    time.sleep(0.05)
+    run.hit(signal.SIGINT)
+    assert run.end() == (
+        130,
+        [*[line for line in run.said if line.startswith("[2/2]")], AGAIN, "error: interrupted"],
+    )
+    (folder,) = (tmp_path / "out/odd").glob("2*")
+    again = Run(tmp_path, "--resume", str(folder))
+    code, said = again.end()
+    assert (code, "resuming: 1 of 2 steps are done" in said) == (0, True), said
+    assert {*open_run(folder).samples()["repetition"]} == {1, 2}
+    assert open_run(folder).manifest.state == "complete"
+
+
+def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
+    """The kernel sends SIGHUP, and nothing can be written there any more."""
+    run = tmp_path / "odd.yaml"
+    run.write_text(EXPERIMENT)
+    (tmp_path / "scratch").mkdir()
+    pid, master = pty.fork()
+    if pid == 0:
+        environment = {**os.environ, "TMPDIR": str(tmp_path / "scratch"), "TERM": "xterm"}
+        os.chdir(HOME)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        os.execve(  # noqa: S606 - the program itself
+            sys.executable, [*PROGRAM, "run", str(run), "--out", str(tmp_path / "out")], environment
+        )
+    said = b""
+    while b"[1/2]" not in said:
+        said += os.read(master, 1 << 16)
+    time.sleep(1.0)
+    below = descendants(pid)
+    os.close(master)
+    assert _ended(pid) == 129
+    assert eventually(lambda: [one for one in below if Path(f"/proc/{one}").exists()]) == []
+    assert list((tmp_path / "scratch").iterdir()) == []
+    (manifest,) = (tmp_path / "out/odd").glob("2*/manifest.json")
+    assert json.loads(manifest.read_text())["state"] == "interrupted"
+
+
+def test_progress_that_nobody_reads_ends_no_run(tmp_path: Path) -> None:
+    """As of ``run … 2>&1 | head``: what is measured is in the folder all the same."""
+    run = Run(tmp_path)
+    run.until("[1/2]")
+    assert run.process.stderr
+    run.process.stderr.close()
+    assert run.process.wait(60) == 0
+    assert [manifest["state"] for manifest in run.manifests()] == ["complete"]
+
+
+def _ended(pid: int) -> int:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.1)
+    os.kill(pid, signal.SIGKILL)
+    raise AssertionError("it did not end")
