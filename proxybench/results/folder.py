@@ -43,17 +43,11 @@ from proxybench.results.atomic import (
     write_bytes,
     writing,
 )
-from proxybench.results.frame import (
-    ARROW_SCHEMA,
-    COLUMNS,
-    completed,
-    frame_to_table,
-    read_frame,
-    samples_to_frame,
-    written_by,
-)
+from proxybench.results.checkpoint import Checkpoint, read_checkpoint
+from proxybench.results.frame import ARROW_SCHEMA, COLUMNS, frame_to_table, samples_to_frame
 from proxybench.results.manifest import Manifest, manifest_from_dict, manifest_to_dict
-from proxybench.results.schema import SCHEMA_VERSION, Upgrade, migrate_manifest, version_of
+from proxybench.results.reading import read_json, read_samples, read_table
+from proxybench.results.schema import Upgrade, migrate_manifest, version_of
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -84,6 +78,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.aside = 0  # parts that ``resume`` put aside
+        self.lost: tuple[str, ...] = ()  # what it could not read, one line each
         self._added: dict[int, list[str]] = {}  # names of parts, by step
         self._next = 1 + max((_number(part) for part in self._parts()), default=0)
 
@@ -134,29 +129,26 @@ class RunFolder:
 
     def checkpoint(self, step_index: int) -> None:
         """Note that a step of the matrix is done, together with the samples that were added for it. Raises RunError."""
-        old = self._checkpoint()
-        data = {
-            "completed": sorted({*old["completed"], step_index}),
-            "parts": sorted({*old["parts"], *self._added.get(step_index, ())}),
-        }
-        write_bytes(self.path / _PARTS / _CHECKPOINT, orjson.dumps(data))
+        noted = self._checkpoint().also(step_index, self._added.get(step_index, ()))
+        write_bytes(self.path / _PARTS / _CHECKPOINT, noted.to_json())
 
     def completed_steps(self) -> tuple[int, ...]:
         """Return the indices of the steps that need not be repeated, ascending. Raises ResultsError."""
-        return tuple(self._checkpoint()["completed"])
+        return self._checkpoint().completed
 
     def resume(self) -> tuple[int, ...]:
         """Make an unfinished run ready for its missing steps and return the completed ones.
 
         Samples of a step that failed or was cut short are put aside into ``parts/abandoned/``, since that step
         will be taken again and must not count twice; ``aside`` then counts these parts. They go with the other
-        parts once the run is complete. Raises ResultsError when the run is complete, RunError when the disk
-        refuses.
+        parts once the run is complete. So does a step of which a part is gone or cannot be read any more; ``lost`` then
+        has a line of it. Raises ResultsError when the run is complete, RunError when the disk refuses.
         """
         parts = self.path / _PARTS
         if not parts.is_dir():
-            raise ResultsError(f"{self.path}: this run is complete; there is nothing to resume")
-        kept = set(self._checkpoint()["parts"])
+            why = "is complete" if self.manifest.state == "complete" else "has lost its parts"
+            raise ResultsError(f"{self.path}: this run {why}; there is nothing to resume")
+        kept = self._without_lost(self._checkpoint()).parts
         try:
             for part in self._parts():
                 if part.name not in kept:
@@ -212,43 +204,54 @@ class RunFolder:
     @property
     def manifest(self) -> Manifest:
         """The manifest, migrated to this program's schema. Raises ResultsError."""
-        return manifest_from_dict(_read_json(self.path / _MANIFEST), str(self.path / _MANIFEST))
+        return manifest_from_dict(read_json(self.path / _MANIFEST), str(self.path / _MANIFEST))
 
     def samples(self, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
         """Return all raw samples, of an unfinished run those so far; ``columns`` saves memory.
 
         Raises ResultsError for a damaged file.
         """
-        return _read_samples(self._sources(), columns, self._upgrade())
+        return read_samples(self._sources(), columns, self._upgrade())
 
     def summary(self) -> list[dict[str, Any]]:
         """Return the records of ``summary.json``, with the fields of today. Raises ResultsError."""
-        records = _read_json(self.path / _SUMMARY)
+        records = read_json(self.path / _SUMMARY)
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise ResultsError(f"{self.path / _SUMMARY}: not a list of records")
         manifest = self.path / _MANIFEST
-        version, upgrade = version_of(_read_json(manifest), str(manifest)), self._upgrade()
+        version, upgrade = version_of(read_json(manifest), str(manifest)), self._upgrade()
         return [upgrade.record(record, version) for record in records]
 
     def _upgrade(self) -> Upgrade:
         manifest = self.path / _MANIFEST
-        return Upgrade(migrate_manifest(_read_json(manifest), str(manifest)), str(self.path))
+        return Upgrade(migrate_manifest(read_json(manifest), str(manifest)), str(self.path))
 
     def _sources(self) -> list[Path]:
         merged = self.path / _SAMPLES
         return [merged] if merged.exists() else self._parts()
 
     def _parts(self) -> list[Path]:
-        return sorted((self.path / _PARTS).glob("part-*.parquet"))
+        found = (self.path / _PARTS).glob("part-*.parquet")
+        return sorted(path for path in found if path.stem.removeprefix("part-").isdecimal())  # no copy of a user's
 
-    def _checkpoint(self) -> dict[str, Any]:
-        path = self.path / _PARTS / _CHECKPOINT
-        if not path.exists():
-            return {"completed": [], "parts": []}
-        data = _read_json(path)
-        if not isinstance(data, dict) or not {"completed", "parts"} <= data.keys():
-            raise ResultsError(f"{path}: not a checkpoint")
-        return data
+    def _checkpoint(self) -> Checkpoint:
+        return read_checkpoint(self.path / _PARTS / _CHECKPOINT)
+
+    def _without_lost(self, noted: Checkpoint) -> Checkpoint:
+        """Read every part that counts, and note what is left: at the end of the run it would be too late."""
+        lost: dict[str, str] = {}
+        upgrade = self._upgrade()
+        for name in noted.parts:
+            try:
+                read_table(self.path / _PARTS / name, upgrade)
+            except ResultsError as error:
+                lost[name] = str(error)
+        if lost:
+            path = self.path / _PARTS / _CHECKPOINT
+            noted = noted.without(lost, path)
+            write_bytes(path, noted.to_json())
+            self.lost = tuple(f"{line}; its step is measured again" for line in lost.values())
+        return noted
 
     def _merge(self) -> None:
         """Copy the parts into one file, one part in memory at a time; those of an older version as of today."""
@@ -259,7 +262,7 @@ class RunFolder:
         ):
             group: list[Any] = []
             for part in self._parts():
-                group.append(_read_table(part, upgrade))
+                group.append(read_table(part, upgrade))
                 if sum(table.num_rows for table in group) >= _ROWS_PER_GROUP:
                     out.write_table(pa.concat_tables(group).unify_dictionaries(), row_group_size=_ROWS_PER_GROUP)
                     group = []
@@ -341,43 +344,3 @@ def _file_name(name: str) -> str:
 
 def _number(part: Path) -> int:
     return int(part.stem.removeprefix("part-"))
-
-
-def _read_json(path: Path) -> Any:  # noqa: ANN401 - JSON
-    try:
-        return orjson.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ResultsError(f"{path}: missing") from None
-    except orjson.JSONDecodeError as error:
-        raise ResultsError(f"{path}: not valid JSON ({error}); the file is damaged or was cut short") from None
-    except OSError as error:
-        raise ResultsError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def _read_samples(paths: Sequence[Path], columns: Sequence[str], upgrade: Upgrade) -> pd.DataFrame:
-    try:
-        return read_frame(paths, columns, upgrade)
-    except (pa.ArrowException, OSError):
-        for path in paths:
-            _read_table(path, upgrade)  # names the file that is damaged
-        raise
-    except KeyError as error:
-        raise ResultsError(f"{paths[0].parent}: samples without a column {error.args[0]!r}") from None
-
-
-def _read_table(path: Path, upgrade: Upgrade | None) -> Any:  # noqa: ANN401 - pyarrow publishes no types
-    try:
-        with path.open("rb") as file:  # not by its path: pyarrow takes none that is no UTF-8
-            table = pq.read_table(file)
-        version = written_by(table.schema)
-        if upgrade is not None and version < SCHEMA_VERSION:
-            table = upgrade.samples(table, version)
-        table = completed(table)
-        if set(table.column_names) >= set(ARROW_SCHEMA.names):
-            table = table.select(ARROW_SCHEMA.names)
-        return table.cast(ARROW_SCHEMA)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ResultsError(
-            f"{path}: cannot be read as samples ({reason}); the file is damaged or was cut short"
-        ) from None

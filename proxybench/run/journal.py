@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from proxybench import __version__
-from proxybench.errors import RunError
+from proxybench.errors import UsageError
 from proxybench.metric_facts import methods
 from proxybench.model import LabKind
 from proxybench.results.folder import RunFolder, open_run
@@ -98,20 +98,20 @@ class RunJournal:
     def resume(
         cls, path: Path, experiment: Experiment, targets: Sequence[TargetFacts], clock: Clock
     ) -> tuple[RunJournal, tuple[int, ...]]:
-        """Open an unfinished run and return it with the steps that are done. Raises RunError when it does not fit.
+        """Open an unfinished run and return it with the steps that are done. Raises UsageError when it does not fit.
 
         The others will be taken again: what they brought, and what went wrong in them, no longer counts.
         """
         folder = open_run(path)
         manifest = folder.manifest
         if manifest.experiment != experiment.model_dump(mode="json"):
-            raise RunError(f"{path}: was made from another experiment; resume it with the one that it holds")
+            raise UsageError(f"{path}: was made from another experiment; resume it with the one that it holds")
         before = [(lab.kind, lab.clock) for lab in manifest.labs]
         if before != [(target.kind, target.clock) for target in targets]:
-            raise RunError(f"{path}: ran in another kind of lab or by another clock; one run never mixes them")
+            raise UsageError(f"{path}: ran in another kind of lab or by another clock; one run never mixes them")
         for lab, target in zip(manifest.labs, targets, strict=True):
             if lab.kernel not in {None, target.kernel}:
-                raise RunError(f"{path}: ran on Linux {lab.kernel}, not {target.kernel}; one run never mixes them")
+                raise UsageError(f"{path}: ran on Linux {lab.kernel}, not {target.kernel}; one run never mixes them")
         done = folder.resume()
         again = replace(
             manifest,

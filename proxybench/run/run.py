@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from proxybench.columns import flat
 from proxybench.deadline import Deadline
 from proxybench.errors import ProxybenchError
+from proxybench.interrupts import UndisturbedStack
 from proxybench.results.folder import held, open_run
 from proxybench.run.journal import LegJournal, RunJournal
 from proxybench.run.leg import clock_of, steps_of
@@ -75,11 +75,13 @@ class Run:
             return self._walk(journal, steps)
 
     def resume(self, folder: Path) -> RunOutcome:
-        """Go on with an unfinished run. Raises RunError when it does not fit, ResultsError; otherwise as ``start``."""
+        """Go on with an unfinished run. Raises UsageError when it does not fit, ResultsError; else as ``start``."""
         steps = self._steps()
         with held(open_run(folder).path):
             journal, done = RunJournal.resume(folder, self._experiment, self._facts, self._clock)
             self._progress.note(f"resuming: {len(done)} of {len(steps)} steps are done")
+            for line in journal.folder.lost:
+                self._progress.note(line)
             if journal.folder.aside:
                 kept = f"{journal.folder.path}/parts/abandoned"
                 self._progress.note(f"what the others brought does not count and lies in {kept}")
@@ -120,7 +122,7 @@ class Run:
         futures: list[Future[None]] = []
         workers: list[Worker] = []
         assigned = assign(steps, leg.target.capacity())
-        with ThreadPoolExecutor(len(assigned), "worker") as pool, ExitStack() as opened:
+        with ThreadPoolExecutor(len(assigned), "worker") as pool, UndisturbedStack() as opened:
             self._progress.stage("opening a cluster" if len(assigned) == 1 else f"opening {len(assigned)} clusters")
             clusters = opened.enter_context(leg.target.open(len(assigned), self._progress.note))
             # Told first, given back then: a worker that waits for a lab's node notices that it is gone. Nodes that

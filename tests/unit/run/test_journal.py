@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxybench.errors import RunError
+from proxybench.errors import UsageError
 from proxybench.experiment.matrix import expand
 from proxybench.experiment.requests import requests
 from proxybench.experiment.spec import Experiment
@@ -154,10 +154,10 @@ def test_a_run_is_not_resumed_on_another_kernel(tmp_path: Path) -> None:
     journal = RunJournal.create(tmp_path, EXPERIMENT, STEPS, (target,), FakeClock(), LINEUP)
     assert manifest(journal)["lab"]["kernel"] == "6.12"
     path = journal.folder.path
-    with pytest.raises(RunError) as raised:
+    with pytest.raises(UsageError) as raised:
         RunJournal.resume(path, EXPERIMENT, (replace(target, kernel="6.1"),), FakeClock())
     assert str(raised.value) == f"{path}: ran on Linux 6.12, not 6.1; one run never mixes them"
-    with pytest.raises(RunError) as raised:
+    with pytest.raises(UsageError) as raised:
         RunJournal.resume(path, EXPERIMENT, (TARGET,), FakeClock())
     assert str(raised.value) == f"{path}: ran in another kind of lab or by another clock; one run never mixes them"
 

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxybench.errors import LabError, ResultsError, RunError
+from proxybench.errors import LabError, ResultsError, RunError, UsageError
 from proxybench.experiment.requests import requests
 from proxybench.experiment.spec import Experiment
-from proxybench.model import ClockKind, Mode
+from proxybench.model import ClockKind, Metric, Mode, Point, Sample, Scenario
 from proxybench.nodes.machine import Machine
+from proxybench.results.folder import open_run
 from proxybench.run.leg import Leg
 from proxybench.run.lineup import Lineup
 from proxybench.run.run import Run
@@ -112,6 +113,13 @@ def a_run(
     lineup = Lineup({spec.subject: spec for spec in requests(experiment)}, {})
     targets = [target] if isinstance(target, FakeTarget) else target
     return Run(experiment, [Leg(one, connect) for one in targets], progress or ProgressLog(), lineup, FakeClock())
+
+
+def sample(step: Step) -> Sample:
+    point = Point(step.cell.subject, step.cell.services, 2, Scenario.IDLE)
+    return Sample(
+        "r", point, step.repetition, "node1", Metric.CPU_WINDOW, 9, "ns", ClockKind.WALL, censored=False, at=5
+    )
 
 
 def the_manifest(out: Path) -> dict[str, Any]:
@@ -268,7 +276,7 @@ def test_where_one_clock_cannot_be_had_the_other_goes_on(tmp_path: Path) -> None
 
 def test_a_run_of_two_clocks_is_not_resumed_by_one(tmp_path: Path) -> None:
     folder = a_run(the_two(error=LabError("no room")), experiment=BOTH).start(tmp_path).folder
-    with pytest.raises(RunError, match="ran in another kind of lab or by another clock"):
+    with pytest.raises(UsageError, match="ran in another kind of lab or by another clock"):
         a_run(the_two()[:1], experiment=BOTH).resume(folder)
 
 
@@ -285,6 +293,24 @@ def test_a_run_is_resumed_with_what_is_left(tmp_path: Path) -> None:
     assert (taken, outcome.problems) == ([1, 2, 3, 2], ())
     assert progress.notes == ["resuming: 2 of 3 steps are done"]
     assert the_manifest(tmp_path)["state"] == "complete"
+
+
+def test_a_step_whose_samples_are_lost_is_taken_again(tmp_path: Path) -> None:
+    taken: list[int] = []
+
+    def take(step: Step) -> StepResult:
+        taken.append(step.index)
+        return StepResult([sample(step)], problems=["no"] if step.index == 3 and len(taken) == 3 else [])
+
+    folder = a_run(FakeTarget(), take).start(tmp_path).folder
+    (folder / "parts/part-000001.parquet").write_bytes(b"PAR1")
+    progress = ProgressLog()
+    outcome = a_run(FakeTarget(), take, progress=progress).resume(folder)
+    assert (taken, outcome.problems) == ([1, 2, 3, 1, 3], ())
+    assert progress.notes[0] == "resuming: 1 of 3 steps are done"
+    assert progress.notes[1].startswith(f"{folder}/parts/part-000001.parquet: cannot be read as samples (")
+    assert progress.notes[1].endswith("; its step is measured again")
+    assert len(open_run(folder).samples()) == 3
 
 
 def test_a_run_that_still_goes_on_is_not_resumed_beside_itself(tmp_path: Path) -> None:
@@ -318,7 +344,7 @@ def test_a_fault_of_our_own_outside_of_steps_is_the_runs_problem(tmp_path: Path)
 def test_a_run_is_not_resumed_with_another_experiment(tmp_path: Path) -> None:
     folder = a_run(FakeTarget(error=LabError("no room"))).start(tmp_path).folder
     other = Experiment.model_validate({**SPEC, "repetitions": 7})
-    with pytest.raises(RunError) as raised:
+    with pytest.raises(UsageError) as raised:
         a_run(FakeTarget(), experiment=other).resume(folder)
     assert str(raised.value) == f"{folder}: was made from another experiment; resume it with the one that it holds"
 
