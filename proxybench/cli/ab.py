@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,15 +15,16 @@ from proxybench.ab.judge import judge
 from proxybench.ab.origin import HereVersions, common_modes, find_origin
 from proxybench.cli.experiment import OUT, SET
 from proxybench.cli.gate import metrics, share
+from proxybench.cli.output import FILE, check_folder, write_out
 from proxybench.cli.terminal import print_json, print_table
 from proxybench.errors import RunError, UsageError
 from proxybench.experiment.subjects import Backend
 from proxybench.model import Mode
-from proxybench.results.atomic import write_bytes
 from proxybench.results.folder import open_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from proxybench.ab.origin import Origin
     from proxybench.gate.outcome import Comparison, Outcome
@@ -91,9 +91,7 @@ class _How:
 )
 @click.option("--all", "everything", is_flag=True, help="Show numbers that are not judged, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@click.option(
-    "--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write the table for a pull request's comment."
-)
+@click.option("--markdown", type=FILE, help="Write the table for a pull request's comment.")
 @click.option("--bisect", is_flag=True, help="Take a list of two or more, and search where --metric changed.")
 @click.option("--metric", metavar="METRIC/SCENARIO", help="For --bisect: the number, such as cpu.control_loop/add-one.")
 def ab(  # noqa: PLR0913 - the options of the verb
@@ -121,6 +119,7 @@ def ab(  # noqa: PLR0913 - the options of the verb
     something did, 3 when the run failed, 4 when it cannot be told.
     """
     _check(proxies, modes, metric, bisect=bisect, markdown=markdown)
+    check_folder(out)
     number = search.number(metric) if metric else None
     versions = HereVersions()
     origins = [find_origin(text, versions) for text in proxies]
@@ -134,7 +133,7 @@ def ab(  # noqa: PLR0913 - the options of the verb
         return _bisect(origins, number, how, as_json=as_json)
     outcome, run = _compare(origins[0], origins[1], how)
     if markdown:  # first: whoever reads standard output may leave early
-        write_bytes(markdown, table.to_markdown(outcome, run.problems).encode())
+        write_out(markdown, table.to_markdown(outcome, run.problems).encode())
     if as_json:
         print_json(table.as_json(outcome, run.folder, run.problems))
     else:

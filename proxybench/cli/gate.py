@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from proxybench.cli.output import FILE, FOLDER, write_out
 from proxybench.cli.terminal import output_console
 from proxybench.errors import ExitCode
 from proxybench.experiment.words import suggest
@@ -20,7 +21,7 @@ from proxybench.gate.settings import PREFIX
 from proxybench.gate.side import FIELDS
 from proxybench.gate.subjects import FIELDS as SUBJECT_FIELDS
 from proxybench.metrics import Metric
-from proxybench.results.atomic import make_folder, write_bytes
+from proxybench.results.atomic import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 _RUN = click.Path(path_type=Path)
-_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 def share(text: str) -> float:
@@ -97,11 +97,11 @@ _judging = _options(
     click.option("--strict", is_flag=True, help="Let one inconclusive number make the whole inconclusive."),
     click.option("--all", "everything", is_flag=True, help="Show rows that are the same or not judged, too."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
-    click.option("--markdown", type=_FILE, help="Write a GitHub step summary."),
-    click.option("--junit", type=_FILE, help="Write JUnit XML, a suite per pair."),
+    click.option("--markdown", type=FILE, help="Write a GitHub step summary."),
+    click.option("--junit", type=FILE, help="Write JUnit XML, a suite per pair."),
     click.option("--annotations", is_flag=True, help="Print GitHub annotations for the worst."),
-    click.option("--benchmark-action", type=_FILE, help="Write the (last) run for github-action-benchmark."),
-    click.option("--bencher", type=_FILE, help="Write the (last) run in Bencher Metric Format."),
+    click.option("--benchmark-action", type=FILE, help="Write the (last) run for github-action-benchmark."),
+    click.option("--bencher", type=FILE, help="Write the (last) run in Bencher Metric Format."),
 )
 
 
@@ -164,7 +164,7 @@ def baseline() -> None:
 
 @baseline.command("save", epilog="For example: proxybench baseline save results/gate/2* --out baseline.json.")
 @click.argument("runs", type=_RUN, nargs=-1, required=True)
-@click.option("--out", type=_FILE, required=True, help="Where to write, such as results/baselines/NAME.json.")
+@click.option("--out", type=FILE, required=True, help="Where to write, such as results/baselines/NAME.json.")
 def baseline_save(runs: tuple[Path, ...], out: Path) -> None:
     """Write the baseline of RUNS. Five and more runs also tell how a level moves from run to run."""
     side = save(list(runs), out)
@@ -174,10 +174,10 @@ def baseline_save(runs: tuple[Path, ...], out: Path) -> None:
 @click.command(epilog="For example: proxybench trend results/gate --plots plots.")
 @click.argument("results_dir", type=_RUN)
 @click.option(
-    "--csv", "csv_file", type=_FILE, help="Write a table for Apache Otava; of several experiments NAME.csv beside it."
+    "--csv", "csv_file", type=FILE, help="Write a table for Apache Otava; of several experiments NAME.csv beside it."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@click.option("--plots", type=click.Path(path_type=Path, file_okay=False), help="Draw each number into this folder.")
+@click.option("--plots", type=FOLDER, help="Draw each number into this folder.")
 @click.option("--format", "suffix", type=click.Choice(["png", "svg"]), default="png", show_default=True)
 def trend(results_dir: Path, csv_file: Path | None, as_json: bool, plots: Path | None, suffix: str) -> None:
     """Show how each number went over the complete runs below RESULTS_DIR, with change points."""
@@ -204,7 +204,7 @@ def trend(results_dir: Path, csv_file: Path | None, as_json: bool, plots: Path |
 
 def _write_csv(path: Path, name: str, found: list[trends.Trend]) -> None:
     text, left_out = trends.to_csv([item for item in found if item.experiment == name])
-    write_bytes(path, text.encode())
+    write_out(path, text.encode())
     if left_out:
         click.echo(f"{path}: {left_out} numbers are not in it, since some runs of {name} lack them", err=True)
 
@@ -221,7 +221,7 @@ def _print(outcomes: list[Outcome], *, as_json: bool, everything: bool) -> None:
 
 def _write(path: Path | None, content: Callable[[], bytes]) -> None:
     if path is not None:
-        write_bytes(path, content())
+        write_out(path, content())
 
 
 def _worst(outcomes: list[Outcome]) -> int:

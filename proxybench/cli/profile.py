@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from proxybench.cli.output import FILE, write_out
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LONGEST_S = 3600.0
 
@@ -15,9 +20,7 @@ _LONGEST_S = 3600.0
 @click.option(
     "--watch", metavar="DURATION", default="60s", show_default=True, help="How long changes are counted; 0s: not."
 )
-@click.option(
-    "-o", "--out", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Else standard output."
-)
+@click.option("-o", "--out", metavar="FILE", type=FILE, help="Else standard output.")
 def profile(kubeconfig: str | None, context: str | None, watch: str, out: Path | None) -> None:
     """Write the shape of a cluster's Services: how many of which kind, with how many endpoints. Changes nothing.
 
@@ -38,7 +41,7 @@ def profile(kubeconfig: str | None, context: str | None, watch: str, out: Path |
     if out is None:
         click.echo(text, nl=False)
     else:
-        _write(out, text)
+        write_out(out, text.encode())
         shapes = len(found.shapes)
         click.echo(f"{out}: {found.services:,} Services in {shapes} shape{'s' if shapes > 1 else ''}", err=True)
     single = sum(shape.services == 1 for shape in found.shapes)
@@ -47,12 +50,3 @@ def profile(kubeconfig: str | None, context: str | None, watch: str, out: Path |
         click.echo(f"{single} of the shapes {what}; read the file before you give it away", err=True)
     if folded:
         click.echo(f"{folded} Services of rare shapes are counted among the commonest of their type", err=True)
-
-
-def _write(out: Path, text: str) -> None:
-    from proxybench.errors import UsageError  # noqa: PLC0415 - keeps help fast
-
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{out}: cannot be written: {error.strerror}") from None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from proxybench.cli.output import check_folder
 from proxybench.errors import ResultsError
 
 
@@ -19,6 +20,7 @@ def report(run: Path | None) -> None:
     from proxybench.report.page import write_report  # noqa: PLC0415 - imports pandas and matplotlib
 
     run = run or _newest(Path("results"))
+    check_folder(run)
     click.echo(str(write_report(run)))
 
 

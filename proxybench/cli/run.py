@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from proxybench.cli.experiment import EXPERIMENT, NAMES, OUT, SET
+from proxybench.cli.output import check_folder
 from proxybench.cli.terminal import human_seconds, plain_table, print_json, print_table
 from proxybench.columns import flat
 from proxybench.errors import ExitCode, UsageError
@@ -68,6 +69,7 @@ def run(
         if spec.target.cluster and not as_json:
             _print_touched(spec, experiment.parent, allow_switch=allow_switch)
         return ExitCode.PASS
+    check_folder(resume or out)
     switch = None
     if allow_switch:
         from proxybench.targets.cluster.switching import Switching  # noqa: PLC0415 - keeps help fast

@@ -19,7 +19,7 @@ from proxybench.errors import ResultsError
 from proxybench.gate.compare import is_judged
 from proxybench.gate.side import FIELDS, Replicates, Side, lacking, side_of_runs
 from proxybench.model import Key
-from proxybench.results.atomic import write_bytes
+from proxybench.results.atomic import make_folder, write_bytes
 from proxybench.results.folder import open_run
 from proxybench.results.schema import backend_setting
 
@@ -200,5 +200,6 @@ def save(paths: list[Path], out: Path) -> Side:
     if not judged:
         raise ResultsError(f"{paths[0]}: no samples in it that a gate could judge: nothing to save")
     side = replace(whole, series=judged)
+    make_folder(out.parent)
     write_bytes(out, dump(side))
     return side

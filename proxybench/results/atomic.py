@@ -8,13 +8,13 @@ import os
 import secrets
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from proxybench.errors import ResultsError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _UNFINISHED = ".proxybench.tmp"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -24,8 +24,17 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """Open a new file for writing that takes the place of ``path`` only once it is complete and on the disk.
 
-    Raises RunError, with what to do, when the disk is full or refuses; ``path`` is then as it was.
+    What is no file but a device or a pipe is written as it is, and a link stays one. Raises RunError, with what to do,
+    when the disk is full or refuses; ``path`` is then as it was.
     """
+    try:
+        if path.exists() and not path.is_file():
+            with path.open("wb") as file:
+                yield file
+            return
+        path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    except OSError as error:
+        raise refusal(path, error) from error
     temporary = unfinished(path)
     try:
         with temporary.open("wb") as file:

@@ -70,7 +70,10 @@ def test_a_profile_is_written_to_a_file(tmp_path: Path) -> None:
     [
         (["--watch", "60"], '--watch: "60" is not a duration; write a number and ms, s, m or h, such as 500ms'),
         (["--watch", "2h"], "--watch: 2h is too long; write at most 1h"),
-        (["-o", "/proc/nowhere/x"], "/proc/nowhere/x: cannot be written: No such file or directory"),
+        (
+            ["-o", "/dev/null/x"],
+            "Invalid value for '-o' / '--out': '/dev/null/x' cannot be written: /dev/null is not a folder",
+        ),
     ],
 )
 def test_what_is_wrong_with_the_options_is_told_in_a_line(tmp_path: Path, arguments: list[str], error: str) -> None:
