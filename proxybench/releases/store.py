@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 PARTIAL = ".partial"
 _BUILD = ".build-"
+_MODE = 0o755
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,17 @@ class Store:
     def find(self, place: Path) -> Binary | None:
         """Return the program at a place; None when it is not there, or not as it was put there."""
         found = _read(place)
-        return found if found and sha512(place) == found.sha512 else None
+        if found is None or sha512(place) != found.sha512:
+            return None
+        if not os.access(place, os.X_OK):  # in a copy of a cache that lost it
+            with contextlib.suppress(OSError):
+                place.chmod(_MODE)
+        return found if os.access(place, os.X_OK) else None
 
     def keep(self, file: Path, binary: Binary) -> Binary:
         """Move a verified file to its place. The record comes last: a program without one counts as absent."""
         binary.path.parent.mkdir(parents=True, exist_ok=True)
-        file.chmod(0o755)
+        file.chmod(_MODE)
         file.replace(binary.path)
         facts = {key: value for key, value in dataclasses.asdict(binary).items() if key != "path"}
         temporary = _record(binary.path).with_suffix(".json.new")

@@ -6,6 +6,7 @@ entry of its own.
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import platform
 import shutil
@@ -42,6 +43,8 @@ SSHD_PACKAGES = (
     "libpam0g",
 )
 _UPDATE = "apt-get update"
+_COMPLETE = ".complete"
+_SHAPE = "files-"
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,14 @@ class System:
 
 
 def present(kernel: str | None) -> System | None:
-    """Return the unpacked files if they are already in the cache: with that kernel, or (None) sshd alone."""
+    """Return the unpacked files if they are in the cache, and whole: with that kernel, or (None) sshd alone."""
     root = cache_folder() / _entry(kernel)
-    return System(root) if (root / ".complete").exists() else None
+    try:
+        noted = (root / _COMPLETE).read_text().split()
+    except OSError:
+        return None
+    # An older program did not note it.
+    return System(root) if not noted or not noted[-1].startswith(_SHAPE) or noted[-1] == _shape(root) else None
 
 
 def make_cache() -> Path:
@@ -104,6 +112,10 @@ def ensure(kernel: str | None, report: Callable[[str], None] = lambda _: None) -
         found = present(kernel)  # another process may have made it while this one waited
         if found:
             return found
+        for left in cache.glob(f"{name}.*/"):  # of one that was killed, since nobody else has the lock
+            shutil.rmtree(left, ignore_errors=True)
+        if (cache / name / _COMPLETE).exists():
+            report(f"{cache / name}: a file is gone or was cut short; it is made anew")
         with tempfile.TemporaryDirectory(dir=cache, prefix=f"{name}.") as scratch:
             root = Path(scratch) / "root"
             root.mkdir()
@@ -112,7 +124,7 @@ def ensure(kernel: str | None, report: Callable[[str], None] = lambda _: None) -
             if kernel:
                 packages.append(_unpack_kernel(kernel, Path(scratch), root))
             Apt().unpack([one for one in packages if not one.startswith("linux-")], Path(scratch), root)
-            (root / ".complete").write_text("\n".join(packages) + "\n")
+            (root / _COMPLETE).write_text("\n".join([*packages, _shape(root)]) + "\n")
             shutil.rmtree(cache / name, ignore_errors=True)
             root.rename(cache / name)
     return System(cache / name)
@@ -150,6 +162,13 @@ def _unpack_kernel(kernel: str, scratch: Path, root: Path) -> str:
         apt.unpack([package], scratch, root)
     run(["depmod", "-b", str(root), System(root).release], scratch)
     return package
+
+
+def _shape(root: Path) -> str:
+    """Return what tells a whole tree from one of which a file is gone or cut short: a digest of names and sizes."""
+    files = (path for path in root.rglob("*") if path.is_file() and path.name != _COMPLETE)
+    lines = sorted(f"{path.relative_to(root)} {path.stat().st_size}" for path in files)
+    return _SHAPE + hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def _entry(kernel: str | None) -> str:

@@ -7,7 +7,9 @@ import os
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from proxybench import scratch
@@ -19,26 +21,36 @@ from proxybench.targets.lab.artifacts import DEFAULT_KERNEL
 from proxybench.targets.lab.cluster_file import from_json, identities, known_hosts, ssh_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from proxybench.nodes.cluster import Cluster
 
 _UP_LIMIT = 900.0  # the first time, a kernel is fetched
 _DOWN_LIMIT = 30.0
 _LOCK = "lab.lock"
+_DAEMON = "proxybench.targets.lab.daemon"
 
 
 @dataclass(frozen=True)
-class _Lab:
-    """A lab that is up: its daemon, told from later processes of that pid by when it was started."""
+class _Holder:
+    """The daemon of a lab, told from later processes of its pid by when it was started."""
 
     daemon: int
     started: str
-    cluster: Cluster
 
     def lives(self) -> bool:
         return process.started(self.daemon) == self.started
+
+
+@dataclass(frozen=True)
+class _Lab(_Holder):
+    """A lab that is up."""
+
+    cluster: Cluster
+
+
+class _DamagedError(LabError):
+    """The lab's file is not what its daemon wrote."""
 
 
 def up(kind: str, clock: str, kernel: str = DEFAULT_KERNEL, limit_s: float = _UP_LIMIT) -> Cluster:
@@ -49,7 +61,7 @@ def up(kind: str, clock: str, kernel: str = DEFAULT_KERNEL, limit_s: float = _UP
             raise LabError("a lab is up already; `proxybench lab down` removes it")
         log = folder / "lab.log"
         log.write_text("")
-        argv = process.python("proxybench.targets.lab.daemon", kind, clock, kernel, str(_state()))
+        argv = process.python(_DAEMON, kind, clock, kernel, str(_state()))
         with log.open("ab") as output:
             daemon = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -89,15 +101,15 @@ def shell(node: str) -> int:
 def down(limit_s: float = _DOWN_LIMIT) -> bool:
     """Remove the lab, and what killed ones left; return False when there was none.
 
-    Its daemon has so many seconds to do it; then it is killed.
+    Its daemon has so many seconds to do it; then it is killed. Where its file is damaged, it is found without that.
     """
     with locked(artifacts.make_cache() / _LOCK, _busy):
-        found = _read()
-        if found is not None:
-            _end(found.daemon, found.lives, limit_s)
-            _state().unlink(missing_ok=True)
+        held = list(_holders())
+        for lab in held:
+            _end(lab.daemon, lab.lives, limit_s)
+        _state().unlink(missing_ok=True)
         leftovers.sweep()
-        return found is not None
+        return bool(held)
 
 
 def _state() -> Path:
@@ -111,12 +123,25 @@ def _read() -> _Lab | None:
         lab = _Lab(int(content["daemon"]), str(content["started"]), from_json(content["cluster"]))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
-        raise LabError(f"{_state()}: damaged; remove it, and any process that `pgrep -f lab.daemon` shows") from None
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        raise _DamagedError(f"{_state()}: damaged; `proxybench lab down` removes it, and the lab with it") from None
     if not lab.lives():
         _state().unlink(missing_ok=True)
         return None
     return lab
+
+
+def _holders() -> Iterator[_Holder]:
+    """Yield the daemon that the lab's file names; where that is damaged, each that was given this file."""
+    try:
+        if found := _read():
+            yield found
+    except _DamagedError:
+        words = {_DAEMON.encode(), os.fsencode(_state())}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if words <= {*(folder / "cmdline").read_bytes().split(b"\0")}:
+                    yield _Holder(int(folder.name), process.started(int(folder.name)))
 
 
 def _await(daemon: subprocess.Popen[bytes], log: Path, limit_s: float) -> Cluster:

@@ -44,6 +44,20 @@ def test_a_program_without_its_record_counts_as_absent(store: Store, record: str
     assert store.all() == ()
 
 
+@pytest.mark.parametrize("content", [b"", PROGRAM[:4], PROGRAM + b"x", b"\0" * len(PROGRAM)])
+def test_a_program_that_is_cut_short_or_changed_counts_as_absent(store: Store, content: bytes) -> None:
+    kept = put(store, "v1.37.2")
+    kept.path.write_bytes(content)
+    assert store.find(kept.path) is None
+
+
+def test_a_program_that_a_copy_of_the_cache_made_no_program_is_one_again(store: Store) -> None:
+    kept = put(store, "v1.37.2")
+    kept.path.chmod(0o644)
+    assert store.find(kept.path) == kept
+    assert kept.path.stat().st_mode & 0o777 == 0o755
+
+
 def test_they_are_listed_by_the_numbers_of_their_versions(store: Store) -> None:
     for version in ("v1.37.2", "commit-0a1b2c3", "v1.9.11", "v1.37.10"):
         put(store, version)

@@ -122,16 +122,29 @@ def test_another_users_lab_that_has_the_pid_of_one_that_was_killed_is_left_alone
     assert manage.down()
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"daemon": "x", "cluster": {}}', '{"daemon": 1, "cluster": {}}'])
-def test_a_damaged_file_is_named_and_kept(cache: Path, text: str) -> None:
-    cache.mkdir()
-    (cache / "lab.json").write_text(text)
-    with pytest.raises(LabError) as raised:
-        manage.status()
-    assert str(raised.value) == (
-        f"{cache}/lab.json: damaged; remove it, and any process that `pgrep -f lab.daemon` shows"
-    )
-    assert (cache / "lab.json").exists()
+DAMAGED = (
+    *(b"", b"{}", b"[]", b"null", b"\xff\x00\x7fELF", b"[" * 100_000),
+    *(b'{"daemon": "x", "cluster": {}}', b'{"daemon": 1, "cluster": {}}', b'{"daemon": Infinity, "started": 1}'),
+    b'{"daemon": 1, "started": "1", "cluster": {"client": "x"}}',
+)
+
+
+@pytest.mark.parametrize("content", [*DAMAGED, json.dumps({"daemon": 1, "cluster": to_json(EXAMPLE)}).encode()[:-90]])
+def test_a_damaged_file_is_named_and_the_lab_is_removed_all_the_same(cache: Path, content: bytes) -> None:
+    manage.up("auto", "wall")
+    pid = json.loads((cache / "lab.json").read_text())["daemon"]
+    (cache / "lab.json").write_bytes(content)
+    for call in (manage.status, lambda: manage.up("auto", "wall"), lambda: manage.shell("a")):
+        with pytest.raises(LabError) as raised:
+            call()
+        assert str(raised.value) == (
+            f"{cache}/lab.json: damaged; `proxybench lab down` removes it, and the lab with it"
+        )
+    assert process.started(pid)
+    assert manage.down()
+    assert process.started(pid) == ""
+    assert not (cache / "lab.json").exists()
+    assert not manage.down()
 
 
 def test_two_commands_at_once_are_refused(cache: Path) -> None:
