@@ -1,8 +1,8 @@
 """Mutated experiment files through ``proxybench validate``: exit 0 or 2, one line a problem, within 2 s and 200 MiB.
 
-Run it from the repository: ``make fuzz``, or ``python benchmarks/fuzz_experiments.py [FILES [SEED]]``. File number N of
-a seed is always the same; one that fails is kept in the folder that is printed. A process takes a hundred files, so
-that its peak of memory is theirs.
+Each tenth is a right experiment that replays a mutated profile. Run it from the repository: ``make fuzz``, or
+``python benchmarks/fuzz_experiments.py [FILES [SEED]]``. File number N of a seed is always the same; one that fails is
+kept in the folder that is printed. A process takes a hundred files, so that its peak of memory is theirs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 FILES = 10_000
 SECONDS, MIB = 2.0, 200.0
 _BATCH = 100
+_EACH_PROFILE = 10
 _HANG = 30  # seconds, after which a file is given up
 
 
@@ -51,6 +53,7 @@ def main() -> int:
     files = int(sys.argv[1]) if len(sys.argv) > 1 else FILES
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(1 << 32)  # noqa: PLR2004 - our words
     folder = tempfile.mkdtemp(prefix="proxybench-fuzz.")
+    shutil.copytree(ROOT / "experiments" / "profiles", Path(folder) / "profiles")  # which one of the experiments names
     batches = [(seed, folder, range(start, min(start + _BATCH, files))) for start in range(0, files, _BATCH)]
     with multiprocessing.get_context("spawn").Pool(os.cpu_count(), maxtasksperchild=1) as pool:
         done = list(pool.imap_unordered(_run, batches, chunksize=1))
@@ -71,7 +74,7 @@ def main() -> int:
     }
     print(json.dumps(figures))
     if not failed:
-        Path(folder).rmdir()
+        shutil.rmtree(folder)
     return 1 if failed or memory > MIB else 0
 
 
@@ -84,15 +87,20 @@ def _run(batch: tuple[int, str, range]) -> tuple[list[Ended], float]:
 
 
 def _one(seed: int, folder: Path, number: int) -> Ended:
-    from tests.unit.experiment.mutants import mutant  # noqa: PLC0415 - needs the path
+    from tests.unit.experiment.mutants import PROFILES, REPLAY, mutant  # noqa: PLC0415 - needs the path
 
-    path = folder / f"{number}.yaml"
-    path.write_bytes(mutant(random.Random(f"{seed}/{number}")))  # noqa: S311 - no secret
+    path, profile = folder / f"{number}.yaml", folder / f"{number}.profile.yaml"
+    chance = random.Random(f"{seed}/{number}")  # noqa: S311 - no secret
+    if number % _EACH_PROFILE:
+        path.write_bytes(mutant(chance))
+    else:
+        path.write_text(REPLAY.format(profile.name))
+        profile.write_bytes(mutant(chance, PROFILES))
     signal.alarm(_HANG)
     started = time.process_time()
     try:
         code, output = _validate(path)
-        wrong = _judge(path, code, output)
+        wrong = _judge(f"{folder}/{number}.", code, output)
     except HangError:
         code, wrong = -1, f"did not end within {_HANG} s"
     finally:
@@ -102,6 +110,7 @@ def _one(seed: int, folder: Path, number: int) -> Ended:
         wrong = f"took {seconds:.1f} s"
     if not wrong:
         path.unlink()
+        profile.unlink(missing_ok=True)
     return Ended(number, code, seconds, wrong)
 
 
@@ -117,11 +126,12 @@ def _validate(path: Path) -> tuple[int, str]:
     raise AssertionError("the program ends with an exit code")
 
 
-def _judge(path: Path, code: int, output: str) -> str:
+def _judge(begin: str, code: int, output: str) -> str:
+    """Tell what is wrong with an end; ``begin`` is how the names of the file and its profile begin."""
     if code not in {0, 2}:
         return f"exit {code}: {output[-300:]}"
     lines = output.split("\n")[:-1]
-    strange = [line for line in lines if not line.startswith(f"{path}:") or not line.isprintable()]
+    strange = [line for line in lines if not line.startswith(begin) or not line.isprintable()]
     return f"a line of its own: {strange[0][:200]!r}" if strange or not lines else ""
 
 

@@ -11,7 +11,7 @@ from proxybench.errors import ExperimentError
 from proxybench.experiment.limits import EXPERIMENT, MAX_DEPTH
 from proxybench.experiment.load import load_experiment
 from proxybench.experiment.source import parse
-from tests.unit.experiment.mutants import EXAMPLES, LARGEST, bomb, mutant
+from tests.unit.experiment.mutants import EXAMPLES, KEYS, LARGEST, PROFILES, REPLAY, WRITTEN, bomb, mutant
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,3 +134,21 @@ def test_any_file_is_read_or_refused_in_time(random: Random, tmp_path_factory: p
     assert all(line.startswith(f"{path}:") and line.isprintable() for line in lines)
     if len(data) > EXPERIMENT.max_bytes:
         assert lines == [f"{path}:1:1: is larger than 256 KiB; name the file of an experiment"]
+
+
+@settings(max_examples=100, deadline=None, phases=[Phase.generate, Phase.shrink])
+@given(random=st.randoms(use_true_random=True))
+def test_any_profile_is_read_or_refused_in_time(random: Random, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "replay.yaml").write_text(REPLAY.format("replay.profile.yaml"))
+    (folder / "replay.profile.yaml").write_bytes(mutant(random, PROFILES))
+    started = time.process_time()
+    lines = problems(folder / "replay.yaml")
+    assert time.process_time() - started < SECONDS
+    assert all(line.startswith(f"{folder}/replay.") and line.isprintable() for line in lines)
+
+
+def test_what_mutants_are_made_of_comes_from_the_schema() -> None:
+    """What an experiment or a profile can hold, however new, is in it."""
+    assert {"profile", "cells", "clients", "backend_port", "churn", "shapes", "pace", "families"} <= set(KEYS)
+    assert {"command", "cluster", "nftables", "ClientIP", "full-sync", "node_port_local@pod"} <= set(WRITTEN)
