@@ -65,6 +65,8 @@ def verbs(results: Path) -> list[list[str]]:
         ["run", EXPERIMENT, "--dry-run"],
         ["run", EXPERIMENT, "--dry-run", "--json"],
         ["completion", "bash"],
+        ["lab", "status"],
+        ["kube-proxy", "list"],
         ["report", run],
         advise,
         [*advise, "--json"],

@@ -74,6 +74,14 @@ def test_no_color_is_honoured_where_colour_is_forced() -> None:
     assert "\x1b[3" not in call(*command, FORCE_COLOR="1", NO_COLOR="1", TERM="xterm-256color")[1]
 
 
+def test_a_disk_without_room_behind_standard_output_is_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*PROGRAM, "schema"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT, cwd=HOME, check=False
+        )
+    assert (done.returncode, done.stderr) == (3, "error: standard output: No space left on device\n")
+
+
 def test_a_verb_that_did_its_work_keeps_its_exit_code_when_nobody_reads_on() -> None:
     """What Python still holds back is written at its end, when the reader (head) may be gone."""
     program = "from proxybench.cli.failure import settle; print('x'); raise SystemExit(settle(lambda: 4, debug=bool))"
