@@ -1,15 +1,19 @@
-"""A hundred real sshds, each in a network namespace of its own, against one: connections, commands, agents.
+"""A hundred real sshds, each in a network namespace of its own, against one: what users wait for, and its parts.
 
 Run as root: ``python -m benchmarks.fleet [HOSTS]``. All lies in namespaces of this program, and ends with it.
 
 All hosts share this machine's processors with the orchestrator, as no cluster's do; so the CPU time that the sshds and
 what they ran took is told apart, and ``own`` is how long it would take if each host had processors of its own: the time
-of one host, or what the orchestrator itself works for all of them, whichever is longer.
+of one host, or what the orchestrator itself works for all of them, whichever is longer. "doctor" is the whole program,
+as users start it; "2 s there" a command that takes its time on the host and no processor. ``ulimit -n 1024`` before it,
+and 500 hosts, try what many systems allow.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -55,12 +59,13 @@ def main() -> None:
         work(one)  # imports, caches
         print(f"{count} hosts, {AT_ONCE} at a time, {os.cpu_count()} processors for all; medians of {ROUNDS}, seconds")
         print(f"{'':12}{'one':>8}{'all':>8}{'own':>8}{'':4}CPU of the orchestrator and of a host, each in ms per host")
-        few, many = [[work(some) for _ in range(ROUNDS)] for some in (one, targets)]
+        few, many = [[work(some) | doctor(Path(folder), some) for _ in range(ROUNDS)] for some in (one, targets)]
         for what in few[0]:
             single, every = middle([each[what] for each in few]), middle([each[what] for each in many])
             ours, theirs = every[1] / count, every[2] / count
             own = max(single[0], every[1])
             print(f"{what:12}{single[0]:8.3f}{every[0]:8.3f}{own:8.3f}{'':4}{1000 * ours:.1f} {1000 * theirs:.1f}")
+        print(memory())
 
 
 def middle(several: list[Measured]) -> Measured:
@@ -75,8 +80,36 @@ def work(targets: Mapping[str, SshTarget]) -> dict[str, Measured]:
         if reached.lost:
             sys.exit(f"not reached: {reached.lost}")
         found["command"], _ = timed(lambda: fleet.fan_out(lambda host: host.run(["true"]), timeout=60))
+        found["2 s there"], _ = timed(lambda: fleet.fan_out(lambda host: host.run(["sleep", "2"]), timeout=60))
         found["agent"], _ = timed(lambda: fleet.fan_out(greet, timeout=300))
     return found
+
+
+def doctor(folder: Path, targets: Mapping[str, SshTarget]) -> dict[str, Measured]:
+    """Let ``proxybench doctor`` look at hosts, as a user does who has them in an inventory and in known_hosts."""
+    home = folder / "home"
+    (home / ".ssh").mkdir(parents=True, exist_ok=True)
+    known = [f"{one.known_name} {one.host_key}\n" for one in targets.values()]
+    (home / ".ssh" / "known_hosts").write_text("".join(known))
+    first = next(iter(targets.values()))
+    lines = [
+        f"version: 1\ndefaults: {{user: root, port: {PORT}, key: {first.identity}, python: {sys.executable}}}\nnodes:"
+    ]
+    for name, one in targets.items():
+        roles = "[client, measured]" if one is first else "other"
+        lines.append(f"  - {{name: {name}, roles: {roles}, host: {one.host}, workdir: /run/{name}}}")
+    (home / "nodes.yaml").write_text("\n".join(lines) + "\n")
+    argv = [sys.executable, "-m", "proxybench", "doctor", "--inventory", str(home / "nodes.yaml"), "--json"]
+    found, (_, output) = timed(lambda: run(argv, LIMIT_S, {**os.environ, "HOME": str(home)}))
+    rows = json.loads(output)
+    if {row["node"] for row in rows} != set(targets) or any("connect" in row["lacks"] for row in rows):
+        sys.exit(f"doctor did not reach all: {output.decode()[:2000]}")
+    return {"doctor": found}
+
+
+def memory() -> str:
+    usage, files = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_NOFILE)
+    return f"at most {usage.ru_maxrss // 1024} MiB of memory; files that may be open: {files[0]}"
 
 
 def greet(host: Executor) -> None:
@@ -85,9 +118,15 @@ def greet(host: Executor) -> None:
 
 def timed(job: Callable[[], T]) -> tuple[Measured, T]:
     """Return the seconds that a job took, the orchestrator's CPU time and the hosts', and what it returned."""
-    hosts, own, began = hosts_cpu(), time.process_time(), time.monotonic()
+    hosts, own, began = hosts_cpu(), own_cpu(), time.monotonic()
     result = job()
-    return (time.monotonic() - began, time.process_time() - own, hosts_cpu() - hosts), result
+    return (time.monotonic() - began, own_cpu() - own, hosts_cpu() - hosts), result
+
+
+def own_cpu() -> float:
+    """Return the CPU time of the orchestrator: this program's, and of those that it has run to their end."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def hosts_cpu() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import threading
@@ -236,6 +237,8 @@ def _reason(error: Exception, policy: ConnectPolicy) -> str:
         return f"no answer within {policy.step:g} s"
     if isinstance(error, paramiko.ChannelException):
         return f"the jump host could not reach it ({error.text})"
+    if isinstance(error, OSError) and error.errno == errno.EMFILE:
+        return "this program may open no more files: ulimit -n 4096"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

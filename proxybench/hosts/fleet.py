@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import resource
 import threading
 import time
 from collections import deque
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _CLOSE_SECONDS: Final = 10.0
 AT_ONCE: Final = 64
-"""Nodes that are connected to, or asked, at a time: more do not end sooner, and sshds and jump hosts refuse crowds."""
+"""Nodes that are connected to at a time: more do not end sooner, and sshds and jump hosts refuse crowds."""
+ASKED_AT_ONCE: Final = 128
+"""Nodes that are asked at a time over connections that are there: most of the time they work, and we wait."""
+_FILES: Final = 4096
+"""Open files for 500 nodes: a connection each, twice while a switch makes its own, and an ssh-agent's each."""
 
 
 class Fleet:
@@ -64,7 +69,7 @@ class Fleet:
     def fan_out(
         self, work: Callable[[Executor], _T], *, timeout: float, nodes: Iterable[str] | None = None
     ) -> dict[str, _T]:
-        """Call ``work`` with each node's executor (or those of ``nodes``), ``AT_ONCE`` at a time; results so ordered.
+        """Call ``work`` with each node's executor (or ``nodes``'), ``ASKED_AT_ONCE`` at a time; results so ordered.
 
         Waits for all of them, then raises the first node's error, the others' attached as notes. When ``timeout``
         seconds pass: closes the connections of the late nodes and raises CommandTimeoutError naming them.
@@ -74,7 +79,7 @@ class Fleet:
         def working(name: str) -> Callable[[], _T]:
             return lambda: work(self._executors[name])
 
-        return together({name: working(name) for name in names}, timeout, self._cut)
+        return together({name: working(name) for name in names}, timeout, self._cut, ASKED_AT_ONCE)
 
     def close(self) -> None:
         """Close all connections, nodes before jump hosts. Never raises."""
@@ -118,6 +123,7 @@ def reach(targets: Mapping[str, SshTarget], policy: ConnectPolicy = DEFAULT_POLI
 
         return job
 
+    allow_files()
     rounds = -(-len(targets) // at_once)
     limit = 2 * rounds * (policy.total + policy.step)
     try:
@@ -128,6 +134,14 @@ def reach(targets: Mapping[str, SshTarget], policy: ConnectPolicy = DEFAULT_POLI
         raise
     there = {name: one for name, one in ended.items() if not isinstance(one, str)}
     return Reached(Fleet(there, pool), {name: one for name, one in ended.items() if isinstance(one, str)})
+
+
+def allow_files() -> None:
+    """Let this process have as many files open as hundreds of nodes take, up to the most that it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if resource.RLIM_INFINITY != soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def together(

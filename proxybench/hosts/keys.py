@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import shlex
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from threading import Lock
+from typing import TYPE_CHECKING, Final
 
 import paramiko
 from paramiko.pkey import UnknownKeyType
@@ -13,10 +15,11 @@ from paramiko.pkey import UnknownKeyType
 from proxybench.errors import ConnectionLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from proxybench.hosts.inventory import SshTarget
+
+_ONE_AT_A_TIME: Final = Lock()
 
 
 def known_keys(target: SshTarget) -> tuple[paramiko.PKey, ...]:
@@ -31,19 +34,6 @@ def known_keys(target: SshTarget) -> tuple[paramiko.PKey, ...]:
         return tuple(_public_key(line) for line in lines)
     except (ValueError, binascii.Error, paramiko.SSHException, UnknownKeyType) as error:
         raise ConnectionLostError(f"the host key given for {place} is not a public key") from error
-
-
-def find_host_keys(files: Iterable[Path], name: str) -> str:
-    """Return the public keys that known_hosts files have for a name, one a line; "" for none.
-
-    Names may be hashed. Patterns and certificate authorities are not understood. A file that is missing holds none.
-    """
-    known = paramiko.HostKeys()
-    for file in files:
-        if file.is_file():
-            known.load(str(file))
-    entries: Mapping[str, paramiko.PKey] = known.lookup(name) or {}
-    return "\n".join(f"{kind} {entries[kind].get_base64()}" for kind in entries)
 
 
 def load_identity(target: SshTarget) -> paramiko.PKey | None:
@@ -61,13 +51,30 @@ def read_key(path: Path, passphrase: str | None) -> paramiko.PKey:
     """Read a private key of any type. Raises TypeError when it is encrypted and no passphrase is given; others too."""
     # A passphrase for a key that has none is an error; one default passphrase may stand beside keys of both kinds.
     secret = passphrase.encode() if passphrase is not None and is_encrypted(path) else None
-    return paramiko.PKey.from_path(path, secret)  # type: ignore[arg-type] # the stubs say str, what it calls wants bytes
+    with _ONE_AT_A_TIME:  # all hosts wait for the first, which takes a tenth of a second for an encrypted key
+        return _read(path, secret, path.stat().st_mtime_ns)
 
 
 def is_encrypted(path: Path) -> bool:
     """Tell whether a private key needs a passphrase; False for what is no key."""
     try:
-        paramiko.PKey.from_path(path)
+        with _ONE_AT_A_TIME:
+            return _asks(path, path.stat().st_mtime_ns)
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, secret: bytes | None, version: int) -> paramiko.PKey:
+    """Read a key as it is in a ``version`` of its file: hundreds of hosts have the same."""
+    del version
+    return paramiko.PKey.from_path(path, secret)  # type: ignore[arg-type] # the stubs say str, what it calls wants bytes
+
+
+@lru_cache(maxsize=64)
+def _asks(path: Path, version: int) -> bool:
+    try:
+        _read(path, None, version)
     except TypeError:
         return True
     except (OSError, ValueError, IndexError, paramiko.SSHException, UnknownKeyType):

@@ -14,7 +14,8 @@ from proxybench.home import expanded
 from proxybench.home import home as home_of_user
 from proxybench.home import user as user_name
 from proxybench.hosts.inventory import SSH_PORT, SshTarget, Sudo
-from proxybench.hosts.keys import find_host_keys, is_encrypted
+from proxybench.hosts.keys import is_encrypted
+from proxybench.hosts.known_hosts import KnownHosts
 
 if TYPE_CHECKING:
     from proxybench.hosts.secrets import Secrets
@@ -48,6 +49,7 @@ class SshConfig:
 
     def __init__(self, secrets: Secrets, file: Path | None = None, home: Path | None = None) -> None:
         self._secrets = secrets
+        self._known = KnownHosts()
         self._home = home or home_of_user()
         self._config = paramiko.SSHConfig()
         path = file or self._home / ".ssh" / "config"
@@ -83,7 +85,7 @@ class SshConfig:
         jump = words.jump or entry.get("proxyjump", "none")
         return replace(
             bare,
-            host_key=find_host_keys(self._known_files(entry), bare.known_name),
+            host_key=self._known.find(self._known_files(entry), bare.known_name),
             jump=None if jump == "none" else self._jump(jump, depth),
             sudo=self._sudo(words, bare.user),
         )

@@ -13,11 +13,12 @@ from proxybench.scenarios.recorder import Recorder
 from proxybench.scenarios.result import StepResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from proxybench.deadline import Deadline
     from proxybench.experiment.matrix import Step
     from proxybench.kube.objects import Population
+    from proxybench.nodes.node import NodeHandle
     from proxybench.run.testbed import Testbed
     from proxybench.scenarios.base import Scenario
     from proxybench.scenarios.proxies import Proxies
@@ -106,6 +107,13 @@ class StepRunner:
         except ProxybenchError:
             return False
 
+    def _timed(self) -> Iterator[NodeHandle]:
+        """Yield the nodes by whose clocks something is timed: not the hundreds that a cluster may have beside them."""
+        bed = self._bed
+        yield from (bed.client, bed.measured)
+        if bed.cluster.pod is not None:
+            yield bed.handles[bed.cluster.pod.name]
+
     def _make_context(self, population: Population) -> StepContext:
         bed, step, measured = self._bed, self._step, self._bed.measured
         ends = (bed.client.name, measured.name)
@@ -124,7 +132,7 @@ class StepRunner:
                 bed.run, step.cell, step.repetition, measured.name, bed.cluster.clock, bed.clock, samples
             ),
             result=self._result,
-            clocks=step_clocks(bed.handles.values(), bed.clock),
+            clocks=step_clocks(self._timed(), bed.clock),
             deadline=self._deadline,
             clock=bed.clock,
             report=self._report,

@@ -108,7 +108,10 @@ def state(access: Access) -> str:
 
 
 class Kubelets:
-    """Runs the pods of the DaemonSet on nodes; ``started`` counts them, ``images`` are theirs."""
+    """Runs the pods of the DaemonSet on nodes, but for those that are ``dead``.
+
+    ``started`` counts the pods, ``images`` are theirs.
+    """
 
     def __init__(self, access: Access, nodes: Sequence[NodeHandle], binary: Path) -> None:
         self._access = access
@@ -119,6 +122,7 @@ class Kubelets:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.started = 0
         self.images: set[str] = set()
+        self.dead: set[str] = set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -140,6 +144,14 @@ class Kubelets:
         for handle in self._nodes.values():
             handle.executor.run(argv, timeout=60)
 
+    def say_ready(self, node: str, status: str) -> None:
+        """Write whether a node is ready, as its kubelet does, and once that is dead the controller of Nodes."""
+        condition = {"type": "Ready", "status": status, "reason": "KubeletReady" if status == "True" else "NodeLost"}
+        path = f"/api/v1/nodes/{node}/status"
+        patch = {"Content-Type": "application/strategic-merge-patch+json"}
+        code, answer = self._access.ask("PATCH", path, {"status": {"conditions": [condition]}}, 10.0, **patch)
+        assert code == 200, answer
+
     def _run(self) -> None:
         while not self._stop.wait(0.2):
             with suppress(OSError):  # the API server may be away
@@ -148,6 +160,8 @@ class Kubelets:
 
     def _look_at(self, pod: Object) -> None:
         name, node = pod["metadata"]["name"], _node_of(pod)
+        if node in self.dead:
+            return
         if "deletionTimestamp" in pod["metadata"]:
             if self._running.get(node) == name:
                 end_kube_proxy(self._nodes[node].executor)

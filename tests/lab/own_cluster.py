@@ -10,7 +10,10 @@ import json
 import shlex
 import subprocess
 import sys
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxybench.experiment.compat import KubeVersion, feature_gates
@@ -20,12 +23,12 @@ from proxybench.model import Mode, Subject
 from proxybench.subjects.bundle import Bundle, put_folder
 from proxybench.subjects.kube_proxy_config import render_config, render_kubeconfig
 from proxybench.subjects.path_links import path_links
-from proxybench.targets.lab.topology import SERVICE_CIDR
+from proxybench.targets.lab.topology import CTL, DEFAULT, SERVICE_CIDR
 from tests.lab.binaries import CLUSTER
 from tests.lab.control_plane import kubeconfig
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from proxybench.hosts.base import Executor
     from proxybench.nodes.cluster import ApiAccess, Cluster
@@ -166,6 +169,56 @@ def cut_ssh(executor: Executor) -> None:
     executor.run(["sh", "-c", f"set -- $({_SESSION}); {_CUT}"])
 
 
+@contextmanager
+def lost(lab_pid: int, executor: Executor) -> Iterator[None]:
+    """Have a node be as good as dead: its connections break, new ones too, and it reaches nobody.
+
+    The connection of ``executor`` stays. The lab's supervisor, whose process is ``lab_pid``, hands SSH to a node by a
+    script for each connection, and not over the network.
+    """
+    plan = json.loads(Path(Path(f"/proc/{lab_pid}/cmdline").read_text().split("\0")[-2]).read_text())
+    serving = Path(plan["connections"][executor.name])
+    script, kept = serving.read_text(), executor.run(["sh", "-c", _SESSION]).stdout.split()
+    serving.write_text("exit 1\n")
+    _links(lab_pid, executor, "down")
+    for _ in range(3):  # a connection that had begun ends, too
+        executor.run(["sh", "-c", _CUT, "cut", *kept])
+        time.sleep(0.3)
+    try:
+        yield
+    finally:
+        _links(lab_pid, executor, "up")
+        serving.write_text(script)
+
+
+def _links(lab_pid: int, executor: Executor, state: str) -> None:
+    """Pull a node's cables, or plug them in: at the bridges, so that its own addresses and routes stay."""
+    child = subprocess.run(["pgrep", "-P", str(lab_pid)], capture_output=True, text=True, check=True).stdout.split()[0]
+    number = next(node.number for node in DEFAULT.nodes if node.name == executor.name)
+    for network in ("mgmt", "data"):
+        inside = ["nsenter", "-t", child, "-m", "-p", "ip", "-n", CTL]
+        subprocess.run([*inside, "link", "set", f"{network}{number}", state], timeout=20, check=True)
+
+
+@contextmanager
+def small_disk(folder: Path, kib: int) -> Iterator[Path]:
+    """Mount a disk of that size on a new folder."""
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "disk", folder], timeout=20, check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], timeout=20, check=True)
+        folder.rmdir()
+
+
+def fill(disk: Path) -> None:
+    """Take all the room of a disk."""
+    with suppress(OSError), (disk / "others").open("ab", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
 def proxybench(user: User, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the program as its user does."""
     argv = [sys.executable, "-c", _PROGRAM, *words]
@@ -173,9 +226,9 @@ def proxybench(user: User, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, **where, capture_output=True, text=True, timeout=200, check=False)  # type: ignore[call-overload,no-any-return] # of the same keys
 
 
-def begun(user: User) -> tuple[subprocess.Popen[bytes], Path]:
+def begun(user: User, *more: str) -> tuple[subprocess.Popen[bytes], Path]:
     """Begin a run that switches to nftables; return it, and the file in which it says what it does."""
-    words = ["--allow-switch", "--set", "subjects=[{kind: cluster, mode: nftables}]"]
+    words = [*more, "--allow-switch", "--set", "subjects=[{kind: cluster, mode: nftables}]"]
     argv = [sys.executable, "-c", _PROGRAM, "run", str(user.experiment), *words]
     said = user.home / "said"
     with said.open("w") as log:

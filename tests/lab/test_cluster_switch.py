@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxybench.errors import RunError
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, namespace
 from proxybench.kube.objects import node as node_object
 from proxybench.model import ClockKind, Mode
 from proxybench.nodes.node import NodeHandle
+from proxybench.targets.cluster.switch.changes import rolled_out
+from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
+from proxybench.targets.cluster.switch.switcher import restore
 from proxybench.targets.lab import topology
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.netns import NetnsLab
 from tests.lab.binaries import CLUSTER, ETCD, FIRST_BUILD_S, kube_proxy, program
 from tests.lab.control_plane import control_plane, daemon_set_controller
-from tests.lab.kubeadm import SYSTEM, Kubelets, node_access, objects, relayed, state
+from tests.lab.kubeadm import SETS, SYSTEM, Kubelets, node_access, objects, relayed, state
 from tests.lab.labs import agents_on
 from tests.lab.own_cluster import (
     User,
@@ -31,8 +35,11 @@ from tests.lab.own_cluster import (
     begun,
     config,
     cut_ssh,
+    fill,
+    lost,
     make_user,
     proxybench,
+    small_disk,
     waited,
 )
 
@@ -72,9 +79,17 @@ class World:
     kubelets: Kubelets
     nodes: list[NodeHandle]
     user: User
+    lab_pid: int
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return proxybench(self.user, *words)
+
+    def await_rolled_out(self) -> None:
+        """Wait until each node runs a pod of the newest template, for whoever comes next."""
+        end = time.monotonic() + 60
+        while not rolled_out(self.access.get(f"{SETS}/kube-proxy")):
+            assert time.monotonic() < end, "the rollout does not end"
+            time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +122,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         kubelets = stack.enter_context(Kubelets(access, nodes, kube_proxy()))
         user = make_user(folder / "home", cluster, EXPERIMENT, node_access(access))
         kubelets.await_started()
-        yield World(access, kubelets, nodes, user)
+        yield World(access, kubelets, nodes, user, lab.pid)
 
 
 def test_two_modes_are_measured_and_all_is_put_back(world: World) -> None:
@@ -213,6 +228,49 @@ def test_an_operator_who_edits_meanwhile_is_not_overwritten_but_reported(world: 
     run = str(max((world.user.home / "results/switch").glob("2*")))
     assert world.run("restore", run).returncode == 0
     assert world.access.get(path)["data"] == before
+
+
+def test_a_node_that_is_lost_for_good_in_a_rollout_is_named_and_all_is_put_back(world: World) -> None:
+    """Its kubelet does nothing any more; what follows is the real controller's, which never ends the rollout."""
+    before, node = state(world.access), world.nodes[1]
+    process, said = switching(world)
+    world.kubelets.dead.add(node.name)
+    try:
+        with lost(world.lab_pid, node.executor):
+            process.send_signal(signal.SIGKILL)
+            waited(process, 30)
+            world.kubelets.say_ready(node.name, "Unknown")
+            run = max((world.user.home / "results/switch").glob("2*"))
+            with (
+                KubernetesServiceApi(world.access.url, world.access.token, ca_pem=world.access.ca_pem) as api,
+                pytest.raises(RunError) as caught,
+            ):
+                restore(DaemonSetWay(api, stuck_s=10), run / "undo.jsonl")
+            assert "put back: configmaps/kube-proxy data.config.conf; " in str(caught.value), said.read_text()
+            assert str(caught.value).endswith("not ready: node2 (NodeLost)")
+            assert state(world.access) == before
+    finally:
+        world.kubelets.say_ready(node.name, "True")
+        world.kubelets.dead.clear()
+    done = world.run("restore", str(run))
+    assert (done.returncode, "all is back already" in done.stdout) == (0, True), done.stderr
+    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+    world.await_rolled_out()
+
+
+def test_a_disk_that_is_full_before_or_in_a_switch_leaves_nothing_switched(world: World) -> None:
+    """Full as soon as there is a run's folder: the undo log has no room, or what follows it has none."""
+    before = state(world.access)
+    with small_disk(world.user.home / "small", 2048) as disk:
+        process, said = begun(world.user, "--out", str(disk))
+        deadline = time.monotonic() + 60
+        while not list(disk.glob("switch/*/manifest.json")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        fill(disk)
+        assert waited(process, 120) == 3, said.read_text()
+        assert "(No space left on device)" in said.read_text()
+    assert state(world.access) == before, said.read_text()
+    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
 
 
 def test_services_of_others_forbid_a_switch(world: World) -> None:

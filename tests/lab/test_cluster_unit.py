@@ -35,9 +35,12 @@ from tests.lab.own_cluster import (
     config,
     cut_ssh,
     end_kube_proxy,
+    fill,
+    lost,
     make_unit,
     make_user,
     proxybench,
+    small_disk,
     start_kube_proxy,
     waited,
 )
@@ -75,6 +78,7 @@ class World:
     access: Access
     nodes: tuple[NodeHandle, ...]
     user: User
+    lab_pid: int
 
     def files(self) -> list[str]:
         """Return what a switch may not leave changed: each node's file with its owner and mode, and its folder."""
@@ -115,7 +119,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             make_unit(handle, kube_proxy())
             handle.executor.run(["sh", "-c", 'chown 1234:4321 "$1"; chmod 640 "$1"', "x", f"{FOLDER}/config.yaml"])
         user = make_user(folder / "home", cluster, EXPERIMENT, node_access(access))
-        found = World(access, nodes, user)
+        found = World(access, nodes, user, lab.pid)
         end = time.monotonic() + 60
         argv = ["sh", "-c", "until grep -q ':2809 00000000:0000 0A' /proc/net/tcp; do sleep 0.2; done"]  # 10249
         for handle in nodes:
@@ -185,6 +189,38 @@ def test_ssh_that_is_cut_in_a_switch_loses_a_step_and_nothing_else(world: World)
         time.sleep(0.02)
     cut_ssh(world.nodes[0].executor)
     assert waited(process, 120) in {0, 3}, said.read_text()
+    assert (world.files(), world.modes()) == (before, ["iptables"] * 2), said.read_text()
+    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+
+
+def test_a_node_that_is_lost_for_good_in_a_switch_is_named_and_put_back_when_it_is_there_again(world: World) -> None:
+    before = world.files()
+    process, said = begun(world.user)
+    end = time.monotonic() + 60
+    while world.files()[0] == before[0] and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    with lost(world.lab_pid, world.nodes[1].executor):
+        assert waited(process, 150) == 3, said.read_text()
+        assert world.files()[0] == before[0], said.read_text()
+        assert f"not reached: node2:{FOLDER}/config.yaml" in said.read_text()
+    run = str(max((world.user.home / "results/unit").glob("2*")))
+    done = proxybench(world.user, "restore", run)
+    assert done.returncode == 0, done.stderr
+    assert (world.files(), world.modes()) == (before, ["iptables"] * 2), said.read_text()
+    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+
+
+def test_a_disk_that_fills_in_a_switch_leaves_nothing_switched(world: World) -> None:
+    """Full as soon as one host's file is another: what is to be noted next has no room."""
+    before = world.files()
+    with small_disk(world.user.home / "small", 2048) as disk:
+        process, said = begun(world.user, "--out", str(disk))
+        end = time.monotonic() + 60
+        while world.files() == before and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.02)
+        fill(disk)
+        assert waited(process, 120) == 3, said.read_text()
+        assert "(No space left on device)" in said.read_text()
     assert (world.files(), world.modes()) == (before, ["iptables"] * 2), said.read_text()
     assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
 

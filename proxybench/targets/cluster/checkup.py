@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from proxybench.hosts.fleet import reach
+from proxybench.errors import HostError
+from proxybench.hosts.fleet import ASKED_AT_ONCE, reach
 from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh_config import SshConfig
 from proxybench.model import Mode
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from proxybench.targets.cluster.inventory import NodeWords
 
 _LIMIT: Final = 60.0
+_MARGIN: Final = 15.0  # to end a command that has passed its limit
 _OLDEST: Final = (3, 8)
 _PROXIES: Final = {Role.MEASURED, Role.OTHER}
 # $1 python, $2 workdir, $3 what asks for kube-proxy's mode.
@@ -37,6 +39,7 @@ echo "kernel $(uname -r)"
 for tool in nft ipset xtables-legacy-multi xtables-nft-multi; do
   command -v "$tool" >/dev/null && echo "$tool yes"
 done
+exit 0
 """
 _NFTABLES: Final = (5, 13)
 """The oldest Linux on which kube-proxy runs in nftables mode, by its documentation."""
@@ -66,20 +69,25 @@ def checkup(path: Path) -> tuple[Row, ...]:
     nodes = {node.name: node for node in inventory.nodes}
     usual = inventory.defaults
 
-    def ask(executor: Executor) -> str:
+    def ask(executor: Executor) -> tuple[str | None, str]:
         node = nodes[executor.name]
         places = (node.python or usual.python or PYTHON, node.workdir or usual.workdir or WORKDIR)
-        return executor.run(["sh", "-c", _ASK, "ask", *places, ASK_MODE], timeout=_LIMIT).stdout
+        try:
+            return executor.run(["sh", "-c", _ASK, "ask", *places, ASK_MODE], timeout=_LIMIT).stdout, ""
+        except HostError as error:
+            return None, str(error)
 
     with fleet:
-        said = fleet.fan_out(ask, timeout=_LIMIT)
-    return tuple(row for node in inventory.nodes for row in _rows(node, said.get(node.name), lost))
+        rounds = -(-len(fleet) // ASKED_AT_ONCE)
+        said = fleet.fan_out(ask, timeout=rounds * (_LIMIT + _MARGIN))
+    told = {name: (None, why) for name, why in lost.items()} | said
+    return tuple(row for node in inventory.nodes for row in _rows(node, *told[node.name]))
 
 
-def _rows(node: NodeWords, said: str | None, lost: Mapping[str, str]) -> Iterator[Row]:
+def _rows(node: NodeWords, said: str | None, why: str) -> Iterator[Row]:
     roles = tuple(str(role) for role in node.roles)
     if said is None:
-        what, _, fix = lost[node.name].partition("; ")
+        what, _, fix = why.partition("; ")
         yield Row(node.name, roles, what, fix or "look whether ssh reaches it")
         return
     words = dict(line.partition(" ")[::2] for line in said.splitlines())

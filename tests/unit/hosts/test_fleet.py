@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import os
+import resource
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -11,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxybench.errors import CommandTimeoutError, ConnectionLostError, HostError
-from proxybench.hosts.connect import LinkPool
-from proxybench.hosts.fleet import Fleet, reach, together
+from proxybench.hosts.connect import LinkPool, connect
+from proxybench.hosts.fleet import ASKED_AT_ONCE, Fleet, reach, together
 from proxybench.hosts.ssh import SshExecutor
 from proxybench.testing.hosts import FakeExecutor, Run, done
 
@@ -190,6 +194,51 @@ def test_no_more_are_asked_at_a_time_than_may_be_and_none_when_the_time_is_over(
     release.set()
     time.sleep(0.1)
     assert (began, cut) == (["a"], ["a", "b"])
+
+
+def test_five_hundred_hosts_are_asked_in_turns_and_each_answers() -> None:
+    running, most, lock = [0], [0], threading.Lock()
+
+    def work(node: Executor) -> str:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.01)
+        with lock:
+            running[0] -= 1
+        return node.run(["id"]).stdout
+
+    names = [f"n{number}" for number in range(500)]
+    with Fleet({name: FakeExecutor(name, [Run(["id"], done(name))]) for name in names}) as fleet:
+        assert fleet.fan_out(work, timeout=30) == {name: name for name in names}
+    assert 1 < most[0] <= ASKED_AT_ONCE
+
+
+@pytest.mark.parametrize(("soft", "hard", "after"), [(256, 1000, 1000), (1024, 9000, 4096), (8000, 9000, 8000)])
+def test_as_many_files_may_be_open_as_hundreds_of_hosts_take(soft: int, hard: int, after: int) -> None:
+    lines = (
+        "import resource",
+        "from proxybench.hosts.fleet import allow_files",
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))",
+        "allow_files()",
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))",
+    )
+    argv = [sys.executable, "-c", "\n".join(lines)]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout == f"({after}, {hard})\n"
+
+
+def test_who_may_open_no_more_files_is_told_how_to(server: Any, quick: ConnectPolicy) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(2)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))  # the lowest number that is free is none any more
+    try:
+        with pytest.raises(ConnectionLostError) as caught:
+            connect(server.target, None, replace(quick, attempts=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert str(caught.value).endswith(": this program may open no more files: ulimit -n 4096")
 
 
 @pytest.mark.usefixtures("hears_ctrl_c")

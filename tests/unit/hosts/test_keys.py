@@ -9,7 +9,7 @@ import pytest
 from proxybench.errors import ConnectionLostError
 from proxybench.hosts.connect import connect
 from proxybench.hosts.inventory import SshTarget
-from proxybench.hosts.keys import find_host_keys, is_encrypted, load_identity, mend_changed, mend_unknown
+from proxybench.hosts.keys import is_encrypted, load_identity, mend_changed, mend_unknown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,14 +48,15 @@ def test_a_passphrase_beside_a_key_that_needs_none(tmp_path: Path) -> None:
     assert load_identity(target(identity=path, passphrase="secret")) is not None
 
 
-def test_known_hosts_by_name_port_and_hash(tmp_path: Path) -> None:
-    public = " ".join(keygen(tmp_path / "key", "ed25519", "").with_suffix(".pub").read_text().split()[:2])
-    file = tmp_path / "known_hosts"
-    file.write_text(f"plain,192.0.2.7 {public}\n[plain]:2222 {public}\n# nothing\nbad line\nhashed {public}\n")
-    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(file)], check=False, capture_output=True)
-    for name in ("plain", "192.0.2.7", "[plain]:2222", "hashed"):
-        assert find_host_keys([tmp_path / "missing", file], name) == public
-    assert find_host_keys([file], "other") == ""
+def test_a_key_that_was_made_anew_is_read_anew(tmp_path: Path) -> None:
+    path = keygen(tmp_path / "key", "ed25519", "secret")
+    first = load_identity(target(identity=path, passphrase="secret"))
+    assert load_identity(target(identity=path, passphrase="secret")) is first
+    path.unlink()
+    second = load_identity(target(identity=keygen(path, "ed25519", ""), passphrase="secret"))
+    assert first is not None
+    assert second is not None
+    assert first.get_base64() != second.get_base64()
 
 
 def test_an_unknown_host_is_refused_with_the_line_that_mends_it(quick: ConnectPolicy) -> None:

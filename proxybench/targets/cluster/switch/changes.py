@@ -109,6 +109,13 @@ def rolled_out(daemon_set: Object) -> bool:
     return newest and all(number == wanted for number in there) and not status.get("numberMisscheduled", 0)
 
 
+def progress(daemon_set: Object) -> str:
+    """Say how far a rollout has come, in words for people."""
+    status = daemon_set.get("status", {})
+    done, wanted = status.get("updatedNumberScheduled", 0), status.get("desiredNumberScheduled", 0)
+    return f"{done} of {wanted} pods are new, {status.get('numberReady', 0)} ready"
+
+
 def strangers(services: Sequence[Object], own: str) -> tuple[str, ...]:
     """Return the Services of others, "namespace/name": all but ours and the API's own."""
     names = (f"{one['metadata']['namespace']}/{one['metadata']['name']}" for one in services)

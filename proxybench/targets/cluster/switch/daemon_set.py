@@ -10,11 +10,12 @@ from proxybench.targets.cluster.switch.changes import (
     CONFIG_MAP,
     DAEMON_SET,
     IMAGE,
+    progress,
     read,
     rolled_out,
     switch_changes,
 )
-from proxybench.targets.cluster.switch.deployment import recognise
+from proxybench.targets.cluster.switch.deployment import not_ready, recognise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,13 +30,17 @@ _POLL: Final = 1.0
 _SYSTEM: Final = "/api/v1/namespaces/kube-system"
 _ROLLOUT: Final = "kubectl -n kube-system rollout restart ds/kube-proxy"
 _CONFLICT: Final = 409
+STUCK_SECONDS: Final = 120.0
+"""For a rollout that does not go on while a node is not ready, by which it cannot end."""
 
 
 class DaemonSetWay:
     """Implements Way by the API alone: the DaemonSet's controller starts kube-proxy anew."""
 
-    def __init__(self, api: ObjectApi) -> None:
+    def __init__(self, api: ObjectApi, stuck_s: float = STUCK_SECONDS) -> None:
+        """Take the API; ``stuck_s`` is as ``STUCK_SECONDS``."""
         self._api = api
+        self._stuck_s = stuck_s
 
     def get(self, path: str) -> Object:
         """Return an object. Raises ApiError."""
@@ -71,23 +76,26 @@ class DaemonSetWay:
 
     def await_running(self, limit_s: float, sleep: Callable[[float], None]) -> None:
         """Wait until the DaemonSet's newest template runs everywhere, also while the API is away. Raises RunError."""
-        end = time.monotonic() + limit_s
+        seen, since = "", time.monotonic()
+        end = since + limit_s
         while True:
             try:
                 found = self.get(DAEMON_SET)
-            except ApiError as error:
-                if not error.away or time.monotonic() > end:
-                    raise
-            else:
                 if rolled_out(found):
                     return
                 if time.monotonic() > end:
-                    status = found.get("status", {})
-                    done, wanted = status.get("updatedNumberScheduled", 0), status.get("desiredNumberScheduled", 0)
-                    raise RunError(
-                        f"kube-proxy's rollout did not end within {limit_s:g} s: {done} of {wanted} pods are new"
-                    )
+                    raise RunError(f"kube-proxy's rollout did not end within {limit_s:g} s: {progress(found)}")
+                if (now := progress(found)) != seen:
+                    seen, since = now, time.monotonic()
+                elif time.monotonic() > since + self._stuck_s and (away := not_ready(self._nodes())):
+                    raise RunError(f"kube-proxy's rollout goes on no more: {now}; not ready: {', '.join(away)}")
+            except ApiError as error:
+                if not error.away or time.monotonic() > end:
+                    raise
             sleep(_POLL)
+
+    def _nodes(self) -> list[Object]:
+        return list(self._api.ask("GET", "/api/v1/nodes")["items"])
 
 
 def look(api: ObjectApi) -> Deployment:

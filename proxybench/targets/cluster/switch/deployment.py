@@ -57,6 +57,16 @@ def recognise(daemon_sets: Sequence[Object], config_maps: Sequence[Object], node
     return Deployment("unit", switchable=False, why=f"{why}: {_ONLY}")
 
 
+def not_ready(nodes: Sequence[Object]) -> tuple[str, ...]:
+    """Return the Nodes that say that they are not ready, or that nobody hears of any more, each with its reason."""
+    return tuple(
+        f"{node['metadata']['name']} ({condition.get('reason') or condition['status']})"
+        for node in nodes
+        for condition in node.get("status", {}).get("conditions") or ()
+        if condition["type"] == "Ready" and condition["status"] != "True"
+    )
+
+
 def _daemon_set(found: Object, config_map: Object | None) -> Deployment:
     why = ""
     if config_map is None or not isinstance(read(config_map, CONFIG), str):

@@ -14,7 +14,7 @@ from proxybench.model import Mode
 from proxybench.targets.cluster.switch.changes import IMAGE
 from proxybench.targets.cluster.switch.tidying import Tidied, leave, modes_of, surely_left
 from proxybench.targets.cluster.switch.undo import FILE, UndoLog, make, not_edited, read_undo, undo
-from proxybench.targets.cluster.switch.way import Written
+from proxybench.targets.cluster.switch.way import START_SECONDS, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,9 +38,10 @@ class Switcher:
     """Switches one cluster; ``modes`` asks every node that is reached in which mode its kube-proxy runs.
 
     ``connect`` opens the way by credentials that are good now: a run may outlive those with which it began. ``say`` is
-    told what happens. ``limit_s`` is for a rollout, ``patience_s`` as ``PATIENCE``. ``folder`` is the run's, in which
-    the undo log lies before anything is changed. Once ``over`` is set nothing is switched any more, and who waits for a
-    switch is told so. ``tidy`` cleans the nodes of what a mode has left.
+    told what happens. ``limit_s`` is for a rollout, ``patience_s`` as ``PATIENCE``, ``start_s`` as
+    ``START_SECONDS``. ``folder`` is the run's, in which the undo log lies before anything is changed. Once ``over`` is
+    set nothing is switched any more, and who waits for a switch is told so. ``tidy`` cleans the nodes of what a mode
+    has left.
     """
 
     connect: Callable[[], AbstractContextManager[Way]]
@@ -53,6 +54,7 @@ class Switcher:
     folder: Path | None = None
     over: Event = field(default_factory=Event)
     tidy: Tidy = leave
+    start_s: float = START_SECONDS
     _left: set[str] = field(default_factory=set)  # modes that ran, and may have left something
     _lock: Lock = field(default_factory=Lock)  # held while objects are changed
 
@@ -141,14 +143,22 @@ class Switcher:
         self.sleep(seconds)
 
     def _await_mode(self, mode: Mode) -> None:
-        end = time.monotonic() + self.limit_s
+        """Wait until every node says the mode; one that has never answered is not waited for as long as a rollout."""
+        began = time.monotonic()
+        mute: set[str] | None = None
         while True:
             others = {name: found for name, found in self.modes().items() if found != mode}
             if not others:
                 return
-            if time.monotonic() > end:
+            silent = {name for name, found in others.items() if not found}
+            mute = silent if mute is None else mute & silent
+            took = time.monotonic() - began
+            if took > self.limit_s:
                 shown = ", ".join(f"{name} in {found or 'none'}" for name, found in others.items())
                 raise RunError(f"not every node's kube-proxy runs in {mode} mode within {self.limit_s:g} s: {shown}")
+            if mute and took > self.start_s:
+                who = ", ".join(sorted(mute))
+                raise RunError(f"kube-proxy does not answer within {self.start_s:g} s of its start; see its log: {who}")
             self._pause(_POLL)
 
 

@@ -34,12 +34,18 @@ import urllib.request
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def get(path):
     return opener.open("http://127.0.0.1:10249/" + path, timeout=5).read().decode()
-name = "kubeproxy_sync_proxy_rules_last_timestamp_seconds"
-stamps = [float(line.split()[-1]) for line in get("metrics").splitlines() if line.startswith(name)]
-print(get("proxyMode").strip(), min(stamps or [0.0]) > 0)
+def values(name, lines=get("metrics").splitlines()):
+    return [(line, float(line.split()[-1])) for line in lines if line.startswith(name)]
+stamps = [value for _, value in values("kubeproxy_sync_proxy_rules_last_timestamp_seconds")]
+asked = values("rest_client_requests_total{")
+answered = sum(value for line, value in asked if 'code="2' in line)
+print(get("proxyMode").strip(), min(stamps or [0.0]) > 0, int(answered), int(sum(value for _, value in asked)))
 """
-"""For a node's Python: in which mode kube-proxy runs, and whether it has written its rules since it was started."""
+"""For a node's Python: in which mode kube-proxy runs, whether it has written its rules since it was started, and how
+many of its requests the API has answered, of all."""
 
+DEAF_SECONDS: Final = 120.0
+"""For a kube-proxy whose requests the API has never answered: so long we wait for an API that is away, too."""
 _LIMIT: Final = 30.0
 _ALL_SECONDS: Final = 900.0
 _POLL: Final = 1.0
@@ -54,6 +60,15 @@ class Tidied(NamedTuple):
 
     lines: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+
+
+class _Seen(NamedTuple):
+    """A kube-proxy: its mode (None where it does not answer), whether it has synced, and its requests to the API."""
+
+    mode: Mode | None = None
+    synced: bool = False
+    answered: int = 0
+    asked: int = 0
 
 
 Tidy = Callable[[Collection[Mode], Callable[[Note], None], Callable[[float], None]], Tidied]
@@ -91,12 +106,14 @@ def surely_left(old: Collection[Mode], new: Mode) -> bool:
 class Tidying:
     """Cleans all nodes that run a kube-proxy and can be reached.
 
-    ``reach`` connects to them anew, ``tools`` asks a node what it has, and its Python. ``limit_s`` is for a first sync.
+    ``reach`` connects to them anew, ``tools`` asks a node what it has, and its Python. ``limit_s`` is for a first sync,
+    ``deaf_s`` as ``DEAF_SECONDS``.
     """
 
     reach: Callable[[], Reached]
     tools: Callable[[Executor], Tools]
     limit_s: float = 600.0
+    deaf_s: float = DEAF_SECONDS
 
     def __call__(self, old: Collection[Mode], note: Callable[[Note], None], sleep: Callable[[float], None]) -> Tidied:
         """Remove what modes have left wherever another one runs, as ``Tidy`` says."""
@@ -125,7 +142,7 @@ class Tidying:
         def foresee(executor: Executor) -> Tidied:
             try:
                 tools = self.tools(executor)
-                now, _ = self._ask(executor, tools.python)
+                now = self._ask(executor, tools.python).mode
                 if now is None or now is new:
                     return Tidied()
                 state, things = look(executor, tools, {now}, new)
@@ -147,21 +164,26 @@ class Tidying:
 
     def _synced(self, executor: Executor, python: str, sleep: Callable[[float], None]) -> Mode:
         """Wait for the first sync; return the mode. Raises ProxierError when it takes too long, HostError."""
-        end = time.monotonic() + self.limit_s
+        began = time.monotonic()
         while True:
-            mode, synced = self._ask(executor, python)
-            if mode is not None and synced:
-                return mode
-            if time.monotonic() > end:
+            found = self._ask(executor, python)
+            if found.mode is not None and found.synced:
+                return found.mode
+            took = time.monotonic() - began
+            if took > self.deaf_s and found.asked and not found.answered:
+                what = f"the API has answered none of its kube-proxy's {found.asked} requests"
+                raise ProxierError(f"{what} in {self.deaf_s:g} s; look at its log, and at the way to the API")
+            if took > self.limit_s:
                 raise ProxierError(f"its kube-proxy has written no rules within {self.limit_s:g} s of its start")
             sleep(_POLL)
 
-    def _ask(self, executor: Executor, python: str) -> tuple[Mode | None, bool]:
+    def _ask(self, executor: Executor, python: str) -> _Seen:
         words = executor.run([python, "-c", ASK_SYNCED], check=False, timeout=_LIMIT).stdout.split()
-        if len(words) != 2 or words[0] not in set(Mode):  # noqa: PLR2004 - a mode and a truth
-            return None, False
+        if len(words) != len(_Seen._fields) or words[0] not in set(Mode):
+            return _Seen()
         mode = Mode(words[0])
-        return mode, words[1] == "True" or mode is Mode.USERSPACE  # which counts nothing
+        synced = words[1] == "True" or mode is Mode.USERSPACE  # which counts nothing
+        return _Seen(mode, synced, int(words[2]), int(words[3]))
 
 
 def shown(commands: Iterable[Command]) -> list[str]:

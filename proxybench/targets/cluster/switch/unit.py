@@ -7,6 +7,7 @@ mode and labels were copied, and only while it holds what was read before; then 
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 import time
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import CommandFailedError, ConnectionLostError, HostError, RunError, UsageError
 from proxybench.targets.cluster.switch.changes import TEXT, Change, with_mode
-from proxybench.targets.cluster.switch.way import hosts_of
+from proxybench.targets.cluster.switch.way import START_SECONDS, hosts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,11 +29,19 @@ if TYPE_CHECKING:
 
 UNIT: Final = "kube-proxy"
 SHOW: Final = ("systemctl", "show", UNIT, "--property=LoadState", "--property=ExecStart")
+_TELL: Final = f"""\
+systemctl show {UNIT} --property=ActiveState --property=Result
+journalctl --unit={UNIT} --no-pager --output=cat --lines=100
+"""
+HOW: Final = ("sh", "-c", _TELL)
+"""Asks what systemd says of the unit, then what that said last."""
 RESTART: Final = ("systemctl", "restart", UNIT)
 _LIMIT: Final = 60.0
 _RESTART_LIMIT: Final = 150.0
 _POLL: Final = 1.0
 _EDITED: Final = 9
+_FAULT: Final = re.compile(r"^(?:[EF]\d{4} .*?\] |[Ee]rror: )(.*)$", re.MULTILINE)  # klog's errors, then cobra's
+_SHOWN: Final = 300
 # $1 path, $2 SHA-256 of what it holds, $3 bytes of what comes; that comes by the standard input. Cut off anywhere, the
 # file is the old one or the new one. Between the comparison and the move lie some microseconds.
 _PUT: Final = r"""
@@ -88,12 +97,13 @@ def read_unit(executor: Executor) -> Unit:
 class UnitWay:
     """Implements Way on the hosts that run kube-proxy, by name.
 
-    ``modes`` asks them in which mode it runs, "" where it does not answer.
+    ``modes`` asks them in which mode it runs, "" where it does not answer; ``start_s`` is as ``START_SECONDS``.
     """
 
-    def __init__(self, hosts: Fleet, modes: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, hosts: Fleet, modes: Callable[[], Mapping[str, str]], start_s: float = START_SECONDS) -> None:
         self._hosts = hosts
         self._modes = modes
+        self._start_s = start_s
 
     def get(self, path: str) -> Object:
         """Return a host's file as an object. Raises HostError; UsageError for what is no text."""
@@ -141,17 +151,39 @@ class UnitWay:
         return (f"restarted {UNIT} on {', '.join(hosts)}",)
 
     def await_running(self, limit_s: float, sleep: Callable[[float], None]) -> None:
-        """Wait until every host's kube-proxy answers. Raises RunError, HostError."""
-        end = time.monotonic() + limit_s
+        """Wait until every host's kube-proxy answers. Raises RunError, with what it said; HostError.
+
+        A unit that has failed is not waited for: systemd starts it no more.
+        """
+        limit = min(limit_s, self._start_s)
+        end = time.monotonic() + limit
         while silent := [host for host, mode in self._modes().items() if not mode]:
+            how = self._hosts.fan_out(_ask_how, timeout=_LIMIT, nodes=silent)
+            failed = [f"{host} ({words})" for host, (active, words) in how.items() if active == "failed"]
+            if failed:
+                raise RunError(f"kube-proxy does not run after its restart: {', '.join(failed)}")
             if time.monotonic() > end:
-                raise RunError(f"kube-proxy does not answer within {limit_s:g} s of its restart: {', '.join(silent)}")
+                shown = ", ".join(f"{host} ({words})" if words else host for host, (_, words) in how.items())
+                raise RunError(f"kube-proxy does not answer within {limit:g} s of its restart: {shown}")
             sleep(_POLL)
 
     def _host(self, name: str) -> Executor:
         if name not in set(self._hosts):
             raise ConnectionLostError(f"{name} was not reached")
         return self._hosts[name]
+
+
+def parse_how(text: str) -> tuple[str, str]:
+    """Return the state of a unit and how it is, with its last error, in words for people; "" for what is not told."""
+    shown = dict(line.partition("=")[::2] for line in text.splitlines()[:2])
+    active, result = shown.get("ActiveState", ""), shown.get("Result", "")
+    faults = _FAULT.findall(text)
+    words = [active, result if result != "success" else "", f"its log: {faults[-1][:_SHOWN]}" if faults else ""]
+    return active, "; ".join(filter(None, words))
+
+
+def _ask_how(executor: Executor) -> tuple[str, str]:
+    return parse_how(executor.run(HOW, check=False, timeout=_LIMIT).stdout)
 
 
 def _restart(executor: Executor) -> None:

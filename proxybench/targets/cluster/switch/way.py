@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from proxybench.kube.base import Object
     from proxybench.model import Mode
     from proxybench.targets.cluster.switch.changes import Change
+
+
+START_SECONDS: Final = 180.0
+"""For a kube-proxy to answer after its start: two minutes for an API that is away, and one in which it looks for its
+Node, again and again, before it answers anybody."""
 
 
 class Things(Protocol):

@@ -45,6 +45,7 @@ class Api:
             },
             DAEMON_SET: {"metadata": {"name": "kube-proxy", "generation": 1}, "spec": {"template": template}},
         }
+        self.nodes: list[Object] = []
         self.deaths, self.early = -1, False
         self.conflicts = 0
         self.writes = 0
@@ -57,7 +58,7 @@ class Api:
         if path in lists:
             return {"items": [copy.deepcopy(self.objects[lists[path]])]}
         if path == "/api/v1/nodes":
-            return {"items": []}
+            return {"items": copy.deepcopy(self.nodes)}
         if method == "PUT":
             self._write(path, body or {})
         found = copy.deepcopy(self.objects[path])

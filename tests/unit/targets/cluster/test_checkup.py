@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.targets.cluster.checkup import Row, _rows, checkup, lacking, modes_there
+from proxybench.targets.cluster.checkup import _ASK, Row, _rows, checkup, lacking, modes_there
 from proxybench.targets.cluster.inventory import NodeWords
 from tests.unit.hosts.conftest import SshServer, new_key
 
@@ -26,7 +27,7 @@ def said(words: dict[str, str]) -> str:
 
 
 def test_a_host_that_lacks_nothing() -> None:
-    assert list(_rows(NODE, said({**GOOD, **TOOLS}), {})) == [
+    assert list(_rows(NODE, said({**GOOD, **TOOLS}), "")) == [
         Row("n1", ("measured",), "", "", "kube-proxy in ipvs mode", ALL)
     ]
 
@@ -48,19 +49,19 @@ def test_a_host_that_lacks_nothing() -> None:
 def test_each_mode_says_what_it_lacks_on_a_host(without: str, kernel: str, lacks: dict[str, str]) -> None:
     words = {name: text for name, text in {**TOOLS, "kernel": kernel}.items() if name != without}
     assert modes_there(words) == {**ALL, **lacks}
-    (row,) = _rows(NODE, said({**GOOD, **words, "uid": "7"}), {})
+    (row,) = _rows(NODE, said({**GOOD, **words, "uid": "7"}), "")
     assert (row.lacks[:8], row.modes) == ("not root", {**ALL, **lacks})
 
 
 @pytest.mark.parametrize(("locust", "note"), [("True", ""), ("False", "no locust for its Python, which load: needs")])
 def test_a_client_without_locust_is_told_and_lacks_nothing(locust: str, note: str) -> None:
-    assert list(_rows(CLIENT, said({**GOOD, "mode": "", "locust": locust}), {})) == [
+    assert list(_rows(CLIENT, said({**GOOD, "mode": "", "locust": locust}), "")) == [
         Row("c1", ("client",), "", "", note)
     ]
 
 
 def test_a_host_that_is_not_reached_says_what_mends_it() -> None:
-    lost = {"n1": "the host key of n1:22 is not known; compare what it shows, then add it: ssh-keyscan n1"}
+    lost = "the host key of n1:22 is not known; compare what it shows, then add it: ssh-keyscan n1"
     assert list(_rows(NODE, None, lost)) == [
         Row(
             "n1",
@@ -148,7 +149,23 @@ def test_a_host_s_own_words_go_before_the_usual_ones(home: Path, sshd: SshServer
     assert not (home / "work").exists()
 
 
+def test_a_host_that_breaks_off_when_it_is_asked_stops_no_other(home: Path, sshd: SshServer) -> None:
+    killer = home / "killer"
+    killer.write_text("#!/bin/sh\nkill -9 0\n")
+    killer.chmod(0o755)
+    broken, other = checkup(write(home, sshd, python=str(killer)))
+    assert broken.lacks.startswith("c1: `sh -c ")
+    assert broken.lacks.endswith("` was ended by SIGKILL")
+    assert (broken.fix, other) == ("look whether ssh reaches it", not_reached(home))
+
+
+def test_a_host_that_has_none_of_the_tools_is_told_of_and_has_not_failed(tmp_path: Path) -> None:
+    script = f"command() {{ return 1; }}\n{_ASK}"
+    argv = ["sh", "-c", script, "ask", sys.executable, str(tmp_path / "work"), "print('ipvs')"]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert "mode ipvs\n" in ended.stdout
+    assert "xtables" not in ended.stdout
+
+
 def test_a_host_of_which_nothing_more_is_known() -> None:
-    assert list(_rows(CLIENT, None, {"c1": "c1: gone"})) == [
-        Row("c1", ("client",), "c1: gone", "look whether ssh reaches it")
-    ]
+    assert list(_rows(CLIENT, None, "c1: gone")) == [Row("c1", ("client",), "c1: gone", "look whether ssh reaches it")]

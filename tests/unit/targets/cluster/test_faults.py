@@ -408,7 +408,7 @@ def test_a_node_that_is_lost_for_good_keeps_nothing_from_being_put_back(tmp_path
     api = OneNodeDead()
     before = copy.deepcopy(api.state())
     switch = replace(switcher(api, tmp_path), limit_s=0)
-    ended = "kube-proxy's rollout did not end within 0 s: 2 of 3 pods are new"
+    ended = "kube-proxy's rollout did not end within 0 s: 2 of 3 pods are new, 0 ready"
     with pytest.raises(RunError, match=f"^{ended}$"):
         switch.to(Mode.NFTABLES)
     with pytest.raises(RunError) as caught:

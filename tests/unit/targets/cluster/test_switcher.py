@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from threading import Event, Thread
@@ -183,7 +184,7 @@ class Stuck(Api):
 
 def test_a_rollout_that_does_not_end_is_told_in_pods(tmp_path: Path) -> None:
     switch = replace(switcher(Stuck(), tmp_path), limit_s=0)
-    with pytest.raises(RunError, match=r"^kube-proxy's rollout did not end within 0 s: 1 of 3 pods are new$"):
+    with pytest.raises(RunError, match=r"^kube-proxy's rollout did not end within 0 s: 1 of 3 pods are new, 0 ready$"):
         switch.to(Mode.NFTABLES)
 
 
@@ -201,6 +202,38 @@ def test_nodes_that_stay_in_another_mode_are_named(tmp_path: Path) -> None:
         switch.to(Mode.NFTABLES)
     assert str(caught.value) == (
         "not every node's kube-proxy runs in nftables mode within 0 s: n2 in iptables, n3 in none"
+    )
+
+
+def test_a_kube_proxy_that_never_answers_is_not_waited_for_as_long_as_a_rollout(
+    tmp_path: Path,
+) -> None:
+    said = iter([{"n1": "iptables", "n2": "", "n3": ""}, {"n1": "nftables", "n2": "", "n3": "iptables"}])
+    last = {"n1": "nftables", "n2": "", "n3": ""}
+    switch = replace(switcher(Api(), tmp_path), modes=lambda: next(said, last), limit_s=600, start_s=0.01)
+    with pytest.raises(RunError) as caught:
+        replace(switch, sleep=lambda _: time.sleep(0.004)).to(Mode.NFTABLES)
+    assert str(caught.value) == "kube-proxy does not answer within 0.01 s of its start; see its log: n2"
+
+
+def test_a_rollout_that_goes_on_no_more_names_the_nodes_that_are_not_ready() -> None:
+    api = Stuck()
+    conditions = [{"type": "DiskPressure", "status": "False"}, {"type": "Ready", "status": "True"}]
+    api.nodes = [{"metadata": {"name": "n1"}, "status": {"conditions": conditions}}, {"metadata": {"name": "n2"}}]
+    with pytest.raises(RunError, match=r"did not end within 0\.05 s: 1 of 3 pods are new, 0 ready$"):
+        DaemonSetWay(api, stuck_s=0).await_running(0.05, lambda _: time.sleep(0.01))
+    lost = [{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}]
+    api.nodes += [
+        {"metadata": {"name": name}, "status": {"conditions": [{**lost[0], **more}]}}
+        for name, more in (("n3", {}), ("n4", {"status": "False", "reason": ""}))
+    ]
+    with pytest.raises(RunError, match=r"did not end within 0\.05 s"):
+        DaemonSetWay(api, stuck_s=9).await_running(0.05, lambda _: time.sleep(0.01))
+    with pytest.raises(RunError) as caught:
+        DaemonSetWay(api, stuck_s=0.01).await_running(9, lambda _: time.sleep(0.01))
+    assert str(caught.value) == (
+        "kube-proxy's rollout goes on no more: 1 of 3 pods are new, 0 ready; "
+        "not ready: n3 (NodeStatusUnknown), n4 (False)"
     )
 
 

@@ -298,7 +298,7 @@ def looked_at(python: str, mode: str, tools: Tools, left: str = "") -> list[Step
     """Expect a host to be looked at for what other modes have left, "" for nothing."""
     return [
         facts(legacy=tools.iptables.get("legacy", "")),
-        Run([python, "-c", ASK_SYNCED], done(f"{mode} True\n")),
+        Run([python, "-c", ASK_SYNCED], done(f"{mode} True 9 9\n")),
         look(tools, iptables=left),
     ]
 

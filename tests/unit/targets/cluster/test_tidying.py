@@ -33,7 +33,8 @@ BY = "xtables-legacy-multi iptables-restore -w 30 --noflush"
 pytestmark = pytest.mark.usefixtures("known_mark")
 
 
-def asked(answer: str, code: int = 0) -> Run:
+def asked(answer: str, code: int = 0, requests: str = "5 5") -> Run:
+    answer = f"{answer.rstrip()} {requests}\n" if answer else answer
     return Run([PYTHON, "-c", ASK_SYNCED], done(answer, code=code))
 
 
@@ -42,8 +43,8 @@ def tools(executor: object) -> Tools:
     return Tools(python=PYTHON, exclusive=False)
 
 
-def tidying(*executors: FakeExecutor, limit_s: float = 5, **lost: str) -> Tidying:
-    return Tidying(lambda: Reached(Fleet({one.name: one for one in executors}), lost), tools, limit_s)
+def tidying(*executors: FakeExecutor, limit_s: float = 5, deaf_s: float = 5, **lost: str) -> Tidying:
+    return Tidying(lambda: Reached(Fleet({one.name: one for one in executors}), lost), tools, limit_s, deaf_s)
 
 
 def test_each_node_is_cleaned_after_its_first_sync_by_the_mode_that_it_runs() -> None:
@@ -84,6 +85,22 @@ def test_a_node_that_cannot_be_cleaned_stops_no_other() -> None:
             "n2 was not cleaned: its kube-proxy has written no rules within 0 s of its start",
         ),
     )
+
+
+def test_a_kube_proxy_that_has_reached_no_api_is_not_waited_for_as_long_as_a_first_sync() -> None:
+    deaf = FakeExecutor("n1", [asked("", 1), asked("ipvs False", requests="0 7")])
+    slow = FakeExecutor(
+        "n2",
+        [
+            asked("ipvs False", requests="3 7"),
+            asked("ipvs False", requests="0 0"),
+            asked("ipvs True"),
+            look(iptables=CLEAN),
+        ],
+    )
+    found = tidying(deaf, slow, deaf_s=0)((Mode.IPTABLES,), lambda _: None, lambda _: None)
+    why = "the API has answered none of its kube-proxy's 7 requests in 0 s; look at its log, and at the way to the API"
+    assert found.faults == (f"n1 was not cleaned: {why}",)
 
 
 def test_a_kube_proxy_in_userspace_mode_counts_no_syncs() -> None:

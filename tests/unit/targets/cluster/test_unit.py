@@ -15,7 +15,7 @@ from proxybench.model import Mode
 from proxybench.targets.cluster.switch.changes import TEXT, Change
 from proxybench.targets.cluster.switch.switcher import restore
 from proxybench.targets.cluster.switch.undo import FILE, UndoLog, make, read_undo
-from proxybench.targets.cluster.switch.unit import SHOW, Unit, UnitWay, parse_unit, read_unit
+from proxybench.targets.cluster.switch.unit import HOW, SHOW, Unit, UnitWay, parse_how, parse_unit, read_unit
 from proxybench.testing.hosts import FakeExecutor, Get, Run, done
 from tests.unit.targets.cluster.kubeadm_api import HEADER, Killed
 from tests.unit.targets.cluster.unit_hosts import CONFIG_TEXT, Hosts
@@ -187,17 +187,72 @@ def test_a_connection_that_breaks_in_a_switch_leaves_the_way_back(hosts: Hosts, 
     assert hosts.state() == before
 
 
-def test_a_kube_proxy_that_does_not_answer_after_its_restart_is_named() -> None:
-    way = UnitWay(Fleet({}), lambda: {"n1": "ipvs", "n2": ""})
+REFUSED = "connect: no route to host"
+LOG = f"""\
+I1126 17:40:01.123456    4211 server.go:180] "Using nftables Proxier"
+E1126 17:40:31.000001    4211 server.go:668] "Failed to retrieve node info" err="nodes \\"n1\\" is forbidden"
+E1126 17:40:33.000001    4211 reflector.go:200] "Failed to watch" err="dial tcp 192.0.2.1:6443: {REFUSED}"
+I1126 17:40:34.000001    4211 server.go:190] "Trying again"
+"""
+
+
+def how(state: str, result: str = "success", log: str = "") -> str:
+    return f"ActiveState={state}\nResult={result}\n{log}"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", ("", "")),
+        (how("active"), ("active", "active")),
+        (
+            how("active", log=LOG),
+            ("active", f'active; its log: "Failed to watch" err="dial tcp 192.0.2.1:6443: {REFUSED}"'),
+        ),
+        (
+            how("failed", "exit-code", 'Error: unknown field "mod"\n'),
+            ("failed", 'failed; exit-code; its log: unknown field "mod"'),
+        ),
+        (how("activating", log=f"F1126 1 x.go:1] {'y' * 400}"), ("activating", f"activating; its log: {'y' * 300}")),
+    ],
+)
+def test_how_a_unit_is(text: str, told: tuple[str, str]) -> None:
+    assert parse_how(text) == told
+
+
+def test_a_kube_proxy_that_does_not_answer_after_its_restart_is_named_with_what_it_said() -> None:
+    hosts = {name: FakeExecutor(name, [Run(HOW, done(text))] * 9) for name, text in (("n2", how("active", log=LOG)),)}
     slept: list[float] = []
 
     def sleep(seconds: float) -> None:
         slept.append(seconds)
         time.sleep(0.01)
 
-    with pytest.raises(RunError, match=r"^kube-proxy does not answer within 0\.02 s of its restart: n2$"):
+    way = UnitWay(Fleet(hosts), lambda: {"n1": "ipvs", "n2": ""})
+    with pytest.raises(RunError) as caught:
         way.await_running(0.02, sleep)
+    assert str(caught.value) == (
+        "kube-proxy does not answer within 0.02 s of its restart: "
+        f'n2 (active; its log: "Failed to watch" err="dial tcp 192.0.2.1:6443: {REFUSED}")'
+    )
     assert set(slept) == {1.0}
+
+
+def test_a_unit_that_has_failed_is_not_waited_for() -> None:
+    fine = FakeExecutor("n1", [Run(HOW, done(how("active")))])
+    failed = FakeExecutor("n2", [Run(HOW, done(how("failed", "exit-code", 'Error: unknown field "mod"\n')))])
+    with pytest.raises(RunError) as caught:
+        UnitWay(Fleet({"n1": fine, "n2": failed}), lambda: {"n1": "", "n2": ""}).await_running(600, lambda _: None)
+    assert str(caught.value) == (
+        'kube-proxy does not run after its restart: n2 (failed; exit-code; its log: unknown field "mod")'
+    )
+
+
+def test_a_unit_that_does_not_answer_is_not_waited_for_as_long_as_a_rollout() -> None:
+    silent = FakeExecutor("n1", [Run(HOW, done(how("active")))] * 99)
+    way = UnitWay(Fleet({"n1": silent}), lambda: {"n1": ""}, start_s=0.02)
+    with pytest.raises(RunError, match=r"^kube-proxy does not answer within 0\.02 s of its restart: n1 \(active\)$"):
+        way.await_running(600, lambda _: time.sleep(0.01))
 
 
 def test_an_image_is_no_unit_s(hosts: Hosts, run: Path) -> None:

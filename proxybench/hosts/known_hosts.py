@@ -1,0 +1,74 @@
+"""Public keys of hosts from known_hosts files; each is read once, however many hosts are asked for."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from typing import TYPE_CHECKING, Final
+
+from proxybench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+_HASHED: Final = "|1|"
+_FIELDS: Final = 3
+
+
+class KnownHosts:
+    """Answers which keys a host may show. Names may be hashed; patterns and certificate authorities are passed over."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, _File] = {}
+
+    def find(self, files: Iterable[Path], name: str) -> str:
+        """Return the public keys that files have for a name, one a line; "" for none. A missing file holds none.
+
+        Raises UsageError for a file that cannot be read.
+        """
+        keys = [key for file in files for key in self._file(file).keys_of(name)]
+        return "\n".join(dict.fromkeys(keys))
+
+    def _file(self, path: Path) -> _File:
+        if path not in self._read:
+            try:
+                text = path.read_text("utf-8", "replace") if path.is_file() else ""
+            except OSError as error:
+                raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+            self._read[path] = _File(text)
+        return self._read[path]
+
+
+class _File:
+    """The lines of one file, by plain name; those with hashed names by turns, since only a guess can find them."""
+
+    def __init__(self, text: str) -> None:
+        self._plain: dict[str, list[str]] = {}
+        self._hashed: list[tuple[bytes, bytes, str]] = []
+        self._revoked: set[str] = set()
+        for line in text.splitlines():
+            marker, _, rest = line.strip().partition(" ") if line.startswith("@") else ("", "", line)
+            fields = rest.split()
+            if marker == "@revoked" and len(fields) >= _FIELDS:
+                self._revoked.add(" ".join(fields[1:3]))
+            elif not marker and len(fields) >= _FIELDS and not fields[0].startswith("#"):
+                self._add(fields[0], " ".join(fields[1:3]))
+
+    def _add(self, names: str, key: str) -> None:
+        for name in names.split(","):
+            if not name.startswith(_HASHED):
+                self._plain.setdefault(name, []).append(key)
+                continue
+            try:
+                salt, digest = (base64.b64decode(part, validate=True) for part in name[len(_HASHED) :].split("|"))
+            except (binascii.Error, ValueError):
+                continue
+            self._hashed.append((salt, digest, key))
+
+    def keys_of(self, name: str) -> Iterator[str]:
+        """Yield the keys of a host, those last that have hashed names."""
+        word = name.encode()
+        hashed = (key for salt, digest, key in self._hashed if hmac.digest(salt, word, "sha1") == digest)
+        return (key for keys in (self._plain.get(name, ()), hashed) for key in keys if key not in self._revoked)
