@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _LIMIT: Final = 60.0
 _MARGIN: Final = 15.0  # to end a command that has passed its limit
+_COMMAND: Final = re.compile("`.*`", re.DOTALL)
 _OLDEST: Final = (3, 8)
 _PROXIES: Final = {Role.MEASURED, Role.OTHER}
 # $1 python, $2 workdir, $3 what asks for kube-proxy's mode.
@@ -75,7 +76,7 @@ def checkup(path: Path) -> tuple[Row, ...]:
         try:
             return executor.run(["sh", "-c", _ASK, "ask", *places, ASK_MODE], timeout=_LIMIT).stdout, ""
         except HostError as error:
-            return None, str(error)
+            return None, _COMMAND.sub("the look at it", str(error))
 
     with fleet:
         rounds = -(-len(fleet) // ASKED_AT_ONCE)
