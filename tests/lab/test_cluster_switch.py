@@ -22,6 +22,7 @@ from proxybench.nodes.node import NodeHandle
 from proxybench.targets.cluster.switch.changes import rolled_out
 from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
 from proxybench.targets.cluster.switch.switcher import restore
+from proxybench.targets.cluster.switch.undo import FILE
 from proxybench.targets.lab import topology
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.netns import NetnsLab
@@ -42,6 +43,7 @@ from tests.lab.own_cluster import (
     small_disk,
     waited,
 )
+from tests.unit.targets.cluster.killed import MOMENTS, kill_at
 
 if TYPE_CHECKING:
     import subprocess
@@ -189,6 +191,20 @@ def test_a_run_that_is_killed_in_a_switch_is_restored(world: World) -> None:
     assert "all is back already" in world.run("restore", run).stdout
 
 
+def test_a_switch_that_is_killed_at_any_of_ten_requests_is_put_back(world: World, tmp_path: Path) -> None:
+    """Each request is led to the real API server; the controller rolls out what was written, and the way back."""
+    before = state(world.access)
+    with KubernetesServiceApi(world.access.url, world.access.token, ca_pem=world.access.ca_pem) as api:
+        for number, (moment, early) in enumerate(MOMENTS):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            kill_at(api, moment, folder, early=early)
+            if (folder / FILE).exists():
+                restore(DaemonSetWay(api), folder / FILE, 120)
+            assert state(world.access) == before, (moment, early)
+            world.await_rolled_out()
+
+
 def test_an_api_server_that_is_stopped_in_a_switch_and_started_again_stops_no_run(world: World) -> None:
     before = state(world.access)
     process, said = switching(world)
@@ -218,7 +234,7 @@ def test_an_operator_who_edits_meanwhile_is_not_overwritten_but_reported(world: 
         found = world.access.get(path)
         theirs = {**found["data"], "config.conf": found["data"]["config.conf"] + "# an operator's\n"}
         code, _ = world.access.ask("PUT", path, {**found, "data": theirs})
-    assert waited(process, 150) == 3, said.read_text()
+    assert waited(process, 300) == 3, said.read_text()
     assert world.access.get(path)["data"] == theirs
     assert "edited by somebody else since, and left as it is: configmaps/kube-proxy data.config.conf" in (
         said.read_text()
@@ -245,7 +261,7 @@ def test_a_node_that_is_lost_for_good_in_a_rollout_is_named_and_all_is_put_back(
                 KubernetesServiceApi(world.access.url, world.access.token, ca_pem=world.access.ca_pem) as api,
                 pytest.raises(RunError) as caught,
             ):
-                restore(DaemonSetWay(api, stuck_s=10), run / "undo.jsonl")
+                restore(DaemonSetWay(api, stuck_s=10), run / FILE)
             assert "put back: configmaps/kube-proxy data.config.conf; " in str(caught.value), said.read_text()
             assert str(caught.value).endswith("not ready: node2 (NodeLost)")
             assert state(world.access) == before
@@ -267,7 +283,7 @@ def test_a_disk_that_is_full_before_or_in_a_switch_leaves_nothing_switched(world
         while not list(disk.glob("switch/*/manifest.json")) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         fill(disk)
-        assert waited(process, 120) == 3, said.read_text()
+        assert waited(process, 300) == 3, said.read_text()
         assert "(No space left on device)" in said.read_text()
     assert state(world.access) == before, said.read_text()
     assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []

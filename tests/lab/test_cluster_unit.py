@@ -200,7 +200,7 @@ def test_a_node_that_is_lost_for_good_in_a_switch_is_named_and_put_back_when_it_
     while world.files()[0] == before[0] and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
     with lost(world.lab_pid, world.nodes[1].executor):
-        assert waited(process, 150) == 3, said.read_text()
+        assert waited(process, 300) == 3, said.read_text()
         assert world.files()[0] == before[0], said.read_text()
         assert f"not reached: node2:{FOLDER}/config.yaml" in said.read_text()
     run = str(max((world.user.home / "results/unit").glob("2*")))
@@ -219,7 +219,7 @@ def test_a_disk_that_fills_in_a_switch_leaves_nothing_switched(world: World) -> 
         while world.files() == before and process.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
         fill(disk)
-        assert waited(process, 120) == 3, said.read_text()
+        assert waited(process, 300) == 3, said.read_text()
         assert "(No space left on device)" in said.read_text()
     assert (world.files(), world.modes()) == (before, ["iptables"] * 2), said.read_text()
     assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []

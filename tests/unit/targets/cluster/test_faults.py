@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-import http.server
 import json
 import resource
-import signal
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,110 +22,21 @@ from proxybench.targets.cluster.switch.switcher import restore
 from proxybench.targets.cluster.switch.undo import FILE, UndoLog, read_undo
 from proxybench.targets.cluster.switching import Modes
 from proxybench.testing.hosts import FakeExecutor, Run, done
+from tests.unit.targets.cluster.killed import IMAGE_OF_BEFORE, MOMENTS, PROGRAM, kill_at, served
 from tests.unit.targets.cluster.kubeadm_api import HEADER, OWN_IMAGE, Api, Object, switcher
 from tests.unit.targets.cluster.unit_hosts import Hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-IMAGE_OF_BEFORE = "registry.k8s.io/kube-proxy:v1.36.3"
-PROGRAM = f"""\
-import sys
-from contextlib import contextmanager
-from pathlib import Path
-from proxybench.kube.client import KubernetesServiceApi
-from proxybench.model import Mode
-from proxybench.targets.cluster.switch.changes import CONFIG_MAP
-from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
-from proxybench.targets.cluster.switch.switcher import Switcher
-from proxybench.targets.cluster.switch.undo import Header
 
-@contextmanager
-def connect():
-    with KubernetesServiceApi(sys.argv[1], "t") as api:
-        yield DaemonSetWay(api)
-
-def modes():
-    with connect() as way:
-        text = way.get(CONFIG_MAP)["data"]["config.conf"]
-        return {{"n1": next(line[6:].strip('"') for line in text.splitlines() if line.startswith("mode:"))}}
-
-folder = Path(sys.argv[2])
-Switcher(connect, Header("https://192.0.2.1", "/k", "one"), modes, print, folder=folder).to(
-    Mode.NFTABLES, "{IMAGE_OF_BEFORE}"
-)
-print("switched", flush=True)
-"""
-
-
-@contextmanager
-def served(api: Api, asked: Callable[[], None], answered: Callable[[], None]) -> Iterator[str]:
-    """Serve an API over HTTP; ``asked`` is called before each request is done, ``answered`` after."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def handle_any(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            asked()
-            found = json.dumps(api.ask(self.command, self.path, json.loads(body) if body else None)).encode()
-            answered()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(found)))
-            self.end_headers()
-            self.wfile.write(found)
-
-        do_GET = do_PUT = handle_any  # noqa: N815 - the names are the base class's
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.handle_error = lambda *_: None  # type: ignore[method-assign] # whoever asked may be dead
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{running.server_port}"
-        finally:
-            running.shutdown()
-            thread.join()
-
-
-@pytest.mark.parametrize(
-    ("moment", "early"),
-    [
-        (1, True),
-        (6, False),
-        (7, False),
-        (8, True),
-        (8, False),
-        (9, True),
-        (9, False),
-        (10, True),
-        (10, False),
-        (11, True),
-    ],
-)
+@pytest.mark.parametrize(("moment", "early"), MOMENTS)
 def test_a_process_that_is_killed_at_any_request_leaves_the_way_back(tmp_path: Path, moment: int, early: bool) -> None:
-    """SIGKILL of a real process at ten moments of one switch, of mode and image; requests 8 and 10 are writes."""
+    """A real process; with a real API server, see tests/lab."""
     api = Api({"a": "b"})
     before = json.dumps(api.state())
-    count = 0
-
-    def kill(*, at: bool) -> None:
-        if at is early and count == moment:
-            process.kill()
-            process.wait()
-
-    def asked() -> None:
-        nonlocal count
-        count += 1
-        kill(at=True)
-
-    with served(api, asked, lambda: kill(at=False)) as url:
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, url, str(tmp_path)], stdout=subprocess.PIPE)
-        with process:
-            said = process.communicate(timeout=60)[0]
-    assert (process.returncode, b"switched" in said) == (-signal.SIGKILL, False)
+    kill_at(api, moment, tmp_path, early=early)
     if (tmp_path / FILE).exists():
         restore(DaemonSetWay(api), tmp_path / FILE, 5, lambda _: None)
     assert json.dumps(api.state()) == before
