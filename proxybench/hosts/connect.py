@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from proxybench.hosts.inventory import SshTarget
 
+_NO_KEY: Final = "No authentication methods available"  # paramiko's words
 _MS_PER_S: Final = NS_PER_S // NS_PER_MS
 
 # Whatever paramiko logs it also raises, and we put that into one line; its log would only repeat it with tracebacks.
@@ -127,9 +128,13 @@ def connect(target: SshTarget, jump: Link | None, policy: ConnectPolicy = DEFAUL
     except paramiko.AuthenticationException as error:
         offered = [f"the key in {target.identity}"] if target.identity else []
         offered += ["the agent's keys"] if target.agent else []
-        how = " and ".join(offered) or "no key: give one, or start an ssh-agent"
-        raise ConnectionLostError(f"{_place(target)} refused {target.user} with {how}") from error
+        raise ConnectionLostError(f"{_place(target)} refused {target.user} with {' and '.join(offered)}") from error
     except (paramiko.SSHException, OSError, EOFError) as error:
+        if str(error) == _NO_KEY:
+            where = (
+                "the ssh-agent has none: ssh-add one, or name one" if target.agent else "name one, or use an ssh-agent"
+            )
+            raise ConnectionLostError(f"there is no key to show {_place(target)}: {where}") from error
         raise ConnectionLostError(f"cannot connect to {_place(target)}: {_reason(error, policy)}") from error
 
 
@@ -226,6 +231,8 @@ def _abandon(client: paramiko.SSHClient, sock: socket.socket | paramiko.Channel)
 
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, (paramiko.BadHostKeyException, paramiko.AuthenticationException, socket.gaierror)):
+        return False
+    if str(error) == _NO_KEY:
         return False
     return isinstance(error, (OSError, EOFError, paramiko.SSHException))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from proxybench.hosts.inventory import SshTarget
 from proxybench.hosts.keys import is_encrypted, load_identity, mend_changed, mend_unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from proxybench.hosts.connect import ConnectPolicy
@@ -91,5 +93,31 @@ def test_behind_a_jump_host_ssh_itself_adds_the_key() -> None:
 
 
 def test_without_any_key_it_says_so(server: Any, quick: ConnectPolicy) -> None:
-    with pytest.raises(ConnectionLostError, match=r"No authentication methods available|with no key: give one"):
+    with pytest.raises(ConnectionLostError, match=r"^there is no key to show .*: name one, or use an ssh-agent$"):
         connect(replace(server.target, identity=None), None, quick)
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A real ssh-agent without keys, as the user's."""
+    socket = tmp_path / "agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 20
+        while not socket.exists():
+            assert time.monotonic() < end, "no ssh-agent"
+            time.sleep(0.02)
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        yield
+        process.terminate()
+
+
+@pytest.mark.usefixtures("agent")
+def test_a_key_that_only_a_running_agent_has(server: Any, quick: ConnectPolicy) -> None:
+    through = replace(server.target, identity=None, agent=True)
+    with pytest.raises(
+        ConnectionLostError, match=r"^there is no key to show .*: the ssh-agent has none: ssh-add one, or"
+    ):
+        connect(through, None, quick)
+    subprocess.run(["ssh-add", "-q", server.identity], check=True, stdin=subprocess.DEVNULL)
+    server.identity.unlink()  # the agent signs for it
+    connect(through, None, quick).close()
