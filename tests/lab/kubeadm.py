@@ -144,6 +144,16 @@ class Kubelets:
         for handle in self._nodes.values():
             handle.executor.run(argv, timeout=60)
 
+    def await_asked_to_end(self, node: str) -> None:
+        """Wait until the controller wants a node's pod to end."""
+        end = time.monotonic() + 60
+        while not any("deletionTimestamp" in pod["metadata"] for pod in self._pods() if _node_of(pod) == node):
+            assert time.monotonic() < end, f"the rollout does not come to {node}"
+            self._stop.wait(0.2)
+
+    def _pods(self) -> list[Object]:
+        return list(self._access.get(PODS)["items"])
+
     def say_ready(self, node: str, status: str) -> None:
         """Write whether a node is ready, as its kubelet does, and once that is dead the controller of Nodes."""
         condition = {"type": "Ready", "status": status, "reason": "KubeletReady" if status == "True" else "NodeLost"}
@@ -155,7 +165,7 @@ class Kubelets:
     def _run(self) -> None:
         while not self._stop.wait(0.2):
             with suppress(OSError):  # the API server may be away
-                for pod in self._access.get(PODS)["items"]:
+                for pod in self._pods():
                     self._look_at(pod)
 
     def _look_at(self, pod: Object) -> None:

@@ -249,12 +249,13 @@ def test_an_operator_who_edits_meanwhile_is_not_overwritten_but_reported(world: 
 def test_a_node_that_is_lost_for_good_in_a_rollout_is_named_and_all_is_put_back(world: World) -> None:
     """Its kubelet does nothing any more; what follows is the real controller's, which never ends the rollout."""
     before, node = state(world.access), world.nodes[1]
-    process, said = switching(world)
     world.kubelets.dead.add(node.name)
     try:
+        process, said = switching(world)
+        world.kubelets.await_asked_to_end(node.name)
+        process.send_signal(signal.SIGKILL)
+        waited(process, 30)
         with lost(world.lab_pid, node.executor):
-            process.send_signal(signal.SIGKILL)
-            waited(process, 30)
             world.kubelets.say_ready(node.name, "Unknown")
             run = max((world.user.home / "results/switch").glob("2*"))
             with (

@@ -115,9 +115,10 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_key_that_only_a_running_agent_has(server: Any, quick: ConnectPolicy) -> None:
     through = replace(server.target, identity=None, agent=True)
     with pytest.raises(
-        ConnectionLostError, match=r"^there is no key to show .*: the ssh-agent has none: ssh-add one, or"
+        ConnectionLostError, match=r"^there is no key to show .*: the ssh-agent has none: ssh-add one, or name one$"
     ):
         connect(through, None, quick)
+    server.identity.chmod(0o600)
     subprocess.run(["ssh-add", "-q", server.identity], check=True, stdin=subprocess.DEVNULL)
     server.identity.unlink()  # the agent signs for it
     connect(through, None, quick).close()
