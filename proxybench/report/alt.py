@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from proxybench.report.shapes import BarPanel, CurvePanel, LinePanel
-from proxybench.report.words import DIRECT, count, distance, join, short
-from proxybench.units import resolved
+from proxybench.report.words import DIRECT, REFERENCE, count, distance, join, short
+from proxybench.units import INSTRUCTIONS, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,16 +63,32 @@ def _middles(panel: CurvePanel) -> _Found:
 
 
 def _ranking(found: _Found, unit: str) -> str:
-    """Name the lowest, the others after it, and how far the highest is above the lowest."""
+    """Name the lowest, the others after it, and how far the highest is above the lowest.
+
+    Counted instructions are no time, and the reference is nobody's proxy: neither is ranked.
+    """
+    if unit == INSTRUCTIONS:
+        return ", ".join(_text(each, unit) for each in found)
     ordered = sorted(found, key=lambda each: (not math.isfinite(each[0]), each[2], each[0]))
-    texts = [f"{label} {_value(value, unit, unsure, bounded=bounded)}" for value, unsure, bounded, label in ordered]
-    if len(ordered) == 1:
-        return texts[0]
+    apart = [each for each in ordered if each[3].startswith(REFERENCE)]
+    ranked = [each for each in ordered if each not in apart]
+    return "; ".join(filter(None, (_ranked(ranked, unit), *(_text(each, unit) for each in apart))))
+
+
+def _ranked(ordered: _Found, unit: str) -> str:
+    texts = [_text(each, unit) for each in ordered]
+    if len(ordered) < 2:  # noqa: PLR2004 - no order
+        return "".join(texts)
     (low, unsure, low_bounded, _), (high, _, bounded, _) = ordered[0], ordered[-1]
     apart = ""
     if low > unsure and math.isfinite(high) and not low_bounded:
         apart = f" ({'at least ' if bounded else ''}{distance(high / low)})"
     return f"lowest {', then '.join(texts)}{apart}"
+
+
+def _text(found: tuple[float, float, bool, str], unit: str) -> str:
+    value, unsure, bounded, label = found
+    return f"{label} {_value(value, unit, unsure, bounded=bounded)}"
 
 
 def _value(value: float, unit: str, unsure: float, *, bounded: bool) -> str:

@@ -132,7 +132,7 @@ def _once(found: Mapping[int, bool | None], one: str, two: str) -> str:
         f"{one if first else two} lower at {size:,}" if first is not None else f"both alike at {size:,}"
         for size, first in found.items()
     )
-    return f" (measured once, which tells no lead: {seen})" if seen else ""
+    return f" (measured once: {seen})" if seen else ""
 
 
 def _crossing_words(result: Crossover, one: str, two: str) -> str:

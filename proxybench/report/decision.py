@@ -118,10 +118,16 @@ def _title(subjects: Sequence[Subject], size: Size, profile: str, kernels: Seque
     ``profile``: the digest of the one that is replayed, "" without one.
     """
     names = subject_names(subjects)
-    first, *others = (names[subject] for subject in subjects)
-    move = f"From {first} to {join(others, 'or')}" if others else first
+    first, *others = subjects
+    moves = [names[subject] for subject in others if _comparable(first, subject)]
+    move = f"From {names[first]} to {join(moves, 'or')}" if moves else names[first]
     where = f" on Linux {join(list(kernels))}" if kernels else ""
     return f"{move} {_at(size)}{_average(profile)}{where}, {_BY[clock]}"
+
+
+def _comparable(base: Subject, other: Subject) -> bool:
+    """Tell whether somebody could move from the one to the other: nobody can move to the reference."""
+    return other.kind != REFERENCE or base.kind == REFERENCE
 
 
 def _at(size: Size) -> str:
@@ -203,7 +209,7 @@ def ratio_text(found: Ratio, figure: Figure, *, read_off: bool = False) -> str:
     text = factor(middle)
     if interval is None:
         return f"{text} (one repetition)"
-    few = f", {count(len(figure.values), 'repetition')}" if figure.few else ""
+    few = f", {_few(figure)}" if figure.few else ""
     if interval.high > WIDE * interval.low and not read_off:
         return f"{text} (too unsteady to tell{few})"
     return f"{text} ({interval.low:.3g} to {interval.high:.3g}{few})"
@@ -215,7 +221,13 @@ def bound_text(base: Figure, figure: Figure) -> str:
     at_least, at_most = least > 0 and high < math.inf, most < math.inf and low > 0
     if at_least == at_most:
         return ""
-    return f"at least {factor(least / high)}" if at_least else f"at most {factor(most / low)}"
+    few = f" ({_few(figure)})" if figure.few else ""
+    return (f"at least {factor(least / high)}" if at_least else f"at most {factor(most / low)}") + few
+
+
+def _few(figure: Figure) -> str:
+    repetitions = len(figure.values)
+    return "one repetition" if repetitions == 1 else count(repetitions, "repetition")
 
 
 def value_text(figure: Figure) -> str:
@@ -233,7 +245,10 @@ def _table(rows: Sequence[Row], subjects: Sequence[Subject], clock: ClockKind) -
         (
             Cell(row.title, detail=told_detail(row.detail, clock, waits=row.waits), state="part" if row.part else ""),
             _cell(row.found.get(first), None),
-            *(_cell(row.found.get(subject), row.found.get(first)) for subject in others),
+            *(
+                _cell(row.found.get(subject), row.found.get(first) if _comparable(first, subject) else None)
+                for subject in others
+            ),
         )
         for row in rows
     ]

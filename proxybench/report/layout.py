@@ -139,8 +139,25 @@ def _lines(panel: LinePanel, among: Sequence[LinePanel]) -> Drawing:
     if not log:
         items.append(Polyline(((x.start, y(0)), (x.end, y(0))), MUTED, 0.9))
     for line in reversed(panel.lines):  # the first one lies on top
-        items += _line(line, x, y, panel.unit)
-    return Drawing(WIDTH, HEIGHT, tuple(items))
+        items += _line(line, x, y)
+    return Drawing(WIDTH, HEIGHT, (*items, *_faint(panel, x, y)))
+
+
+def _faint(panel: LinePanel, x: _Scale, y: _Scale) -> list[Item]:
+    """Name what lies below a logarithmic scale, beside its marker: of several at one size, one above the other."""
+    items: list[Item] = []
+    below: dict[float, int] = {}
+    points = [(line.mode, point) for line in panel.lines for point in line.points if y.log and point.y <= 0]
+    for mode, point in points:
+        text = f"{resolved(point.y, panel.unit, point.uncertainty, short)} ↓"
+        wide, row = text_width(text, SMALL), below.setdefault(point.x, 0)
+        below[point.x] += 1
+        right = x(point.x) + 6 + wide <= WIDTH
+        left = x(point.x) + 6 if right else x(point.x) - 6 - wide
+        base = y.start - 5 - 10 * row
+        items.append(Rect(left - 1, base - 8, wide + 2, 10, GROUND, 0.8))
+        items.append(Label(left, base, text, colour=mode, bold=True))
+    return items
 
 
 def _y_range(panel: LinePanel, among: Sequence[LinePanel]) -> tuple[float, float, bool]:
@@ -171,7 +188,7 @@ def _range(panels: Sequence[LinePanel]) -> tuple[float, float]:
     return low, high
 
 
-def _line(line: Line, x: _Scale, y: _Scale, unit: str) -> list[Item]:
+def _line(line: Line, x: _Scale, y: _Scale) -> list[Item]:
     style = style_of(line.mode)
     reference = line.mode == DIRECT
     points = tuple((x(point.x), y.within(point.y)) for point in line.points)
@@ -179,10 +196,7 @@ def _line(line: Line, x: _Scale, y: _Scale, unit: str) -> list[Item]:
     items.append(Polyline(points, line.mode, 1.2 if reference else 1.8, line_dash(line.mode, line.style)))
     items += [Marker(*point, style.marker, line.mode) for point in points]
     for point, (across, height) in zip(line.points, points, strict=True):
-        if y.log and point.y <= 0:
-            text = resolved(point.y, unit, point.uncertainty, short)
-            items.append(Label(across, y.start - 5, f"{text} ↓", colour=line.mode, anchor="middle", bold=True))
-        elif point.bounded:
+        if point.bounded and not (y.log and point.y <= 0):
             items.append(Label(across, height - 5, "≥", LARGE, line.mode, "middle", bold=True))
     return items
 

@@ -20,10 +20,11 @@ from proxybench.report.words import (
     look,
     mode_name,
     path_name,
+    short,
     span,
     subject_names,
 )
-from proxybench.units import resolved
+from proxybench.units import INSTRUCTIONS, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
@@ -89,7 +90,8 @@ def interval_text(record: SummaryRecord) -> str:
     if record.ci_low is None or record.ci_high is None:
         if record.bounded(0.5):
             return "time-outs"
-        return "one repetition" + (f", ± {human(record.uncertainty, record.shown_unit)}" if record.uncertainty else "")
+        write = short if record.shown_unit == INSTRUCTIONS else human  # the noun stands above, as with an interval
+        return "one repetition" + (f", ± {write(record.uncertainty, record.shown_unit)}" if record.uncertainty else "")
     if record.ci_high > WIDEST * record.median > 0:
         return f"reaches over {WIDEST:.0f} times the median"  # no one reads "0 ns to 62 hours"
     return span(record.ci_low, record.ci_high, record.shown_unit)

@@ -246,7 +246,9 @@ def exact(value: float, unit: str) -> str:
 
 
 def factor(times: float) -> str:
-    """Write how many times: three digits, none as a power of ten."""
+    """Write how many times: three digits, none as a power of ten; a small part of it as one of so many."""
+    if 0 < times < 0.001:  # noqa: PLR2004 - a thousandth is no help in digits
+        return f"{TIMES}1/{float(f'{1 / times:.3g}'):,.10g}"
     return TIMES + (f"{times:.3g}" if 0.001 <= times < 999.5 else f"{float(f'{times:.3g}'):,.10g}")  # noqa: PLR2004 - as in units.human
 
 

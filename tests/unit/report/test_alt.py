@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from proxybench.model import ClockKind
 from proxybench.report.alt import describe
 from proxybench.report.data import Curve
 from proxybench.report.panels import curve_panels, line_panels
 from proxybench.report.stacks import bar_panels
 from tests.unit.report.conftest import make_record
+
+if TYPE_CHECKING:
+    from proxybench.stats.summary import SummaryRecord
 
 BELOW = "The table below holds the numbers."
 
@@ -24,6 +30,21 @@ def test_lines_say_who_is_lowest_at_the_largest_size_and_how_far_apart() -> None
         "10,000 Services: lowest IPVS 81.7 µs, then userspace 315 µs, then iptables 590 µs "
         "(7.2\N{MULTIPLICATION SIGN}). The table below holds the numbers."
     )
+
+
+def test_neither_work_nor_the_reference_is_ranked() -> None:
+    def told(*records: SummaryRecord) -> str:
+        return describe(bar_panels(records), below="").partition("1,000 Services: ")[2]
+
+    how = {"metric": "cpu.control_loop", "position": "none"}
+    reference = make_record(kind="reference", version="0.1.0", mode="userspace", median=1e6, **how)
+    own = [make_record(mode=mode, median=median, **how) for mode, median in (("iptables", 4e6), ("ipvs", 2e6))]
+    assert told(*own, reference) == (
+        "lowest IPVS 2 ms, then iptables 4 ms (2.0\N{MULTIPLICATION SIGN}); reference userspace 1 ms. "
+    )
+    assert told(own[0], reference) == "iptables 4 ms; reference userspace 1 ms. "
+    counted = [replace(record, clock=ClockKind.INSTRUCTIONS) for record in own]
+    assert told(*counted) == "iptables 4 M, IPVS 2 M. "
 
 
 def test_time_outs_are_at_least() -> None:

@@ -75,6 +75,21 @@ def test_nothing_is_wider_than_the_window_even_with_all_open(browser: str, page:
     assert in_tab(browser, look) == (0, 0)
 
 
+def test_no_table_but_that_of_every_point_is_cut_on_a_desk(browser: str, page: Path) -> None:
+    cut = (
+        "[...document.querySelectorAll('.scroll')].filter((each) => each.scrollWidth > each.clientWidth"
+        " && !each.querySelector('table.full')).map((each) => each.ariaLabel)"
+    )
+
+    async def look(tab: Tab) -> list[str]:
+        await tab.show(page, DESK)
+        await tab.ask(OPEN)
+        found: list[str] = await tab.ask(cut)
+        return found
+
+    assert in_tab(browser, look) == []
+
+
 @pytest.mark.parametrize(("scheme", "colours"), [("light", LIGHT), ("dark", DARK)])
 def test_letters_and_ground_follow_what_the_reader_likes(
     browser: str, page: Path, scheme: str, colours: dict[str, str]

@@ -74,7 +74,7 @@ def once(found: list[Series], size: int) -> list[Series]:
 
 def test_one_repetition_of_a_size_tells_no_lead_and_is_told_of() -> None:
     """IPVS overtakes iptables, and "No crossing" stood there: the size behind it was measured once."""
-    few, told = [each for each in real("wall") if each.key.services != 1000], "measured once, which tells no lead"
+    few, told = [each for each in real("wall") if each.key.services != 1000], "measured once"
     _, lines = all_crossings(once(few, 10_000))[0]
     assert lines[1:] == (
         f"Perhaps a crossing: iptables is below IPVS at every size up to 100 ({told}: IPVS lower at 10,000)",
@@ -83,13 +83,13 @@ def test_one_repetition_of_a_size_tells_no_lead_and_is_told_of() -> None:
     alike = [replace(each, uncertainty=1e12) if each.key.services == 10_000 else each for each in once(few, 10_000)]
     _, lines = all_crossings(alike)[0]
     assert lines[-1].startswith("No crossing: iptables is below IPVS at every size up to 100 (measured once, ")
-    assert "lead: both alike at 10,000)" in lines[-1]
+    assert "(measured once: both alike at 10,000)" in lines[-1]
 
 
 def test_one_repetition_in_the_middle_does_not_widen_a_crossing() -> None:
     _, lines = all_crossings(once(real("wall"), 100))[0]
     assert lines[0].startswith("IPVS overtakes iptables at about ")
-    assert lines[0].endswith(" (measured once, which tells no lead: iptables lower at 100)")
+    assert lines[0].endswith(" (measured once: iptables lower at 100)")
     low, high = (
         float(end) for end in lines[0].partition("(95 %: ")[2].partition(")")[0].replace(",", "").split(" to ")
     )

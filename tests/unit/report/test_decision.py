@@ -65,6 +65,21 @@ def test_instructions_and_the_reference_are_called_what_they_are() -> None:
     assert found.notes[0].startswith("The reference proxier is proxybench's own self-test")
 
 
+def test_nobody_can_move_to_the_reference() -> None:
+    """It stood there as 0.001 times a real proxy's cost."""
+    frame = synthetic_frame(connects=5, clock="wall", sizes=(10,), modes=("iptables", "ipvs", "userspace"))
+    frame["kind"] = frame["kind"].cat.add_categories("reference")
+    frame.loc[frame["mode"] == "userspace", "kind"] = "reference"
+    reference = Subject("reference", "v1.37.2", Mode.USERSPACE)
+    ((title, table),) = decision(collect(frame), [*SUBJECTS[:2], reference], MANIFEST).parts[0].tables
+    assert title.startswith("From iptables to IPVS at 10 Services")
+    row = next(row for row in table.rows if row[0].text == "Cold start")
+    assert row[2].detail.startswith(TIMES)
+    assert (row[3].detail, row[3].text[-3:]) == ("", " ms")
+    ((title, _),) = decision(collect(frame), [SUBJECTS[0], reference], MANIFEST).parts[0].tables
+    assert title.startswith("iptables at 10 Services")
+
+
 def test_real_time_of_a_real_proxy_holds_json_and_no_more() -> None:
     found = decision(collect(synthetic_frame(connects=5, clock="wall", sizes=(10,))), SUBJECTS, MANIFEST)
     assert found.notes == (JSON_NOTE,)
@@ -119,22 +134,22 @@ def test_few_and_unsteady_repetitions_are_told_in_words() -> None:
 
 
 def test_a_time_out_bounds_the_ratio_on_one_side() -> None:
-    assert bound_text(figure(180e9, bounded=True), figure(15.3e9)) == f"at most {TIMES}0.085"
-    assert bound_text(figure(10), figure(30, bounded=True)) == f"at least {TIMES}3"
+    assert bound_text(figure(180e9, bounded=True), figure(15.3e9)) == f"at most {TIMES}0.085 (one repetition)"
+    assert bound_text(figure(10, 10), figure(30, 30, bounded=True)) == f"at least {TIMES}3 (2 repetitions)"
     assert bound_text(figure(10, bounded=True), figure(30, bounded=True)) == ""
-    assert bound_text(figure(0), figure(3e6, bounded=True)) == f"at least {TIMES}3,000"
+    assert bound_text(figure(0), figure(*[3e6] * 5, bounded=True)) == f"at least {TIMES}3,000"
 
 
 def test_what_is_not_resolved_bounds_the_ratio_too() -> None:
     clear, faint = figure(10 * MS), replace(figure(0.5 * MS), uncertainty=1.5 * MS)
     assert (value_text(clear), value_text(faint), value_text(figure(0))) == ("10 ms", "≤ 2 ms", "< 1 µs")
     assert (ratio(clear, faint), ratio(faint, clear), ratio(faint, faint)) == (None, None, None)
-    assert bound_text(clear, faint) == f"at most {TIMES}0.2"
-    assert bound_text(faint, clear) == f"at least {TIMES}5"
+    assert bound_text(clear, faint) == f"at most {TIMES}0.2 (one repetition)"
+    assert bound_text(faint, clear) == f"at least {TIMES}5 (one repetition)"
     assert bound_text(faint, faint) == ""
-    assert bound_text(figure(0), figure(2 * MS)) == f"at least {TIMES}2,000"
-    assert bound_text(figure(2 * MS), figure(0)) == f"at most {TIMES}0.0005"
-    assert bound_text(faint, figure(4 * MS, bounded=True)) == f"at least {TIMES}2"
+    assert bound_text(figure(0), figure(2 * MS)) == f"at least {TIMES}2,000 (one repetition)"
+    assert bound_text(figure(2 * MS), figure(0)) == f"at most {TIMES}1/2,000 (one repetition)"
+    assert bound_text(faint, figure(4 * MS, bounded=True)) == f"at least {TIMES}2 (one repetition)"
 
 
 def test_a_control_that_moved_is_told_below_the_tables() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import struct
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 
@@ -54,6 +55,27 @@ def test_what_is_not_resolved_is_named_at_the_lower_edge_and_a_bound_above_its_m
     (_, lowest), (_, bound) = markers(drawing)
     assert words["≤ 3 ms ↓"].y == lowest - 5
     assert words["≥"].y == bound - 5
+
+
+def test_two_that_are_not_resolved_at_one_size_are_named_one_above_the_other() -> None:
+    """Their names lay on each other, and across the axis."""
+    points = (
+        DataPoint(10, 0.0, None, None, bounded=False, uncertainty=3e6),
+        DataPoint(100, 5e6, None, None, bounded=False),
+    )
+    at_the_end = (points[1], replace(points[0], x=1000))
+    two = (
+        Line("ipvs", "IPVS", 0, points),
+        Line("nftables", "nftables", 0, points),
+        Line("iptables", "x", 0, at_the_end),
+    )
+    lines = LinePanel("Title", "Services", "quantity", "ns", two)
+    drawing = draw(lines, [lines])
+    first, second, last = [item for item in drawing.items if isinstance(item, Label) and item.text == "≤ 3 ms ↓"]
+    axis = next(item.points[0][0] for item in drawing.items if isinstance(item, Polyline) and item.width == 0.8)
+    assert axis < first.x == second.x
+    assert (first.y - second.y, first.colour, second.colour) == (10, "ipvs", "nftables")
+    assert last.x + text_width(last.text, last.size) <= drawing.width
 
 
 def test_intervals_are_cut_at_the_edge_without_a_cap() -> None:
