@@ -5,6 +5,7 @@ Before the program's verb has begun, and after it has ended, nobody would catch 
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -64,6 +65,7 @@ class Interrupter:
                 signal.signal(number, made)
         signal.signal(signal.SIGALRM, made.again)
         sys.unraisablehook = made.lost
+        atexit.register(_stop_listening)
         return made
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
@@ -139,6 +141,12 @@ def end(error: Interrupted, *, told: bool = False) -> NoReturn:
     if not told:
         _say(f"error: {error}")
     os._exit(error.exit_code)
+
+
+def _stop_listening() -> None:
+    """Be deaf in Python's last moments: it takes our handlers away then, and a signal would change the exit code."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _say(line: str) -> None:

@@ -111,8 +111,8 @@ class StepRunner:
         """Yield the nodes by whose clocks something is timed: not the hundreds that a cluster may have beside them."""
         bed = self._bed
         yield from (bed.client, bed.measured)
-        if bed.cluster.pod is not None:
-            yield bed.handles[bed.cluster.pod.name]
+        if (pod := bed.cluster.pod) is not None and pod.name in bed.handles:  # only where a path begins there
+            yield bed.handles[pod.name]
 
     def _make_context(self, population: Population) -> StepContext:
         bed, step, measured = self._bed, self._step, self._bed.measured

@@ -82,7 +82,7 @@ def test_one_repetition_of_a_size_tells_no_lead_and_is_told_of() -> None:
     )
     alike = [replace(each, uncertainty=1e12) if each.key.services == 10_000 else each for each in once(few, 10_000)]
     _, lines = all_crossings(alike)[0]
-    assert lines[-1].startswith("No crossing: iptables is below IPVS at every size up to 100 (measured once, ")
+    assert lines[-1].startswith(f"No crossing: iptables is below IPVS at every size up to 100 ({told}: both alike ")
     assert "(measured once: both alike at 10,000)" in lines[-1]
 
 
