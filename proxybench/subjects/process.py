@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from proxybench.clocks import Instant
 from proxybench.errors import AgentError, HostError, ProxierError
+from proxybench.hosts.base import end_of
 from proxybench.hosts.batch import run_together
 from proxybench.subjects.bundle import put_folder
 from proxybench.units import NS_PER_S
@@ -144,7 +145,7 @@ class NodeProcess(Process):
         self.check_running()
         life = self.handle.agent.alive(self.pid)
         if not life.alive:
-            raise self.error(f"ended with {life.code}")
+            raise self.error(_end(life.code))
 
     def stop(self, limit_s: float) -> None:
         """End it: SIGTERM, after the limit SIGKILL, and SIGKILL for all its children. Does nothing the second time.
@@ -161,7 +162,7 @@ class NodeProcess(Process):
         if end.killed:
             raise self.error(f"did not end within {limit_s:g} s and was killed")
         if self.program.good_ends is not None and end.code not in self.program.good_ends:
-            raise self.error(f"ended with {end.code}")
+            raise self.error(_end(end.code))
         if removed.code != 0:
             raise ProxierError(f"{self.handle.name}: its token could not be removed: {removed.stderr.strip()}")
 
@@ -170,6 +171,10 @@ class NodeProcess(Process):
         if self._log is not None:
             return self._log
         return self.handle.executor.get(f"{self._folder}/log").decode(errors="replace")
+
+
+def _end(code: int | None) -> str:
+    return "has ended" if code is None else end_of(code)
 
 
 def _removal(folder: str, program: Program) -> list[str]:

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxybench.cache import cache_folder
 from proxybench.results.folder import open_run
+from proxybench.targets.lab.artifacts import ensure
+from proxybench.targets.lab.leftovers import STATE_PREFIX, cgroup_name
 from tests.lab.labs import cgroups, descendants, eventually, processes_naming, root_network
 
 if TYPE_CHECKING:
@@ -37,6 +40,11 @@ scale: {services: [5]}
 repetitions: 2
 measure: {cpu: {idle: 2s}}
 """
+LINES = {
+    signal.SIGINT: (130, "error: interrupted"),
+    signal.SIGTERM: (143, "error: ended by SIGTERM"),
+    signal.SIGHUP: (129, "error: ended by SIGHUP"),
+}
 AGAIN = "cleaning up; once more to give up"
 
 
@@ -68,6 +76,7 @@ class Run:
         )
         self.said: list[str] = []
         self.below: dict[int, str] = {}
+        self.groups: set[str] = set()
 
     def until(self, sign: str) -> None:
         assert self.process.stderr
@@ -80,6 +89,7 @@ class Run:
     def hit(self, number: signal.Signals) -> None:
         """Signal the whole group, as a terminal does: whoever is to clean up must not lose what it needs for that."""
         self.below |= descendants(self.process.pid)
+        self.groups |= {cgroup_name(state) for state in self.scratch.glob(f"{STATE_PREFIX}*")}
         os.killpg(self.process.pid, number)
 
     def end(self) -> tuple[int, list[str]]:
@@ -94,6 +104,7 @@ class Run:
         assert eventually(lambda: [pid for pid in self.below if Path(f"/proc/{pid}").exists()]) == []
         assert processes_naming(str(self.scratch)) == {}
         assert list(self.scratch.iterdir()) == []
+        assert self.groups & {*cgroups("proxybench-")} == set()
         return self.process.returncode, self.said[before:]
 
     def manifests(self) -> list[dict[str, Any]]:
@@ -102,10 +113,38 @@ class Run:
 
 @pytest.fixture(autouse=True)
 def untouched() -> Iterator[None]:
-    network, groups = root_network(), cgroups("proxybench-")
+    network = root_network()
     yield
     assert root_network() == network
-    assert eventually(lambda: set(cgroups("proxybench-")) - set(groups)) == set()
+
+
+@pytest.mark.parametrize(
+    ("sign", "after", "number", "kept"),
+    [
+        ("looking at what this machine can do", 0.3, signal.SIGINT, 0),
+        ("making the namespaces", 0.1, signal.SIGTERM, 0),
+        ("connecting to the nodes", 0.2, signal.SIGHUP, 0),
+        ("[1/2]", 1.5, signal.SIGTERM, 0),
+        ("repetition 2: done in", 0.1, signal.SIGINT, 2),
+        ("writing the report", 0.3, signal.SIGTERM, 2),
+    ],
+)
+def test_at_each_stage(tmp_path: Path, sign: str, after: float, number: signal.Signals, kept: int) -> None:
+    run = Run(tmp_path)
+    run.until(sign)
+    time.sleep(after)
+    run.hit(number)
+    code, said = run.end()
+    ended, line = LINES[number]
+    assert (code, said[-1]) == (ended, line), run.said
+    assert not any("error" in one for one in said[:-1]), said
+    for manifest in run.manifests():
+        assert manifest["state"] in {"interrupted", "complete"}
+        states = [step["state"] for step in manifest["matrix"]]
+        assert states.count("done") >= kept, states
+        samples = open_run(next((tmp_path / "out/odd").glob("2*"))).samples(["repetition"])
+        assert {*samples["repetition"]} >= {step + 1 for step, state in enumerate(states) if state == "done"}
+    assert run.manifests() or not kept
 
 
 def test_twice_in_a_row_and_then_it_is_resumed(tmp_path: Path) -> None:
@@ -115,10 +154,8 @@ def test_twice_in_a_row_and_then_it_is_resumed(tmp_path: Path) -> None:
     run.hit(signal.SIGINT)
     time.sleep(0.05)
     run.hit(signal.SIGINT)
-    assert run.end() == (
-        130,
-        [*[line for line in run.said if line.startswith("[2/2]")], AGAIN, "error: interrupted"],
-    )
+    code, said = run.end()
+    assert (code, said[-1], said.count(AGAIN)) == (130, "error: interrupted", 1), said
     (folder,) = (tmp_path / "out/odd").glob("2*")
     again = Run(tmp_path, "--resume", str(folder))
     code, said = again.end()
@@ -161,6 +198,39 @@ def test_progress_that_nobody_reads_ends_no_run(tmp_path: Path) -> None:
     run.process.stderr.close()
     assert run.process.wait(60) == 0
     assert [manifest["state"] for manifest in run.manifests()] == ["complete"]
+
+
+@pytest.mark.parametrize("after", [0.5, 1.5])
+def test_a_lab_by_hand_whose_building_is_interrupted(tmp_path: Path, after: float) -> None:
+    ensure(None)
+    scratch, cache = tmp_path / "scratch", tmp_path / "cache"
+    scratch.mkdir()
+    cache.mkdir()
+    (cache / "sshd").symlink_to(cache_folder() / "sshd")
+    command = [*PROGRAM, "lab", "up", "--kind", "netns"]
+    environment = {**os.environ, "TMPDIR": str(scratch), "PROXYBENCH_CACHE": str(cache)}
+    up = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=HOME, env=environment
+    )
+    time.sleep(after)
+    below = descendants(up.pid)
+    up.terminate()
+    _, stderr = up.communicate(timeout=60)
+    if up.returncode == 0:  # it was quicker
+        assert manage_down(environment) == "the lab is removed\n"
+    else:
+        assert (up.returncode, stderr) == (143, "error: ended by SIGTERM\n")
+    assert eventually(lambda: [pid for pid in below if Path(f"/proc/{pid}").exists()]) == []
+    assert processes_naming(str(scratch)) == {}
+    assert list(scratch.iterdir()) == []
+    assert manage_down(environment) == "no lab is up\n"
+
+
+def manage_down(environment: dict[str, str]) -> str:
+    command = [*PROGRAM, "lab", "down"]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True, cwd=HOME, env=environment
+    ).stdout
 
 
 def _ended(pid: int) -> int:

@@ -80,6 +80,16 @@ def api_server() -> int:
     return pid
 
 
+def control_loop(node: str) -> int:
+    (pid,) = [pid for pid in programs("refproxy", "--config") if on(node, pid)]
+    return pid
+
+
+def sshd(node: str) -> int:
+    """Return the sshd of the connection over which a node's agent is asked."""
+    return parent(agent(node))
+
+
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
@@ -222,6 +232,21 @@ def test_agents_and_the_api_server_while_nothing_happens(tmp_path: Path) -> None
     steps = taken(tmp_path, blows, 6, IDLE)
     assert steps[5].problem is not None  # nothing goes on without an API server
     assert re.fullmatch(f"{SERVER} was ended by SIGKILL", steps[5].problem), steps[5].problem
+
+
+def test_what_is_measured_and_what_it_is_reached_by(tmp_path: Path) -> None:
+    blows = [
+        Blow(
+            "idle",
+            lambda: control_loop("node1"),
+            kill,
+            "node1: .* node1: the reference proxier was ended by SIGKILL: .*",
+        ),
+        Blow("idle", lambda: sshd("node1"), kill, "node1: .*"),
+        Blow("idle", lambda: sshd("node2"), kill, "node2: .*"),
+        Blow("idle", lambda: sshd("client"), kill, "client: .*"),
+    ]
+    assert taken(tmp_path, blows, 5, IDLE)[4].state == "done"
 
 
 def test_the_prober(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_proxy_that_dies_or_never_gets_ready() -> None:
     running = started(asked, log, requests=[(ALIVE, Alive(alive=False, code=3))])
     with pytest.raises(ProxierError) as caught:
         running.wait_ready(deadline(FakeClock()), 5)
-    assert str(caught.value) == "node-a: mine ended with 3: bye"
+    assert str(caught.value) == "node-a: mine ended with code 3: bye"
     running = started(asked, log, requests=[(ALIVE, Alive(alive=True, code=None))])
     with pytest.raises(ProxierError) as caught:
         running.wait_ready(deadline(FakeClock()), 0)

@@ -97,4 +97,6 @@ def test_a_failed_sync_is_told_in_its_own_words() -> None:
     running = driver().start(spec(), node, CLUSTER)
     with pytest.raises(ProxierError) as caught:
         running.stop(20)
-    assert str(caught.value) == ("node-a: the reference proxier ended with 3: plain | {not json | [1] | line 7 failed")
+    assert str(caught.value) == (
+        "node-a: the reference proxier ended with code 3: plain | {not json | [1] | line 7 failed"
+    )

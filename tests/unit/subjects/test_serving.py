@@ -174,7 +174,7 @@ def test_a_proxy_that_dies() -> None:
     rig = Rig((HEALTHZ, AgentError("refused")), (ALIVE, Alive(alive=False, code=1)), steps=(LOG,))
     with pytest.raises(ProxierError) as caught:
         rig.proxy.wait_ready(deadline(rig.clock), 5)
-    assert str(caught.value) == "node-a: the proxy ended with 1: one | two"
+    assert str(caught.value) == "node-a: the proxy ended with code 1: one | two"
 
 
 def test_a_proxy_that_never_syncs() -> None:
@@ -263,7 +263,8 @@ def test_a_stop_keeps_the_log_and_removes_the_token() -> None:
     ("end", "message"),
     [
         (Stopped(-9, killed=True, cgroup_removed=True), "did not end within 20 s and was killed: x"),
-        (Stopped(2, killed=False, cgroup_removed=True), "ended with 2: x"),
+        (Stopped(2, killed=False, cgroup_removed=True), "ended with code 2: x"),
+        (Stopped(-9, killed=False, cgroup_removed=True), "was ended by SIGKILL: x"),
     ],
 )
 def test_a_bad_end(end: Stopped, message: str) -> None:
@@ -288,7 +289,7 @@ def test_a_log_that_cannot_be_read_does_not_hide_the_end() -> None:
     rig = Rig((STOP, Stopped(2, killed=False, cgroup_removed=True)), steps=(ending("", read=1), gone))
     with pytest.raises(ProxierError) as caught:
         rig.proxy.stop(20)
-    assert str(caught.value) == "node-a: the proxy ended with 2: its log cannot be read: node-a: no log"
+    assert str(caught.value) == "node-a: the proxy ended with code 2: its log cannot be read: node-a: no log"
 
 
 def test_ranks_of_node_ports_are_read_from_their_own_chain() -> None:
