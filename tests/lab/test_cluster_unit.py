@@ -20,6 +20,7 @@ from proxybench.kube.objects import NAMESPACE, namespace
 from proxybench.kube.objects import node as node_object
 from proxybench.model import ClockKind, Mode
 from proxybench.nodes.node import NodeHandle
+from proxybench.targets.cluster.switch.tidying import ASK_SYNCED
 from proxybench.targets.lab import topology
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.netns import NetnsLab
@@ -142,6 +143,9 @@ def test_two_modes_are_measured_and_every_file_is_put_back(world: World) -> None
     found = {record["mode"] for record in outcome["summary"] if record["metric"] == "sync.end_to_end"}
     assert found == {"iptables", "nftables"}
     assert (world.files(), world.modes()) == (before, ["iptables"] * 2)
+    for handle in world.nodes:  # what is asked of a kube-proxy after a switch
+        mode, synced, answered, asked = handle.executor.run([handle.node.python, "-c", ASK_SYNCED]).stdout.split()
+        assert (mode, synced, 0 < int(answered) <= int(asked)) == ("iptables", "True", True)
 
 
 def test_the_experiment_that_users_begin_with_runs_by_inventory_and_kubeconfig_alone(world: World) -> None:

@@ -40,7 +40,8 @@ _LIMIT: Final = 60.0
 _RESTART_LIMIT: Final = 150.0
 _POLL: Final = 1.0
 _EDITED: Final = 9
-_FAULT: Final = re.compile(r"^(?:[EF]\d{4} .*?\] |[Ee]rror: )(.*)$", re.MULTILINE)  # klog's errors, then cobra's
+# klog's errors, without what is of no use to people; then cobra's.
+_FAULT: Final = re.compile(r"^(?:[EF]\d{4} .*?\] |[Ee]rror: )(.*?)(?: logger=.*)?$", re.MULTILINE)
 _SHOWN: Final = 300
 # $1 path, $2 SHA-256 of what it holds, $3 bytes of what comes; that comes by the standard input. Cut off anywhere, the
 # file is the old one or the new one. Between the comparison and the move lie some microseconds.

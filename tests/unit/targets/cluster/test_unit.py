@@ -187,12 +187,16 @@ def test_a_connection_that_breaks_in_a_switch_leaves_the_way_back(hosts: Hosts, 
     assert hosts.state() == before
 
 
-REFUSED = "connect: no route to host"
+# As kube-proxy 1.37.2 says it, which answers nobody before it has seen its Node.
+DEAF = (
+    r'"Failed to watch" err="failed to list *v1.Node: Get \"https://192.0.2.1:6443/api/v1/nodes?fieldSelector='
+    r'metadata.name%3Dn1&limit=500&resourceVersion=0\": dial tcp 192.0.2.1:6443: connect: no route to host"'
+)
 LOG = f"""\
-I1126 17:40:01.123456    4211 server.go:180] "Using nftables Proxier"
-E1126 17:40:31.000001    4211 server.go:668] "Failed to retrieve node info" err="nodes \\"n1\\" is forbidden"
-E1126 17:40:33.000001    4211 reflector.go:200] "Failed to watch" err="dial tcp 192.0.2.1:6443: {REFUSED}"
-I1126 17:40:34.000001    4211 server.go:190] "Trying again"
+I1126 18:58:05.123456   26904 server.go:180] "Using nftables Proxier"
+E1126 18:58:12.875837   26904 reflector.go:227] "Failed to watch" err="nodes \\"n1\\" is forbidden"
+E1126 18:59:34.776222   26904 reflector.go:227] {DEAF} logger="UnhandledError" reflector="k8s.io/client-go" type="x"
+I1126 18:59:35.000001   26904 server.go:190] "Trying again"
 """
 
 
@@ -205,10 +209,7 @@ def how(state: str, result: str = "success", log: str = "") -> str:
     [
         ("", ("", "")),
         (how("active"), ("active", "active")),
-        (
-            how("active", log=LOG),
-            ("active", f'active; its log: "Failed to watch" err="dial tcp 192.0.2.1:6443: {REFUSED}"'),
-        ),
+        (how("active", log=LOG), ("active", f"active; its log: {DEAF}")),
         (
             how("failed", "exit-code", 'Error: unknown field "mod"\n'),
             ("failed", 'failed; exit-code; its log: unknown field "mod"'),
@@ -232,10 +233,9 @@ def test_a_kube_proxy_that_does_not_answer_after_its_restart_is_named_with_what_
     with pytest.raises(RunError) as caught:
         way.await_running(0.02, sleep)
     assert str(caught.value) == (
-        "kube-proxy does not answer within 0.02 s of its restart: "
-        f'n2 (active; its log: "Failed to watch" err="dial tcp 192.0.2.1:6443: {REFUSED}")'
+        f"kube-proxy does not answer within 0.02 s of its restart: n2 (active; its log: {DEAF})"
     )
-    assert set(slept) == {1.0}
+    assert set(slept) <= {1.0}
 
 
 def test_a_unit_that_has_failed_is_not_waited_for() -> None:
