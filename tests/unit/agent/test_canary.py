@@ -82,7 +82,8 @@ def test_time_running_out_is_censored_and_says_what_was_heard(agent: AgentClient
     port = free_port()
     seen = agent.call(Await("127.0.0.1", port, "answer", 1.0))
     assert (seen.censored, seen.first_ns, seen.sent_ns, seen.answered_by) == (True, None, None, None)
-    assert seen.errors == {"ECONNREFUSED": seen.attempts}
+    assert set(seen.errors) == {"ECONNREFUSED"}
+    assert seen.attempts - seen.errors["ECONNREFUSED"] in {0, 1}  # the last one's answer may come when time is up
     assert 2 < seen.attempts <= 1000  # at most one per ms, whatever the machine is busy with
     assert 1000 * MS <= seen.end_ns - seen.start_ns < 5000 * MS
     stale = agent.call(Await("127.0.0.1", talker.port, "answer", 1.0, want=("10.9.9.9",)))

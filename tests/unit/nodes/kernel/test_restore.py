@@ -17,6 +17,8 @@ TOOLS = Tools()
 LEFT = ("ipset: set KUBE-X",)
 DESTROY = ["sh", "-c", 'PATH=$PATH:/usr/sbin:/sbin; exec "$@"', "remove", "ipset", "restore"]
 
+NETLINK = ["python3", "-c", inspect.getsource(netlink), "ipvs"]
+
 
 def destroy(code: int = 0, stderr: str = "") -> Run:
     return Run(DESTROY, done(code=code, stderr=stderr), stdin="destroy KUBE-X\n")
@@ -58,6 +60,23 @@ def test_a_clean_node_is_looked_at_once() -> None:
 
 def test_what_was_left_is_removed_and_looked_for_again() -> None:
     assert restored(look(sets="KUBE-X\n"), destroy(), look()) == LEFT
+
+
+def test_what_the_first_look_left_out_is_removed_as_well() -> None:
+    """As recorded on Linux 6.1: /proc/net/ip_vs of one namespace skips servers where another has some."""
+    first, second = "TCP  0A600101:0050 rr  \n", "TCP  0A600102:0050 rr  \n"
+    servers = [Run(NETLINK, done(), stdin=f"TCP 10.96.1.{number}:80\n") for number in (1, 2)]
+    script = (look(servers=first), servers[0], look(servers=second), servers[1], look())
+    assert restored(*script) == ("ipvs: virtual server TCP 10.96.1.1:80",)
+
+
+def test_a_node_that_shows_something_new_each_time_is_given_up() -> None:
+    looks = [look(sets=f"KUBE-{number}\n") for number in range(21)]
+    removals = [Run(DESTROY, done(), stdin=f"destroy KUBE-{number}\n") for number in range(20)]
+    script = [one for pair in zip(looks, removals, strict=False) for one in pair]
+    with pytest.raises(ProxierError) as caught:
+        restored(*script, looks[20])
+    assert str(caught.value) == "node1: could not be cleaned: ipset: set KUBE-20"
 
 
 def test_a_tool_that_failed_matters_only_by_what_stays() -> None:
