@@ -248,6 +248,7 @@ def test_an_operator_who_edits_meanwhile_is_not_overwritten_but_reported(world: 
 
 def test_a_node_that_is_lost_for_good_in_a_rollout_is_named_and_all_is_put_back(world: World) -> None:
     """Its kubelet does nothing any more; what follows is the real controller's, which never ends the rollout."""
+    world.await_rolled_out()  # else a pod of the test before is the one that is asked to end
     before, node = state(world.access), world.nodes[1]
     world.kubelets.dead.add(node.name)
     try:

@@ -126,7 +126,7 @@ def untouched() -> Iterator[None]:
         ("connecting to the nodes", 0.2, signal.SIGHUP, 0),
         ("[1/2]", 1.5, signal.SIGTERM, 0),
         ("repetition 2: done in", 0.1, signal.SIGINT, 2),
-        ("writing the report", 0.3, signal.SIGTERM, 2),
+        ("writing the report", 0.05, signal.SIGTERM, 2),
     ],
 )
 def test_at_each_stage(tmp_path: Path, sign: str, after: float, number: signal.Signals, kept: int) -> None:
