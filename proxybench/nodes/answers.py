@@ -207,6 +207,13 @@ class ChangeResult(Answer):
     statuses: tuple[int, ...]
     probes: tuple[AwaitResult, ...]
 
+    @property
+    def late_ns(self) -> int:
+        """How much earlier than ``ack_ns`` the last write may have counted: 0 unless a probe saw its effect before."""
+        if all(seen.first_ns is None or seen.first_ns >= self.ack_ns for seen in self.probes):
+            return 0
+        return self.ack_ns - (self.acks_ns[-2] if len(self.acks_ns) > 1 else self.write_start_ns)
+
 
 @dataclass(frozen=True)
 class HttpAnswer(Answer):

@@ -20,7 +20,7 @@ from proxybench.nodes.requests import Await, AwaitAll, Change, Write
 from proxybench.scenarios import usage
 from proxybench.scenarios.canary import SERVICES
 from proxybench.scenarios.event import LEAD_S
-from proxybench.scenarios.observe import write
+from proxybench.scenarios.observe import ApiWrite, Observation, observe, write
 from proxybench.scenarios.places import NODE_PORTS
 from proxybench.scenarios.quiet import pause, settle
 from proxybench.scenarios.recorder import Where
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from proxybench.kube.access import Access, Exposure
     from proxybench.kube.objects import AddressPlan, Object, Pod
-    from proxybench.nodes.answers import AwaitResult
     from proxybench.nodes.node import NodeHandle
     from proxybench.scenarios.base import StepContext
 
@@ -148,18 +147,18 @@ class ByPath:
         probes = tuple(spot.probe(limit, goes=scenario is Scenario.DELETE_PATHS) for spot in spots)
         opened = usage.begin(step)
         probing = step.origin(spots[0].path.origin)
-        acknowledged, answers = _observe(step, probing, change, probes)
+        seen = _observe(step, probing, change, probes)
         settle(step, opened.metrics)
         if usual:
             record_loop(step.recorder, scenario, opened.metrics, usage.end(step, scenario, opened))
-        for spot, answer in zip(spots, answers, strict=True):
-            took = step.clocks.between(acknowledged, Instant(ended(answer), probing.node.clock))
+        for spot, answer in zip(spots, seen.probes, strict=True):
+            took = step.clocks.between(seen.triggered, Instant(ended(answer), probing.node.clock))
             step.recorder.add(
                 Metric.SYNC_END_TO_END,
                 scenario,
                 max(0, took.ns),
                 censored=answer.censored,
-                uncertainty=took.uncertainty_ns + (answer.interval_at_success_ns or 0),
+                uncertainty=took.uncertainty_ns + seen.uncertainty_ns + (answer.interval_at_success_ns or 0),
                 where=Where(str(spot.path), Position.LAST),
             )
 
@@ -220,18 +219,14 @@ def _spend(step: StepContext, scenario: Scenario, change: Write, path: ServicePa
     step.recorder.add(Metric.CPU_CONTROL_LOOP, scenario, spent, where=Where(str(path)))
 
 
-def _observe(
-    step: StepContext, probing: NodeHandle, change: Write, probes: tuple[Await, ...]
-) -> tuple[Instant, tuple[AwaitResult, ...]]:
-    """Write while an agent probes; return when that was acknowledged, and what the probes saw."""
-    clock = step.client.node.clock
+def _observe(step: StepContext, probing: NodeHandle, change: Write, probes: tuple[Await, ...]) -> Observation:
+    """Write while an agent probes; pulled when that was acknowledged."""
     if probing is step.client:
-        done = write(step.client, Change((change,), probes))
-        return Instant(done.ack_ns, clock), done.probes
+        return observe(step.client, ApiWrite((change,)), probes)
     pending = probing.agent.begin(AwaitAll(probes))
     try:
         step.clock.sleep(LEAD_S)  # until it probes
         acknowledged = write(step.client, Change((change,), ())).ack_ns
     finally:
         seen = pending.finish()
-    return Instant(acknowledged, clock), seen.probes
+    return Observation(Instant(acknowledged, step.client.node.clock), seen.probes)

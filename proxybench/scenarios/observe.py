@@ -35,7 +35,8 @@ class Observation:
 class ApiWrite:
     """Writes to the API, sent one after the other by the client's agent; pulled when the last one is acknowledged.
 
-    The client probes from before the first write: both ends are read by one clock.
+    The client probes from before the first write: both ends are read by one clock. Where a probe saw the change before
+    that, its moment is uncertain back to when the last write was sent.
     """
 
     writes: tuple[Write, ...]
@@ -43,7 +44,7 @@ class ApiWrite:
     def observe(self, client: NodeHandle, probes: tuple[Await, ...]) -> Observation:
         """Write, and wait for the probes. Raises MeasurementError when the API refuses."""
         result = write(client, Change(self.writes, probes))
-        return Observation(Instant(result.ack_ns, client.node.clock), result.probes)
+        return Observation(Instant(result.ack_ns, client.node.clock), result.probes, result.late_ns)
 
 
 @dataclass(frozen=True)

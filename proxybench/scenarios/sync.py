@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxybench.clocks import Instant
+from proxybench.clocks import Instant, Span
 from proxybench.model import Metric, Position, Scenario
 from proxybench.nodes.requests import Change, Write
 from proxybench.scenarios import usage
@@ -20,11 +20,11 @@ from proxybench.scenarios.recorder import cluster_ip
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from proxybench.clocks import Span
     from proxybench.kube.objects import Object
     from proxybench.nodes.answers import AwaitResult
     from proxybench.nodes.requests import Await
     from proxybench.scenarios.base import StepContext
+    from proxybench.scenarios.observe import Observation
     from proxybench.scenarios.recorder import Recorder
     from proxybench.subjects.driver import ProxyMetrics
 
@@ -44,9 +44,10 @@ def measure_change(
     start = seen.triggered if begun is None else begun
     (answer,) = seen.probes
     took = step.clocks.between(start, Instant(ended(answer), step.client.node.clock))
-    record_end(step.recorder, scenario, took, answer)
+    unsure = seen.uncertainty_ns if begun is None else 0
+    record_end(step.recorder, scenario, Span(took.ns, took.uncertainty_ns + unsure), answer)
     if scenario is Scenario.CHANGE_ENDPOINT:
-        record_stale(step.recorder, seen.triggered.ns, answer)
+        record_stale(step.recorder, seen, answer)
     record_loop(step.recorder, scenario, opened.metrics, metrics)
     if not answer.censored:
         record_phases(
@@ -71,7 +72,7 @@ def record_end(recorder: Recorder, scenario: Scenario, took: Span, seen: AwaitRe
     """Record the time from the trigger until the data plane answered for the change.
 
     It is uncertain by what the deciding attempt took, by its distance from the one before it, and by what the span is.
-    A data plane that was faster than the acknowledgement counts as 0 ns.
+    A data plane that was faster than the acknowledgement counts as 0 ns, and its span is uncertain by how late that was.
     """
     recorder.add(
         Metric.SYNC_END_TO_END,
@@ -83,13 +84,15 @@ def record_end(recorder: Recorder, scenario: Scenario, took: Span, seen: AwaitRe
     )
 
 
-def record_stale(recorder: Recorder, written_ns: int, seen: AwaitResult) -> None:
+def record_stale(recorder: Recorder, change: Observation, seen: AwaitResult) -> None:
     """Record the time from the acknowledgement until the last answer by the old endpoint; nothing if there was none.
 
-    It could have answered until the next attempt: the time is uncertain by the distance of the two.
+    It could have answered until the next attempt: the time is uncertain by the distance of the two, and as the change's
+    own moment is.
     """
     if seen.last_other_ns is not None:
-        stale, unsure = max(0, seen.last_other_ns - written_ns), seen.uncertainty_ns
+        stale = max(0, seen.last_other_ns - change.triggered.ns)
+        unsure = seen.uncertainty_ns + change.uncertainty_ns
         where = cluster_ip(Position.LAST)
         recorder.add(Metric.SYNC_STALE, Scenario.CHANGE_ENDPOINT, stale, uncertainty=unsure, where=where)
 

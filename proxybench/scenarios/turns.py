@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from proxybench.clocks import Instant
+from proxybench.clocks import Instant, Span
 from proxybench.errors import MeasurementError
 from proxybench.kube.base import Kind
 from proxybench.model import Scenario
@@ -61,7 +61,7 @@ class OneChange:
             metrics = usage.end(step, self.scenario, opened)
         (answer,) = seen.probes
         took = step.clocks.between(seen.triggered, Instant(ended(answer), step.client.node.clock))
-        record_end(step.recorder, self.scenario, took, answer)
+        record_end(step.recorder, self.scenario, Span(took.ns, took.uncertainty_ns + seen.uncertainty_ns), answer)
         record_loop(step.recorder, self.scenario, opened.metrics, metrics)
 
     def _change(self, step: StepContext, own: Workload, generation: int, limit: float) -> Observation:

@@ -66,7 +66,7 @@ async def _serve(plan: Plan, holders: dict[str, int], started: dict[int, str]) -
     ports: dict[str, int] = {}
     tasks = []
     for name, pid in holders.items():
-        listener = _listener("127.0.0.1", 0)
+        listener = listen("127.0.0.1", 0)
         ports[name] = listener.getsockname()[1]
         enter = ["nsenter", "-t", str(pid), "-m", "-n", "sh", plan.connections[name]]
         tasks.append(loop.create_task(_accept(listener, enter)))
@@ -79,7 +79,8 @@ async def _serve(plan: Plan, holders: dict[str, int], started: dict[int, str]) -
         await asyncio.gather(*tasks)
 
 
-def _listener(address: str, port: int) -> socket.socket:
+def listen(address: str, port: int) -> socket.socket:
+    """Return what listens there over TCP and never blocks. Raises OSError."""
     listener = socket.socket()
     # What it accepts inherits this; asyncio sets it on sockets only that were made by naming TCP. Without it an answer
     # that follows another segment waits for that one's acknowledgement, which its receiver puts off by 40 ms.
@@ -95,7 +96,7 @@ def _listener_in(namespace: str, address: str, port: int) -> socket.socket:
     try:
         netns.setns(namespace)
         try:
-            return _listener(address, port)
+            return listen(address, port)
         finally:
             netns.setns(here)
     finally:

@@ -42,6 +42,20 @@ def test_a_write_counts_from_its_last_acknowledgement_by_the_clients_clock() -> 
     agent.verify()
 
 
+@pytest.mark.parametrize(
+    ("acks", "effect", "unsure"),
+    [((50, 100), 99, 50), ((100,), 99, 93), ((50, 100), 100, 0), ((50, 100), None, 0)],
+    ids=["since the write before it", "since it was sent", "in time", "never seen"],
+)
+def test_a_change_seen_before_its_acknowledgement_is_uncertain_back_to_when_it_was_sent(
+    acks: tuple[int, ...], effect: int | None, unsure: int
+) -> None:
+    result = ChangeResult(7, 100, acks, (200,) * len(acks), (seen(350), seen(effect)))
+    writes = (WRITE,) * len(acks)
+    there, _ = client((Change(writes, (PROBE, PROBE)), result))
+    assert observe(there, ApiWrite(writes), (PROBE, PROBE)).uncertainty_ns == unsure
+
+
 def test_a_write_that_is_refused_is_no_observation() -> None:
     there, _ = client((Change((WRITE,), (PROBE,)), changed(201, 409)))
     with pytest.raises(MeasurementError) as raised:

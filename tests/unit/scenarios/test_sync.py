@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxybench.clocks import Span
+from proxybench.clocks import ClockDomain, Instant, Span
 from proxybench.model import Scenario
 from proxybench.scenarios import sync
+from proxybench.scenarios.observe import Observation
 from proxybench.subjects.driver import ProxyMetrics
 from tests.unit.scenarios.probes import seen
 from tests.unit.scenarios.rows import rows
@@ -54,8 +55,9 @@ def test_a_latency_is_uncertain_by_the_attempts_that_enclose_it_and_by_the_clock
 def test_stale_answers_of_a_moved_endpoint_are_recorded(
     recorder: Recorder, other: int | None, stale: list[int]
 ) -> None:
-    sync.record_stale(recorder, 100, seen(350, other=other, gap=12))
-    assert [sample.uncertainty for sample in recorder.samples] == [12] * len(stale)
+    change = Observation(Instant(100, ClockDomain("client's")), (), uncertainty_ns=3)
+    sync.record_stale(recorder, change, seen(350, other=other, gap=12))
+    assert [sample.uncertainty for sample in recorder.samples] == [15] * len(stale)
     assert rows(recorder) == [
         ("sync.stale", "change-endpoint", "cluster_ip", "last", value, "ns", False) for value in stale
     ]
