@@ -5,8 +5,9 @@ Run as root: ``python -m benchmarks.fleet [HOSTS]``. All lies in namespaces of t
 All hosts share this machine's processors with the orchestrator, as no cluster's do; so the CPU time that the sshds and
 what they ran took is told apart, and ``own`` is how long it would take if each host had processors of its own: the time
 of one host, or what the orchestrator itself works for all of them, whichever is longer. "doctor" is the whole program,
-as users start it; "2 s there" a command that takes its time on the host and no processor. ``ulimit -n 1024`` before it,
-and 500 hosts, try what many systems allow.
+as users start it; "2 s there" a command that takes its time on the host and no processor, "2 s idle" connections on
+which nothing goes, and "slow login" hosts that think for half a second about who may log in, as those do that ask a
+directory. ``ulimit -n 1024`` before it, and 500 hosts, try what many systems allow.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
 from benchmarks.children import heed_signals, run
-from proxybench.hosts.fleet import AT_ONCE, reach
+from proxybench.hosts.fleet import ASKED_AT_ONCE, AT_ONCE, reach
 from proxybench.hosts.inventory import SshTarget
 from proxybench.nodes.client import connect_agent, install
 from proxybench.targets.lab import artifacts
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from proxybench.hosts.base import Executor
+    from proxybench.hosts.fleet import Fleet
 
 INSIDE = "PROXYBENCH_BENCHMARK_INSIDE"
 CONTAINED = ("unshare", "--net", "--mount", "--propagation", "private")
@@ -42,6 +45,8 @@ GROUP = CGROUPS / "proxybench-fleet"
 ROUNDS = 5
 LIMIT_S = 1800
 PORT = 2222
+SLOW = "slow"
+LOGIN_S = 0.5
 Measured = tuple[float, float, float]
 T = TypeVar("T")
 
@@ -57,7 +62,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sshds(Path(folder), count) as targets:
         one = dict(list(targets.items())[:1])
         work(one)  # imports, caches
-        print(f"{count} hosts, {AT_ONCE} at a time, {os.cpu_count()} processors for all; medians of {ROUNDS}, seconds")
+        print(f"{count} hosts, {os.cpu_count()} processors; {AT_ONCE} connected to, {ASKED_AT_ONCE} asked at a time")
+        print(f"Medians of {ROUNDS}, seconds")
         print(f"{'':12}{'one':>8}{'all':>8}{'own':>8}{'':4}CPU of the orchestrator and of a host, each in ms per host")
         few, many = [[work(some) | doctor(Path(folder), some) for _ in range(ROUNDS)] for some in (one, targets)]
         for what in few[0]:
@@ -75,14 +81,22 @@ def middle(several: list[Measured]) -> Measured:
 def work(targets: Mapping[str, SshTarget]) -> dict[str, Measured]:
     """Connect to hosts, run a command on each, start an agent on each and greet it."""
     found: dict[str, Measured] = {}
-    found["connect"], reached = timed(lambda: reach(targets))
-    with reached.fleet as fleet:
-        if reached.lost:
-            sys.exit(f"not reached: {reached.lost}")
+    found["slow login"], reached = timed(lambda: reached_all({n: replace(t, user=SLOW) for n, t in targets.items()}))
+    reached.close()
+    found["connect"], reached = timed(lambda: reached_all(targets))
+    with reached as fleet:
+        found["2 s idle"], _ = timed(lambda: time.sleep(2))
         found["command"], _ = timed(lambda: fleet.fan_out(lambda host: host.run(["true"]), timeout=60))
         found["2 s there"], _ = timed(lambda: fleet.fan_out(lambda host: host.run(["sleep", "2"]), timeout=60))
         found["agent"], _ = timed(lambda: fleet.fan_out(greet, timeout=300))
     return found
+
+
+def reached_all(targets: Mapping[str, SshTarget]) -> Fleet:
+    fleet, lost = reach(targets)
+    if lost:
+        sys.exit(f"not reached: {lost}")
+    return fleet
 
 
 def doctor(folder: Path, targets: Mapping[str, SshTarget]) -> dict[str, Measured]:
@@ -139,7 +153,7 @@ def sshds(folder: Path, count: int) -> Iterator[dict[str, SshTarget]]:
     """Run an sshd in each of so many namespaces; give how they are reached."""
     root = artifacts.ensure(None, print).root
     passwd = folder / "passwd"
-    passwd.write_text(USERS)
+    passwd.write_text(f"{USERS}{SLOW}:x:0:0:root:/run/home:/bin/sh\n")
     for line in (
         "mount -t tmpfs run /run",
         f"mkdir -p /run/netns /run/sshd /run/home {CGROUPS}",
@@ -162,7 +176,8 @@ def sshds(folder: Path, count: int) -> Iterator[dict[str, SshTarget]]:
             config = folder / f"{name}.conf"
             keys = client.private.with_suffix(".pub")
             text = sshd_config(host_key=host.private, authorized_keys=keys, listen=address, forwards="no")
-            config.write_text(f"Port {PORT}\n{text}")
+            slow = f"AuthorizedKeysCommand /bin/sh -c 'sleep {LOGIN_S}; cat {keys}'\nAuthorizedKeysCommandUser root\n"
+            config.write_text(f"Port {PORT}\n{text}Match User {SLOW}\nAuthorizedKeysFile none\n{slow}")
             command = ["ip", "netns", "exec", name, str(root / "usr/sbin/sshd"), "-D", "-e", "-f", str(config)]
             running.append(
                 subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import socket
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 _NO_KEY: Final = "No authentication methods available"  # paramiko's words
 _MS_PER_S: Final = NS_PER_S // NS_PER_MS
+_LOOK_SECONDS: Final = 5.0
+"""How often a connection on which nothing comes looks for something to do. paramiko looks ten times a second, which for
+500 of them is all that a processor can."""
 
 # Whatever paramiko logs it also raises, and we put that into one line; its log would only repeat it with tracebacks.
 _LOG = logging.getLogger("proxybench.hosts.paramiko")
@@ -90,6 +94,17 @@ class SignalTransport(paramiko.Transport):
             **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined] # noqa: SLF001 - inner table
             MSG_CHANNEL_REQUEST: self._channel_request,
         }
+
+    def rest(self) -> None:
+        """Look less often for something to do, now that it is connected."""
+        self.sock.settimeout(_LOOK_SECONDS)
+
+    def close(self) -> None:
+        """End the connection, at once: a socket that is shut down wakes the thread that waits for a packet."""
+        if isinstance(self.sock, socket.socket):
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+        super().close()
 
     def exit_signal(self, channel: paramiko.Channel) -> str | None:
         """Return the name ("KILL") of the signal that ended the channel's command, None when there was none."""
@@ -207,6 +222,7 @@ def _connect_once(
         _abandon(client, sock)
         raise
     link.transport.set_keepalive(policy.keepalive)
+    link.transport.rest()
     return link
 
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _CLOSE_SECONDS: Final = 10.0
-AT_ONCE: Final = 64
-"""Nodes that are connected to at a time: more do not end sooner, and sshds and jump hosts refuse crowds."""
-ASKED_AT_ONCE: Final = 128
-"""Nodes that are asked at a time over connections that are there: most of the time they work, and we wait."""
+AT_ONCE: Final = 256
+"""Nodes that are connected to at a time. An sshd sees one of these, a jump host one connection that all go through."""
+ASKED_AT_ONCE: Final = 512
+"""Nodes that are asked at a time over connections that are there: they work, and we wait. All of 500 in one round."""
 _FILES: Final = 4096
 """Open files for 500 nodes: a connection each, twice while a switch makes its own, and an ssh-agent's each."""
 

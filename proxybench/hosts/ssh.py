@@ -183,18 +183,16 @@ class SshExecutor:
         channel = self._channel(argv, timeout)
         with self._time_limit(channel, mark, timeout) as expired:
             self._start(channel, argv, mark, expired, timeout)
-            # stdin and stderr have threads of their own: with one thread, 2 MiB (the SSH window) in the one that
-            # is not being served would stop the other for ever.
-            writer = _thread(lambda: _feed(channel, sudo.opening(self._sudo) + stdin))
-            errors: list[bytes] = []
-            reader = _thread(lambda: _drain(channel.recv_stderr, errors))
-            output: list[bytes] = []
-            _drain(channel.recv, output)
-            reader.join()
+            data = sudo.opening(self._sudo) + stdin
+            # A thread of its own: a command may write more than 2 MiB (the SSH window) before it reads.
+            writer = _thread(lambda: _feed(channel, data)) if data else None
+            if writer is None:
+                _feed(channel, data)
+            output, errors = channels.read_both(channel)
             code = channel.recv_exit_status()
-        writer.join(_END_SECONDS)
-        seconds = time.monotonic() - started
-        raw = _Raw(b"".join(output), b"".join(errors), code, self._transport.exit_signal(channel), seconds)
+        if writer is not None:
+            writer.join(_END_SECONDS)
+        raw = _Raw(output, errors, code, self._transport.exit_signal(channel), time.monotonic() - started)
         if expired.is_set():  # whatever it ended with then was our doing
             raise self._too_late(argv, timeout)
         return self._judge(argv, raw, check=check)
@@ -295,11 +293,6 @@ def _feed(channel: paramiko.Channel, data: bytes) -> None:
         for start in range(0, len(data), _CHUNK):  # sendall copies the rest at each packet: keep the rest small
             channel.sendall(data[start : start + _CHUNK])
         channel.shutdown_write()
-
-
-def _drain(receive: Callable[[int], bytes], into: list[bytes]) -> None:
-    while chunk := receive(_CHUNK):
-        into.append(chunk)
 
 
 def _text(data: bytes) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from functools import cache
 from importlib.resources import files
 
 MODULES = (
@@ -31,10 +32,12 @@ LAUNCHER = "import sys\nfrom proxybench.agent.__main__ import main\nmain(sys.arg
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
 
 
+@cache
 def build_zipapp() -> bytes:
     """Return the agent as a zip file that Python runs: ``python -I -S FILE serve``.
 
     Nothing is compressed: deflated bytes differ between versions of zlib, and unpacking would cost start-up time.
+    Built once, for hundreds of nodes.
     """
     package = files("proxybench.agent")
     entries = {"__main__.py": LAUNCHER, "proxybench/__init__.py": ""}
