@@ -109,17 +109,29 @@ class Program:
 
 @contextmanager
 def control_plane(
-    folder: Path, etcd: Path, apiserver: Path, addresses: Sequence[str] = (), *, users: Sequence[str] = ()
+    folder: Path,
+    etcd: Path,
+    apiserver: Path,
+    addresses: Sequence[str] = (),
+    *,
+    users: Sequence[str] = (),
+    client_ca: bytes = b"",
 ) -> Iterator[Access]:
     """Start both on free ports and wait until they are ready; end them and leave the folder to the caller.
 
     ``addresses`` are further ones at which its certificate is good. ``users`` have their names as tokens, and the
-    rights that RBAC gives them; without any, everybody may do everything.
+    rights that RBAC gives them; without any, everybody may do everything. ``client_ca`` vouches for users by
+    certificates (PEM).
     """
     made = make_certificate(list(addresses))
     token = secrets.token_urlsafe(16)
     known = "".join([f'{token},t,1,"system:masters"\n', *(f"{user},{user},{user}\n" for user in users)])
-    for name, content in (("crt", made.certificate), ("key", made.key), ("tokens", known.encode())):
+    for name, content in (
+        ("crt", made.certificate),
+        ("key", made.key),
+        ("tokens", known.encode()),
+        ("users", client_ca),
+    ):
         (folder / name).touch(mode=0o600)
         (folder / name).write_bytes(content)
     store, peer, port = _free_ports(3)
@@ -128,6 +140,7 @@ def control_plane(
         stack.callback(keeper.stop)
         keeper.start(lambda: _grow_old(store))
         words = _apiserver(folder, store, port, "RBAC" if users else "AlwaysAllow")
+        words += [f"--client-ca-file={folder}/users"] if client_ca else []
         access = Access(
             f"https://127.0.0.1:{port}", token, made.certificate.decode(), Program(folder, [str(apiserver), *words])
         )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
+import base64
+import json
 from contextlib import ExitStack
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from ruamel.yaml import YAML
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
-from proxybench.errors import ApiError
+from proxybench.errors import ApiError, UsageError
+from proxybench.experiment.compat import KubeVersion
 from proxybench.experiment.places import ClusterSpec
-from proxybench.hosts import sudo
-from proxybench.hosts.inventory import Sudo
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import NAMESPACE, AddressPlan
 from proxybench.model import Mode
@@ -26,60 +27,62 @@ from proxybench.targets.cluster.switch.changes import CONFIG_MAP
 from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
 from proxybench.targets.cluster.target import clean, open_api
 from tests.lab.binaries import CLUSTER, ETCD, FIRST_BUILD_S, program
-from tests.lab.control_plane import SERVICE_CIDR, control_plane
+from tests.lab.control_plane import SERVICE_CIDR, control_plane, kubeconfig
 from tests.lab.kubeadm import objects
+from tests.lab.rbac import USER, grant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.lab.control_plane import Access
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(2 * FIRST_BUILD_S)]
 
-RBAC = Path(__file__).parents[2] / "docs" / "cluster-rbac.yaml"
-DOCS = RBAC.with_name("cluster.md")
-TRIED = f"{' '.join(sudo.NEEDS_NO_PASSWORD)} && "
-GROUP = "/apis/rbac.authorization.k8s.io/v1"
-USER = "ann"
+TELLS_ITS_RANGE = KubeVersion.of_release(CLUSTER) >= KubeVersion(1, 33)
 
 
-def place(obj: dict[str, object]) -> str:
-    """Return where an object is posted, as kubectl knows it."""
-    metadata = obj["metadata"]
-    assert isinstance(metadata, dict)
-    space = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
-    return f"{'/api/v1' if obj['apiVersion'] == 'v1' else GROUP}{space}/{str(obj['kind']).lower()}s"
+class Authority:
+    """Who vouches for the users of a cluster, by certificates."""
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.pem, _ = self.certify("authority", ca=True)
+
+    def certify(self, name: str, *, ca: bool = False) -> tuple[bytes, bytes]:
+        """Return a certificate of that name, and its key."""
+        key = self._key if ca else ec.generate_private_key(ec.SECP256R1())
+        issuer, subject = ([x509.NameAttribute(NameOID.COMMON_NAME, word)] for word in ("authority", name))
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name(subject))
+            .issuer_name(x509.Name(issuer))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(datetime.now(UTC) - timedelta(days=1))
+            .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        pem = serialization.Encoding.PEM
+        return made.public_bytes(pem), key.private_bytes(pem, *form)
 
 
-def commands() -> Iterator[dict[str, object]]:
-    """Yield the bindings that the file's comments tell the user to make."""
-    for line in RBAC.read_text().splitlines():
-        words = line.removeprefix("#").split()
-        if words[:2] != ["kubectl", "create"]:
-            continue
-        kind = {"clusterrolebinding": "ClusterRoleBinding", "rolebinding": "RoleBinding"}[words[2]]
-        (role,) = (word.partition("=")[2] for word in words if word.startswith(("--role=", "--clusterrole=")))
-        space = {"namespace": words[words.index("-n") + 1]} if "-n" in words else {}
-        group = "rbac.authorization.k8s.io"
-        yield {
-            "apiVersion": f"{group}/v1",
-            "kind": kind,
-            "metadata": {"name": words[3], **space},
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole" if "--clusterrole" in line else "Role", "name": role},
-            "subjects": [{"apiGroup": group, "kind": "User", "name": USER}],
-        }
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
 
 
-@pytest.fixture
-def admin(tmp_path: Path) -> Iterator[Access]:
+@pytest.fixture(scope="module")
+def admin(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Access]:
     programs = program("etcd", ETCD), program("kube-apiserver", CLUSTER)
-    with control_plane(tmp_path, *programs, users=[USER]) as found:
+    folder = tmp_path_factory.mktemp("real")
+    with control_plane(folder, *programs, users=[USER], client_ca=authority.pem) as found:
         for path, body in objects("mode: iptables\n"):
             code, answer = found.ask("POST", path, body)
             assert code == 201, answer
-        for body in [*YAML(typ="safe").load_all(RBAC.read_text()), *commands()]:
-            code, answer = found.ask("POST", place(body), body)
-            assert code == 201, answer
+        grant(found)
         yield found
 
 
@@ -88,7 +91,6 @@ def test_the_documented_roles_are_enough_and_no_more(admin: Access) -> None:
     with ExitStack() as stack:
         user = open_api(first, stack)
         assert access.has_namespace(user)
-        assert access.service_cidr(user, ClusterSpec(inventory="-")) == SERVICE_CIDR
         assert user.list(Kind.NODE) == []
         own = access.own_access(user, first)
         assert own.token != USER
@@ -113,15 +115,41 @@ def test_the_documented_roles_are_enough_and_no_more(admin: Access) -> None:
             access.list_pods(user, "kube-system", "app=web")
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("sudo") is None, reason="needs root, and sudo")
-def test_the_documented_line_of_sudoers_is_enough(tmp_path: Path) -> None:
-    """In mounts of its own, where nobody may do what the line says, and is asked for no password."""
-    (line,) = (words for words in DOCS.read_text().split("`") if "NOPASSWD" in words)
-    sudoers = tmp_path / "sudoers"
-    sudoers.write_text(f"{line.replace('admin', 'nobody', 1)}\n")
-    sudoers.chmod(0o440)
-    asked = sudo.command(Sudo(), ["sh", "-c", "id -u"], "A=b")
-    script = 'mount --bind "$1" /etc/sudoers && exec setpriv --reuid=nobody --clear-groups sh -c "$2"'
-    argv = ["unshare", "--mount", "sh", "-c", script, "x", str(sudoers), f"{TRIED}{asked}"]
-    ended = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout) == (0, "0\n"), ended.stderr
+def test_the_api_says_its_range_since_1_33_and_is_told_before(admin: Access) -> None:
+    with ExitStack() as stack:
+        user = open_api(ApiAccess(admin.url, admin.url, admin.ca_pem, USER), stack)
+        if TELLS_ITS_RANGE:
+            assert access.service_cidr(user, ClusterSpec(inventory="-")) == SERVICE_CIDR
+            return
+        with pytest.raises(UsageError, match=r"^the API does not say which range .*; write target\.cluster\.service"):
+            access.service_cidr(user, ClusterSpec(inventory="-"))
+        assert access.service_cidr(user, ClusterSpec(inventory="-", service_cidr="10.96.0.0/12")) == "10.96.0.0/12"
+
+
+def by_certificate(admin: Access, folder: Path, certificate: bytes, key: bytes) -> ApiAccess:
+    """Write a kubeconfig with a client certificate, and read it as a run does."""
+    words = json.loads(json.dumps(kubeconfig(admin.url, "", admin.ca_pem)))
+    data = {"client-certificate-data": certificate, "client-key-data": key}
+    words["users"][0]["user"] = {name: base64.b64encode(pem).decode() for name, pem in data.items()}
+    path = folder / "config"
+    path.write_text(json.dumps(words))
+    spec = ClusterSpec(inventory="-", kubeconfig=str(path))
+    return access.first_access(access.credentials(spec), spec)
+
+
+def test_a_user_known_by_a_certificate_has_the_same_rights(admin: Access, authority: Authority, tmp_path: Path) -> None:
+    first = by_certificate(admin, tmp_path, *authority.certify(USER))
+    assert first.token == ""
+    with ExitStack() as stack:
+        user = open_api(first, stack)
+        assert access.has_namespace(user)
+        with pytest.raises(ApiError, match=r'User \\?"ann\\?" cannot list resource \\?"pods\\?".* in the namespace'):
+            access.list_pods(user, "kube-system", "app=web")
+        own = access.own_access(user, first)  # what the client node is given: a token, and no certificate
+        assert (own.token != "", own.client_pem) == (True, "")
+        assert open_api(own, stack).list(Kind.SERVICE, NAMESPACE) == []
+
+
+def test_a_certificate_of_another_authority_is_refused(admin: Access, tmp_path: Path) -> None:
+    with ExitStack() as stack, pytest.raises(ApiError, match="Unauthorized"):
+        access.has_namespace(open_api(by_certificate(admin, tmp_path, *Authority().certify(USER)), stack))
