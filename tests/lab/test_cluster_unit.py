@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,6 @@ import pytest
 from proxybench.experiment.compat import KubeVersion
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
-from proxybench.kube.objects import NAMESPACE, namespace
 from proxybench.kube.objects import node as node_object
 from proxybench.model import ClockKind, Mode
 from proxybench.nodes.node import NodeHandle
@@ -45,6 +44,7 @@ from tests.lab.own_cluster import (
     start_kube_proxy,
     waited,
 )
+from tests.lab.rbac import USER, grant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +99,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with ExitStack() as stack:
         stack.callback(lab.down)
         cluster = lab.up()
-        access = stack.enter_context(control_plane(folder, *programs, [topology.CTL_ADDRESS]))
+        access = stack.enter_context(control_plane(folder, *programs, [topology.CTL_ADDRESS], users=[USER]))
         stack.enter_context(relayed(lab.pid, access))
         fleet = stack.enter_context(Fleet.connect(cluster.targets))
         add_addresses(fleet["node2"])
@@ -107,19 +107,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         nodes = tuple(NodeHandle(node, fleet[node.name], agents[node.name]) for node in cluster.proxy_nodes)
         with KubernetesServiceApi(access.url, access.token, ca_pem=access.ca_pem) as api:
             api.create_many([node_object(node.name, node.address, node.pod_cidr or "") for node in cluster.proxy_nodes])
-        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "proxybench"}}
-        for path, body in [
-            ("/api/v1/namespaces", namespace(NAMESPACE)),
-            (f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts", account),
-        ]:
-            code, answer = access.ask("POST", path, body)
-            assert code == 201, answer
+        grant(access)
         for handle in nodes:
             start_kube_proxy(handle, kube_proxy(), node_access(access), config(cluster, handle, Mode.IPTABLES))
             stack.callback(end_kube_proxy, handle.executor)
             make_unit(handle, kube_proxy())
             handle.executor.run(["sh", "-c", 'chown 1234:4321 "$1"; chmod 640 "$1"', "x", f"{FOLDER}/config.yaml"])
-        user = make_user(folder / "home", cluster, EXPERIMENT, node_access(access))
+        user = make_user(folder / "home", cluster, EXPERIMENT, replace(node_access(access), token=USER))
         found = World(access, nodes, user, lab.pid)
         end = time.monotonic() + 60
         argv = ["sh", "-c", "until grep -q ':2809 00000000:0000 0A' /proc/net/tcp; do sleep 0.2; done"]  # 10249
