@@ -87,7 +87,7 @@ bench-report: dev ## reports of ten million samples (limits: 20 s, 1.5 GiB) and 
 	$(BIN)/python benchmarks/report_ten_million.py
 	$(BIN)/python -m benchmarks.report_sixty_sizes
 
-bench-fleet: dev ## 100 sshds in namespaces against one: connections, commands, agents (root; half a minute)
+bench-fleet: dev ## 100 sshds in namespaces against one: connections, commands, agents, the doctor (root; two minutes)
 	$(BIN)/python -m benchmarks.fleet
 
 fuzz: dev ## ten thousand mutated experiment files through `proxybench validate`, against its limits of 2 s and 200 MiB
