@@ -15,6 +15,7 @@ ProxybenchError
 │   ├── BuildError            a program could not be built
 │   ├── LabError              the lab could not be built, reached or removed
 │   ├── ProxierError          a control loop did not start, sync or stop as it should
+│   │   └── ProxierLostError  it ended, or stood still, while it was to be measured
 │   └── MeasurementError      a measurement could not be taken or trusted
 │       ├── OverrunError      a part of a run had no time left
 │       └── LateError         a subject was still at work when its time was up
@@ -135,6 +136,10 @@ class LabError(RunError):
 
 class ProxierError(RunError):
     """A control loop did not start, become ready or stop as it should."""
+
+
+class ProxierLostError(ProxierError):
+    """A control loop ended, stood still or left its cgroup while it was to be measured."""
 
 
 class MeasurementError(RunError):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from proxybench.agent.state import State
 
 NS_PER_S = 1_000_000_000
+CHANGES = os.WEXITED | os.WSTOPPED | os.WCONTINUED  # the codes of the last two are above CLD_DUMPED (sigaction(2))
 HELD_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CGROUP_LIMIT_S = 2.0  # how long killed members may take to leave their cgroup
 
@@ -26,7 +27,8 @@ CGROUP_LIMIT_S = 2.0  # how long killed members may take to leave their cgroup
 class Process:
     """A program that was started; ``code`` is None while it runs, negative when a signal ended it.
 
-    Its zombie is kept until ``sweep``: so its pid, which is also its group's, cannot come to name a stranger.
+    ``stood_still``: whether it was stopped (SIGSTOP), also for a while. Its zombie is kept until ``sweep``: so its pid,
+    which is also its group's, cannot come to name a stranger.
     """
 
     def __init__(self, pid: int, cgroup: str | None, grace_s: float) -> None:
@@ -34,19 +36,28 @@ class Process:
         self.cgroup = cgroup
         self.grace_s = grace_s
         self.code: int | None = None
+        self.stood_still = False
 
     def poll(self) -> int | None:
-        """Return the exit code if the program has ended."""
+        """Return the exit code if the program has ended; note whether it stood still, which the kernel remembers."""
         if self.code is None:
-            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if ended is not None:
-                self.code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+            seen = os.waitid(os.P_PID, self.pid, CHANGES | os.WNOHANG | os.WNOWAIT)
+            if seen is not None and seen.si_code > os.CLD_DUMPED:
+                self.stood_still = True
+            elif seen is not None:
+                self.code = seen.si_status if seen.si_code == os.CLD_EXITED else -seen.si_status
         return self.code
 
     def signal(self, number: int) -> None:
         """Send a signal to the program, if it still runs."""
         if self.poll() is None:
             os.kill(self.pid, number)
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM, which one that stands still heeds once it goes on."""
+        self.signal(signal.SIGTERM)
+        if self.stood_still:
+            self.signal(signal.SIGCONT)
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for its end; return whether it came within the time. Resolution: 1 to 20 ms."""
@@ -97,32 +108,42 @@ def spawn(fields: Fields, state: State) -> dict[str, object]:
 
 
 def alive(fields: Fields, state: State) -> dict[str, object]:
-    """Tell whether a spawned program still runs, and its exit code if not."""
+    """Tell whether a spawned program still runs, its exit code if not, and whether it ever stood still."""
     process = _known(fields, state)
     fields.finish()
     code = process.poll()
-    return {"alive": code is None, "code": code}
+    return {"alive": code is None, "code": code, "stood_still": process.stood_still}
 
 
 def stop(fields: Fields, state: State) -> dict[str, object]:
-    """End a program: TERM to it alone (its children may be in the middle of something), KILL to all at the end."""
+    """End a program: TERM to it alone (its children may be in the middle of something), KILL to all at the end.
+
+    ``had_ended``: whether it had before anybody asked it to.
+    """
     process = _known(fields, state)
     timeout_s = fields.number("timeout_s", 0, 600)
     fields.finish()
-    process.signal(signal.SIGTERM)
+    had_ended = process.poll() is not None
+    process.ask_to_end()
     killed = not process.wait(timeout_s)
     if killed:
         process.signal(signal.SIGKILL)
         process.wait(CGROUP_LIMIT_S)
     removed = process.sweep()
     del state.processes[process.pid]
-    return {"code": process.code, "killed": killed, "cgroup_removed": removed}
+    return {
+        "code": process.code,
+        "killed": killed,
+        "cgroup_removed": removed,
+        "had_ended": had_ended,
+        "stood_still": process.stood_still,
+    }
 
 
 def stop_all(processes: dict[int, Process]) -> None:
     """End every program at once, each with the grace given when it was spawned. Used when the agent ends."""
     for process in processes.values():
-        process.signal(signal.SIGTERM)
+        process.ask_to_end()
     start = time.monotonic_ns()
     for process in processes.values():
         spent_s = (time.monotonic_ns() - start) / NS_PER_S

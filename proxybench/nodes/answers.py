@@ -52,19 +52,25 @@ class Spawned(Answer):
 
 @dataclass(frozen=True)
 class Alive(Answer):
-    """Whether a program runs; else its exit code, negative for a signal."""
+    """Whether a program runs; else its exit code, negative for a signal. ``stood_still``: it was stopped (SIGSTOP)."""
 
     alive: bool
     code: int | None
+    stood_still: bool = False
 
 
 @dataclass(frozen=True)
 class Stopped(Answer):
-    """How a program ended: exit code (negative for a signal), whether it had to be killed, its cgroup removed."""
+    """How a program ended: exit code (negative for a signal), whether it had to be killed, its cgroup removed.
+
+    ``had_ended``: before it was asked to. ``stood_still``: it was stopped (SIGSTOP) at some time before.
+    """
 
     code: int | None
     killed: bool
     cgroup_removed: bool
+    had_ended: bool = False
+    stood_still: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from proxybench.errors import ConnectionLostError, LateError, OverrunError, ProxybenchError
+from proxybench.errors import ConnectionLostError, HostError, LateError, OverrunError, ProxybenchError
+from proxybench.model import ClockKind
 from proxybench.run.offsets import step_clocks
 from proxybench.scenarios.base import ProxyUnderTest, StepContext
 from proxybench.scenarios.plan import plan
@@ -77,18 +79,28 @@ class StepRunner:
                 return
             except ProxybenchError as error:
                 self._record(scenario.name, error)
-                if scenario.vital or self._result.lost or self._bed.broken:
+                if scenario.vital or self._result.lost or self._result.fallen or self._bed.broken:
                     return
 
     def _run(self, scenario: Scenario) -> None:
-        """Run a scenario; whatever it brought is dropped, and the reason raised, where a program of ours ended."""
+        """Run a scenario; whatever it brought is dropped, and the reason raised, where a program of ours ended.
+
+        So it is where a control loop did. By the instruction clock that is asked where something failed, and of each
+        control loop when it is stopped: a question between two scenarios would be counted in the guest.
+        """
         before = len(self._result.samples)
         try:
             scenario.run(self._context)
-        except ProxybenchError:
+        except ProxybenchError as error:
             self._check(before)  # it knows the cause, of which that is a consequence
+            if not isinstance(error, LateError):  # whoever is at work lives
+                with suppress(HostError):
+                    self._proxies.check()  # likewise
             raise
         self._check(before)
+        if self._bed.cluster.clock is ClockKind.WALL:
+            self._proxies.check()
+            self._result.sure = len(self._result.samples)
 
     def _check(self, good: int) -> None:
         """Raise ConnectionLostError, with the first samples kept, when one of our own programs ended or stood still."""

@@ -135,6 +135,11 @@ class Proxies:
             if proxy.handle.name == self._handles[0].name:
                 proxy.stop(_STOP_LIMIT)
 
+    def check(self) -> None:
+        """Look whether all that were started can still be measured. Raises ProxierLostError, HostError."""
+        for proxy in self._started:
+            proxy.check()
+
     def rivals(self) -> Rivals | None:
         """Return the subject and the one it is migrated to, on the measured node; None without such a pair."""
         measured = self._handles[0]

@@ -134,10 +134,10 @@ class AttachedProcess(Process):
         return cls(handle, found, skip + 1, _start_of(handle, found.pid), (now.monotonic_ns, now.utc_ns))
 
     def check_alive(self) -> None:
-        """Raise ProxierError when it is no longer the process that was found."""
+        """Raise ProxierLostError when it is no longer the process that was found."""
         self.check_running()
         if _start_of(self.handle, self._found.pid) != self._started:
-            raise self.error("ended, or was started anew, while it was watched")
+            raise self.lost(self.with_tail("ended, or was started anew, while it was watched"))
 
     def stop(self, limit_s: float) -> None:
         """Watch it no more."""

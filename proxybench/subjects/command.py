@@ -130,10 +130,16 @@ class CommandProxy(RunningProgram):
         return None
 
     def stop(self, limit_s: float) -> None:
-        """Run ``stop`` if there is one, then end it and all its children. Raises ProxierError when it was killed."""
-        if self._asked.commands.stop:
-            self._asked.run(self._asked.commands.stop, limit_s)
-        self._process.stop(limit_s)
+        """Run ``stop`` if there is one, then end it and all its children. Raises ProxierError when it was killed.
+
+        Any end is good then, but not one that came before.
+        """
+        try:
+            self.check()
+        finally:
+            if self._asked.commands.stop:
+                self._asked.run(self._asked.commands.stop, limit_s)
+            self._process.stop(limit_s)
 
     def files(self) -> Mapping[str, str]:
         """Return the commands as they were run."""

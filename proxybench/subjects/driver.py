@@ -150,6 +150,13 @@ class RunningProxy(Protocol):
         """
         ...
 
+    def check(self) -> None:
+        """Look whether it is still what is to be measured; once stopped, nothing is looked at.
+
+        Raises ProxierLostError: it ended, stood still, or left its cgroup. HostError.
+        """
+        ...
+
     def stop(self, limit_s: float) -> None:
         """End the process and all its children. It may leave rules: most do.
 

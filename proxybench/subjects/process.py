@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from proxybench.clocks import Instant
-from proxybench.errors import AgentError, HostError, ProxierError
+from proxybench.errors import AgentError, HostError, ProxierError, ProxierLostError
 from proxybench.hosts.base import end_of
 from proxybench.hosts.batch import run_together
 from proxybench.subjects.bundle import put_folder
@@ -25,6 +25,7 @@ _READ_LIMIT: Final = 60.0
 _OK: Final = 200
 _POLL_SHARE: Final = 0.02  # of the time waited so far: a look costs the CPU that is measured
 _GRACE_S: Final = 60.0
+_STOOD_STILL: Final = "stood still for a while, since it got SIGSTOP"
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,16 @@ class Process(ABC):
         self._what = what
         self._tail = tail
         self._stopped = False
+        self._lost = False  # which was told
+
+    def check(self) -> None:
+        """Raise ProxierLostError when it is no longer what is to be measured; once, and never after ``stop``."""
+        if not (self._stopped or self._lost):
+            self.check_alive()
 
     @abstractmethod
     def check_alive(self) -> None:
-        """Raise ProxierError, with the log's tail, when it has ended."""
+        """Raise ProxierLostError when it has ended, with the log's tail, or stood still."""
 
     @abstractmethod
     def stop(self, limit_s: float) -> None:
@@ -98,11 +105,19 @@ class Process(ABC):
 
     def error(self, problem: str) -> ProxierError:
         """Return an error that names the node and the program, and ends with the log's tail."""
+        return ProxierError(f"{self.handle.name}: {self._what} {self.with_tail(problem)}")
+
+    def lost(self, problem: str) -> ProxierLostError:
+        """Return that it can no longer be measured; ``stop`` does not tell it again."""
+        self._lost = True
+        return ProxierLostError(f"{self.handle.name}: {self._what} {problem}")
+
+    def with_tail(self, problem: str) -> str:
+        """Return a problem with the log's tail."""
         try:
-            tail = self._tail(self.log())
+            return f"{problem}: {self._tail(self.log())}"
         except HostError as error:
-            tail = f"its log cannot be read: {error}"
-        return ProxierError(f"{self.handle.name}: {self._what} {problem}: {tail}")
+            return f"{problem}: its log cannot be read: {error}"
 
 
 def get(handle: NodeHandle, what: str, port: int, path: str) -> str:
@@ -140,17 +155,33 @@ class NodeProcess(Process):
             raise ProxierError(f"{handle.name}: {program.what} could not be started: {error}") from error
         return cls(program, handle, spawned.pid, Instant(spawned.at_ns, handle.node.clock))
 
+    def check(self) -> None:
+        """Look after its cgroup, too: its CPU time is read there."""
+        super().check()
+        if not (self._stopped or self._lost) and (away := self._away()):
+            raise self.lost(away)
+
     def check_alive(self) -> None:
-        """Raise ProxierError with the log's tail when it has ended."""
+        """Raise ProxierLostError with the log's tail when it has ended or stood still."""
         self.check_running()
         life = self.handle.agent.alive(self.pid)
         if not life.alive:
-            raise self.error(_end(life.code))
+            raise self.lost(self.with_tail(_end(life.code)))
+        if life.stood_still:
+            raise self.lost(_STOOD_STILL)
+
+    def _away(self) -> str:
+        members = f"{self.cgroup}/cgroup.procs"
+        found = self.handle.agent.read([members])[members]
+        if found is None:
+            return f"lost its cgroup {self.cgroup}"
+        return "" if str(self.pid) in found.split() else f"was moved out of its cgroup {self.cgroup}"
 
     def stop(self, limit_s: float) -> None:
         """End it: SIGTERM, after the limit SIGKILL, and SIGKILL for all its children. Does nothing the second time.
 
-        Raises ProxierError when it had to be killed or had ended otherwise before.
+        Raises ProxierError when it had to be killed or ended otherwise, ProxierLostError when it had ended or stood
+        still before and that was not told yet.
         """
         if self._stopped:
             return
@@ -161,8 +192,13 @@ class NodeProcess(Process):
         self._log = log.stdout if log.code == 0 else None
         if end.killed:
             raise self.error(f"did not end within {limit_s:g} s and was killed")
-        if self.program.good_ends is not None and end.code not in self.program.good_ends:
-            raise self.error(_end(end.code))
+        if end.stood_still and not self._lost:
+            raise self.lost(_STOOD_STILL)
+        if self.program.good_ends is not None and not self._lost:
+            if end.had_ended:
+                raise self.lost(self.with_tail(_end(end.code)))
+            if end.code not in self.program.good_ends:
+                raise self.error(_end(end.code))
         if removed.code != 0:
             raise ProxierError(f"{self.handle.name}: its token could not be removed: {removed.stderr.strip()}")
 
@@ -209,6 +245,10 @@ class RunningProgram:
     def periods(self) -> tuple[float, float] | None:
         """None: those that were planned."""
         return None
+
+    def check(self) -> None:
+        """Raise ProxierLostError when it has ended or stood still; never once it was stopped."""
+        self._process.check()
 
     def stop(self, limit_s: float) -> None:
         """End it and all its children. Raises ProxierError when it had to be killed."""

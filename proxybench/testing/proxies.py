@@ -97,6 +97,11 @@ class FakeProxy:
         """Return the next of ``inventories``; None where there are none."""
         return self.inventories.pop(0) if self.inventories else None
 
+    def check(self) -> None:
+        """Raise what ``fails`` has for it; nothing is noted, since nothing changes."""
+        if "check" in self.fails:
+            raise self.fails["check"]
+
     def stop(self, limit_s: float) -> None:
         """Note that it was stopped."""
         if limit_s <= 0:

@@ -48,7 +48,7 @@ def gone(pid: int) -> bool:
 def test_hello_tells_of_this_machine(agent: AgentClient, session: PipeSession, python: str) -> None:
     seen = agent.hello()
     version = subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout.split()[1]
-    assert (seen.agent, seen.python) == ("proxybench-agent 4", version)
+    assert (seen.agent, seen.python) == ("proxybench-agent 5", version)
     assert (seen.kernel, seen.online_cpus) == (os.uname().release, os.sysconf("SC_NPROCESSORS_ONLN"))
     assert seen.cpu_model
     assert f"oom_kill {seen.oom_kills}\n" in Path("/proc/vmstat").read_text()
@@ -108,7 +108,27 @@ def test_a_program_that_ended_by_itself_says_how(agent: AgentClient, tmp_path: P
     wait_for(lambda: not agent.alive(spawned.pid).alive)
     assert agent.alive(spawned.pid).code == 7
     stopped = agent.stop(spawned.pid, 5)
-    assert (stopped.code, stopped.killed) == (7, False)
+    assert (stopped.code, stopped.killed, stopped.had_ended, stopped.stood_still) == (7, False, True, False)
+
+
+@both_pythons
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_program_that_stood_still_says_so_and_is_stopped_all_the_same(
+    agent: AgentClient, tmp_path: Path, *, goes_on: bool
+) -> None:
+    spawned = agent.spawn(["sleep", "60"], log=str(tmp_path / "log"))
+    assert not agent.alive(spawned.pid).stood_still
+    os.kill(spawned.pid, signal.SIGSTOP)
+    wait_for(lambda: state_of(spawned.pid) == "T")
+    if goes_on:
+        os.kill(spawned.pid, signal.SIGCONT)
+        wait_for(lambda: state_of(spawned.pid) == "S")
+    for _ in range(2):
+        alive = agent.alive(spawned.pid)
+        assert (alive.alive, alive.code, alive.stood_still) == (True, None, True)
+    stopped = agent.stop(spawned.pid, 5)
+    assert (stopped.code, stopped.killed) == (-signal.SIGTERM, False)
+    assert (stopped.had_ended, stopped.stood_still) == (False, True)
 
 
 def test_a_deaf_program_is_killed_and_so_are_its_children(agent: AgentClient, tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from proxybench.clocks import ClockDomain
-from proxybench.errors import AgentError, CommandTimeoutError, ConnectionLostError, ProxierError
+from proxybench.errors import AgentError, CommandTimeoutError, ConnectionLostError, ProxierError, ProxierLostError
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import NAMESPACE, Population
-from proxybench.model import Position
+from proxybench.model import ClockKind, Position
 from proxybench.nodes.answers import AwaitAllResult, ClockReading
 from proxybench.nodes.requests import AskClocks, AskUsage, AwaitAll, Change, Connect, Established
 from proxybench.scenarios.result import Checked, StepResult
@@ -361,6 +361,81 @@ def test_what_a_death_brought_about_is_not_told_as_the_cause() -> None:
     world.answers[Established] = kill
     world.running["node1"].fails["stop"] = AgentError("node1: the agent cannot be asked any more")
     assert world.take().problems == ["established connections: node2: the agent was ended by SIGKILL"]
+
+
+KILLED = "node1: kube-proxy was ended by SIGKILL: one | two"
+
+
+def fall(world: World, node: str = "node1") -> None:
+    world.running[node].fails["check"] = ProxierLostError(KILLED)
+
+
+@pytest.mark.parametrize("node", ["node1", "node2"])
+def test_a_control_loop_that_ended_or_stood_still_fails_the_step_though_no_scenario_missed_it(node: str) -> None:
+    world = World({"cpu": CPU, "forwarding": FORWARDING, "sync": {"scenarios": ["add-one"]}}, nodes="all")
+
+    def kill(request: Established) -> object:
+        fall(world, node)
+        return established(world, request)
+
+    world.answers[Established] = kill
+    result = world.take()
+    assert result.problems == [f"established connections: {KILLED}"]
+    assert not result.lost
+    assert {"forwarding.connect", "forwarding.direct"} <= {str(one.metric) for one in result.samples}  # it lived then
+    assert "forwarding.established" not in {str(one.metric) for one in result.samples}
+    assert "idle" not in world.said
+    assert world.log[-1] == "node1 stop"
+
+
+def test_a_dead_control_loop_is_the_cause_of_what_failed_for_want_of_it() -> None:
+    world = World({"sync": {"scenarios": ["cold-start", "add-one", "delete-one"]}})
+
+    def kill(request: Change) -> object:
+        fall(world)
+        raise ProxierError("node1: /metrics of kube-proxy: Connection refused")
+
+    world.answers[Change] = kill
+    result = world.take()
+    assert result.problems == [f"add-one: {KILLED}"]
+    assert {str(sample.point.scenario) for sample in result.samples} == {"cold-start"}
+
+
+def test_a_start_that_nobody_answered_is_no_sample_of_a_control_loop_that_was_killed() -> None:
+    world = World({"sync": {"scenarios": ["cold-start"]}})
+
+    def kill(request: AwaitAll) -> object:
+        fall(world)
+        return AwaitAllResult(tuple(seen(world, probe, censored=True) for probe in request.probes))
+
+    world.answers[AwaitAll] = kill
+    result = world.take()
+    assert (result.problems, result.samples) == ([f"cold start: {KILLED}"], [])
+
+
+def test_by_the_instruction_clock_it_is_asked_where_something_failed_and_at_the_end() -> None:
+    world = World({"sync": {"scenarios": ["cold-start", "add-one"]}})
+    cluster = replace(world.bench.cluster, clock=ClockKind.INSTRUCTIONS)
+    world.running["node1"].fails["stop"] = ProxierLostError(KILLED)
+    fall(world)
+    result = world.take(bench=replace(world.bench, cluster=cluster))
+    assert (result.problems, result.samples) == ([f"stopping on node1: {KILLED}"], [])  # nobody knows since when
+    world = World({"sync": {"scenarios": ["cold-start", "add-one"]}})
+    fall(world)
+    world.answers[Change] = lambda request: refusing("no such thing")
+    result = world.take(bench=replace(world.bench, cluster=cluster))
+    assert (result.problems, result.samples) == ([f"add-one: {KILLED}"], [])
+
+
+def test_a_node_that_cannot_say_whether_its_control_loop_lives_does_not_hide_what_failed() -> None:
+    world = World({"sync": {"scenarios": ["add-one"]}})
+
+    def refuse(_: Change) -> object:
+        world.running["node1"].fails["check"] = AgentError("node1: the agent cannot be asked any more")
+        return refusing("no such thing")
+
+    world.answers[Change] = refuse
+    assert world.take().problems == ["add-one: no such thing"]
 
 
 def test_what_holds_the_cluster_up_is_asked_after_each_scenario() -> None:

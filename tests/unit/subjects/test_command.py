@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.errors import MeasurementError, ProxierError, UsageError
+from proxybench.errors import MeasurementError, ProxierError, ProxierLostError, UsageError
 from proxybench.experiment.requests import Commands, SubjectSpec
 from proxybench.experiment.subjects import Backend
 from proxybench.model import Mode, Subject
 from proxybench.nodes.answers import Alive, Spawned, Stopped
+from proxybench.nodes.requests import ReadFiles
 from proxybench.subjects.bundle import Bundle
 from proxybench.subjects.command import CommandDriver
 from proxybench.subjects.driver import ProxyMetrics
@@ -18,6 +19,7 @@ from proxybench.testing.clock import FakeClock
 from proxybench.testing.hosts import Get, Run, done
 from tests.unit.subjects.rig import (
     ALIVE,
+    CGROUP,
     CLUSTER,
     FOLDER,
     STOP,
@@ -41,6 +43,8 @@ LINKS = {f"bin/{name}": "/x/nft" for name in NAMES}
 KUBECONFIG = render_kubeconfig(CLUSTER.api, f"{FOLDER}/ca.pem", f"{FOLDER}/token")
 FILES = Bundle({"token": "secret", "ca.pem": "the CA\n", "kubeconfig": KUBECONFIG}, LINKS)
 SPAWN = spawn(["/proxy", f"--kubeconfig={FOLDER}/kubeconfig", "--node=node-a", "--period=1s"], ENV)
+PROCS = f"{CGROUP}/cgroup.procs"
+WELL = ((ALIVE, Alive(alive=True, code=None)), (ReadFiles((PROCS,)), {PROCS: "7\n"}))
 START = ("/proxy", "--kubeconfig={kubeconfig}", "--node={node}", "--period={min_sync_period}")
 ALL = Commands(
     start=START,
@@ -148,18 +152,28 @@ def test_without_synced_nothing_is_pending() -> None:
     assert started(commands=Commands(start=START, ready=("ready",))).metrics() == ProxyMetrics(0.0, 0)
 
 
+def stopped(end: Stopped, *before: tuple[object, object], log: Sequence[object] = ()) -> RunningProxy:
+    return started(*log, on_node("stop", FOLDER), ending("bye\n"), requests=[*before, (STOP, end)])
+
+
 def test_any_end_is_good_but_a_kill() -> None:
-    running = started(
-        on_node("stop", FOLDER), ending("bye\n"), requests=[(STOP, Stopped(3, killed=False, cgroup_removed=True))]
-    )
+    running = stopped(Stopped(3, killed=False, cgroup_removed=True, had_ended=True), *WELL)
     running.stop(20)
     assert running.log() == "bye\n"
-    running = started(
-        on_node("stop", FOLDER), ending("bye\n"), requests=[(STOP, Stopped(-9, killed=True, cgroup_removed=True))]
-    )
+    running = stopped(Stopped(-9, killed=True, cgroup_removed=True), *WELL)
     with pytest.raises(ProxierError) as caught:
         running.stop(20)
     assert str(caught.value) == "node-a: mine did not end within 20 s and was killed: bye"
+
+
+def test_an_end_before_the_stop_is_told_and_the_stop_is_run_all_the_same() -> None:
+    end = Stopped(0, killed=False, cgroup_removed=True, had_ended=True)
+    log = Get(f"{FOLDER}/log", b"it gave up\n")
+    running = stopped(end, (ALIVE, Alive(alive=False, code=0)), log=[log])
+    with pytest.raises(ProxierLostError) as caught:
+        running.stop(20)
+    assert str(caught.value) == "node-a: mine ended with code 0: it gave up"
+    assert running.log() == "bye\n"
 
 
 def test_the_clean_up_and_what_it_left() -> None:

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxybench.clocks import Instant
-from proxybench.errors import AgentError, CommandFailedError, MeasurementError, ProxierError
+from proxybench.errors import AgentError, CommandFailedError, MeasurementError, ProxierError, ProxierLostError
 from proxybench.model import Family, Mode
 from proxybench.nodes.answers import Alive, Spawned, Stopped
+from proxybench.nodes.requests import ReadFiles
 from proxybench.subjects.bundle import Bundle
 from proxybench.subjects.driver import ProxyMetrics, SyncRecord
 from proxybench.subjects.process import NodeProcess, Program
@@ -271,7 +272,66 @@ def test_a_bad_end(end: Stopped, message: str) -> None:
     rig = Rig((STOP, end), steps=(ending("x\n"),))
     with pytest.raises(ProxierError) as caught:
         rig.proxy.stop(20)
+    assert type(caught.value) is ProxierError  # what it did until then counts
     assert str(caught.value) == f"node-a: the proxy {message}"
+
+
+STOOD = "stood still for a while, since it got SIGSTOP"
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (Stopped(0, killed=False, cgroup_removed=True, had_ended=True), "ended with code 0: x"),
+        (Stopped(-15, killed=False, cgroup_removed=True, had_ended=True), "was ended by SIGTERM: x"),
+        (Stopped(-15, killed=False, cgroup_removed=True, stood_still=True), STOOD),
+    ],
+)
+def test_an_end_that_nobody_asked_for_however_good(end: Stopped, message: str) -> None:
+    rig = Rig((STOP, end), steps=(ending("x\n"),))
+    with pytest.raises(ProxierLostError) as caught:
+        rig.proxy.stop(20)
+    assert str(caught.value) == f"node-a: the proxy {message}"
+
+
+PROCS = f"{CGROUP}/cgroup.procs"
+WELL = (ALIVE, Alive(alive=True, code=None))
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (((ALIVE, Alive(alive=False, code=-9)),), "was ended by SIGKILL: one | two"),
+        (((ALIVE, Alive(alive=True, code=None, stood_still=True)),), STOOD),
+        ((WELL, (ReadFiles((PROCS,)), {PROCS: None})), f"lost its cgroup {CGROUP}"),
+        ((WELL, (ReadFiles((PROCS,)), {PROCS: "8\n70\n"})), f"was moved out of its cgroup {CGROUP}"),
+    ],
+)
+def test_what_can_no_longer_be_measured_is_told_once(
+    found: tuple[tuple[Request[Any], object], ...], message: str
+) -> None:
+    end = Stopped(-9, killed=False, cgroup_removed=True, had_ended=True, stood_still=True)
+    read = (LOG,) if message.endswith("two") else ()
+    rig = Rig(*found, (STOP, end), steps=(*read, ending("x\n")))
+    with pytest.raises(ProxierLostError) as caught:
+        as_running(rig.proxy).check()
+    assert str(caught.value) == f"node-a: the proxy {message}"
+    rig.proxy.check()
+    rig.proxy.stop(20)
+    rig.done()
+
+
+def test_one_that_is_well_or_was_stopped_by_us() -> None:
+    rig = Rig(
+        WELL,
+        (ReadFiles((PROCS,)), {PROCS: "6\n7\n"}),
+        (STOP, Stopped(-15, killed=False, cgroup_removed=True)),
+        steps=(ending("x\n"),),
+    )
+    rig.proxy.check()
+    rig.proxy.stop(20)
+    rig.proxy.check()
+    rig.done()
 
 
 def test_a_token_that_stays() -> None:
