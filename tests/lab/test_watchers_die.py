@@ -22,6 +22,7 @@ import pytest
 from proxybench.cli.measure import measure
 from proxybench.experiment.spec import Experiment
 from proxybench.results.folder import open_run
+from tests.lab.binaries import FIRST_BUILD_S, RELEASES, kube_proxy
 from tests.lab.labs import descendants
 from tests.unit.run.log import ProgressLog
 
@@ -191,11 +192,11 @@ def taken(folder: Path, blows: Sequence[Blow], steps: int, measured: dict[str, A
             "version": 1,
             "name": "dies",
             "target": {"lab": {"kind": "netns", **more.pop("lab", {})}},
-            "modes": ["iptables"],
             "scale": {"services": [5]},
             "repetitions": steps,
             "measure": measured,
             "limits": {"cell": "60s"},
+            **({} if "subjects" in more else {"modes": ["iptables"]}),
             **more,
         }
     )
@@ -240,13 +241,48 @@ def test_what_is_measured_and_what_it_is_reached_by(tmp_path: Path) -> None:
             "idle",
             lambda: control_loop("node1"),
             kill,
-            "node1: .* node1: the reference proxier was ended by SIGKILL: .*",
+            "node1: the reference proxier was ended by SIGKILL: .*",
         ),
         Blow("idle", lambda: sshd("node1"), kill, "node1: .*"),
         Blow("idle", lambda: sshd("node2"), kill, "node2: .*"),
         Blow("idle", lambda: sshd("client"), kill, "client: .*"),
     ]
     assert taken(tmp_path, blows, 5, IDLE)[4].state == "done"
+
+
+def node1_kube_proxy() -> int:
+    (pid,) = [pid for pid in programs("kube-proxy", "--config=") if on("node1", pid)]
+    return pid
+
+
+def move(pid: int) -> None:
+    """Take it out of its cgroup, as a tool that tidies cgroups does."""
+    inside(pid, f"echo {pid} > /sys/fs/cgroup/cgroup.procs")
+
+
+def remove(pid: int) -> None:
+    group = Path(f"/proc/{pid}/cgroup").read_text().partition("0::")[2].split()[0]
+    inside(pid, f"echo {pid} > /sys/fs/cgroup/cgroup.procs; rmdir /sys/fs/cgroup{group}")
+
+
+def inside(pid: int, script: str) -> None:
+    subprocess.run(["nsenter", "-t", str(pid), "-m", "sh", "-c", script], check=True, timeout=20)
+
+
+@pytest.mark.timeout(FIRST_BUILD_S)
+def test_a_real_kube_proxy(tmp_path: Path) -> None:
+    """Stopped while a Service is added it would be slow, moved to another cgroup it would spend no CPU time."""
+    version = RELEASES[-1]
+    kube_proxy(version)
+    blows = [
+        Blow("idle", node1_kube_proxy, kill, "node1: kube-proxy was ended by SIGKILL: .*"),
+        Blow("add-one", node1_kube_proxy, stop, "node1: kube-proxy stood still for a while, since it got SIGSTOP"),
+        Blow("idle", node1_kube_proxy, move, "node1: kube-proxy was moved out of its cgroup /.*/node1/proxy"),
+        Blow("idle", node1_kube_proxy, remove, "node1: kube-proxy lost its cgroup /.*/node1/proxy"),
+    ]
+    subject = {"kind": "kube-proxy", "version": version, "modes": ["nftables"]}
+    steps = taken(tmp_path, blows, 5, {**IDLE, "sync": {"scenarios": ["add-one"]}}, subjects=[subject])
+    assert steps[4].state == "done", steps[4]
 
 
 def test_the_prober(tmp_path: Path) -> None:
