@@ -332,11 +332,30 @@ def test_locust_its_master_and_what_starts_them(tmp_path: Path) -> None:
     assert steps[4].state == "done", steps[4]
 
 
+def supervisor() -> int:
+    return next(pid for pid in programs("lab.supervisor", forked=True))
+
+
+def test_a_network_that_is_taken_away_behind_our_back(tmp_path: Path) -> None:
+    """Its name is needed by nobody; without its link a Service that is added would be answered after "> 120 s"."""
+    blows = [
+        Blow(
+            "add-one",
+            supervisor,
+            lambda pid: inside(pid, "ip netns del node1; ip -n client link del data"),
+            r"in the lab, client has lost its interface data and \d more",
+        )
+    ]
+    steps = taken(tmp_path, blows, 2, {"sync": {"scenarios": ["add-one"], "timeout": "3s"}})
+    assert steps[1].problem is not None
+    assert re.fullmatch(r"in the lab, client has lost its interface data and \d more", steps[1].problem)
+
+
 @pytest.mark.parametrize(
     ("victim", "problem"),
     [
         (
-            lambda: next(pid for pid in programs("lab.supervisor", forked=True)),
+            supervisor,
             r"the lab's supervisor \(process \d+ of this machine\) ended with code 1",
         ),
         (

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from proxybench.targets.lab.apiserver.serve_process import ApiServerProcess
     from proxybench.targets.lab.artifacts import System
     from proxybench.targets.lab.common import Prepared, Settings
+    from proxybench.targets.lab.networks import Networks
 
 
 class BuiltLab:
@@ -76,9 +77,11 @@ class BuiltLab:
         common.register(api, layout)
         return common.prepare(self.state, system, layout), api, server.port
 
-    def _guarded(self, cluster: Cluster, holder: str, ended: Path | None = None) -> Cluster:
-        """Return a cluster that tells what has befallen the lab; ``holder`` is what holds it, ``ended`` as of Guard."""
+    def _guarded(
+        self, cluster: Cluster, holder: str, ended: Path | None = None, networks: Networks | None = None
+    ) -> Cluster:
+        """Return a cluster that tells what has befallen the lab; ``holder`` is what holds it, the rest as of Guard."""
         if self._holder and self._api:
-            self._guard = Guard({holder: self._holder, "API server": self._api.process}, ended)
+            self._guard = Guard({holder: self._holder, "API server": self._api.process}, ended, networks)
             return replace(cluster, trouble=self._guard.trouble)
         return cluster

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Final
 from proxybench.agent.node import oom_kills
 from proxybench.hosts.base import end_of
 from proxybench.nodes.node import want_of_memory
+from proxybench.targets.lab.networks import below
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator, Mapping
+
+    from proxybench.targets.lab.networks import Networks
 
 _LOOK_SECONDS: Final = 0.5
 _DEPTH: Final = 2  # below a process that is held: its children, and theirs; not what an agent has started
@@ -30,18 +33,23 @@ class Guard:
     """Looks at a lab's processes every half a second, in a thread of its own, until ``close``.
 
     ``held`` are children of this process, by what they are ("API server"); with what they keep alive. In the file
-    ``ended`` the lab itself tells of what ended in it, line by line.
+    ``ended`` the lab itself tells of what ended in it, line by line. ``networks`` are its namespaces.
     """
 
     def __init__(
-        self, held: Mapping[str, subprocess.Popen[bytes]], ended: Path | None = None, proc: Path = Path("/proc")
+        self,
+        held: Mapping[str, subprocess.Popen[bytes]],
+        ended: Path | None = None,
+        networks: Networks | None = None,
+        proc: Path = Path("/proc"),
     ) -> None:
         self._held = dict(held)
+        self._networks = networks
         self._ended = ended
         self._proc = proc
         self._killed = self._killed_for_memory()
         # As they are now: later on orphans of a node's sessions are among them, and one may stand still for ever.
-        self._pids = {pid: name for name, one in self._held.items() for pid in self._below(one.pid, _DEPTH)}
+        self._pids = {pid: name for name, one in self._held.items() for pid in below(one.pid, _DEPTH, proc)}
         self._lock = threading.Lock()
         self._passed: dict[str, str] = {}  # by process: what was seen of it since anybody asked
         self._over = threading.Event()
@@ -70,6 +78,8 @@ class Guard:
         if self._ended is not None and self._ended.exists():
             for line in self._ended.read_text().splitlines():
                 yield f"in the lab, {line}"
+        if self._networks:
+            yield self._networks.lack()
 
     def _watch(self) -> None:
         while not self._over.wait(_LOOK_SECONDS):
@@ -85,14 +95,6 @@ class Guard:
             program, _, rest = (self._proc / str(pid) / "stat").read_text().rpartition(")")
             return program.partition("(")[2] if rest.split()[0] in _STOPPED else ""
         return ""
-
-    def _below(self, pid: int, depth: int) -> Iterator[int]:
-        """Yield a process and those below it."""
-        yield pid
-        with contextlib.suppress(OSError):
-            below = (self._proc / str(pid) / "task" / str(pid) / "children").read_text().split() if depth else ()
-            for child in below:
-                yield from self._below(int(child), depth - 1)
 
     def _killed_for_memory(self) -> int:
         """Return how many processes this machine's kernel has killed for want of memory since it started."""

@@ -12,6 +12,7 @@ from proxybench.model import LabKind
 from proxybench.targets.lab import artifacts, common, node_script, process, topology
 from proxybench.targets.lab.built import BuiltLab
 from proxybench.targets.lab.leftovers import cgroup_name, remove_cgroups
+from proxybench.targets.lab.networks import Networks
 from proxybench.targets.lab.places import NETNS_OWN
 from proxybench.targets.lab.plan import Plan, Relay
 
@@ -84,7 +85,7 @@ class NetnsLab(BuiltLab):
             settings=settings,
             cgroup=f"/sys/fs/cgroup/{cgroup_name(state)}",
         )
-        return self._guarded(cluster, "supervisor", state / "ended")
+        return self._guarded(cluster, "supervisor", state / "ended", Networks(self.pid))
 
     def _await_ready(self, state: Path) -> dict[str, int]:
         ready, log = state / "ready.json", state / "supervisor.log"
