@@ -62,17 +62,28 @@ class Store:
 
         Raises UsageError when the cache cannot be written.
         """
-        lock = self._root / ".locks" / self._name(place)
+        with self._held(self._name(place), waiting):
+            with self._usable("written"):
+                place.parent.mkdir(parents=True, exist_ok=True)
+            yield
+
+    @contextmanager
+    def _held(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+        lock = self._root / ".locks" / name
         with ExitStack() as held:
-            try:
+            with self._usable("written"):
                 lock.parent.mkdir(parents=True, exist_ok=True)
                 held.enter_context(locked(lock, waiting))
-                place.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UsageError(
-                    f"{self._root}: cannot be written ({error.strerror}); name another folder with PROXYBENCH_CACHE"
-                ) from None
             yield
+
+    @contextmanager
+    def _usable(self, how: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:  # of another user's folder, for instance
+            raise UsageError(
+                f"{self._root}: cannot be {how} ({error.strerror}); name another folder with PROXYBENCH_CACHE"
+            ) from None
 
     @contextmanager
     def workshop(self, place: Path) -> Iterator[Path]:
@@ -107,7 +118,12 @@ class Store:
         return binary
 
     def all(self) -> tuple[Binary, ...]:
-        """Return all programs, by version, architecture and name. Files are not read again."""
+        """Return all programs, by version, architecture and name. Files are not read again.
+
+        Raises UsageError when the cache cannot be read.
+        """
+        with self._usable("read"), contextlib.suppress(FileNotFoundError):
+            next(self._root.iterdir(), None)  # glob would find nothing
         records = sorted(self._root.glob("[!.]*/*/*.json"), key=lambda path: (_order(path), path))
         found = (_read(record.with_suffix("")) for record in records)
         return tuple(binary for binary in found if binary)
@@ -126,8 +142,7 @@ class Store:
             with contextlib.suppress(_InUseError), self.lock(place, _in_use):
                 partial.unlink(missing_ok=True)
         for folder in self._root.glob(f"{_BUILD}*"):
-            lock = self._root / ".locks" / folder.name.removeprefix(_BUILD)
-            with contextlib.suppress(_InUseError), locked(lock, _in_use):
+            with contextlib.suppress(_InUseError), self._held(folder.name.removeprefix(_BUILD), _in_use):
                 shutil.rmtree(folder, ignore_errors=True)
         for folder in self._root.glob("[!.]*/*"):  # of versions that were never had
             self._prune(folder / "any")

@@ -12,6 +12,8 @@ import pytest
 
 from proxybench import scratch
 from proxybench.errors import ProxybenchError
+from proxybench.releases.ensure import Source, Surroundings, ensure
+from proxybench.releases.store import Binary, Store, sha512
 from proxybench.report.page import write_report
 from proxybench.results.folder import open_run
 from proxybench.targets.claim import claimed
@@ -86,6 +88,64 @@ def test_a_cluster_that_is_measured_by_one_is_refused_to_the_other() -> None:
         assert free
         assert as_user(ONE, claim) == "False"
     assert as_user(OTHER, claim) == "True"
+
+
+def say(_: str) -> None: ...
+
+
+def write_program(folder: Path, version: str) -> Binary:
+    """Put a program into a cache, as a download does."""
+    store = Store(folder)
+    place = store.place("kube-proxy", version, "amd64")
+    with store.lock(place, lambda: None):
+        part = place.with_name("kube-proxy.partial")
+        part.write_text("#!/bin/sh\n")
+        return store.keep(part, Binary(place, "kube-proxy", version, "amd64", "release https://x", sha512(part)))
+
+
+def get(folder: Path, version: str) -> str:
+    around = Surroundings(folder, {}, check=lambda *_: None)
+    return ensure(
+        "kube-proxy", version, report=say, base_url="http://127.0.0.1:9", source=Source.RELEASE, surroundings=around
+    ).source
+
+
+def test_a_cache_of_two_is_the_one_s_who_made_it_and_read_by_the_other(shared: Path) -> None:
+    cache = shared / "bin"
+    refused = f"error: {cache}: cannot be written (Permission denied); name another folder with PROXYBENCH_CACHE"
+    as_user(ONE, lambda: write_program(cache, "v1.37.2"))
+    assert as_user(OTHER, lambda: get(cache, "1.37.2")) == "release https://x"
+    assert as_user(OTHER, lambda: [one.version for one in Store(cache).all()]) == "['v1.37.2']"
+    assert as_user(OTHER, lambda: get(cache, "1.36.3")) == refused
+    assert as_user(OTHER, lambda: Store(cache).remove(Store(cache).all()[0])) == refused
+
+
+@pytest.mark.parametrize("left", ["v1.36.3/amd64/kube-proxy.partial", ".build-v1.36.3-amd64-kube-proxy/x"])
+def test_what_the_other_s_download_or_build_left_is_neither_gone_on_with_nor_removed(shared: Path, left: str) -> None:
+    cache = shared / "bin"
+    refused = f"error: {cache}: cannot be written (Permission denied); name another folder with PROXYBENCH_CACHE"
+
+    def leave() -> None:
+        write_program(cache, "v1.36.3")
+        (cache / left).parent.mkdir(exist_ok=True)
+        (cache / left).write_text("half")
+        Store(cache).remove(Store(cache).all()[0])
+
+    as_user(ONE, leave)
+    assert as_user(OTHER, lambda: get(cache, "1.36.3")) == refused
+    assert as_user(OTHER, lambda: Store(cache).remove_rests()) == refused
+    assert (cache / left).read_text() == "half"
+    as_user(ONE, lambda: Store(cache).remove_rests())
+    assert not (cache / left).exists()
+
+
+def test_a_cache_that_only_its_owner_reads_does_not_look_empty(shared: Path) -> None:
+    cache = shared / "bin"
+    as_user(ONE, lambda: write_program(cache, "v1.37.2"))
+    cache.chmod(0o700)
+    refused = f"error: {cache}: cannot be {{}} (Permission denied); name another folder with PROXYBENCH_CACHE"
+    assert as_user(OTHER, lambda: Store(cache).all()) == refused.format("read")
+    assert as_user(OTHER, lambda: get(cache, "1.37.2")) == refused.format("written")
 
 
 def test_anothers_run_is_read_and_not_written(shared: Path) -> None:
