@@ -150,6 +150,19 @@ def test_events_that_are_forgotten() -> None:
     assert refusal(caught) == {"message": "too old resource version: 3 (4)", "reason": "Expired", "code": 410}
 
 
+def test_events_of_large_objects_are_forgotten_by_their_size_all_but_the_newest() -> None:
+    store = Store(first_version=1, log_bytes=10_000)
+    for number in range(9):  # version 3 and so on, of more than 2 kB each
+        store.create(SERVICES, "default", service(f"s{number}", filler="x" * 2000))
+    assert [event.now.name for event in store.events_after(SERVICES, 7)] == ["s5", "s6", "s7", "s8"]
+    with pytest.raises(StatusError, match="too old"):
+        store.events_after(SERVICES, 2)
+    store.create(SERVICES, "default", service("large", filler="x" * 60_000))
+    assert [event.now.name for event in store.events_after(SERVICES, 11)] == ["large"]
+    with pytest.raises(StatusError, match="too old"):
+        store.events_after(SERVICES, 10)
+
+
 def test_an_object_that_leaves_a_selection_is_deleted_for_its_watch(store: Store) -> None:
     store.create(SERVICES, "default", service("a"))
     store.replace(SERVICES, "default", "a", service("a", on="1"))

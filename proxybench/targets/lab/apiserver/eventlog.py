@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from proxybench.targets.lab.apiserver.status import Object
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
-_SLACK: Final = 0.25  # of the capacity: old events are dropped in lots, not one by one
+_SLACK: Final = 1.25  # of the capacity: old events are dropped in lots, not one by one
 
 
 class Stored:
@@ -82,21 +82,33 @@ class Event(NamedTuple):
 
 
 class EventLog:
-    """The newest ``capacity`` events of one resource (a quarter more for a while)."""
+    """The newest ``capacity`` events of one resource, of so many bytes at most (a quarter more for a while)."""
 
-    def __init__(self, capacity: int, version: int) -> None:
+    def __init__(self, capacity: int, version: int, size: int) -> None:
         """Start at a version: what was before it is not known."""
         self._capacity = capacity
+        self._size = size
+        self._bytes = 0
         self._oldest = version
         self._events: list[Event] = []
 
     def append(self, event: Event) -> None:
         """Remember an event, and forget the oldest ones when there are too many."""
         self._events.append(event)
-        surplus = len(self._events) - self._capacity
-        if surplus > self._capacity * _SLACK:
+        self._bytes += len(event.now.raw)
+        if len(self._events) > self._capacity * _SLACK or self._bytes > self._size * _SLACK:
+            surplus = max(len(self._events) - self._capacity, 0)
+            left = self._bytes - sum(len(old.now.raw) for old in self._events[:surplus])
+            while left > self._size and surplus < len(self._events) - 1:  # the newest is always known
+                left -= len(self._events[surplus].now.raw)
+                surplus += 1
+            self._forget(surplus, left)
+
+    def _forget(self, surplus: int, left: int) -> None:
+        if surplus:
             self._oldest = self._events[surplus - 1].version
             del self._events[:surplus]
+        self._bytes = left
 
     def after(self, version: int) -> list[Event]:
         """Return all events later than a version. Raises StatusError (410) when some are forgotten."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from proxybench.targets.lab.apiserver.status import Object
 
 LOG_CAPACITY: Final = 32_768  # three rewrites of 10,000 objects fit between a list and its watch
+LOG_BYTES: Final = 128 << 20  # the same of 4 KiB each; slices of 1,000 endpoints have forty times that
 _SET_BY_SERVER: Final = ("uid", "creationTimestamp", "resourceVersion")
 
 
@@ -40,6 +41,7 @@ class Store:
         *,
         first_version: int = 1,
         log_capacity: int = LOG_CAPACITY,
+        log_bytes: int = LOG_BYTES,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Start empty but for the namespace "default".
@@ -50,7 +52,7 @@ class Store:
         self._version = first_version
         self._now = now
         self._objects: dict[Resource, dict[tuple[str, str], Stored]] = {item: {} for item in RESOURCES}
-        self._logs = {item: EventLog(log_capacity, first_version) for item in RESOURCES}
+        self._logs = {item: EventLog(log_capacity, first_version, log_bytes) for item in RESOURCES}
         self._sorted: dict[Resource, tuple[Stored, ...] | None] = dict.fromkeys(RESOURCES)
         self._listeners: list[Callable[[Resource], None]] = []
         self.create(NAMESPACES, "", {"metadata": {"name": "default"}})
