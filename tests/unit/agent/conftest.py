@@ -7,7 +7,6 @@ import json
 import queue
 import ssl
 import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,8 @@ from proxybench.errors import CommandTimeoutError, ConnectionLostError
 from proxybench.hosts.base import end_of
 from proxybench.nodes.client import AgentClient
 from proxybench.nodes.zipapp import build_zipapp
+
+from .pythons import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,7 +80,7 @@ def zipapp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def python() -> str:
     """Return the interpreter that runs agents and backends; ``both_pythons`` replaces it."""
-    return sys.executable
+    return PYTHON
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ class RunningBackend:
 
 @pytest.fixture(scope="session")
 def backend(zipapp: Path) -> Iterator[RunningBackend]:
-    backend = RunningBackend(sys.executable, zipapp)
+    backend = RunningBackend(PYTHON, zipapp)
     yield backend
     assert backend.stop() == 0
 

@@ -5,14 +5,13 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from .conftest import RunningBackend
-from .pythons import both_pythons
+from .pythons import PYTHON, both_pythons
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,8 +57,8 @@ def test_udp_replies_from_the_address_it_was_reached_at(backend: RunningBackend)
 
 
 def test_of_ipv6_it_says_and_does_the_same_and_leaves_the_port_to_ipv4(zipapp: Path) -> None:
-    backend = RunningBackend(sys.executable, zipapp, "--family", "ipv6")
-    usual = RunningBackend(sys.executable, zipapp, port=backend.port)
+    backend = RunningBackend(PYTHON, zipapp, "--family", "ipv6")
+    usual = RunningBackend(PYTHON, zipapp, port=backend.port)
     try:
         with dial("::1", backend.port) as sock, dial("127.0.0.1", usual.port) as other:
             assert line_of(sock) == f"::1 ::1 {sock.getsockname()[1]}\n"
@@ -115,7 +114,7 @@ def open_status(pid: int) -> str:
 
 
 def test_idle_connections_are_dropped(zipapp: Path) -> None:
-    backend = RunningBackend(sys.executable, zipapp, "--idle-s", "0.2")
+    backend = RunningBackend(PYTHON, zipapp, "--idle-s", "0.2")
     try:
         with dial("127.0.0.1", backend.port) as sock:
             line_of(sock)
@@ -125,7 +124,7 @@ def test_idle_connections_are_dropped(zipapp: Path) -> None:
 
 
 def test_beyond_the_most_connections_the_longest_idle_goes(zipapp: Path) -> None:
-    backend = RunningBackend(sys.executable, zipapp, "--max-connections", "2")
+    backend = RunningBackend(PYTHON, zipapp, "--max-connections", "2")
     try:
         socks = [dial("127.0.0.1", backend.port) for _ in range(2)]
         for sock in socks:
@@ -157,13 +156,13 @@ def test_beyond_the_most_connections_the_longest_idle_goes(zipapp: Path) -> None
     ],
 )
 def test_wrong_arguments_are_answered_with_the_usage(zipapp: Path, arguments: list[str]) -> None:
-    done = subprocess.run([sys.executable, str(zipapp), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([PYTHON, str(zipapp), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     options = "[--idle-s SECONDS] [--max-connections COUNT] [--family ipv4|ipv6]"
     assert done.stderr == f"usage: backend --port PORT {options}\n"
 
 
 def test_other_programs_do_not_exist(zipapp: Path) -> None:
-    done = subprocess.run([sys.executable, str(zipapp), "dance"], capture_output=True, text=True, check=False)
+    done = subprocess.run([PYTHON, str(zipapp), "dance"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("usage: serve | backend --port PORT")

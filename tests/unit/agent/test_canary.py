@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -14,7 +13,7 @@ from proxybench.nodes.requests import Await, AwaitAll, Change, Write
 
 from .certificates import certificate
 from .conftest import RunningBackend
-from .pythons import both_pythons
+from .pythons import PYTHON, both_pythons
 from .talker import Talker, free_port
 
 if TYPE_CHECKING:
@@ -352,7 +351,7 @@ def test_a_port_without_a_listener_refuses_datagrams(agent: AgentClient) -> None
 def test_the_end_of_answers_over_udp_is_dated_to_the_first_datagram_that_got_none(
     agent: AgentClient, zipapp: Path
 ) -> None:
-    gone = RunningBackend(sys.executable, zipapp)
+    gone = RunningBackend(PYTHON, zipapp)
     ending = threading.Timer(1.0, gone.stop)
     ending.start()
     began_ns = time.monotonic_ns()

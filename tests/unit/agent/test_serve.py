@@ -5,7 +5,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import pytest
 from proxybench.errors import AgentError
 from proxybench.nodes.requests import AskClocks, Await, Connect, Sleep, Target
 
-from .pythons import both_pythons
+from .pythons import PYTHON, both_pythons
 from .talker import free_port
 
 if TYPE_CHECKING:
@@ -288,7 +287,7 @@ def test_what_is_wrong_with_a_request_is_named_and_the_agent_lives_on(
 
 def test_a_start_loads_nothing_that_it_cannot_afford(zipapp: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-I", "-S", str(zipapp), "serve"],
+        [PYTHON, "-X", "importtime", "-I", "-S", str(zipapp), "serve"],
         input='{"id":1,"op":"hello"}\n', capture_output=True, text=True, check=True,
     )  # fmt: skip
     loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line}
