@@ -72,7 +72,7 @@ def record_end(recorder: Recorder, scenario: Scenario, took: Span, seen: AwaitRe
     """Record the time from the trigger until the data plane answered for the change.
 
     It is uncertain by what the deciding attempt took, by its distance from the one before it, and by what the span is.
-    A data plane that was faster than the acknowledgement counts as 0 ns, and its span is uncertain by how late that was.
+    A data plane that was faster than the acknowledgement counts as 0 ns; its span is uncertain by how late that was.
     """
     recorder.add(
         Metric.SYNC_END_TO_END,
