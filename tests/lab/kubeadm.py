@@ -144,11 +144,11 @@ class Kubelets:
         for handle in self._nodes.values():
             handle.executor.run(argv, timeout=60)
 
-    def await_asked_to_end(self, node: str) -> None:
-        """Wait until the controller wants a node's pod to end."""
+    def await_asked_to_end(self, node: str, said: Path) -> None:
+        """Wait until the controller wants a node's pod to end; ``said`` is what the run says that asks for it."""
         end = time.monotonic() + 60
         while not any("deletionTimestamp" in pod["metadata"] for pod in self._pods() if _node_of(pod) == node):
-            assert time.monotonic() < end, f"the rollout does not come to {node}"
+            assert time.monotonic() < end, f"the rollout does not come to {node}: {said.read_text()}"
             self._stop.wait(0.2)
 
     def _pods(self) -> list[Object]:

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +15,6 @@ import pytest
 from proxybench.errors import RunError
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
-from proxybench.kube.objects import NAMESPACE, namespace
 from proxybench.kube.objects import node as node_object
 from proxybench.model import ClockKind, Mode
 from proxybench.nodes.node import NodeHandle
@@ -43,6 +42,7 @@ from tests.lab.own_cluster import (
     small_disk,
     waited,
 )
+from tests.lab.rbac import USER, grant
 from tests.unit.targets.cluster.killed import MOMENTS, kill_at
 
 if TYPE_CHECKING:
@@ -86,6 +86,15 @@ class World:
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return proxybench(self.user, *words)
 
+    def restart(self) -> None:
+        """Do what ``kubectl rollout restart`` does, and wait until it is over."""
+        annotations = {"kubectl.kubernetes.io/restartedAt": str(time.time())}
+        body = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+        headers = {"Content-Type": "application/merge-patch+json"}
+        code, answer = self.access.ask("PATCH", f"{SETS}/kube-proxy", body, 10.0, **headers)
+        assert code == 200, answer
+        self.await_rolled_out()
+
     def await_rolled_out(self) -> None:
         """Wait until each node runs a pod of the newest template, for whoever comes next."""
         end = time.monotonic() + 60
@@ -102,7 +111,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with ExitStack() as stack:
         stack.callback(lab.down)
         cluster = lab.up()
-        access = stack.enter_context(control_plane(folder, *programs, [topology.CTL_ADDRESS]))
+        access = stack.enter_context(control_plane(folder, *programs, [topology.CTL_ADDRESS], users=[USER]))
         stack.enter_context(relayed(lab.pid, access))
         fleet = stack.enter_context(Fleet.connect(cluster.targets))
         add_addresses(fleet["node2"])
@@ -111,18 +120,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         with KubernetesServiceApi(access.url, access.token, ca_pem=access.ca_pem) as api:
             api.create_many([node_object(node.name, node.address, node.pod_cidr or "") for node in cluster.proxy_nodes])
         text = config(cluster, nodes[0], Mode.IPTABLES).replace("hostnameOverride: node1", "hostnameOverride: ''")
-        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "proxybench"}}
-        ours = [
-            ("/api/v1/namespaces", namespace(NAMESPACE)),
-            (f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts", account),
-        ]
-        for path, body in [*ours, *objects(text)]:
+        for path, body in objects(text):
             code, answer = access.ask("POST", path, body)
             assert code == 201, answer
+        grant(access)
         manager = program("kube-controller-manager", CLUSTER)
         stack.enter_context(daemon_set_controller(folder, manager, access))
         kubelets = stack.enter_context(Kubelets(access, nodes, kube_proxy()))
-        user = make_user(folder / "home", cluster, EXPERIMENT, node_access(access))
+        user = make_user(folder / "home", cluster, EXPERIMENT, replace(node_access(access), token=USER))
         kubelets.await_started()
         yield World(access, kubelets, nodes, user, lab.pid)
 
@@ -244,6 +249,7 @@ def test_an_operator_who_edits_meanwhile_is_not_overwritten_but_reported(world: 
     run = str(max((world.user.home / "results/switch").glob("2*")))
     assert world.run("restore", run).returncode == 0
     assert world.access.get(path)["data"] == before
+    world.restart()  # the operator's own doing: its pods may have begun by what the operator had written
 
 
 def test_a_node_that_is_lost_for_good_in_a_rollout_is_named_and_all_is_put_back(world: World) -> None:
@@ -253,7 +259,7 @@ def test_a_node_that_is_lost_for_good_in_a_rollout_is_named_and_all_is_put_back(
     world.kubelets.dead.add(node.name)
     try:
         process, said = switching(world)
-        world.kubelets.await_asked_to_end(node.name)
+        world.kubelets.await_asked_to_end(node.name, said)
         process.send_signal(signal.SIGKILL)
         waited(process, 30)
         with lost(world.lab_pid, node.executor):
