@@ -147,6 +147,32 @@ def test_at_each_stage(tmp_path: Path, sign: str, after: float, number: signal.S
     assert run.manifests() or not kept
 
 
+def test_a_signal_to_all_of_a_terminal_does_not_cut_the_cleaning_of_cgroups() -> None:
+    name = "proxybench-interrupted"
+    hold = (
+        "mount -t cgroup2 cgroup /sys/fs/cgroup && mkdir -p /sys/fs/cgroup/$0/node1 && "
+        "echo $$ > /sys/fs/cgroup/$0/node1/cgroup.procs && echo there && exec sleep 60"
+    )
+    busy = ["unshare", "--mount", "--propagation", "private", "sh", "-c", hold, name]
+    clean = "import signal, sys; signal.signal(signal.SIGINT, lambda *_: None)\n"
+    clean += f"from proxybench.targets.lab.leftovers import remove_cgroups; print(flush=True); remove_cgroups({name!r})"
+    with subprocess.Popen(busy, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "there\n"
+        with subprocess.Popen(
+            [sys.executable, "-c", clean], cwd=HOME, stdout=subprocess.PIPE, start_new_session=True
+        ) as cleaner:
+            assert cleaner.stdout
+            cleaner.stdout.readline()
+            time.sleep(0.5)  # it is tried again and again for two seconds, as long as somebody is in it
+            os.killpg(cleaner.pid, signal.SIGINT)
+            time.sleep(0.1)
+            holder.kill()
+            holder.wait()
+            assert cleaner.wait(20) == 0
+    assert cgroups(name) == []
+
+
 def test_twice_in_a_row_and_then_it_is_resumed(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.until("repetition 1: done in")

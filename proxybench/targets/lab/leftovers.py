@@ -30,7 +30,10 @@ def cgroup_name(state: Path) -> str:
 
 
 def remove_cgroups(name: str) -> None:
-    """Remove a lab's cgroup and those below it, wherever the host mounts them (in a mount of our own)."""
+    """Remove a lab's cgroup and those below it, wherever the host mounts them (in a mount of our own).
+
+    What does so has a session of its own: a terminal's Ctrl-C, which we heed when this is done, would end it.
+    """
     script = (
         'mount -t cgroup2 cgroup /sys/fs/cgroup && cd /sys/fs/cgroup && [ -d "$0" ] && '
         'for i in 1 2 3 4 5 6 7 8 9 10; do find "$0" -depth -type d -exec rmdir {} + 2>/dev/null && break; '
@@ -41,6 +44,7 @@ def remove_cgroups(name: str) -> None:
         check=False,
         timeout=_CLEAN_LIMIT,
         capture_output=True,
+        start_new_session=True,
     )
 
 
