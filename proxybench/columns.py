@@ -123,7 +123,7 @@ def _kind(field: dataclasses.Field[Any], kind: Any) -> type:  # noqa: ANN401 - a
         return str
     plain = _plain(kind)
     for one in (bool, int, float, str):
-        if issubclass(plain, one):
+        if isinstance(plain, type) and issubclass(plain, one):  # one with parameters is no class
             return one
     raise TypeError(f"{field.name}: {kind} is neither word nor number; give it {TEXT!r} in its metadata")
 
