@@ -182,7 +182,10 @@ def restore(
     lines = [f"put back: {change.what}" for change in written.made]
     faults = []
     if written.edited:
-        faults.append(f"edited by somebody else since, and left as it is: {', '.join(c.what for c in written.edited)}")
+        edited = ", ".join(change.what for change in written.edited)
+        # What runs has read it at its start, perhaps with our mode in it: no rollout follows an edit by hand.
+        hint = "start kube-proxy anew when it says what you want"
+        faults.append(f"edited by somebody else since, and left as it is: {edited} ({hint})")
     if written.lost:
         faults.append(f"not reached: {', '.join(written.lost)}; run proxybench restore again when it can be")
     try:

@@ -221,7 +221,7 @@ def test_an_operator_who_takes_another_image_meanwhile_keeps_it(tmp_path: Path) 
     with pytest.raises(RunError) as caught:
         switch.put_back()
     what = "daemonsets/kube-proxy spec.template.spec.containers.kube-proxy.image"
-    assert str(caught.value).startswith(f"edited by somebody else since, and left as it is: {what}; see ")
+    assert str(caught.value).startswith(f"edited by somebody else since, and left as it is: {what} (start kube-proxy")
     assert read(api.objects[DAEMON_SET], IMAGE) == "theirs:v1"
     assert api.mode() == ""
 

@@ -91,8 +91,8 @@ def test_what_somebody_else_has_edited_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         restore(DaemonSetWay(api), tmp_path / FILE)
     assert str(caught.value) == (
-        "edited by somebody else since, and left as it is: configmaps/kube-proxy data.config.conf; "
-        f"see {tmp_path / FILE}; "
+        "edited by somebody else since, and left as it is: configmaps/kube-proxy data.config.conf"
+        f" (start kube-proxy anew when it says what you want); see {tmp_path / FILE}; "
         "put back: daemonsets/kube-proxy spec.template.metadata.annotations.proxybench.io/switched"
     )
     assert api.objects[CONFIG_MAP] == theirs
@@ -128,7 +128,8 @@ def test_where_our_mark_is_gone_the_rollout_that_is_still_needed_is_told(tmp_pat
     with pytest.raises(RunError) as caught:
         restore(DaemonSetWay(api), tmp_path / FILE)
     what = "daemonsets/kube-proxy spec.template.metadata.annotations.proxybench.io/switched"
-    edited = f"edited by somebody else since, and left as it is: {what}; see {tmp_path / FILE}"
+    hint = "start kube-proxy anew when it says what you want"
+    edited = f"edited by somebody else since, and left as it is: {what} ({hint}); see {tmp_path / FILE}"
     assert str(caught.value) == "; ".join([edited, *needed])
 
 

@@ -147,7 +147,8 @@ def test_who_has_edited_a_file_after_the_switch_is_not_overwritten_either(hosts:
     with pytest.raises(RunError) as caught:
         switch.put_back()
     assert str(caught.value) == (
-        f"edited by somebody else since, and left as it is: {hosts['n1'].path}; see {run / FILE}; "
+        f"edited by somebody else since, and left as it is: {hosts['n1'].path} "
+        f"(start kube-proxy anew when it says what you want); see {run / FILE}; "
         f"put back: {hosts['n2'].path}; restarted kube-proxy on n2"
     )
     assert (hosts["n1"].link.read_text(), hosts["n2"].link.read_text()) == (theirs, CONFIG_TEXT)
