@@ -20,6 +20,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.children import heed_signals
+from benchmarks.silent import Silent
 from proxybench.cli.measure import measure
 from proxybench.experiment.spec import Experiment
 
@@ -39,24 +40,12 @@ NAMES: Final = {
 }
 
 
-class Watch:
-    """A Progress that reads the memory of all our processes after each step."""
+class Watch(Silent):
+    """Reads the memory of all our processes after each step."""
 
     def __init__(self) -> None:
         self.memory: dict[str, list[float]] = defaultdict(list)
         self.problems: list[str] = []
-
-    def stage(self, name: str) -> None:
-        """Show nothing."""
-
-    def plan(self, steps: Sequence[Step], side_by_side: int) -> None:
-        """Show nothing."""
-
-    def step_started(self, step: Step) -> None:
-        """Show nothing."""
-
-    def step_activity(self, step: Step, text: str) -> None:
-        """Show nothing."""
 
     def step_finished(self, step: Step, seconds: float, problem: str | None) -> None:
         """Read it."""
@@ -67,12 +56,6 @@ class Watch:
             self.problems.append(problem)
         for name, mib in read():
             self.memory[name].append(mib)
-
-    def note(self, text: str) -> None:
-        """Show nothing."""
-
-    def close(self) -> None:
-        """Show nothing."""
 
 
 def read() -> list[tuple[str, float]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.silent import Silent
 from proxybench.deadline import Deadline
 from proxybench.experiment.matrix import expand
 from proxybench.experiment.requests import requests
@@ -43,25 +44,13 @@ CONNECTIONS: Final = 900
 METRICS: Final = (Metric.CPU_CONTROL_LOOP, Metric.CPU_NODE, Metric.CPU_WINDOW, Metric.SYNC_END_TO_END)
 
 
-class Silent:
-    """A Progress that shows nothing, and stops the run after so many steps."""
+class Stops(Silent):
+    """Stops the run after so many steps; the memory after each."""
 
     def __init__(self, stop: Event, after: int) -> None:
         self.stop = stop
         self.left = after
         self.memory: list[float] = []
-
-    def stage(self, name: str) -> None:
-        """Show nothing."""
-
-    def plan(self, steps: Sequence[Step], side_by_side: int) -> None:
-        """Show nothing."""
-
-    def step_started(self, step: Step) -> None:
-        """Show nothing."""
-
-    def step_activity(self, step: Step, text: str) -> None:
-        """Show nothing."""
 
     def step_finished(self, step: Step, seconds: float, problem: str | None) -> None:
         """Note the memory; stop when it is time."""
@@ -70,12 +59,6 @@ class Silent:
         self.left -= 1
         if not self.left:
             self.stop.set()
-
-    def note(self, text: str) -> None:
-        """Show nothing."""
-
-    def close(self) -> None:
-        """Show nothing."""
 
 
 class Quick:
@@ -118,10 +101,10 @@ def resident() -> float:
     return int(words[0]) / 1024
 
 
-def walk(journal: RunJournal, steps: Sequence[Step], after: int) -> Silent:
+def walk(journal: RunJournal, steps: Sequence[Step], after: int) -> Stops:
     """Take so many of the steps."""
     stop = Event()
-    progress = Silent(stop, after)
+    progress = Stops(stop, after)
     Worker(lambda _: Quick(), steps, journal, progress, SystemClock(), stop).work(
         Deadline(SystemClock(), 86_400, "the run")
     )
