@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, TypeVar
 from benchmarks.children import heed_signals, run
 from proxybench.hosts.fleet import ASKED_AT_ONCE, AT_ONCE, reach
 from proxybench.hosts.inventory import SshTarget
+from proxybench.interrupts import undisturbed
 from proxybench.nodes.client import connect_agent, install
 from proxybench.targets.lab import artifacts
 from proxybench.targets.lab.sshd import USERS, make_key, sshd_config
@@ -179,11 +180,12 @@ def sshds(folder: Path, count: int) -> Iterator[dict[str, SshTarget]]:
             slow = f"AuthorizedKeysCommand /bin/sh -c 'sleep {LOGIN_S}; cat {keys}'\nAuthorizedKeysCommandUser root\n"
             config.write_text(f"Port {PORT}\n{text}Match User {SLOW}\nAuthorizedKeysFile none\n{slow}")
             command = ["ip", "netns", "exec", name, str(root / "usr/sbin/sshd"), "-D", "-e", "-f", str(config)]
-            running.append(
-                subprocess.Popen(
-                    ["sh", "-c", f'echo $$ > {GROUP}/cgroup.procs; exec "$@"', "x", *command], env=environment
+            with undisturbed():
+                running.append(
+                    subprocess.Popen(
+                        ["sh", "-c", f'echo $$ > {GROUP}/cgroup.procs; exec "$@"', "x", *command], env=environment
+                    )
                 )
-            )
             targets[name] = SshTarget(address, PORT, "root", client.private, host.public)
         time.sleep(2)
         yield targets

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pyroute2 import netns
 
+from proxybench.interrupts import undisturbed
 from tests.lab.binaries import ETCD, program
 from tests.lab.control_plane import Access, control_plane
 
@@ -239,9 +240,10 @@ class PlainBench:
     def _plain(self, role: str, *words: str, first: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         script = Path(__file__).with_name("plain_sockets.py")
         argv = ["ip", "netns", "exec", self._names[role], *first, sys.executable, str(script), *words]
-        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._stack.callback(process.wait)
-        self._stack.callback(process.kill)
+        with undisturbed():
+            process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self._stack.callback(process.wait)
+            self._stack.callback(process.kill)
         return process
 
     def _remove(self) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxybench.errors import BuildError
+from proxybench.interrupts import undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,8 +49,24 @@ def run(
     Raises BuildError when it cannot be started or does not end within its limit.
     """
     start = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        with undisturbed():  # a signal between its start and what will end it would leave it running
+            process = stack.enter_context(_start(argv, folder, env))
+            stack.callback(_kill_group, process.pid)
+        while True:
+            left = start + limit_s - time.monotonic()
+            try:
+                stdout, stderr = process.communicate(timeout=max(0.0, min(every_s, left)))
+                return Ended(process.returncode, stdout, stderr)
+            except subprocess.TimeoutExpired:
+                if left <= every_s:
+                    raise BuildError(f"{' '.join(argv[:3])} did not end within {limit_s:.0f} s") from None
+                still(time.monotonic() - start)
+
+
+def _start(argv: Sequence[str], folder: Path, env: Mapping[str, str]) -> subprocess.Popen[str]:
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             argv,
             cwd=folder,
             env=env,
@@ -62,17 +79,8 @@ def run(
         )
     except OSError as error:
         raise BuildError(f"{argv[0]} cannot be started: {error.strerror}") from None
-    with process:
-        try:
-            while True:
-                left = start + limit_s - time.monotonic()
-                try:
-                    stdout, stderr = process.communicate(timeout=max(0.0, min(every_s, left)))
-                    return Ended(process.returncode, stdout, stderr)
-                except subprocess.TimeoutExpired:
-                    if left <= every_s:
-                        raise BuildError(f"{' '.join(argv[:3])} did not end within {limit_s:.0f} s") from None
-                    still(time.monotonic() - start)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _kill_group(leader: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)

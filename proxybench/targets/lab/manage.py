@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -16,6 +16,7 @@ from proxybench import scratch
 from proxybench.cache import cache_folder, locked
 from proxybench.deadline import wait_until
 from proxybench.errors import LabError
+from proxybench.interrupts import undisturbed
 from proxybench.targets.lab import artifacts, leftovers, process
 from proxybench.targets.lab.artifacts import DEFAULT_KERNEL
 from proxybench.targets.lab.cluster_file import from_json, identities, known_hosts, ssh_config
@@ -62,16 +63,17 @@ def up(kind: str, clock: str, kernel: str = DEFAULT_KERNEL, limit_s: float = _UP
         log = folder / "lab.log"
         log.write_text("")
         argv = process.python(_DAEMON, kind, clock, kernel, str(_state()))
-        with log.open("ab") as output:
-            daemon = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-        try:
-            return _await(daemon, log, limit_s)
-        except BaseException:
-            # Not by its command line, which is empty for a moment when the program has just begun.
-            _end(daemon.pid, lambda: daemon.poll() is None, _DOWN_LIMIT)
-            raise
+        with ExitStack() as failed:
+            # A signal between its start and what will end it would leave it running.
+            with undisturbed(), log.open("ab") as output:
+                daemon = subprocess.Popen(
+                    argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                )
+                # Not by its command line, which is empty for a moment when the program has just begun.
+                failed.callback(_end, daemon.pid, lambda: daemon.poll() is None, _DOWN_LIMIT)
+            cluster = _await(daemon, log, limit_s)
+            failed.pop_all()
+            return cluster
 
 
 def status() -> Cluster | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.deadline import wait_until
 from proxybench.errors import LabError
+from proxybench.interrupts import undisturbed
 from proxybench.model import LabKind
 from proxybench.targets.lab import artifacts, common, node_script, process, topology
 from proxybench.targets.lab.built import BuiltLab
@@ -75,7 +76,8 @@ class NetnsLab(BuiltLab):
         (state / "plan.json").write_text(plan.to_json())
         argv = [*_CONTAINED, *process.python("proxybench.targets.lab.supervisor", str(state / "plan.json"))]
         self._report("making the namespaces")
-        self._holder = process.start(argv, state / "supervisor.log")
+        with undisturbed():  # or a signal would leave one that nobody knows
+            self._holder = process.start(argv, state / "supervisor.log")
         ports = self._await_ready(state)
         cluster = common.cluster(
             prepared,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.deadline import wait_until
 from proxybench.errors import LabError
+from proxybench.interrupts import undisturbed
 from proxybench.model import ClockKind, LabKind
 from proxybench.targets.lab import artifacts, common, node_script, process, qemu, topology
 from proxybench.targets.lab.built import BuiltLab
@@ -82,7 +83,8 @@ class VmLab(BuiltLab):
             ssh_port=_free_port(),
         )
         self._report(f"booting the guest (Linux {settings.kernel}, {settings.accelerator}, clock: {settings.clock})")
-        self._holder = process.start(qemu.command(machine), state / "qemu.log")
+        with undisturbed():  # or a signal would leave one that nobody knows
+            self._holder = process.start(qemu.command(machine), state / "qemu.log")
         self._begun = prepared, api, machine.ssh_port
 
     def _finish(self) -> Cluster:

@@ -32,3 +32,25 @@ def test_sigterm_of_a_benchmark_lets_the_program_clean_up(tmp_path: Path) -> Non
         _, said = outer.communicate(timeout=60)
     assert said.endswith(b"Interrupted: ended by SIGTERM\n")
     assert (tmp_path / "cleaned").exists()
+
+
+# The signal comes while the program is being started, so that nobody knows it yet.
+STARTING = f"""
+import functools, os, signal, subprocess
+real = subprocess.Popen
+def signalled(*args, **named):
+    return real(*args, preexec_fn=lambda: os.kill(os.getppid(), signal.SIGTERM), **named)
+subprocess.Popen = signalled
+{LIMITED.replace("; ", chr(10))}
+"""
+
+
+def test_sigterm_while_the_program_is_started_ends_it(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", STARTING, "sh", "-c", f"echo $$ > {tmp_path}/begun; exec sleep 300"]
+    root = Path(__file__).parents[3]
+    ended = subprocess.run(
+        argv, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stderr=subprocess.PIPE, timeout=60, check=False
+    )
+    assert ended.stderr.endswith(b"Interrupted: ended by SIGTERM\n")
+    begun = tmp_path / "begun"
+    assert not begun.exists() or not Path(f"/proc/{begun.read_text().strip()}").exists()

@@ -65,6 +65,34 @@ still = lambda _: print("still", flush=True)
 run(["sh", "script"], folder=pathlib.Path("."), env=os.environ, limit_s=60, still=still, every_s=0.2)
 """
 
+STARTING = """
+import os, pathlib, signal, subprocess
+from proxybench.interrupts import Interrupter
+Interrupter.install().raises = True
+real = subprocess.Popen
+def signalled(*args, **named):  # the signal comes before anybody knows the program
+    return real(*args, preexec_fn=lambda: os.kill(os.getppid(), signal.SIGTERM), **named)
+subprocess.Popen = signalled
+from proxybench.releases.process import run
+run(["sh", "-c", "echo $$ > grandchild; sleep 60"], folder=pathlib.Path("."), env=os.environ, limit_s=60)
+"""
+
+
+def test_a_signal_while_a_command_is_started_ends_it(
+    tmp_path: Path, eventually: Callable[[Callable[[], bool]], None]
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", STARTING],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        timeout=50,
+        check=False,
+    )
+    assert ended.stderr.endswith("Interrupted: ended by SIGTERM\n")
+    eventually(lambda: not (tmp_path / "grandchild").exists() or gone(tmp_path))
+
 
 def test_ctrl_c_ends_grandchildren_too(tmp_path: Path, eventually: Callable[[Callable[[], bool]], None]) -> None:
     (tmp_path / "script").write_text(GRANDCHILD)

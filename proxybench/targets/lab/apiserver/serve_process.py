@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import subprocess
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 import orjson
@@ -11,6 +12,7 @@ import orjson
 from proxybench import scratch
 from proxybench.deadline import wait_until
 from proxybench.errors import LabError
+from proxybench.interrupts import undisturbed
 from proxybench.targets.lab import process
 from proxybench.targets.lab.apiserver import KUBERNETES_VERSION
 from proxybench.targets.lab.apiserver.certificate import Certificate, make_certificate
@@ -51,16 +53,16 @@ class ApiServerProcess:
         self._log = self._folder / "log"
         made = certificate or make_certificate(addresses)
         self.ca_pem = made.certificate.decode()
-        try:
-            self._process = self._start(port, made, kubernetes_version, service_cidr)
-        except OSError as error:
-            scratch.remove(self._folder)
-            raise LabError(f"the API server could not be started: {error}") from error
-        try:
+        with ExitStack() as failed:
+            with undisturbed():  # a signal between its start and what will stop it would leave it running
+                try:
+                    self._process = self._start(port, made, kubernetes_version, service_cidr)
+                except OSError as error:
+                    scratch.remove(self._folder)
+                    raise LabError(f"the API server could not be started: {error}") from error
+                failed.callback(self.stop)
             self.port = self._wait(start_seconds)
-        except BaseException:
-            self.stop()
-            raise
+            failed.pop_all()
 
     @property
     def url(self) -> str:
