@@ -66,6 +66,14 @@ def _sync(title: str, detail: str, scenario: Scenario) -> Criterion:
 
 CRITERIA = (
     _sync("Cold start", "until all probed Services answer", Scenario.COLD_START),
+    # A Service answers with the first of its endpoints: of many, IPVS writes one after the other.
+    Criterion(
+        "Cold start, all written",
+        "first full sync, by its log",
+        Metric.SYNC_PROGRAMMED,
+        (Scenario.COLD_START,),
+        waits=True,
+    ),
     Criterion("Cold start, CPU", "with all children", _CPU, (Scenario.COLD_START,)),
     _sync("New Service", "Service, then its endpoints", Scenario.NEW_SERVICE),
     Criterion("New Service, CPU", "of the control loop", _CPU, (Scenario.NEW_SERVICE,)),

@@ -27,6 +27,19 @@ def test_a_latency_is_split_into_what_was_waiting_and_what_was_work() -> None:
     assert table(found)[WORK] == [50 * MS, 0]  # it was answered before the log says that its sync began
 
 
+def test_a_cold_start_is_told_by_its_first_answer_and_by_its_first_full_sync() -> None:
+    found = rows_of(
+        [
+            series("sync.end_to_end", "cold-start", 750 * MS, position="last"),
+            series("sync.programmed", "cold-start", 7900 * MS),
+        ]
+    )
+    assert [(row.title, row.part, row.waits, list(row.found[SUBJECT].values.values())) for row in found] == [
+        ("Cold start", False, True, [750 * MS]),
+        ("Cold start, all written", False, True, [7900 * MS]),
+    ]
+
+
 def test_a_removed_endpoint_is_told_by_its_last_answer() -> None:
     found = rows_of(
         [
