@@ -13,7 +13,17 @@ from proxybench.report.drawing import Drawing, Label, Marker, Polyline, Rect, te
 from proxybench.report.figure import compose
 from proxybench.report.layout import OPACITY, draw
 from proxybench.report.png import DPI, png
-from proxybench.report.shapes import Bar, BarPanel, CurvePanel, DataPoint, Distribution, Line, LinePanel, Panel
+from proxybench.report.shapes import (
+    MEDIAN,
+    Bar,
+    BarPanel,
+    CurvePanel,
+    DataPoint,
+    Distribution,
+    Line,
+    LinePanel,
+    Panel,
+)
 from proxybench.report.svg import svg, svg_file
 
 
@@ -199,6 +209,14 @@ def test_the_parts_of_stacks_are_named_in_the_colour_of_the_first() -> None:
     squares = [item.colour for item in whole.items if isinstance(item, Rect) and item.width == item.height == 10]
     assert squares == ["direct", "ipvs"]
     assert "7 ns" in texts(whole)  # not the length of the stack
+
+
+def test_bars_of_one_part_have_no_legend() -> None:
+    bars = BarPanel("T", "time", (("ClusterIP", (Bar("ipvs", "IPVS", ((MEDIAN, 5.0),)),)),))
+    whole = compose([bars], [draw(bars, [bars])], "Heading", ())
+    squares = [item.colour for item in whole.items if isinstance(item, Rect) and item.width == item.height == 10]
+    assert squares == []
+    assert "median" not in texts(whole)
 
 
 def test_numbers_in_a_drawing_are_short() -> None:
