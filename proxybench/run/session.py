@@ -174,6 +174,7 @@ class Sessions:
         driver = self.drivers[spec.subject.kind]
         return Launcher(
             spec.subject.label,
+            spec.mode,
             lambda handle: driver.start(spec, handle, testbed.cluster),
             lambda handle: driver.cleanup(spec, handle),
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from proxybench.errors import MeasurementError
-from proxybench.model import Origin
+from proxybench.model import Mode, Origin
 from proxybench.scenarios.canary import Canary, second_canary
 from proxybench.scenarios.places import Places
 
@@ -50,7 +50,7 @@ class ProxyUnderTest:
     """The measured proxy of one step: a cold start starts it, the scenarios after it watch it, or start it anew.
 
     ``start`` starts it and returns at once. ``ranks`` say where each ClusterIP stands in the order of rules, from 1.
-    They are None until that is known, and where there is no order.
+    They are None until that is known, and where there is no order. ``watched``: connections of ours go through it now.
     """
 
     def __init__(self, start: Callable[[], RunningProxy], stop: Callable[[], None]) -> None:
@@ -58,6 +58,7 @@ class ProxyUnderTest:
         self._stop = stop
         self.started: RunningProxy | None = None
         self.ranks: Mapping[str, int] | None = None
+        self.watched = False
 
     def start(self, instead: Callable[[], RunningProxy] | None = None) -> RunningProxy:
         """Start it, or another one ``instead``; rules may stand in another order from now on. Raises ProxierError."""
@@ -82,6 +83,7 @@ class Contender:
     """A Service proxy that can run on the measured node: what starts it there, and how it removes what it made."""
 
     label: str
+    mode: Mode
     start: Callable[[], RunningProxy]
     clean: Callable[[], None]
 
@@ -148,6 +150,12 @@ class StepContext:
         if not found:
             raise MeasurementError("the cluster has no pod to connect from")
         return found[0]
+
+    @property
+    def relays(self) -> bool:
+        """Whether what the proxy spends may be for connections of a watch, which it relays itself in userspace mode."""
+        modes = {self.cell.subject.mode, *([self.rivals.other.mode] if self.rivals else ())}
+        return self.subject.watched and Mode.USERSPACE in modes
 
     @property
     def proxy(self) -> RunningProxy:

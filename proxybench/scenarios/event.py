@@ -52,10 +52,12 @@ def watching(step: StepContext, targets: tuple[Watched, ...]) -> Iterator[Watch]
     agent, watch = step.client.agent, Watch()
     begun = agent.call(BeginWatch(targets))
     try:
+        step.subject.watched = True
         step.clock.sleep(LEAD_S)
         yield watch
         step.clock.sleep(LEAD_S)
     finally:
+        step.subject.watched = False
         watch.seen = agent.call(EndWatch(begun.pid))
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxybench.deadline import Deadline
+    from proxybench.model import Mode
     from proxybench.nodes.kernel.state import KernelState, Thing
     from proxybench.nodes.node import NodeHandle
     from proxybench.scenarios.result import StepResult
@@ -90,6 +91,7 @@ class Launcher:
     """A subject: how it is started on a node, and how it removes there what it made."""
 
     label: str
+    mode: Mode
     launch: Callable[[NodeHandle], RunningProxy]
     clean: Callable[[NodeHandle], None]
 
@@ -145,7 +147,9 @@ class Proxies:
         measured = self._handles[0]
 
         def contender(one: Launcher) -> Contender:
-            return Contender(one.label, lambda: self._start(measured, one.launch), lambda: one.clean(measured))
+            return Contender(
+                one.label, one.mode, lambda: self._start(measured, one.launch), lambda: one.clean(measured)
+            )
 
         if not self._pair:
             return None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxybench.nodes.answers import Usage
     from proxybench.scenarios.base import StepContext
     from proxybench.subjects.driver import ProxyMetrics
@@ -15,6 +18,9 @@ BURST = 2
 _POLL = 0.25  # seconds of the orchestrator's time between two looks at a proxy
 _QUIET_SHARE = 0.03  # of a core: a proxy that spends less is waiting
 _QUIET_POLLS = 2
+_STEADY_POLLS = 4
+_STEADY_MOST = 0.5  # of a core: one that works for itself takes what it gets
+_STEADY_SPREAD = 0.5  # of their mean: how far apart the shares may lie
 
 
 def pause(step: StepContext, syncs: int = 1) -> None:
@@ -28,7 +34,8 @@ def pause(step: StepContext, syncs: int = 1) -> None:
 def settle(step: StepContext, before: ProxyMetrics | None = None) -> None:
     """Wait until the measured proxy has nothing left to do, and has synced since ``before`` if that is given.
 
-    It is watched through its cgroup's CPU time, since reading its metrics would make work for it. Raises
+    It is watched through its cgroup's CPU time, since reading its metrics would make work for it. One that relays the
+    connections of a watch itself is never without work: there, a steady one is taken for theirs. Raises
     MeasurementError when the step's time is up.
     """
     while True:
@@ -49,15 +56,31 @@ def busy(step: StepContext) -> bool:
 
 
 def _quiet(earlier: Usage, later: Usage, cgroup: str) -> bool:
+    return _share(earlier, later, cgroup) < _QUIET_SHARE
+
+
+def _share(earlier: Usage, later: Usage, cgroup: str) -> float:
+    """Return how much of a core it spent between two looks."""
     spent = later.groups[cgroup].usage_ns - earlier.groups[cgroup].usage_ns
-    return spent < _QUIET_SHARE * (later.at_ns - earlier.at_ns)
+    return spent / max(1, later.at_ns - earlier.at_ns)
+
+
+def _steady(shares: Sequence[float]) -> bool:
+    mean = sum(shares) / len(shares)
+    return max(shares) < _STEADY_MOST and max(shares) - min(shares) < _STEADY_SPREAD * mean
 
 
 def _wait_quiet(step: StepContext) -> None:
     agent, cgroup = step.measured.agent, step.proxy.cgroup
-    quiet, last = 0, agent.usage([cgroup])
-    while quiet < _QUIET_POLLS:
+    last = agent.usage([cgroup])
+    shares: deque[float] = deque(maxlen=_STEADY_POLLS if step.relays else _QUIET_POLLS)
+    while True:
         step.clock.sleep(step.deadline.left(_POLL))
         now = agent.usage([cgroup])
-        quiet = quiet + 1 if _quiet(last, now, cgroup) else 0
+        shares.append(_share(last, now, cgroup))
         last = now
+        latest = list(shares)[-_QUIET_POLLS:]
+        if len(latest) == _QUIET_POLLS and max(latest) < _QUIET_SHARE:
+            return
+        if step.relays and len(shares) == _STEADY_POLLS and _steady(shares):
+            return

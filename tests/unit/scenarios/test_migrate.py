@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxybench.model import Mode
 from proxybench.nodes.kernel.state import Thing
 from proxybench.scenarios.proxies import Launcher
 from tests.unit.run.world import World
@@ -24,7 +25,7 @@ def world() -> World:
             made.log.append(f"launch {name}")
             return made.running[handle.name].start()
 
-        return Launcher(name, launch, lambda _: made.log.append(f"clean {name}"))
+        return Launcher(name, Mode.IPTABLES, launch, lambda _: made.log.append(f"clean {name}"))
 
     made.pair = (launcher("the old"), launcher("the new"))
     # Before and after each of the four ways; what was stuck stays stuck.

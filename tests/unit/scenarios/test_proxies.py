@@ -9,6 +9,7 @@ import pytest
 
 from proxybench.deadline import Deadline
 from proxybench.errors import ConnectionLostError, ProxierError
+from proxybench.model import Mode
 from proxybench.nodes.kernel.capture import Tools
 from proxybench.nodes.kernel.state import Thing
 from proxybench.scenarios.proxies import Launcher, NodeKernels, NoKernels, Proxies
@@ -135,8 +136,13 @@ def test_rivals_start_on_the_measured_node_and_are_stopped_with_the_step() -> No
     cleaned: list[str] = []
     other_log: list[str] = []
     other = FakeProxy(world.bench.measured, world.clock, other_log)
-    own = Launcher("own", lambda handle: world.running[handle.name].start(), lambda handle: cleaned.append(handle.name))
-    to = Launcher("to", lambda _: other.start(), lambda handle: cleaned.append(f"{handle.name} to"))
+    own = Launcher(
+        "own",
+        Mode.IPTABLES,
+        lambda handle: world.running[handle.name].start(),
+        lambda handle: cleaned.append(handle.name),
+    )
+    to = Launcher("to", Mode.NFTABLES, lambda _: other.start(), lambda handle: cleaned.append(f"{handle.name} to"))
     world.kernels.things = [(Thing("ipset", "set", "A"),)]
     proxies = Proxies(
         world.bench.proxy_handles, lambda _: pytest.fail("not by itself"), world.kernels, 1.0, pair=(own, to)
