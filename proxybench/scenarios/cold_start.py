@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.clocks import Instant, Span
 from proxybench.errors import CommandTimeoutError, LateError, MeasurementError, ProxierError
-from proxybench.model import ClockKind, Family, Metric, Position, Scenario
+from proxybench.kube.objects import PORT
+from proxybench.model import ClockKind, Family, Metric, Position, Scenario, Transport
 from proxybench.nodes.requests import AskClocks
 from proxybench.scenarios import usage
 from proxybench.scenarios.canary import appears
@@ -17,6 +18,7 @@ from proxybench.scenarios.places import spread
 from proxybench.scenarios.quiet import busy, settle
 from proxybench.scenarios.recorder import cluster_ip
 from proxybench.scenarios.sync import ended, record_end, record_loop
+from proxybench.subjects.driver import rule_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,7 +173,7 @@ def _record_end(step: StepContext, indices: Sequence[int], seen: Observation) ->
     """
     number, more = last_to_answer(seen.probes)
     last = seen.probes[number]
-    rank = (step.subject.ranks or {}).get(step.population.plan.vip(indices[number]))
+    rank = (step.subject.ranks or {}).get(rule_key(step.population.plan.vip(indices[number]), PORT, Transport.TCP))
     try:
         took = step.clocks.between(seen.triggered, Instant(ended(last), step.client.node.clock))
     except MeasurementError as error:

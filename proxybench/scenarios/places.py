@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxybench.errors import MeasurementError
+from proxybench.kube.objects import PORT
 from proxybench.model import Address, Origin, Position, ServicePath
+from proxybench.subjects.driver import rule_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +40,9 @@ class Place:
 class Places:
     """The ``services`` first Services of a population, in the order of ``ranks`` if there is one.
 
-    ``ranks`` are by address, and by port for node ports. All that are chosen have their endpoints on the measured node,
-    so that no path has one hop more than another; for paths to ``far`` pods all have them on another node.
+    ``ranks`` are by ``rule_key``, those of node ports among them. All that are chosen have their endpoints on the
+    measured node, so that no path has one hop more than another; for paths to ``far`` pods all have them on another
+    node.
     """
 
     population: Population
@@ -52,7 +55,7 @@ class Places:
         Raises MeasurementError when there is none or no rule of these Services was found, ValueError for Position.NONE.
         """
         ranks = self._ranks(path)
-        total = self.services if ranks is None else len(ranks)
+        total = self.services if ranks is None else max(ranks.values(), default=0)
         exact = {Position.FIRST: 1, Position.MIDDLE: total // 2 + 1, Position.LAST: total}
         if position not in exact:
             raise ValueError(f"{position} is no position of a rule")
@@ -97,11 +100,12 @@ class Places:
     def _ranks(self, path: ServicePath) -> Mapping[str, int] | None:
         """Return the order that connections over a path meet, None where there is none."""
         wanted = path.address in NODE_PORTS
-        found = {rule: rank for rule, rank in (self.ranks or {}).items() if rule.isdecimal() == wanted}
+        found = {rule: rank for rule, rank in (self.ranks or {}).items() if (" " not in rule) == wanted}
         return None if self.ranks is None or (wanted and not found) else found
 
     def _rule(self, index: int, path: ServicePath) -> str:
-        return self.address(index, path) or str(self.population.access(index).node_port)
+        address = self.address(index, path)
+        return rule_key(address, PORT if address else self.population.access(index).node_port, path.transport)
 
 
 def spread(length: int, count: int) -> tuple[int, ...]:

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from proxybench.subjects.removals import Part
 
 
+def rule_key(address: str, port: int, protocol: str) -> str:
+    """Name what a Service's rule serves: "10.96.0.1 80/tcp"; with the address "", a node port: "30080/tcp"."""
+    return f"{address} {port}/{protocol}".strip()
+
+
 @dataclass(frozen=True)
 class Capability:
     """Whether a subject can run on a node; if not, why, and the command or setting that would fix it."""
@@ -118,14 +123,14 @@ class RunningProxy(Protocol):
         ...
 
     def rule_ranks(self) -> Mapping[str, int] | None:
-        """Return where each Service's rule stands in the order in which the kernel walks them, by ClusterIP, from 1.
+        """Return where each Service's rule stands in the order in which the kernel walks them, by ``rule_key``, from 1.
 
         None where the mode has no order (IPVS and nftables look addresses up). Raises ProxierError.
         """
         ...
 
     def node_port_ranks(self) -> Mapping[str, int]:
-        """Return the same for node ports, by their number; empty where the mode has no order. Raises ProxierError."""
+        """Return the same for node ports; empty where the mode has no order. Raises ProxierError."""
         ...
 
     def endpoint_places(self, vip: str) -> Mapping[str, int]:

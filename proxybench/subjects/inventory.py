@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from proxybench.model import Family, Mode
-from proxybench.subjects.rule_ranks import WALKED_CHAINS, parse_ranks
+from proxybench.subjects.rule_ranks import WALKED_CHAINS, parse_addresses
 from proxybench.subjects.rule_ranks import list_argv as nat_rules
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def read(mode: Mode, listing: str) -> Inventory:
     """Read what the command printed."""
     lines = listing.splitlines()
     if mode in WALKED_CHAINS:
-        vips = frozenset(parse_ranks(listing, WALKED_CHAINS[mode]))
+        vips = parse_addresses(listing, WALKED_CHAINS[mode])
         return Inventory(vips, sum(line.startswith("-N KUBE-") for line in lines))
     if mode is Mode.NFTABLES:
         return Inventory(frozenset(_elements(lines)), sum(line.startswith("\tchain ") for line in lines))

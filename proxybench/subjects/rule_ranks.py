@@ -10,9 +10,10 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from proxybench.model import Family, Mode
+from proxybench.subjects.driver import rule_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 WALKED_CHAINS: Final[Mapping[Mode, str]] = {
     Mode.IPTABLES: "KUBE-SERVICES",
@@ -27,7 +28,9 @@ NODE_PORTS: Final[Mapping[Mode, str]] = {
 """The chain of the node ports, which is walked after the other one."""
 
 _RULE: Final = re.compile(r"-A (?P<chain>\S+) (?:\S+ )*?-d (?P<to>[0-9a-f.:]+)/(?:32|128) (?:.* )?-j (?P<target>\S+)")
-_PORT_RULE: Final = re.compile(r"-A (?P<chain>\S+) (?:.* )?--dport (?P<to>\d+) (?:.* )?-j (?P<target>\S+)")
+_PORT_RULE: Final = re.compile(r"-A (?P<chain>\S+) (?:.* )?--dport (?P<port>\d+) (?:.* )?-j (?P<target>\S+)")
+_PORT: Final = re.compile(r" --dport (\d+) ")
+_PROTOCOL: Final = re.compile(r" -p (\w+) ")
 _JUMP: Final = re.compile(r"-A (?P<chain>\S+) .*-j (?P<target>KUBE-(?:SVC|SEP)-\S+)$")
 _DNAT: Final = re.compile(r"-A (?P<chain>\S+) .*-j DNAT --to-destination \[?(?P<address>[0-9a-f.:]+)\]?:\d+")
 _MARKING: Final = "KUBE-MARK-MASQ"  # stands before the jump and ends nothing
@@ -40,24 +43,42 @@ def list_argv(program: str, chain: str, family: Family = Family.IPV4) -> list[st
 
 
 def parse_ranks(listing: str, chain: str) -> dict[str, int]:
-    """Read ``iptables -t nat -S CHAIN`` (or ``iptables-save``): each address's rank, from 1.
+    """Read ``iptables -t nat -S CHAIN`` (or ``iptables-save``): the rank of what is served, from 1, by ``rule_key``.
 
-    A Service of several ports has several rules; the first of them counts, and each address counts once.
+    A Service of several ports or protocols has several rules, which stand where they like: each has its own rank. Where
+    one has more than one rule, the first of them counts.
     """
-    return _ranks(listing, chain, _RULE)
+    return _ranked(rule_key(rule["to"], *_served(line)) for line, rule in _rules(listing, chain, _RULE))
 
 
 def parse_port_ranks(listing: str, chain: str) -> dict[str, int]:
-    """Read the same of a chain of node ports: each port's rank, from 1, whatever its protocols."""
-    return _ranks(listing, chain, _PORT_RULE)
+    """Read the same of a chain of node ports."""
+    return _ranked(rule_key("", *_served(line)) for line, _ in _rules(listing, chain, _PORT_RULE))
 
 
-def _ranks(listing: str, chain: str, rules: re.Pattern[str]) -> dict[str, int]:
-    ranks: dict[str, int] = {}
+def parse_addresses(listing: str, chain: str) -> frozenset[str]:
+    """Read the same listing: all addresses that have a rule."""
+    return frozenset(rule["to"] for _, rule in _rules(listing, chain, _RULE))
+
+
+def _rules(listing: str, chain: str, pattern: re.Pattern[str]) -> Iterator[tuple[str, re.Match[str]]]:
     for line in listing.splitlines():
-        rule = rules.match(line)
+        rule = pattern.match(line)
         if rule and rule["chain"] == chain and rule["target"] != _MARKING:
-            ranks.setdefault(rule["to"], len(ranks) + 1)
+            yield line, rule
+
+
+def _served(line: str) -> tuple[int, str]:
+    """Return the port and the protocol of a rule; 0 for any port."""
+    port, protocol = _PORT.search(line), _PROTOCOL.search(line)
+    return int(port[1]) if port else 0, protocol[1] if protocol else "tcp"
+
+
+def _ranked(keys: Iterator[str]) -> dict[str, int]:
+    """Return the number of all that is served; several rules for the same count once."""
+    ranks: dict[str, int] = {}
+    for key in keys:
+        ranks.setdefault(key, len(ranks) + 1)
     return ranks
 
 
@@ -70,7 +91,8 @@ def parse_places(listing: str, vip: str) -> dict[str, int]:
     ends: dict[str, str] = {}
     service = ""
     for line in listing.splitlines():
-        if (rule := _RULE.match(line)) and rule["to"] == vip and rule["target"].startswith("KUBE-SVC-"):
+        rule = _RULE.match(line)
+        if rule and rule["to"] == vip and rule["target"].startswith("KUBE-SVC-") and _served(line)[1] == "tcp":
             service = rule["target"]
         if jump := _JUMP.match(line):
             jumps.setdefault(jump["chain"], []).append(jump["target"])

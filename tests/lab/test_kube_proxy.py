@@ -19,7 +19,7 @@ from proxybench.experiment.requests import Commands, SubjectSpec
 from proxybench.experiment.subjects import Backend
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
-from proxybench.kube.objects import NAMESPACE, Population
+from proxybench.kube.objects import NAMESPACE, PORT, Population
 from proxybench.model import ClockKind, Mode, Subject
 from proxybench.nodes.kernel.capture import Tools, capture
 from proxybench.nodes.kernel.leftovers import left_by
@@ -29,6 +29,7 @@ from proxybench.nodes.node import NodeHandle
 from proxybench.nodes.requests import Connect, Target
 from proxybench.releases.ensure import ensure
 from proxybench.run.testbed import address_plan
+from proxybench.subjects.driver import rule_key
 from proxybench.subjects.kube_proxy_binary import inspect_file
 from proxybench.subjects.registry import drivers
 from proxybench.targets.lab.common import Settings
@@ -273,10 +274,11 @@ def check_ranks(bench: Bench, running: RunningProxy, spec: SubjectSpec) -> None:
     program = bench.node.node.iptables[spec.iptables or "legacy"]
     saved = bench.said(program, "iptables-save", "-t", "nat").splitlines()
     jumps = [line for line in saved if line.startswith("-A KUBE-SERVICES -d ") and "-j KUBE-SVC-" in line]
-    assert [line.split()[3].removesuffix("/32") for line in jumps] == sorted(ranks, key=ranks.__getitem__)
+    vips = [line.split()[3].removesuffix("/32") for line in jumps]
+    assert [rule_key(vip, PORT, "tcp") for vip in vips] == sorted(ranks, key=ranks.__getitem__)
     assert sorted(ranks.values()) == list(range(1, MANY + 1))
     plan = population(bench.cluster).plan
-    assert set(ranks) == {plan.vip(index) for index in range(MANY)}
+    assert set(ranks) == {rule_key(plan.vip(index), PORT, "tcp") for index in range(MANY)}
 
 
 @pytest.mark.parametrize("kind", ["reference", "command"])

@@ -71,10 +71,10 @@ def test_a_proxy_is_none_before_it_was_started_and_has_no_ranks_after_each_start
     subject = ProxyUnderTest(world.running["node1"].start, lambda: None)
     with pytest.raises(MeasurementError, match=r"^the proxy was not started$"):
         _ = subject.running
-    subject.ranks = {"10.96.0.1": 1}
+    subject.ranks = {"10.96.0.1 80/tcp": 1}
     assert subject.start() is subject.running is world.running["node1"]
     assert subject.ranks is None
-    subject.ranks = {"10.96.0.1": 1}
+    subject.ranks = {"10.96.0.1 80/tcp": 1}
     other = replace(world.running["node1"], asked=[])
     assert subject.start(lambda: other) is subject.running is other
     assert subject.ranks is None

@@ -99,7 +99,7 @@ def test_several_services_are_awaited_and_the_last_of_them_counts() -> None:
 
 def test_ranks_are_read_back_after_the_first_sync_and_decide_what_is_connected_to() -> None:
     world = World({**COLD, "forwarding": {"connections": 1, "established": 0}})
-    world.running["node1"].ranks = {PLAN.vip(index): 10 - index for index in range(10)}
+    world.running["node1"].ranks = {f"{PLAN.vip(index)} 80/tcp": 10 - index for index in range(10)}
     hosts: list[tuple[str, ...]] = []
 
     def note(request: Connect) -> object:

@@ -96,7 +96,7 @@ def test_the_paths_are_the_vips_and_the_last_ones_endpoint() -> None:
 
 
 def test_a_rank_that_was_read_back_chooses_the_service_and_goes_with_its_numbers(recorder: Recorder) -> None:
-    ranks = {PLAN.vip(index): 10 - index for index in range(10)}  # the other way round
+    ranks = {f"{PLAN.vip(index)} 80/tcp": 10 - index for index in range(10)}  # the other way round
     where = paths(Places(POPULATION, 10, ranks), (Position.FIRST, Position.LAST))
     assert where == Paths(
         (

@@ -82,13 +82,13 @@ def test_a_local_policy_is_of_services_of_its_own() -> None:
 
 
 def test_node_ports_have_an_order_of_their_own() -> None:
-    order = {"10.96.1.0": 1, "10.96.1.2": 2, "30258": 1, "30257": 2, "30256": 3}
+    order = {"10.96.1.0 80/tcp": 1, "10.96.1.2 80/tcp": 2, "30258/tcp": 1, "30257/tcp": 2, "30256/tcp": 3}
     found = places("cluster_ip", "node_port", services=3, ranks=order)
     assert [found.at(position) for position in (FIRST, LAST)] == [Place(0, 1), Place(2, 2)]
     ports = ServicePath.parse("node_port")
     assert [found.at(position, ports) for position in (FIRST, LAST)] == [Place(2, 1), Place(0, 3)]
     assert found.at(LAST, ServicePath.parse("node_port@far")) == Place(1, 2)
-    unread = Places(found.population, 3, {"10.96.1.0": 1, "10.96.1.2": 2})
+    unread = Places(found.population, 3, {"10.96.1.0 80/tcp": 1, "10.96.1.2 80/tcp": 2})
     assert unread.at(LAST, ports) == Place(2)
 
 

@@ -152,7 +152,7 @@ def test_it_is_found_and_watched_with_the_iptables_that_sees_its_rules() -> None
     assert {name: json.loads(text) for name, text in proxy.files().items()} == {
         "kube-proxy.json": CONFIG["kubeproxy.config.k8s.io"]
     }
-    assert proxy.rule_ranks() == {"10.96.0.7": 1}
+    assert proxy.rule_ranks() == {"10.96.0.7 80/tcp": 1}
     driver.cleanup(spec, node)
     executor.assert_done()
     agent.verify()

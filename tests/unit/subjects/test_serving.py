@@ -211,23 +211,24 @@ def test_metrics() -> None:
 
 def test_ranks_of_both_families_stand_together() -> None:
     listings = {
-        "iptables": "-A KUBE-SERVICES -d 10.96.0.2/32 -j A\n",
-        "ip6tables": "-A KUBE-SERVICES -d fd::2/128 -j B\n",
+        "iptables": "-A KUBE-SERVICES -d 10.96.0.2/32 -p tcp -m tcp --dport 80 -j A\n",
+        "ip6tables": "-A KUBE-SERVICES -d fd::2/128 -p tcp -m tcp --dport 80 -j B\n",
     }
     steps = [
         Run(["/x/legacy", applet, "-w", "30", "-t", "nat", "-S", "KUBE-SERVICES"], done(listing))
         for applet, listing in listings.items()
     ]
     rig = Rig(steps=tuple(steps), families=tuple(Family))
-    assert rig.proxy.rule_ranks() == {"10.96.0.2": 1, "fd::2": 1}
+    assert rig.proxy.rule_ranks() == {"10.96.0.2 80/tcp": 1, "fd::2 80/tcp": 1}
     rig.done()
 
 
 def test_ranks_are_read_from_the_kernel() -> None:
     argv = ["/x/legacy", "iptables", "-w", "30", "-t", "nat", "-S", "KUBE-SERVICES"]
-    listing = "-A KUBE-SERVICES -d 10.96.0.2/32 -j KUBE-SVC-A\n-A KUBE-SERVICES -d 10.96.0.1/32 -j KUBE-SVC-B\n"
+    head, port = "-A KUBE-SERVICES -d 10.96.0.", "/32 -p tcp -m tcp --dport 80 -j KUBE-SVC-"
+    listing = f"{head}2{port}A\n{head}1{port}B\n"
     rig = Rig(steps=(Run(argv, done(listing)), Run(argv, done(stderr="no chain\n", code=1))))
-    assert rig.proxy.rule_ranks() == {"10.96.0.2": 1, "10.96.0.1": 2}
+    assert rig.proxy.rule_ranks() == {"10.96.0.2 80/tcp": 1, "10.96.0.1 80/tcp": 2}
     with pytest.raises(ProxierError) as caught:
         rig.proxy.rule_ranks()
     assert str(caught.value) == "node-a: the rules of KUBE-SERVICES cannot be read: no chain"
@@ -356,7 +357,7 @@ def test_ranks_of_node_ports_are_read_from_their_own_chain() -> None:
     argv = ["/x/legacy", "iptables", "-w", "30", "-t", "nat", "-S", "KUBE-NODEPORTS"]
     listing = "-A KUBE-NODEPORTS -p tcp -m tcp --dport 30256 -j KUBE-EXT-A\n"
     rig = Rig(steps=(Run(argv, done(listing)),))
-    assert rig.proxy.node_port_ranks() == {"30256": 1}
+    assert rig.proxy.node_port_ranks() == {"30256/tcp": 1}
     rig.done()
     assert Rig(mode=Mode.NFTABLES).proxy.node_port_ranks() == {}
 
