@@ -138,7 +138,7 @@ class StepRunner:
             others=tuple(handle for name, handle in bed.handles.items() if name not in ends),
             api=bed.api,
             population=population,
-            subject=ProxyUnderTest(self._proxies.start_measured, self._proxies.stop_measured),
+            subject=ProxyUnderTest(self._proxies.start_measured, self._proxies.stop_measured, self._proxies.second),
             planned_period=self._proxies.min_sync_period,
             recorder=Recorder(
                 bed.run, step.cell, step.repetition, measured.name, bed.cluster.clock, bed.clock, samples

@@ -49,15 +49,24 @@ class Scenario(Protocol):
 class ProxyUnderTest:
     """The measured proxy of one step: a cold start starts it, the scenarios after it watch it, or start it anew.
 
-    ``start`` starts it and returns at once. ``ranks`` say where each ClusterIP stands in the order of rules, from 1.
-    They are None until that is known, and where there is no order. ``watched``: connections of ours go through it now.
+    ``start`` starts it and returns at once; ``second`` is the same subject on the node by which paths by another node
+    come, None where it does not run there. ``ranks`` say where what it serves stands in the order of rules, from 1,
+    ``second_ranks`` the same of the second. They are None until that is known, and where there is no order.
+    ``watched``: connections of ours go through it now.
     """
 
-    def __init__(self, start: Callable[[], RunningProxy], stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        start: Callable[[], RunningProxy],
+        stop: Callable[[], None],
+        second: Callable[[], RunningProxy | None] = lambda: None,
+    ) -> None:
         self._start = start
         self._stop = stop
+        self.second = second
         self.started: RunningProxy | None = None
         self.ranks: Mapping[str, int] | None = None
+        self.second_ranks: Mapping[str, int] | None = None
         self.watched = False
 
     def start(self, instead: Callable[[], RunningProxy] | None = None) -> RunningProxy:
@@ -171,4 +180,4 @@ class StepContext:
     @property
     def places(self) -> Places:
         """Which Services stand where: by measured rank as soon as that is known."""
-        return Places(self.population, self.cell.services, self.subject.ranks)
+        return Places(self.population, self.cell.services, self.subject.ranks, self.subject.second_ranks)

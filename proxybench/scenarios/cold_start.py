@@ -21,14 +21,14 @@ from proxybench.scenarios.sync import ended, record_end, record_loop
 from proxybench.subjects.driver import rule_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from proxybench.kube.objects import Population
     from proxybench.nodes.answers import AwaitResult
     from proxybench.nodes.requests import Await
     from proxybench.scenarios.base import StepContext
     from proxybench.scenarios.observe import Observation
-    from proxybench.subjects.driver import ProxyMetrics, SyncRecord
+    from proxybench.subjects.driver import ProxyMetrics, RunningProxy, SyncRecord
 
 PROBED = 8
 """Services that are awaited, or all that a smaller cell has: IPVS mode programs them one by one in random order."""
@@ -157,13 +157,18 @@ def probes(population: Population, indices: Sequence[int], limit: float) -> tupl
 
 def read_ranks(step: StepContext) -> None:
     """Note where each Service's rule stands in the kernel's order; what hinders that is a note."""
+    node_ports = any(exposure.node_port for exposure in step.population.exposures)
     try:
-        ranks = step.proxy.rule_ranks()
-        if ranks is not None and any(exposure.node_port for exposure in step.population.exposures):
-            ranks = {**ranks, **step.proxy.node_port_ranks()}
-        step.subject.ranks = ranks
+        step.subject.ranks = _ranks(step.proxy, node_ports=node_ports)
+        if node_ports and (second := step.subject.second()):
+            step.subject.second_ranks = _ranks(second, node_ports=True)
     except ProxierError as error:
         step.result.notes.append(f"positions are the order of creation: {error}")
+
+
+def _ranks(proxy: RunningProxy, *, node_ports: bool) -> Mapping[str, int] | None:
+    ranks = proxy.rule_ranks()
+    return ranks if ranks is None or not node_ports else {**ranks, **proxy.node_port_ranks()}
 
 
 def _record_end(step: StepContext, indices: Sequence[int], seen: Observation) -> None:

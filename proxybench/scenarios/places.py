@@ -40,7 +40,8 @@ class Place:
 class Places:
     """The ``services`` first Services of a population, in the order of ``ranks`` if there is one.
 
-    ``ranks`` are by ``rule_key``, those of node ports among them. All that are chosen have their endpoints on the
+    ``ranks`` are by ``rule_key``, those of node ports among them; ``second_ranks`` are those of the node by which paths
+    by another node come, whose order is another. All that are chosen have their endpoints on the
     measured node, so that no path has one hop more than another; for paths to ``far`` pods all have them on another
     node.
     """
@@ -48,6 +49,7 @@ class Places:
     population: Population
     services: int
     ranks: Mapping[str, int] | None = None
+    second_ranks: Mapping[str, int] | None = None
 
     def at(self, position: Position, path: ServicePath = PLAIN) -> Place:
         """Return the Service nearest to a position that has the path; of two equally near ones the one before it.
@@ -99,9 +101,9 @@ class Places:
 
     def _ranks(self, path: ServicePath) -> Mapping[str, int] | None:
         """Return the order that connections over a path meet, None where there is none."""
-        wanted = path.address in NODE_PORTS
-        found = {rule: rank for rule, rank in (self.ranks or {}).items() if (" " not in rule) == wanted}
-        return None if self.ranks is None or (wanted and not found) else found
+        wanted, known = path.address in NODE_PORTS, self.second_ranks if path.origin is Origin.OTHER else self.ranks
+        found = {rule: rank for rule, rank in (known or {}).items() if (" " not in rule) == wanted}
+        return None if known is None or (wanted and not found) else found
 
     def _rule(self, index: int, path: ServicePath) -> str:
         address = self.address(index, path)

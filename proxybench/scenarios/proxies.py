@@ -137,6 +137,13 @@ class Proxies:
             if proxy.handle.name == self._handles[0].name:
                 proxy.stop(_STOP_LIMIT)
 
+    def second(self) -> RunningProxy | None:
+        """Return the one that was started last on the second node; None where it does not run there."""
+        if len(self._handles) < 2:  # noqa: PLR2004 - the second node
+            return None
+        name = self._handles[1].name
+        return next((proxy for proxy in reversed(self._started) if proxy.handle.name == name), None)
+
     def check(self) -> None:
         """Look whether all that were started can still be measured. Raises ProxierLostError, HostError."""
         for proxy in self._started:

@@ -6,8 +6,9 @@ import pytest
 
 from proxybench.errors import CommandTimeoutError, ProxierError
 from proxybench.kube.objects import AddressPlan, Population
-from proxybench.model import ClockKind
+from proxybench.model import ClockKind, ServicePath
 from proxybench.nodes.answers import AwaitAllResult, AwaitResult, ClockReading
+from proxybench.nodes.exchange import Exchange, ExchangeResult, Heard
 from proxybench.nodes.requests import AskClocks, AskUsage, AwaitAll, Connect
 from proxybench.scenarios.cold_start import first_full_sync, last_to_answer, probed
 from proxybench.subjects.driver import SyncRecord
@@ -113,6 +114,34 @@ def test_ranks_are_read_back_after_the_first_sync_and_decide_what_is_connected_t
     assert [vips[:3] for vips in hosts[1:]] == [reverse, reverse]  # hosts[0] was connected to before the start
     ranks = {(str(sample.point.position), sample.rank) for sample in result.samples if sample.rank}
     assert ranks == {("first", 1), ("middle", 5), ("last", 10), ("last", 1)}  # the last one: of the cold start
+
+
+def test_what_comes_by_another_node_stands_in_that_nodes_order() -> None:
+    path = "node_port@other"
+    forwarding = {"connections": 1, "established": 0, "paths": [path], "positions": ["first", "last"]}
+    world = World({**COLD, "forwarding": forwarding}, nodes="all")
+    order = {f"{30256 + index}/tcp": index + 1 for index in range(10)}
+    reverse = dict(zip(order, reversed(order.values()), strict=True))
+    for name, ports in (("node1", order), ("node2", reverse)):
+        world.running[name].ranks = {f"{PLAN.vip(0)} 80/tcp": 1}
+        world.running[name].port_ranks = ports
+    asked: list[tuple[int, ...]] = []
+
+    def note(request: Connect) -> object:
+        asked.append(tuple(target.port for target in request.targets))
+        return connected(world, request)
+
+    def heard(request: Exchange) -> ExchangeResult:  # each sees the node, since that puts its address in between
+        (pod, *_) = population.pods(request.port - 30256)
+        return ExchangeResult((Heard(pod.address, request.host, 4),), {}, 0, 4)
+
+    population = Population(PLAN, 2)
+    world.answers |= {Connect: note, Exchange: heard}
+    result = world.take(exposed=[ServicePath.parse(path)])
+    assert result.problems == []
+    assert asked[-1][:2] == (30265, 30256)
+    found = {(str(sample.point.position), sample.rank) for sample in result.samples if sample.rank}
+    assert found == {("first", 1), ("last", 10)}
 
 
 def test_ranks_that_cannot_be_read_are_a_note_and_positions_those_of_creation() -> None:

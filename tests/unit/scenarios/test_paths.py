@@ -88,6 +88,11 @@ def test_node_ports_have_an_order_of_their_own() -> None:
     ports = ServicePath.parse("node_port")
     assert [found.at(position, ports) for position in (FIRST, LAST)] == [Place(2, 1), Place(0, 3)]
     assert found.at(LAST, ServicePath.parse("node_port@far")) == Place(1, 2)
+    elsewhere = {"30256/tcp": 1, "30257/tcp": 2, "30258/tcp": 3}
+    by_another = ServicePath.parse("node_port@other")
+    assert found.at(FIRST, by_another) == Place(0)  # its order is not known
+    assert Places(found.population, 3, order, elsewhere).at(FIRST, by_another) == Place(0, 1)
+    assert Places(found.population, 3, order, elsewhere).at(LAST, by_another) == Place(2, 3)
     unread = Places(found.population, 3, {"10.96.1.0 80/tcp": 1, "10.96.1.2 80/tcp": 2})
     assert unread.at(LAST, ports) == Place(2)
 
