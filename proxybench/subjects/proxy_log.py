@@ -5,7 +5,7 @@ process: "Syncing … rules" (fullSync), "Reloading service … data" (numServic
 complete" (elapsed). The lines of two families may alternate. 1.20 says "syncProxyRules took 52.1ms" instead and no
 numbers. In IPVS mode a sync is logged from ``--v=4`` on only: there are no records, and the metrics must do. In
 userspace mode (up to 1.25) it is the other way round: there are no metrics, and "userspace syncProxyRules took 52.1ms"
-is logged from ``--v=4`` on, which its driver asks for.
+(1.25: "Userspace syncProxyRules complete" elapsed="52.1ms") is logged from ``--v=4`` on, which its driver asks for.
 
 Sources: ``syncProxyRules`` in pkg/proxy/{iptables,ipvs,nftables}/proxier.go of Kubernetes; klog's header is
 "Lmmdd hh:mm:ss.uuuuuu threadid file:line]" and has no year.
@@ -31,7 +31,7 @@ _LINE: Final = re.compile(
     r"\.(?P<micro>\d{6}) +\d+ [^ \]]+:\d+\] (?P<text>.*)"
 )
 _COMPLETE: Final = re.compile(
-    r'"?(?:userspace )?[sS]yncProxyRules (?:complete"? .*?elapsed="(?P<elapsed>[^"]+)"|took (?P<took>\S+))'
+    r'"?(?:[uU]serspace )?[sS]yncProxyRules (?:complete"? .*?elapsed="(?P<elapsed>[^"]+)"|took (?P<took>\S+))'
 )
 _FIELD: Final = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|m|s|us|µs|μs|ns)")
@@ -83,7 +83,7 @@ def parse_syncs(log: str, year: int) -> tuple[SyncRecord, ...]:
             sync = going.setdefault(family, _Sync())
             sync.services, sync.endpoints = _number(fields.get("numServices")), _number(fields.get("numEndpoints"))
             sync.made_utc_ns = line.utc_ns
-        elif line.text.startswith("Not syncing userspace"):  # and yet it says how long that took
+        elif line.text.startswith(("Not syncing userspace", '"Not syncing userspace')):  # and yet it says how long that took
             skipped = True
         elif skipped and _COMPLETE.match(line.text):
             skipped = False
