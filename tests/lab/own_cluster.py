@@ -26,15 +26,18 @@ from proxybench.subjects.path_links import path_links
 from proxybench.targets.lab.topology import CTL, DEFAULT, SERVICE_CIDR
 from tests.lab.binaries import CLUSTER
 from tests.lab.control_plane import kubeconfig
+from tests.lab.sudoers import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proxybench.hosts.base import Executor
+    from proxybench.hosts.fleet import Fleet
     from proxybench.nodes.cluster import ApiAccess, Cluster
     from proxybench.nodes.node import NodeHandle
 
 FOLDER = "/run/user-kube-proxy"
+_PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PROGRAM = "from proxybench.cli.main import entry; entry()"
 BACKENDS = ("198.18.1.101", "198.18.1.102", "198.18.1.103")
 """Further addresses of node2, which its user has given it."""
@@ -62,12 +65,15 @@ class User:
         """What their programs see."""
         return {
             "HOME": str(self.home),
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": _PLACES,
+            "PROXYBENCH_SUDO_PASSWORD": PASSWORD,  # asked for where the inventory says so, and only there
         }
 
 
-def make_user(home: Path, cluster: Cluster, experiment: str, api: ApiAccess | None = None) -> User:
-    """Write known_hosts, a kubeconfig, an inventory and an experiment file."""
+def make_user(
+    home: Path, cluster: Cluster, experiment: str, api: ApiAccess | None = None, login: str = "user: root"
+) -> User:
+    """Write known_hosts, a kubeconfig, an inventory and an experiment file; ``login`` is how they log in by default."""
     access = api or cluster.api
     (home / ".ssh").mkdir(parents=True)
     (home / ".kube").mkdir()
@@ -77,17 +83,50 @@ def make_user(home: Path, cluster: Cluster, experiment: str, api: ApiAccess | No
     roles = {"client": "client", "client2": "client", "node1": "measured", "node2": "[other, backend]"}
     lines = [
         "version: 1",
-        f"defaults: {{user: root, key: {cluster.client.ssh.identity}, python: {cluster.client.python}}}",
+        f"defaults: {{{login}, key: {cluster.client.ssh.identity}, python: {cluster.client.python}}}",
         "nodes:",
     ]
     for node in (one for one in cluster.nodes if one.name in roles):
         more = f", addresses: [{', '.join(BACKENDS)}]" if node.name == "node2" else ""
+        more += ", sudo: password" if node.name == "node2" and "sudo" in login else ""
         place = f"host: {node.ssh.host}, port: {node.ssh.port}, address: {node.address}"
         lines.append(f"  - {{name: {node.name}, roles: {roles[node.name]}, {place}{more}}}")
     (home / "nodes.yaml").write_text("\n".join(lines) + "\n")
     target = f"inventory: nodes.yaml, node_url: '{access.node_url}', service_cidr: {SERVICE_CIDR}"
     (home / "experiment.yaml").write_text(experiment.replace("TARGET", f"{{cluster: {{{target}}}}}"))
     return User(home, home / "experiment.yaml")
+
+
+_OTHER_BOOT = (
+    "cat /proc/sys/kernel/random/uuid > /run/boot_id; mount --bind /run/boot_id /proc/sys/kernel/random/boot_id"
+)
+
+
+def seem_apart(fleet: Fleet) -> None:
+    """Have each node seem to have a kernel of its own, and so a clock: which is this machine's all the same."""
+    fleet.fan_out(lambda node: node.run(["sh", "-c", _OTHER_BOOT]), timeout=60)
+
+
+_PLUGIN = """\
+#!/bin/sh
+echo "$KUBERNETES_EXEC_INFO" >> "$1"
+echo "{\\"apiVersion\\": \\"$VERSION\\", \\"kind\\": \\"ExecCredential\\", \\"status\\": {\\"token\\": \\"$TOKEN\\"}}"
+"""
+
+
+def use_plugin(user: User) -> Path:
+    """Have a kubeconfig name a program that tells the token, not the token; return where it notes each asking."""
+    plugin, asked, file = user.home / "login", user.home / "asked", user.home / ".kube" / "config"
+    plugin.write_text(_PLUGIN)
+    plugin.chmod(0o755)
+    words = json.loads(file.read_text())
+    version = "client.authentication.k8s.io/v1"
+    values = {"TOKEN": words["users"][0]["user"]["token"], "VERSION": version}
+    env = [{"name": name, "value": value} for name, value in values.items()]
+    how = {"apiVersion": version, "command": str(plugin), "args": [str(asked)], "env": env, "interactiveMode": "Never"}
+    words["users"][0]["user"] = {"exec": how}
+    file.write_text(json.dumps(words))
+    return asked
 
 
 def config(cluster: Cluster, handle: NodeHandle, mode: Mode) -> str:
@@ -125,7 +164,7 @@ restart)
   [ -z "$pids" ] || kill $pids
   while [ -n "$(cat "$members")" ]; do sleep 0.1; done
   setsid sh -c 'echo $$ > MEMBERS
-    PATH="FOLDER/bin:$PATH" TZ=UTC exec BINARY --config=FOLDER/config.yaml --v=2' >>FOLDER/log 2>&1 </dev/null & ;;
+    PATH=FOLDER/bin:PLACES TZ=UTC exec BINARY --config=FOLDER/config.yaml --v=2' >>FOLDER/log 2>&1 </dev/null & ;;
 *) exit 1 ;;
 esac
 """
@@ -138,6 +177,7 @@ def make_unit(handle: NodeHandle, binary: Path) -> None:
     """
     members = f"{CGROUP}/cgroup.procs"
     words = {"/sys/fs/cgroup/CGROUP": CGROUP, "BINARY": str(binary), "FOLDER": FOLDER, "MEMBERS": members}
+    words["PLACES"] = _PLACES  # a unit has systemd's, and not those of who asks for it
     text = _SYSTEMCTL
     for name, value in words.items():
         text = text.replace(name, value)

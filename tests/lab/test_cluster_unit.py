@@ -1,9 +1,14 @@
-"""kube-proxy as a systemd unit on each node of a cluster: two modes measured, every file put back, killed or not."""
+"""kube-proxy as a systemd unit on each node of a cluster: two modes measured, every file put back, killed or not.
+
+The user has what docs/cluster.md tells of and nothing else: those roles in the API, where an exec plugin says who they
+are, and those lines of sudoers.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from contextlib import ExitStack
@@ -42,9 +47,11 @@ from tests.lab.own_cluster import (
     proxybench,
     small_disk,
     start_kube_proxy,
+    use_plugin,
     waited,
 )
 from tests.lab.rbac import USER, grant
+from tests.lab.sudoers import LOGIN, add_users
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +62,7 @@ pytestmark = [
     pytest.mark.lab,
     pytest.mark.timeout(2 * FIRST_BUILD_S),
     pytest.mark.skipif(os.geteuid() != 0, reason="a netns lab needs root"),
+    pytest.mark.skipif(shutil.which("sudo") is None or shutil.which("chpasswd") is None, reason="needs sudo"),
 ]
 
 HOME = Path(__file__).parents[2]
@@ -102,6 +110,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         access = stack.enter_context(control_plane(folder, *programs, [topology.CTL_ADDRESS], users=[USER]))
         stack.enter_context(relayed(lab.pid, access))
         fleet = stack.enter_context(Fleet.connect(cluster.targets))
+        add_users(fleet, cluster, asking="node2")
         add_addresses(fleet["node2"])
         agents = stack.enter_context(agents_on(fleet, cluster, "node1", "node2"))
         nodes = tuple(NodeHandle(node, fleet[node.name], agents[node.name]) for node in cluster.proxy_nodes)
@@ -113,7 +122,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             stack.callback(end_kube_proxy, handle.executor)
             make_unit(handle, kube_proxy())
             handle.executor.run(["sh", "-c", 'chown 1234:4321 "$1"; chmod 640 "$1"', "x", f"{FOLDER}/config.yaml"])
-        user = make_user(folder / "home", cluster, EXPERIMENT, replace(node_access(access), token=USER))
+        user = make_user(folder / "home", cluster, EXPERIMENT, replace(node_access(access), token=USER), LOGIN)
+        use_plugin(user)
         found = World(access, nodes, user, lab.pid)
         end = time.monotonic() + 60
         argv = ["sh", "-c", "until grep -q ':2809 00000000:0000 0A' /proc/net/tcp; do sleep 0.2; done"]  # 10249
@@ -169,8 +179,10 @@ def test_a_run_that_is_killed_between_file_and_restart_is_restored(world: World)
     assert waited(process, 30) == -signal.SIGKILL, said.read_text()
     assert world.files() != before
     run = str(max((world.user.home / "results/unit").glob("2*")))
+    asked = len((world.user.home / "asked").read_text().splitlines())
     done = proxybench(world.user, "restore", run)
     assert done.returncode == 0, done.stderr
+    assert len((world.user.home / "asked").read_text().splitlines()) > asked  # who they are is not kept
     assert f"put back: node1:{FOLDER}/config.yaml" in done.stdout
     assert "restarted kube-proxy on node1" in done.stdout
     assert (world.files(), world.modes()) == (before, ["iptables"] * 2)

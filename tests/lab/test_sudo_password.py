@@ -19,6 +19,7 @@ from proxybench.hosts.inventory import SshTarget, Sudo
 from proxybench.hosts.ssh import SshExecutor
 from proxybench.targets.lab import artifacts
 from proxybench.targets.lab.sshd import USERS, make_key, sshd_config
+from tests.lab.sudoers import PASSWORD, documented, documented_with_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,8 +35,6 @@ pytestmark = [
     ),
 ]
 
-DOCS = Path(__file__).parents[2] / "docs" / "cluster.md"
-PASSWORD = "s3 cret"
 KNOWN = ("pam.d", "security", "login.defs", "nsswitch.conf", "ld.so.cache", "hosts")
 """What its /etc has of the machine's: nothing that is secret."""
 # $1 its /etc, $2 what is said to chpasswd, $3… sshd.
@@ -48,11 +47,6 @@ printf '%s\\n' "$2" | chpasswd
 shift 2
 exec "$@"
 """
-
-
-def documented() -> str:
-    (line,) = (words for words in DOCS.read_text().split("`") if "NOPASSWD" in words)
-    return line.replace("admin", "ann", 1)
 
 
 @pytest.fixture
@@ -107,7 +101,7 @@ def await_sshd(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 @pytest.mark.parametrize("sudo", [Sudo(), Sudo(PASSWORD)], ids=["without", "with"])
 def test_the_documented_line_lets_us_do_all_as_root_with_a_password_and_without(host: Host, sudo: Sudo) -> None:
-    line = documented() if sudo.password is None else documented().replace("NOPASSWD: ", "")
+    line = documented() if sudo.password is None else documented_with_password()
     with host(line) as target, SshExecutor("node1", replace(target, sudo=sudo)) as node:
         assert node.run(["sh", "-c", "id -u; cat"], stdin="in\n").stdout == "0\nin\n"
         node.put(b"data", "/run/file")
