@@ -247,8 +247,11 @@ def test_an_operator_who_edits_meanwhile_is_not_overwritten_but_reported(world: 
     found = world.access.get(path)
     assert world.access.ask("PUT", path, {**found, "data": before})[0] == 200
     run = str(max((world.user.home / "results/switch").glob("2*")))
-    assert world.run("restore", run).returncode == 0
+    generation = world.access.get(f"{SETS}/kube-proxy")["metadata"]["generation"]
+    done = world.run("restore", run)
+    assert (done.returncode, "it still takes: kubectl -n kube-system rollout restart ds/" in done.stdout) == (0, True)
     assert world.access.get(path)["data"] == before
+    assert world.access.get(f"{SETS}/kube-proxy")["metadata"]["generation"] == generation
     world.restart()  # the operator's own doing: its pods may have begun by what the operator had written
 
 

@@ -69,9 +69,15 @@ class DaemonSetWay:
 
     def start_anew(self, written: Written) -> tuple[str, ...]:
         """Do nothing: a template that was written is rolled out. Where none was, tell what it takes."""
-        made = {change.path for change in written.made}
-        if CONFIG_MAP in made and DAEMON_SET not in made:
+        made, right = ({change.path for change in some} for some in (written.made, written.right))
+        if DAEMON_SET in made:
+            return ()
+        if CONFIG_MAP in made:
             return (f"nothing was rolled out; where kube-proxy was started anew since, it still takes: {_ROLLOUT}",)
+        if (
+            DAEMON_SET in right and not written.edited
+        ):  # by an earlier restore; what it rolled out may have read an edit
+            return (f"all was put back before; where kube-proxy was started in between, it still takes: {_ROLLOUT}",)
         return ()
 
     def await_running(self, limit_s: float, sleep: Callable[[float], None]) -> None:

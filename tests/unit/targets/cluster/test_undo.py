@@ -100,6 +100,24 @@ def test_what_somebody_else_has_edited_is_left_alone(tmp_path: Path) -> None:
     assert not read_undo((tmp_path / FILE).read_text(), "f").done
 
 
+def test_once_an_edit_is_undone_by_hand_all_is_back_and_the_rollout_that_it_may_take_is_told(tmp_path: Path) -> None:
+    api = Api()
+    before = copy.deepcopy(api.objects[CONFIG_MAP])
+    switcher(api, tmp_path).to(Mode.NFTABLES)
+    api.objects[CONFIG_MAP] = written(before, CONFIG, "mode: ipvs  # an operator's\n")
+    with pytest.raises(RunError, match="edited by somebody else since"):
+        restore(DaemonSetWay(api), tmp_path / FILE)
+    api.objects[CONFIG_MAP], writes = before, api.writes
+    assert restore(DaemonSetWay(api), tmp_path / FILE) == (
+        (
+            "all was put back before; where kube-proxy was started in between, it still takes: "
+            "kubectl -n kube-system rollout restart ds/kube-proxy"
+        ),
+    )
+    assert restore(DaemonSetWay(api), tmp_path / FILE) == (f"{tmp_path / FILE}: all is back already",)
+    assert api.writes == writes
+
+
 def test_a_rollout_by_hand_during_a_run_is_no_edit_of_what_we_changed(tmp_path: Path) -> None:
     api = Api()
     before = copy.deepcopy(api.objects[CONFIG_MAP])
