@@ -26,18 +26,24 @@ from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
 from benchmarks.children import heed_signals, run
+from proxybench.clocks import ClockDomain, ping
 from proxybench.hosts.fleet import ASKED_AT_ONCE, AT_ONCE, reach
 from proxybench.hosts.inventory import SshTarget
 from proxybench.interrupts import undisturbed
 from proxybench.nodes.client import connect_agent, install
+from proxybench.nodes.node import Node, NodeHandle
+from proxybench.nodes.requests import AskClocks
+from proxybench.run.offsets import FEW, all_offsets
 from proxybench.targets.lab import artifacts
 from proxybench.targets.lab.sshd import USERS, make_key, sshd_config
+from proxybench.units import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from proxybench.hosts.base import Executor
     from proxybench.hosts.fleet import Fleet
+    from proxybench.nodes.client import AgentClient
 
 INSIDE = "PROXYBENCH_BENCHMARK_INSIDE"
 CONTAINED = ("unshare", "--net", "--mount", "--propagation", "private")
@@ -80,7 +86,7 @@ def middle(several: list[Measured]) -> Measured:
 
 
 def work(targets: Mapping[str, SshTarget]) -> dict[str, Measured]:
-    """Connect to hosts, run a command on each, start an agent on each and greet it."""
+    """Connect to hosts, run a command on each, start an agent on each and greet it, and ask all for their time."""
     found: dict[str, Measured] = {}
     found["slow login"], reached = timed(lambda: reached_all({n: replace(t, user=SLOW) for n, t in targets.items()}))
     reached.close()
@@ -90,7 +96,26 @@ def work(targets: Mapping[str, SshTarget]) -> dict[str, Measured]:
         found["command"], _ = timed(lambda: fleet.fan_out(lambda host: host.run(["true"]), timeout=60))
         found["2 s there"], _ = timed(lambda: fleet.fan_out(lambda host: host.run(["sleep", "2"]), timeout=60))
         found["agent"], _ = timed(lambda: fleet.fan_out(greet, timeout=300))
+        agents = fleet.fan_out(start, timeout=300)
+        handles = [
+            NodeHandle(Node(name, targets[name], "", None, ClockDomain(name)), fleet[name], agent)
+            for name, agent in agents.items()
+        ]
+        found["clocks"], _ = timed(lambda: ask_clocks(handles))
+        for agent in agents.values():
+            agent.close()
     return found
+
+
+def ask_clocks(handles: Sequence[NodeHandle]) -> None:
+    """Bound each host's offset, as before and after each step; a run with one clock asks nobody."""
+    notes: list[str] = []
+    if len(handles) == 1:
+        ping(lambda: handles[0].agent.call(AskClocks()).monotonic_ns, SystemClock(), count=FEW)
+    else:
+        all_offsets(handles, SystemClock(), notes)
+    if notes:
+        sys.exit(notes[0])
 
 
 def reached_all(targets: Mapping[str, SshTarget]) -> Fleet:
@@ -128,7 +153,11 @@ def memory() -> str:
 
 
 def greet(host: Executor) -> None:
-    connect_agent(host, sys.executable, install(host, f"/run/{host.name}")).close()
+    start(host).close()
+
+
+def start(host: Executor) -> AgentClient:
+    return connect_agent(host, sys.executable, install(host, f"/run/{host.name}"))
 
 
 def timed(job: Callable[[], T]) -> tuple[Measured, T]:

@@ -11,13 +11,15 @@ if TYPE_CHECKING:
     from proxybench.agent.fields import Fields
     from proxybench.agent.state import State
 
-AGENT = "proxybench-agent 5"  # raise the number with every change of the protocol
+AGENT = "proxybench-agent 6"  # raise the number with every change of the protocol
 SMALL_FILE = 65_536
 VMSTAT = "/proc/vmstat"
 
 
 def hello(fields: Fields, _state: State) -> dict[str, object]:
-    """Say who is here."""
+    """Say who is here, and whether probes have real-time priority here."""
+    from proxybench.agent import schedule  # noqa: PLC0415 - which reads by us
+
     fields.finish()
     return {
         "agent": AGENT,
@@ -26,6 +28,7 @@ def hello(fields: Fields, _state: State) -> dict[str, object]:
         "cpu_model": cpu_model(small_file("/proc/cpuinfo") or ""),
         "online_cpus": os.sysconf("SC_NPROCESSORS_ONLN"),
         "oom_kills": oom_kills(small_file(VMSTAT) or ""),
+        "real_time": schedule.real_time(),
     }
 
 

@@ -31,7 +31,6 @@ NS_PER_S = 1_000_000_000
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: a close sends RST and leaves no TIME_WAIT
 TCPI_RTT_OFFSET = 68  # of tcpi_rtt in struct tcp_info (include/uapi/linux/tcp.h): 8 bytes, then 15 u32 before it
 LINE_LIMIT = 256
-PRIORITY = 1  # of the prober, real-time (SCHED_FIFO): it is never interrupted by what it waits for
 SETTLE_S = 0.002  # before a block: whoever relayed the block before is done with its resets then
 NEWLINE = 10
 MESSAGE = b"proxybench established round trip\n"
@@ -360,7 +359,7 @@ class _Quiet:
         gc.disable()
         self._policy = schedule.policy()
         with contextlib.suppress(PermissionError):
-            schedule.use(os.SCHED_FIFO, PRIORITY)
+            schedule.use(os.SCHED_FIFO, schedule.PRIORITY)
 
     def __exit__(self, *_details: object) -> None:
         with contextlib.suppress(PermissionError):

@@ -10,6 +10,7 @@ import os
 
 from proxybench.agent.node import small_file
 
+PRIORITY = 1  # of the prober, real-time (SCHED_FIFO): it is never interrupted by what it waits for
 POLICY = 38  # among the fields of /proc/PID/stat behind the program's name: policy, proc_pid_stat(5)
 
 
@@ -29,6 +30,17 @@ def use(chosen: int, priority: int = 0) -> None:
         if error.errno != errno.ENOSYS:
             raise
         by_thread(chosen, priority)
+
+
+def real_time() -> bool:
+    """Try whether this thread may have the prober's priority; its policy is as before then."""
+    before = policy()
+    try:
+        use(os.SCHED_FIFO, PRIORITY)
+    except OSError:
+        return False
+    use(before)
+    return True
 
 
 def kernels_policy() -> int:

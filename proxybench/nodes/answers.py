@@ -24,7 +24,10 @@ class Done(Answer):
 
 @dataclass(frozen=True)
 class Hello(Answer):
-    """The agent, its interpreter and its machine; ``oom_kills`` is what its kernel had counted by then."""
+    """The agent, its interpreter and its machine; ``oom_kills`` is what its kernel had counted by then.
+
+    ``real_time``: whether it may take real-time priority, in which probes are made; it tried.
+    """
 
     agent: str
     python: str
@@ -32,6 +35,7 @@ class Hello(Answer):
     cpu_model: str
     online_cpus: int
     oom_kills: int = 0
+    real_time: bool = False
 
 
 @dataclass(frozen=True)

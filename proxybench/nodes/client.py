@@ -52,6 +52,8 @@ class Agent(ABC):
     """Why it cannot be asked any more; empty while it can. A new one must be started then."""
     oom_kills: int = 0
     """How many processes its kernel had killed for want of memory when this was last looked at."""
+    real_time: bool = False
+    """Whether its probes have real-time priority, by its own try when it was greeted."""
 
     @property
     def ended(self) -> str:
@@ -220,5 +222,5 @@ def connect_agent(executor: Executor, python: str, path: str, margin_s: float = 
     if hello.agent != AGENT:
         client.close()
         raise AgentError(f"{executor.name}: the agent is {hello.agent}, not {AGENT}")
-    client.oom_kills = hello.oom_kills
+    client.oom_kills, client.real_time = hello.oom_kills, hello.real_time
     return client

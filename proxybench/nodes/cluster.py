@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from proxybench.hosts.inventory import SshTarget
     from proxybench.model import ClockKind
@@ -34,12 +34,15 @@ class ApiAccess:
 class Traits:
     """What a cluster lends: whether nobody else uses it (``exclusive``).
 
-    ``starts_proxies``: Service proxies are started and stopped by us, and what they leave in the nodes' kernels is
-    removed; else they are watched as they are, and no kernel's state is touched.
+    ``starts_proxies``: Service proxies are started and stopped by us, each in a cgroup that is made for it, and what
+    they leave in the nodes' kernels is removed; else they are watched as they are, in the cgroups in which they are
+    found, and no kernel's state is touched. ``real_time``: on which nodes probes have real-time priority (SCHED_FIFO),
+    by name; each node's agent has tried when it was reached, so that it is empty before.
     """
 
     exclusive: bool
     starts_proxies: bool = True
+    real_time: Mapping[str, bool] = field(default_factory=dict)
 
 
 def untroubled() -> str:

@@ -35,7 +35,7 @@ class Machine:
     ``iptables_version`` and ``iptables_backend`` are of the legacy backend where there is one. ``iptables`` has the
     version of each backend ("legacy", "nft"), ``nft_version`` is that of the program ``nft``, "" where there is none.
     ``speed`` is what only real time depends on: "governor", "SMT", "load" (runnable tasks, over a minute) when the run
-    began, and "steal", the share that a hypervisor has taken since boot.
+    began, and "steal", the share that a hypervisor has taken since boot. ``real_time`` as in ``Traits``.
     """
 
     kernel: str
@@ -49,6 +49,7 @@ class Machine:
     iptables: dict[str, str] = field(default_factory=dict)
     nft_version: str = ""
     speed: dict[str, str] = field(default_factory=dict)
+    real_time: bool = False
 
 
 def files(*, real_time: bool) -> tuple[str, ...]:
@@ -77,6 +78,7 @@ def machine(hello: Hello, texts: Mapping[str, str | None], iptables: Mapping[str
         iptables={name: parse_iptables_version(text)[0] for name, text in iptables.items()},
         nft_version=_version(nft),
         speed=_speed(texts),
+        real_time=hello.real_time,
     )
 
 

@@ -41,6 +41,7 @@ def how_measured(data: ReportData) -> Facts:
     seconds = sum(step.seconds or 0.0 for step in steps)
     return [
         *(("where", _lab(lab)) for lab in manifest.labs),
+        *(("what it lends", _lent(lab)) for lab in manifest.labs if lab.exclusive is not None),
         *(("subject", _subject(each)) for each in manifest.subjects),
         ("sizes", _sizes(steps)),
         *(("profile", _told(profile)) for profile in (_profile_of(manifest),) if profile),
@@ -102,6 +103,7 @@ def _node(facts: NodeFacts) -> Facts:
         ("iptables", ", ".join(f"{version} ({backend})" for backend, version in backends.items())),
         *([("nft", facts.nft_version)] if facts.nft_version else []),
         ("Python", facts.python),
+        *([("real-time priority", _real_time(facts.real_time))] if facts.real_time is not None else []),
         *facts.speed.items(),
         *sorted(facts.sysctls.items()),
     ]
@@ -116,11 +118,22 @@ def _lab(lab: LabFacts) -> str:
     return f"{made_of(lab)}; {clock_long(lab.clock)}" + (f". Chosen so: {lab.why}" if lab.why else "")
 
 
+def _lent(lab: LabFacts) -> str:
+    whose = "nobody else uses it" if lab.exclusive else "others may use it, too"
+    proxies = "are started there, each in a cgroup made for it" if lab.starts_proxies else "run there, and are watched"
+    return f"{whose}; proxies {proxies}"
+
+
+def _real_time(granted: bool) -> str:
+    return "granted to probes" if granted else "not granted to probes: others may take their turn within a connection"
+
+
 def _subject(each: SubjectFacts) -> str:
     source = f", {each.source}" if each.source else ""
     config = f", configuration {each.config}" if each.config else ""
     periods = f"minSyncPeriod {each.min_sync_period:g} s, syncPeriod {each.sync_period:g} s"
-    return f"{each.subject.label}{source}: {periods}{config}"
+    alone = f", CPU of cgroup {each.cgroup}, in which nothing else was" if each.cgroup else ""
+    return f"{each.subject.label}{source}: {periods}{config}{alone}"
 
 
 def _sizes(steps: Iterable[Step]) -> str:

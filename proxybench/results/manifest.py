@@ -38,13 +38,19 @@ class Step:
 
 @dataclass(frozen=True)
 class LabFacts:
-    """What the nodes were made of and whose clock ruled, with the reason for that choice."""
+    """What the nodes were made of and whose clock ruled, with the reason for that choice.
+
+    ``exclusive``: nobody else used it; ``starts_proxies``: proxies were started by us, each in a cgroup made for it,
+    and not watched as they ran. None where an older program did not say.
+    """
 
     kind: LabKind
     clock: ClockKind
     accelerator: str | None = None
     why: str = ""
     kernel: str | None = None  # of a guest, by the name that it was chosen by; None: the machine's own
+    exclusive: bool | None = None
+    starts_proxies: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ class SubjectFacts:
     """One thing that was measured; periods in seconds.
 
     ``source`` says where its program came from (a release's address, a file, "part of proxybench 0.1.0"), ``config``
-    which file of the run's folder shaped it: that of the first step in which it ran.
+    which file of the run's folder shaped it, ``cgroup`` which one on the measured node held its control loop and
+    nothing else, so that its CPU time is told from others': those of the first step in which it ran.
     """
 
     subject: Subject
@@ -60,6 +67,7 @@ class SubjectFacts:
     sync_period: float
     source: str = ""
     config: str | None = None
+    cgroup: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,8 @@ class NodeFacts:
 
     ``iptables_version`` and ``iptables_backend`` are of the backend legacy where there is one; ``iptables`` has the
     version of each. It and ``nft_version`` are empty where a run did not look, as those of older programs; ``speed``
-    (governor, SMT, load, steal) is so by the instruction clock, too.
+    (governor, SMT, load, steal) is so by the instruction clock, too. ``real_time``: whether probes had real-time
+    priority there, None where an older program did not ask.
     """
 
     kernel: str = "unknown"
@@ -82,6 +91,7 @@ class NodeFacts:
     iptables: dict[str, str] = field(default_factory=dict)
     nft_version: str = ""
     speed: dict[str, str] = field(default_factory=dict)
+    real_time: bool | None = None
 
 
 @dataclass(frozen=True)

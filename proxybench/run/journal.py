@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from proxybench.units import Clock
 
 
-_SAME = ("kernel", "cpu", "iptables_version", "iptables_backend", "python", "iptables", "nft_version")
+_SAME = ("kernel", "cpu", "iptables_version", "iptables_backend", "python", "iptables", "nft_version", "real_time")
 """What a node must be throughout a run. What an older program did not note when the run began is not compared."""
 
 
@@ -71,7 +71,15 @@ class RunJournal:
         """Make the folder of a new run and its first manifest; ``targets`` are one for each clock."""
         folder = RunFolder.create(out, experiment.name, clock)
         lab, *others = [
-            LabFacts(LabKind(target.kind), target.clock, target.accelerator, target.why, target.kernel)
+            LabFacts(
+                LabKind(target.kind),
+                target.clock,
+                target.accelerator,
+                target.why,
+                target.kernel,
+                target.exclusive,
+                target.starts_proxies,
+            )
             for target in targets
         ]
         manifest = Manifest(
@@ -193,7 +201,7 @@ class RunJournal:
                 self._problems.append(f"{where}: {problem}")
             config = files.get(result.config)
             self._write(
-                subjects=self._subjects(cell.subject, config, result.periods),
+                subjects=self._subjects(cell.subject, config, result),
                 matrix=tuple(facts if old.index == step.index else old for old in self._manifest.matrix),
                 conformance=(*self._manifest.conformance, *checks),
                 not_measured=(*self._manifest.not_measured, *missing),
@@ -212,20 +220,16 @@ class RunJournal:
         with self._lock:
             return all(step.state in {"done", "skipped"} for step in self._manifest.matrix)
 
-    def _subjects(
-        self, subject: Subject, config: Path | None, periods: tuple[float, float] | None
-    ) -> tuple[SubjectFacts, ...]:
-        """Return the facts of the subjects.
-
-        ``config`` shaped this one, in the first step in which it ran; ``periods`` are what it said of itself then.
-        """
+    def _subjects(self, subject: Subject, config: Path | None, result: StepResult) -> tuple[SubjectFacts, ...]:
+        """Return the facts of the subjects, of this one with what a step told; ``config`` shaped it in that step."""
         place = None if config is None else str(config.relative_to(self.folder.path))
 
-        def told(each: SubjectFacts) -> SubjectFacts:
-            least, most = periods or (each.min_sync_period, each.sync_period)
-            return replace(each, config=each.config or place, min_sync_period=least, sync_period=most)
+        def now(each: SubjectFacts) -> SubjectFacts:
+            least, most = result.periods or (each.min_sync_period, each.sync_period)
+            told = replace(each, config=each.config or place, cgroup=each.cgroup or result.cgroup or None)
+            return replace(told, min_sync_period=least, sync_period=most)
 
-        return tuple(told(each) if each.subject == subject else each for each in self._manifest.subjects)
+        return tuple(now(each) if each.subject == subject else each for each in self._manifest.subjects)
 
     def _problem(self, line: str) -> None:
         if line not in self._problems:  # a full disk is each worker's

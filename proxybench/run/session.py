@@ -113,6 +113,8 @@ class Sessions:
         fleet = stack.enter_context(self.fleet(cluster.targets))
         cluster = replace(cluster, others=tuple(node for node in cluster.others if node.name in set(fleet)))
         handles = start_agents(fleet, cluster)
+        real_time = {name: handle.agent.real_time for name, handle in handles.items()}
+        cluster = replace(cluster, traits=replace(cluster.traits, real_time=real_time))
         for handle in handles.values():
             stack.callback(handle.agent.close)
         load = None
@@ -232,8 +234,8 @@ class ClusterSession:
         """
         subjects = dict.fromkeys(step.cell.subject for step in self._assignment.steps)
         self._lacks = {subject: lack for subject in subjects if (lack := self._lack(subject))}
-        for lack in self._lacks.values():
-            self._assignment.note(lack)
+        for line in filter(None, (*self._lacks.values(), self._testbed.disturbed())):
+            self._assignment.note(line)
         if self._testbed.load:
             self._testbed.load.ready(whole.left(_LOCUST_LIMIT))
 

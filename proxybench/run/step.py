@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.errors import ConnectionLostError, HostError, LateError, OverrunError, ProxybenchError
 from proxybench.model import ClockKind
-from proxybench.run.offsets import step_clocks
+from proxybench.run.offsets import all_offsets, offsets_table, step_clocks
 from proxybench.scenarios.base import ProxyUnderTest, StepContext
 from proxybench.scenarios.plan import plan
 from proxybench.scenarios.quiet import busy
@@ -17,6 +17,7 @@ from proxybench.scenarios.result import StepResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from proxybench.clocks import Offset
     from proxybench.deadline import Deadline
     from proxybench.experiment.matrix import Step
     from proxybench.kube.objects import Population
@@ -50,9 +51,13 @@ class StepRunner:
         """Take the step. A problem that ends it early is in the result; only an interrupt is raised."""
         try:
             self._check(0)
+            before = self._offsets()
             self._proxies.capture()
             self._proxies.start_others(self._deadline)
             self._play()
+            if before and not self._result.lost:
+                table = offsets_table(before, self._offsets())
+                self._result.logs[f"{self._step.index:03d}-clocks.csv"] = table
         except ProxybenchError as error:
             self._record("step", error)
         finally:
@@ -61,6 +66,9 @@ class StepRunner:
             finally:
                 self._proxies.stop(self._result, f"{self._step.index:03d}-{self._step.cell.mode}")
         return self._result
+
+    def _offsets(self) -> dict[str, Offset]:
+        return all_offsets(self._bed.handles.values(), self._bed.clock, self._result.notes)
 
     def _play(self) -> None:
         experiment, starts = self._bed.experiment, self._bed.cluster.traits.starts_proxies
@@ -123,6 +131,8 @@ class StepRunner:
         """Yield the nodes by whose clocks something is timed: not the hundreds that a cluster may have beside them."""
         bed = self._bed
         yield from (bed.client, bed.measured)
+        if bed.load:  # whose times are on one grid
+            yield from (bed.handles[node.name] for node in bed.cluster.more_clients)
         if (pod := bed.cluster.pod) is not None and pod.name in bed.handles:  # only where a path begins there
             yield bed.handles[pod.name]
 
@@ -135,7 +145,7 @@ class StepRunner:
             cluster=bed.cluster,
             client=bed.client,
             measured=measured,
-            others=tuple(handle for name, handle in bed.handles.items() if name not in ends),
+            others=tuple(handle for handle in bed.relied_on if handle.name not in ends),
             api=bed.api,
             population=population,
             subject=ProxyUnderTest(self._proxies.start_measured, self._proxies.stop_measured, self._proxies.second),

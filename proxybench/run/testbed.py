@@ -60,9 +60,22 @@ class Testbed:
         return self.handles[self.cluster.measured.name]
 
     @property
+    def relied_on(self) -> tuple[NodeHandle, ...]:
+        """The nodes on which numbers rest: of a cluster that others use, clients, and what has a proxy or endpoints.
+
+        Its further nodes may end as they like. All of a lab's are ours, and one that ends is trouble.
+        """
+        cluster = self.cluster
+        if cluster.traits.exclusive:
+            return tuple(self.handles.values())
+        names = {node.name for node in cluster.clients} | {node for node, _ in cluster.endpoints}
+        names |= {handle.name for handle in self.proxy_handles}
+        return tuple(handle for name, handle in self.handles.items() if name in names)
+
+    @property
     def broken(self) -> bool:
         """Whether a program of ours has ended, or can no longer be asked."""
-        agents = [handle.agent for handle in self.handles.values()]
+        agents = [handle.agent for handle in self.relied_on]
         return any(one.broken or one.ended for one in agents) or bool(self.load and self.load.broken)
 
     def lost(self) -> str:
@@ -70,7 +83,7 @@ class Testbed:
 
         Whatever was measured since this was asked last may be their doing.
         """
-        ends = [handle.agent.ended for handle in self.handles.values()]
+        ends = [handle.agent.ended for handle in self.relied_on]
         text = next(filter(None, (self.cluster.trouble(), *ends, self.load.ended if self.load else "")), "")
         return text + self.ran_out_of_memory(text)
 
@@ -83,6 +96,15 @@ class Testbed:
             return ""
         nodes = sorted(self.handles.values(), key=lambda handle: not problem.startswith(f"{handle.name}:"))
         return next(filter(None, (node.ran_out_of_memory() for node in nodes)), "")
+
+    def disturbed(self) -> str:
+        """Say which of the nodes that probe have no real-time priority for it; "" where all have, or nobody asked."""
+        ends = {Origin.NODE: self.cluster.measured, Origin.POD: self.cluster.pod}
+        nodes = [ends.get(path.origin, self.cluster.client) for path in self.experiment.measure.paths]
+        names = dict.fromkeys(node.name for node in (self.cluster.client, *nodes) if node)
+        found = [name for name in names if not self.cluster.traits.real_time.get(name, True)]
+        what = "no real-time priority for probes: what else runs there may take its turn within a connection"
+        return f"{', '.join(found)}: {what}" if found else ""
 
     @property
     def proxy_handles(self) -> tuple[NodeHandle, ...]:

@@ -186,6 +186,8 @@ class Proxies:
             name = proxy.handle.name
             counts[name] += 1
             start = f"-{counts[name]}" if counts[name] > 1 else ""
+            first = name == self._handles[0].name and not start
+            result.cgroup = proxy.cgroup if first else result.cgroup
             try:
                 try:
                     proxy.stop(_STOP_LIMIT)
@@ -193,7 +195,7 @@ class Proxies:
                     result.logs[f"{prefix}-{name}{start}.log"] = proxy.log()
                     files = {f"{prefix}-{name}{start}-{file}": text for file, text in proxy.files().items()}
                     result.logs.update(files)
-                    if name == self._handles[0].name and not start:
+                    if first:
                         result.config = next(iter(files), "")
             except ProxybenchError as error:
                 if not result.lost:  # else the cause is known, and this is its consequence

@@ -24,7 +24,7 @@ _START: Final = 19  # of what follows the name in /proc/PID/stat: starttime, in 
 
 # Prints of each kube-proxy in this network namespace its pid, cgroup, log and the members of its cgroup with their
 # parents. Other nodes of one machine, and other machines' containers, have namespaces of their own.
-_FIND: Final = r"""
+_SEARCH: Final = r"""
 own=$(readlink /proc/self/ns/net)
 for comm in $(grep -lsx kube-proxy /proc/[0-9]*/comm); do
   dir=${comm%/comm}
@@ -38,6 +38,8 @@ for comm in $(grep -lsx kube-proxy /proc/[0-9]*/comm); do
   done
 done
 """
+FIND: Final = ("sh", "-c", _SEARCH, "find", _MOUNT)
+"""Searches a node; ``parse_found`` reads what it prints."""
 # $1 what its standard error is, $2 bytes to leave out, $3 seconds since 1970. Containers' logs have a prefix (CRI).
 _LOG: Final = r"""
 pod=$(ls -t /var/log/containers/kube-proxy-*_kube-system_*.log 2>/dev/null | head -n 1)
@@ -125,7 +127,7 @@ class AttachedProcess(Process):
         """Find the kube-proxy of a node. Raises ProxierError, HostError."""
         executor = handle.executor
         try:
-            found = parse_found(executor.run(["sh", "-c", _FIND, "find", _MOUNT], timeout=_LIMIT).stdout)
+            found = parse_found(executor.run(FIND, timeout=_LIMIT).stdout)
         except ProxierError as error:
             raise ProxierError(f"{handle.name}: {error}") from error
         size = executor.run(["stat", "-L", "-c", "%s", found.log], check=False, timeout=_LIMIT)

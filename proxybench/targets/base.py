@@ -20,7 +20,7 @@ class TargetFacts:
     ``kind`` is what the nodes are made of ("netns", "vm"), ``clock`` the kind of clock that their times come from,
     ``kernel`` the name of a kernel that was chosen ("6.12"), None where the nodes have their own. ``why`` is a sentence
     for people: why this target and this clock. ``lacks``: what it was asked for and has not (as in ``Needs.modes``),
-    with the reason. ``starts_proxies`` as in ``Traits`` of its clusters.
+    with the reason. ``exclusive`` and ``starts_proxies`` as in ``Traits`` of its clusters.
     """
 
     kind: str
@@ -29,6 +29,7 @@ class TargetFacts:
     why: str
     kernel: str | None = None
     lacks: Mapping[tuple[Mode, str | None], str] = field(default_factory=dict)
+    exclusive: bool = True
     starts_proxies: bool = True
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxybench.agent import schedule
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.base import Kind
 from proxybench.kube.client import KubernetesServiceApi
@@ -19,7 +20,16 @@ from proxybench.targets.lab.netns import NetnsLab
 from proxybench.targets.lab.topology import with_clients
 from tests.lab.binaries import CLUSTER, kube_proxy
 from tests.lab.labs import agents_on
-from tests.lab.own_cluster import CGROUP, add_addresses, config, end_kube_proxy, make_user, proxybench, start_kube_proxy
+from tests.lab.own_cluster import (
+    CGROUP,
+    add_addresses,
+    config,
+    end_kube_proxy,
+    make_user,
+    proxybench,
+    seem_apart,
+    start_kube_proxy,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +72,7 @@ def cluster() -> Iterator[Cluster]:
 def node1(cluster: Cluster) -> Iterator[NodeHandle]:
     with Fleet.connect(cluster.targets) as fleet, agents_on(fleet, cluster, "node1") as agents:
         add_addresses(fleet["node2"])
+        seem_apart(fleet)
         yield NodeHandle(cluster.measured, fleet["node1"], agents["node1"])
         end_kube_proxy(fleet["node1"])
 
@@ -94,6 +105,9 @@ def test_a_cluster_is_observed_as_it_is(cluster: Cluster, node1: NodeHandle, tmp
     user = make_user(tmp_path / "home", cluster, EXPERIMENT)
     quiet = settled(node1)
     before = process(node1), quiet
+    looked = proxybench(user, "doctor", "--inventory", str(user.home / "nodes.yaml"), "--json")
+    notes = {row["node"]: row["note"] for row in json.loads(looked.stdout)}
+    assert notes["node1"] == "kube-proxy in iptables mode, alone in its cgroup", looked.stderr + looked.stdout
     done = proxybench(user, "run", str(user.experiment), "--json")
     assert done.returncode == 0, done.stderr + done.stdout
     outcome = json.loads(done.stdout)
@@ -120,6 +134,18 @@ def test_a_cluster_is_observed_as_it_is(cluster: Cluster, node1: NodeHandle, tmp
     # Two clients make the load: locust's master and its workers, each 5 of the users.
     counts = {one["metric"]: one["n"] for one in outcome["summary"] if one["scenario"] == "load"}
     assert counts["forwarding.load"] == 200
+    # The clocks of all are this machine's, by which they are asked.
+    (table,) = (run / "logs").glob("*-clocks.csv")
+    lines = [line.split(",") for line in table.read_text().splitlines()[1:]]
+    assert {name for name, *_ in lines} == {"client", "client2", "node1", "node2"}
+    for name, early, its_bound, late, bound in lines:
+        assert (abs(int(early)) <= int(its_bound), abs(int(late)) <= int(bound)) == (True, True), name
+    # What they lend.
+    assert (manifest["lab"]["exclusive"], manifest["lab"]["starts_proxies"]) == (False, False)
+    granted = {name: facts["real_time"] for name, facts in manifest["fingerprint"]["nodes"].items()}
+    assert granted == dict.fromkeys(("client", "client2", "node1", "node2"), schedule.real_time())
+    (own,) = (one["cgroup"] for one in manifest["subjects"])
+    assert own.startswith("/sys/fs/cgroup/user-kube-proxy-")
     (log,) = (run / "logs").glob("*-node1.log")
     assert "SyncProxyRules complete" in log.read_text()
     assert cluster.api.token not in "".join(file.read_text(errors="replace") for file in run.rglob("*.*"))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 from junitparser import JUnitXml
 
-from proxybench.agent import probe
+from proxybench.agent import schedule
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import NAMESPACE, PORT, Population
@@ -188,7 +188,7 @@ def test_softirqs_come_before_the_prober(fleet: Fleet) -> None:
     script = "for found in $(grep -l '^ksoftirqd/' /proc/[0-9]*/comm); do chrt --pid $(basename ${found%/comm}); done"
     policy, priority = (line.split(": ")[1] for line in fleet["client"].run(["sh", "-c", script]).stdout.splitlines())
     assert policy == "SCHED_FIFO"
-    assert int(priority) > probe.PRIORITY
+    assert int(priority) > schedule.PRIORITY
 
 
 def test_the_api_is_reached_from_nodes(lab: tuple[VmLab, Cluster], fleet: Fleet) -> None:

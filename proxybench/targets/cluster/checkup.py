@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from proxybench.errors import HostError
+from proxybench.errors import HostError, ProxierError
 from proxybench.hosts.fleet import ASKED_AT_ONCE, reach
 from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh_config import SshConfig
 from proxybench.model import Mode
+from proxybench.subjects.attached import FIND, parse_found
 from proxybench.targets.cluster.inventory import Role, read_inventory
 from proxybench.targets.cluster.target import ASK_MODE, PYTHON, WORKDIR
 
@@ -26,7 +27,9 @@ _MARGIN: Final = 15.0  # to end a command that has passed its limit
 _COMMAND: Final = re.compile("`.*`", re.DOTALL)
 _OLDEST: Final = (3, 8)
 _PROXIES: Final = {Role.MEASURED, Role.OTHER}
-# $1 python, $2 workdir, $3 what asks for kube-proxy's mode.
+_REAL_TIME: Final = "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))"
+_FOUND: Final = "found "
+# $1 python, $2 workdir, $3 what asks for kube-proxy's mode, $4 for real-time priority; then a command that searches it.
 _ASK: Final = r"""
 echo "uid $(id -u)"
 echo "python $("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
@@ -35,11 +38,14 @@ mkdir -p "$2" 2>/dev/null && [ -w "$2" ] && echo "workdir yes"
 echo "mode $("$1" -c "$3" 2>/dev/null)"
 echo "locust $("$1" -c 'import importlib.util as u; print(u.find_spec("locust") is not None)' 2>/dev/null)"
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+{ "$1" -c "$4" || chrt -f 1 true; } 2>/dev/null && echo "real_time yes"  # musl's Python cannot say
 echo "kernel $(uname -r)"
 [ -e /proc/net/ip_vs ] || modprobe --dry-run --quiet ip_vs && echo "ipvs yes"
 for tool in nft ipset xtables-legacy-multi xtables-nft-multi; do
   command -v "$tool" >/dev/null && echo "$tool yes"
 done
+shift 4
+"$@" 2>/dev/null | sed 's/^/found /'
 exit 0
 """
 _NFTABLES: Final = (5, 13)
@@ -72,9 +78,9 @@ def checkup(path: Path) -> tuple[Row, ...]:
 
     def ask(executor: Executor) -> tuple[str | None, str]:
         node = nodes[executor.name]
-        places = (node.python or usual.python or PYTHON, node.workdir or usual.workdir or WORKDIR)
+        words = (node.python or usual.python or PYTHON, node.workdir or usual.workdir or WORKDIR, ASK_MODE, _REAL_TIME)
         try:
-            return executor.run(["sh", "-c", _ASK, "ask", *places, ASK_MODE], timeout=_LIMIT).stdout, ""
+            return executor.run(["sh", "-c", _ASK, "ask", *words, *FIND], timeout=_LIMIT).stdout, ""
         except HostError as error:
             return None, _COMMAND.sub("the look at it", str(error))
 
@@ -91,17 +97,35 @@ def _rows(node: NodeWords, said: str | None, why: str) -> Iterator[Row]:
         what, _, fix = why.partition("; ")
         yield Row(node.name, roles, what, fix or "look whether ssh reaches it")
         return
-    words = dict(line.partition(" ")[::2] for line in said.splitlines())
-    mode = words.get("mode", "")
+    lines = said.splitlines()
+    words = dict(line.partition(" ")[::2] for line in lines if not line.startswith(_FOUND))
     found = list(lacking(node, words))
+    if not found and Role.MEASURED in node.roles:
+        found = list(_crowded("\n".join(line.removeprefix(_FOUND) for line in lines if line.startswith(_FOUND))))
     modes = modes_there(words) if _PROXIES & set(node.roles) else {}
     for lacks, fix in found:
         yield Row(node.name, roles, lacks, fix, modes=modes)
     if not found:
-        notes = [f"kube-proxy in {mode} mode"] if mode else []
-        if Role.CLIENT in node.roles and words.get("locust") == "False":
-            notes.append("no locust for its Python, which load: needs")
-        yield Row(node.name, roles, "", "", "; ".join(notes), modes)
+        yield Row(node.name, roles, "", "", "; ".join(_notes(node, words)), modes)
+
+
+def _notes(node: NodeWords, words: Mapping[str, str]) -> Iterator[str]:
+    alone = ", alone in its cgroup" if Role.MEASURED in node.roles else ""
+    if mode := words.get("mode"):
+        yield f"kube-proxy in {mode} mode{alone}"
+    if Role.CLIENT in node.roles:
+        if words.get("locust") == "False":
+            yield "no locust for its Python, which load: needs"
+        if not words.get("real_time"):
+            yield "no real-time priority for probes"
+
+
+def _crowded(found: str) -> Iterator[tuple[str, str]]:
+    """Yield why kube-proxy's CPU time cannot be told from others', with what mends it."""
+    try:
+        parse_found(found)
+    except ProxierError as error:
+        yield str(error), "run one kube-proxy there, as a pod or a unit of its own"
 
 
 def modes_there(words: Mapping[str, str]) -> dict[str, str]:

@@ -101,7 +101,7 @@ class ClusterTarget:
         """What it is."""
         how = "observed as it is" if self.switch is None else "its kube-proxy switched, and put back"
         why = f"the cluster that the experiment names, {how}"
-        return TargetFacts(str(LabKind.CLUSTER), ClockKind.WALL, "none", why, starts_proxies=False)
+        return TargetFacts(str(LabKind.CLUSTER), ClockKind.WALL, "none", why, exclusive=False, starts_proxies=False)
 
     @cached_property
     def first_access(self) -> ApiAccess:

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxybench.agent import probe
+from proxybench.agent import schedule
 from proxybench.targets.lab import topology as network
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ _LOCAL_PROGRAMS = (
 _SOFTIRQS_FIRST = (
     "for folder in /proc/[0-9]*; do",
     '  read -r name < "$folder/comm" || continue',
-    f'  case "$name" in ksoftirqd/*) chrt --fifo --pid {probe.PRIORITY + 1} "${{folder#/proc/}}" ;; esac',
+    f'  case "$name" in ksoftirqd/*) chrt --fifo --pid {schedule.PRIORITY + 1} "${{folder#/proc/}}" ;; esac',
     "done",
 )
 

@@ -48,3 +48,20 @@ def test_a_refusal_is_told_as_the_kernel_does(monkeypatch: pytest.MonkeyPatch, *
         monkeypatch.setattr(os, "sched_setscheduler", refused)
     with pytest.raises(OSError, match="Invalid argument"):
         schedule.use(os.SCHED_FIFO, 1000)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_whether_probes_get_real_time_is_tried_and_given_back(
+    monkeypatch: pytest.MonkeyPatch, *, allowed: bool
+) -> None:
+    tried: list[tuple[int, int]] = []
+
+    def decide(_pid: int, policy: int, param: os.sched_param) -> None:
+        tried.append((policy, param.sched_priority))
+        if not allowed:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setscheduler", decide)
+    monkeypatch.setattr(os, "sched_getscheduler", lambda _pid: os.SCHED_BATCH)
+    assert schedule.real_time() is allowed
+    assert tried == [(os.SCHED_FIFO, 1), (os.SCHED_BATCH, 0)][: 1 + allowed]

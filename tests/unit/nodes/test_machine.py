@@ -5,7 +5,7 @@ import pytest
 from proxybench.nodes.answers import Hello
 from proxybench.nodes.machine import Machine, files, machine, parse_iptables_version
 
-HELLO = Hello("proxybench-agent 5", "3.11.2", "6.1.0-56-amd64", "QEMU Virtual CPU", 2)
+HELLO = Hello("proxybench-agent 6", "3.11.2", "6.1.0-56-amd64", "QEMU Virtual CPU", 2, real_time=True)
 
 
 # What `iptables --version` of Debian 10 to 12, of Alpine, and of releases before the two backends printed.
@@ -44,6 +44,7 @@ def test_a_machine_is_put_together_from_what_it_says() -> None:
         sysctls={"net.ipv4.ip_forward": "1", "net.ipv4.ip_local_port_range": "1024 65535"},
         iptables={"nft": "1.8.10", "legacy": "1.8.9"},
         nft_version="1.0.6",
+        real_time=True,
     )
 
 

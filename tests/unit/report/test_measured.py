@@ -3,8 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from proxybench.report.data import gather
-from proxybench.report.measured import command, how_measured, methods_table, origin
+from proxybench.report.measured import command, how_measured, methods_table, nodes, origin
 from proxybench.report.sections import other_tables
 from proxybench.report.steps import MOST, steps_table
 from proxybench.results.manifest import manifest_from_dict
@@ -36,6 +38,34 @@ def test_a_run_tells_its_own_story(data: ReportData) -> None:
     assert story["how often"] == "5 repetitions; a number is the median of its repetitions' medians"
     assert story["steps"] == "59 of 60 done, 11 min of work"
     assert story["how sure"] == "intervals are never narrower than the steps of reading: none is known"
+
+
+@pytest.mark.parametrize(
+    ("ours", "text"),
+    [
+        (None, None),
+        (True, "nobody else uses it; proxies are started there, each in a cgroup made for it"),
+        (False, "others may use it, too; proxies run there, and are watched"),
+    ],
+)
+def test_what_the_nodes_lend_is_told_where_the_run_knows(data: ReportData, ours: bool | None, text: str | None) -> None:
+    lab = replace(data.manifest.lab, exclusive=ours, starts_proxies=ours)
+    (name, facts), *_ = data.manifest.fingerprint.nodes.items()
+    prints = replace(data.manifest.fingerprint, nodes={name: replace(facts, real_time=ours)})
+    first, *others = data.manifest.subjects
+    subjects = (replace(first, cgroup="/kube-proxy" if ours is False else None), *others)
+    manifest = replace(data.manifest, lab=lab, fingerprint=prints, subjects=subjects)
+    story = how_measured(replace(data, manifest=manifest))
+    assert dict(story).get("what it lends") == text
+    told = next(words for term, words in story if term == "subject")
+    assert told.endswith(", CPU of cgroup /kube-proxy, in which nothing else was") is (ours is False)
+    ((_, of_node),) = nodes(manifest)
+    words = {
+        None: None,
+        True: "granted to probes",
+        False: "not granted to probes: others may take their turn within a connection",
+    }
+    assert dict(of_node).get("real-time priority") == words[ours]
 
 
 def test_the_replay_of_a_profile_is_told_with_what_of_it_is_the_lab_s() -> None:

@@ -54,10 +54,10 @@ FULL = Manifest(
             ("left on node-1, and removed: sysctl a: 0 became 1",),
         ),
     ),
-    lab=LabFacts(LabKind.VM, ClockKind.INSTRUCTIONS, "tcg", "no ip_vs in this kernel"),
+    lab=LabFacts(LabKind.VM, ClockKind.INSTRUCTIONS, "tcg", "no ip_vs in this kernel", None, True, True),  # noqa: FBT003
     subjects=(
         SubjectFacts(make_cell().subject, 1.0, 30.0, "part of proxybench 0.1.0"),
-        SubjectFacts(REAL, 0.5, 30.0, "sha256:5f", "logs/kube-proxy-v1.37.2-ipvs.yaml"),
+        SubjectFacts(REAL, 0.5, 30.0, "sha256:5f", "logs/kube-proxy-v1.37.2-ipvs.yaml", "/sys/fs/cgroup/x/proxy"),
     ),
     proxy_nodes=("node-1",),
     methods={"sync.build": 2},
@@ -87,6 +87,19 @@ def test_a_full_manifest_survives_the_round_trip() -> None:
         "clock": None,
     }
     assert manifest_from_dict(data, "m") == FULL
+
+
+def test_what_an_older_program_did_not_say_is_not_known() -> None:
+    data = manifest_to_dict(FULL)
+    for name in ("exclusive", "starts_proxies"):
+        del data["lab"][name]
+    del data["fingerprint"]["nodes"]["node-1"]["real_time"]
+    for subject in data["subjects"]:
+        del subject["cgroup"]
+    older = manifest_from_dict(data, "m")
+    assert (older.lab.exclusive, older.lab.starts_proxies) == (None, None)
+    assert [subject.cgroup for subject in older.subjects] == [None, None]
+    assert older.fingerprint.nodes["node-1"].real_time is None
 
 
 def test_unknown_keys_are_ignored(manifest: Callable[..., dict[str, Any]]) -> None:

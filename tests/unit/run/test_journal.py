@@ -127,6 +127,29 @@ def test_subjects_name_their_source_and_the_first_file_that_shaped_them(tmp_path
     assert (journal.folder.path / place).read_text() == "kind: x\n"
 
 
+def test_subjects_name_the_first_cgroup_that_was_theirs(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    first, second = STEPS
+    for group in ("/a", "/b"):
+        journal.record_step(first, StepResult(cgroup=group), 1.0)
+    journal.record_step(second, StepResult(skipped="no ipset"), 1.0)
+    found = {each["subject"]["mode"]: each["cgroup"] for each in manifest(journal)["subjects"]}
+    assert found == {str(first.cell.mode): "/a", str(second.cell.mode): None}
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_the_manifest_says_what_the_nodes_lend(tmp_path: Path, *, ours: bool) -> None:
+    target = replace(TARGET, exclusive=ours, starts_proxies=ours)
+    journal = RunJournal.create(tmp_path, EXPERIMENT, STEPS, (target,), FakeClock(), LINEUP)
+    journal.record_machines({"node1": MACHINE, "client": replace(MACHINE, real_time=True)}, ["node1"])
+    found = manifest(journal)
+    assert (found["lab"]["exclusive"], found["lab"]["starts_proxies"]) == (ours, ours)
+    nodes = found["fingerprint"]["nodes"]
+    assert {name: facts["real_time"] for name, facts in nodes.items()} == {"node1": False, "client": True}
+    journal.record_machines({"client": MACHINE}, ["node1"])
+    assert journal.problems == ("client is not what it was when the run began: real_time True, now False",)
+
+
 def test_notes_stay_with_their_step_until_it_is_taken_again(tmp_path: Path) -> None:
     journal = begun(tmp_path)
     failed, good = STEPS

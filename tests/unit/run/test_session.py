@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 STEPS = [Step(number, number, CELL) for number in (1, 2)]
 LOST = ConnectionLostError("the connection broke")
 HELLO = asdict(Hello(AGENT, "3.11.2", "6.1.0", "cpu", 2))
+UNPRIVILEGED = "no real-time priority for probes: what else runs there may take its turn within a connection"
 
 
 class Site:
@@ -82,11 +83,11 @@ def answered(number: int, op: str, result: Mapping[str, object], **fields: objec
     ]
 
 
-def reachable(name: str, *more: Sent | Line) -> tuple[FakeExecutor, FakeSession]:
+def reachable(name: str, *more: Sent | Line, real_time: bool = False) -> tuple[FakeExecutor, FakeSession]:
     """Return a node that has the agent already, which is greeted and asked for ``more``."""
     data = build_zipapp()
     path = f"/run/pb/{zipapp_name(data)}"
-    agent = FakeSession([*answered(1, "hello", HELLO), *more])
+    agent = FakeSession([*answered(1, "hello", {**HELLO, "real_time": real_time}), *more])
     found = Run(["sha256sum", path], done(f"{hashlib.sha256(data).hexdigest()}  {path}\n"))
     return FakeExecutor(name, [found, Open(["/python", "-I", "-S", path, "serve"], agent)]), agent
 
@@ -119,6 +120,29 @@ def test_connecting_tells_the_client_where_the_api_is_and_writes_nothing_to_it()
     for executor, agent in nodes.values():
         executor.assert_done()
         agent.assert_done()  # which it is only when it was closed
+
+
+def test_whose_probes_have_real_time_priority_is_a_trait_of_the_cluster_that_is_reached() -> None:
+    cluster, world = make_cluster(), World({"cpu": True})
+    api = cluster.api
+    nodes = {
+        "client": reachable("client", *answered(2, "api", {}, url=api.node_url, token=api.token, ca=api.ca_pem)),
+        "node1": reachable("node1", real_time=True),
+        "node2": reachable("node2"),
+    }
+    fleet = Fleet({name: executor for name, (executor, _) in nodes.items()})
+    sessions = Sessions({}, {}, lambda _: fleet, lambda _access, _stack: world.api)
+    with ExitStack() as stack:
+        bed = sessions.reach(cluster, "run-1", world.experiment, world.clock, stack)
+        granted = {"client": False, "node1": True, "node2": False}
+        assert bed.cluster.traits == replace(cluster.traits, real_time=granted)
+
+
+def test_that_probes_have_no_real_time_priority_is_noted_before_the_first_step() -> None:
+    site = Site()
+    traits = replace(CLUSTER.traits, real_time={"client": False})
+    site.on(replace(site.world.bench, cluster=make_cluster(traits=traits))).get_ready(site.whole)
+    assert site.notes == [f"client: {UNPRIVILEGED}"]
 
 
 def test_a_step_finds_its_population_and_leaves_it_for_the_next() -> None:

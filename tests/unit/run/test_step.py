@@ -256,7 +256,7 @@ def test_what_shaped_the_proxy_is_kept_with_its_log() -> None:
     world.running["node1"].rendered = {"config.yaml": "a: 1"}
     result = world.take()
     assert result.logs == {"004-iptables-node1.log": "log of node1", "004-iptables-node1-config.yaml": "a: 1"}
-    assert result.config == "004-iptables-node1-config.yaml"
+    assert (result.config, result.cgroup) == ("004-iptables-node1-config.yaml", "/cgroup/node1")
     assert World({"cpu": CPU}).take().config == ""
 
 

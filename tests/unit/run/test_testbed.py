@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from proxybench.errors import RunError
@@ -11,11 +13,11 @@ from proxybench.nodes.requests import AskHello, ReadFiles
 from proxybench.run.testbed import address_plan, address_plans, read_machines
 from proxybench.testing.agent import FakeAgent
 from proxybench.testing.hosts import FakeExecutor
-from tests.factories import make_cluster, make_node
+from tests.factories import LAB, make_cluster, make_node
 from tests.unit.run.world import CLUSTER, World
 from tests.unit.subjects.rig import together
 
-HELLO = Hello("proxybench-agent 5", "3.11.2", "6.1.0", "cpu", 2)
+HELLO = Hello("proxybench-agent 6", "3.11.2", "6.1.0", "cpu", 2)
 
 
 def test_who_is_who() -> None:
@@ -24,6 +26,23 @@ def test_who_is_who() -> None:
     assert [handle.name for handle in bench.proxy_handles] == ["node1"]
     everywhere = World({"cpu": True}, nodes="all").bench
     assert [handle.name for handle in everywhere.proxy_handles] == ["node1", "node2"]
+
+
+@pytest.mark.parametrize(
+    ("granted", "paths", "told"),
+    [
+        ({}, ["cluster_ip"], ""),
+        ({"client": True, "node1": False}, ["cluster_ip", "cluster_ip@far"], ""),
+        ({"client": False, "node1": False, "node2": False}, ["cluster_ip"], "client"),
+        ({"client": True, "node1": False}, ["cluster_ip", "node_port@node"], "node1"),
+        ({"client": False, "node1": False}, ["cluster_ip@node"], "client, node1"),
+    ],
+)
+def test_whose_probes_have_no_real_time_priority_is_told(granted: dict[str, bool], paths: list[str], told: str) -> None:
+    bench = World({"cpu": True, "forwarding": {"paths": paths}}).bench
+    bench = replace(bench, cluster=replace(bench.cluster, traits=replace(LAB, real_time=granted)))
+    what = "no real-time priority for probes: what else runs there may take its turn within a connection"
+    assert bench.disturbed() == (f"{told}: {what}" if told else "")
 
 
 def test_addresses_come_from_the_nodes_with_pods_the_measured_one_first() -> None:

@@ -7,7 +7,7 @@ import pytest
 from proxybench.errors import ProxierError
 from proxybench.nodes.answers import ClockReading, HttpAnswer
 from proxybench.nodes.requests import AskClocks, HttpGet, ReadFiles
-from proxybench.subjects.attached import _FIND, _LOG, AttachedProcess, Found, parse_found
+from proxybench.subjects.attached import _LOG, _SEARCH, AttachedProcess, Found, parse_found
 from proxybench.testing.hosts import Run, done
 from proxybench.units import NS_PER_S
 from tests.factories import DOMAIN
@@ -16,7 +16,7 @@ from tests.unit.subjects.rig import handle
 POD = "/kubepods.slice/pod1/abc"
 PRINTED = f"pid 75\ncgroup {POD}\nlog pipe:[123]\nmember 75 1\nmember 80 75\nmember 81 80\nmember 82 \n"
 FOUND = Found(75, f"/sys/fs/cgroup{POD}", "pipe:[123]")
-FIND = Run(["sh", "-c", _FIND, "find", "/sys/fs/cgroup"], done(PRINTED))
+FIND = Run(["sh", "-c", _SEARCH, "find", "/sys/fs/cgroup"], done(PRINTED))
 SIZE = Run(["stat", "-L", "-c", "%s", "pipe:[123]"], done(code=1))
 CLOCKS = (AskClocks(), ClockReading(5 * NS_PER_S, 1_700_000_000 * NS_PER_S))
 
@@ -80,7 +80,7 @@ def test_a_node_without_one_is_named() -> None:
 
 def test_the_search_is_a_shell_s() -> None:
     """No process has this name, while other tests may run a kube-proxy; the script must be right, and end well."""
-    script = _FIND.replace("-lsx kube-proxy", "-lsx nobody-s-proxy")
-    assert script != _FIND
+    script = _SEARCH.replace("-lsx kube-proxy", "-lsx nobody-s-proxy")
+    assert script != _SEARCH
     ended = subprocess.run(["sh", "-c", script, "find", "/nowhere"], capture_output=True, text=True, check=False)
     assert (ended.stdout, ended.stderr) == ("", "")

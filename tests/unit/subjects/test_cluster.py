@@ -11,7 +11,7 @@ from proxybench.errors import ProxierError, UnavailableError, UsageError
 from proxybench.model import Mode
 from proxybench.nodes.answers import ClockReading, HttpAnswer
 from proxybench.nodes.requests import AskClocks, HttpGet, ReadFiles
-from proxybench.subjects.attached import _FIND
+from proxybench.subjects.attached import FIND
 from proxybench.subjects.cluster import ClusterDriver, ProxyFacts, read_facts
 from proxybench.subjects.rule_ranks import list_argv
 from proxybench.testing.clock import FakeClock
@@ -115,7 +115,7 @@ RULES = "-A KUBE-SERVICES -d 10.96.0.7/32 -p tcp -m tcp --dport 80 -j KUBE-SVC-A
 def attached(*steps: Step) -> list[Step]:
     """Return what is run on the node: the search, the size of the log, then ``steps``."""
     return [
-        Run(["sh", "-c", _FIND, "find", "/sys/fs/cgroup"], done(FOUND)),
+        Run(list(FIND), done(FOUND)),
         Run(["stat", "-L", "-c", "%s", "/log"], done("5\n")),
         *steps,
     ]

@@ -48,7 +48,7 @@ clusters = st.builds(
     cluster_cidr=texts,
     service_cidr=texts,
     backend_port=st.integers(1, 65535),
-    traits=st.builds(Traits, st.booleans(), st.booleans()),
+    traits=st.builds(Traits, st.booleans(), st.booleans(), st.dictionaries(texts, st.booleans())),
     pod=st.none() | nodes,
     external_cidr=texts,
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxybench.agent import probe
+from proxybench.agent import schedule
 from proxybench.targets.lab import node_script, topology
 from proxybench.targets.lab.node_script import Paths
 
@@ -104,7 +104,7 @@ def test_the_guest_builds_the_network_starts_pods_and_nodes_and_masquerades_towa
 
 def test_the_guest_lets_its_softirqs_run_before_a_prober_can() -> None:
     text = texts(PLAIN)["guest"]
-    turn = f'ksoftirqd/*) chrt --fifo --pid {probe.PRIORITY + 1} "${{folder#/proc/}}" ;;'
+    turn = f'ksoftirqd/*) chrt --fifo --pid {schedule.PRIORITY + 1} "${{folder#/proc/}}" ;;'
     assert text.index("mount -t proc") < text.index(turn) < text.index("PROXYBENCH-LAB-READY")
 
 

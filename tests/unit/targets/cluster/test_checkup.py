@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxybench.agent import schedule
 from proxybench.targets.cluster.checkup import _ASK, Row, _rows, checkup, lacking, modes_there
 from proxybench.targets.cluster.inventory import NodeWords
 from tests.unit.hosts.conftest import SshServer, new_key
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-GOOD = {"uid": "0", "python": "3.11", "cgroup": "cgroup2fs", "workdir": "yes", "mode": "ipvs"}
+GOOD = {"uid": "0", "python": "3.11", "cgroup": "cgroup2fs", "workdir": "yes", "mode": "ipvs", "real_time": "yes"}
+FOUND = "found pid 7\nfound cgroup /kube-proxy\nfound log /dev/null\nfound member 7 1\n"
 TOOLS = {"kernel": "6.1.0-50-amd64", **dict.fromkeys(["ipvs", "nft", "ipset", "xtables-nft-multi"], "yes")}
 ALL = {"iptables": "", "nftables": "", "ipvs": ""}
 NODE = NodeWords.model_validate({"name": "n1", "roles": ["measured"]})
@@ -27,8 +29,25 @@ def said(words: dict[str, str]) -> str:
 
 
 def test_a_host_that_lacks_nothing() -> None:
-    assert list(_rows(NODE, said({**GOOD, **TOOLS}), "")) == [
-        Row("n1", ("measured",), "", "", "kube-proxy in ipvs mode", ALL)
+    assert list(_rows(NODE, said({**GOOD, **TOOLS}) + FOUND, "")) == [
+        Row("n1", ("measured",), "", "", "kube-proxy in ipvs mode, alone in its cgroup", ALL)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "lacks"),
+    [
+        (f"{FOUND}found member 9 1\n", "kube-proxy shares its cgroup /kube-proxy with 1 other processes, such as 9"),
+        (f"{FOUND}{FOUND.replace('7', '8')}", "2 kube-proxies run there: 7, 8"),
+        ("", "no kube-proxy runs in its network namespace"),
+    ],
+)
+def test_a_kube_proxy_whose_cpu_cannot_be_told_from_others_is_one_lack(found: str, lacks: str) -> None:
+    fix = "run one kube-proxy there, as a pod or a unit of its own"
+    assert list(_rows(NODE, said({**GOOD, **TOOLS}) + found, "")) == [Row("n1", ("measured",), lacks, fix, "", ALL)]
+    one = {name: text for name, text in GOOD.items() if name != "mode"}
+    assert [row.lacks for row in _rows(NODE, said(one) + found, "")] == [
+        "no kube-proxy answers on port 10249 of its loopback"
     ]
 
 
@@ -53,11 +72,16 @@ def test_each_mode_says_what_it_lacks_on_a_host(without: str, kernel: str, lacks
     assert (row.lacks[:8], row.modes) == ("not root", {**ALL, **lacks})
 
 
-@pytest.mark.parametrize(("locust", "note"), [("True", ""), ("False", "no locust for its Python, which load: needs")])
-def test_a_client_without_locust_is_told_and_lacks_nothing(locust: str, note: str) -> None:
-    assert list(_rows(CLIENT, said({**GOOD, "mode": "", "locust": locust}), "")) == [
-        Row("c1", ("client",), "", "", note)
-    ]
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        ({"locust": "True"}, ""),
+        ({"locust": "False"}, "no locust for its Python, which load: needs"),
+        ({"real_time": ""}, "no real-time priority for probes"),
+    ],
+)
+def test_what_a_client_has_not_is_told_and_lacks_nothing(words: dict[str, str], note: str) -> None:
+    assert list(_rows(CLIENT, said({**GOOD, "mode": "", **words}), "")) == [Row("c1", ("client",), "", "", note)]
 
 
 def test_a_host_that_is_not_reached_says_what_mends_it() -> None:
@@ -134,7 +158,8 @@ def not_reached(home: Path) -> Row:
 
 def test_hosts_are_asked_over_ssh_and_one_that_is_dead_stops_no_other(home: Path, sshd: SshServer) -> None:
     rows = checkup(write(home, sshd))
-    assert rows == (Row("c1", ("client",), "", ""), not_reached(home))
+    note = "" if schedule.real_time() else "no real-time priority for probes"  # as those who try this may
+    assert rows == (Row("c1", ("client",), "", "", note), not_reached(home))
     assert (home / "work").is_dir()
     assert len(sshd.commands) == 1
 
@@ -159,11 +184,24 @@ def test_a_host_that_breaks_off_when_it_is_asked_stops_no_other(home: Path, sshd
 
 
 def test_a_host_that_has_none_of_the_tools_is_told_of_and_has_not_failed(tmp_path: Path) -> None:
-    script = f"command() {{ return 1; }}\n{_ASK}"
-    argv = ["sh", "-c", script, "ask", sys.executable, str(tmp_path / "work"), "print('ipvs')"]
+    script = f"command() {{ return 1; }}\nchrt() {{ return 1; }}\n{_ASK}"
+    argv = [
+        "sh",
+        "-c",
+        script,
+        "ask",
+        sys.executable,
+        str(tmp_path / "work"),
+        "print('ipvs')",
+        "exit(1)",
+        "echo",
+        "pid 7",
+    ]
     ended = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert "mode ipvs\n" in ended.stdout
     assert "xtables" not in ended.stdout
+    assert "real_time" not in ended.stdout
+    assert ended.stdout.endswith("\nfound pid 7\n")
 
 
 def test_a_host_of_which_nothing_more_is_known() -> None:

@@ -76,7 +76,7 @@ def made(name: str, boot: str, address: str, ssh: SshTarget, **changes: object) 
 def test_what_it_is(own: Own, switch: Switching | None, how: str) -> None:
     target = own.target(switch)
     why = f"the cluster that the experiment names, {how}"
-    assert target.facts == TargetFacts("cluster", ClockKind.WALL, "none", why, starts_proxies=False)
+    assert target.facts == TargetFacts("cluster", ClockKind.WALL, "none", why, exclusive=False, starts_proxies=False)
     assert target.capacity() == 1
 
 
