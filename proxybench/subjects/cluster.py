@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 _BUILD: Final = re.compile(r'^kubernetes_build_info\{[^}]*git_version="(v[^"]+)"', re.MULTILINE)
 _GROUP: Final = "kubeproxy.config.k8s.io"
+# A controller of the cluster removes the Endpoints that such a kube-proxy reads as soon as their Service goes.
+_NO_USERSPACE: Final = (
+    "its userspace mode is not measured, since it counts no syncs and reads Endpoints, which the cluster's own "
+    "controllers write; the lab measures it, with kind: kube-proxy"
+)
 
 
 @dataclass(frozen=True)
@@ -104,9 +109,11 @@ class ClusterDriver:
     def resolve(self, spec: SubjectSpec) -> SubjectSpec:
         """Return it with its version, and its periods as far as they are known before it runs so.
 
-        Raises UnavailableError for a mode or an image in which it does not run.
+        Raises UnavailableError for a mode or an image in which it does not run, and for userspace mode.
         """
         facts = self._known()
+        if spec.mode is Mode.USERSPACE:
+            raise UnavailableError(f"the cluster's kube-proxy {facts.version}: {_NO_USERSPACE}")
         if (spec.mode is not facts.mode or spec.image) and self._switch is None:
             asked = f"not of {spec.image}" if spec.image else f"in {facts.mode} mode"
             why = f"it runs {asked}, and nothing is switched without --allow-switch"

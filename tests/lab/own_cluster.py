@@ -25,6 +25,7 @@ from proxybench.subjects.kube_proxy_config import render_config, render_kubeconf
 from proxybench.subjects.path_links import path_links
 from proxybench.targets.lab.topology import CTL, DEFAULT, SERVICE_CIDR
 from tests.lab.binaries import CLUSTER
+from tests.lab.cluster_modes import OTHER
 from tests.lab.control_plane import kubeconfig
 from tests.lab.sudoers import PASSWORD
 
@@ -267,8 +268,8 @@ def proxybench(user: User, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def begun(user: User, *more: str) -> tuple[subprocess.Popen[bytes], Path]:
-    """Begin a run that switches to nftables; return it, and the file in which it says what it does."""
-    words = [*more, "--allow-switch", "--set", "subjects=[{kind: cluster, mode: nftables}]"]
+    """Begin a run that switches to the other mode; return it, and the file in which it says what it does."""
+    words = [*more, "--allow-switch", "--set", f"subjects=[{{kind: cluster, mode: {OTHER}}}]"]
     argv = [sys.executable, "-c", _PROGRAM, "run", str(user.experiment), *words]
     said = user.home / "said"
     with said.open("w") as log:

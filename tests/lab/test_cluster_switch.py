@@ -16,7 +16,7 @@ from proxybench.errors import RunError
 from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import node as node_object
-from proxybench.model import ClockKind, Mode
+from proxybench.model import ClockKind
 from proxybench.nodes.node import NodeHandle
 from proxybench.targets.cluster.switch.changes import rolled_out
 from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
@@ -26,6 +26,7 @@ from proxybench.targets.lab import topology
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.netns import NetnsLab
 from tests.lab.binaries import CLUSTER, ETCD, FIRST_BUILD_S, kube_proxy, program
+from tests.lab.cluster_modes import FIRST, MEASURED, OTHER, SUBJECT, needs_two_modes
 from tests.lab.control_plane import control_plane, daemon_set_controller
 from tests.lab.kubeadm import SETS, SYSTEM, Kubelets, node_access, objects, relayed, state
 from tests.lab.labs import agents_on
@@ -56,6 +57,7 @@ pytestmark = [
     pytest.mark.lab,
     pytest.mark.timeout(2 * FIRST_BUILD_S),
     pytest.mark.skipif(os.geteuid() != 0, reason="a netns lab needs root"),
+    needs_two_modes,
 ]
 
 IMAGE = f"images.example/kube-proxy:{CLUSTER}-mine"
@@ -64,7 +66,7 @@ version: 1
 name: switch
 target: TARGET
 subjects:
-  - {{kind: cluster, modes: [iptables, nftables]}}
+  - {SUBJECT}
   - {{kind: cluster, mode: iptables, image: "{IMAGE}"}}
 scale: {{services: [5], endpoints_per_service: [2]}}
 repetitions: 1
@@ -119,7 +121,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         nodes = [NodeHandle(node, fleet[node.name], agents[node.name]) for node in cluster.proxy_nodes]
         with KubernetesServiceApi(access.url, access.token, ca_pem=access.ca_pem) as api:
             api.create_many([node_object(node.name, node.address, node.pod_cidr or "") for node in cluster.proxy_nodes])
-        text = config(cluster, nodes[0], Mode.IPTABLES).replace("hostnameOverride: node1", "hostnameOverride: ''")
+        text = config(cluster, nodes[0], FIRST).replace("hostnameOverride: node1", "hostnameOverride: ''")
         for path, body in objects(text):
             code, answer = access.ask("POST", path, body)
             assert code == 201, answer
@@ -138,7 +140,7 @@ def test_two_modes_are_measured_and_all_is_put_back(world: World) -> None:
     assert done.returncode == 0, done.stderr + done.stdout
     outcome = json.loads(done.stdout)
     own = {(one["mode"], one["settings"]) for one in outcome["summary"] if one["metric"] == "sync.end_to_end"}
-    assert own == {("iptables", ""), ("nftables", ""), ("iptables", f"image={IMAGE}")}
+    assert own == {*((str(mode), "") for mode in MEASURED), ("iptables", f"image={IMAGE}")}
     assert IMAGE in world.kubelets.images
     assert state(world.access) == before
     again = world.run("restore", outcome["folder"])
@@ -148,10 +150,8 @@ def test_two_modes_are_measured_and_all_is_put_back(world: World) -> None:
 def test_a_dry_run_shows_what_would_be_touched(world: World) -> None:
     before = state(world.access)
     done = world.run("run", str(world.user.experiment), "--allow-switch", "--dry-run")
-    assert (
-        "would touch kube-proxy to nftables: configmaps/kube-proxy data.config.conf: -mode: iptables +mode: nftables"
-        in (done.stdout)
-    ), done.stderr
+    change = f"configmaps/kube-proxy data.config.conf: -mode: {FIRST} +mode: {OTHER}"
+    assert f"would touch kube-proxy to {OTHER}: {change}" in done.stdout, done.stderr
     assert state(world.access) == before
 
 
@@ -203,7 +203,7 @@ def test_a_switch_that_is_killed_at_any_of_ten_requests_is_put_back(world: World
         for number, (moment, early) in enumerate(MOMENTS):
             folder = tmp_path / str(number)
             folder.mkdir()
-            kill_at(api, moment, folder, early=early)
+            kill_at(api, moment, folder, early=early, mode=OTHER)
             if (folder / FILE).exists():
                 restore(DaemonSetWay(api), folder / FILE, 120)
             assert state(world.access) == before, (moment, early)

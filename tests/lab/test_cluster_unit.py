@@ -29,6 +29,7 @@ from proxybench.targets.lab import topology
 from proxybench.targets.lab.common import Settings
 from proxybench.targets.lab.netns import NetnsLab
 from tests.lab.binaries import CLUSTER, ETCD, FIRST_BUILD_S, kube_proxy, program
+from tests.lab.cluster_modes import FIRST, MEASURED, OTHER, SUBJECT, needs_two_modes
 from tests.lab.control_plane import SERVICE_CIDR, control_plane
 from tests.lab.kubeadm import node_access, relayed
 from tests.lab.labs import agents_on
@@ -63,20 +64,23 @@ pytestmark = [
     pytest.mark.timeout(2 * FIRST_BUILD_S),
     pytest.mark.skipif(os.geteuid() != 0, reason="a netns lab needs root"),
     pytest.mark.skipif(shutil.which("sudo") is None or shutil.which("chpasswd") is None, reason="needs sudo"),
+    needs_two_modes,
 ]
 
 HOME = Path(__file__).parents[2]
 CIDR_TOLD = KubeVersion(1, 33)
-EXPERIMENT = """\
+EXPERIMENT = f"""\
 version: 1
 name: unit
 target: TARGET
-subjects: [{kind: cluster, modes: [iptables, nftables]}]
-scale: {services: [5], endpoints_per_service: [2]}
+subjects: [{SUBJECT}]
+scale: {{services: [5], endpoints_per_service: [2]}}
 repetitions: 1
-measure: {sync: {scenarios: [add-one], timeout: 20s}}
-limits: {cell: 60s}
+measure: {{sync: {{scenarios: [add-one], timeout: 20s}}}}
+limits: {{cell: 60s}}
 """
+AS_IT_IS = [] if FIRST is Mode.IPTABLES else ["--allow-switch"]
+"""What a run in iptables mode has to be told."""
 _LOOK = 'stat -c "%a %u %g %F" "$1"; ls -A "$(dirname "$1")"; cat "$1"'
 
 
@@ -118,7 +122,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             api.create_many([node_object(node.name, node.address, node.pod_cidr or "") for node in cluster.proxy_nodes])
         grant(access)
         for handle in nodes:
-            start_kube_proxy(handle, kube_proxy(), node_access(access), config(cluster, handle, Mode.IPTABLES))
+            start_kube_proxy(handle, kube_proxy(), node_access(access), config(cluster, handle, FIRST))
             stack.callback(end_kube_proxy, handle.executor)
             make_unit(handle, kube_proxy())
             handle.executor.run(["sh", "-c", 'chown 1234:4321 "$1"; chmod 640 "$1"', "x", f"{FOLDER}/config.yaml"])
@@ -136,7 +140,7 @@ def test_two_modes_are_measured_and_every_file_is_put_back(world: World) -> None
     before = world.files()
     assert "640 1234 4321 regular file" in before[0]
     done = proxybench(world.user, "run", str(world.user.experiment), "--allow-switch", "--dry-run")
-    assert f"would touch kube-proxy to nftables: node1:{FOLDER}/config.yaml: -mode: iptables +mode: nftables" in (
+    assert f"would touch kube-proxy to {OTHER}: node1:{FOLDER}/config.yaml: -mode: {FIRST} +mode: {OTHER}" in (
         done.stdout
     ), done.stderr
     assert "systemctl restart kube-proxy on node1, node2 for each switch, and one back" in done.stdout
@@ -145,11 +149,12 @@ def test_two_modes_are_measured_and_every_file_is_put_back(world: World) -> None
     assert done.returncode == 0, done.stderr + done.stdout
     outcome = json.loads(done.stdout)
     found = {record["mode"] for record in outcome["summary"] if record["metric"] == "sync.end_to_end"}
-    assert found == {"iptables", "nftables"}
-    assert (world.files(), world.modes()) == (before, ["iptables"] * 2)
+    assert found == set(MEASURED)
+    assert (world.files(), world.modes()) == (before, [FIRST] * 2)
     for handle in world.nodes:  # what is asked of a kube-proxy after a switch
         mode, synced, answered, asked = handle.executor.run([handle.node.python, "-c", ASK_SYNCED]).stdout.split()
-        assert (mode, synced, 0 < int(answered) <= int(asked)) == ("iptables", "True", True)
+        counts = FIRST is not Mode.USERSPACE
+        assert (mode, synced, 0 < int(answered) <= int(asked)) == (FIRST, str(counts), True)
 
 
 def test_the_experiment_that_users_begin_with_runs_by_inventory_and_kubeconfig_alone(world: World) -> None:
@@ -160,13 +165,13 @@ def test_the_experiment_that_users_begin_with_runs_by_inventory_and_kubeconfig_a
     shorter = ["scale.services=[10]", "repetitions=1", "measure.cpu.idle=1s", "measure.forwarding.connections=30"]
     place = f"target.cluster.node_url={node_access(world.access).node_url}"
     words = [word for one in (place, *cidr, *shorter) for word in ("--set", one)]
-    done = proxybench(world.user, "run", "cluster.yaml", *words, "--json")
+    done = proxybench(world.user, "run", "cluster.yaml", *words, *AS_IT_IS, "--json")
     assert done.returncode == 0, done.stderr + done.stdout
     outcome = json.loads(done.stdout)
     scenarios = {record["scenario"] for record in outcome["summary"] if record["metric"] == "sync.end_to_end"}
     assert scenarios == {"add-one", "change-endpoint", "delete-one", "add-batch"}
     assert (world.user.home / outcome["folder"] / "report.html").exists()
-    assert (world.files(), world.modes()) == (before, ["iptables"] * 2)
+    assert (world.files(), world.modes()) == (before, [FIRST] * 2)
 
 
 def test_a_run_that_is_killed_between_file_and_restart_is_restored(world: World) -> None:
@@ -185,7 +190,7 @@ def test_a_run_that_is_killed_between_file_and_restart_is_restored(world: World)
     assert len((world.user.home / "asked").read_text().splitlines()) > asked  # who they are is not kept
     assert f"put back: node1:{FOLDER}/config.yaml" in done.stdout
     assert "restarted kube-proxy on node1" in done.stdout
-    assert (world.files(), world.modes()) == (before, ["iptables"] * 2)
+    assert (world.files(), world.modes()) == (before, [FIRST] * 2)
     assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
     assert "all is back already" in proxybench(world.user, "restore", run).stdout
 
@@ -199,7 +204,7 @@ def test_ssh_that_is_cut_in_a_switch_loses_a_step_and_nothing_else(world: World)
         time.sleep(0.02)
     cut_ssh(world.nodes[0].executor)
     assert waited(process, 120) in {0, 3}, said.read_text()
-    assert (world.files(), world.modes()) == (before, ["iptables"] * 2), said.read_text()
+    assert (world.files(), world.modes()) == (before, [FIRST] * 2), said.read_text()
     assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
 
 
@@ -216,7 +221,7 @@ def test_a_node_that_is_lost_for_good_in_a_switch_is_named_and_put_back_when_it_
     run = str(max((world.user.home / "results/unit").glob("2*")))
     done = proxybench(world.user, "restore", run)
     assert done.returncode == 0, done.stderr
-    assert (world.files(), world.modes()) == (before, ["iptables"] * 2), said.read_text()
+    assert (world.files(), world.modes()) == (before, [FIRST] * 2), said.read_text()
     assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
 
 
@@ -231,7 +236,7 @@ def test_a_disk_that_fills_in_a_switch_leaves_nothing_switched(world: World) -> 
         fill(disk)
         assert waited(process, 300) == 3, said.read_text()
         assert "(No space left on device)" in said.read_text()
-    assert (world.files(), world.modes()) == (before, ["iptables"] * 2), said.read_text()
+    assert (world.files(), world.modes()) == (before, [FIRST] * 2), said.read_text()
     assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
 
 
@@ -261,8 +266,8 @@ def test_pods_that_are_there_lend_their_addresses_and_are_left_as_they_were(worl
         patch = {"Content-Type": "application/merge-patch+json"}
         assert world.access.ask("PATCH", f"{path}/{name}/status", status, 10.0, **patch)[0] == 200
     text = world.user.experiment.read_text().replace("service_cidr:", "pods: {selector: app=web}, service_cidr:")
-    (world.user.home / "pods.yaml").write_text(text.replace("modes: [iptables, nftables]", "mode: iptables"))
-    done = proxybench(world.user, "run", "pods.yaml", "--json")
+    (world.user.home / "pods.yaml").write_text(text.replace(SUBJECT, "{kind: cluster, mode: iptables}"))
+    done = proxybench(world.user, "run", "pods.yaml", *AS_IT_IS, "--json")
     assert done.returncode == 0, done.stderr + done.stdout
     assert "starting a backend in the network of 10.244.200.1 on node2, port 18080" in done.stderr
     found = {record["metric"] for record in json.loads(done.stdout)["summary"]}

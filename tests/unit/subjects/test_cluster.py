@@ -102,6 +102,20 @@ def test_a_mode_that_its_version_lacks() -> None:
     assert not ClusterDriver(FakeClock(0, 0)).check(spec, handle()[0]).supported
 
 
+@pytest.mark.parametrize("running", [Mode.USERSPACE, Mode.IPTABLES])
+def test_userspace_mode_is_not_measured_in_a_cluster_whether_it_runs_or_not(running: Mode) -> None:
+    facts = replace(FACTS, version="v1.25.0", mode=running)
+    driver = ClusterDriver(FakeClock(0, 0), lambda: facts, lambda *_: None)
+    with pytest.raises(UnavailableError) as caught:
+        driver.resolve(make_spec("", Mode.USERSPACE, kind="cluster", iptables=None))
+    assert str(caught.value) == (
+        "the cluster's kube-proxy v1.25.0: its userspace mode is not measured, since it counts no syncs and reads "
+        "Endpoints, which the cluster's own controllers write; the lab measures it, with kind: kube-proxy"
+    )
+    found = driver.resolve(make_spec("", Mode.IPTABLES, kind="cluster", iptables=None))
+    assert found.subject.version == "v1.25.0"
+
+
 def test_without_a_cluster_there_is_none() -> None:
     with pytest.raises(UsageError, match=r"^kind: cluster is the kube-proxy of target\.cluster; write that, too$"):
         ClusterDriver(FakeClock(0, 0)).resolve(make_spec(kind="cluster"))

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from proxybench.errors import ApiError
+from proxybench.model import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +44,7 @@ def modes():
 
 folder = Path(sys.argv[2])
 Switcher(connect, Header("https://192.0.2.1", "/k", "one"), modes, print, folder=folder).to(
-    Mode.NFTABLES, "{IMAGE_OF_BEFORE}"
+    Mode(sys.argv[3]), "{IMAGE_OF_BEFORE}"
 )
 print("switched", flush=True)
 """
@@ -102,7 +103,7 @@ MOMENTS = (
 """
 
 
-def kill_at(api: ObjectApi, moment: int, folder: Path, *, early: bool) -> None:
+def kill_at(api: ObjectApi, moment: int, folder: Path, *, early: bool, mode: Mode = Mode.NFTABLES) -> None:
     """Run it with its undo log in a folder, up to that request."""
     count = 0
 
@@ -117,7 +118,8 @@ def kill_at(api: ObjectApi, moment: int, folder: Path, *, early: bool) -> None:
         kill(at=True)
 
     with served(api, asked, lambda: kill(at=False)) as url:
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, url, str(folder)], stdout=subprocess.PIPE)
+        argv = [sys.executable, "-c", PROGRAM, url, str(folder), mode]
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE)
         with process:
             said = process.communicate(timeout=60)[0]
     assert (process.returncode, b"switched" in said) == (-signal.SIGKILL, False)

@@ -52,7 +52,7 @@ def test_a_process_that_nobody_kills_switches_by_those_requests(tmp_path: Path) 
 
     api = Noting()
     with served(api, lambda: None, lambda: None) as url:
-        subprocess.run([sys.executable, "-c", PROGRAM, url, str(tmp_path)], timeout=60, check=True)
+        subprocess.run([sys.executable, "-c", PROGRAM, url, str(tmp_path), "nftables"], timeout=60, check=True)
     assert (api.mode(), api.image()) == ("nftables", IMAGE_OF_BEFORE)
     assert [index for index, path in enumerate(paths, 1) if path.startswith("PUT")] == [8, 10]
     assert len(paths) == 12
