@@ -6,7 +6,7 @@ PROXYBENCH := $(BIN)/python -m proxybench
 RUN := $(PROXYBENCH) run
 
 RELEASES := v1.30.14 v1.33.13 v1.36.3 v1.37.2
-CLUSTERS := v1.30.14 v1.37.2
+CLUSTERS := v1.25.0 v1.30.14 v1.37.2
 
 .PHONY: help setup dev run quick test unit coverage lab-tests wheel test-releases test-clusters golden check fmt lint types imports dead gate calibrate findings bench-stats bench-report bench-fleet fuzz lock clean
 

@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxybench.experiment.compat import KubeVersion
 from proxybench.targets.lab.apiserver.certificate import make_certificate
+from tests.lab.binaries import CLUSTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 SERVICE_CIDR = "10.96.0.0/16"
+_RELEASE, _LONG_NAMES = KubeVersion.of_release(CLUSTER), KubeVersion(1, 28)
 _READY_S = 120.0
 _STOP_S = 20.0
 
@@ -158,7 +161,7 @@ def daemon_set_controller(folder: Path, manager: Path, access: Access) -> Iterat
     (port,) = _free_ports(1)
     words = [
         f"--kubeconfig={config}",
-        "--controllers=daemonset-controller",
+        f"--controllers={'daemonset-controller' if _RELEASE >= _LONG_NAMES else 'daemonset'}",
         "--leader-elect=false",
         "--bind-address=127.0.0.1",
         f"--secure-port={port}",

@@ -155,11 +155,22 @@ class Kubelets:
         return list(self._access.get(PODS)["items"])
 
     def say_ready(self, node: str, status: str) -> None:
-        """Write whether a node is ready, as its kubelet does, and once that is dead the controller of Nodes."""
+        """Write whether a node is ready, as its kubelet does; once that is dead, as the controller of Nodes does.
+
+        That says of a lost node's pods, too, that they are not ready. Else the controller of DaemonSets takes one that
+        is to be ended for one that runs, if it was made of the template that has come back.
+        """
         condition = {"type": "Ready", "status": status, "reason": "KubeletReady" if status == "True" else "NodeLost"}
-        path = f"/api/v1/nodes/{node}/status"
+        self._write_status(f"/api/v1/nodes/{node}", condition)
+        if status != "True":
+            for pod in self._pods():
+                if _node_of(pod) == node:
+                    self._write_status(f"{PODS}/{pod['metadata']['name']}", {"type": "Ready", "status": "False"})
+
+    def _write_status(self, path: str, condition: Object) -> None:
+        body = {"status": {"conditions": [condition]}}
         patch = {"Content-Type": "application/strategic-merge-patch+json"}
-        code, answer = self._access.ask("PATCH", path, {"status": {"conditions": [condition]}}, 10.0, **patch)
+        code, answer = self._access.ask("PATCH", f"{path}/status", body, 10.0, **patch)
         assert code == 200, answer
 
     def _run(self) -> None:

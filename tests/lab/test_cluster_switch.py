@@ -30,6 +30,7 @@ from tests.lab.cluster_modes import FIRST, MEASURED, OTHER, SUBJECT, needs_two_m
 from tests.lab.control_plane import control_plane, daemon_set_controller
 from tests.lab.kubeadm import SETS, SYSTEM, Kubelets, node_access, objects, relayed, state
 from tests.lab.labs import agents_on
+from tests.lab.open_files import startable
 from tests.lab.own_cluster import (
     User,
     add_addresses,
@@ -128,7 +129,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         grant(access)
         manager = program("kube-controller-manager", CLUSTER)
         stack.enter_context(daemon_set_controller(folder, manager, access))
-        kubelets = stack.enter_context(Kubelets(access, nodes, kube_proxy()))
+        kubelets = stack.enter_context(Kubelets(access, nodes, startable(kube_proxy(), FIRST, folder)))
         user = make_user(folder / "home", cluster, EXPERIMENT, replace(node_access(access), token=USER))
         kubelets.await_started()
         yield World(access, kubelets, nodes, user, lab.pid)

@@ -33,6 +33,7 @@ from tests.lab.cluster_modes import FIRST, MEASURED, OTHER, SUBJECT, needs_two_m
 from tests.lab.control_plane import SERVICE_CIDR, control_plane
 from tests.lab.kubeadm import node_access, relayed
 from tests.lab.labs import agents_on
+from tests.lab.open_files import startable
 from tests.lab.own_cluster import (
     FOLDER,
     User,
@@ -121,10 +122,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         with KubernetesServiceApi(access.url, access.token, ca_pem=access.ca_pem) as api:
             api.create_many([node_object(node.name, node.address, node.pod_cidr or "") for node in cluster.proxy_nodes])
         grant(access)
+        binary = startable(kube_proxy(), FIRST, folder)
         for handle in nodes:
-            start_kube_proxy(handle, kube_proxy(), node_access(access), config(cluster, handle, FIRST))
+            start_kube_proxy(handle, binary, node_access(access), config(cluster, handle, FIRST))
             stack.callback(end_kube_proxy, handle.executor)
-            make_unit(handle, kube_proxy())
+            make_unit(handle, binary)
             handle.executor.run(["sh", "-c", 'chown 1234:4321 "$1"; chmod 640 "$1"', "x", f"{FOLDER}/config.yaml"])
         user = make_user(folder / "home", cluster, EXPERIMENT, replace(node_access(access), token=USER), LOGIN)
         use_plugin(user)
