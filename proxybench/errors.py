@@ -118,8 +118,13 @@ class ApiError(RunError):
 
     @property
     def away(self) -> bool:
-        """Whether nobody has answered who could refuse: no server, or one that is not ready."""
-        return self.status is None or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        """Whether nobody has answered who could refuse for good: no server, or one that is not ready.
+
+        One that has just been started may forbid everything (403) until it has read its roles: 1.25.0 does.
+        """
+        if self.status is None:
+            return True
+        return self.status == HTTPStatus.FORBIDDEN or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class TransferError(RunError):

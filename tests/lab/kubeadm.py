@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Self
 
 from proxybench.nodes.cluster import ApiAccess
@@ -175,7 +176,7 @@ class Kubelets:
 
     def _run(self) -> None:
         while not self._stop.wait(0.2):
-            with suppress(OSError):  # the API server may be away
+            with suppress(OSError, HTTPException, AssertionError):  # the API server may be away, or not ready yet
                 for pod in self._pods():
                     self._look_at(pod)
 
@@ -194,6 +195,8 @@ class Kubelets:
             self._access.ask("POST", f"{PODS}/{name}/binding", binding)
         elif node not in self._running:
             self._start(pod, self._nodes[node])
+        elif pod["status"]["phase"] == "Pending" and self._running[node] == name:
+            self._say_running(pod)
 
     def _start(self, pod: Object, handle: NodeHandle) -> None:
         config = self._access.get(f"{SYSTEM}/configmaps/kube-proxy")["data"]["config.conf"]
@@ -202,6 +205,9 @@ class Kubelets:
         self._running[handle.name] = pod["metadata"]["name"]
         self.started += 1
         self.images |= {one["image"] for one in pod["spec"]["containers"]}
+        self._say_running(pod)
+
+    def _say_running(self, pod: Object) -> None:
         ready = [
             {"type": kind, "status": "True"} for kind in ("Initialized", "PodScheduled", "ContainersReady", "Ready")
         ]

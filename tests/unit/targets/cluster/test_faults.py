@@ -152,7 +152,7 @@ class Away(Api):
         return super().ask(method, path, body)
 
 
-@pytest.mark.parametrize("status", [None, 503])
+@pytest.mark.parametrize("status", [None, 503, 403])
 def test_an_api_server_that_starts_anew_during_a_rollout_is_waited_for(tmp_path: Path, status: int | None) -> None:
     api = Away(10, 3, status)
     switcher(api, tmp_path).to(Mode.NFTABLES)
@@ -163,12 +163,15 @@ def test_an_api_that_stays_away_is_told_and_refusals_are_not_waited_for(tmp_path
     with pytest.raises(ApiError, match="cannot reach the Kubernetes API"):
         replace(switcher(Away(10, 99), tmp_path), limit_s=0).to(Mode.NFTABLES)
     with pytest.raises(ApiError) as caught:
-        switcher(Away(10, 99, 403), tmp_path).to(Mode.IPVS)
-    assert caught.value.status == 403
+        switcher(Away(10, 99, 404), tmp_path).to(Mode.IPVS)
+    assert caught.value.status == 404
 
 
-def test_an_api_server_that_is_away_when_all_is_to_be_put_back_is_waited_for(tmp_path: Path) -> None:
-    api = Away(11, 3)
+@pytest.mark.parametrize("status", [None, 403])  # 403: it is there again, and has not read its roles yet
+def test_an_api_server_that_is_away_when_all_is_to_be_put_back_is_waited_for(
+    tmp_path: Path, status: int | None
+) -> None:
+    api = Away(11, 3, status)
     said: list[str] = []
     slept: list[float] = []
     before = json.dumps(api.state())
