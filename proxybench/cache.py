@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from proxybench.errors import UsageError
 from proxybench.home import home
 
 if TYPE_CHECKING:
@@ -26,6 +27,20 @@ def cache_folder() -> Path:
         home()  # or say that none is known
     # A relative one would be another folder for whoever runs in another.
     return (Path(chosen) if chosen else platformdirs.user_cache_path("proxybench")).absolute()
+
+
+@contextmanager
+def usable(folder: Path, how: str) -> Iterator[None]:
+    """Say in one line what the system refuses in a folder of the cache, which may be another user's.
+
+    ``how`` is what is done with it: "read" or "written". Raises UsageError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: cannot be {how} ({error.strerror}); name another folder with PROXYBENCH_CACHE"
+        ) from None
 
 
 @contextmanager

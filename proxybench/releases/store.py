@@ -12,8 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxybench.cache import locked
-from proxybench.errors import UsageError
+from proxybench.cache import locked, usable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +62,7 @@ class Store:
         Raises UsageError when the cache cannot be written.
         """
         with self._held(self._name(place), waiting):
-            with self._usable("written"):
+            with usable(self._root, "written"):
                 place.parent.mkdir(parents=True, exist_ok=True)
             yield
 
@@ -71,19 +70,10 @@ class Store:
     def _held(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
         lock = self._root / ".locks" / name
         with ExitStack() as held:
-            with self._usable("written"):
+            with usable(self._root, "written"):
                 lock.parent.mkdir(parents=True, exist_ok=True)
                 held.enter_context(locked(lock, waiting))
             yield
-
-    @contextmanager
-    def _usable(self, how: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:  # of another user's folder, for instance
-            raise UsageError(
-                f"{self._root}: cannot be {how} ({error.strerror}); name another folder with PROXYBENCH_CACHE"
-            ) from None
 
     @contextmanager
     def workshop(self, place: Path) -> Iterator[Path]:
@@ -122,7 +112,7 @@ class Store:
 
         Raises UsageError when the cache cannot be read.
         """
-        with self._usable("read"), contextlib.suppress(FileNotFoundError):
+        with usable(self._root, "read"), contextlib.suppress(FileNotFoundError):
             next(self._root.iterdir(), None)  # glob would find nothing
         records = sorted(self._root.glob("[!.]*/*/*.json"), key=lambda path: (_order(path), path))
         found = (_read(record.with_suffix("")) for record in records)

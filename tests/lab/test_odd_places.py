@@ -42,8 +42,9 @@ measure:
   sync: {scenarios: [add-one]}
 load: {rate: 20, users: 2, duration: 1s}
 """
-# In namespaces of its own: what firewalld, docker and another kube-proxy have in a machine's network, and an
-# alternative `iptables` that notes who asks it. Nothing of the lab's may pass one of these rules.
+# In namespaces of its own: what firewalld, docker and another kube-proxy have in a machine's network, an alternative
+# `iptables` that notes who asks it, and an sshd that lets nobody in: root's password is locked, hosts.deny names all.
+# Nothing of the lab's may pass one of these rules.
 MACHINE = """\
 set -e
 ip link set lo up
@@ -65,11 +66,13 @@ table ip kube-proxy {
     }
 }
 END
-cp -a /etc/alternatives "$1"
+cp -a /etc "$1"
 for name in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do
-    ln -sfn "$2" "$1/$name"
+    ln -sfn "$2" "$1/alternatives/$name"
 done
-mount --bind "$1" /etc/alternatives
+echo 'root:!:19000::::::' > "$1/shadow"
+echo 'ALL: ALL' > "$1/hosts.deny"
+mount --bind "$1" /etc
 rules() { nft list ruleset; xtables-legacy-multi iptables-save | grep '^-'; }
 before=$(rules)
 shift 2
@@ -145,10 +148,10 @@ class House:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start the program without a terminal, on a machine with other people's rules."""
-        alternatives = str(self.home.parents[len(ODD) - 1] / f"alternatives-{arguments[0]}")
+        etc = str(self.home.parents[len(ODD) - 1] / f"etc-{arguments[0]}")
         machine = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", MACHINE, "machine"]
         return subprocess.Popen(
-            [*machine, alternatives, self.home / "iptables", self.home / "venv/bin/python", self.program, *arguments],
+            [*machine, etc, self.home / "iptables", self.home / "venv/bin/python", self.program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

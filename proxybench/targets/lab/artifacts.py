@@ -11,12 +11,12 @@ import lzma
 import platform
 import shutil
 import tempfile
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxybench.cache import cache_folder, locked
+from proxybench.cache import cache_folder, locked, usable
 from proxybench.errors import LabError
 from proxybench.targets.lab.apt import KERNEL_META, Apt, backports, debian_mirror, run
 from proxybench.targets.lab.initramfs import BOOT_MODULES, initramfs
@@ -81,34 +81,36 @@ def present(kernel: str | None) -> System | None:
     root = cache_folder() / _entry(kernel)
     try:
         noted = (root / _COMPLETE).read_text().split()
-    except OSError:
+        # An older program did not note it.
+        whole = not noted or not noted[-1].startswith(_SHAPE) or noted[-1] == _shape(root)
+    except OSError:  # another user's, too, who keeps it to herself
         return None
-    # An older program did not note it.
-    return System(root) if not noted or not noted[-1].startswith(_SHAPE) or noted[-1] == _shape(root) else None
+    return System(root) if whole else None
 
 
 def make_cache() -> Path:
-    """Return the cache's folder, made if need be. Raises LabError when it cannot be written."""
+    """Return the cache's folder, made if need be. Raises UsageError when it cannot be written."""
     cache = cache_folder()
-    try:
+    with usable(cache, "written"):
         cache.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=cache).close()
-    except OSError as error:
-        raise LabError(f"{cache}: cannot be written ({error.strerror}); name another with PROXYBENCH_CACHE") from error
     return cache
 
 
 def ensure(kernel: str | None, report: Callable[[str], None] = lambda _: None) -> System:
     """Return the unpacked files, fetching them if need be: sshd, and with a kernel's name also what the VM boots.
 
-    Raises LabError with the program's own last line when apt or dpkg fails.
+    Raises LabError with the program's own last line when apt or dpkg fails, UsageError where another user's cache, or
+    entry of it, would have to be written.
     """
     found = present(kernel)
     if found:
         return found
     cache = make_cache()
     name = _entry(kernel)
-    with locked(cache / f"{name}.lock"):
+    with ExitStack() as held:
+        with usable(cache / name, "written"):
+            held.enter_context(locked(cache / f"{name}.lock"))
         found = present(kernel)  # another process may have made it while this one waited
         if found:
             return found

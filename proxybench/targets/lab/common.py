@@ -24,7 +24,7 @@ from proxybench.targets.lab.artifacts import DEFAULT_KERNEL
 from proxybench.targets.lab.kernel_probe import IPTABLES_PROGRAMS
 from proxybench.targets.lab.node_script import Paths
 from proxybench.targets.lab.places import check_places, usual_places
-from proxybench.targets.lab.sshd import USERS, Key, make_key, sshd_config
+from proxybench.targets.lab.sshd import PASSWORDS, USERS, Key, make_key, sshd_config
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -75,6 +75,7 @@ def prepare(state: Path, system: System, layout: Topology) -> Prepared:
     agent.write_bytes(build_zipapp())
     paths = Paths(state, system.root, Path(sys.executable), agent)
     (state / "passwd").write_text(USERS)
+    (state / "shadow").write_text(PASSWORDS)
     client_key = make_key(state / "identity")
     names = [topology.CTL, *(node.name for node in layout.nodes)]
     clients = [node.name for node in layout.with_role("client")]

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _UP_LIMIT = 900.0  # the first time, a kernel is fetched
 _DOWN_LIMIT = 30.0
-_LOCK = "lab.lock"
 _DAEMON = "proxybench.targets.lab.daemon"
 
 
@@ -56,11 +55,11 @@ class _DamagedError(LabError):
 
 def up(kind: str, clock: str, kernel: str = DEFAULT_KERNEL, limit_s: float = _UP_LIMIT) -> Cluster:
     """Build a lab that stays; raise LabError when one is up already or it cannot be built in time."""
-    folder = artifacts.make_cache()
-    with locked(folder / _LOCK, _busy):
+    artifacts.make_cache()
+    with locked(_file("lock"), _busy):
         if _read() is not None:
             raise LabError("a lab is up already; `proxybench lab down` removes it")
-        log = folder / "lab.log"
+        log = _file("log")
         log.write_text("")
         argv = process.python(_DAEMON, kind, clock, kernel, str(_state()))
         with ExitStack() as failed:
@@ -105,7 +104,8 @@ def down(limit_s: float = _DOWN_LIMIT) -> bool:
 
     Its daemon has so many seconds to do it; then it is killed. Where its file is damaged, it is found without that.
     """
-    with locked(artifacts.make_cache() / _LOCK, _busy):
+    artifacts.make_cache()
+    with locked(_file("lock"), _busy):
         held = list(_holders())
         for lab in held:
             _end(lab.daemon, lab.lives, limit_s)
@@ -114,8 +114,13 @@ def down(limit_s: float = _DOWN_LIMIT) -> bool:
         return bool(held)
 
 
+def _file(kind: str) -> Path:
+    """Return a file of this user's lab: others may have the same cache."""
+    return cache_folder() / f"lab-{os.geteuid()}.{kind}"
+
+
 def _state() -> Path:
-    return cache_folder() / "lab.json"
+    return _file("json")
 
 
 def _read() -> _Lab | None:

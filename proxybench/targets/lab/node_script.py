@@ -23,6 +23,7 @@ IPTABLES = "xtables-legacy-multi"
 MOST_TRACKED = 2_097_152
 RUN_BY_PROXIES = ("conntrack", "ipset", "nft", "xtables-legacy-multi", "xtables-nft-multi")
 """Programs that a Service proxy runs on its node."""
+_ADMITTED = ("/etc/hosts.allow", "/etc/hosts.deny")
 READY = "PROXYBENCH-LAB-READY"
 FAILED = "PROXYBENCH-LAB-FAILED"
 
@@ -85,18 +86,17 @@ class Paths:
 
 
 def private_mounts(state: Path) -> list[str]:
-    """Return the commands that give a process group its own /run, passwd and cgroup tree.
+    """Return the commands that give a process group its own /run, users and cgroup tree.
 
     Its own /run, because iptables takes its lock there: on two machines there are two locks. ``ip netns exec`` has
     made the mount namespace and a fresh /sys, from which the cgroups are missing. The namespaces' names are kept
     in /run too, so the folder that holds them comes along. A kube-proxy (80 MB) has room there, for one that lies
     where the node does not see it.
     """
-    passwd = shlex.quote(str(state / "passwd"))
     return [
         "mount -t tmpfs -o mode=755,size=256m run /run",
         "mkdir -p /run/sshd /run/home /run/proxybench",
-        f"mount --bind {passwd} /etc/passwd",
+        *_users(state),
         "mkdir -p /sys/fs/cgroup",
         "mount -t cgroup2 cgroup /sys/fs/cgroup",
     ]
@@ -156,7 +156,7 @@ def guest(paths: Paths, topology: Topology, cgroup: str) -> str:
         "mkdir -p /run/netns /run/sshd /run/home",
         *_LOCAL_EXTENSIONS,
         *_LOCAL_PROGRAMS,
-        f"mount --bind {shlex.quote(str(paths.state / 'passwd'))} /etc/passwd",
+        *_users(paths.state),
         f"mount --bind {modules} /lib/modules",
         "mount -t cgroup2 cgroup /sys/fs/cgroup",
         "echo +memory > /sys/fs/cgroup/cgroup.subtree_control",
@@ -194,6 +194,18 @@ def guest(paths: Paths, topology: Topology, cgroup: str) -> str:
         "while :; do sleep 86400 & wait $!; done",  # process 1 reaps what others leave
     ]
     return "\n".join(lines) + "\n"
+
+
+def _users(state: Path) -> list[str]:
+    """Return the commands that put the lab's users, and who may come, in place of this machine's.
+
+    Any file but passwd may be missing in a system. Debian's sshd asks hosts.allow and hosts.deny.
+    """
+    own = {"/etc/shadow": shlex.quote(str(state / "shadow")), **dict.fromkeys(_ADMITTED, "/dev/null")}
+    return [
+        f"mount --bind {shlex.quote(str(state / 'passwd'))} /etc/passwd",
+        *(f"[ ! -e {theirs} ] || mount --bind {ours} {theirs}" for theirs, ours in own.items()),
+    ]
 
 
 def _await_sshd(name: str) -> str:

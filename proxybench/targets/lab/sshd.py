@@ -77,3 +77,7 @@ USERS = (
     "sshd:x:64999:65534::/run/sshd:/usr/sbin/nologin\n"
     "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
 )
+# Where this machine has locked root's password ("!"), no key opens that account to sshd. And where the user whose guest
+# it is may not read this machine's file, libnss-systemd tells of a locked root.
+PASSWORDS = "root:*:19000::::::\nsshd:*:19000::::::\n"
+"""/etc/shadow: nobody has a password, and nobody is locked."""

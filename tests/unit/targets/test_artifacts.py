@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.errors import LabError
+from proxybench.errors import LabError, UsageError
 from proxybench.targets.lab import apt, artifacts
 from proxybench.targets.lab.artifacts import SSHD_PACKAGES, System, ensure, present
 
@@ -311,9 +311,10 @@ def test_the_mirror_is_the_one_of_debian_12s_main_archive(targets: str, mirror: 
 
 def test_a_cache_that_cannot_be_written_is_named(machine: Machine) -> None:
     machine.cache.write_text("a file")
-    with pytest.raises(LabError) as raised:
+    with pytest.raises(UsageError) as raised:
         ensure(None)
-    assert str(raised.value) == f"{machine.cache}: cannot be written (File exists); name another with PROXYBENCH_CACHE"
+    reason = "cannot be written (File exists); name another folder with PROXYBENCH_CACHE"
+    assert str(raised.value) == f"{machine.cache}: {reason}"
 
 
 def test_apt_is_asked_in_english(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

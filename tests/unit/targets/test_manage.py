@@ -18,6 +18,8 @@ from tests.unit.targets.test_cluster_file import EXAMPLE
 # `up` leaves its daemon running and forgets it, which is its purpose; Python warns of that at the next collection.
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 
+STATE = f"lab-{os.geteuid()}.json"
+
 # Stands for proxybench.targets.lab.daemon, and is called the same: `-m` finds this package first.
 DAEMON = """
 import json, os, signal, sys, time
@@ -59,7 +61,7 @@ def hold(cache: Path) -> None:
     """Say that this very process holds a lab up."""
     cache.mkdir()
     own = {"daemon": os.getpid(), "started": process.started(os.getpid())}
-    (cache / "lab.json").write_text(json.dumps({**own, "cluster": to_json(EXAMPLE)}))
+    (cache / STATE).write_text(json.dumps({**own, "cluster": to_json(EXAMPLE)}))
 
 
 def test_a_lab_stays_up_until_it_is_removed(cache: Path) -> None:
@@ -67,7 +69,7 @@ def test_a_lab_stays_up_until_it_is_removed(cache: Path) -> None:
     assert manage.up("auto", "wall", "6.12") == EXAMPLE
     try:
         assert manage.status() == EXAMPLE
-        assert (cache / "lab.log").read_text() == "asked for auto wall 6.12\n"
+        assert (cache / STATE.replace("json", "log")).read_text() == "asked for auto wall 6.12\n"
         with pytest.raises(LabError) as raised:
             manage.up("auto", "wall")
         assert str(raised.value) == "a lab is up already; `proxybench lab down` removes it"
@@ -75,7 +77,7 @@ def test_a_lab_stays_up_until_it_is_removed(cache: Path) -> None:
         assert manage.down()
     assert manage.status() is None
     assert not manage.down()
-    assert not (cache / "lab.json").exists()
+    assert not (cache / STATE).exists()
 
 
 def test_a_daemon_that_fails_says_why(cache: Path) -> None:
@@ -87,10 +89,10 @@ def test_a_daemon_that_fails_says_why(cache: Path) -> None:
 
 def test_a_daemon_that_does_not_listen_is_killed(cache: Path) -> None:
     manage.up("vm", "auto")
-    pid = json.loads((cache / "lab.json").read_text())["daemon"]
+    pid = json.loads((cache / STATE).read_text())["daemon"]
     assert manage.down(limit_s=0.3)
     assert process.started(pid) == ""
-    assert not (cache / "lab.json").exists()
+    assert not (cache / STATE).exists()
 
 
 def test_a_daemon_that_is_not_up_in_time_is_ended(cache: Path) -> None:
@@ -106,19 +108,19 @@ def test_a_file_of_a_daemon_that_is_gone_is_removed(cache: Path) -> None:
     gone.wait()
     for pid in (gone.pid, os.getpid()):  # the second is alive, but was started at another time
         content = {"daemon": pid, "started": "1", "cluster": to_json(EXAMPLE)}
-        (cache / "lab.json").write_text(json.dumps(content))
+        (cache / STATE).write_text(json.dumps(content))
         assert manage.status() is None
-        assert not (cache / "lab.json").exists()
+        assert not (cache / STATE).exists()
 
 
 def test_another_users_lab_that_has_the_pid_of_one_that_was_killed_is_left_alone(cache: Path, tmp_path: Path) -> None:
     manage.up("auto", "wall")
-    theirs = json.loads((cache / "lab.json").read_text())
-    (cache / "lab.json").rename(tmp_path / "theirs.json")
-    (cache / "lab.json").write_text(json.dumps({**theirs, "started": str(int(theirs["started"]) - 1)}))
+    theirs = json.loads((cache / STATE).read_text())
+    (cache / STATE).rename(tmp_path / "theirs.json")
+    (cache / STATE).write_text(json.dumps({**theirs, "started": str(int(theirs["started"]) - 1)}))
     assert not manage.down()
     assert process.started(theirs["daemon"]) == theirs["started"]
-    (tmp_path / "theirs.json").rename(cache / "lab.json")
+    (tmp_path / "theirs.json").rename(cache / STATE)
     assert manage.down()
 
 
@@ -132,24 +134,22 @@ DAMAGED = (
 @pytest.mark.parametrize("content", [*DAMAGED, json.dumps({"daemon": 1, "cluster": to_json(EXAMPLE)}).encode()[:-90]])
 def test_a_damaged_file_is_named_and_the_lab_is_removed_all_the_same(cache: Path, content: bytes) -> None:
     manage.up("auto", "wall")
-    pid = json.loads((cache / "lab.json").read_text())["daemon"]
-    (cache / "lab.json").write_bytes(content)
+    pid = json.loads((cache / STATE).read_text())["daemon"]
+    (cache / STATE).write_bytes(content)
     for call in (manage.status, lambda: manage.up("auto", "wall"), lambda: manage.shell("a")):
         with pytest.raises(LabError) as raised:
             call()
-        assert str(raised.value) == (
-            f"{cache}/lab.json: damaged; `proxybench lab down` removes it, and the lab with it"
-        )
+        assert str(raised.value) == f"{cache}/{STATE}: damaged; `proxybench lab down` removes it, and the lab with it"
     assert process.started(pid)
     assert manage.down()
     assert process.started(pid) == ""
-    assert not (cache / "lab.json").exists()
+    assert not (cache / STATE).exists()
     assert not manage.down()
 
 
 def test_two_commands_at_once_are_refused(cache: Path) -> None:
     cache.mkdir()
-    with (cache / "lab.lock").open("w") as file:
+    with (cache / STATE.replace("json", "lock")).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         for call in (lambda: manage.up("auto", "auto"), manage.down):
             with pytest.raises(LabError) as raised:

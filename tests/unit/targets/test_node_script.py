@@ -17,6 +17,9 @@ MOUNTS = (
     "mount -t tmpfs -o mode=755,size=256m run /run\n"
     "mkdir -p /run/sshd /run/home /run/proxybench\n"
     "mount --bind /state/passwd /etc/passwd\n"
+    "[ ! -e /etc/shadow ] || mount --bind /state/shadow /etc/shadow\n"
+    "[ ! -e /etc/hosts.allow ] || mount --bind /dev/null /etc/hosts.allow\n"
+    "[ ! -e /etc/hosts.deny ] || mount --bind /dev/null /etc/hosts.deny\n"
     "mkdir -p /sys/fs/cgroup\n"
     "mount -t cgroup2 cgroup /sys/fs/cgroup\n"
 )
@@ -66,6 +69,7 @@ def test_a_shell_can_read_paths_with_blanks_and_quotes(name: str) -> None:
 def test_paths_stay_one_word(name: str) -> None:
     lines = [shlex.split(line) for line in texts(PATHS)[name].splitlines() if line.startswith("mount --bind")]
     assert ["mount", "--bind", "/my lab/passwd", "/etc/passwd"] in lines
+    assert "mount --bind '/my lab/shadow' /etc/shadow\n" in texts(PATHS)[name]
 
 
 def test_sshd_finds_its_own_libraries_where_paths_need_quoting() -> None:

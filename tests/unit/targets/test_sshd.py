@@ -6,7 +6,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from proxybench.targets.lab.sshd import USERS, make_key, sshd_config
+from proxybench.targets.lab.sshd import PASSWORDS, USERS, make_key, sshd_config
 
 COMMON = """\
 HostKey "/s/node1.key"
@@ -81,3 +81,9 @@ def test_users_are_lines_of_passwd_with_root_first() -> None:
         ("nobody", "65534", "/usr/sbin/nologin"),
     ]
     assert {len(user) for user in users} == {7}
+
+
+def test_no_user_has_a_password_or_is_locked() -> None:
+    passwords = [line.split(":") for line in PASSWORDS.splitlines()]
+    assert [(user[0], user[1]) for user in passwords] == [("root", "*"), ("sshd", "*")]  # sshd: "!" is locked
+    assert {len(user) for user in passwords} == {9}
