@@ -7,7 +7,6 @@ entry of its own.
 from __future__ import annotations
 
 import hashlib
-import lzma
 import platform
 import shutil
 import tempfile
@@ -72,8 +71,7 @@ class System:
         folder = self.root / "lib/modules" / self.release
         for name in BOOT_MODULES:
             for path in (*folder.rglob(f"{name}.ko"), *folder.rglob(f"{name}.ko.xz")):
-                data = path.read_bytes()
-                yield name, lzma.decompress(data) if path.suffix == ".xz" else data
+                yield name, _plain(path)
 
 
 def present(kernel: str | None) -> System | None:
@@ -164,6 +162,20 @@ def _unpack_kernel(kernel: str, scratch: Path, root: Path) -> str:
         apt.unpack([package], scratch, root)
     run(["depmod", "-b", str(root), System(root).release], scratch)
     return package
+
+
+def _plain(module: Path) -> bytes:
+    """Return a module as it is loaded. Raises LabError where this Python cannot unpack it."""
+    if module.suffix != ".xz":
+        return module.read_bytes()
+    try:
+        import lzma  # noqa: PLC0415 - not every Python was built with it
+    except ImportError:
+        raise LabError(
+            "this Python was built without lzma, and modules of a newer Linux are packed with it; "
+            f'write kernel: "{DEFAULT_KERNEL}", or take another Python'
+        ) from None
+    return lzma.decompress(module.read_bytes())
 
 
 def _shape(root: Path) -> str:

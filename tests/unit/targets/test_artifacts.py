@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import platform
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -289,6 +290,25 @@ def test_modules_are_put_into_the_first_root_plain_and_without_those_that_are_bu
     assert b"packed" in archive
     assert b"for module in netfs 9p;" in archive
     assert b"modules/virtio.ko" not in archive
+
+
+def test_a_python_without_lzma_boots_the_kernel_whose_modules_are_not_packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "lzma", None)
+    modules = tmp_path / "lib/modules/6.1.0-56-amd64"
+    modules.mkdir(parents=True)
+    (modules / "netfs.ko").write_bytes(b"plain")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/busybox").write_bytes(b"busybox")
+    assert b"plain" in gzip.decompress(System(tmp_path).initramfs("/script"))
+    (modules / "9p.ko.xz").touch()
+    with pytest.raises(LabError) as raised:
+        System(tmp_path).initramfs("/script")
+    assert str(raised.value) == (
+        "this Python was built without lzma, and modules of a newer Linux are packed with it; "
+        'write kernel: "6.1", or take another Python'
+    )
 
 
 @pytest.mark.parametrize(
