@@ -31,7 +31,7 @@ FOLDER = Target(file_okay=False)
 def unwritable(folder: Path) -> str:
     """Return why no file can be made in a folder, which may be still to be made; "" when one can."""
     try:
-        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if _is_there(path))
     except OSError as error:
         return str(error.strerror)
     if not there.is_dir():
@@ -53,6 +53,15 @@ def write_out(path: Path, data: bytes) -> None:
     """Write what was asked for to a file of the user's. Raises RunError when the disk refuses."""
     make_folder(path.parent)
     write_bytes(path, data)
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether there is such a path. Raises OSError where one cannot look, as exists() did before Python 3.14."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _is_device(path: Path) -> bool:

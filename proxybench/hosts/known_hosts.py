@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import stat
 from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import UsageError
@@ -34,7 +35,10 @@ class KnownHosts:
     def _file(self, path: Path) -> _File:
         if path not in self._read:
             try:
-                text = path.read_text("utf-8", "replace") if path.is_file() else ""
+                # Not is_file(), to which from Python 3.14 on what cannot be looked for is no file.
+                text = path.read_text("utf-8", "replace") if stat.S_ISREG(path.stat().st_mode) else ""
+            except (FileNotFoundError, NotADirectoryError):
+                text = ""
             except OSError as error:
                 raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
             self._read[path] = _File(text)

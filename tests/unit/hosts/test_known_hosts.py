@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import hmac
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -57,8 +59,11 @@ def test_a_file_is_read_once_and_one_that_is_no_text_is_passed_over(tmp_path: Pa
 
 
 def test_a_file_that_cannot_be_read_is_named() -> None:
-    with pytest.raises(UsageError, match=r"^/proc/self/mem: cannot be read: Input/output error$"):
-        KnownHosts().find([Path("/proc/self/mem")], "a")
+    for path, why in ((Path("/proc/self/mem"), errno.EIO), (Path("x" * 300), errno.ENAMETOOLONG)):
+        with pytest.raises(UsageError) as raised:
+            KnownHosts().find([path], "a")
+        assert str(raised.value) == f"{path}: cannot be read: {os.strerror(why)}"
+    assert KnownHosts().find([Path("/proc/none"), Path("/dev/null/none"), Path("/dev/null"), Path("/proc")], "a") == ""
 
 
 def test_five_hundred_hosts_of_three_hashed_keys_each_take_seconds_not_minutes(tmp_path: Path) -> None:
