@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -364,7 +365,7 @@ def test_a_port_that_is_taken(server: ApiServerProcess) -> None:
     with pytest.raises(LabError) as caught:
         ApiServerProcess(port=server.port)
     assert str(caught.value) == (
-        f"the API server ended with code 1: cannot listen on 127.0.0.1:{server.port}: Address already in use"
+        f"the API server ended with code 1: cannot listen on 127.0.0.1:{server.port}: {os.strerror(errno.EADDRINUSE)}"
     )
 
 

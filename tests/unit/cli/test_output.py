@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -49,7 +50,7 @@ def test_what_cannot_be_a_target_is_told_before_any_work_is_done(name: str, tmp_
     for wrong, why in (
         (tmp_path / "file" / "below" / "out", f"cannot be written: {tmp_path}/file is not a folder"),
         (Path("/proc/none/out"), "cannot be written: nothing can be made in /proc ("),
-        (tmp_path / ("x" * 300) / "out", "cannot be written: File name too long"),
+        (tmp_path / ("x" * 300) / "out", f"cannot be written: {os.strerror(errno.ENAMETOOLONG)}"),
     ):
         code, stderr = call(*{**WRITING, **MEASURING}[name], str(wrong))
         first = stderr.splitlines()[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -149,7 +151,7 @@ def test_a_second_loop_on_a_taken_port_touches_nothing(
     config = replace(CONFIG, metrics_port=free_ports[0], healthz_port=free_ports[1])
     with socket.create_server(("127.0.0.1", free_ports[busy])), pytest.raises(ProxierError) as caught:
         serve(config)
-    assert str(caught.value) == f"127.0.0.1:{free_ports[busy]} cannot be listened on: Address already in use"
+    assert str(caught.value) == f"127.0.0.1:{free_ports[busy]} cannot be listened on: {os.strerror(errno.EADDRINUSE)}"
     assert plane.events == []
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING
@@ -115,7 +117,7 @@ def test_a_client_that_leaves_does_not_stop_the_server(server: WebServer) -> Non
 def test_a_taken_port_is_told(server: WebServer) -> None:
     with pytest.raises(ProxierError) as caught:
         WebServer(server.port, answer)
-    assert str(caught.value) == f"127.0.0.1:{server.port} cannot be listened on: Address already in use"
+    assert str(caught.value) == f"127.0.0.1:{server.port} cannot be listened on: {os.strerror(errno.EADDRINUSE)}"
 
 
 def test_a_mistake_in_an_answer_does_not_stop_the_server(server: WebServer, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -157,7 +158,7 @@ def test_node_port_is_held_and_relays(relayed: InThread, endpoint: Callable[...,
     relayed.apply(Port("a", "tcp", ends, node_port))
     assert answer_from(node_port) == "127.0.0.2"
     taken = relayed.apply(Port("b", "tcp", ends, node_port))
-    assert taken.errors == {"b": f"tcp port {node_port}: Address already in use"}
+    assert taken.errors == {"b": f"tcp port {node_port}: {os.strerror(errno.EADDRINUSE)}"}
     assert answer_from(taken.listening["b"]) == "127.0.0.2"
     moved = relayed.apply(Port("b", "tcp", ends, node_port), removed=("a",))  # in one batch, also at once
     assert moved.errors == {}
