@@ -83,7 +83,9 @@ def parse_syncs(log: str, year: int) -> tuple[SyncRecord, ...]:
             sync = going.setdefault(family, _Sync())
             sync.services, sync.endpoints = _number(fields.get("numServices")), _number(fields.get("numEndpoints"))
             sync.made_utc_ns = line.utc_ns
-        elif line.text.startswith(("Not syncing userspace", '"Not syncing userspace')):  # and yet it says how long that took
+        elif line.text.startswith(
+            ("Not syncing userspace", '"Not syncing userspace')
+        ):  # and yet it says how long that took
             skipped = True
         elif skipped and _COMPLETE.match(line.text):
             skipped = False

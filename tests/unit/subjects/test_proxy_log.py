@@ -110,6 +110,24 @@ def test_what_1_20_says_in_userspace_mode() -> None:
     assert count_syncs(parse_syncs(log, 2026)) == ProxyMetrics(2.0, 2, last_sync_utc_ns=at(2026, 1, 1, 0, 0, 0))
 
 
+def test_what_1_25_says_in_userspace_mode() -> None:
+    """Recorded of v1.25.0: the same with a capital letter, quoted, and told of a look that is no sync as well."""
+    unready = "Not syncing userspace proxy until Services and Endpoints have been received from master"
+    log = f"""\
+I0101 00:00:12.987549     581 proxier.go:658] "Userspace OnServiceSynced"
+I0101 00:00:12.987599     581 proxier.go:383] "{unready}"
+I0101 00:00:12.987629     581 proxier.go:378] "Userspace syncProxyRules complete" elapsed="56.34µs"
+I0101 00:00:12.987690     581 proxier.go:694] "Userspace OnEndpointsSynced"
+I0101 00:00:13.011528     581 proxier.go:399] "userspace proxy: processing service events" count=10
+I0101 00:00:13.375517     581 proxier.go:378] "Userspace syncProxyRules complete" elapsed="387.803265ms"
+I0101 00:00:18.425860     581 proxier.go:399] "userspace proxy: processing service events" count=1
+I0101 00:00:18.554649     581 proxier.go:378] "Userspace syncProxyRules complete" elapsed="154.098345ms"
+"""
+    found = parse_syncs(log, 2026)
+    assert [one.elapsed_ns for one in found] == [387_803_265, 154_098_345]
+    assert {(one.full, one.family, one.services) for one in found} == {(None, "", None)}
+
+
 def test_two_families_may_alternate() -> None:
     log = f"""\
 I{H}proxier.go:655] "Syncing iptables rules" ipFamily="IPv4" fullSync=true
