@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 _LEAD = (
     "A new connection to a Service over each path that was measured, at the largest size; all bars of a panel have one "
     "scale. A path is how the Service is addressed and from where: an outside client by the measured node unless it "
-    "says otherwise. Rules of NodePorts stand behind those of all addresses, so with iptables a connection to the first "
-    "of them has walked all of these. Over UDP there is no connection: one datagram there and one back are measured, and "
-    "the endpoint's work with them."
+    "says otherwise. Rules of NodePorts stand behind those of all addresses, so with iptables a connection to the "
+    "first of them has walked all of these. Over UDP there is no connection: one datagram there and one back are "
+    "measured, and the endpoint's work with them."
 )
 
 _SYNC_LEAD = (
