@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.clocks import Instant
+from proxybench.errors import MeasurementError
 from proxybench.kube import objects
 from proxybench.kube.access import UNEXPOSED
 from proxybench.kube.base import Ref
@@ -48,7 +49,9 @@ class Mass:
     interval_ms: int
 
     def run(self, step: StepContext) -> None:
-        """Do both, and record each."""
+        """Do both, and record each. Raises MeasurementError."""
+        if step.in_endpoints:
+            raise MeasurementError("its Services have EndpointSlices, and this proxy reads Endpoints")
         step = replace(step, population=replace(step.population, exposures=(UNEXPOSED,)))
         many = range(FIRST, FIRST + self.size)
         try:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from proxybench.deadline import Deadline
 from proxybench.errors import MeasurementError
 from proxybench.experiment.matrix import Step
-from proxybench.model import Origin
+from proxybench.kube.base import Kind
+from proxybench.kube.objects import NAMESPACE, SELECTOR
+from proxybench.model import Origin, Scenario
 from proxybench.nodes.node import NodeHandle
 from proxybench.run.step import StepRunner
 from proxybench.scenarios.base import ProxyUnderTest
+from proxybench.scenarios.by_path import ByPath
 from proxybench.scenarios.canary import Canary
+from proxybench.scenarios.datagrams import ChangeUdp, Scale
+from proxybench.scenarios.mass import Mass
+from proxybench.scenarios.one_of_several import OneOfSeveral
+from proxybench.scenarios.places import PLAIN
 from proxybench.scenarios.population import Populator
+from proxybench.scenarios.replace_endpoint import ReplaceEndpoint
+from proxybench.scenarios.restart import RestartChanged
+from proxybench.scenarios.rollout import Rollout
+from proxybench.scenarios.turns import OneChange
 from proxybench.testing.hosts import FakeExecutor
 from tests.factories import make_cluster, make_node
 from tests.unit.run.world import CELL, PLAN, FakeNode, World
@@ -90,3 +101,33 @@ def test_the_least_period_is_what_was_planned_until_the_proxy_says_its_own() -> 
     assert found.min_sync_period == found.planned_period
     proxy.periods = (2.5, 40.0)
     assert found.min_sync_period == 2.5
+
+
+@pytest.mark.parametrize(
+    ("scenario", "why"),
+    [
+        (Mass(5, 1.0, 5), "its Services have EndpointSlices, and this proxy reads Endpoints"),
+        (ByPath((PLAIN,), 1.0), "its Services have EndpointSlices, and this proxy reads Endpoints"),
+        (ReplaceEndpoint(), "a proxy that reads Endpoints objects has no EndpointSlice to change"),
+        *(
+            (scenario, "the Services of events have EndpointSlices, and this proxy reads Endpoints")
+            for scenario in (
+                RestartChanged(1.0, 5),
+                OneChange(Scenario.CHANGE_IDLE, 1.0),
+                Rollout(Scenario.ROLL_SERVICE, 1, 4, 5),
+                OneOfSeveral(4, 5),
+                ChangeUdp(Scenario.CHANGE_UDP, 0, 5),
+                Scale(5),
+            )
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+def test_what_has_slices_only_is_not_measured_of_a_proxy_that_reads_endpoints(scenario: Any, why: str) -> None:
+    made = World({"cpu": True})
+    step = replace(context(made), in_endpoints=True)
+    services = made.api.list(Kind.SERVICE, NAMESPACE, SELECTOR)
+    with pytest.raises(MeasurementError) as caught:
+        scenario.run(step)
+    assert str(caught.value) == why
+    assert made.api.list(Kind.SERVICE, NAMESPACE, SELECTOR) == services
