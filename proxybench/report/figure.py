@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.report.drawing import INK, MUTED, SMALL, Drawing, Label, Marker, Polyline, Rect, shifted, text_width
 from proxybench.report.layout import OPACITY, line_dash, part_colour
-from proxybench.report.shapes import MEDIAN, BarPanel, legend_entries
+from proxybench.report.shapes import BarPanel, legend_entries
 from proxybench.report.words import style_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ def _keys(panels: Sequence[Panel]) -> list[_Key]:
     stacks = [bar for panel in panels if isinstance(panel, BarPanel) for _, bars in panel.groups for bar in bars]
     if not stacks:
         return [(_piece(entry), entry.label) for entry in legend_entries(panels)]
-    shown = {part for bar in stacks for part, _ in bar.parts} - {MEDIAN}  # a bar of one part is named by its axis
+    shown = {part for bar in stacks for part, _ in bar.parts}
+    if len(shown) == 1:  # what the heading names
+        return []
     mode = stacks[0].mode
     return [([Rect(6, 1, 10, 10, part_colour(part, mode), OPACITY[part])], part) for part in OPACITY if part in shown]
 

@@ -56,7 +56,7 @@ class LinePanel:
 
 
 MEDIAN = "median"
-"""The part of a bar that has no others."""
+"""The only part of a bar whose heading says what it is."""
 
 
 @dataclass(frozen=True)
