@@ -69,7 +69,7 @@ CRITERIA = (
     # A Service answers with the first of its endpoints: of many, IPVS writes one after the other.
     Criterion(
         "Cold start, all written",
-        "first full sync, by its log",
+        "first full sync, by its own word",
         Metric.SYNC_PROGRAMMED,
         (Scenario.COLD_START,),
         waits=True,

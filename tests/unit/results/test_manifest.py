@@ -54,7 +54,15 @@ FULL = Manifest(
             ("left on node-1, and removed: sysctl a: 0 became 1",),
         ),
     ),
-    lab=LabFacts(LabKind.VM, ClockKind.INSTRUCTIONS, "tcg", "no ip_vs in this kernel", None, True, True),  # noqa: FBT003
+    lab=LabFacts(
+        LabKind.VM,
+        ClockKind.INSTRUCTIONS,
+        "tcg",
+        "no ip_vs in this kernel",
+        None,
+        exclusive=True,
+        starts_proxies=True,
+    ),
     subjects=(
         SubjectFacts(make_cell().subject, 1.0, 30.0, "part of proxybench 0.1.0"),
         SubjectFacts(REAL, 0.5, 30.0, "sha256:5f", "logs/kube-proxy-v1.37.2-ipvs.yaml", "/sys/fs/cgroup/x/proxy"),
