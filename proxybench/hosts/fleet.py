@@ -83,12 +83,7 @@ class Fleet:
 
     def close(self) -> None:
         """Close all connections, nodes before jump hosts. Never raises."""
-        closers = [threading.Thread(target=executor.close, daemon=True) for executor in self._executors.values()]
-        for closer in closers:
-            closer.start()
-        deadline = time.monotonic() + _CLOSE_SECONDS
-        for closer in closers:
-            closer.join(max(deadline - time.monotonic(), 0.0))
+        close_together([executor.close for executor in self._executors.values()])
         if self._pool is not None:
             self._pool.close()
 
@@ -134,6 +129,16 @@ def reach(targets: Mapping[str, SshTarget], policy: ConnectPolicy = DEFAULT_POLI
         raise
     there = {name: one for name, one in ended.items() if not isinstance(one, str)}
     return Reached(Fleet(there, pool), {name: one for name, one in ended.items() if isinstance(one, str)})
+
+
+def close_together(closers: Iterable[Callable[[], None]]) -> None:
+    """Call all at once, which raise nothing, and wait up to 10 s for them."""
+    threads = [threading.Thread(target=closer, daemon=True) for closer in closers]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + _CLOSE_SECONDS
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0.0))
 
 
 def allow_files() -> None:

@@ -10,7 +10,7 @@ from proxybench.deadline import Deadline
 from proxybench.errors import ConnectionLostError, ProxybenchError, RunError
 from proxybench.experiment.compat import KubeVersion, reads_endpoints
 from proxybench.experiment.matrix import Step
-from proxybench.hosts.fleet import Fleet
+from proxybench.hosts.fleet import Fleet, close_together
 from proxybench.kube.access import exposures
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.load.clients import start_load
@@ -115,8 +115,7 @@ class Sessions:
         handles = start_agents(fleet, cluster)
         real_time = {name: handle.agent.real_time for name, handle in handles.items()}
         cluster = replace(cluster, traits=replace(cluster.traits, real_time=real_time))
-        for handle in handles.values():
-            stack.callback(handle.agent.close)
+        stack.callback(close_together, [handle.agent.close for handle in handles.values()])
         load = None
         if experiment.load:
             load = start_load([(node, fleet[node.name]) for node in cluster.clients])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from proxybench.errors import RunError
 from proxybench.hosts.batch import run_together
+from proxybench.hosts.fleet import ASKED_AT_ONCE, close_together, together
 from proxybench.kube.address_pool import HostAddressPool
 from proxybench.kube.objects import AddressPlan
 from proxybench.model import Address, ClockKind, Family, Origin
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
     from proxybench.nodes.machine import Machine
     from proxybench.units import Clock
 
-_AGENTS_LIMIT = 300.0
 _VERSIONS_LIMIT = 60.0
+_MACHINES_LIMIT = 300.0
+_AGENTS_LIMIT = 300.0
 """Seconds until every node's agent has to answer; on an emulated node a start takes some."""
 
 
@@ -172,19 +175,21 @@ def start_agents(fleet: Fleet, cluster: Cluster) -> dict[str, NodeHandle]:
         handles = fleet.fan_out(start, timeout=_AGENTS_LIMIT, nodes=nodes)
         handles[cluster.client.name].agent.api(cluster.api.node_url, cluster.api.token, cluster.api.ca_pem)
     except BaseException:
-        for agent in started:
-            agent.close()
+        close_together([agent.close for agent in started])
         raise
     return handles
 
 
 def read_machines(handles: Mapping[str, NodeHandle], clock: ClockKind) -> dict[str, Machine]:
     """Describe every node; what only real time depends on, where it is measured by the wall clock. Raises HostError."""
-    found = {}
-    for name, handle in handles.items():
+    files = fingerprint.files(real_time=clock is ClockKind.WALL)
+
+    def read(handle: NodeHandle) -> Machine:
         backends = handle.node.iptables
         commands = [*([program, "iptables", "--version"] for program in backends.values()), ["nft", "--version"]]
         *tables, nft = [look.stdout for look in run_together(handle.executor, commands, timeout=_VERSIONS_LIMIT)]
-        hello, texts = handle.agent.hello(), handle.agent.read(fingerprint.files(real_time=clock is ClockKind.WALL))
-        found[name] = fingerprint.machine(hello, texts, dict(zip(backends, tables, strict=True)), nft)
-    return found
+        hello, texts = handle.agent.hello(), handle.agent.read(files)
+        return fingerprint.machine(hello, texts, dict(zip(backends, tables, strict=True)), nft)
+
+    jobs = {name: partial(read, handle) for name, handle in handles.items()}
+    return together(jobs, _MACHINES_LIMIT, at_once=ASKED_AT_ONCE)

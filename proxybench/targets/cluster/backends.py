@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import CommandTimeoutError, ConnectionLostError, HostError, RunError
+from proxybench.hosts.fleet import close_together
 from proxybench.nodes.client import install
 
 if TYPE_CHECKING:
@@ -61,26 +62,26 @@ def start_backend(executor: Executor, python: str, workdir: str, port: int, pod:
 
 
 class Backends:
-    """What serves the endpoints while a cluster is open: begun once, and again where its connection has broken."""
+    """What serves the endpoints while a cluster is open: started once, and anew where its connection has broken."""
 
     def __init__(self) -> None:
         self._running: list[tuple[Callable[[], Session], Session]] = []
 
-    def start(self, begin: Callable[[], Session]) -> None:
-        """Start one. Raises RunError, HostError."""
-        self._running.append((begin, begin()))
+    def add(self, session: Session, anew: Callable[[], Session]) -> None:
+        """Take one that runs; ``anew`` starts it once more, and raises RunError, HostError."""
+        self._running.append((anew, session))
 
     def revive(self) -> None:
         """Start those anew that have ended. Raises RunError, HostError."""
-        for number, (begin, session) in enumerate(self._running):
+        for number, (anew, session) in enumerate(self._running):
             if not _goes_on(session):
                 session.close()
-                self._running[number] = begin, begin()
+                self._running[number] = anew, anew()
 
     def close(self) -> None:
-        """End all. Never raises."""
-        while self._running:
-            self._running.pop()[1].close()
+        """End all, at once. Never raises."""
+        running, self._running = self._running, []
+        close_together([session.close for _, session in running])
 
 
 def _goes_on(session: Session) -> bool:

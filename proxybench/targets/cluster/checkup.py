@@ -27,18 +27,31 @@ _MARGIN: Final = 15.0  # to end a command that has passed its limit
 _COMMAND: Final = re.compile("`.*`", re.DOTALL)
 _OLDEST: Final = (3, 8)
 _PROXIES: Final = {Role.MEASURED, Role.OTHER}
-_REAL_TIME: Final = "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))"
+# A program of Python's, which is started once: its first argument is what asks for kube-proxy's mode.
+_LOOK: Final = """
+import importlib.util, os, sys
+print("python %d.%d" % sys.version_info[:2])
+print("locust", importlib.util.find_spec("locust") is not None)
+sys.stdout.write("mode ")
+try:
+    exec(sys.argv[1])
+except Exception:
+    print()
+try:
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    print("real_time yes")
+except Exception:  # musl's Python cannot say
+    pass
+"""
 _FOUND: Final = "found "
-# $1 python, $2 workdir, $3 what asks for kube-proxy's mode, $4 for real-time priority; then a command that searches it.
+# $1 python, $2 workdir, $3 the look by Python, $4 what asks for kube-proxy's mode; then a command that searches it.
 _ASK: Final = r"""
 echo "uid $(id -u)"
-echo "python $("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
+"$1" -c "$3" "$4" 2>/dev/null
 echo "cgroup $(stat -f -c %T /sys/fs/cgroup 2>/dev/null)"
 mkdir -p "$2" 2>/dev/null && [ -w "$2" ] && echo "workdir yes"
-echo "mode $("$1" -c "$3" 2>/dev/null)"
-echo "locust $("$1" -c 'import importlib.util as u; print(u.find_spec("locust") is not None)' 2>/dev/null)"
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-{ "$1" -c "$4" || chrt -f 1 true; } 2>/dev/null && echo "real_time yes"  # musl's Python cannot say
+chrt -f 1 true 2>/dev/null && echo "real_time yes"
 echo "kernel $(uname -r)"
 [ -e /proc/net/ip_vs ] || modprobe --dry-run --quiet ip_vs && echo "ipvs yes"
 for tool in nft ipset xtables-legacy-multi xtables-nft-multi; do
@@ -78,7 +91,7 @@ def checkup(path: Path) -> tuple[Row, ...]:
 
     def ask(executor: Executor) -> tuple[str | None, str]:
         node = nodes[executor.name]
-        words = (node.python or usual.python or PYTHON, node.workdir or usual.workdir or WORKDIR, ASK_MODE, _REAL_TIME)
+        words = (node.python or usual.python or PYTHON, node.workdir or usual.workdir or WORKDIR, _LOOK, ASK_MODE)
         try:
             return executor.run(["sh", "-c", _ASK, "ask", *words, *FIND], timeout=_LIMIT).stdout, ""
         except HostError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 PYTHON: Final = "python3"
 WORKDIR: Final = "/run/proxybench"
 _LOOK_SECONDS: Final = 120.0
+_BACKENDS_SECONDS: Final = 180.0
 ASK_MODE: Final = (
     "import urllib.request as r; o = r.build_opener(r.ProxyHandler({})); "
     "print(o.open('http://127.0.0.1:10249/proxyMode', timeout=5).read().decode())"
@@ -151,10 +153,7 @@ class ClusterTarget:
                 stack.callback(self._opened(self.switch, fleet, api, services, stack, report).put_back)
             cluster = self._cluster(fleet, api, taken)
             stack.callback(self.backends.close)
-            for node, pod in self._backends(cluster):
-                where = f"in the network of {pod} on {node.name}" if pod else f"on {node.name}"
-                report(f"starting a backend {where}, port {self.spec.backend_port}")
-                self.backends.start(partial(self._backend, node, pod, stack))
+            self._start_backends(tuple(self._backends(cluster)), stack, report)
             yield (cluster,)
 
     def python(self, node: NodeWords) -> str:
@@ -301,9 +300,35 @@ class ClusterTarget:
         by_name = {node.name: node for node in self.inventory.nodes}
         yield from ((by_name[host], address) for host, address in cluster.endpoints)
 
-    def _backend(self, node: NodeWords, pod: str, stack: ExitStack) -> Session:
-        """Start a backend over a connection of its own, which lasts until the stack is left."""
-        host = stack.enter_context(self.host(node.name, self.targets[node.name]))
+    def _start_backends(
+        self, places: Sequence[tuple[NodeWords, str]], stack: ExitStack, report: Callable[[str], None]
+    ) -> None:
+        """Start all backends at once, each over a connection of its own: an sshd bears few sessions on one."""
+        (first, pod), *more = places
+        where = f"in the network of {pod} on {first.name}" if pod else f"on {first.name}"
+        others = f" and {len(more)} more" if more else ""
+        report(f"starting a backend {where}{others}, port {self.spec.backend_port}")
+        counts: Counter[str] = Counter()
+        named: dict[str, tuple[NodeWords, str]] = {}
+        for node, address in places:
+            counts[node.name] += 1
+            named[node.name if counts[node.name] == 1 else f"{node.name} ({counts[node.name]})"] = (node, address)
+        fleet, lost = self.hosts({name: self.targets[node.name] for name, (node, _) in named.items()})
+        stack.enter_context(fleet)
+        for why in lost.values():
+            raise ConnectionLostError(why)
+
+        def start(host: Executor) -> Session:
+            return self._backend(host, *named[host.name])
+
+        for name, session in fleet.fan_out(start, timeout=_BACKENDS_SECONDS).items():
+            self.backends.add(session, partial(self._backend_anew, *named[name], stack))
+
+    def _backend_anew(self, node: NodeWords, pod: str, stack: ExitStack) -> Session:
+        """Start a backend whose connection has broken; the new one lasts until the stack is left."""
+        return self._backend(stack.enter_context(self.host(node.name, self.targets[node.name])), node, pod)
+
+    def _backend(self, host: Executor, node: NodeWords, pod: str) -> Session:
         return start_backend(host, self.python(node), self.workdir(node), self.spec.backend_port, pod)
 
     def _node(self, node: NodeWords, facts: HostFacts, address: str, suffix: str = "") -> Node:

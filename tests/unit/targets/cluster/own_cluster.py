@@ -56,10 +56,7 @@ class OwnApi(FakeServiceApi):
     def __init__(self, store: Store, system: Api) -> None:
         super().__init__(store)
         self._system = system
-        self.pods = [
-            {"metadata": {}, "spec": {"nodeName": name}, "status": {"podIP": address, "phase": "Running"}}
-            for name, address in (("n2", "10.244.1.5"), ("b1", "10.244.2.5"), ("n9", "10.244.9.5"))
-        ]
+        self.pods = [pod(*one) for one in (("n2", "10.244.1.5"), ("b1", "10.244.2.5"), ("n9", "10.244.9.5"))]
 
     def ask(self, method: str, path: str, body: Object | None = None) -> Object:
         if (method, path) == ("POST", TOKEN_PATH):
@@ -72,6 +69,11 @@ class OwnApi(FakeServiceApi):
         if (method, path) == ("GET", PODS_PATH):
             return {"items": self.pods}
         return self._system.ask(method, path, body)
+
+
+def pod(host: str, address: str) -> Object:
+    """Return a pod that runs on a host."""
+    return {"metadata": {}, "spec": {"nodeName": host}, "status": {"podIP": address, "phase": "Running"}}
 
 
 def kubeconfig(server: str, token: str, ca_pem: str) -> str:
@@ -128,6 +130,8 @@ class Own:
     executors: dict[str, FakeExecutor] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
     pods: PodsSpec | None = None
+    more_pods: list[Object] = field(default_factory=list)
+    gone: dict[str, str] = field(default_factory=dict)  # hosts that are lost when their backends are to be started
     claims: set[str] = field(default_factory=set)
 
     def target(self, switch: Switching | None = None) -> ClusterTarget:
@@ -169,7 +173,9 @@ class Own:
     @property
     def api(self) -> OwnApi:
         """The API as somebody else sees it."""
-        return OwnApi(self.store, self.system)
+        made = OwnApi(self.store, self.system)
+        made.pods += self.more_pods
+        return made
 
     def host(self, name: str, target: SshTarget) -> FakeExecutor:
         """Reach one host."""
@@ -179,8 +185,12 @@ class Own:
         return made
 
     def hosts(self, targets: Mapping[str, SshTarget]) -> Reached:
-        """Reach all that are not lost."""
+        """Reach all that are not lost; those of which a backend is expected by connections of its own."""
         self.reached.append(targets)
+        if len(self.reached) > 1 and self.alone and set(targets) <= set(self.alone):
+            backends = {name: FakeExecutor(name, self.alone.pop(name)) for name in targets if name not in self.gone}
+            self.executors |= {f"{name} alone": one for name, one in backends.items()}
+            return Reached(Fleet(backends), self.gone)
         scripts = self.again.pop(0) if self.again and len(self.reached) > 1 else self.scripts
         there = {name: FakeExecutor(name, scripts.get(name, ())) for name in targets if name not in self.lost}
         self.executors |= {f"{name}, connection {len(self.reached)}": one for name, one in there.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxybench.agent import schedule
-from proxybench.targets.cluster.checkup import _ASK, Row, _rows, checkup, lacking, modes_there
+from proxybench.targets.cluster.checkup import _ASK, _LOOK, Row, _rows, checkup, lacking, modes_there
 from proxybench.targets.cluster.inventory import NodeWords
 from tests.unit.hosts.conftest import SshServer, new_key
 
@@ -192,8 +192,8 @@ def test_a_host_that_has_none_of_the_tools_is_told_of_and_has_not_failed(tmp_pat
         "ask",
         sys.executable,
         str(tmp_path / "work"),
+        _LOOK.replace("SCHED_FIFO", "SCHED_NONE"),
         "print('ipvs')",
-        "exit(1)",
         "echo",
         "pid 7",
     ]

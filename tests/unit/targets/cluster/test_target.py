@@ -35,7 +35,7 @@ from proxybench.targets.cluster.target import ASK_MODE, cluster_target
 from proxybench.testing.hosts import FakeSession, Line, Open, Run, Sent, Step, done
 from tests.unit.nodes.kernel.looks import look
 from tests.unit.run.test_session import answered
-from tests.unit.targets.cluster.own_cluster import NODES, URL, Own, agent_file, backend, facts, installed
+from tests.unit.targets.cluster.own_cluster import NODES, URL, Own, agent_file, backend, facts, installed, pod
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -220,12 +220,36 @@ def test_pods_that_are_there_lend_their_addresses_and_our_backend_runs_in_their_
     own.alone = {"n2": backend(own.ready, "/run/pb", pod="10.244.1.5"), "b1": backend(second, pod="10.244.2.5")}
     with own.target().open(1, own.said.append) as (cluster,):
         assert cluster.endpoints == (("n2", "10.244.1.5"), ("b1", "10.244.2.5"))
-    assert own.said == [
-        "starting a backend in the network of 10.244.1.5 on n2, port 18080",
-        "starting a backend in the network of 10.244.2.5 on b1, port 18080",
-    ]
+    assert own.said == ["starting a backend in the network of 10.244.1.5 on n2 and 1 more, port 18080"]
     own.ready.assert_done()
     second.assert_done()
+    own.assert_left()
+
+
+def test_backends_of_one_host_have_a_connection_each(own: Own) -> None:
+    own.pods, own.more_pods = PodsSpec(selector="app=web", namespace="shop"), [pod("n2", "10.244.1.6")]
+    sessions = [own.ready, *(FakeSession([Line("ready 18080")]) for _ in range(2))]
+    own.alone = {
+        "n2": backend(sessions[0], "/run/pb", pod="10.244.1.5"),
+        "b1": backend(sessions[1], pod="10.244.2.5"),
+        "n2 (2)": backend(sessions[2], "/run/pb", pod="10.244.1.6"),
+    }
+    with own.target().open(1, own.said.append):
+        (ssh, again) = own.reached
+        assert again == {"n2": ssh["n2"], "b1": ssh["b1"], "n2 (2)": ssh["n2"]}
+    assert own.said == ["starting a backend in the network of 10.244.1.5 on n2 and 2 more, port 18080"]
+    for session in sessions:
+        session.assert_done()
+    own.assert_left()
+
+
+def test_a_host_that_is_lost_before_its_backend_is_started_ends_it(own: Own) -> None:
+    own.nodes = NODES.replace("n2, roles: other", "n2, roles: backend")
+    own.alone = {"n2": [], "b1": []}
+    own.gone = {"b1": "b1: no route to host"}
+    with pytest.raises(ConnectionLostError) as caught, own.target().open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == "b1: no route to host"
     own.assert_left()
 
 
