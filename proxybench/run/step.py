@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from proxybench.errors import ConnectionLostError, HostError, LateError, OverrunError, ProxybenchError
+from proxybench.errors import CommandTimeoutError, ConnectionLostError, HostError, LateError, OverrunError, ProxybenchError
 from proxybench.model import ClockKind
 from proxybench.run.offsets import all_offsets, offsets_table, step_clocks
 from proxybench.scenarios.base import ProxyUnderTest, StepContext
@@ -104,6 +104,8 @@ class StepRunner:
             if not isinstance(error, LateError):  # whoever is at work lives
                 with suppress(HostError):
                     self._proxies.check()  # likewise
+            if isinstance(error, CommandTimeoutError):
+                self._deadline.left(1)  # raises where that was all the time which the step had left
             raise
         self._check(before)
         if self._bed.cluster.clock is ClockKind.WALL:

@@ -52,7 +52,7 @@ def test_experiment_files_are_right_and_name_the_schema(path: Path) -> None:
     [
         ("scale", 16),
         ("native", 40),
-        ("quickstart", 24),
+        ("quickstart", 12),
         ("endpoints", 40),
         ("nodeport", 24),
         ("kube-proxy", 108),
