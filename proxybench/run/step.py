@@ -5,7 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from proxybench.errors import CommandTimeoutError, ConnectionLostError, HostError, LateError, OverrunError, ProxybenchError
+from proxybench.errors import (
+    CommandTimeoutError,
+    ConnectionLostError,
+    HostError,
+    LateError,
+    OverrunError,
+    ProxybenchError,
+)
 from proxybench.model import ClockKind
 from proxybench.run.offsets import all_offsets, offsets_table, step_clocks
 from proxybench.scenarios.base import ProxyUnderTest, StepContext

@@ -425,6 +425,22 @@ def test_a_step_that_rests_when_its_time_is_up_has_failed() -> None:
     assert (result.late, result.problems) == ("", ["add-one: the step took longer than its limit of 5 s"])
 
 
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [(10, "the step took longer than its limit of 10 s"), (100, "client: it said nothing within 9 s")],
+)
+def test_what_the_end_of_a_step_cuts_short_is_told_as_that(limit: float, told: str) -> None:
+    world = World({"forwarding": {"positions": ["last"]}})
+
+    def silent(_request: Connect) -> object:
+        world.clock.sleep(9)
+        raise CommandTimeoutError("client: it said nothing within 9 s")
+
+    world.answers[Connect] = silent
+    problems = world.take(limit=limit).problems
+    assert problems[:2] == ["connecting without rules: client: it said nothing within 9 s", f"conformance: {told}"]
+
+
 def test_a_path_that_does_not_answer_is_told_and_the_others_are_measured() -> None:
     world = World({"forwarding": {"paths": ["cluster_ip", "node_port"], "positions": ["last"], "established": 0}})
 
