@@ -61,6 +61,7 @@ ASK_MODE: Final = (
 )
 MOST_PODS: Final = 32
 """Pods that lend their addresses at most: in the network of each runs a backend of ours."""
+_TWO_NEEDED: Final = "two addresses are needed as endpoints, since one is changed for another"
 _WRITERS: Final = 8  # connections to an API that others use, too
 
 
@@ -279,18 +280,26 @@ class ClusterTarget:
         )
 
     def _addresses(self, api: ClusterApi, nodes: Mapping[str, Node]) -> Mapping[str, Sequence[str]]:
-        """Return the addresses that are endpoints, by host. Raises UsageError where there are none."""
+        """Return the addresses that are endpoints, by host. Raises UsageError where there are none, or one."""
         if self.spec.pods is not None:
             words = self.spec.pods
             pods = access.list_pods(api, words.namespace, words.selector)
-            if found := addresses_of(pods, nodes):
+            found = addresses_of(pods, nodes)
+            if _two(found):
                 return found
-            what = f"no pod of {words.namespace} with {words.selector} runs in a network of its own"
-            raise UsageError(f"{what} on a host of the inventory that was reached")
+            what = f"{'one' if found else 'no'} pod of {words.namespace} with {words.selector} runs"
+            where = "in a network of its own on a host of the inventory that was reached"
+            raise UsageError(f"{what} {where}; {_TWO_NEEDED}")
         backends = self.inventory.with_role(Role.BACKEND)
-        if not backends:
-            raise UsageError("the inventory has no host with the role backend; its addresses would be endpoints")
-        return {node.name: node.addresses or (nodes[node.name].address,) for node in backends}
+        lent = {node.name: node.addresses or (nodes[node.name].address,) for node in backends}
+        if unknown := [name for name, own in lent.items() if not all(own)]:
+            raise UsageError(f"{unknown[0]}: it is no Node of the cluster that tells its address; write address: there")
+        if _two(lent):
+            return lent
+        if not lent:
+            raise UsageError(f"the inventory has no host with the role backend; {_TWO_NEEDED}")
+        how = "give the role backend to another host, or this one's addresses: of its own"
+        raise UsageError(f"the inventory's backends have one address; {_TWO_NEEDED}: {how}")
 
     def _backends(self, cluster: Cluster) -> Iterator[tuple[NodeWords, str]]:
         """Yield where our backend is to run: a host, and the address of a pod of its ("": on the host itself)."""
@@ -342,6 +351,11 @@ class ClusterTarget:
             workdir=self.workdir(node),
             iptables={**facts.iptables, **{str(name): path for name, path in node.tools.items()}},
         )
+
+
+def _two(lent: Mapping[str, Sequence[str]]) -> bool:
+    """Tell whether there are two addresses."""
+    return len({address for each in lent.values() for address in each}) > 1
 
 
 def clean(api: ClusterApi, *, own_namespace: bool) -> None:

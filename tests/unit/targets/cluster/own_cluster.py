@@ -43,7 +43,7 @@ nodes:
   - {name: c1, roles: client, address: 192.0.2.10}
   - {name: n1, roles: measured, python: /python, tools: {nft: /opt/nft}}
   - {name: n2, roles: other}
-  - {name: b1, roles: backend, workdir: /var/pb, address: 192.0.2.13}
+  - {name: b1, roles: backend, workdir: /var/pb, addresses: [192.0.2.13, 192.0.2.14]}
 """
 NAMESPACE_PATH = "/api/v1/namespaces/proxybench"
 PODS_PATH = "/api/v1/namespaces/shop/pods?labelSelector=app%3Dweb"

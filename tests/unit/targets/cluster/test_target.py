@@ -115,7 +115,7 @@ def test_an_observed_cluster_is_all_that_a_run_needs_and_nothing_of_it_is_ours(o
             service_cidr="10.96.0.0/12",
             backend_port=18080,
             traits=Traits(exclusive=False, starts_proxies=False),
-            endpoints=(("b1", "192.0.2.13"),),
+            endpoints=(("b1", "192.0.2.13"), ("b1", "192.0.2.14")),
             taken=("10.96.0.7",),
         )
         assert {name: (one.host, one.user) for name, one in ssh.items()} == {
@@ -190,17 +190,49 @@ def test_a_further_node_with_a_backend_is_needed_too(own: Own) -> None:
 
 
 def test_without_a_backend_there_are_no_endpoints(own: Own) -> None:
-    own.nodes = NODES.replace("b1, roles: backend", "b1, roles: other")
+    own.nodes = NODES.replace(
+        "b1, roles: backend, workdir: /var/pb, addresses: [192.0.2.13, 192.0.2.14]", "b1, roles: other"
+    )
     with pytest.raises(UsageError) as caught, own.target().open(1, own.said.append):
         pytest.fail("it is open")
-    assert str(caught.value) == "the inventory has no host with the role backend; its addresses would be endpoints"
+    assert str(caught.value) == (
+        "the inventory has no host with the role backend; two addresses are needed as endpoints, "
+        "since one is changed for another"
+    )
     own.assert_left()
 
 
-def test_a_backend_s_own_addresses_are_endpoints(own: Own) -> None:
-    own.nodes = NODES.replace("address: 192.0.2.13", "addresses: [192.0.2.21, 192.0.2.22]")
-    with own.target().open(1, own.said.append) as (cluster,):
-        assert cluster.endpoints == (("b1", "192.0.2.21"), ("b1", "192.0.2.22"))
+@pytest.mark.parametrize(
+    "where", ["b1, roles: backend, addresses: [192.0.2.13]", "b1, roles: backend, address: 192.0.2.13"]
+)
+def test_one_address_is_too_few(own: Own, where: str) -> None:
+    own.nodes = NODES.replace("b1, roles: backend, workdir: /var/pb, addresses: [192.0.2.13, 192.0.2.14]", where)
+    with pytest.raises(UsageError) as caught, own.target().open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == (
+        "the inventory's backends have one address; two addresses are needed as endpoints, since one is changed for "
+        "another: give the role backend to another host, or this one's addresses: of its own"
+    )
+    own.assert_left()
+
+
+def test_a_backend_whose_address_nobody_knows_is_told(own: Own) -> None:
+    own.nodes = NODES.replace(", addresses: [192.0.2.13, 192.0.2.14]", "")
+    with pytest.raises(UsageError) as caught, own.target().open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == "b1: it is no Node of the cluster that tells its address; write address: there"
+    own.assert_left()
+
+
+def test_one_pod_is_too_few(own: Own) -> None:
+    own.pods = PodsSpec(selector="app=web", namespace="shop")
+    own.lost, own.scripts["n2"] = {"n2": "n2: refused"}, []
+    with pytest.raises(UsageError) as caught, own.target().open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == (
+        "one pod of shop with app=web runs in a network of its own on a host of the inventory that was reached; "
+        "two addresses are needed as endpoints, since one is changed for another"
+    )
 
 
 def test_the_measured_node_may_be_the_client_and_a_further_node_is_told_once(own: Own) -> None:
@@ -261,7 +293,8 @@ def test_without_a_pod_on_a_host_that_is_known_there_are_no_endpoints(own: Own) 
     with pytest.raises(UsageError) as caught, own.target().open(1, own.said.append):
         pytest.fail("it is open")
     assert str(caught.value) == (
-        "no pod of shop with app=web runs in a network of its own on a host of the inventory that was reached"
+        "no pod of shop with app=web runs in a network of its own on a host of the inventory that was reached; "
+        "two addresses are needed as endpoints, since one is changed for another"
     )
 
 
