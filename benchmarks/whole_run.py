@@ -49,6 +49,8 @@ measure:
   cpu: {idle: 10s}
   forwarding: {connections: 300}
 """
+FREE = ("198.18.1.250", "198.18.1.251")
+"""Further addresses of node2: other hosts of so large a lab have those of the tests."""
 Seconds = tuple[float, float, float]
 
 
@@ -66,6 +68,8 @@ def main() -> None:
         agent = connect_agent(node1, cluster.measured.python, install(node1, cluster.measured.workdir))
         stack.callback(agent.close)
         handle = NodeHandle(cluster.measured, node1, agent)
+        for address in FREE:
+            fleet["node2"].run(["ip", "addr", "add", f"{address}/24", "dev", "data"])
         with Fleet.connect(cluster.targets) as every:
             seem_apart(every)
         start_kube_proxy(handle, kube_proxy(), cluster.api, config(cluster, handle, Mode.IPTABLES))
@@ -88,8 +92,8 @@ def user_of(home: Path, cluster: Cluster, hosts: int) -> User:
     """Return a user whose inventory has so many hosts."""
     user = make_user(home, cluster, EXPERIMENT)
     file = home / "nodes.yaml"
-    own = f", addresses: [{', '.join(BACKENDS)}]"  # other hosts of so large a lab have these
-    lines = [line for line in file.read_text().replace(own, "").splitlines() if "{name: client2," not in line]
+    text = file.read_text().replace(", ".join(BACKENDS), ", ".join(FREE))
+    lines = [line for line in text.splitlines() if "{name: client2," not in line]
     names = {node.name: node for node in cluster.nodes}
     for number in range(2, hosts - SMALLEST + 2):
         node = names[f"client{number}"]
