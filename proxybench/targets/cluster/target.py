@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
 from proxybench.clocks import ClockDomain
-from proxybench.errors import ConnectionLostError, RunError, UsageError
+from proxybench.errors import ApiError, ConnectionLostError, RunError, UsageError
 from proxybench.home import expanded
 from proxybench.hosts.fleet import reach
 from proxybench.hosts.secrets import Secrets
@@ -36,6 +36,7 @@ from proxybench.targets.cluster.switch.tidying import Tidying
 from proxybench.targets.cluster.switch.undo import Header
 from proxybench.targets.cluster.switch.unit import UnitWay
 from proxybench.targets.cluster.switching import Modes, Switching
+from proxybench.units import NS_PER_S, SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,11 +51,14 @@ if TYPE_CHECKING:
     from proxybench.nodes.cluster import ApiAccess
     from proxybench.targets.cluster.switch.switcher import Switcher
     from proxybench.targets.cluster.switch.way import Way
+    from proxybench.units import Clock
 
 PYTHON: Final = "python3"
 WORKDIR: Final = "/run/proxybench"
 _LOOK_SECONDS: Final = 120.0
 _BACKENDS_SECONDS: Final = 180.0
+_PATIENCE_S: Final = 60
+_AWAY_S: Final = 5.0
 ASK_MODE: Final = (
     "import urllib.request as r; o = r.build_opener(r.ProxyHandler({})); "
     "print(o.open('http://127.0.0.1:10249/proxyMode', timeout=5).read().decode())"
@@ -85,7 +89,7 @@ class ClusterTarget:
 
     ``host`` and ``hosts`` are how one host and all of them are reached, ``connect`` how the API is. ``file`` is where
     the inventory lies. ``claim`` holds a name on this machine, so that one run at a time is in a cluster.
-    ``backends`` are those of the open cluster.
+    ``backends`` are those of the open cluster. ``clock`` is that of who waits for an API server that is away.
     """
 
     spec: ClusterSpec
@@ -98,6 +102,7 @@ class ClusterTarget:
     file: str = ""
     claim: Callable[[str], AbstractContextManager[bool]] = claimed
     backends: Backends = field(default_factory=Backends)
+    clock: Clock = field(default_factory=SystemClock)
 
     @property
     def facts(self) -> TargetFacts:
@@ -149,7 +154,7 @@ class ClusterTarget:
                 for service in services
                 if service["metadata"].get("namespace") != NAMESPACE
             )
-            stack.callback(self._clean, own_namespace=own_namespace)
+            stack.callback(self._clean, report, own_namespace=own_namespace)
             if self.switch is not None:
                 stack.callback(self._opened(self.switch, fleet, api, services, stack, report).put_back)
             cluster = self._cluster(fleet, api, taken)
@@ -236,9 +241,22 @@ class ClusterTarget:
         by_unit = look(api).by_unit
         return switch.opened(services, lambda: self.way(by_unit=by_unit), header, modes, report, self.tidying)
 
-    def _clean(self, *, own_namespace: bool) -> None:
-        with self.api() as api:
-            clean(api, own_namespace=own_namespace)
+    def _clean(self, report: Callable[[str], None], *, own_namespace: bool) -> None:
+        """Remove what was written, and wait a while for an API server that is away, or has just been started anew."""
+        end, told = self.clock.monotonic_ns() + _PATIENCE_S * NS_PER_S, False
+        while True:
+            try:
+                with self.api() as api:
+                    clean(api, own_namespace=own_namespace)
+            except ApiError as error:
+                if not error.away or self.clock.monotonic_ns() >= end:
+                    raise
+                if not told:
+                    report(f"{error}; trying for {_PATIENCE_S} s to remove what was written")
+                    told = True
+                self.clock.sleep(_AWAY_S)
+            else:
+                return
 
     def _modes(self, fleet: Fleet) -> Mapping[str, str]:
         """Ask every node in which mode its kube-proxy runs; "" for one that does not answer."""

@@ -21,6 +21,7 @@ from proxybench.targets.cluster.host_facts import _ASK
 from proxybench.targets.cluster.inventory import read_inventory
 from proxybench.targets.cluster.target import ClusterTarget
 from proxybench.targets.lab.apiserver.store import Store
+from proxybench.testing.clock import FakeClock
 from proxybench.testing.hosts import FakeExecutor, FakeSession, Line, Open, Run, Step, done
 from proxybench.testing.kube import FakeServiceApi
 from tests.unit.targets.cluster.kubeadm_api import Api
@@ -56,7 +57,13 @@ class OwnApi(FakeServiceApi):
     def __init__(self, store: Store, system: Api) -> None:
         super().__init__(store)
         self._system = system
+        self.away: list[ApiError] = []
         self.pods = [pod(*one) for one in (("n2", "10.244.1.5"), ("b1", "10.244.2.5"), ("n9", "10.244.9.5"))]
+
+    def delete_collection(self, kind: Kind, namespace: str, label: str) -> None:
+        if self.away:
+            raise self.away.pop(0)
+        super().delete_collection(kind, namespace, label)
 
     def ask(self, method: str, path: str, body: Object | None = None) -> Object:
         if (method, path) == ("POST", TOKEN_PATH):
@@ -133,6 +140,8 @@ class Own:
     more_pods: list[Object] = field(default_factory=list)
     gone: dict[str, str] = field(default_factory=dict)  # hosts that are lost when their backends are to be started
     claims: set[str] = field(default_factory=set)
+    clock: FakeClock = field(default_factory=FakeClock)
+    away: list[ApiError] = field(default_factory=list)  # what is answered to each try to delete, before it succeeds
 
     def target(self, switch: Switching | None = None) -> ClusterTarget:
         """Return it as a target."""
@@ -147,7 +156,8 @@ class Own:
         )
         ssh = SshConfig(Secrets(), self.folder / "config", self.folder)
         inventory = read_inventory(self.folder / "nodes.yaml")
-        return ClusterTarget(spec, inventory, ssh, switch, self.host, self.hosts, self.connect, claim=self.claim)
+        how = (switch, self.host, self.hosts, self.connect)
+        return ClusterTarget(spec, inventory, ssh, *how, claim=self.claim, clock=self.clock)
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
@@ -200,6 +210,7 @@ class Own:
         """Connect to the API until the stack is left."""
         self.accesses.append(at)
         self.apis.append(stack.enter_context(self.api))
+        self.apis[-1].away = self.away
         return self.apis[-1]
 
     def assert_left(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 from proxybench.agent.node import AGENT
 from proxybench.clocks import ClockDomain
 from proxybench.errors import (
+    ApiError,
     CommandTimeoutError,
     ConnectionLostError,
     ExperimentError,
@@ -142,6 +143,33 @@ def test_what_was_written_is_taken_back_and_the_namespace_only_if_a_run_made_it(
     assert spaces == {"default", "shop", *(["proxybench"] if there else [])}
     assert [one["metadata"]["name"] for one in own.api.list(Kind.SERVICE)] == ["web"]
     assert own.api.list(Kind.ENDPOINT_SLICE) == []
+
+
+REFUSED = "cannot reach the Kubernetes API: refused"
+TRYING = f"{REFUSED}; trying for 60 s to remove what was written"
+
+
+@pytest.mark.parametrize("status", [None, 403, 503])  # 403: it has been started anew, and has not read its roles yet
+def test_an_api_server_that_is_away_at_the_end_is_waited_for_and_told_once(own: Own, status: int | None) -> None:
+    with own.target().open(1, own.said.append):
+        own.api.ensure_namespace("proxybench")
+        own.api.create_many([service("svc-00001", "10.96.1.1", 8080)])
+        own.away += [ApiError(REFUSED, status)] * 3
+    assert own.said[1:] == [TRYING]
+    assert own.clock.slept == [5.0] * 3
+    assert own.api.list(Kind.SERVICE) == []
+    assert "proxybench" not in {one["metadata"]["name"] for one in own.api.list(Kind.NAMESPACE)}
+    own.assert_left()
+
+
+@pytest.mark.parametrize(("status", "waits"), [(None, 12), (404, 0)])
+def test_one_that_stays_away_is_an_error_after_a_minute_and_a_refusal_at_once(
+    own: Own, status: int | None, waits: int
+) -> None:
+    with pytest.raises(ApiError, match=f"^{REFUSED}$"), own.target().open(1, own.said.append):
+        own.away += [ApiError(REFUSED, status)] * 99
+    assert own.clock.slept == [5.0] * waits
+    assert own.said[1:] == [TRYING][:waits]
 
 
 def test_two_runs_are_not_in_one_cluster_at_a_time(own: Own) -> None:
