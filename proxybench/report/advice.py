@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.errors import UsageError
 from proxybench.report.criteria import Figure, Row, ratio, rows_of
-from proxybench.report.decision import Ratio, caveats, clocks_of, control_note, size_of
+from proxybench.report.decision import Ratio, caveats, clocks_of, control_note, no_cpu, size_of
 from proxybench.report.missing import missing_lines
 from proxybench.report.words import clock_short, join, subject_names
 from proxybench.stats.intervals import Interval
@@ -119,7 +119,7 @@ def _by_clock(
     changes = tuple(_changes(tables, services, around, base, other, jumped))
     subjects = (base, other)
     between = (around[0], around[1]) if len(around) > 1 else None
-    notes = (*caveats(subjects, [clock]), *_moved(changes))
+    notes = (*caveats(subjects, [clock]), *no_cpu(data.manifest), *_moved(changes))
     return Advice(
         base, other, services, width, clock, between, changes, notes, _missing(data.manifest, subjects, around)
     )

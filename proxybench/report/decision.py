@@ -109,7 +109,7 @@ def decision(series: Sequence[Series], subjects: Sequence[Subject], manifest: Ma
         if tables:
             first = (INSTRUCTIONS_NOTE, *_work_only(series, subjects)) if clock is ClockKind.INSTRUCTIONS else ()
             parts.append(Part(_HEADINGS[clock] if len(clocks) > 1 else "", first, tuple(tables)))
-    return Decision(tuple(parts), (*caveats(subjects, ()), *moved))
+    return Decision(tuple(parts), (*caveats(subjects, ()), *no_cpu(manifest), *moved))
 
 
 def _title(subjects: Sequence[Subject], size: Size, profile: str, kernels: Sequence[str], clock: ClockKind) -> str:
@@ -175,6 +175,15 @@ def caveats(subjects: Iterable[Subject], clocks: Iterable[str]) -> tuple[str, ..
         (REFERENCE in kinds, REFERENCE_NOTE),
     )
     return tuple(note for holds, note in told if holds)
+
+
+def no_cpu(manifest: Manifest) -> tuple[str, ...]:
+    """Say of which subjects' control loops no CPU and memory are told, and why."""
+    return tuple(
+        f"{each.subject.label}: CPU and memory of its control loop are left out: {each.no_cpu}"
+        for each in manifest.subjects
+        if each.no_cpu
+    )
 
 
 def control_note(title: str, where: str, found: Ratio | None) -> tuple[str, ...]:

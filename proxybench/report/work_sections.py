@@ -97,6 +97,8 @@ def cpu_section(data: ReportData) -> Section:
     )
     if any(by_path(record) for record in data.of(Metric.CPU_CONTROL_LOOP)):
         lead += " By path, in the table alone: a Service that has this address and no other comes and goes."
+    if any(each.no_cpu for each in data.manifest.subjects):
+        lead += " A control loop whose CPU time cannot be told from others' is left out (see the notes above)."
     records = data.shown([record for metric in USAGE for record in data.of(metric)])
     if not records:
         return left_out("cpu", heading, lead, "cpu.*")
@@ -104,11 +106,13 @@ def cpu_section(data: ReportData) -> Section:
     panels = bar_panels(records)
     own = data.shown(data.of(Metric.CPU_CONTROL_LOOP))
     shown = pivot(own, f"CPU of the control loop: median and 95 % interval ({clock})") if own else None
+    below = "The table below holds the control loop alone, and its list of every row each part."
+    below = below if own else "The list of every row below holds each part."
     return Section(
         "cpu",
         heading,
         lead,
-        describe(panels, below="The table below holds the control loop alone, and its list of every row each part."),
+        describe(panels, below=below),
         clock,
         tuple(panels),
         shown,

@@ -59,7 +59,8 @@ class SubjectFacts:
 
     ``source`` says where its program came from (a release's address, a file, "part of proxybench 0.1.0"), ``config``
     which file of the run's folder shaped it, ``cgroup`` which one on the measured node held its control loop and
-    nothing else, so that its CPU time is told from others': those of the first step in which it ran.
+    nothing else, so that its CPU time is told from others': those of the first step in which it ran. ``no_cpu``: why
+    there was no such cgroup in a step; its CPU time and memory are left out then.
     """
 
     subject: Subject
@@ -68,6 +69,7 @@ class SubjectFacts:
     source: str = ""
     config: str | None = None
     cgroup: str | None = None
+    no_cpu: str = ""
 
 
 @dataclass(frozen=True)

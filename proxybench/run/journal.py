@@ -226,8 +226,8 @@ class RunJournal:
 
         def now(each: SubjectFacts) -> SubjectFacts:
             least, most = result.periods or (each.min_sync_period, each.sync_period)
-            told = replace(each, config=each.config or place, cgroup=each.cgroup or result.cgroup or None)
-            return replace(told, min_sync_period=least, sync_period=most)
+            told = replace(each, config=each.config or place, cgroup=each.cgroup or result.cgroup)
+            return replace(told, min_sync_period=least, sync_period=most, no_cpu=each.no_cpu or result.no_cpu)
 
         return tuple(now(each) if each.subject == subject else each for each in self._manifest.subjects)
 

@@ -115,12 +115,20 @@ class ByPath:
             raise MeasurementError("its Services have EndpointSlices, and this proxy reads Endpoints")
         for number, (service, asked) in enumerate(rounds(step.population.plan, self.paths)):
             self._round(step, service, asked, usual=number == 0)
-        for path, service in lone(step.population.plan, self.paths):
-            self._round(step, service, (path,), usual=False, lone=True)
+        cgroup = step.proxy.cgroup
+        for path, service in lone(step.population.plan, self.paths) if cgroup else ():
+            self._round(step, service, (path,), usual=False, cgroup=cgroup)
 
     def _round(
-        self, step: StepContext, service: Exposed, asked: Sequence[ServicePath], *, usual: bool, lone: bool = False
+        self,
+        step: StepContext,
+        service: Exposed,
+        asked: Sequence[ServicePath],
+        *,
+        usual: bool,
+        cgroup: str | None = None,
     ) -> None:
+        """Add and delete a Service; with a ``cgroup``, its CPU time is all that is asked."""
         nodes = [node.address for node in step.cluster.proxy_nodes]
         spots = [Spot(path, *service.place(path, nodes), service.pod) for path in asked]
         come = Write("POST", SERVICES, service.service())
@@ -131,8 +139,8 @@ class ByPath:
             settle(step)
             for scenario, change in ((Scenario.ADD_PATHS, come), (Scenario.DELETE_PATHS, go)):
                 pause(step)
-                if lone:
-                    _spend(step, scenario, change, asked[0])
+                if cgroup:
+                    _spend(step, scenario, change, asked[0], cgroup)
                 else:
                     self._change(step, scenario, change, spots, usual=usual)
         finally:
@@ -210,9 +218,9 @@ def lone(plan: AddressPlan, paths: Sequence[ServicePath]) -> tuple[tuple[Service
     return found if len(found) > 1 else ()
 
 
-def _spend(step: StepContext, scenario: Scenario, change: Write, path: ServicePath) -> None:
+def _spend(step: StepContext, scenario: Scenario, change: Write, path: ServicePath, cgroup: str) -> None:
     """Make one of the two changes while nobody probes; record the control loop's CPU time."""
-    opened, cgroup = usage.begin(step), step.proxy.cgroup
+    opened = usage.begin(step)
     write(step.client, Change((change,), ()))
     settle(step, opened.metrics)
     spent = usage.spent(cgroup, usage.Window(opened.reading, usage.read(step, cgroup)))

@@ -187,7 +187,8 @@ class Proxies:
             counts[name] += 1
             start = f"-{counts[name]}" if counts[name] > 1 else ""
             first = name == self._handles[0].name and not start
-            result.cgroup = proxy.cgroup if first else result.cgroup
+            if first:
+                result.cgroup, result.no_cpu = proxy.cgroup, proxy.no_cpu
             try:
                 try:
                     proxy.stop(_STOP_LIMIT)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from proxybench.units import NS_PER_S
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -21,6 +23,9 @@ _QUIET_POLLS = 2
 _STEADY_POLLS = 4
 _STEADY_MOST = 0.5  # of a core: one that works for itself takes what it gets
 _STEADY_SPREAD = 0.5  # of their mean: how far apart the shares may lie
+_LOOK = 0.5  # seconds between two looks at the metrics of a proxy whose CPU time is not known
+_REST = 0.5  # seconds without a sync
+_SYNCS = 2  # a rest is as long as so many of its syncs
 
 
 def pause(step: StepContext, syncs: int = 1) -> None:
@@ -35,19 +40,28 @@ def settle(step: StepContext, before: ProxyMetrics | None = None) -> None:
     """Wait until the measured proxy has nothing left to do, and has synced since ``before`` if that is given.
 
     It is watched through its cgroup's CPU time, since reading its metrics would make work for it. One that relays the
-    connections of a watch itself is never without work: there, a steady one is taken for theirs. Raises
-    MeasurementError when the step's time is up.
+    connections of a watch itself is never without work: there, a steady one is taken for theirs. One that has no cgroup
+    is watched through its metrics all the same: that work is in no figure then, since its CPU time is not told, nor in
+    what a change took, which is over. Raises MeasurementError when the step's time is up.
     """
     while True:
-        _wait_quiet(step)
-        metrics = step.proxy.metrics()
+        if step.proxy.cgroup is None:
+            metrics = _wait_unchanged(step, before)
+        else:
+            _wait_quiet(step, step.proxy.cgroup)
+            metrics = step.proxy.metrics()
         if not metrics.pending and (before is None or metrics.sync_count > before.sync_count):
             return
 
 
 def busy(step: StepContext) -> bool:
-    """Tell whether the proxy is at work: whether it spends CPU time."""
+    """Tell whether the proxy is at work: whether it spends CPU time, or syncs where that is not known."""
     agent, cgroup = step.measured.agent, step.proxy.cgroup
+    if cgroup is None:
+        syncs = step.proxy.metrics().sync_count
+        step.clock.sleep(_LOOK)
+        now = step.proxy.metrics()
+        return now.pending > 0 or now.sync_count > syncs
     first = agent.usage([cgroup])
     step.clock.sleep(_POLL)
     later = agent.usage([cgroup])
@@ -70,8 +84,34 @@ def _steady(shares: Sequence[float]) -> bool:
     return max(shares) < _STEADY_MOST and max(shares) - min(shares) < _STEADY_SPREAD * mean
 
 
-def _wait_quiet(step: StepContext) -> None:
-    agent, cgroup = step.measured.agent, step.proxy.cgroup
+def _wait_unchanged(step: StepContext, before: ProxyMetrics | None) -> ProxyMetrics:
+    """Wait until no change is pending and no sync has ended for a while; return the metrics then.
+
+    A sync is counted when it has ended, and what it took up is not pending any more: one that goes on is not seen. So
+    the while is longer than its syncs are: than the mean of those since ``before``, and than that of full ones.
+    """
+    last = step.proxy.metrics()
+    first, since = before or last, step.clock.monotonic_ns()
+    while True:
+        step.clock.sleep(step.deadline.left(_LOOK))
+        now = step.proxy.metrics()
+        if now.pending or now.sync_count != last.sync_count:
+            since = step.clock.monotonic_ns()
+        last = now
+        rest = max(_REST, _SYNCS * _usual_sync(first, now))
+        if step.clock.monotonic_ns() - since >= rest * NS_PER_S:
+            return now
+
+
+def _usual_sync(first: ProxyMetrics, now: ProxyMetrics) -> float:
+    """Return how long a sync takes, in seconds: the larger of two means, 0 where nothing is known."""
+    full = (now.full_sync_sum or now.sync_sum, now.full_sync_count or now.sync_count)
+    sums = (full, (now.sync_sum - first.sync_sum, now.sync_count - first.sync_count))
+    return max(total / count if count > 0 else 0.0 for total, count in sums)
+
+
+def _wait_quiet(step: StepContext, cgroup: str) -> None:
+    agent = step.measured.agent
     last = agent.usage([cgroup])
     shares: deque[float] = deque(maxlen=_STEADY_POLLS if step.relays else _QUIET_POLLS)
     while True:

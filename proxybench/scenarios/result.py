@@ -29,7 +29,8 @@ class StepResult:
     still meanwhile. ``sure``: how many samples were taken when all of them were last known to be well. ``late``: the
     subject was not ready within its limit, which its censored cold start says; nothing after it was measured.
     ``skipped``: nothing was tried, for this reason. Neither is a problem. ``config`` is the name in ``logs`` of the
-    file that shaped the measured proxy; "" for one that has none. ``cgroup`` and ``periods`` as in ``RunningProxy``.
+    file that shaped the measured proxy; "" for one that has none. ``cgroup``, ``no_cpu`` and ``periods`` as in
+    ``RunningProxy``.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -43,7 +44,8 @@ class StepResult:
     late: str = ""
     skipped: str = ""
     config: str = ""
-    cgroup: str = ""
+    cgroup: str | None = None
+    no_cpu: str = ""
     periods: tuple[float, float] | None = None
 
     def record_error(self, part: str, error: Exception) -> None:

@@ -54,7 +54,7 @@ class Soak:
             while step.clock.monotonic_ns() < end:
                 write(step.client, Change(churn(own, extra, changes), ()))
                 changes += 1
-                readings.append(_memory(step))
+                readings.extend(_memory(step))
                 step.clock.sleep(step.deadline.left(self.pace_s))
             write(step.client, Change(own.put_slices(own.pods()), ()))
             settle(step, before)
@@ -121,12 +121,14 @@ def slope(readings: Sequence[tuple[int, int]]) -> int | None:
     return round(median(slopes) * _HOUR_NS / _KIB) if slopes else None
 
 
-def _memory(step: StepContext) -> tuple[int, int]:
-    """Return the time (ns) and the resident memory of the proxy's processes (bytes)."""
+def _memory(step: StepContext) -> tuple[tuple[int, int], ...]:
+    """Return the time (ns) and the resident memory of the proxy's processes (bytes); nothing without its cgroup."""
+    if step.proxy.cgroup is None:
+        return ()
     agent, members = step.measured.agent, f"{step.proxy.cgroup}/cgroup.procs"
     pids = (agent.read([members])[members] or "").split()
     statuses = agent.read([f"/proc/{pid}/status" for pid in pids]).values()
-    return step.clock.monotonic_ns(), sum(resident(status or "") for status in statuses)
+    return ((step.clock.monotonic_ns(), sum(resident(status or "") for status in statuses)),)
 
 
 def resident(status: str) -> int:

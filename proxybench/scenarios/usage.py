@@ -47,8 +47,10 @@ class Reading:
     agents_ns: int
 
 
-def before_birth(reading: Reading, cgroup: str) -> Reading:
-    """Return the reading with no usage of a cgroup that did not exist yet."""
+def before_birth(reading: Reading, cgroup: str | None) -> Reading:
+    """Return the reading with no usage of a cgroup that did not exist yet; None: of none."""
+    if cgroup is None:
+        return reading
     empty = GroupFigures(usage_ns=0, user_ns=0, system_ns=0, memory_peak=None, memory_current=None)
     return replace(reading, usage=replace(reading.usage, groups={**reading.usage.groups, cgroup: empty}))
 
@@ -101,32 +103,45 @@ def end(step: StepContext, scenario: Scenario, opened: Opened) -> ProxyMetrics:
     return metrics
 
 
-def record_usage(recorder: Recorder, scenario: Scenario, cgroup: str, window: Window) -> None:
-    """Record what was spent in a window on the measured node.
+def record_usage(recorder: Recorder, scenario: Scenario, cgroup: str | None, window: Window) -> None:
+    """Record what was spent in a window on the measured node; nothing of a control loop without a cgroup (None).
 
     ``cpu.control_loop`` is without ``cpu.relay``; its user and system parts are of the whole cgroup. ``cpu.softirq``
     and ``cpu.node`` are the whole machine's. In a lab, whose nodes share one kernel, they are the lab's. What the
     kernel counts in clock ticks is uncertain by one. Raises MeasurementError when the cgroup is missing.
     """
     before, after = window.before, window.after
-    earlier, later = _ends(cgroup, window)
+    ends = None if cgroup is None else _ends(cgroup, window)
+    if ends is not None:
+        _record_loop(recorder, scenario, ends, window.relay_ns)
+    old, new = before.usage.stat, after.usage.stat
+    recorder.add(Metric.CPU_SOFTIRQ, scenario, new.softirq_ns - old.softirq_ns, uncertainty=TICK_NS)
+    recorder.add(Metric.CPU_NODE, scenario, new.busy_ns - old.busy_ns, uncertainty=TICK_NS)
+    recorder.add(Metric.CPU_AGENT, scenario, after.agents_ns - before.agents_ns)
+    recorder.add(Metric.CPU_WINDOW, scenario, after.usage.at_ns - before.usage.at_ns)
+    if ends is not None:
+        _record_memory(recorder, scenario, ends[1])
+
+
+def _record_loop(
+    recorder: Recorder, scenario: Scenario, ends: tuple[GroupFigures, GroupFigures], relay_ns: int | None
+) -> None:
+    earlier, later = ends
     used = later.usage_ns - earlier.usage_ns
     # The relay is read a moment before and after the counters, and may close connections in between.
-    relaying = min(window.relay_ns or 0, used)
+    relaying = min(relay_ns or 0, used)
     recorder.add(Metric.CPU_CONTROL_LOOP, scenario, used - relaying)
-    if window.relay_ns is not None:
+    if relay_ns is not None:
         recorder.add(Metric.CPU_RELAY, scenario, relaying)
-    old, new = before.usage.stat, after.usage.stat
     in_ticks = (
         (Metric.CPU_CONTROL_LOOP_USER, later.user_ns - earlier.user_ns),
         (Metric.CPU_CONTROL_LOOP_SYSTEM, later.system_ns - earlier.system_ns),
-        (Metric.CPU_SOFTIRQ, new.softirq_ns - old.softirq_ns),
-        (Metric.CPU_NODE, new.busy_ns - old.busy_ns),
     )
     for metric, value in in_ticks:
         recorder.add(metric, scenario, value, uncertainty=TICK_NS)
-    recorder.add(Metric.CPU_AGENT, scenario, after.agents_ns - before.agents_ns)
-    recorder.add(Metric.CPU_WINDOW, scenario, after.usage.at_ns - before.usage.at_ns)
+
+
+def _record_memory(recorder: Recorder, scenario: Scenario, later: GroupFigures) -> None:
     peak = later.memory_peak if later.memory_peak is not None else later.memory_current
     if peak is not None:
         recorder.add(Metric.MEMORY_CONTROL_LOOP, scenario, peak)

@@ -10,6 +10,7 @@ from proxybench.errors import ProxierError
 from proxybench.nodes.requests import AskClocks
 from proxybench.subjects.process import Process
 from proxybench.subjects.proxy_log import log_tail
+from proxybench.subjects.serving import METRICS_PORT
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -22,30 +23,48 @@ _LIMIT: Final = 60.0
 _MOUNT: Final = "/sys/fs/cgroup"
 _START: Final = 19  # of what follows the name in /proc/PID/stat: starttime, in ticks
 
-# Prints of each kube-proxy in this network namespace its pid, cgroup, log and the members of its cgroup with their
-# parents. Other nodes of one machine, and other machines' containers, have namespaces of their own.
+_NAME: Final = "kube-proxy"
+# Prints of each kube-proxy in this network namespace its pid, name, cgroup, unit of systemd, log, and the members of
+# its cgroup with their parents. Where no process has its name, it is whoever listens on the port of its metrics: k3s
+# runs it inside its own process. Other nodes of one machine, and other machines' containers, have namespaces of their
+# own.
+# $1 where cgroups are mounted, $2 the port in hexadecimal digits, as /proc/net/tcp has it beside the socket's inode.
 _SEARCH: Final = r"""
 own=$(readlink /proc/self/ns/net)
+pids=
 for comm in $(grep -lsx kube-proxy /proc/[0-9]*/comm); do
-  dir=${comm%/comm}
-  [ "$(readlink "$dir/ns/net")" = "$own" ] || continue
-  group=$(sed -n 's/^0:://p' "$dir/cgroup")
-  echo "pid ${dir#/proc/}"
+  pid=${comm#/proc/}; pid=${pid%/comm}
+  [ "$(readlink "/proc/$pid/ns/net")" = "$own" ] && pids="$pids $pid"
+done
+[ "$pids" ] || for inode in $(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | sed -n \
+  "s/^ *[0-9]*: [0-9A-F]*:$2 [0-9A-F:]* 0A [^ ]* [^ ]* [^ ]* *[0-9]* *[0-9]* \([0-9]*\) .*/\1/p"); do
+  pids="$pids $(ls -l /proc/[0-9]*/fd 2>/dev/null | sed -n \
+    -e '/^\/proc\/[0-9]*\/fd:$/h' -e "/socket:\[$inode\]/{g;s/[^0-9]//g;p;}")"
+done
+for pid in $(printf '%s\n' $pids | sort -un); do
+  name=$(cat "/proc/$pid/comm")
+  group=$(sed -n 's/^0:://p' "/proc/$pid/cgroup")
+  echo "pid $pid"
+  echo "name $name"
   echo "cgroup $group"
-  echo "log $(readlink "$dir/fd/2")"
-  for pid in $(cat "$1$group/cgroup.procs" 2>/dev/null); do
-    echo "member $pid $(sed -n 's/^PPid:[^0-9]*//p' "/proc/$pid/status" 2>/dev/null)"
+  echo "unit $(sed -n 's/^.*\/\([^/]*\.service\)$/\1/p' "/proc/$pid/cgroup" | head -n 1)"
+  echo "log $(readlink "/proc/$pid/fd/2")"
+  [ "$name" = kube-proxy ] && for member in $(cat "$1$group/cgroup.procs" 2>/dev/null); do
+    echo "member $member $(sed -n 's/^PPid:[^0-9]*//p' "/proc/$member/status" 2>/dev/null)"
   done
 done
+exit 0
 """
-FIND: Final = ("sh", "-c", _SEARCH, "find", _MOUNT)
+FIND: Final = ("sh", "-c", _SEARCH, "find", _MOUNT, f"{METRICS_PORT:04X}")
 """Searches a node; ``parse_found`` reads what it prints."""
-# $1 what its standard error is, $2 bytes to leave out, $3 seconds since 1970. Containers' logs have a prefix (CRI).
+# $1 what its standard error is, $2 bytes to leave out, $3 seconds since 1970, $4 its unit of systemd ("" for none).
+# Containers' logs have a prefix (CRI).
 _LOG: Final = r"""
 pod=$(ls -t /var/log/containers/kube-proxy-*_kube-system_*.log 2>/dev/null | head -n 1)
 if [ -f "$1" ]; then tail -c "+$2" "$1" | head -c 8000000
-elif [ -n "$pod" ]; then sed -E 's/^[^ ]+ std(out|err) [FP] //' "$pod" | tail -c 8000000
-elif command -v journalctl >/dev/null; then journalctl -u kube-proxy -o cat --no-pager --since "@$3" | tail -c 8000000
+elif [ -z "$4" ] && [ -n "$pod" ]; then sed -E 's/^[^ ]+ std(out|err) [FP] //' "$pod" | tail -c 8000000
+elif command -v journalctl >/dev/null; then
+  journalctl -u "${4:-kube-proxy}" -o cat --no-pager --since "@$3" | tail -c 8000000
 fi
 """
 
@@ -53,36 +72,50 @@ fi
 @dataclass
 class _Seen:
     pid: int
+    name: str = _NAME
     cgroup: str = ""
+    unit: str = ""
     log: str = ""
     members: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A running kube-proxy: its pid, its cgroup v2 folder, and what its standard error is."""
+    """A running kube-proxy: its pid, its cgroup v2 folder, what its standard error is, and its unit of systemd.
+
+    ``cgroup`` is None where none holds kube-proxy and nothing else: ``no_cpu`` says why. ``unit`` is "" for none.
+    """
 
     pid: int
-    cgroup: str
+    cgroup: str | None
     log: str
+    unit: str = ""
+    no_cpu: str = ""
 
 
 def parse_found(text: str) -> Found:
-    """Read what the search printed. Raises ProxierError unless there is one, in a cgroup v2 of its own."""
+    """Read what the search printed. Raises ProxierError unless there is exactly one."""
     seen = _seen(text)
     if not seen:
         raise ProxierError("no kube-proxy runs in its network namespace")
     if len(seen) > 1:
         raise ProxierError(f"{len(seen)} kube-proxies run there: {', '.join(str(one.pid) for one in seen)}")
     (one,) = seen
+    no_cpu = _not_alone(one)
+    cgroup = None if no_cpu else f"{_MOUNT}{one.cgroup}".rstrip("/")
+    return Found(one.pid, cgroup, one.log, one.unit, no_cpu)
+
+
+def _not_alone(one: _Seen) -> str:
+    """Say why its CPU time and memory cannot be told from others'; "" where they can."""
+    if one.name != _NAME:
+        return f"kube-proxy runs inside {one.name}, which does other work, too"
     if one.pid not in one.members:
-        raise ProxierError("kube-proxy is in no cgroup of version 2, so that its CPU time cannot be told from others'")
+        return "kube-proxy is in no cgroup of version 2, so that its CPU time cannot be told from others'"
     strangers = [pid for pid in one.members if not _descends(pid, one)]
-    if strangers:
-        raise ProxierError(
-            f"kube-proxy shares its cgroup {one.cgroup} with {len(strangers)} other processes, such as {strangers[0]}"
-        )
-    return Found(one.pid, f"{_MOUNT}{one.cgroup}".rstrip("/"), one.log)
+    if not strangers:
+        return ""
+    return f"kube-proxy shares its cgroup {one.cgroup} with {len(strangers)} other processes, such as {strangers[0]}"
 
 
 def _seen(text: str) -> list[_Seen]:
@@ -91,10 +124,8 @@ def _seen(text: str) -> list[_Seen]:
         key, _, value = line.partition(" ")
         if key == "pid":
             seen.append(_Seen(int(value)))
-        elif key == "cgroup":
-            seen[-1].cgroup = value
-        elif key == "log":
-            seen[-1].log = value
+        elif key in {"name", "cgroup", "unit", "log"}:
+            setattr(seen[-1], key, value)
         elif key == "member":
             member, _, parent = value.partition(" ")
             if parent:  # else it has ended meanwhile
@@ -117,6 +148,7 @@ class AttachedProcess(Process):
 
     def __init__(self, handle: NodeHandle, found: Found, skip: int, started: str, now: tuple[int, int]) -> None:
         super().__init__(handle, WHAT, found.cgroup, Instant(now[0], handle.node.clock), log_tail)
+        self.no_cpu = found.no_cpu
         self._found = found
         self._skip = skip
         self._started = started
@@ -148,7 +180,7 @@ class AttachedProcess(Process):
 
     def log(self) -> str:
         """Return what it logged since it was found, as far as its log can be found."""
-        argv = ["sh", "-c", _LOG, "log", self._found.log, str(self._skip), str(self._since)]
+        argv = ["sh", "-c", _LOG, "log", self._found.log, str(self._skip), str(self._since), self._found.unit]
         return self.handle.executor.run(argv, check=False, timeout=_LIMIT).stdout
 
 

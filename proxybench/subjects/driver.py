@@ -99,8 +99,16 @@ class RunningProxy(Protocol):
         ...
 
     @property
-    def cgroup(self) -> str:
-        """The cgroup v2 folder on the node that holds the proxy and all its children."""
+    def cgroup(self) -> str | None:
+        """The cgroup v2 folder on the node that holds the proxy and all its children, and nothing else.
+
+        None for one that was found and shares its own with others: then its CPU time and memory are not known.
+        """
+        ...
+
+    @property
+    def no_cpu(self) -> str:
+        """Why it has no such cgroup; "" where it has."""
         ...
 
     @property

@@ -59,14 +59,15 @@ def proxy_cgroup(handle: NodeHandle) -> str:
 class Process(ABC):
     """A proxy's process: one that we started (``NodeProcess``), or one that runs anyway (``AttachedProcess``).
 
-    ``what`` names it in messages; ``tail`` puts the end of its log into one line. All methods raise ProxierError, and
-    HostError when the node cannot be asked.
+    ``what`` names it in messages; ``tail`` puts the end of its log into one line. ``cgroup`` and ``no_cpu`` as in
+    ``RunningProxy``. All methods raise ProxierError, and HostError when the node cannot be asked.
     """
 
     _over: ClassVar = "was stopped"
+    no_cpu = ""
 
     def __init__(
-        self, handle: NodeHandle, what: str, cgroup: str, started_at: Instant, tail: Callable[[str], str]
+        self, handle: NodeHandle, what: str, cgroup: str | None, started_at: Instant, tail: Callable[[str], str]
     ) -> None:
         self.handle = handle
         self.cgroup = cgroup
@@ -237,9 +238,14 @@ class RunningProgram:
         return self._process.started_at
 
     @property
-    def cgroup(self) -> str:
+    def cgroup(self) -> str | None:
         """The cgroup v2 folder on the node that holds the proxy and all its children."""
         return self._process.cgroup
+
+    @property
+    def no_cpu(self) -> str:
+        """Why there is no such cgroup; "" where there is."""
+        return self._process.no_cpu
 
     @property
     def periods(self) -> tuple[float, float] | None:

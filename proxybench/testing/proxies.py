@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class FakeProxy:
     """Implements RunningProxy; each question that changes something is a line of ``asked``: "node1 start".
 
-    ``fails`` holds an exception to raise by the last word of such a line. ``read`` returns the metrics of now.
+    ``fails`` holds an exception to raise by the last word of such a line. ``read`` returns the metrics of now. With
+    ``no_cpu`` it has no cgroup of its own.
     """
 
     handle: NodeHandle
@@ -40,12 +41,13 @@ class FakeProxy:
     inventories: list[Inventory] = field(default_factory=list)
     removals: Mapping[Part, tuple[str, ...]] = field(default_factory=dict)
     periods: tuple[float, float] | None = None
+    no_cpu: str = ""
     _started_ns: int | None = None
 
     @property
-    def cgroup(self) -> str:
-        """A folder named after the node."""
-        return f"/cgroup/{self.handle.name}"
+    def cgroup(self) -> str | None:
+        """A folder named after the node; None with ``no_cpu``."""
+        return None if self.no_cpu else f"/cgroup/{self.handle.name}"
 
     @property
     def started_at(self) -> Instant:

@@ -170,11 +170,12 @@ def in_old_words(obj: dict[str, Any]) -> dict[str, Any]:
 def quiet(running: RunningProxy) -> None:
     """Wait until nothing is pending and it has not worked for a while: a sync may take seconds under emulation."""
     agent, deadline, polls = running.handle.agent, Deadline(CLOCK, READY_S, "recording"), 0
-    last = agent.usage([running.cgroup])
+    cgroup = running.cgroup or ""  # which whatever we start has
+    last = agent.usage([cgroup])
     while polls < QUIET_POLLS or running.metrics().pending:
         CLOCK.sleep(deadline.left(POLL_S))
-        now = agent.usage([running.cgroup])
-        spent = now.groups[running.cgroup].usage_ns - last.groups[running.cgroup].usage_ns
+        now = agent.usage([cgroup])
+        spent = now.groups[cgroup].usage_ns - last.groups[cgroup].usage_ns
         polls = polls + 1 if spent < QUIET_SHARE * (now.at_ns - last.at_ns) else 0
         last = now
 

@@ -284,7 +284,13 @@ def waited(process: subprocess.Popen[bytes], seconds: float) -> int:
         process.kill()
 
 
+def add_stranger(executor: Executor) -> None:
+    """Have another program be in the cgroup of a node's kube-proxy; it ends with it."""
+    script = f"setsid sh -c 'echo $$ > \"{CGROUP}/cgroup.procs\"; exec sleep 600' >/dev/null 2>&1 </dev/null &"
+    executor.run(["sh", "-c", script])
+
+
 def add_addresses(executor: Executor) -> None:
     """Give node2 its further addresses."""
-    commands = [f"ip addr add {shlex.quote(address)}/24 dev data" for address in BACKENDS]
+    commands = [f"ip addr replace {shlex.quote(address)}/24 dev data" for address in BACKENDS]
     executor.run(["sh", "-c", "; ".join(commands)])

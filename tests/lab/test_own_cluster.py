@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,9 @@ from tests.lab.binaries import CLUSTER, kube_proxy
 from tests.lab.labs import agents_on
 from tests.lab.own_cluster import (
     CGROUP,
+    FOLDER,
     add_addresses,
+    add_stranger,
     config,
     end_kube_proxy,
     make_user,
@@ -154,3 +157,44 @@ def test_a_cluster_is_observed_as_it_is(cluster: Cluster, node1: NodeHandle, tmp
     with KubernetesServiceApi(cluster.api.url, cluster.api.token, ca_pem=cluster.api.ca_pem) as api:
         assert api.list(Kind.SERVICE) == api.list(Kind.ENDPOINT_SLICE) == []
         assert [one["metadata"]["name"] for one in api.list(Kind.NAMESPACE)] == ["default"]
+
+
+INSIDE = "kube-proxy runs inside k3s-server, which does other work, too"
+
+
+def test_one_inside_another_program_is_observed_without_its_cpu(
+    cluster: Cluster, node1: NodeHandle, tmp_path: Path
+) -> None:
+    """As in k3s: the program has another name, its cgroup holds others, too, and nobody finds its log."""
+    program = tmp_path / "k3s-server"
+    shutil.copy(kube_proxy(), program)
+    start_kube_proxy(node1, program, cluster.api, config(cluster, node1, Mode.IPTABLES))
+    add_stranger(node1.executor)
+    node1.executor.run(["rm", f"{FOLDER}/log"])
+    short = EXPERIMENT[: EXPERIMENT.index("load:")].replace(", nftables]", "]")
+    user = make_user(tmp_path / "home", cluster, short.replace("timeout: 20s", "scenarios: [add-one, delete-one]"))
+    quiet = settled(node1)
+    before = process(node1), quiet
+    looked = proxybench(user, "doctor", "--inventory", str(user.home / "nodes.yaml"), "--json")
+    (row,) = (row for row in json.loads(looked.stdout) if row["node"] == "node1")
+    assert (row["lacks"], row["note"]) == ("", f"kube-proxy in iptables mode, its CPU and memory left out: {INSIDE}")
+    done = proxybench(user, "run", str(user.experiment), "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    outcome = json.loads(done.stdout)
+    found = {(record["metric"], record["scenario"]) for record in outcome["summary"]}
+    assert {
+        ("sync.end_to_end", "add-one"),
+        ("sync.control_loop", "add-one"),
+        ("sync.count", "delete-one"),
+        ("forwarding.first_byte", "steady"),
+        ("cpu.node", "idle"),
+    } <= found
+    without = ("cpu.control_loop", "memory.", "sync.making")  # the last is told by a log alone
+    assert not [metric for metric, _ in found if metric.startswith(without)]
+    label = f"cluster {CLUSTER} iptables"
+    assert f"{label}: CPU and memory of its control loop are left out: {INSIDE}" in outcome["notes"]
+    run = user.home / outcome["folder"]
+    (subject,) = json.loads((run / "manifest.json").read_text())["subjects"]
+    assert (subject["cgroup"], subject["no_cpu"]) == (None, INSIDE)
+    assert INSIDE in (run / "report.html").read_text()
+    assert (process(node1), settled(node1)) == before

@@ -48,7 +48,6 @@ _FOUND: Final = "found "
 _ASK: Final = r"""
 echo "uid $(id -u)"
 "$1" -c "$3" "$4" 2>/dev/null
-echo "cgroup $(stat -f -c %T /sys/fs/cgroup 2>/dev/null)"
 mkdir -p "$2" 2>/dev/null && [ -w "$2" ] && echo "workdir yes"
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 chrt -f 1 true 2>/dev/null && echo "real_time yes"
@@ -113,19 +112,22 @@ def _rows(node: NodeWords, said: str | None, why: str) -> Iterator[Row]:
     lines = said.splitlines()
     words = dict(line.partition(" ")[::2] for line in lines if not line.startswith(_FOUND))
     found = list(lacking(node, words))
+    counted = ""
     if not found and Role.MEASURED in node.roles:
-        found = list(_crowded("\n".join(line.removeprefix(_FOUND) for line in lines if line.startswith(_FOUND))))
+        try:
+            counted = _counted("\n".join(line.removeprefix(_FOUND) for line in lines if line.startswith(_FOUND)))
+        except ProxierError as error:
+            found = [(str(error), "run one kube-proxy there")]
     modes = modes_there(words) if _PROXIES & set(node.roles) else {}
     for lacks, fix in found:
         yield Row(node.name, roles, lacks, fix, modes=modes)
     if not found:
-        yield Row(node.name, roles, "", "", "; ".join(_notes(node, words)), modes)
+        yield Row(node.name, roles, "", "", "; ".join(_notes(node, words, counted)), modes)
 
 
-def _notes(node: NodeWords, words: Mapping[str, str]) -> Iterator[str]:
-    alone = ", alone in its cgroup" if Role.MEASURED in node.roles else ""
+def _notes(node: NodeWords, words: Mapping[str, str], counted: str) -> Iterator[str]:
     if mode := words.get("mode"):
-        yield f"kube-proxy in {mode} mode{alone}"
+        yield f"kube-proxy in {mode} mode{counted}"
     if Role.CLIENT in node.roles:
         if words.get("locust") == "False":
             yield "no locust for its Python, which load: needs"
@@ -133,12 +135,10 @@ def _notes(node: NodeWords, words: Mapping[str, str]) -> Iterator[str]:
             yield "no real-time priority for probes"
 
 
-def _crowded(found: str) -> Iterator[tuple[str, str]]:
-    """Yield why kube-proxy's CPU time cannot be told from others', with what mends it."""
-    try:
-        parse_found(found)
-    except ProxierError as error:
-        yield str(error), "run one kube-proxy there, as a pod or a unit of its own"
+def _counted(found: str) -> str:
+    """Say whether kube-proxy's CPU time can be told from others'. Raises ProxierError unless there is one."""
+    no_cpu = parse_found(found).no_cpu
+    return f", its CPU and memory left out: {no_cpu}" if no_cpu else ", alone in its cgroup"
 
 
 def modes_there(words: Mapping[str, str]) -> dict[str, str]:
@@ -170,7 +170,5 @@ def lacking(node: NodeWords, words: Mapping[str, str]) -> Iterator[tuple[str, st
         return
     if words.get("uid") != "0":
         yield "not root: kube-proxy's cgroup and rules cannot be read", "write sudo: true, or user: root"
-    if words.get("cgroup") != "cgroup2fs":
-        yield "no cgroup of version 2", "boot with systemd.unified_cgroup_hierarchy=1"
     if not words.get("mode"):
         yield "no kube-proxy answers on port 10249 of its loopback", "leave metricsBindAddress as it is by default"

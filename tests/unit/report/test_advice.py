@@ -154,3 +154,11 @@ def test_what_was_not_measured_of_the_pair_at_that_size_is_told(wall: ReportData
     assert told(wall, 10_000).not_measured == (
         "kube-proxy v1.37.2 iptables at 10,000 Services, repetition 3: the canary <b>did not</b> answer within 20 s",
     )
+
+
+def test_that_no_cpu_is_told_is_a_note(wall: ReportData) -> None:
+    subjects = tuple(replace(each, no_cpu="it shares its cgroup") for each in wall.manifest.subjects[:1])
+    manifest = replace(wall.manifest, subjects=(*subjects, *wall.manifest.subjects[1:]))
+    note = f"{subjects[0].subject.label}: CPU and memory of its control loop are left out: it shares its cgroup"
+    assert note in told(replace(wall, manifest=manifest), 1_000).notes
+    assert not [line for line in told(wall, 1_000).notes if "left out" in line]

@@ -163,6 +163,23 @@ def test_a_control_that_moved_is_told_below_the_tables() -> None:
     )
 
 
+def test_that_no_cpu_is_told_stands_below_the_tables_and_its_rows_are_left_out() -> None:
+    frame = synthetic_frame(connects=5, clock="wall", sizes=(10,), modes=("iptables", "ipvs"))
+    told = ~frame["metric"].str.match(r"cpu\.control_loop|memory\.") | (frame["mode"] == "ipvs")
+    (first, *others) = MANIFEST.subjects
+    manifest = replace(MANIFEST, subjects=(replace(first, no_cpu="kube-proxy runs inside k3s-server"), *others))
+    found = decision(collect(frame[told]), SUBJECTS, manifest)
+    assert found.notes[-1] == (
+        f"{first.subject.label}: CPU and memory of its control loop are left out: kube-proxy runs inside k3s-server"
+    )
+    ((_, table),) = found.parts[0].tables
+    row = next(row for row in table.rows if row[0].text == "One Service added, CPU")
+    assert (row[1].text, row[1].title) == ("\N{EN DASH}", "not measured")
+    none = decision(collect(frame[~frame["metric"].str.match(r"cpu\.control_loop|memory\.")]), SUBJECTS, manifest)
+    ((_, bare),) = none.parts[0].tables
+    assert not [row for row in bare.rows if "CPU" in row[0].text]
+
+
 def test_names_hold_what_tells_subjects_apart_and_no_more() -> None:
     nft = Subject("kube-proxy", "v1.37.2", Mode.IPTABLES, (("iptables", "nft"),))
     legacy = Subject("kube-proxy", "v1.37.2", Mode.IPTABLES, (("iptables", "legacy"),))

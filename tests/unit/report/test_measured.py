@@ -68,6 +68,14 @@ def test_what_the_nodes_lend_is_told_where_the_run_knows(data: ReportData, ours:
     assert dict(of_node).get("real-time priority") == words[ours]
 
 
+def test_a_subject_says_why_its_cpu_is_left_out(data: ReportData) -> None:
+    first, *others = data.manifest.subjects
+    manifest = replace(data.manifest, subjects=(replace(first, no_cpu="kube-proxy runs inside k3s-server"), *others))
+    told = [words for term, words in how_measured(replace(data, manifest=manifest)) if term == "subject"]
+    assert told[0].endswith(", CPU and memory left out: kube-proxy runs inside k3s-server")
+    assert "left out" not in told[1]
+
+
 def test_the_replay_of_a_profile_is_told_with_what_of_it_is_the_lab_s() -> None:
     steps = tuple(
         replace(step, cell=replace(step.cell, services=MIXED.size, endpoints_per_service=5, profile=MIXED.digest))

@@ -103,10 +103,10 @@ def test_what_an_older_program_did_not_say_is_not_known() -> None:
         del data["lab"][name]
     del data["fingerprint"]["nodes"]["node-1"]["real_time"]
     for subject in data["subjects"]:
-        del subject["cgroup"]
+        del subject["cgroup"], subject["no_cpu"]
     older = manifest_from_dict(data, "m")
     assert (older.lab.exclusive, older.lab.starts_proxies) == (None, None)
-    assert [subject.cgroup for subject in older.subjects] == [None, None]
+    assert [(subject.cgroup, subject.no_cpu) for subject in older.subjects] == [(None, "")] * 2
     assert older.fingerprint.nodes["node-1"].real_time is None
 
 

@@ -137,6 +137,14 @@ def test_subjects_name_the_first_cgroup_that_was_theirs(tmp_path: Path) -> None:
     assert found == {str(first.cell.mode): "/a", str(second.cell.mode): None}
 
 
+def test_subjects_say_why_no_cgroup_was_theirs(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    for why in ("in k3s-server", ""):
+        journal.record_step(STEPS[0], StepResult(cgroup=None if why else "/b", no_cpu=why), 1.0)
+    found = {each["subject"]["mode"]: (each["cgroup"], each["no_cpu"]) for each in manifest(journal)["subjects"]}
+    assert found == {str(STEPS[0].cell.mode): ("/b", "in k3s-server"), str(STEPS[1].cell.mode): (None, "")}
+
+
 @pytest.mark.parametrize("ours", [True, False])
 def test_the_manifest_says_what_the_nodes_lend(tmp_path: Path, *, ours: bool) -> None:
     target = replace(TARGET, exclusive=ours, starts_proxies=ours)

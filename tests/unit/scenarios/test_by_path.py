@@ -107,6 +107,16 @@ def test_what_the_node_and_a_pod_probe_takes_a_round_each_and_cpu_is_the_first_o
     assert set(cpu(result, "add-paths")) == {"none", "cluster_ip", "node_port"}
 
 
+def test_of_a_proxy_without_a_cgroup_no_service_is_there_for_its_cpu_alone() -> None:
+    made = world("cluster_ip", "node_port")
+    made.running["node1"].no_cpu = "it shares its cgroup"
+    result, changes, _ = noted(made)
+    assert result.problems == []
+    assert len(changes) == 2
+    assert set(values(result, "add-paths")) == {"cluster_ip", "node_port"}
+    assert cpu(result, "add-paths") == {}
+
+
 def test_each_policy_and_each_place_of_endpoints_has_a_service_and_a_round_of_its_own() -> None:
     paths = parsed("cluster_ip", "cluster_ip@far", "node_port_local", "node_port@far", "node_port@pod")
     made = rounds(PLAN, paths)

@@ -41,6 +41,15 @@ def test_what_grew_and_what_is_left_is_told() -> None:
     assert {one.interval_ms for one in made.watches[0]} == {20}
 
 
+def test_of_a_proxy_without_a_cgroup_no_memory_is_told() -> None:
+    made = world(Inventory(CELL | CHURNED, 30), Inventory(CELL | CHURNED, 30))
+    made.running["node1"].no_cpu = "it shares its cgroup"
+    result = made.take()
+    assert result.problems == []
+    assert {"soak.stale", "soak.changes"} <= set(made.metrics(result, "soak"))
+    assert "soak.memory_slope" not in made.metrics(result, "soak")
+
+
 def test_a_proxy_whose_rules_nobody_knows_is_told() -> None:
     result = world().take()
     assert result.problems == []

@@ -50,6 +50,13 @@ def test_the_usage_is_the_difference_of_two_readings_and_the_peak_of_memory(reco
     assert found[-1][5] == "bytes"
 
 
+def test_of_a_control_loop_without_a_cgroup_nothing_is_told_but_of_the_node(recorder: Recorder) -> None:
+    before, after = replace(BEFORE, usage=replace(BEFORE.usage, groups={})), AFTER
+    record_usage(recorder, Scenario.IDLE, None, Window(before, after))
+    assert [(row[0], row[4]) for row in rows(recorder)] == SPENT[3:]
+    assert before_birth(before, None) == before
+
+
 def test_what_is_counted_in_ticks_is_uncertain_by_one(recorder: Recorder) -> None:
     record_usage(recorder, Scenario.IDLE, GROUP, Window(BEFORE, AFTER))
     unsure = {str(sample.metric) for sample in recorder.samples if sample.uncertainty}

@@ -144,7 +144,7 @@ def test_what_is_known_of_it() -> None:
         )
     }
     assert running.started_at.ns == 123
-    assert running.cgroup.endswith("/proxy")
+    assert (running.cgroup or "").endswith("/proxy")
     assert running.handle.name == "node-a"
 
 
