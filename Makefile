@@ -87,8 +87,9 @@ bench-report: dev ## reports of ten million samples (limits: 20 s, 1.5 GiB) and 
 	$(BIN)/python benchmarks/report_ten_million.py
 	$(BIN)/python -m benchmarks.report_sixty_sizes
 
-bench-fleet: dev ## 100 sshds in namespaces against one: connections, commands, agents, the doctor (root; two minutes)
+bench-fleet: dev ## 100 sshds in namespaces against one: connections, commands, agents, the doctor; a whole run (root; eight minutes)
 	$(BIN)/python -m benchmarks.fleet
+	$(BIN)/python -m benchmarks.whole_run
 
 fuzz: dev ## ten thousand mutated experiment files through `proxybench validate`, against its limits of 2 s and 200 MiB
 	$(BIN)/python benchmarks/fuzz_experiments.py
