@@ -152,13 +152,13 @@ def _lab(run: Condensed, clock: str) -> str:
 
 
 def _tables(numbers: Sequence[Number], rows: Sequence[tuple[str, str, str]]) -> str:
-    """Return one table, or of several releases one for each mode and backend, with the releases beside each other."""
+    """Return one table, or of modes in several releases one for each mode and backend, the releases side by side."""
     names = names_of(list(numbers))
-    if len({subject.version for subject in names if subject.kind != REFERENCE}) == 1:
-        return _table(numbers, rows, names)
     tables: dict[object, dict[Subject, str]] = {}
     for subject in sorted(names, key=lambda subject: subject.version):
         tables.setdefault((subject.mode, subject.settings), {})[subject] = names[subject]
+    if all(len(alike) == 1 for alike in tables.values()):
+        return _table(numbers, rows, names)
     return "\n\n".join(_table(numbers, rows, alike) for alike in tables.values())
 
 
