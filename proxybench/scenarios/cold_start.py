@@ -16,7 +16,7 @@ from proxybench.scenarios.observe import ProxyStart, observe
 from proxybench.scenarios.phases import record_phases
 from proxybench.scenarios.places import spread
 from proxybench.scenarios.quiet import busy, settle
-from proxybench.scenarios.recorder import cluster_ip
+from proxybench.scenarios.recorder import NOWHERE, Where, cluster_ip
 from proxybench.scenarios.sync import ended, record_end, record_loop
 from proxybench.subjects.driver import rule_key
 
@@ -60,13 +60,17 @@ class ColdStart:
                 _record_end(step, indices, seen)
             what = f"{late} of {len(indices)} probed Services did not answer within {limit:.0f} s of the start"
             if busy(step):
+                if self.recorded:
+                    _record_late(step, Metric.SYNC_PROGRAMMED)
                 raise LateError(f"{what}, and it was still at work")
             step.proxy.wait_ready(step.deadline, _WHY_S)  # it knows better why
             raise MeasurementError(what)
         try:
             _wait(step)
         except LateError:
-            self._record_late(step)
+            if self.recorded:
+                _record_end(step, indices, seen)
+                _record_late(step, Metric.SYNC_PROGRAMMED)
             raise
         if self.recorded:
             opened = usage.Opened(usage.ZERO_METRICS, usage.before_birth(before, step.proxy.cgroup))
@@ -86,17 +90,17 @@ class ColdStart:
         except CommandTimeoutError as error:
             if step.cluster.clock is not ClockKind.INSTRUCTIONS:
                 raise
-            self._record_late(step)
+            if self.recorded:
+                _record_late(step, Metric.SYNC_END_TO_END, cluster_ip(Position.LAST))
+                _record_late(step, Metric.SYNC_PROGRAMMED)
             raise LateError("the guest was too busy to say more within its time") from error
 
-    def _record_late(self, step: StepContext) -> None:
-        """Record that it takes longer than until now: nobody knows when all Services will answer."""
-        if not self.recorded:
-            return
-        now = Instant(step.measured.agent.call(AskClocks()).monotonic_ns, step.measured.node.clock)
-        took = step.clocks.between(step.proxy.started_at, now)
-        last = cluster_ip(Position.LAST)
-        step.recorder.add(Metric.SYNC_END_TO_END, Scenario.COLD_START, took.ns, censored=True, where=last)
+
+def _record_late(step: StepContext, metric: Metric, where: Where = NOWHERE) -> None:
+    """Record that it takes longer than until now: nobody knows when it will be."""
+    now = Instant(step.measured.agent.call(AskClocks()).monotonic_ns, step.measured.node.clock)
+    took = step.clocks.between(step.proxy.started_at, now)
+    step.recorder.add(metric, Scenario.COLD_START, took.ns, censored=True, where=where)
 
 
 def _wait(step: StepContext) -> None:

@@ -208,7 +208,10 @@ def test_a_proxy_still_at_work_when_its_time_is_up_is_late_and_no_failure() -> N
     result = world.take()
     what = "7 of 7 probed Services did not answer within 120 s of the start, and it was still at work"
     assert (result.late, result.problems) == (f"cold start: {what}", [])
-    assert [(str(sample.metric), sample.censored) for sample in result.samples] == [("sync.end_to_end", True)]
+    assert [(str(sample.metric), sample.censored) for sample in result.samples] == [
+        ("sync.end_to_end", True),
+        ("sync.programmed", True),
+    ]
 
 
 def test_a_proxy_that_answers_and_yet_goes_on_working_is_late_too() -> None:
@@ -221,9 +224,10 @@ def test_a_proxy_that_answers_and_yet_goes_on_working_is_late_too() -> None:
     assert (
         result.late == "cold start: the probed Services answered, but it was still at work when the step's time was up"
     )
-    (sample,) = result.samples
-    assert (str(sample.metric), sample.censored) == ("sync.end_to_end", True)
-    assert sample.value >= MS  # until it was given up, by the node's clock
+    answered, written = result.samples
+    assert (str(answered.metric), answered.censored) == ("sync.end_to_end", False)
+    assert (str(written.metric), written.censored) == ("sync.programmed", True)
+    assert written.value > answered.value  # until it was given up, by the node's clock
 
 
 def test_where_the_log_tells_of_no_syncs_the_metrics_tell_of_the_last() -> None:
@@ -255,7 +259,10 @@ def test_a_guest_too_busy_to_answer_is_late_by_the_instruction_clock() -> None:
     world.answers[AskClocks] = lambda _: ClockReading(world.clock.now, world.clock.utc_ns())
     result = world.take()
     assert (result.late, result.problems) == ("cold start: the guest was too busy to say more within its time", [])
-    assert [(str(sample.metric), sample.censored) for sample in result.samples] == [("sync.end_to_end", True)]
+    assert [(str(sample.metric), sample.censored) for sample in result.samples] == [
+        ("sync.end_to_end", True),
+        ("sync.programmed", True),
+    ]
 
 
 def test_a_client_that_says_nothing_by_the_wall_clock_has_failed() -> None:
