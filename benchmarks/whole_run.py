@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -117,12 +118,16 @@ def a_run(user: User) -> Seconds:
         stdout=subprocess.DEVNULL,
         text=True,
     ) as process:
+        timer = threading.Timer(LIMIT_S, process.kill)
+        timer.daemon = True
+        timer.start()
         for line in process.stderr or ():
             said.append(line)
             if not first and re.match(r"\[1/", line):
                 first = time.monotonic()
             if re.match(r"\[\d+/\d+\].*: done in", line):
                 last = time.monotonic()
+        timer.cancel()
     if process.returncode or not last:
         sys.exit("".join(said))
     return first - began, time.monotonic() - last, time.monotonic() - began

@@ -50,7 +50,8 @@ class Metric(StrEnum):
         About(
             "Rule sync, until the proxy says that it is done",
             "time until programmed",
-            "of starts only; the node's clock, read back from the proxy's log; no probe takes part",
+            "of starts only; the node's clock, read back from the proxy's log; no probe takes part; "
+            "censored where it was not there when the step's time was up",
             "the proxy's start",
             "the end of the first sync that wrote all Services",
         ),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _CLOSE_SECONDS: Final = 10.0
 AT_ONCE: Final = 256
-"""Nodes that are connected to at a time. An sshd sees one of these, a jump host one connection that all go through."""
+"""Nodes that are connected to at a time. A jump host sees one connection that all go through."""
 ASKED_AT_ONCE: Final = 512
 """Nodes that are asked at a time over connections that are there: they work, and we wait. All of 500 in one round."""
 _FILES: Final = 4096

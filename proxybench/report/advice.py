@@ -119,7 +119,7 @@ def _by_clock(
     changes = tuple(_changes(tables, services, around, base, other, jumped))
     subjects = (base, other)
     between = (around[0], around[1]) if len(around) > 1 else None
-    notes = (*caveats(subjects, [clock]), *no_cpu(data.manifest), *_moved(changes))
+    notes = (*caveats(subjects, [clock]), *no_cpu(data.manifest, subjects), *_moved(changes))
     return Advice(
         base, other, services, width, clock, between, changes, notes, _missing(data.manifest, subjects, around)
     )

@@ -109,7 +109,7 @@ def decision(series: Sequence[Series], subjects: Sequence[Subject], manifest: Ma
         if tables:
             first = (INSTRUCTIONS_NOTE, *_work_only(series, subjects)) if clock is ClockKind.INSTRUCTIONS else ()
             parts.append(Part(_HEADINGS[clock] if len(clocks) > 1 else "", first, tuple(tables)))
-    return Decision(tuple(parts), (*caveats(subjects, ()), *no_cpu(manifest), *moved))
+    return Decision(tuple(parts), (*caveats(subjects, ()), *no_cpu(manifest, subjects), *moved))
 
 
 def _title(subjects: Sequence[Subject], size: Size, profile: str, kernels: Sequence[str], clock: ClockKind) -> str:
@@ -177,12 +177,14 @@ def caveats(subjects: Iterable[Subject], clocks: Iterable[str]) -> tuple[str, ..
     return tuple(note for holds, note in told if holds)
 
 
-def no_cpu(manifest: Manifest) -> tuple[str, ...]:
-    """Say of which subjects' control loops no CPU and memory are told, and why."""
+def no_cpu(manifest: Manifest, subjects: Iterable[Subject]) -> tuple[str, ...]:
+    """Say of which of these subjects' control loops no CPU and memory are told, and why."""
+    asked = set(subjects)
     return tuple(
-        f"{each.subject.label}: CPU and memory of its control loop are left out: {each.no_cpu}"
+        f"{each.subject.label}: CPU and memory of its control loop are left out"
+        f"{' of some steps' if each.cgroup else ''}: {each.no_cpu}"
         for each in manifest.subjects
-        if each.no_cpu
+        if each.no_cpu and each.subject in asked
     )
 
 

@@ -133,7 +133,8 @@ def _subject(each: SubjectFacts) -> str:
     config = f", configuration {each.config}" if each.config else ""
     periods = f"minSyncPeriod {each.min_sync_period:g} s, syncPeriod {each.sync_period:g} s"
     alone = f", CPU of cgroup {each.cgroup}, in which nothing else was" if each.cgroup else ""
-    left_out = f", CPU and memory left out: {each.no_cpu}" if each.no_cpu else ""
+    some = " of some steps" if each.cgroup else ""
+    left_out = f", CPU and memory{some} left out: {each.no_cpu}" if each.no_cpu else ""
     return f"{each.subject.label}{source}: {periods}{config}{alone}{left_out}"
 
 

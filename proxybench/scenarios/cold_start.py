@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from proxybench.clocks import Instant, Span
-from proxybench.errors import CommandTimeoutError, LateError, MeasurementError, ProxierError
+from proxybench.errors import CommandTimeoutError, HostError, LateError, MeasurementError, ProxierError
 from proxybench.kube.objects import PORT
 from proxybench.model import ClockKind, Family, Metric, Position, Scenario, Transport
 from proxybench.nodes.requests import AskClocks
@@ -16,7 +17,7 @@ from proxybench.scenarios.observe import ProxyStart, observe
 from proxybench.scenarios.phases import record_phases
 from proxybench.scenarios.places import spread
 from proxybench.scenarios.quiet import busy, settle
-from proxybench.scenarios.recorder import NOWHERE, Where, cluster_ip
+from proxybench.scenarios.recorder import cluster_ip
 from proxybench.scenarios.sync import ended, record_end, record_loop
 from proxybench.subjects.driver import rule_key
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from proxybench.kube.objects import Population
-    from proxybench.nodes.answers import AwaitResult
+    from proxybench.nodes.answers import AwaitResult, ClockReading
     from proxybench.nodes.requests import Await
     from proxybench.scenarios.base import StepContext
     from proxybench.scenarios.observe import Observation
@@ -61,7 +62,7 @@ class ColdStart:
             what = f"{late} of {len(indices)} probed Services did not answer within {limit:.0f} s of the start"
             if busy(step):
                 if self.recorded:
-                    _record_late(step, Metric.SYNC_PROGRAMMED)
+                    _give_up(step, Metric.SYNC_PROGRAMMED)
                 raise LateError(f"{what}, and it was still at work")
             step.proxy.wait_ready(step.deadline, _WHY_S)  # it knows better why
             raise MeasurementError(what)
@@ -70,7 +71,7 @@ class ColdStart:
         except LateError:
             if self.recorded:
                 _record_end(step, indices, seen)
-                _record_late(step, Metric.SYNC_PROGRAMMED)
+                _give_up(step, Metric.SYNC_PROGRAMMED)
             raise
         if self.recorded:
             opened = usage.Opened(usage.ZERO_METRICS, usage.before_birth(before, step.proxy.cgroup))
@@ -91,16 +92,26 @@ class ColdStart:
             if step.cluster.clock is not ClockKind.INSTRUCTIONS:
                 raise
             if self.recorded:
-                _record_late(step, Metric.SYNC_END_TO_END, cluster_ip(Position.LAST))
-                _record_late(step, Metric.SYNC_PROGRAMMED)
+                _give_up(step, Metric.SYNC_END_TO_END, Metric.SYNC_PROGRAMMED)
             raise LateError("the guest was too busy to say more within its time") from error
 
 
-def _record_late(step: StepContext, metric: Metric, where: Where = NOWHERE) -> None:
-    """Record that it takes longer than until now: nobody knows when it will be."""
-    now = Instant(step.measured.agent.call(AskClocks()).monotonic_ns, step.measured.node.clock)
-    took = step.clocks.between(step.proxy.started_at, now)
-    step.recorder.add(metric, Scenario.COLD_START, took.ns, censored=True, where=where)
+def _give_up(step: StepContext, *late: Metric) -> None:
+    """Record of these what is there by now, or that it takes longer: nobody knows when it will be.
+
+    The first full sync may stand in the log while a later one goes on. A guest that is too busy to say what time it is,
+    or what its log tells, leaves it at that.
+    """
+    with suppress(HostError, ProxierError):
+        clocks = step.measured.agent.call(AskClocks())
+        took = step.clocks.between(step.proxy.started_at, Instant(clocks.monotonic_ns, step.measured.node.clock))
+        if Metric.SYNC_END_TO_END in late:
+            where = cluster_ip(Position.LAST)
+            step.recorder.add(Metric.SYNC_END_TO_END, Scenario.COLD_START, took.ns, censored=True, where=where)
+        if Metric.SYNC_PROGRAMMED in late:
+            sync = _first_full_sync(step)
+            ns = took.ns if sync is None else _since_start(step, sync.ended_utc_ns, clocks)
+            step.recorder.add(Metric.SYNC_PROGRAMMED, Scenario.COLD_START, ns, censored=sync is None)
 
 
 def _wait(step: StepContext) -> None:
@@ -198,12 +209,19 @@ def record_programmed(step: StepContext, scenario: Scenario, metrics: ProxyMetri
     Where the log tells of no syncs (IPVS mode), until the end of the last one before it rested, by its metrics. Both
     are of the node's UTC.
     """
-    family = step.cell.family
-    sync = first_full_sync(step.proxy.syncs(), step.population.service_ports(step.cell.services), family)
-    last = metrics.last_sync6_utc_ns if family is Family.IPV6 else metrics.last_sync_utc_ns
+    sync = _first_full_sync(step)
+    last = metrics.last_sync6_utc_ns if step.cell.family is Family.IPV6 else metrics.last_sync_utc_ns
     ended_utc_ns = last if sync is None else sync.ended_utc_ns
-    if ended_utc_ns is None:
-        return
-    clocks = step.measured.agent.call(AskClocks())
-    started_utc_ns = step.proxy.started_at.ns + clocks.utc_ns - clocks.monotonic_ns
-    step.recorder.add(Metric.SYNC_PROGRAMMED, scenario, max(0, ended_utc_ns - started_utc_ns))
+    if ended_utc_ns is not None:
+        took = _since_start(step, ended_utc_ns, step.measured.agent.call(AskClocks()))
+        step.recorder.add(Metric.SYNC_PROGRAMMED, scenario, took)
+
+
+def _first_full_sync(step: StepContext) -> SyncRecord | None:
+    services = step.population.service_ports(step.cell.services)
+    return first_full_sync(step.proxy.syncs(), services, step.cell.family)
+
+
+def _since_start(step: StepContext, utc_ns: int, clocks: ClockReading) -> int:
+    """Return the nanoseconds from the proxy's start to a moment by the node's UTC."""
+    return max(0, utc_ns - (step.proxy.started_at.ns + clocks.utc_ns - clocks.monotonic_ns))

@@ -24,6 +24,7 @@ _STEADY_POLLS = 4
 _STEADY_MOST = 0.5  # of a core: one that works for itself takes what it gets
 _STEADY_SPREAD = 0.5  # of their mean: how far apart the shares may lie
 _LOOK = 0.5  # seconds between two looks at the metrics of a proxy whose CPU time is not known
+_LONGEST_LOOK = 10.0  # seconds for a sync that goes on to end, and be seen
 _REST = 0.5  # seconds without a sync
 _SYNCS = 2  # a rest is as long as so many of its syncs
 
@@ -41,8 +42,8 @@ def settle(step: StepContext, before: ProxyMetrics | None = None) -> None:
 
     It is watched through its cgroup's CPU time, since reading its metrics would make work for it. One that relays the
     connections of a watch itself is never without work: there, a steady one is taken for theirs. One that has no cgroup
-    is watched through its metrics all the same: that work is in no figure then, since its CPU time is not told, nor in
-    what a change took, which is over. Raises MeasurementError when the step's time is up.
+    is watched through its metrics all the same: that work is in the node's CPU time then, but not in its own, which is
+    not told, nor in what a change took, which is over. Raises MeasurementError when the step's time is up.
     """
     while True:
         if step.proxy.cgroup is None:
@@ -58,10 +59,10 @@ def busy(step: StepContext) -> bool:
     """Tell whether the proxy is at work: whether it spends CPU time, or syncs where that is not known."""
     agent, cgroup = step.measured.agent, step.proxy.cgroup
     if cgroup is None:
-        syncs = step.proxy.metrics().sync_count
-        step.clock.sleep(_LOOK)
+        before = step.proxy.metrics()
+        step.clock.sleep(min(max(_LOOK, _SYNCS * _usual_sync(before, before)), _LONGEST_LOOK))
         now = step.proxy.metrics()
-        return now.pending > 0 or now.sync_count > syncs
+        return now.pending > 0 or now.sync_count > before.sync_count
     first = agent.usage([cgroup])
     step.clock.sleep(_POLL)
     later = agent.usage([cgroup])

@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from proxybench.clocks import ClockDomain
@@ -57,7 +58,10 @@ PYTHON: Final = "python3"
 WORKDIR: Final = "/run/proxybench"
 _LOOK_SECONDS: Final = 120.0
 _BACKENDS_SECONDS: Final = 180.0
+_LOGINS: Final = 4  # to one host at a time: sshd drops some of more than ten (MaxStartups)
 _PATIENCE_S: Final = 60
+_FORBIDDEN_S: Final = 15
+"""An API server that was started anew answers so until it has read its roles, and any other for good."""
 _AWAY_S: Final = 5.0
 ASK_MODE: Final = (
     "import urllib.request as r; o = r.build_opener(r.ProxyHandler({})); "
@@ -243,16 +247,17 @@ class ClusterTarget:
 
     def _clean(self, report: Callable[[str], None], *, own_namespace: bool) -> None:
         """Remove what was written, and wait a while for an API server that is away, or has just been started anew."""
-        end, told = self.clock.monotonic_ns() + _PATIENCE_S * NS_PER_S, False
+        began, told = self.clock.monotonic_ns(), False
         while True:
             try:
                 with self.api() as api:
                     clean(api, own_namespace=own_namespace)
             except ApiError as error:
-                if not error.away or self.clock.monotonic_ns() >= end:
+                patience = _FORBIDDEN_S if error.status == HTTPStatus.FORBIDDEN else _PATIENCE_S
+                if not error.away or self.clock.monotonic_ns() - began >= patience * NS_PER_S:
                     raise
                 if not told:
-                    report(f"{error}; trying for {_PATIENCE_S} s to remove what was written")
+                    report(f"{error}; trying for {patience} s to remove what was written")
                     told = True
                 self.clock.sleep(_AWAY_S)
             else:
@@ -335,11 +340,17 @@ class ClusterTarget:
         where = f"in the network of {pod} on {first.name}" if pod else f"on {first.name}"
         others = f" and {len(more)} more" if more else ""
         report(f"starting a backend {where}{others}, port {self.spec.backend_port}")
+        rounds: dict[int, dict[str, tuple[NodeWords, str]]] = {}
         counts: Counter[str] = Counter()
-        named: dict[str, tuple[NodeWords, str]] = {}
         for node, address in places:
-            counts[node.name] += 1
-            named[node.name if counts[node.name] == 1 else f"{node.name} ({counts[node.name]})"] = (node, address)
+            number = counts[node.name] = counts[node.name] + 1
+            name = node.name if number == 1 else f"{node.name} ({number})"
+            rounds.setdefault((number - 1) // _LOGINS, {})[name] = (node, address)
+        for named in rounds.values():
+            self._start_round(named, stack)
+
+    def _start_round(self, named: Mapping[str, tuple[NodeWords, str]], stack: ExitStack) -> None:
+        """Start backends all at once; ``named`` are their connections: few to one host, whose sshd may drop many."""
         fleet, lost = self.hosts({name: self.targets[node.name] for name, (node, _) in named.items()})
         stack.enter_context(fleet)
         for why in lost.values():

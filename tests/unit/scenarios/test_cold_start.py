@@ -230,6 +230,19 @@ def test_a_proxy_that_answers_and_yet_goes_on_working_is_late_too() -> None:
     assert written.value > answered.value  # until it was given up, by the node's clock
 
 
+def test_a_first_full_sync_that_the_log_tells_of_is_measured_though_the_proxy_goes_on_working() -> None:
+    world = World(COLD)
+    hard_at_work(world)
+    ended = world.clock.utc_ns() + 700 * MS
+    world.running["node1"].logged = (sync(ended, full=True, services=None),)
+    world.running["node1"].fails["ready"] = ProxierError("node1: it had no first sync within 120 s")
+    world.answers[AskClocks] = lambda _: ClockReading(world.clock.now, world.clock.utc_ns())
+    result = world.take()
+    assert result.late != ""
+    written = result.samples[-1]
+    assert (str(written.metric), written.censored, written.value) == ("sync.programmed", False, 700 * MS)
+
+
 def test_where_the_log_tells_of_no_syncs_the_metrics_tell_of_the_last() -> None:
     world = World(COLD)
     ended = world.clock.utc_ns() + 700 * MS
