@@ -23,9 +23,10 @@ from proxybench.model import Mode
 from proxybench.nodes.cluster import ApiAccess
 from proxybench.scenarios.population import Populator
 from proxybench.targets.cluster import access
+from proxybench.targets.cluster.cleaning import clean
 from proxybench.targets.cluster.switch.changes import CONFIG_MAP
 from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
-from proxybench.targets.cluster.target import clean, open_api
+from proxybench.targets.cluster.target import open_api
 from tests.lab.binaries import CLUSTER, ETCD, FIRST_BUILD_S, program
 from tests.lab.control_plane import SERVICE_CIDR, control_plane, kubeconfig
 from tests.lab.kubeadm import objects

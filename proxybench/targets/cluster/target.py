@@ -6,20 +6,19 @@ from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from proxybench.clocks import ClockDomain
-from proxybench.errors import ApiError, ConnectionLostError, RunError, UsageError
+from proxybench.errors import ConnectionLostError, RunError, UsageError
 from proxybench.home import expanded
 from proxybench.hosts.fleet import reach
 from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh import SshExecutor
 from proxybench.hosts.ssh_config import SshConfig
 from proxybench.interrupts import UndisturbedStack
-from proxybench.kube.base import Kind, Ref
+from proxybench.kube.base import Kind
 from proxybench.kube.client import KubernetesServiceApi
-from proxybench.kube.objects import NAMESPACE, SELECTOR
+from proxybench.kube.objects import NAMESPACE
 from proxybench.model import ClockKind, LabKind
 from proxybench.nodes.client import connect_agent, install
 from proxybench.nodes.cluster import Cluster, Traits
@@ -30,6 +29,7 @@ from proxybench.targets.base import TargetFacts
 from proxybench.targets.claim import claimed
 from proxybench.targets.cluster import access
 from proxybench.targets.cluster.backends import Backends, addresses_of, endpoints, start_backend
+from proxybench.targets.cluster.cleaning import take_back
 from proxybench.targets.cluster.host_facts import HostFacts, read_host
 from proxybench.targets.cluster.inventory import Inventory, NodeWords, Role, read_inventory
 from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay, look
@@ -37,7 +37,7 @@ from proxybench.targets.cluster.switch.tidying import Tidying
 from proxybench.targets.cluster.switch.undo import Header
 from proxybench.targets.cluster.switch.unit import UnitWay
 from proxybench.targets.cluster.switching import Modes, Switching
-from proxybench.units import NS_PER_S, SystemClock
+from proxybench.units import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,10 +59,6 @@ WORKDIR: Final = "/run/proxybench"
 _LOOK_SECONDS: Final = 120.0
 _BACKENDS_SECONDS: Final = 180.0
 _LOGINS: Final = 4  # to one host at a time: sshd drops some of more than ten (MaxStartups)
-_PATIENCE_S: Final = 60
-_FORBIDDEN_S: Final = 15
-"""An API server that was started anew answers so until it has read its roles, and any other for good."""
-_AWAY_S: Final = 5.0
 ASK_MODE: Final = (
     "import urllib.request as r; o = r.build_opener(r.ProxyHandler({})); "
     "print(o.open('http://127.0.0.1:10249/proxyMode', timeout=5).read().decode())"
@@ -158,7 +154,7 @@ class ClusterTarget:
                 for service in services
                 if service["metadata"].get("namespace") != NAMESPACE
             )
-            stack.callback(self._clean, report, own_namespace=own_namespace)
+            stack.callback(take_back, self.api, self.clock, report, own_namespace=own_namespace)
             if self.switch is not None:
                 stack.callback(self._opened(self.switch, fleet, api, services, stack, report).put_back)
             cluster = self._cluster(fleet, api, taken)
@@ -244,24 +240,6 @@ class ClusterTarget:
         stack.callback(modes.close)
         by_unit = look(api).by_unit
         return switch.opened(services, lambda: self.way(by_unit=by_unit), header, modes, report, self.tidying)
-
-    def _clean(self, report: Callable[[str], None], *, own_namespace: bool) -> None:
-        """Remove what was written, and wait a while for an API server that is away, or has just been started anew."""
-        began, told = self.clock.monotonic_ns(), False
-        while True:
-            try:
-                with self.api() as api:
-                    clean(api, own_namespace=own_namespace)
-            except ApiError as error:
-                patience = _FORBIDDEN_S if error.status == HTTPStatus.FORBIDDEN else _PATIENCE_S
-                if not error.away or self.clock.monotonic_ns() - began >= patience * NS_PER_S:
-                    raise
-                if not told:
-                    report(f"{error}; trying for {patience} s to remove what was written")
-                    told = True
-                self.clock.sleep(_AWAY_S)
-            else:
-                return
 
     def _modes(self, fleet: Fleet) -> Mapping[str, str]:
         """Ask every node in which mode its kube-proxy runs; "" for one that does not answer."""
@@ -385,14 +363,6 @@ class ClusterTarget:
 def _two(lent: Mapping[str, Sequence[str]]) -> bool:
     """Tell whether there are two addresses."""
     return len({address for each in lent.values() for address in each}) > 1
-
-
-def clean(api: ClusterApi, *, own_namespace: bool) -> None:
-    """Remove what we wrote to the API, and the namespace if that was not there before. Raises ApiError."""
-    for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE):
-        api.delete_collection(kind, NAMESPACE, SELECTOR)
-    if own_namespace:
-        api.delete_many([Ref(Kind.NAMESPACE, "", NAMESPACE)])
 
 
 def cluster_target(spec: ClusterSpec, folder: Path, switch: Switching | None = None) -> ClusterTarget:

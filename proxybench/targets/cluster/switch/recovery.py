@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from proxybench.errors import ApiError, ExperimentError, ProxybenchError, ResultsError, UsageError
 from proxybench.experiment.places import ClusterSpec
 from proxybench.targets.cluster import access
+from proxybench.targets.cluster.cleaning import clean
 from proxybench.targets.cluster.inventory import Inventory, read_inventory
 from proxybench.targets.cluster.switch.switcher import restore
 from proxybench.targets.cluster.switch.tidying import Tidied
 from proxybench.targets.cluster.switch.undo import FILE, read_undo
-from proxybench.targets.cluster.target import ClusterTarget, clean, open_api
+from proxybench.targets.cluster.target import ClusterTarget, open_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,56 @@
+"""What a run wrote to a cluster's API, taken back."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from proxybench.errors import ApiError
+from proxybench.kube.base import Kind, Ref
+from proxybench.kube.objects import NAMESPACE, SELECTOR
+from proxybench.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from proxybench.kube.base import ClusterApi
+    from proxybench.units import Clock
+
+_PATIENCE_S: Final = 60
+_FORBIDDEN_S: Final = 15
+"""An API server that was started anew answers so until it has read its roles, and any other for good."""
+_AGAIN_S: Final = 5.0
+
+
+def take_back(
+    connect: Callable[[], AbstractContextManager[ClusterApi]],
+    clock: Clock,
+    report: Callable[[str], None],
+    *,
+    own_namespace: bool,
+) -> None:
+    """Do as ``clean``; wait a while for an API server that is away, or has just been started anew. Raises ApiError."""
+    began, told = clock.monotonic_ns(), False
+    while True:
+        try:
+            with connect() as api:
+                clean(api, own_namespace=own_namespace)
+        except ApiError as error:
+            patience = _FORBIDDEN_S if error.status == HTTPStatus.FORBIDDEN else _PATIENCE_S
+            if not error.away or clock.monotonic_ns() - began >= patience * NS_PER_S:
+                raise
+            if not told:
+                report(f"{error}; trying for {patience} s to remove what was written")
+                told = True
+            clock.sleep(_AGAIN_S)
+        else:
+            return
+
+
+def clean(api: ClusterApi, *, own_namespace: bool) -> None:
+    """Remove what we wrote to the API, and the namespace if that was not there before. Raises ApiError."""
+    for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE):
+        api.delete_collection(kind, NAMESPACE, SELECTOR)
+    if own_namespace:
+        api.delete_many([Ref(Kind.NAMESPACE, "", NAMESPACE)])
