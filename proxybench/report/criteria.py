@@ -129,13 +129,15 @@ _WAITS = (Metric.SYNC_BEFORE, Metric.SYNC_WAIT)  # by kube-proxy's log, and by t
 class Figure:
     """One subject's number: a value per repetition in ``unit``; with ``bounded`` the median is only a lower bound.
 
-    Each is true within ``± uncertainty``.
+    Each is true within ``± uncertainty``. ``watched``: it is what happened to fall into a window of seconds, such as
+    some garbage collection, so that a single one tells no ratio.
     """
 
     values: Mapping[Label, float]
     unit: str
     bounded: bool
     uncertainty: float = 0.0
+    watched: bool = False
 
     @property
     def median(self) -> float:
@@ -156,6 +158,11 @@ class Figure:
             return self.median, math.inf
         bound = least(self.median, self.unit, self.uncertainty)
         return (self.median, self.median) if bound is None else (0.0, bound)
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether it is of one window only."""
+        return self.watched and len(self.values) == 1
 
     @property
     def few(self) -> bool:
@@ -202,11 +209,13 @@ def usual_way(series: Sequence[Series]) -> list[Series]:
 def ratio(base: Figure, other: Figure) -> tuple[float, Interval | None] | None:
     """Return how many times the first's number the second's is, and its 95 % interval, paired by repetition.
 
-    None where a value is 0, not resolved, or only a bound: there is no ratio then. The interval is None for a single
-    repetition.
+    None where a value is 0, not resolved, only a bound, or what fell into one window: there is no ratio then. The
+    interval is None for a single repetition.
     """
     labels = sorted(base.values.keys() & other.values.keys())
     pairs = np.array([(base.values[label], other.values[label]) for label in labels], dtype=np.float64)
+    if base.by_chance or other.by_chance:
+        return None
     if {base.bounds[0], other.bounds[0]} & {0.0} or base.bounded or other.bounded or not labels or np.any(pairs <= 0):
         return None
     ratios = pairs[:, 1] / pairs[:, 0]
@@ -223,7 +232,8 @@ def _figures(criterion: Criterion, series: Sequence[Series]) -> tuple[Scenario |
             found = figures_at(criterion.metric, scenario, position, series)
             found = {subject: figure for subject, figure in found.items() if subject.mode not in criterion.without}
             if found and criterion.per:
-                return scenario, _joined(found, figures_at(criterion.per, scenario, position, series), _per_second)
+                rates = _joined(found, figures_at(criterion.per, scenario, position, series), _per_second)
+                return scenario, {subject: replace(rate, watched=True) for subject, rate in rates.items()}
             if found:
                 return scenario, found
     return None, {}

@@ -227,10 +227,13 @@ def ratio_text(found: Ratio, figure: Figure, *, read_off: bool = False) -> str:
 
 
 def bound_text(base: Figure, figure: Figure) -> str:
-    """Write what a ratio is at most or at least, where one of both timed out or is not resolved; else nothing."""
+    """Write what a ratio is at most or at least, where one of both timed out or is not resolved; else nothing.
+
+    Nothing either of what fell into a single window of seconds.
+    """
     (low, high), (least, most) = base.bounds, figure.bounds
     at_least, at_most = least > 0 and high < math.inf, most < math.inf and low > 0
-    if at_least == at_most:
+    if at_least == at_most or base.by_chance or figure.by_chance:
         return ""
     few = f" ({_few(figure)})" if figure.few else ""
     return (f"at least {factor(least / high)}" if at_least else f"at most {factor(most / low)}") + few

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from proxybench.model import Address, Mode, Origin, ServicePath, Transport
 from proxybench.units import INSTRUCTIONS, shown_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from proxybench.model import Subject
 
@@ -158,25 +159,38 @@ def mode_name(mode: str) -> str:
 def subject_names(subjects: Iterable[Subject]) -> dict[Subject, str]:
     """Return what to call each subject among the others: its mode, and what else it takes to tell them apart.
 
-    The reference proxier is always called so: nobody's cluster runs it.
+    Where each mode is of one release only, that of most is not named. The reference proxier is always called so:
+    nobody's cluster runs it.
     """
     known = list(dict.fromkeys(subjects))
-    programs = len({(subject.kind, subject.version) for subject in known if subject.kind != REFERENCE}) > 1
-    return {subject: _subject_name(subject, known, with_program=programs) for subject in known}
+    usual = _usual_program([subject for subject in known if subject.kind != REFERENCE])
+    return {subject: _subject_name(subject, known, usual) for subject in known}
 
 
-def _subject_name(subject: Subject, among: Iterable[Subject], *, with_program: bool) -> str:
+def _usual_program(subjects: Sequence[Subject]) -> tuple[str, str] | None:
+    """Return the kind and version that need no name: the only ones, or those of most; None where all are named."""
+    programs = Counter((subject.kind, subject.version) for subject in subjects)
+    if len(programs) < 2:  # noqa: PLR2004 - two to tell apart
+        return next(iter(programs), None)
+    (usual, most), (_, second) = programs.most_common(2)
+    one_each = len({(subject.mode, subject.version) for subject in subjects}) == len({one.mode for one in subjects})
+    return usual if one_each and most > second and len({kind for kind, _ in programs}) == 1 else None
+
+
+def _subject_name(subject: Subject, among: Iterable[Subject], usual: tuple[str, str] | None) -> str:
     alike = {
         other.settings
         for other in among
         if (other.kind, other.version, other.mode) == (subject.kind, subject.version, subject.mode)
     }
-    words = [mode_name(subject.mode)]
+    mode, program = mode_name(subject.mode), " ".join(filter(None, (subject.kind, subject.version)))
     if subject.kind == REFERENCE:
-        words = [REFERENCE, *words]
-    elif with_program:
-        words = [*filter(None, (subject.kind, subject.version)), *words]
-    return " ".join(words) + (_settings(subject) if len(alike) > 1 and subject.settings else "")
+        name = f"{REFERENCE} {mode}"
+    elif (subject.kind, subject.version) == usual:
+        name = mode
+    else:
+        name = f"{mode} ({program})" if usual else f"{program} {mode}"
+    return name + (_settings(subject) if len(alike) > 1 and subject.settings else "")
 
 
 def _settings(subject: Subject) -> str:

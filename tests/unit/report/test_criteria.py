@@ -101,6 +101,16 @@ def test_idle_cpu_is_told_per_second() -> None:
     assert table(found) == {"Idle, CPU per second": [2 * MS]}
 
 
+@pytest.mark.parametrize(("values", "told"), [((4 * MS,), None), ((4 * MS, 6 * MS), 2.0)])
+def test_what_fell_into_a_single_window_tells_no_ratio(values: tuple[float, ...], told: float | None) -> None:
+    windows = [series("cpu.window", "idle", *[2e9] * len(values), subject=one) for one in (SUBJECT, USERSPACE)]
+    twice = [2 * value for value in values]
+    idle = [series("cpu.control_loop", "idle", *values), series("cpu.control_loop", "idle", *twice, subject=USERSPACE)]
+    (row,) = rows_of([*idle, *windows])
+    found = ratio(row.found[SUBJECT], row.found[USERSPACE])
+    assert (found and found[0]) == told
+
+
 @pytest.mark.parametrize(
     ("uncertainty", "low", "high"), [(0.0, 2.0, 2.0), (10.0, 190 / 110, 210 / 90), (99.0, 101 / 199, 299.0)]
 )

@@ -200,6 +200,23 @@ def test_names_hold_what_tells_subjects_apart_and_no_more() -> None:
         "kube-proxy v1.37.2 nftables",
         "kube-proxy v1.33.13 nftables",
     ]
+    oldest = Subject("kube-proxy", "v1.25.0", Mode.USERSPACE)
+    assert list(subject_names([nft, legacy, nftables, oldest]).values()) == [
+        "iptables (nft)",
+        "iptables (legacy)",
+        "nftables",
+        "userspace (kube-proxy v1.25.0)",
+    ]
+    command = Subject("command", "v1", Mode.USERSPACE)
+    for alike, names in {
+        (nftables, oldest): ["kube-proxy v1.37.2 nftables", "kube-proxy v1.25.0 userspace"],
+        (legacy, nftables, command): [
+            "kube-proxy v1.37.2 iptables",
+            "kube-proxy v1.37.2 nftables",
+            "command v1 userspace",
+        ],
+    }.items():
+        assert list(subject_names(alike).values()) == names
 
 
 def test_the_size_of_a_replay_is_told_to_be_a_profile_s() -> None:
@@ -209,3 +226,9 @@ def test_the_size_of_a_replay_is_told_to_be_a_profile_s() -> None:
     assert (
         " at 10 Services with 2 endpoints each on the average, in the shape of profile e5ff12106824 on Linux" in title
     )
+
+
+def test_what_fell_into_a_single_window_tells_no_bound() -> None:
+    none, some = (Figure({("run", 0): ns}, "ns", bounded=False, uncertainty=1_000) for ns in (0.0, 5_000_000.0))
+    assert bound_text(none, some) == f"at least {TIMES}5,000 (one repetition)"
+    assert bound_text(replace(none, watched=True), some) == ""
