@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from proxybench.errors import UsageError
@@ -211,9 +212,12 @@ def _change(row: Row, pairs: Sequence[_Pair], services: int, around: Sequence[in
     empty = Change(row.title, row.detail, row.part, None, None, None, control=row.control, waits=row.waits)
     if len(pairs) < len(around):
         return replace(empty, missing="not measured of both")
+    chance = "no ratio: one repetition, of a window of seconds" if any(one.by_chance for one in chain(*pairs)) else ""
     if len(pairs) == 1:
         ((before, after),) = pairs
-        return replace(empty, base=before, other=after, ratio=ratio(before, after))
+        return replace(empty, base=before, other=after, ratio=ratio(before, after), missing=chance)
+    if chance:
+        return replace(empty, missing=chance)
     if jumped:
         return replace(empty, missing=f"no line: it jumps between {around[0]:,} and {around[1]:,} Services")
     ends = [found for one, two in pairs if (found := ratio(one, two)) is not None]

@@ -128,3 +128,14 @@ def test_where_both_timed_out_there_is_no_ratio_and_why(tmp_path: Path, capsys: 
     assert call(both, "--from", "iptables", "--to", "ipvs", "--services", "1000") == 0
     cold = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Cold start, until"))
     assert cold.rstrip().endswith("no ratio: 0 in a repetition, or two time-outs")
+
+
+@pytest.mark.parametrize("services", ["300", "1000"])
+def test_what_fell_into_a_single_window_has_no_ratio_and_why(
+    services: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = synthetic_frame(connects=3, repetitions=1, sizes=(100, 1000), clock="wall", modes=("iptables", "ipvs"))
+    once = synthetic_run(tmp_path, frame, clock="wall").path
+    assert call(once, "--from", "iptables", "--to", "ipvs", "--services", services) == 0
+    idle = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Idle, CPU per second"))
+    assert idle.rstrip().endswith("no ratio: one repetition, of a window of seconds")
