@@ -8,13 +8,14 @@ import logging
 import socket
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import paramiko
 from paramiko.common import MSG_CHANNEL_REQUEST
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_before_delay, wait_random_exponential
 
 from proxybench.errors import ConnectionLostError
+from proxybench.hosts.channels import whatever_the_connection_does
 from proxybench.hosts.inventory import SSH_PORT
 from proxybench.hosts.keys import fingerprint, known_keys, load_identity, mend_changed
 from proxybench.units import NS_PER_MS, NS_PER_S
@@ -73,6 +74,25 @@ class Link:
         """End the connection and wait until its thread has let go of the socket. Never raises."""
         self._client.close()
         self.transport.join(timeout=2.0)
+
+
+class _Tunnel:
+    """A channel through a jump host, in a socket's place: closed without a word.
+
+    The jump host's own connection may be closed at the same moment. ``Channel.close`` says that it closes, and raises
+    where it cannot: paramiko's thread would end of it, before it has woken who waits for it.
+    """
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._channel, name)
+
+    def close(self) -> None:
+        """Close it. Never raises."""
+        with whatever_the_connection_does():
+            self._channel.close()
 
 
 class SignalTransport(paramiko.Transport):
@@ -229,7 +249,8 @@ def _connect_once(
 def _dial(target: SshTarget, jump: Link | None, policy: ConnectPolicy) -> socket.socket | paramiko.Channel:
     if jump is not None:
         there, here = (target.host, target.port), ("127.0.0.1", 0)
-        return jump.transport.open_channel("direct-tcpip", there, here, timeout=policy.step)
+        tunnel = _Tunnel(jump.transport.open_channel("direct-tcpip", there, here, timeout=policy.step))
+        return cast("paramiko.Channel", tunnel)  # it has all that a channel has
     sock = socket.create_connection((target.host, target.port), timeout=policy.step)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # Without it a write to a peer that vanished (or never reads) would block for a quarter of an hour.

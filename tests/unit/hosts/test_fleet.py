@@ -45,6 +45,18 @@ def test_nodes_behind_one_jump_host_share_its_connection(new_server: Callable[[]
     assert sorted(jump.forwards) == sorted((s.target.host, s.target.port) for s in (one, two))
 
 
+def test_a_connection_whose_jump_host_s_is_being_closed_is_closed_in_silence(
+    new_server: Callable[[], Any], quick: ConnectPolicy
+) -> None:
+    jump, one = new_server(), new_server()
+    pool = LinkPool(quick)
+    behind = pool.link(one.behind(jump))
+    pool.link(jump.target).transport.packetizer.close()  # which is what closing begins with
+    behind.close()
+    assert not behind.transport.is_active()
+    pool.close()
+
+
 def test_the_jump_hosts_key_is_checked_too(new_server: Callable[[], Any], quick: ConnectPolicy) -> None:
     jump, one = new_server(), new_server()
     target = replace(one.target, jump=replace(jump.target, host_key=one.target.host_key))
