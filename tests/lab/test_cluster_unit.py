@@ -271,6 +271,6 @@ def test_pods_that_are_there_lend_their_addresses_and_are_left_as_they_were(worl
     (world.user.home / "pods.yaml").write_text(text.replace(SUBJECT, "{kind: cluster, mode: iptables}"))
     done = proxybench(world.user, "run", "pods.yaml", *AS_IT_IS, "--json")
     assert done.returncode == 0, done.stderr + done.stdout
-    assert "starting a backend in the network of 10.244.200.1 on node2, port 18080" in done.stderr
+    assert "starting a backend in the network of 10.244.100.1 on node1 and 1 more, port 18080" in done.stderr
     found = {record["metric"] for record in json.loads(done.stdout)["summary"]}
     assert "sync.end_to_end" in found
