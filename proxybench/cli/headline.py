@@ -37,6 +37,7 @@ _HEADLINES = (
         (Scenario.ADD_ONE, Scenario.COLD_START, Scenario.CHANGE_ENDPOINT, Scenario.DELETE_ONE),
         tuple(Position),
     ),
+    _Headline("all written", Metric.SYNC_PROGRAMMED, (Scenario.COLD_START,), tuple(Position)),
     _Headline(
         "CPU of the control loop",
         Metric.CPU_CONTROL_LOOP,

@@ -80,6 +80,15 @@ def test_a_time_out_is_a_bound() -> None:
     assert [value(5, late) for late in (0, 2, 3, 5)] == ["20 s", "20 s", "> 20 s", "> 20 s"]
 
 
+def test_a_cold_start_that_has_answered_and_is_not_all_written_shows_both() -> None:
+    answered = record("ipvs", "sync.end_to_end", "cold-start", "last", 22.5e9, n=1, censored=0)
+    late = record("ipvs", "sync.programmed", "cold-start", "none", 38.2e9, n=1, censored=1)
+    assert [" ".join(line.split()) for line in lines([answered, late])[1:]] == [
+        "10000 2 sync, cold-start 22.5 G",
+        "10000 2 all written, cold-start > 38.2 G",
+    ]
+
+
 def test_what_is_not_resolved_is_told_as_what_it_is_less_than() -> None:
     row = lines([record("ipvs", "sync.end_to_end", "add-one", "last", 0.0, clock="wall", uncertainty=1_200_000.0)])[1]
     assert row.split("  ")[-1].strip() == "≤ 1.2 ms"
