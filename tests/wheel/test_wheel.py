@@ -104,7 +104,7 @@ def test_experiments_are_found_by_name(installed: Path, tmp_path: Path) -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
     assert len(checked.stdout.splitlines()) == len(NAMES)
     plan = call(installed / "python", "-m", "proxybench", "run", "quickstart", "--dry-run", folder=tmp_path)
-    assert plan.stdout.splitlines()[-1].startswith("24 steps (3 sizes x 4 subjects, with repetitions)")
+    assert plan.stdout.splitlines()[-1].startswith("12 steps (3 sizes x 4 subjects, with repetitions)")
     wrong = call(installed / "proxybench", "run", "quickstrat", folder=tmp_path)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.endswith("; did you mean quickstart?\n")
