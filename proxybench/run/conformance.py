@@ -89,7 +89,7 @@ class Examination:
         clear(ground.api)
         try:
             prepare(ground, self.properties)
-            proxies.capture()
+            proxies.prepare()
             proxies.start_all(ground.deadline, _READY_LIMIT_S)
             label = ground.subject.label
             yield from examine(ground, self.properties, lambda claim: self.report(f"{label}: {claim}"))

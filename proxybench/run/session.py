@@ -154,8 +154,10 @@ class Sessions:
             lambda handle: driver.start(spec, handle, testbed.cluster),
             NodeKernels(exclusive=traits.exclusive) if traits.starts_proxies else NoKernels(),
             spec.min_sync_period,
+            ready=lambda: driver.prepare(spec),
             in_endpoints=_in_endpoints(spec.subject),
             pair=self._pair(testbed, subject),
+            at_once=not traits.starts_proxies,
         )
 
     def _pair(self, testbed: Testbed, subject: Subject) -> tuple[Launcher, ...]:

@@ -59,7 +59,7 @@ class StepRunner:
         try:
             self._check(0)
             before = self._offsets()
-            self._proxies.capture()
+            self._proxies.prepare()
             self._proxies.start_others(self._deadline)
             self._play()
             if before and not self._result.lost:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from proxybench.errors import ProxybenchError
+from proxybench.errors import CommandTimeoutError, ProxybenchError
+from proxybench.hosts.fleet import ASKED_AT_ONCE, together
 from proxybench.nodes.kernel.capture import Tools, capture
 from proxybench.nodes.kernel.restore import restore
 from proxybench.nodes.kernel.state import added
 from proxybench.scenarios.base import Contender, Rivals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from proxybench.deadline import Deadline
     from proxybench.model import Mode
@@ -22,8 +24,12 @@ if TYPE_CHECKING:
     from proxybench.scenarios.result import StepResult
     from proxybench.subjects.driver import RunningProxy
 
+_T = TypeVar("_T")
 _READY_LIMIT = 300.0
 _STOP_LIMIT = 120.0
+_FIND_LIMIT = 300.0  # of one that runs already: several questions, each with a limit of its own
+_CHECK_LIMIT = 120.0
+_END_LIMIT = 300.0  # to stop watching it, and to read its log
 
 
 class KernelGuard(Protocol):
@@ -96,12 +102,23 @@ class Launcher:
     clean: Callable[[NodeHandle], None]
 
 
+@dataclass(frozen=True)
+class _Ended:
+    """What one left when it was stopped: its log and its files by name, as far as they could be read."""
+
+    log: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    error: ProxybenchError | None = None
+
+
 class Proxies:
     """Starts the subject on nodes (the measured one first), stops it, and puts the nodes' kernels back.
 
-    ``launch`` starts it on a node and returns at once. What a subject leaves in the kernel is no fault of a step: it is
-    noted, and removed. ``min_sync_period`` is the subject's, in seconds; ``in_endpoints``: whether it reads Endpoints
-    objects. ``pair`` is the subject and the one that it is migrated to, where it is.
+    ``launch`` starts it on a node and returns at once; ``ready`` is called before, once, for all nodes. What a subject
+    leaves in the kernel is no fault of a step: it is noted, and removed. ``min_sync_period`` is the subject's, in
+    seconds; ``in_endpoints``: whether it reads Endpoints objects. ``pair`` is the subject and the one that it is
+    migrated to, where it is. ``at_once``: all nodes are asked at the same time; else one after the other, so that what
+    they do comes in the same order each time.
     """
 
     def __init__(
@@ -111,19 +128,27 @@ class Proxies:
         kernels: KernelGuard,
         min_sync_period: float,
         *,
+        ready: Callable[[], None] = lambda: None,
         in_endpoints: bool = False,
         pair: Sequence[Launcher] = (),
+        at_once: bool = False,
     ) -> None:
         self.min_sync_period = min_sync_period
         self.in_endpoints = in_endpoints
         self._handles = tuple(handles)
         self._launch = launch
         self._kernels = kernels
+        self._ready = ready
         self._pair = tuple(pair)
+        self._at_once = at_once
         self._started: list[RunningProxy] = []
 
-    def capture(self) -> None:
-        """Note what the nodes' kernels hold. Raises ProxierError and HostError."""
+    def prepare(self) -> None:
+        """Have the nodes made ready for it, and note what their kernels hold.
+
+        Raises ProxierError and HostError, and as ``ProxyDriver.prepare`` does.
+        """
+        self._ready()
         for handle in self._handles:
             self._kernels.capture(handle)
 
@@ -146,8 +171,7 @@ class Proxies:
 
     def check(self) -> None:
         """Look whether all that were started can still be measured. Raises ProxierLostError, HostError."""
-        for proxy in self._started:
-            proxy.check()
+        self._each({title: proxy.check for title, proxy in self._titled()}, _CHECK_LIMIT)
 
     def rivals(self) -> Rivals | None:
         """Return the subject and the one it is migrated to, on the measured node; None without such a pair."""
@@ -172,8 +196,12 @@ class Proxies:
         self._start_all(self._handles, deadline, limit_s)
 
     def _start_all(self, handles: Sequence[NodeHandle], deadline: Deadline, limit_s: float) -> None:
-        for proxy in [self._start(handle) for handle in handles]:
-            proxy.wait_ready(deadline, limit_s)
+        if not handles:
+            return
+        starts = {handle.name: partial(self._start, handle) for handle in handles}
+        started = self._each(starts, deadline.left(_FIND_LIMIT))
+        waits = {name: partial(proxy.wait_ready, deadline, limit_s) for name, proxy in started.items()}
+        self._each(waits, limit_s + _CHECK_LIMIT)
 
     def stop(self, result: StepResult, prefix: str) -> None:
         """Stop all that were started, keep their logs and files by name, and put the kernels back.
@@ -181,28 +209,43 @@ class Proxies:
         Never raises: what goes wrong is a problem of the step. After a lost connection nothing is put back; whoever
         connects anew does that.
         """
-        counts: Counter[str] = Counter()
-        for proxy in self._started:
-            name = proxy.handle.name
-            counts[name] += 1
-            start = f"-{counts[name]}" if counts[name] > 1 else ""
-            first = name == self._handles[0].name and not start
-            if first:
-                result.cgroup, result.no_cpu = proxy.cgroup, proxy.no_cpu
-            try:
-                try:
-                    proxy.stop(_STOP_LIMIT)
-                finally:  # above all of one that would not stop
-                    result.logs[f"{prefix}-{name}{start}.log"] = proxy.log()
-                    files = {f"{prefix}-{name}{start}-{file}": text for file, text in proxy.files().items()}
-                    result.logs.update(files)
-                    if first:
-                        result.config = next(iter(files), "")
-            except ProxybenchError as error:
-                if not result.lost:  # else the cause is known, and this is its consequence
-                    result.record_error(f"stopping on {name}", error)
+        started = self._titled()
+        ended: dict[str, _Ended] = {}
+        try:
+            self._each({title: partial(_end, proxy, title, ended) for title, proxy in started}, _END_LIMIT)
+        except CommandTimeoutError as error:  # of the others all is there
+            result.record_error("stopping", error)
+        for title, proxy in started:
+            one = ended.get(title, _Ended())
+            files = {f"{prefix}-{title}-{file}": text for file, text in one.files.items()}
+            if title == self._handles[0].name:
+                result.cgroup, result.no_cpu, result.config = proxy.cgroup, proxy.no_cpu, next(iter(files), "")
+            if one.log is not None:
+                result.logs[f"{prefix}-{title}.log"] = one.log
+            result.logs.update(files)
+            if one.error and not result.lost:  # else the cause is known, and this is its consequence
+                result.record_error(f"stopping on {proxy.handle.name}", one.error)
         for handle in () if result.lost else self._handles:
             self._put_back(handle, result, prefix)
+
+    def _titled(self) -> list[tuple[str, RunningProxy]]:
+        """Return all that were started, each with its node's name, numbered where several were on it."""
+        counts: Counter[str] = Counter()
+        titled = []
+        started = list(self._started)
+        if self._at_once:  # they came as they were found
+            order = [handle.name for handle in self._handles]
+            started.sort(key=lambda proxy: order.index(proxy.handle.name))
+        for proxy in started:
+            name = proxy.handle.name
+            counts[name] += 1
+            titled.append((f"{name}-{counts[name]}" if counts[name] > 1 else name, proxy))
+        return titled
+
+    def _each(self, jobs: Mapping[str, Callable[[], _T]], limit_s: float) -> dict[str, _T]:
+        if not self._at_once:
+            return {name: job() for name, job in jobs.items()}
+        return together(jobs, limit_s, at_once=ASKED_AT_ONCE)
 
     def _put_back(self, handle: NodeHandle, result: StepResult, prefix: str) -> None:
         try:
@@ -220,3 +263,18 @@ class Proxies:
         proxy = (launch or self._launch)(handle)
         self._started.append(proxy)
         return proxy
+
+
+def _end(proxy: RunningProxy, title: str, ended: dict[str, _Ended]) -> None:
+    """Stop it, and read what it leaves; what goes wrong is noted there, too."""
+    log, files = None, {}
+    try:
+        try:
+            proxy.stop(_STOP_LIMIT)
+        finally:  # above all of one that would not stop
+            log = proxy.log()
+            files = dict(proxy.files())
+    except ProxybenchError as error:
+        ended[title] = _Ended(log, files, error)
+    else:
+        ended[title] = _Ended(log, files)

@@ -29,7 +29,7 @@ def warm_up(subjects: Mapping[str, Proxies], deadline: Deadline) -> tuple[str, .
     for name, proxies in subjects.items():
         result = StepResult()
         try:
-            proxies.capture()
+            proxies.prepare()
             proxies.start_all(deadline, _LIMIT)
         except ConnectionLostError:
             result.lost = True

@@ -134,11 +134,14 @@ class ClusterDriver:
         del handle
         return check_mode(spec.mode, spec.subject.version)
 
-    def start(self, spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
-        """Find it, switched to its mode and image before if that is allowed. Raises ProxierError and HostError."""
-        del cluster
+    def prepare(self, spec: SubjectSpec) -> None:
+        """Have all nodes switched to its mode and image, if that is allowed. Raises as ``Switcher.to`` does."""
         if self._switch is not None:
             self._switch(spec.mode, spec.image)
+
+    def start(self, spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
+        """Find it. Raises ProxierError and HostError."""
+        del cluster
         process = AttachedProcess.attach(handle)
         facts = read_facts(handle)
         served = Served(

@@ -55,6 +55,9 @@ class CommandDriver:
         """Say whether the node has what the mode needs."""
         return check_node(spec.mode, spec.iptables, handle)
 
+    def prepare(self, spec: SubjectSpec) -> None:
+        """Do nothing: each node is made ready as it starts there."""
+
     def start(self, spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
         """Start it. Raises ProxierError and HostError."""
         folder = proxy_folder(handle)

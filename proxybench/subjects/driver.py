@@ -205,6 +205,10 @@ class ProxyDriver(Protocol):
         """Say whether the subject can run on the node. Raises HostError."""
         ...
 
+    def prepare(self, spec: SubjectSpec) -> None:
+        """Make all nodes ready for it, before it is started on any; called for each step. Raises ProxybenchErrors."""
+        ...
+
     def start(self, spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
         """Start it. Raises ProxierError and HostError."""
         ...

@@ -80,6 +80,9 @@ class KubeProxyDriver:
             return files
         return check_node(spec.mode, spec.iptables, handle)
 
+    def prepare(self, spec: SubjectSpec) -> None:
+        """Do nothing: each node is made ready as it starts there."""
+
     def start(self, spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
         """Start it, with its configuration, kubeconfig and PATH. Raises ProxierError and HostError."""
         folder = proxy_folder(handle)

@@ -69,6 +69,9 @@ class ReferenceDriver:
             return Capability(supported=False, reason=_NO_NFTABLES, fix=_OTHER_KIND)
         return check_node(spec.mode, spec.iptables, handle)
 
+    def prepare(self, spec: SubjectSpec) -> None:
+        """Do nothing: each node is made ready as it starts there."""
+
     def start(self, spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> RunningProxy:
         """Start it. Raises ProxierError and HostError."""
         config = _config(spec, handle, cluster)

@@ -147,9 +147,16 @@ def test_two_modes_are_measured_and_every_file_is_put_back(world: World) -> None
     ), done.stderr
     assert "systemctl restart kube-proxy on node1, node2 for each switch, and one back" in done.stdout
     assert world.files() == before
-    done = proxybench(world.user, "run", str(world.user.experiment), "--allow-switch", "--json")
+    everywhere = ["--set", "proxier.nodes=all"]
+    done = proxybench(world.user, "run", str(world.user.experiment), "--allow-switch", *everywhere, "--json")
     assert done.returncode == 0, done.stderr + done.stdout
     outcome = json.loads(done.stdout)
+    logs = [path.name for path in (world.user.home / outcome["folder"] / "logs").glob("*.json")]
+    modes = {step: mode for step, mode, _ in (name.split("-", 2) for name in logs)}
+    assert sorted(logs) == sorted(
+        f"{step}-{mode}-{node}-kube-proxy.json" for step, mode in modes.items() for node in ("node1", "node2")
+    )
+    assert set(modes.values()) == set(MEASURED)
     found = {record["mode"] for record in outcome["summary"] if record["metric"] == "sync.end_to_end"}
     assert found == set(MEASURED)
     assert (world.files(), world.modes()) == (before, [FIRST] * 2)

@@ -59,6 +59,9 @@ class Driver:
         self.asked.append(("check", handle.name, spec))
         return UNABLE if handle.name in self.unable else ABLE
 
+    def prepare(self, spec: SubjectSpec) -> None:
+        self.asked.append(("prepare", "", spec))
+
     def start(self, spec: SubjectSpec, handle: NodeHandle, cluster: Cluster) -> FakeProxy:
         self.asked.append(("start", handle.name, spec))
         self.clusters.append(cluster)
@@ -127,8 +130,10 @@ def test_only_kernels_that_are_ours_are_looked_at(starts: bool) -> None:
     world = World({"cpu": True})
     script = [look(Tools.of(CLUSTER.measured)), look(Tools.of(CLUSTER.measured))] if starts else []
     bench, executor = with_node1(world, script, starts=starts)
-    proxies = made(world, Driver(world), spec_of(OWN)).proxies(bench, OWN)
-    proxies.capture()
+    driver = Driver(world)
+    proxies = made(world, driver, spec_of(OWN)).proxies(bench, OWN)
+    proxies.prepare()
+    assert driver.asked == [("prepare", "", spec_of(OWN))]
     result = StepResult()
     proxies.stop(result, "001-iptables")
     assert (result.problems, result.notes) == ([], [])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import threading
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -120,6 +121,85 @@ def test_after_a_lost_connection_nothing_is_put_back() -> None:
     proxies.start_measured()
     proxies.stop(result, "1")
     assert (result.lost, result.problems, world.kernel_log) == (True, ["stopping on node1: gone"], [])
+
+
+class Meeting:
+    """Each who comes waits for as many as there are; who is alone for five seconds fails."""
+
+    def __init__(self, world: World, names: Sequence[str]) -> None:
+        self.barrier = threading.Barrier(len(names))
+        handles = {name: replace(world.bench.measured, node=replace(CLUSTER.measured, name=name)) for name in names}
+        self.log: list[str] = []
+        self.proxies = Proxies(
+            tuple(handles.values()),
+            self.meet,
+            NoKernels(),
+            1.0,
+            ready=lambda: self.log.append("prepared"),
+            at_once=True,
+        )
+        self.world = world
+
+    def meet(self, handle: NodeHandle) -> MeetingProxy:
+        self.barrier.wait(5)
+        return MeetingProxy(handle, self.world.clock, [], barrier=self.barrier)
+
+
+@dataclass
+class MeetingProxy(FakeProxy):
+    barrier: threading.Barrier = field(default_factory=lambda: threading.Barrier(1))
+
+    def wait_ready(self, deadline: Deadline, limit_s: float) -> None:
+        self.barrier.wait(5)
+
+    def check(self) -> None:
+        self.barrier.wait(5)
+        super().check()
+
+    def stop(self, limit_s: float) -> None:
+        self.barrier.wait(5)
+        super().stop(limit_s)
+
+
+def test_hundreds_that_run_already_are_found_watched_and_left_at_once() -> None:
+    world = World({"cpu": True})
+    names = [f"node{number}" for number in range(100)]
+    meeting, result = Meeting(world, names), StepResult()
+    meeting.proxies.prepare()
+    meeting.proxies.start_all(deadline(world), 10)
+    meeting.proxies.check()
+    meeting.proxies.stop(result, "1")
+    assert (meeting.log, result.problems) == (["prepared"], [])
+    assert list(result.logs) == [f"1-{name}.log" for name in names]
+
+
+def test_what_is_wrong_on_some_of_hundreds_keeps_no_other_s_log() -> None:
+    world = World({"cpu": True})
+    meeting, result = Meeting(world, ["a", "b", "c"]), StepResult()
+    meeting.proxies.start_all(deadline(world), 10)
+    for proxy in meeting.proxies._started:
+        if proxy.handle.name != "b":
+            assert isinstance(proxy, MeetingProxy)
+            proxy.fails.update({"stop": ProxierError("it was killed"), "check": ProxierError("it ended")})
+    with pytest.raises(ProxierError) as caught:
+        meeting.proxies.check()
+    assert (str(caught.value), caught.value.__notes__) == ("it ended", ["also: it ended"])
+    meeting.proxies.stop(result, "1")
+    assert result.problems == ["stopping on a: it was killed", "stopping on c: it was killed"]
+    assert list(result.logs) == ["1-a.log", "1-b.log", "1-c.log"]
+
+
+def test_one_that_never_stops_costs_its_own_log_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxybench.scenarios.proxies._END_LIMIT", 0.3)
+    world = World({"cpu": True})
+    over = threading.Event()
+    meeting, result = Meeting(world, ["a", "b"]), StepResult()
+    meeting.proxies.start_all(deadline(world), 10)
+    monkeypatch.setattr(MeetingProxy, "stop", lambda self, _: self.handle.name == "a" and over.wait(30))
+    meeting.proxies.stop(result, "1")
+    over.set()
+    assert result.problems == ["stopping: no end within 0.3 s on a"]
+    assert list(result.logs) == ["1-b.log"]
 
 
 def test_only_those_of_the_measured_node_are_ended_within_a_step() -> None:

@@ -217,8 +217,11 @@ def test_the_cluster_is_switched_before_its_proxy_is_looked_for() -> None:
         looked.append((mode, "pid" in repr(executor._script[executor._position])))
 
     driver = ClusterDriver(FakeClock(0, 0), lambda: FACTS, switch)
-    driver.start(make_spec("v1.37.2", Mode.NFTABLES, kind="cluster"), node, CLUSTER)
+    spec = make_spec("v1.37.2", Mode.NFTABLES, kind="cluster")
+    driver.prepare(spec)
     assert looked == [(Mode.NFTABLES, True)]
+    driver.start(spec, node, CLUSTER)
+    assert len(looked) == 1  # once for all nodes, not once for each
     executor.assert_done()
     agent.verify()
 
@@ -273,6 +276,7 @@ def test_an_image_must_be_what_its_tag_says(version: str) -> None:
     node, _, _ = handle(attached(listing("/x/legacy", "KUBE-SERVICES", RULES)), answers("iptables"))
     asked_for: list[tuple[Mode, str]] = []
     driver = ClusterDriver(FakeClock(0, 0), lambda: FACTS, lambda mode, image: asked_for.append((mode, image)))
+    driver.prepare(of_image(version))
     if version == "v1.37.2":
         driver.start(of_image(version), node, CLUSTER)
     else:
