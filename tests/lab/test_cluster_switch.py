@@ -61,6 +61,7 @@ pytestmark = [
     needs_two_modes,
 ]
 
+OURS = "/api/v1/namespaces/proxybench/services"
 IMAGE = f"images.example/kube-proxy:{CLUSTER}-mine"
 EXPERIMENT = f"""\
 version: 1
@@ -179,7 +180,7 @@ def test_an_interrupt_in_a_switch_puts_all_back_and_nothing_is_written_after_it(
     assert code == 130, said
     assert "put back: configmaps/kube-proxy data.config.conf" in said
     assert state(world.access) == before
-    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+    assert world.access.get(OURS)["items"] == []
 
 
 def test_a_run_that_is_killed_in_a_switch_is_restored(world: World) -> None:
@@ -192,9 +193,37 @@ def test_a_run_that_is_killed_in_a_switch_is_restored(world: World) -> None:
     assert done.returncode == 0, done.stderr
     assert "put back: configmaps/kube-proxy data.config.conf" in done.stdout
     assert state(world.access) == before
-    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+    assert world.access.get(OURS)["items"] == []
     assert world.kubelets.started >= started
     assert "all is back already" in world.run("restore", run).stdout
+
+
+@pytest.mark.timeout(900)
+def test_a_run_that_is_killed_in_any_tenth_of_its_time_is_put_back(world: World) -> None:
+    """From before it has reached anything until it gives all back: whole runs, and the program that users call."""
+    before = state(world.access)
+    began = time.monotonic()
+    process, said = begun(world.user)
+    assert waited(process, 150) == 0, said.read_text()
+    whole = time.monotonic() - began
+    touched = []
+    for tenth in range(10):
+        world.await_rolled_out()
+        known = set((world.user.home / "results/switch").glob("2*"))
+        process, said = begun(world.user)
+        time.sleep(whole * (tenth + 0.5) / 10)
+        process.send_signal(signal.SIGKILL)
+        waited(process, 30)
+        touched.append((state(world.access) != before, bool(world.access.get(OURS)["items"])))
+        runs = set((world.user.home / "results/switch").glob("2*")) - known
+        for run in [one for one in runs if (one / FILE).exists()]:
+            done = world.run("restore", str(run))
+            assert (done.returncode, state(world.access)) == (0, before), (tenth, done.stderr, said.read_text())
+        assert state(world.access) == before, (tenth, said.read_text())
+        assert world.access.get(OURS)["items"] == [], (tenth, said.read_text())
+    world.await_rolled_out()
+    assert any(switched for switched, _ in touched), touched  # else no moment was one that matters
+    assert any(services for _, services in touched), touched
 
 
 def test_a_switch_that_is_killed_at_any_of_ten_requests_is_put_back(world: World, tmp_path: Path) -> None:
@@ -219,7 +248,7 @@ def test_an_api_server_that_is_stopped_in_a_switch_and_started_again_stops_no_ru
     world.access.start()
     assert waited(process, 150) in {0, 3}, said.read_text()
     assert state(world.access) == before, said.read_text()
-    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+    assert world.access.get(OURS)["items"] == []
 
 
 def test_ssh_that_is_cut_in_a_switch_leaves_nothing(world: World) -> None:
@@ -228,7 +257,7 @@ def test_ssh_that_is_cut_in_a_switch_leaves_nothing(world: World) -> None:
     cut_ssh(world.nodes[0].executor)
     assert waited(process, 150) in {0, 3}, said.read_text()
     assert state(world.access) == before, said.read_text()
-    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+    assert world.access.get(OURS)["items"] == []
 
 
 def test_an_operator_who_edits_meanwhile_is_not_overwritten_but_reported(world: World) -> None:
@@ -282,7 +311,7 @@ def test_a_node_that_is_lost_for_good_in_a_rollout_is_named_and_all_is_put_back(
         world.kubelets.dead.clear()
     done = world.run("restore", str(run))
     assert (done.returncode, "all is back already" in done.stdout) == (0, True), done.stderr
-    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+    assert world.access.get(OURS)["items"] == []
     world.await_rolled_out()
 
 
@@ -298,7 +327,7 @@ def test_a_disk_that_is_full_before_or_in_a_switch_leaves_nothing_switched(world
         assert waited(process, 300) == 3, said.read_text()
         assert "(No space left on device)" in said.read_text()
     assert state(world.access) == before, said.read_text()
-    assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+    assert world.access.get(OURS)["items"] == []
 
 
 def test_services_of_others_forbid_a_switch(world: World) -> None:
