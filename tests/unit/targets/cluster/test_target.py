@@ -29,6 +29,7 @@ from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
 from proxybench.nodes.kernel.capture import Tools
 from proxybench.nodes.node import Node
 from proxybench.nodes.requests import HttpGet
+from proxybench.run.testbed import address_plan
 from proxybench.targets.base import TargetFacts
 from proxybench.targets.cluster.switch.tidying import ASK_SYNCED
 from proxybench.targets.cluster.switching import Switching
@@ -251,7 +252,7 @@ def test_a_backend_whose_address_nobody_knows_is_told(own: Own) -> None:
     own.nodes = NODES.replace(", addresses: [192.0.2.13, 192.0.2.14]", "")
     with pytest.raises(UsageError) as caught, own.target().open(1, own.said.append):
         pytest.fail("it is open")
-    assert str(caught.value) == "b1: it is no Node of the cluster that tells its address; write address: there"
+    assert str(caught.value) == "b1: it is no Node of the cluster that tells an IPv4 address; write address: there"
     own.assert_left()
 
 
@@ -275,6 +276,29 @@ def test_the_measured_node_may_be_the_client_and_a_further_node_is_told_once(own
         assert (cluster.client.name, cluster.measured.name) == ("n1-client", "n1")
         assert replace(cluster.client, name="n1") == cluster.measured
         assert [one.name for one in cluster.others] == ["n2"]
+
+
+def test_a_cluster_whose_addresses_are_of_ipv6_first_keeps_what_others_have_of_ipv4(own: Own) -> None:
+    """Services of all types are there; ours must not get the address that one of them has besides."""
+    theirs = [
+        {"type": "ExternalName", "externalName": "example.org"},
+        {"clusterIP": "None", "clusterIPs": ["None"]},
+        {"clusterIP": "fd00::7", "clusterIPs": ["fd00::7", "10.96.1.0"]},
+    ]
+    own.services = [
+        {"metadata": {"namespace": "shop", "name": f"s{number}"}, "spec": spec} for number, spec in enumerate(theirs)
+    ]
+    with own.target().open(1, own.said.append) as (cluster,):
+        assert cluster.taken == ("fd00::7", "10.96.1.0")
+        plan = address_plan(cluster)
+        assert [plan.vip(index) for index in range(2)] == ["10.96.1.1", "10.96.1.2"]
+
+
+def test_a_cluster_without_ipv4_is_refused_before_anything_is_asked_of_its_hosts(own: Own) -> None:
+    own.scripts, own.service_cidr = {}, "fd00::/112"
+    with pytest.raises(UsageError, match=r"^ClusterIPs are of IPv6 alone \(fd00::/112\); IPv4 is needed: "):
+        own.target().open(1, own.said.append).__enter__()
+    own.assert_left()
 
 
 def test_pods_that_are_there_lend_their_addresses_and_our_backend_runs_in_their_network(own: Own) -> None:
