@@ -151,7 +151,7 @@ class ClusterTarget:
             stack.callback(take_back, self.api, self.clock, report, own_namespace=own_namespace)
             if self.switch is not None:
                 stack.callback(self._opened(self.switch, fleet, api, services, stack, report).put_back)
-            cluster = self._cluster(fleet, api, access.taken(services))
+            cluster = self._cluster(fleet, api, access.taken(services), report)
             stack.callback(self.backends.close)
             self._start_backends(tuple(self._backends(cluster)), stack, report)
             yield (cluster,)
@@ -174,13 +174,17 @@ class ClusterTarget:
         """
         self.backends.revive()
         fleet, lost = self.hosts(targets)
-        further = {node.name for node in self.inventory.nodes if node.roles == (Role.OTHER,)}
         for name, why in lost.items():
-            if name not in further:
+            if name not in self._further:
                 fleet.close()
                 raise ConnectionLostError(why)
             report(f"goes on without {name}: {why}")
         return fleet
+
+    @property
+    def _further(self) -> frozenset[str]:
+        """The hosts that are nothing but further nodes."""
+        return frozenset(node.name for node in self.inventory.nodes if node.roles == (Role.OTHER,))
 
     @contextmanager
     def api(self) -> Iterator[ClusterApi]:
@@ -245,9 +249,11 @@ class ClusterTarget:
 
         return fleet.fan_out(ask, timeout=_LOOK_SECONDS, nodes=[name for name in self._proxies if name in set(fleet)])
 
-    def _cluster(self, fleet: Fleet, api: ClusterApi, taken: tuple[str, ...]) -> Cluster:
+    def _cluster(self, fleet: Fleet, api: ClusterApi, taken: tuple[str, ...], report: Callable[[str], None]) -> Cluster:
         service_cidr = access.service_cidr(api, self.spec)  # first: without IPv4 nothing else is of use
-        facts = fleet.fan_out(read_host, timeout=_LOOK_SECONDS)
+        facts, lost = fleet.ask(read_host, timeout=_LOOK_SECONDS, nodes=tuple(fleet), further=self._further)
+        for name, why in lost.items():
+            report(f"goes on without {name}: {why}")
         known = {str(node["metadata"]["name"]): access.internal_ip(node) for node in api.list(Kind.NODE)}
         nodes = {
             node.name: self._node(node, facts[node.name], known.get(node.name, ""))

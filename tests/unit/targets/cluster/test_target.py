@@ -31,6 +31,7 @@ from proxybench.nodes.node import Node
 from proxybench.nodes.requests import HttpGet
 from proxybench.run.testbed import address_plan
 from proxybench.targets.base import TargetFacts
+from proxybench.targets.cluster.host_facts import _ASK
 from proxybench.targets.cluster.switch.tidying import ASK_SYNCED
 from proxybench.targets.cluster.switching import Switching
 from proxybench.targets.cluster.target import ASK_MODE, cluster_target
@@ -202,6 +203,33 @@ def test_a_further_node_may_be_dead(own: Own) -> None:
     with own.target().open(1, own.said.append) as (cluster,):
         assert cluster.others == ()
     assert own.said == ["goes on without n2: n2: no route to host", "starting a backend on b1, port 18080"]
+
+
+HUNG = "`sh -c '\nPATH=$PATH…` did not end within 60 s"
+
+
+def test_a_further_node_that_hangs_or_dies_after_its_login_is_left_out(own: Own) -> None:
+    own.nodes += "  - {name: n3, roles: other}\n"
+    own.scripts["n2"] = [Run(["sh", "-c", _ASK], CommandTimeoutError(f"n2: {HUNG}"))]
+    own.scripts["n3"] = [Run(["sh", "-c", _ASK], ConnectionLostError("n3: the connection broke"))]
+    with own.target().open(1, own.said.append) as (cluster,):
+        assert cluster.others == ()
+        assert [one.closed for name, one in own.executors.items() if name.startswith(("n2", "n3"))] == [True, True]
+    assert own.said == [
+        "goes on without n2: n2: the look at it did not end within 60 s",
+        "goes on without n3: n3: the connection broke",
+        "starting a backend on b1, port 18080",
+    ]
+    own.assert_left()
+
+
+@pytest.mark.parametrize("name", ["c1", "n1", "b1"])
+def test_a_host_that_is_needed_must_say_what_it_is(own: Own, name: str) -> None:
+    own.scripts[name] = [Run(["sh", "-c", _ASK], CommandTimeoutError(f"{name}: {HUNG}"))]
+    with pytest.raises(CommandTimeoutError) as caught, own.target().open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == f"{name}: the look at it did not end within 60 s"
+    own.assert_left()
 
 
 @pytest.mark.parametrize("name", ["c1", "n1", "b1"])
