@@ -104,7 +104,7 @@ class WatchApi(ObjectApi, Protocol):
         """Watch collections, by path, for what happens to the objects that a label selector selects.
 
         Each one's function is told ADDED, MODIFIED or DELETED. Returns for how many seconds all were watched. Raises
-        ApiError.
+        ApiError, also where nothing was.
         """
         ...
 

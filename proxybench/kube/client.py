@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import threading
 import time
-from contextlib import suppress
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
@@ -145,7 +144,8 @@ class KubernetesServiceApi:
         """Watch collections, by path, for what happens to the objects that a label selector selects.
 
         Each one's function is told ADDED, MODIFIED or DELETED, from a thread of this class. Returns for how many
-        seconds all were watched: a watch that the API ends is opened anew, and what happens in between is not seen.
+        seconds all were watched, from the API's answer on: a watch that it ends is opened anew, and what happens in
+        between is not seen. Raises ApiError also where none was ever answered.
         """
         feeds = (self._watch(path, label, seconds, tell) for path, tell in seen.items())
         return min(self._do(_all(feeds), limit=seconds + self._bulk_seconds))
@@ -243,21 +243,32 @@ class KubernetesServiceApi:
                 raise
 
     async def _watch(self, path: str, label: str, seconds: float, tell: Callable[[str], None]) -> float:
-        """Watch one collection; return for how many seconds."""
-        watched, end = 0.0, time.monotonic() + seconds
+        """Watch one collection; return for how many seconds. Raises ApiError when it is refused, or never answered."""
+        watched, end, why = 0.0, time.monotonic() + seconds, "no answer"
+        began: list[float] = []  # when each watch was answered
         select = {"labelSelector": label} if label else {}
         while (left := end - time.monotonic()) > 0:
             now = orjson.loads(await self._transport.send("GET", path, query={"limit": "1", **select}))
             since = {"watch": "1", "resourceVersion": now["metadata"]["resourceVersion"], **select}
-            began = time.monotonic()
+            since["timeoutSeconds"], known = str(ceil(left)), len(began)
             # The server ends it in time: a stream that is left in its middle has its TLS shut down while all is closed.
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(left + _WATCH_LATE):
-                    async for line in self._transport.lines(path, {**since, "timeoutSeconds": str(ceil(left))}):
+                    async for line in self._transport.lines(path, since, lambda: began.append(time.monotonic())):
                         if (kind := orjson.loads(line)["type"]) in _CHANGES:
                             tell(kind)
-            watched += time.monotonic() - began
+            except TimeoutError:
+                pass
+            except ApiError as error:
+                if error.status is not None:
+                    raise
+                why = str(error)
+            watched += time.monotonic() - began[-1] if len(began) > known else 0.0
             await asyncio.sleep(min(_WATCH_AGAIN, max(0.0, end - time.monotonic())))
+        if not began:
+            raise ApiError(
+                f"nothing was watched: the Kubernetes API answered no watch of {path} in {seconds:g} s: {why}"
+            )
         return watched
 
     async def _list(self, path: str, label: str) -> Sequence[Object]:

@@ -25,7 +25,7 @@ from proxybench.errors import ApiError, UsageError
 from proxybench.kube.base import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from proxybench.kube.base import Object
 
@@ -133,22 +133,28 @@ class Transport:
                 return b""
             raise
 
-    async def lines(self, path: str, query: dict[str, str]) -> AsyncIterator[bytes]:
-        """Yield the lines of an answer as they come, until it ends or breaks off. Raises ApiError for a refusal."""
-        rest = b""
+    async def lines(self, path: str, query: dict[str, str], answered: Callable[[], None]) -> AsyncIterator[bytes]:
+        """Yield the lines of an answer as they come, until it ends or breaks off; ``answered`` is told that it begins.
+
+        Raises ApiError for a refusal, and, without a status, where there is no answer.
+        """
+        rest, begun = b"", False
         limit = aiohttp.ClientTimeout(total=None, sock_connect=self._seconds)
         try:
             async with self._session.get(
-                self._url + path, params=query, timeout=limit, allow_redirects=False
+                self._url + path, params=query, timeout=limit, allow_redirects=False, proxy=self._proxy
             ) as response:
                 if response.status >= _REFUSED:
                     raise _refused("GET", path, response.status, await response.read())
+                begun = True
+                answered()
                 async for chunk in response.content.iter_any():
                     *whole, rest = (rest + chunk).split(b"\n")
                     for line in whole:
                         yield line
-        except (aiohttp.ClientError, OSError):
-            return
+        except (aiohttp.ClientError, OSError) as error:
+            if not begun:
+                raise self._unreachable("GET", path, error) from error
 
     async def _turn(self) -> None:
         """Wait until another write may be sent."""

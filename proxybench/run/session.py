@@ -17,7 +17,7 @@ from proxybench.load.clients import start_load
 from proxybench.run.budget import Budget
 from proxybench.run.restore import kernel_states, recover
 from proxybench.run.step import StepRunner
-from proxybench.run.testbed import Testbed, address_plans, lend, read_machines, start_agents
+from proxybench.run.testbed import Testbed, address_plans, further_nodes, lend, read_machines, start_agents
 from proxybench.scenarios.plan import batch_size
 from proxybench.scenarios.population import Populator
 from proxybench.scenarios.proxies import Launcher, NodeKernels, NoKernels, Proxies
@@ -90,7 +90,8 @@ class Sessions:
         Nothing is written to the API: a cluster's Nodes are its own business.
         """
         paths = assignment.experiment.measure.paths
-        testbed = self.reach(lend(cluster, paths), assignment.run, assignment.experiment, assignment.clock, stack)
+        what = (assignment.run, assignment.experiment, assignment.clock, stack)
+        testbed = self.reach(lend(cluster, paths), *what, assignment.note)
         asked = {step.cell.subject for step in assignment.steps}
         populator = Populator(
             testbed.api,
@@ -103,16 +104,28 @@ class Sessions:
             testbed, assignment, populator, partial(self.proxies, testbed), partial(self.lack, testbed), self.budget
         )
 
-    def reach(self, cluster: Cluster, run: str, experiment: Experiment, clock: Clock, stack: ExitStack) -> Testbed:
+    def reach(
+        self,
+        cluster: Cluster,
+        run: str,
+        experiment: Experiment,
+        clock: Clock,
+        stack: ExitStack,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> Testbed:
         """Start an agent on all that a cluster has, and connect to its API. Raises HostError, ApiError.
 
-        Nothing is begun on a cluster that lacks what holds it up.
+        Nothing is begun on a cluster that lacks what holds it up. A further node on which nothing rests, and where no
+        agent can be started in time, is left out and noted.
         """
         if trouble := cluster.trouble():
             raise ConnectionLostError(trouble)
         fleet = stack.enter_context(self.fleet(cluster.targets))
-        cluster = replace(cluster, others=tuple(node for node in cluster.others if node.name in set(fleet)))
-        handles = start_agents(fleet, cluster)
+        cluster = _with(fleet, cluster)
+        handles, lost = start_agents(fleet, cluster, further_nodes(cluster, experiment))
+        for name, why in lost.items():
+            note(f"goes on without {name}: {why}")
+        cluster = _with(fleet, cluster)
         real_time = {name: handle.agent.real_time for name, handle in handles.items()}
         cluster = replace(cluster, traits=replace(cluster.traits, real_time=real_time))
         stack.callback(close_together, [handle.agent.close for handle in handles.values()])
@@ -183,6 +196,11 @@ class Sessions:
         )
 
 
+def _with(fleet: Fleet, cluster: Cluster) -> Cluster:
+    """Return a cluster with those of its further nodes that are reached."""
+    return replace(cluster, others=tuple(node for node in cluster.others if node.name in set(fleet)))
+
+
 def _in_endpoints(subject: Subject) -> bool:
     """Tell whether a subject, whose version is known, reads Endpoints objects."""
     return subject.kind == "kube-proxy" and reads_endpoints(subject.mode, KubeVersion.of_release(subject.version))
@@ -224,9 +242,13 @@ class ClusterSession:
             recover(self._testbed, before, whole)
 
     def machines(self) -> tuple[Mapping[str, Machine], Sequence[str]]:
-        """Describe every node, and name those that run a Service proxy."""
-        machines = read_machines(self._testbed.handles, self._testbed.cluster.clock)
-        return machines, [handle.name for handle in self._testbed.proxy_handles]
+        """Describe every node, and name those that run a Service proxy; a further one that is silent is noted."""
+        bed = self._testbed
+        further = further_nodes(bed.cluster, bed.experiment)
+        machines, lost = read_machines(bed.handles, bed.cluster.clock, further)
+        for name, why in lost.items():
+            self._assignment.note(f"{name} is not described: {why}")
+        return machines, [handle.name for handle in bed.proxy_handles]
 
     def get_ready(self, whole: Deadline) -> None:
         """Check that every subject can run here, and wait until locust is imported.

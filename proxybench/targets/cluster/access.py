@@ -14,6 +14,8 @@ from proxybench.kube.objects import MANAGED_BY, NAMESPACE
 from proxybench.nodes.cluster import ApiAccess
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from proxybench.experiment.places import ClusterSpec
     from proxybench.kube.base import Object, ObjectApi
     from proxybench.kube.kubeconfig import Credentials
@@ -69,17 +71,30 @@ def own_access(api: ObjectApi, first: ApiAccess) -> ApiAccess:
 
 
 def service_cidr(api: ObjectApi, spec: ClusterSpec) -> str:
-    """Return the range of ClusterIPs of IPv4. Raises UsageError where nobody says it."""
+    """Return the range of ClusterIPs of IPv4. Raises UsageError where nobody says it, or there is none."""
     if spec.service_cidr:
-        return spec.service_cidr
-    try:
-        cidrs = api.ask("GET", "/apis/networking.k8s.io/v1/servicecidrs/kubernetes")["spec"]["cidrs"]
-    except ApiError as error:
-        raise UsageError(
-            "the API does not say which range ClusterIPs are of; write target.cluster.service_cidr "
-            "(--service-cluster-ip-range of kube-apiserver)"
-        ) from error
-    return next(str(cidr) for cidr in cidrs if ":" not in cidr)
+        cidrs = [spec.service_cidr]
+    else:
+        try:
+            cidrs = api.ask("GET", "/apis/networking.k8s.io/v1/servicecidrs/kubernetes")["spec"]["cidrs"]
+        except ApiError as error:
+            raise UsageError(
+                "the API does not say which range ClusterIPs are of; write target.cluster.service_cidr "
+                "(--service-cluster-ip-range of kube-apiserver)"
+            ) from error
+    if found := [str(cidr) for cidr in cidrs if ":" not in cidr]:
+        return found[0]
+    raise UsageError(
+        f"ClusterIPs are of IPv6 alone ({', '.join(cidrs)}); IPv4 is needed: a dual-stack cluster has both"
+    )
+
+
+def taken(services: Iterable[Object]) -> tuple[str, ...]:
+    """Return the ClusterIPs that Services of others have, of both families. Pure."""
+    specs = [one["spec"] for one in services if one["metadata"].get("namespace") != NAMESPACE]
+    # A headless Service says "None", one of the type ExternalName nothing; clusterIPs are there since Kubernetes 1.20.
+    found = [address for spec in specs for address in spec.get("clusterIPs") or [spec.get("clusterIP")]]
+    return tuple(str(address) for address in found if address and address != "None")
 
 
 def has_namespace(api: ObjectApi) -> bool:
@@ -99,11 +114,11 @@ def has_namespace(api: ObjectApi) -> bool:
 def list_pods(api: ObjectApi, namespace: str, selector: str) -> list[Object]:
     """Return the pods of a namespace that a label selector selects. Raises ApiError."""
     path = f"/api/v1/namespaces/{quote(namespace)}/pods?labelSelector={quote(selector)}"
-    return list(api.ask("GET", path)["items"])
+    return list(api.ask("GET", path)["items"] or ())
 
 
 def internal_ip(node: Object) -> str:
     """Return a Node's InternalIP of IPv4, "" without one."""
-    addresses = node.get("status", {}).get("addresses") or ()
+    addresses = (node.get("status") or {}).get("addresses") or ()
     found = (one["address"] for one in addresses if one["type"] == "InternalIP" and ":" not in one["address"])
     return next(found, "")

@@ -108,9 +108,10 @@ def addresses_of(pods: Sequence[Object], hosts: Collection[str]) -> dict[str, li
     """Return the addresses of pods by their hosts: those that run, of IPv4, in a network of their own. Pure."""
     found: dict[str, list[str]] = {}
     for pod in pods:
-        spec, status = pod["spec"], pod.get("status", {})
-        address, host = status.get("podIP", ""), spec.get("nodeName", "")
+        spec, status = pod["spec"], pod.get("status") or {}
+        addresses = [status.get("podIP", ""), *(one["ip"] for one in status.get("podIPs") or ())]
+        address, host = next((one for one in addresses if "." in one), ""), spec.get("nodeName", "")
         runs = status.get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
-        if runs and host in hosts and "." in address and not spec.get("hostNetwork"):
+        if runs and host in hosts and address and not spec.get("hostNetwork"):
             found.setdefault(host, []).append(address)
     return found

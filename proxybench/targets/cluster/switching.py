@@ -46,6 +46,7 @@ class Modes:
         except HostError:
             self.close()
             self._fleet, lost = self._reach()
+            self._fleet.leave_out(set(self._fleet) - set(self._first))
         if gone := [why for name, why in lost.items() if name in set(self._first)]:
             raise ConnectionLostError(gone[0])
         return self._ask(self._fleet)

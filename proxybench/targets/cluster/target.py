@@ -18,7 +18,6 @@ from proxybench.hosts.ssh_config import SshConfig
 from proxybench.interrupts import UndisturbedStack
 from proxybench.kube.base import Kind
 from proxybench.kube.client import KubernetesServiceApi
-from proxybench.kube.objects import NAMESPACE
 from proxybench.model import ClockKind, LabKind
 from proxybench.nodes.client import connect_agent, install
 from proxybench.nodes.cluster import Cluster, Traits
@@ -149,15 +148,10 @@ class ClusterTarget:
             api = self.connect(self.first_access, stack)
             own_namespace = not access.has_namespace(api)
             services = api.list(Kind.SERVICE)
-            taken = tuple(
-                str(service["spec"]["clusterIP"])
-                for service in services
-                if service["metadata"].get("namespace") != NAMESPACE
-            )
             stack.callback(take_back, self.api, self.clock, report, own_namespace=own_namespace)
             if self.switch is not None:
                 stack.callback(self._opened(self.switch, fleet, api, services, stack, report).put_back)
-            cluster = self._cluster(fleet, api, taken)
+            cluster = self._cluster(fleet, api, access.taken(services), report)
             stack.callback(self.backends.close)
             self._start_backends(tuple(self._backends(cluster)), stack, report)
             yield (cluster,)
@@ -180,13 +174,17 @@ class ClusterTarget:
         """
         self.backends.revive()
         fleet, lost = self.hosts(targets)
-        further = {node.name for node in self.inventory.nodes if node.roles == (Role.OTHER,)}
         for name, why in lost.items():
-            if name not in further:
+            if name not in self._further:
                 fleet.close()
                 raise ConnectionLostError(why)
             report(f"goes on without {name}: {why}")
         return fleet
+
+    @property
+    def _further(self) -> frozenset[str]:
+        """The hosts that are nothing but further nodes."""
+        return frozenset(node.name for node in self.inventory.nodes if node.roles == (Role.OTHER,))
 
     @contextmanager
     def api(self) -> Iterator[ClusterApi]:
@@ -251,8 +249,11 @@ class ClusterTarget:
 
         return fleet.fan_out(ask, timeout=_LOOK_SECONDS, nodes=[name for name in self._proxies if name in set(fleet)])
 
-    def _cluster(self, fleet: Fleet, api: ClusterApi, taken: tuple[str, ...]) -> Cluster:
-        facts = fleet.fan_out(read_host, timeout=_LOOK_SECONDS)
+    def _cluster(self, fleet: Fleet, api: ClusterApi, taken: tuple[str, ...], report: Callable[[str], None]) -> Cluster:
+        service_cidr = access.service_cidr(api, self.spec)  # first: without IPv4 nothing else is of use
+        facts, lost = fleet.ask(read_host, timeout=_LOOK_SECONDS, nodes=tuple(fleet), further=self._further)
+        for name, why in lost.items():
+            report(f"goes on without {name}: {why}")
         known = {str(node["metadata"]["name"]): access.internal_ip(node) for node in api.list(Kind.NODE)}
         nodes = {
             node.name: self._node(node, facts[node.name], known.get(node.name, ""))
@@ -272,7 +273,7 @@ class ClusterTarget:
             kind=str(LabKind.CLUSTER),
             accelerator="none",
             cluster_cidr="",
-            service_cidr=access.service_cidr(api, self.spec),
+            service_cidr=service_cidr,
             backend_port=self.spec.backend_port,
             traits=Traits(exclusive=False, starts_proxies=False),
             more_clients=tuple(nodes[node.name] for node in more),
@@ -294,7 +295,9 @@ class ClusterTarget:
         backends = self.inventory.with_role(Role.BACKEND)
         lent = {node.name: node.addresses or (nodes[node.name].address,) for node in backends}
         if unknown := [name for name, own in lent.items() if not all(own)]:
-            raise UsageError(f"{unknown[0]}: it is no Node of the cluster that tells its address; write address: there")
+            raise UsageError(
+                f"{unknown[0]}: it is no Node of the cluster that tells an IPv4 address; write address: there"
+            )
         if _two(lent):
             return lent
         if not lent:

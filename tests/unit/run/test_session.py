@@ -19,6 +19,7 @@ from proxybench.hosts.fleet import Fleet
 from proxybench.kube.base import Kind
 from proxybench.model import ServicePath
 from proxybench.nodes.answers import Hello
+from proxybench.nodes.cluster import Traits
 from proxybench.nodes.kernel.capture import Tools
 from proxybench.nodes.kernel.state import KernelState
 from proxybench.nodes.requests import AskHello, Connect
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from proxybench.hosts.inventory import SshTarget
     from proxybench.kube.base import ServiceApi
     from proxybench.model import Subject
-    from proxybench.nodes.cluster import ApiAccess
+    from proxybench.nodes.cluster import ApiAccess, Cluster
     from proxybench.run.testbed import Testbed
 
 STEPS = [Step(number, number, CELL) for number in (1, 2)]
@@ -83,12 +84,16 @@ def answered(number: int, op: str, result: Mapping[str, object], **fields: objec
     ]
 
 
+def agent_path() -> str:
+    """Return where the agent lies on a node."""
+    return f"/run/pb/{zipapp_name(build_zipapp())}"
+
+
 def reachable(name: str, *more: Sent | Line, real_time: bool = False) -> tuple[FakeExecutor, FakeSession]:
     """Return a node that has the agent already, which is greeted and asked for ``more``."""
-    data = build_zipapp()
-    path = f"/run/pb/{zipapp_name(data)}"
+    path = agent_path()
     agent = FakeSession([*answered(1, "hello", {**HELLO, "real_time": real_time}), *more])
-    found = Run(["sha256sum", path], done(f"{hashlib.sha256(data).hexdigest()}  {path}\n"))
+    found = Run(["sha256sum", path], done(f"{hashlib.sha256(build_zipapp()).hexdigest()}  {path}\n"))
     return FakeExecutor(name, [found, Open(["/python", "-I", "-S", path, "serve"], agent)]), agent
 
 
@@ -136,6 +141,51 @@ def test_whose_probes_have_real_time_priority_is_a_trait_of_the_cluster_that_is_
         bed = sessions.reach(cluster, "run-1", world.experiment, world.clock, stack)
         granted = {"client": False, "node1": True, "node2": False}
         assert bed.cluster.traits == replace(cluster.traits, real_time=granted)
+
+
+DEAD = ConnectionLostError("node2: the connection broke")
+
+
+def dying(**changes: Any) -> tuple[Cluster, Fleet, dict[str, FakeExecutor]]:
+    """Return a cluster that others use, whose further node dies before its agent is started."""
+    cluster = make_cluster(traits=Traits(exclusive=False, starts_proxies=False), **changes)
+    api = cluster.api
+    nodes = {
+        "client": reachable("client", *answered(2, "api", {}, url=api.node_url, token=api.token, ca=api.ca_pem))[0],
+        "node1": reachable("node1")[0],
+        "node2": FakeExecutor("node2", [Run(["sha256sum", agent_path()], DEAD)]),
+    }
+    return cluster, Fleet(nodes), nodes
+
+
+def test_a_further_node_where_no_agent_starts_is_left_out_and_noted() -> None:
+    cluster, fleet, nodes = dying()
+    world, notes = World({"cpu": True}), list[str]()
+    assignment = Assignment("run-1", world.experiment, STEPS, world.clock, notes.append)
+    with ExitStack() as stack:
+        session = Sessions({}, {}, lambda _: fleet, lambda *_: world.api).connect(cluster, assignment, stack)
+        assert (list(session._testbed.handles), session._testbed.cluster.others) == (["client", "node1"], ())
+        assert nodes["node2"].closed
+        assert not session.broken
+    assert notes == ["goes on without node2: node2: the connection broke"]
+
+
+@pytest.mark.parametrize(
+    ("measure", "nodes", "changes"),
+    [
+        ({"cpu": True}, "all", {}),
+        ({"forwarding": {"paths": ["cluster_ip@far"]}}, "measured", {}),
+        ({"cpu": True}, "measured", {"endpoints": (("node2", "192.0.2.2"), ("node2", "192.0.2.3"))}),
+    ],
+)
+def test_a_further_node_on_which_numbers_rest_is_needed(
+    measure: dict[str, Any], nodes: str, changes: dict[str, Any]
+) -> None:
+    cluster, fleet, _ = dying(**changes)
+    world = World(measure, nodes=nodes)
+    sessions = Sessions({}, {}, lambda _: fleet, lambda *_: world.api)
+    with ExitStack() as stack, pytest.raises(ConnectionLostError, match=r"^node2: the connection broke$"):
+        sessions.reach(cluster, "run-1", world.experiment, world.clock, stack, pytest.fail)
 
 
 def test_that_probes_have_no_real_time_priority_is_noted_before_the_first_step() -> None:
@@ -366,6 +416,19 @@ def test_each_node_is_described_and_those_with_a_proxy_are_named() -> None:
         ("node2", "6.1.0", "1.0.6"),
     ]
     assert with_proxy == ["node1"]
+
+    hung = {**handles, "node2": replace(handles["node2"], executor=FakeExecutor("node2", [Run(versions.argv, DEAD)]))}
+    hung |= {name: replace(hung[name], executor=FakeExecutor(name, [versions])) for name in ("client", "node1")}
+    with pytest.raises(ConnectionLostError, match=r"^node2: the connection broke$"):  # in a lab all are ours
+        site.on(replace(bench, handles=hung)).machines()
+    hung |= {
+        name: replace(one, executor=FakeExecutor(name, [Run(versions.argv, DEAD) if name == "node2" else versions]))
+        for name, one in hung.items()
+    }
+    cluster = make_cluster(traits=Traits(exclusive=False, starts_proxies=False))
+    machines, _ = site.on(replace(bench, cluster=cluster, handles=hung)).machines()
+    assert list(machines) == ["client", "node1"]
+    assert site.notes == ["node2 is not described: node2: the connection broke"]
 
 
 def test_a_subject_that_was_late_once_is_not_tried_at_that_size_again() -> None:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from proxybench.targets.cluster.switch.way import Written
 
 _POLL: Final = 1.0
-_SYSTEM: Final = "/api/v1/namespaces/kube-system"
+_DAEMON_SETS: Final = "/apis/apps/v1/namespaces/kube-system/daemonsets"
+_CONFIG_MAPS: Final = "/api/v1/namespaces/kube-system/configmaps"
+_NODES: Final = "/api/v1/nodes"
 _ROLLOUT: Final = "kubectl -n kube-system rollout restart ds/kube-proxy"
 _CONFLICT: Final = 409
 STUCK_SECONDS: Final = 120.0
@@ -101,11 +103,13 @@ class DaemonSetWay:
             sleep(_POLL)
 
     def _nodes(self) -> list[Object]:
-        return list(self._api.ask("GET", "/api/v1/nodes")["items"])
+        return _items(self._api, _NODES)
 
 
 def look(api: ObjectApi) -> Deployment:
     """Ask the API how kube-proxy runs. Raises ApiError."""
-    sets = api.ask("GET", "/apis/apps/v1/namespaces/kube-system/daemonsets")["items"]
-    maps = api.ask("GET", f"{_SYSTEM}/configmaps")["items"]
-    return recognise(sets, maps, api.ask("GET", "/api/v1/nodes")["items"])
+    return recognise(*(_items(api, path) for path in (_DAEMON_SETS, _CONFIG_MAPS, _NODES)))
+
+
+def _items(api: ObjectApi, path: str) -> list[Object]:
+    return list(api.ask("GET", path)["items"] or ())

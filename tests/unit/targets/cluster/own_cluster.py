@@ -58,12 +58,17 @@ class OwnApi(FakeServiceApi):
         super().__init__(store)
         self._system = system
         self.away: list[ApiError] = []
+        self.services: list[Object] = []
         self.pods = [pod(*one) for one in (("n2", "10.244.1.5"), ("b1", "10.244.2.5"), ("n9", "10.244.9.5"))]
 
     def delete_collection(self, kind: Kind, namespace: str, label: str) -> None:
         if self.away:
             raise self.away.pop(0)
         super().delete_collection(kind, namespace, label)
+
+    def list(self, kind: Kind, namespace: str = "", label: str = "") -> Sequence[Object]:
+        more = self.services if kind is Kind.SERVICE and not label else ()
+        return [*super().list(kind, namespace, label), *more]
 
     def ask(self, method: str, path: str, body: Object | None = None) -> Object:
         if (method, path) == ("POST", TOKEN_PATH):
@@ -138,6 +143,8 @@ class Own:
     said: list[str] = field(default_factory=list)
     pods: PodsSpec | None = None
     more_pods: list[Object] = field(default_factory=list)
+    services: list[Object] = field(default_factory=list)  # of others, as an API says them that is not the lab's
+    service_cidr: str = "10.96.0.0/12"
     gone: dict[str, str] = field(default_factory=dict)  # hosts that are lost when their backends are to be started
     claims: set[str] = field(default_factory=set)
     clock: FakeClock = field(default_factory=FakeClock)
@@ -151,7 +158,7 @@ class Own:
             inventory="nodes.yaml",
             kubeconfig=str(self.folder / "kubeconfig"),
             node_url="https://10.0.0.1:6443",
-            service_cidr="10.96.0.0/12",
+            service_cidr=self.service_cidr,
             pods=self.pods,
         )
         ssh = SshConfig(Secrets(), self.folder / "config", self.folder)
@@ -185,6 +192,7 @@ class Own:
         """The API as somebody else sees it."""
         made = OwnApi(self.store, self.system)
         made.pods += self.more_pods
+        made.services = self.services
         return made
 
     def host(self, name: str, target: SshTarget) -> FakeExecutor:

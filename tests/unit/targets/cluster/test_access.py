@@ -64,6 +64,37 @@ def test_the_range_of_cluster_ips() -> None:
         access.service_cidr(Answers({}), SPEC)
 
 
+@pytest.mark.parametrize("written", [None, "fd00::/112"])
+def test_without_cluster_ips_of_ipv4_it_is_said(written: str | None) -> None:
+    spec = SPEC.model_copy(update={"service_cidr": written})
+    with pytest.raises(UsageError) as caught:
+        access.service_cidr(Answers({CIDRS: {"spec": {"cidrs": ["fd00::/112"]}}}), spec)
+    assert str(caught.value) == (
+        "ClusterIPs are of IPv6 alone (fd00::/112); IPv4 is needed: a dual-stack cluster has both"
+    )
+
+
+def their(name: str, **spec: object) -> dict[str, Any]:
+    return {"metadata": {"namespace": "shop", "name": name}, "spec": spec}
+
+
+def test_addresses_that_others_have_are_those_of_both_families_and_of_services_that_have_one() -> None:
+    services = [
+        their("outside", type="ExternalName", externalName="example.org"),
+        their("outside-once-inside", type="ExternalName", externalName="example.org", clusterIP=""),
+        their("headless", clusterIP="None", clusterIPs=["None"]),
+        their("both", clusterIP="fd00::7", clusterIPs=["fd00::7", "10.96.0.7"]),
+        their("of-1.19", clusterIP="10.96.0.8"),
+        {"metadata": {"namespace": "proxybench", "name": "ours"}, "spec": {"clusterIP": "10.96.1.0"}},
+    ]
+    assert access.taken(services) == ("fd00::7", "10.96.0.7", "10.96.0.8")
+
+
+def test_a_list_of_nothing_may_be_null() -> None:
+    path = "GET /api/v1/namespaces/shop/pods?labelSelector=app%3Dweb"
+    assert access.list_pods(Answers({path: {"items": None}}), "shop", "app=web") == []
+
+
 def test_a_namespace_of_our_name_must_be_ours() -> None:
     assert not access.has_namespace(Answers({}))
     labels = {"app.kubernetes.io/managed-by": "proxybench"}
@@ -77,6 +108,7 @@ def test_a_namespace_of_our_name_must_be_ours() -> None:
 def test_a_node_s_address() -> None:
     addresses = [{"type": "Hostname", "address": "n"}, {"type": "InternalIP", "address": "fd00::1"}]
     assert access.internal_ip({"status": {"addresses": addresses}}) == ""
+    assert [access.internal_ip(one) for one in ({}, {"status": None}, {"status": {"addresses": None}})] == [""] * 3
     addresses.append({"type": "InternalIP", "address": "192.0.2.7"})
     assert access.internal_ip({"status": {"addresses": addresses}}) == "192.0.2.7"
 

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from proxybench.kube.objects import node
-from proxybench.targets.cluster.switch.deployment import Deployment, recognise
+from proxybench.targets.cluster.switch.changes import progress, rolled_out
+from proxybench.targets.cluster.switch.daemon_set import look
+from proxybench.targets.cluster.switch.deployment import Deployment, not_ready, recognise
 
 Object = dict[str, Any]
 ONLY = "it is observed only"
@@ -69,3 +71,22 @@ def test_what_cannot_be_switched_is_recognised_and_explained(
     assert (found.name, found.switchable) == (name, False)
     assert found.why.startswith(why)
     assert found.why.endswith(f": {ONLY}")
+
+
+def test_what_others_left_out_is_nothing() -> None:
+    """An API leaves out what is empty, and a list of nothing may be null."""
+
+    class Empty:
+        def ask(self, method: str, path: str, body: Object | None = None) -> Object:
+            assert (method, body) == ("GET", None)
+            return {"metadata": {}, "items": None}
+
+    assert look(Empty()).name == "unit"
+    bare: Object = {"metadata": {"name": "kube-proxy", "generation": 1}}
+    found = recognise([daemon_set()], [bare], [{"metadata": {"name": "n", "labels": None}}])
+    assert (
+        found.why == f"the DaemonSet kube-proxy has no ConfigMap kube-proxy with config.conf, as kubeadm's has: {ONLY}"
+    )
+    assert not_ready([{"metadata": {"name": "n"}}, {"metadata": {"name": "m"}, "status": {"conditions": None}}]) == ()
+    assert not rolled_out(bare)
+    assert progress(bare) == "0 of 0 pods are new, 0 ready"

@@ -298,6 +298,14 @@ def test_modes_are_asked_over_new_connections_when_one_has_broken() -> None:
     assert (broken.closed, new.closed) == (False, True)
 
 
+def test_no_node_without_which_a_run_goes_on_is_asked_for_its_mode_over_new_connections() -> None:
+    broken = FakeExecutor("n1", [Run(["mode"], ConnectionLostError("n1: broke"))])
+    left_out, new = FakeExecutor("n2"), FakeExecutor("n1", [Run(["mode"], done("ipvs"))])
+    modes = Modes(Fleet({"n1": broken}), ask, lambda: Reached(Fleet({"n1": new, "n2": left_out}), {}))
+    assert modes() == {"n1": "ipvs"}
+    assert left_out.closed
+
+
 def test_a_node_that_is_lost_for_good_is_named() -> None:
     broken = FakeExecutor("n1", [Run(["mode"], ConnectionLostError("n1: broke"))])
     modes = Modes(Fleet({"n1": broken}), ask, lambda: Reached(Fleet({}), {"n1": "n1: no route to host"}))

@@ -29,7 +29,9 @@ from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
 from proxybench.nodes.kernel.capture import Tools
 from proxybench.nodes.node import Node
 from proxybench.nodes.requests import HttpGet
+from proxybench.run.testbed import address_plan
 from proxybench.targets.base import TargetFacts
+from proxybench.targets.cluster.host_facts import _ASK
 from proxybench.targets.cluster.switch.tidying import ASK_SYNCED
 from proxybench.targets.cluster.switching import Switching
 from proxybench.targets.cluster.target import ASK_MODE, cluster_target
@@ -203,6 +205,33 @@ def test_a_further_node_may_be_dead(own: Own) -> None:
     assert own.said == ["goes on without n2: n2: no route to host", "starting a backend on b1, port 18080"]
 
 
+HUNG = "`sh -c '\nPATH=$PATH…` did not end within 60 s"
+
+
+def test_a_further_node_that_hangs_or_dies_after_its_login_is_left_out(own: Own) -> None:
+    own.nodes += "  - {name: n3, roles: other}\n"
+    own.scripts["n2"] = [Run(["sh", "-c", _ASK], CommandTimeoutError(f"n2: {HUNG}"))]
+    own.scripts["n3"] = [Run(["sh", "-c", _ASK], ConnectionLostError("n3: the connection broke"))]
+    with own.target().open(1, own.said.append) as (cluster,):
+        assert cluster.others == ()
+        assert [one.closed for name, one in own.executors.items() if name.startswith(("n2", "n3"))] == [True, True]
+    assert own.said == [
+        "goes on without n2: n2: the look at it did not end within 60 s",
+        "goes on without n3: n3: the connection broke",
+        "starting a backend on b1, port 18080",
+    ]
+    own.assert_left()
+
+
+@pytest.mark.parametrize("name", ["c1", "n1", "b1"])
+def test_a_host_that_is_needed_must_say_what_it_is(own: Own, name: str) -> None:
+    own.scripts[name] = [Run(["sh", "-c", _ASK], CommandTimeoutError(f"{name}: {HUNG}"))]
+    with pytest.raises(CommandTimeoutError) as caught, own.target().open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == f"{name}: the look at it did not end within 60 s"
+    own.assert_left()
+
+
 @pytest.mark.parametrize("name", ["c1", "n1", "b1"])
 def test_a_host_that_is_needed_must_be_reached(own: Own, name: str) -> None:
     own.lost, own.scripts = {name: f"{name}: no route to host"}, {}
@@ -251,7 +280,7 @@ def test_a_backend_whose_address_nobody_knows_is_told(own: Own) -> None:
     own.nodes = NODES.replace(", addresses: [192.0.2.13, 192.0.2.14]", "")
     with pytest.raises(UsageError) as caught, own.target().open(1, own.said.append):
         pytest.fail("it is open")
-    assert str(caught.value) == "b1: it is no Node of the cluster that tells its address; write address: there"
+    assert str(caught.value) == "b1: it is no Node of the cluster that tells an IPv4 address; write address: there"
     own.assert_left()
 
 
@@ -275,6 +304,29 @@ def test_the_measured_node_may_be_the_client_and_a_further_node_is_told_once(own
         assert (cluster.client.name, cluster.measured.name) == ("n1-client", "n1")
         assert replace(cluster.client, name="n1") == cluster.measured
         assert [one.name for one in cluster.others] == ["n2"]
+
+
+def test_a_cluster_whose_addresses_are_of_ipv6_first_keeps_what_others_have_of_ipv4(own: Own) -> None:
+    """Services of all types are there; ours must not get the address that one of them has besides."""
+    theirs = [
+        {"type": "ExternalName", "externalName": "example.org"},
+        {"clusterIP": "None", "clusterIPs": ["None"]},
+        {"clusterIP": "fd00::7", "clusterIPs": ["fd00::7", "10.96.1.0"]},
+    ]
+    own.services = [
+        {"metadata": {"namespace": "shop", "name": f"s{number}"}, "spec": spec} for number, spec in enumerate(theirs)
+    ]
+    with own.target().open(1, own.said.append) as (cluster,):
+        assert cluster.taken == ("fd00::7", "10.96.1.0")
+        plan = address_plan(cluster)
+        assert [plan.vip(index) for index in range(2)] == ["10.96.1.1", "10.96.1.2"]
+
+
+def test_a_cluster_without_ipv4_is_refused_before_anything_is_asked_of_its_hosts(own: Own) -> None:
+    own.scripts, own.service_cidr = {}, "fd00::/112"
+    with pytest.raises(UsageError, match=r"^ClusterIPs are of IPv6 alone \(fd00::/112\); IPv4 is needed: "):
+        own.target().open(1, own.said.append).__enter__()
+    own.assert_left()
 
 
 def test_pods_that_are_there_lend_their_addresses_and_our_backend_runs_in_their_network(own: Own) -> None:
