@@ -31,9 +31,10 @@ from proxybench.targets.cluster.backends import Backends, addresses_of, endpoint
 from proxybench.targets.cluster.cleaning import take_back
 from proxybench.targets.cluster.host_facts import HostFacts, read_host
 from proxybench.targets.cluster.inventory import Inventory, NodeWords, Role, read_inventory
+from proxybench.targets.cluster.place import RunPlace
 from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay, look
 from proxybench.targets.cluster.switch.tidying import Tidying
-from proxybench.targets.cluster.switch.undo import Header
+from proxybench.targets.cluster.switch.undo import FILE, Header, UndoLog
 from proxybench.targets.cluster.switch.unit import UnitWay
 from proxybench.targets.cluster.switching import Modes, Switching
 from proxybench.units import SystemClock
@@ -88,7 +89,8 @@ class ClusterTarget:
 
     ``host`` and ``hosts`` are how one host and all of them are reached, ``connect`` how the API is. ``file`` is where
     the inventory lies. ``claim`` holds a name on this machine, so that one run at a time is in a cluster.
-    ``backends`` are those of the open cluster. ``clock`` is that of who waits for an API server that is away.
+    ``backends`` are those of the open cluster. ``clock`` is that of who waits for an API server that is away. ``place``
+    is where the run's folder is: in it stands, before anything is written to the API, which cluster it is.
     """
 
     spec: ClusterSpec
@@ -102,6 +104,7 @@ class ClusterTarget:
     claim: Callable[[str], AbstractContextManager[bool]] = claimed
     backends: Backends = field(default_factory=Backends)
     clock: Clock = field(default_factory=SystemClock)
+    place: RunPlace = field(default_factory=RunPlace)
 
     @property
     def facts(self) -> TargetFacts:
@@ -148,6 +151,8 @@ class ClusterTarget:
             api = self.connect(self.first_access, stack)
             own_namespace = not access.has_namespace(api)
             services = api.list(Kind.SERVICE)
+            if self.place.folder is not None:  # for who finishes a run that was killed
+                UndoLog(self.place.folder / FILE, self._header)
             stack.callback(take_back, self.api, self.clock, report, own_namespace=own_namespace)
             if self.switch is not None:
                 stack.callback(self._opened(self.switch, fleet, api, services, stack, report).put_back)
@@ -224,6 +229,10 @@ class ClusterTarget:
 
         return Tidying(self._reach_proxies, tools)
 
+    @property
+    def _header(self) -> Header:
+        return Header(self.first_access.url, *access.origin(self.spec), self.file)
+
     def _opened(
         self,
         switch: Switching,
@@ -233,11 +242,10 @@ class ClusterTarget:
         stack: ExitStack,
         report: Callable[[str], None],
     ) -> Switcher:
-        header = Header(self.first_access.url, *access.origin(self.spec), self.file)
         modes = Modes(fleet, self._modes, self._reach_proxies)
         stack.callback(modes.close)
         by_unit = look(api).by_unit
-        return switch.opened(services, lambda: self.way(by_unit=by_unit), header, modes, report, self.tidying)
+        return switch.opened(services, lambda: self.way(by_unit=by_unit), self._header, modes, report, self.tidying)
 
     def _modes(self, fleet: Fleet) -> Mapping[str, str]:
         """Ask every node in which mode its kube-proxy runs; "" for one that does not answer."""
@@ -368,10 +376,14 @@ def _two(lent: Mapping[str, Sequence[str]]) -> bool:
     return len({address for each in lent.values() for address in each}) > 1
 
 
-def cluster_target(spec: ClusterSpec, folder: Path, switch: Switching | None = None) -> ClusterTarget:
+def cluster_target(
+    spec: ClusterSpec, folder: Path, switch: Switching | None = None, place: RunPlace | None = None
+) -> ClusterTarget:
     """Return the cluster that ``target: {cluster: …}`` asks for; ``folder`` is that of the experiment file.
 
     Raises ExperimentError for what is wrong in its inventory.
     """
     file = folder / expanded(spec.inventory)
-    return ClusterTarget(spec, read_inventory(file), switch=switch, file=str(file.absolute()))
+    return ClusterTarget(
+        spec, read_inventory(file), switch=switch, file=str(file.absolute()), place=place or RunPlace()
+    )

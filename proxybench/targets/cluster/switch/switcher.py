@@ -91,9 +91,10 @@ class Switcher:
         """Undo all that was changed, for good. Raises RunError when something could not be put back, ApiError."""
         self.over.set()
         with self._lock:
-            if self.folder is None or not (self.folder / FILE).exists():
+            path = None if self.folder is None else self.folder / FILE
+            if path is None or not path.exists() or not read_undo(path.read_text(), str(path)).every:
                 return
-            self._restore(self.folder / FILE)
+            self._restore(path)
 
     def _restore(self, path: Path) -> None:
         """Put back, and try again for a while where the API is away."""

@@ -12,6 +12,7 @@ from proxybench.errors import ApiError, ResultsError, RunError, UsageError
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import Pod, endpoint_slices, service
+from proxybench.targets.claim import claimed
 from proxybench.targets.cluster.switch.changes import TEXT, Change
 from proxybench.targets.cluster.switch.recovery import recover
 from proxybench.targets.cluster.switch.undo import FILE, Header, UndoLog
@@ -69,6 +70,14 @@ def test_the_log_of_another_cluster_is_not_played_back_here(run: Path, server: A
     )
 
 
+def test_what_another_run_has_written_meanwhile_is_not_removed(run: Path, server: ApiServerProcess) -> None:
+    with claimed(f"cluster {server.url}"), pytest.raises(RunError) as caught:
+        list(recover(run))
+    assert str(caught.value) == (
+        f"another proxybench of this machine measures the cluster at {server.url}; wait until it has ended"
+    )
+
+
 def test_a_token_that_has_expired_is_told(run: Path, server: ApiServerProcess) -> None:
     (run / "kubeconfig").write_text(kubeconfig(server.url, "expired", server.ca_pem))
     with pytest.raises(ApiError) as caught:
@@ -82,7 +91,7 @@ def test_a_run_that_had_not_begun_asks_nobody(tmp_path: Path) -> None:
     (tmp_path / FILE).unlink()
     with pytest.raises(ResultsError) as caught:
         list(recover(tmp_path))
-    assert str(caught.value) == f"{tmp_path}: has no undo.jsonl; nothing was switched in that run"
+    assert str(caught.value) == f"{tmp_path}: has no undo.jsonl; that run has written nothing to a cluster"
 
 
 def test_files_of_hosts_are_put_back_by_the_inventory_that_the_run_had(run: Path, api: KubernetesServiceApi) -> None:

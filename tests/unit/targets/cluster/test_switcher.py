@@ -243,6 +243,9 @@ def test_nothing_is_switched_without_a_place_for_the_undo_log(tmp_path: Path) ->
         replace(switcher(api, tmp_path), folder=None).to(Mode.NFTABLES)
     replace(switcher(api, tmp_path), folder=None).put_back()
     switcher(api, tmp_path / "none").put_back()
+    switch = switcher(api, tmp_path)
+    UndoLog(tmp_path / FILE, switch.header)
+    switch.put_back()
     assert api.writes == 0
 
 

@@ -33,6 +33,7 @@ from proxybench.run.testbed import address_plan
 from proxybench.targets.base import TargetFacts
 from proxybench.targets.cluster.host_facts import _ASK
 from proxybench.targets.cluster.switch.tidying import ASK_SYNCED
+from proxybench.targets.cluster.switch.undo import FILE
 from proxybench.targets.cluster.switching import Switching
 from proxybench.targets.cluster.target import ASK_MODE, cluster_target
 from proxybench.testing.hosts import FakeSession, Line, Open, Run, Sent, Step, done
@@ -494,6 +495,33 @@ def test_a_cluster_in_the_mode_that_is_asked_for_is_left_alone(own: Own) -> None
         switch.to(Mode.IPVS)
     assert own.system.writes == 0
     assert not (own.folder / "undo.jsonl").exists()
+    own.assert_left()
+
+
+def test_which_cluster_a_run_is_in_stands_in_its_folder_before_anything_is_written(own: Own) -> None:
+    """Killed at any moment from there on, it can be finished by ``proxybench restore``; so can one that only looks."""
+    target, folder = own.target(), own.folder / "run"
+    folder.mkdir()
+    target.place.began(folder)
+    with target.open(1, own.said.append):
+        header = json.loads((folder / FILE).read_text())
+    assert header == {
+        "server": URL,
+        "kubeconfig": str(own.folder / "kubeconfig"),
+        "context": "",
+        "inventory": target.file,
+    }
+
+
+def test_a_folder_that_cannot_be_written_ends_a_run_before_anything_is(own: Own) -> None:
+    own.scripts = {}
+    target = own.target()
+    target.place.began(own.folder / "none")
+    with pytest.raises(RunError) as caught, target.open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == (
+        f"{own.folder / 'none' / FILE}: cannot be written (No such file or directory); nothing is changed without it"
+    )
     own.assert_left()
 
 
