@@ -51,7 +51,9 @@ class _Call(NamedTuple):
 
 
 class KubernetesServiceApi:
-    """A Kubernetes API at ``url``, reached with a bearer token ("" for none).
+    """A Kubernetes API at ``url``, reached with a bearer token ("" for none), or by what returns one that is good.
+
+    That is told which token was refused (401), "" for none, and raises ProxybenchError where there is no other.
 
     ``ca_pem`` holds the authorities that may vouch for its certificate (None: the system's). ``client_pem`` is a client
     certificate with its key. ``writes_per_second`` spaces out what is written (0: not). ``request_seconds`` limits
@@ -62,7 +64,7 @@ class KubernetesServiceApi:
     def __init__(
         self,
         url: str,
-        token: str,
+        token: str | Callable[[str], str],
         *,
         ca_pem: str | None = None,
         client_pem: str = "",
@@ -169,7 +171,7 @@ class KubernetesServiceApi:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def _open(self, url: str, token: str, **limits: Any) -> Transport:  # noqa: ANN401 - Transport names them
+    async def _open(self, url: str, token: str | Callable[[str], str], **limits: Any) -> Transport:  # noqa: ANN401 - Transport names them
         return Transport(url, token, **limits)
 
     async def _end(self) -> None:
