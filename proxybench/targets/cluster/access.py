@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from proxybench.errors import ApiError, UsageError
+from proxybench.errors import ApiError, RunError, UsageError
 from proxybench.home import expanded
+from proxybench.kube.base import is_leaving
 from proxybench.kube.kubeconfig import read_kubeconfig, seconds_of
 from proxybench.kube.objects import MANAGED_BY, NAMESPACE
 from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.cluster.tokens import Token, Tokens
+from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
     from proxybench.experiment.places import ClusterSpec
     from proxybench.kube.base import Object, ObjectApi
     from proxybench.kube.kubeconfig import Credentials
+    from proxybench.units import Clock
 
 SERVICE_ACCOUNT: Final = "proxybench"
 _TOKEN_SECONDS: Final = 24 * 3600
+_DELETION_S: Final = 120
+_AGAIN_S: Final = 1.0
 _NOT_FOUND: Final = 404
-_FORBIDDEN: Final = 403
 
 
 def credentials(spec: ClusterSpec) -> Credentials:
@@ -142,18 +146,39 @@ def taken(services: Iterable[Object]) -> tuple[str, ...]:
     return tuple(str(address) for address in found if address and address != "None")
 
 
+def settled_namespace(api: ObjectApi, clock: Clock, report: Callable[[str], None]) -> bool:
+    """Tell whether our namespace is there, once it is not being deleted any more: nothing can be made in it then.
+
+    Raises RunError when that takes too long, and as ``has_namespace``.
+    """
+    end, told = clock.monotonic_ns() + _DELETION_S * NS_PER_S, False
+    while (found := _namespace(api)) and is_leaving(found):
+        if clock.monotonic_ns() >= end:
+            how = f"kubectl get namespace {NAMESPACE} -o yaml"
+            raise RunError(f"the namespace {NAMESPACE} is still being deleted after {_DELETION_S} s; why, tells {how}")
+        if not told:
+            report(f"the namespace {NAMESPACE} is being deleted; waiting for up to {_DELETION_S} s until it is gone")
+            told = True
+        clock.sleep(_AGAIN_S)
+    return found is not None
+
+
 def has_namespace(api: ObjectApi) -> bool:
     """Tell whether our namespace is there. Raises UsageError when one of that name is somebody else's."""
+    return _namespace(api) is not None
+
+
+def _namespace(api: ObjectApi) -> Object | None:
     try:
         found = api.ask("GET", f"/api/v1/namespaces/{NAMESPACE}")
     except ApiError as error:
         if error.status == _NOT_FOUND:
-            return False
+            return None
         raise
     if (found["metadata"].get("labels") or {}).get(MANAGED_BY) != "proxybench":
         label = f"kubectl label namespace {NAMESPACE} {MANAGED_BY}=proxybench"
         raise UsageError(f"the namespace {NAMESPACE} is not marked as ours; if it is: {label}")
-    return True
+    return found
 
 
 def list_pods(api: ObjectApi, namespace: str, selector: str) -> list[Object]:

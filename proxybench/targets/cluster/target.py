@@ -146,7 +146,7 @@ class ClusterTarget:
                 )
             fleet = stack.enter_context(self.fleet(self.targets, report))
             api = self.connect(self.first_access, stack)
-            own_namespace = not access.has_namespace(api)
+            own_namespace = not access.settled_namespace(api, self.clock, report)
             services = api.list(Kind.SERVICE)
             stack.callback(take_back, self.api, self.clock, report, own_namespace=own_namespace)
             if self.switch is not None:
