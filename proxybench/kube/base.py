@@ -113,6 +113,11 @@ class ClusterApi(ServiceApi, ObjectApi, Protocol):
     """Both: what a user's own cluster is asked."""
 
 
+def is_leaving(obj: Object) -> bool:
+    """Tell whether an object is being deleted; a namespace that is takes nothing new."""
+    return bool(obj.get("metadata", {}).get("deletionTimestamp"))
+
+
 def refusal(method: str, path: str, status: int, reason: str, message: str) -> ApiError:
     """Return the error for a request that the API refused, in one line."""
     return ApiError(f"{method} {path}: {status} {reason}: {' '.join(message.split())}", status)

@@ -13,7 +13,7 @@ import orjson
 import uvloop
 
 from proxybench.errors import ApiError
-from proxybench.kube.base import Bulk, Kind, Ref
+from proxybench.kube.base import Bulk, Kind, Ref, is_leaving
 from proxybench.kube.objects import namespace
 from proxybench.kube.resources import BY_KIND
 from proxybench.kube.transport import Transport, Trust
@@ -51,7 +51,9 @@ class _Call(NamedTuple):
 
 
 class KubernetesServiceApi:
-    """A Kubernetes API at ``url``, reached with a bearer token ("" for none).
+    """A Kubernetes API at ``url``, reached with a bearer token ("" for none), or by what returns one that is good.
+
+    That is told which token was refused (401), "" for none, and raises ProxybenchError where there is no other.
 
     ``ca_pem`` holds the authorities that may vouch for its certificate (None: the system's). ``client_pem`` is a client
     certificate with its key. ``writes_per_second`` spaces out what is written (0: not). ``request_seconds`` limits
@@ -62,7 +64,7 @@ class KubernetesServiceApi:
     def __init__(
         self,
         url: str,
-        token: str,
+        token: str | Callable[[str], str],
         *,
         ca_pem: str | None = None,
         client_pem: str = "",
@@ -91,17 +93,24 @@ class KubernetesServiceApi:
         )
 
     def ensure_namespace(self, name: str) -> None:
-        """Create the namespace with our label unless it is there; who may not create any may use one that is there."""
+        """Create the namespace with our label unless it is there; who may not create any may use one that is there.
+
+        One that is being deleted takes nothing, and is refused.
+        """
         path = BY_KIND[Kind.NAMESPACE].path()
         try:
-            self._bulk([_Call("POST", path, namespace(name), frozenset({_CONFLICT}), frozenset())])
+            self._bulk([_Call("POST", path, namespace(name), frozenset(), frozenset({_CONFLICT}))])
         except ApiError as error:
-            if error.status != _FORBIDDEN:
+            if error.status not in {_FORBIDDEN, _CONFLICT}:
                 raise
             try:
-                self.ask("GET", f"{path}/{name}")
-            except ApiError:
+                found = self.ask("GET", f"{path}/{name}")
+            except ApiError as unseen:
+                if (error.status, unseen.status) == (_CONFLICT, _FORBIDDEN):  # it is there
+                    return
                 raise error from None
+            if is_leaving(found):
+                raise ApiError(f"the namespace {name} is being deleted; try again when it is gone", _CONFLICT) from None
 
     def create_many(self, objects: Sequence[Object], progress: Callable[[int, int], None] | None = None) -> Bulk:
         """Create objects in no particular order; return when all are acknowledged. A name that is taken is an error."""
@@ -169,7 +178,7 @@ class KubernetesServiceApi:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def _open(self, url: str, token: str, **limits: Any) -> Transport:  # noqa: ANN401 - Transport names them
+    async def _open(self, url: str, token: str | Callable[[str], str], **limits: Any) -> Transport:  # noqa: ANN401 - Transport names them
         return Transport(url, token, **limits)
 
     async def _end(self) -> None:

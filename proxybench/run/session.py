@@ -61,7 +61,7 @@ def connect_api(access: ApiAccess, stack: ExitStack) -> ServiceApi:
     return stack.enter_context(
         KubernetesServiceApi(
             access.url,
-            access.token,
+            access.renew or access.token,
             ca_pem=access.ca_pem,
             client_pem=access.client_pem,
             writes_per_second=access.writes_per_second,
@@ -225,6 +225,7 @@ class ClusterSession:
         self._budget = budget
         self._lacks: dict[Subject, str] = {}
         self._populator = populator
+        self._token = ""  # what the client's agent was told by this session
 
     @property
     def broken(self) -> bool:
@@ -280,6 +281,13 @@ class ClusterSession:
             if result.lost or self.broken:
                 raise ConnectionLostError("; ".join(result.problems))
 
+    def _renew_token(self) -> None:
+        """Tell the client's agent, which writes, another token where the one that it has ends soon."""
+        api = self._testbed.cluster.api
+        if api.renew and (token := api.good_token) != self._token:
+            self._testbed.client.agent.api(api.node_url, token, api.ca_pem or None)
+            self._token = token
+
     def take(self, step: Step, whole: Deadline, report: Callable[[str], None]) -> StepResult:
         """Bring the population to the step's size, take the step, and put the population back."""
         spec, cell = self._assignment.experiment, step.cell
@@ -288,6 +296,7 @@ class ClusterSession:
         batch = batch_size(spec.measure, cell)
         deadline = Deadline(self._assignment.clock, spec.limits.of(cell.services), "the step", whole)
         deadline.left(1)
+        self._renew_token()
         try:
             population = self._populator.reach(cell.services, cell.endpoints_per_service, batch, report, cell.family)
         except ProxybenchError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -93,7 +93,9 @@ def test_the_documented_roles_are_enough_and_no_more(admin: Access) -> None:
         user = open_api(first, stack)
         assert access.has_namespace(user)
         assert user.list(Kind.NODE) == []
-        own = access.own_access(user, first)
+        own = access.own_access(user, first, lambda: nullcontext(user))
+        assert own.renew is not None
+        assert own.renew(own.token) not in {own.token, USER}
         assert own.token != USER
         writer = open_api(own, stack)
         populator = Populator(writer, AddressPlan(SERVICE_CIDR, (("node1", "10.244.0.0/17"),), 8080))
@@ -146,7 +148,9 @@ def test_a_user_known_by_a_certificate_has_the_same_rights(admin: Access, author
         assert access.has_namespace(user)
         with pytest.raises(ApiError, match=r'User \\?"ann\\?" cannot list resource \\?"pods\\?".* in the namespace'):
             access.list_pods(user, "kube-system", "app=web")
-        own = access.own_access(user, first)  # what the client node is given: a token, and no certificate
+        own = access.own_access(
+            user, first, lambda: nullcontext(user)
+        )  # what the client node is given: a token, and no certificate
         assert (own.token != "", own.client_pem) == (True, "")
         assert open_api(own, stack).list(Kind.SERVICE, NAMESPACE) == []
 

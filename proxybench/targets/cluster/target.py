@@ -74,7 +74,7 @@ def open_api(at: ApiAccess, stack: ExitStack) -> ClusterApi:
     return stack.enter_context(
         KubernetesServiceApi(
             at.url,
-            at.token,
+            at.renew or at.token,
             ca_pem=at.ca_pem,
             client_pem=at.client_pem,
             writes_per_second=at.writes_per_second,
@@ -149,7 +149,7 @@ class ClusterTarget:
                 )
             fleet = stack.enter_context(self.fleet(self.targets, report))
             api = self.connect(self.first_access, stack)
-            own_namespace = not access.has_namespace(api)
+            own_namespace = not access.settled_namespace(api, self.clock, report)
             services = api.list(Kind.SERVICE)
             if self.place.folder is not None:  # for who finishes a run that was killed
                 UndoLog(self.place.folder / FILE, self._header)
@@ -276,7 +276,7 @@ class ClusterTarget:
             client=self._node(client, facts[client.name], nodes[client.name].address, "-client" if both else ""),
             measured=nodes[measured.name],
             others=tuple(nodes[name] for name in others if name not in {client.name, measured.name}),
-            api=access.own_access(api, self.first_access),
+            api=access.own_access(api, self.first_access, self.api),
             clock=ClockKind.WALL,
             kind=str(LabKind.CLUSTER),
             accelerator="none",

@@ -22,7 +22,7 @@ from proxybench.nodes.answers import Hello
 from proxybench.nodes.cluster import Traits
 from proxybench.nodes.kernel.capture import Tools
 from proxybench.nodes.kernel.state import KernelState
-from proxybench.nodes.requests import AskHello, Connect
+from proxybench.nodes.requests import AskHello, Connect, SetApi
 from proxybench.nodes.zipapp import build_zipapp, zipapp_name
 from proxybench.run import restore
 from proxybench.run.budget import Budget
@@ -97,12 +97,14 @@ def reachable(name: str, *more: Sent | Line, real_time: bool = False) -> tuple[F
     return FakeExecutor(name, [found, Open(["/python", "-I", "-S", path, "serve"], agent)]), agent
 
 
-def test_connecting_tells_the_client_where_the_api_is_and_writes_nothing_to_it() -> None:
-    cluster = make_cluster()
+@pytest.mark.parametrize("authority", ["the CA", ""])
+def test_connecting_tells_the_client_where_the_api_is_and_writes_nothing_to_it(authority: str) -> None:
+    cluster = make_cluster(api=replace(CLUSTER.api, ca_pem=authority))
     world = World({"cpu": True})
     api = cluster.api
+    known = {"url": api.node_url, "token": api.token, **({"ca": authority} if authority else {})}
     nodes = {
-        "client": reachable("client", *answered(2, "api", {}, url=api.node_url, token=api.token, ca=api.ca_pem)),
+        "client": reachable("client", *answered(2, "api", {}, **known)),
         "node1": reachable("node1"),
         "node2": reachable("node2"),
     }
@@ -201,6 +203,18 @@ def test_a_step_finds_its_population_and_leaves_it_for_the_next() -> None:
         assert site.session.take(step, site.whole, lambda _: None).problems == []
         assert site.services == 10
     assert [name for name in site.world.log if name.startswith("node1 st")] == ["node1 start", "node1 stop"] * 2
+
+
+def test_the_client_s_agent_is_told_another_token_before_a_step_when_its_own_ends() -> None:
+    site = Site()
+    good = iter(["first", "first", "second"])
+    renewed = replace(CLUSTER.api, renew=lambda refused: next(good) if not refused else pytest.fail("refused"))
+    told: list[SetApi] = []
+    site.world.answers[SetApi] = told.append
+    session = site.on(replace(site.world.bench, cluster=make_cluster(api=renewed)))
+    for step in (*STEPS, STEPS[0]):
+        session.take(step, site.whole, lambda _: None)
+    assert told == [SetApi(renewed.node_url, token, renewed.ca_pem) for token in ("first", "second")]
 
 
 def test_no_step_writes_a_node() -> None:

@@ -59,6 +59,7 @@ class OwnApi(FakeServiceApi):
         self._system = system
         self.away: list[ApiError] = []
         self.services: list[Object] = []
+        self.leaving = 0
         self.pods = [pod(*one) for one in (("n2", "10.244.1.5"), ("b1", "10.244.2.5"), ("n9", "10.244.9.5"))]
 
     def delete_collection(self, kind: Kind, namespace: str, label: str) -> None:
@@ -73,6 +74,10 @@ class OwnApi(FakeServiceApi):
     def ask(self, method: str, path: str, body: Object | None = None) -> Object:
         if (method, path) == ("POST", TOKEN_PATH):
             return {"status": {"token": "small"}}
+        if (method, path) == ("GET", NAMESPACE_PATH) and self.leaving:
+            self.leaving -= 1
+            labels = {"app.kubernetes.io/managed-by": "proxybench"}
+            return {"metadata": {"labels": labels, "deletionTimestamp": "2026-11-27T07:00:00Z"}}
         if (method, path) == ("GET", NAMESPACE_PATH):
             found = [one for one in self.list(Kind.NAMESPACE) if one["metadata"]["name"] == "proxybench"]
             if not found:
@@ -145,6 +150,7 @@ class Own:
     more_pods: list[Object] = field(default_factory=list)
     services: list[Object] = field(default_factory=list)  # of others, as an API says them that is not the lab's
     service_cidr: str = "10.96.0.0/12"
+    leaving: int = 0  # so many times the namespace is told to be there, and to be deleted just now
     gone: dict[str, str] = field(default_factory=dict)  # hosts that are lost when their backends are to be started
     claims: set[str] = field(default_factory=set)
     clock: FakeClock = field(default_factory=FakeClock)
@@ -219,6 +225,7 @@ class Own:
         self.accesses.append(at)
         self.apis.append(stack.enter_context(self.api))
         self.apis[-1].away = self.away
+        self.apis[-1].leaving = self.leaving
         return self.apis[-1]
 
     def assert_left(self) -> None:

@@ -148,6 +148,30 @@ def test_what_was_written_is_taken_back_and_the_namespace_only_if_a_run_made_it(
     assert own.api.list(Kind.ENDPOINT_SLICE) == []
 
 
+BEING_DELETED = "the namespace proxybench is being deleted; waiting for up to 120 s until it is gone"
+
+
+def test_a_namespace_that_an_earlier_run_s_end_deletes_is_waited_for_and_ours_is_another(own: Own) -> None:
+    own.leaving = 3
+    with own.target().open(1, own.said.append):
+        own.api.ensure_namespace("proxybench")
+    assert own.said == [BEING_DELETED, "starting a backend on b1, port 18080"]
+    assert own.clock.slept == [1.0] * 3
+    assert "proxybench" not in {one["metadata"]["name"] for one in own.api.list(Kind.NAMESPACE)}
+
+
+def test_one_that_does_not_go_is_an_error(own: Own) -> None:
+    own.scripts, own.leaving = {}, 1_000
+    with pytest.raises(RunError) as caught, own.target().open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == (
+        "the namespace proxybench is still being deleted after 120 s; "
+        "why, tells kubectl get namespace proxybench -o yaml"
+    )
+    assert (own.said, sum(own.clock.slept)) == ([BEING_DELETED], 120)
+    own.assert_left()
+
+
 REFUSED = "cannot reach the Kubernetes API: refused"
 TRYING = f"{REFUSED}; trying for 60 s to remove what was written"
 NOT_YET = TRYING.replace("60", "15")  # an API server that has been started anew, and has not read its roles yet
