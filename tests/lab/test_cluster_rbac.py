@@ -104,7 +104,7 @@ def test_the_documented_roles_are_enough_and_no_more(admin: Access) -> None:
         assert len(writer.list(Kind.SERVICE, NAMESPACE)) == 5
         populator.clear()
         populator.reach(2, 2, 1, lambda _: None)
-        clean(user, own_namespace=False)
+        clean(user)
         assert admin.get(f"/api/v1/namespaces/{NAMESPACE}/services")["items"] == []
         with pytest.raises(ApiError, match="forbidden"):
             writer.list(Kind.SERVICE, "default")

@@ -149,11 +149,11 @@ class ClusterTarget:
                 )
             fleet = stack.enter_context(self.fleet(self.targets, report))
             api = self.connect(self.first_access, stack)
-            own_namespace = not access.settled_namespace(api, self.clock, report)
+            access.settle_namespace(api, self.clock, report)
             services = api.list(Kind.SERVICE)
             if self.place.folder is not None:  # for who finishes a run that was killed
                 UndoLog(self.place.folder / FILE, self._header)
-            stack.callback(take_back, self.api, self.clock, report, own_namespace=own_namespace)
+            stack.callback(take_back, self.api, self.clock, report)
             if self.switch is not None:
                 stack.callback(self._opened(self.switch, fleet, api, services, stack, report).put_back)
             cluster = self._cluster(fleet, api, access.taken(services), report)

@@ -61,8 +61,8 @@ def recover(run: Path) -> Iterator[str]:
             with suppress(ApiError):  # what was left alone is what must be told
                 _clean(api)
             raise
-        if _clean(api):
-            yield "removed: Services and EndpointSlices of ours"
+        if done := _clean(api):
+            yield done
 
 
 def _inventory(file: str) -> tuple[Inventory, str]:
@@ -82,12 +82,11 @@ def _unknown(why: str) -> Tidy:
     return say
 
 
-def _clean(api: ClusterApi) -> bool:
-    """Remove what we wrote to the API; return whether our namespace was there."""
-    there = access.has_namespace(api)
-    if there:
-        clean(api, own_namespace=False)
-    return there
+def _clean(api: ClusterApi) -> str:
+    """Remove what we wrote to the API; say so, "" where our namespace was not there."""
+    if not access.has_namespace(api):
+        return ""
+    return f"removed: Services and EndpointSlices of ours{', and our namespace' if clean(api) else ''}"
 
 
 def still_switched(run: Path) -> str:

@@ -17,7 +17,7 @@ from proxybench.targets.cluster.switch.changes import TEXT, Change
 from proxybench.targets.cluster.switch.recovery import recover
 from proxybench.targets.cluster.switch.undo import FILE, Header, UndoLog
 from tests.unit.targets.cluster.kubeadm_api import HEADER
-from tests.unit.targets.cluster.own_cluster import kubeconfig
+from tests.unit.targets.cluster.own_cluster import admins_namespace, kubeconfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,8 +41,17 @@ def run(tmp_path: Path, server: ApiServerProcess) -> Path:
     return tmp_path
 
 
-def test_services_of_ours_are_removed_and_the_namespace_stays(run: Path, api: KubernetesServiceApi) -> None:
+def test_the_namespace_goes_if_a_run_has_made_it(run: Path, api: KubernetesServiceApi) -> None:
     api.ensure_namespace("proxybench")
+    assert list(recover(run)) == [
+        "nothing had been changed",
+        "removed: Services and EndpointSlices of ours, and our namespace",
+    ]
+    assert "proxybench" not in {one["metadata"]["name"] for one in api.list(Kind.NAMESPACE)}
+
+
+def test_services_of_ours_are_removed_and_the_namespace_stays(run: Path, api: KubernetesServiceApi) -> None:
+    admins_namespace(api)
     theirs = service("web", "10.96.0.7", 80)
     theirs["metadata"]["labels"] = {}
     api.create_many([service("svc-00001", "10.96.1.1", 8080), theirs])
