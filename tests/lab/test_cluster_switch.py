@@ -132,7 +132,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         kubelets = stack.enter_context(Kubelets(access, nodes, startable(kube_proxy(), FIRST, folder)))
         user = make_user(folder / "home", cluster, EXPERIMENT, replace(node_access(access), token=USER))
         kubelets.await_started()
-        yield World(access, kubelets, nodes, user, lab.pid)
+        found = World(access, kubelets, nodes, user, lab.pid)
+        found.await_rolled_out()
+        yield found
 
 
 def test_two_modes_are_measured_and_all_is_put_back(world: World) -> None:
@@ -157,7 +159,8 @@ def test_a_dry_run_shows_what_would_be_touched(world: World) -> None:
 
 
 def switching(world: World) -> tuple[subprocess.Popen[bytes], Path]:
-    """Begin a run, and return as soon as it has switched something."""
+    """Begin a run, and return as soon as it has switched something; none is begun before a rollout is over."""
+    world.await_rolled_out()
     before = state(world.access)
     process, said = begun(world.user)
     deadline = time.monotonic() + 120
@@ -288,6 +291,7 @@ def test_a_node_that_is_lost_for_good_in_a_rollout_is_named_and_all_is_put_back(
 
 def test_a_disk_that_is_full_before_or_in_a_switch_leaves_nothing_switched(world: World) -> None:
     """Full as soon as there is a run's folder: the undo log has no room, or what follows it has none."""
+    world.await_rolled_out()
     before = state(world.access)
     with small_disk(world.user.home / "small", 2048) as disk:
         process, said = begun(world.user, "--out", str(disk))
@@ -302,6 +306,7 @@ def test_a_disk_that_is_full_before_or_in_a_switch_leaves_nothing_switched(world
 
 
 def test_services_of_others_forbid_a_switch(world: World) -> None:
+    world.await_rolled_out()
     before = state(world.access)
     web = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}
     path = "/api/v1/namespaces/default/services"
