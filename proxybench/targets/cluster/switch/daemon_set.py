@@ -18,6 +18,7 @@ from proxybench.targets.cluster.switch.changes import (
 )
 from proxybench.targets.cluster.switch.deployment import not_ready, recognise
 from proxybench.targets.cluster.switch.obstacles import own_pods, strange_nodes, unready
+from proxybench.targets.cluster.switch.owners import keeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -39,9 +40,7 @@ STUCK_SECONDS: Final = 120.0
 class DaemonSetWay:
     """Implements Way by the API alone: the DaemonSet's controller starts kube-proxy anew."""
 
-    def __init__(
-        self, api: ObjectApi, stuck_s: float = STUCK_SECONDS, hosts: Collection[str] | None = None
-    ) -> None:
+    def __init__(self, api: ObjectApi, stuck_s: float = STUCK_SECONDS, hosts: Collection[str] | None = None) -> None:
         """Take the API; ``stuck_s`` is as ``STUCK_SECONDS``.
 
         ``hosts`` are names and addresses of the hosts that are asked for their mode and cleaned; None for who only puts
@@ -82,6 +81,16 @@ class DaemonSetWay:
         if why := strange or unready(daemon_set, pods, nodes):
             raise UsageError(f"kube-proxy cannot be switched: {why}")
         return changes
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say which of both objects has an owner who may put it back at once. Raises ApiError."""
+        found = {path: keeper(self.get(path)) for path in (CONFIG_MAP, DAEMON_SET)}
+        what = "has an owner who may take a switch back at once"
+        return tuple(
+            f"{'/'.join(path.rsplit('/', 2)[-2:])} {what} ({who}); have that pause while the run lasts"
+            for path, who in found.items()
+            if who
+        )
 
     def start_anew(self, written: Written) -> tuple[str, ...]:
         """Do nothing: a template that was written is rolled out. Where none was, tell what it takes."""

@@ -141,6 +141,10 @@ class UnitWay:
     def _change(self, path: str, mode: Mode) -> Change:
         return mode_change(path, TEXT, str(self.get(path)[TEXT[0]]), mode)
 
+    def warnings(self) -> tuple[str, ...]:
+        """Say nothing: a file does not tell who else writes it."""
+        return ()
+
     def start_anew(self, written: Written) -> tuple[str, ...]:
         """Restart the unit where the file is as it is to be: what runs may have read another. Raises HostError."""
         hosts = hosts_of((*written.made, *written.right))

@@ -73,7 +73,20 @@ def test_a_mode_of_kubeadm() -> None:
     assert after("kind: K\r\nmode: ipvs\r\na: b\r\n") == "kind: K\r\nmode: nftables\na: b\r\n"
 
 
-LINES = ("kind: K", "mode: ipvs", 'mode: ""', "mode:", "mode: |", " mode: x", "  x", "- x", "{", "}", "ipvs:", "a: {b: 1,")
+LINES = (
+    "kind: K",
+    "mode: ipvs",
+    'mode: ""',
+    "mode:",
+    "mode: |",
+    " mode: x",
+    "  x",
+    "- x",
+    "{",
+    "}",
+    "ipvs:",
+    "a: {b: 1,",
+)
 MORE = ('a: "b', 'c"', "'", "mode: &m ipvs", "n: *m", "<<: *m", "---", "...", "# mode: x", "? mode", ": x", "a: |+", "")
 CONFIGS = st.text() | st.lists(st.sampled_from(LINES + MORE)).map("\n".join) | st.text(alphabet="mode:ip \n-|{}'\"#")
 

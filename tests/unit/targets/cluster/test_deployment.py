@@ -71,12 +71,11 @@ def test_a_config_map_that_is_projected_is_mounted_too() -> None:
             "the DaemonSet kube-proxy does not mount the ConfigMap",
         ),
         (
-            [daemon_set("kube-proxy-arm64"), daemon_set(), daemon_set("kube-proxy-arm")],
+            [daemon_set("k-arm64"), daemon_set(), daemon_set("k-arm32")],
             [KUBEADM],
             [],
             "daemonset",
-            "further DaemonSets mount the ConfigMap kube-proxy, and would not be rolled out: kube-proxy-arm64, "
-            "kube-proxy-arm: it is",
+            "further DaemonSets mount the ConfigMap kube-proxy, and would not be rolled out: k-arm64, k-arm32",
         ),
     ],
 )

@@ -156,7 +156,7 @@ class Away(Api):
 def test_an_api_server_that_starts_anew_during_a_rollout_is_waited_for(tmp_path: Path, status: int | None) -> None:
     api = Away(9, 3, status)
     switcher(api, tmp_path).to(Mode.NFTABLES)
-    assert (api.mode(), api.asked) == ("nftables", 12)
+    assert (api.mode(), api.asked) == ("nftables", 14)
 
 
 def test_an_api_that_stays_away_is_told_and_refusals_are_not_waited_for(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What forbids a switch of a DaemonSet before it is begun: Nodes that nobody would look at, a rollout that cannot end."""
+"""What forbids a switch of a DaemonSet before it is begun: Nodes nobody would look at, rollouts that cannot end."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from proxybench.targets.cluster.switch.changes import (
 from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
 from proxybench.targets.cluster.switch.switcher import restore
 from proxybench.targets.cluster.switch.undo import FILE, UndoLog, make, read_undo, undo
-from tests.unit.targets.cluster.kubeadm_api import ANNOTATIONS, CONFIG_TEXT, HEADER, Api, Killed, Object, switcher
+from tests.unit.targets.cluster.kubeadm_api import ANNOTATIONS, HEADER, Api, Killed, Object, switcher
 
 if TYPE_CHECKING:
     from pathlib import Path
