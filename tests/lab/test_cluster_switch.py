@@ -259,6 +259,35 @@ def test_an_operator_who_edits_meanwhile_is_not_overwritten_but_reported(world: 
     world.restart()  # the operator's own doing: its pods may have begun by what the operator had written
 
 
+def test_a_controller_that_takes_a_switch_back_ends_it_at_once_and_is_named(world: World) -> None:
+    """As GitOps does it: what it knows is written again as soon as it is another."""
+    path = f"{SYSTEM}/configmaps/kube-proxy"
+    kept, before = world.access.get(path)["data"], state(world.access)
+    process, said = switching(world)
+    began, code = time.monotonic(), 409
+    while code == 409:
+        code, _ = world.access.ask("PUT", path, {**world.access.get(path), "data": kept})
+    assert waited(process, 300) == 3, said.read_text()
+    assert time.monotonic() - began < 150
+    what = "configmaps/kube-proxy data.config.conf was taken back by Python-urllib during the switch"
+    assert what in said.read_text()
+    assert state(world.access) == before
+
+
+def test_a_node_that_would_not_be_asked_and_cleaned_forbids_a_switch(world: World) -> None:
+    world.await_rolled_out()
+    before = state(world.access)
+    text = (world.user.home / "nodes.yaml").read_text().replace("[other, backend]", "[backend]")
+    (world.user.home / "few.yaml").write_text(text)
+    few = ("--set", "target.cluster.inventory=few.yaml")
+    done = world.run("run", str(world.user.experiment), "--allow-switch", *few)
+    assert done.returncode == 3
+    assert "neither asked nor cleaned: node2; give each the role other in the inventory" in done.stderr
+    done = world.run("run", str(world.user.experiment), "--allow-switch", "--dry-run", "--json", *few)
+    assert (done.returncode, len(json.loads(done.stdout)["refused"])) == (2, 1), done.stderr
+    assert state(world.access) == before
+
+
 def test_a_node_that_is_lost_for_good_in_a_rollout_is_named_and_all_is_put_back(world: World) -> None:
     """Its kubelet does nothing any more; what follows is the real controller's, which never ends the rollout."""
     world.await_rolled_out()  # else a pod of the test before is the one that is asked to end

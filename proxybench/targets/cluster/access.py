@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from proxybench.kube.kubeconfig import Credentials
 
 SERVICE_ACCOUNT: Final = "proxybench"
+TOKEN_PATH: Final = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}/token"
 _TOKEN_SECONDS: Final = 24 * 3600
 _NOT_FOUND: Final = 404
 _FORBIDDEN: Final = 403
@@ -48,14 +49,13 @@ def own_access(api: ObjectApi, first: ApiAccess) -> ApiAccess:
     It is what the client node is given, whose agent writes. Where there is no such account, a token of the kubeconfig
     is; a client certificate is given to no node. Raises UsageError, ApiError.
     """
-    path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}/token"
     body = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
         "spec": {"expirationSeconds": _TOKEN_SECONDS},
     }
     try:
-        token = str(api.ask("POST", path, body)["status"]["token"])
+        token = str(api.ask("POST", TOKEN_PATH, body)["status"]["token"])
     except ApiError as error:
         if error.status != _NOT_FOUND:
             raise
