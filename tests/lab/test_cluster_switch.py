@@ -99,9 +99,12 @@ class World:
         self.await_rolled_out()
 
     def await_rolled_out(self) -> None:
-        """Wait until each node runs a pod of the newest template, for whoever comes next."""
+        """Wait until each node runs a pod of the newest template, for whoever comes next.
+
+        One that was asked to end counts as running where its template has come back before it did.
+        """
         end = time.monotonic() + 60
-        while not rolled_out(self.access.get(f"{SETS}/kube-proxy")):
+        while not (rolled_out(self.access.get(f"{SETS}/kube-proxy")) and self.kubelets.settled()):
             assert time.monotonic() < end, "the rollout does not end"
             time.sleep(0.2)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from proxybench.targets.cluster.target import ClusterTarget
 
 
-@dataclass(frozen=True)
+@dataclass
 class DryRun:
     """Lines for people: every object, file and program that a run ``touches``, what to ``note``, why it is ``refused``.
 
