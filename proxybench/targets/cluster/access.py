@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from proxybench.units import Clock
 
 SERVICE_ACCOUNT: Final = "proxybench"
+TOKEN_PATH: Final = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}/token"
 _TOKEN_SECONDS: Final = 24 * 3600
 _DELETION_S: Final = 120
 _AGAIN_S: Final = 1.0
@@ -109,13 +110,12 @@ def own_access(api: ObjectApi, first: ApiAccess, again: Callable[[], AbstractCon
 
 
 def _own_token(api: ObjectApi) -> Token:
-    path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}/token"
     body = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
         "spec": {"expirationSeconds": _TOKEN_SECONDS},
     }
-    status = api.ask("POST", path, body)["status"]
+    status = api.ask("POST", TOKEN_PATH, body)["status"]
     return Token(str(status["token"]), seconds_of(status.get("expirationTimestamp")))
 
 

@@ -206,16 +206,17 @@ class ClusterTarget:
                 yield UnitWay(fleet, lambda: self._modes(fleet))
         else:
             with self.api() as api:
-                yield DaemonSetWay(api)
+                known = {word for node in self._proxies for word in (node.name, node.host, node.address) if word}
+                yield DaemonSetWay(api, hosts=known)
 
     @property
-    def _proxies(self) -> tuple[str, ...]:
+    def _proxies(self) -> tuple[NodeWords, ...]:
         """The hosts that run a kube-proxy, as the inventory says."""
         roles = {Role.MEASURED, Role.OTHER}
-        return tuple(node.name for node in self.inventory.nodes if roles & set(node.roles))
+        return tuple(node for node in self.inventory.nodes if roles & set(node.roles))
 
     def _reach_proxies(self) -> Reached:
-        return self.hosts({name: self.targets[name] for name in self._proxies})
+        return self.hosts({node.name: self.targets[node.name] for node in self._proxies})
 
     @property
     def tidying(self) -> Tidying:
@@ -255,7 +256,8 @@ class ClusterTarget:
             argv = [self.python(nodes[executor.name]), "-c", ASK_MODE]
             return executor.run(argv, check=False, timeout=_LOOK_SECONDS).stdout.strip()
 
-        return fleet.fan_out(ask, timeout=_LOOK_SECONDS, nodes=[name for name in self._proxies if name in set(fleet)])
+        there = [node.name for node in self._proxies if node.name in set(fleet)]
+        return fleet.fan_out(ask, timeout=_LOOK_SECONDS, nodes=there)
 
     def _cluster(self, fleet: Fleet, api: ClusterApi, taken: tuple[str, ...], report: Callable[[str], None]) -> Cluster:
         service_cidr = access.service_cidr(api, self.spec)  # first: without IPv4 nothing else is of use

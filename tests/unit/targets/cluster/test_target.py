@@ -20,6 +20,7 @@ from proxybench.errors import (
 )
 from proxybench.experiment.places import ClusterSpec, PodsSpec
 from proxybench.kube.base import Kind
+from proxybench.kube.objects import node as node_object
 from proxybench.model import ClockKind, Mode
 from proxybench.nodes.answers import Hello, HttpAnswer
 from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
@@ -35,6 +36,7 @@ from proxybench.targets.cluster.target import ASK_MODE, cluster_target
 from proxybench.testing.hosts import FakeSession, Line, Open, Run, Sent, Step, done
 from tests.unit.nodes.kernel.looks import look
 from tests.unit.run.test_session import answered
+from tests.unit.targets.cluster.kubeadm_api import proxy_pod
 from tests.unit.targets.cluster.own_cluster import NODES, URL, Own, agent_file, backend, facts, installed, pod, shop
 
 if TYPE_CHECKING:
@@ -455,6 +457,25 @@ def test_no_switch_where_kube_proxy_cannot_be_switched(own: Own) -> None:
         "it is observed only"
     )
     own.assert_left()
+
+
+def test_no_switch_where_a_node_would_not_be_asked_and_cleaned(own: Own) -> None:
+    """b1 is a Node, and a backend alone; n9 is in no inventory; ten is known by the address that is written there."""
+    own.nodes = NODES.replace("{name: n2, roles: other}", "{name: n2, roles: other, host: 192.0.2.12}")
+    own.scripts = {}
+    own.system.nodes = [node_object("ten", "192.0.2.12", "10.244.1.0/24")]
+    own.system.pods = [proxy_pod(name) for name in ("n1", "ten", "b1", "n9")]
+    with pytest.raises(UsageError) as caught, own.target(Switching()).open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == (
+        "kube-proxy cannot be switched: it runs on Nodes that would be switched, too, and neither asked nor cleaned: "
+        "b1, n9; give each the role other in the inventory"
+    )
+    own.assert_left()
+    own.usual()
+    own.system.pods = own.system.pods[:2]
+    with own.target(Switching()).open(1, own.said.append):
+        pass
 
 
 BUILD = 'kubernetes_build_info{git_version="v1.37.2",major="1"} 1\n'
