@@ -183,7 +183,9 @@ def start_agents(
 
     try:
         handles, lost = fleet.ask(start, timeout=_AGENTS_LIMIT, nodes=nodes, further=further)
-        handles[cluster.client.name].agent.api(cluster.api.node_url, cluster.api.good_token, cluster.api.ca_pem or None)
+        agent = handles[cluster.client.name].agent
+        agent.gap_s = 1 / cluster.api.writes_per_second if cluster.api.writes_per_second else 0.0
+        agent.api(cluster.api.node_url, cluster.api.good_token, cluster.api.ca_pem or None)
     except BaseException:
         close_together([agent.close for agent in started])
         raise

@@ -99,7 +99,7 @@ def reachable(name: str, *more: Sent | Line, real_time: bool = False) -> tuple[F
 
 @pytest.mark.parametrize("authority", ["the CA", ""])
 def test_connecting_tells_the_client_where_the_api_is_and_writes_nothing_to_it(authority: str) -> None:
-    cluster = make_cluster(api=replace(CLUSTER.api, ca_pem=authority))
+    cluster = make_cluster(api=replace(CLUSTER.api, ca_pem=authority, writes_per_second=50))
     world = World({"cpu": True})
     api = cluster.api
     known = {"url": api.node_url, "token": api.token, **({"ca": authority} if authority else {})}
@@ -122,6 +122,7 @@ def test_connecting_tells_the_client_where_the_api_is_and_writes_nothing_to_it(a
     with ExitStack() as stack:
         session = Sessions({}, {}, fleet, connect_api).connect(cluster, assignment, stack)
         assert not session.broken
+        assert session._testbed.client.agent.gap_s == 0.02
     assert reached == [cluster.targets, api]
     assert world.api.log == []
     for executor, agent in nodes.values():

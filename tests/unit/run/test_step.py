@@ -9,8 +9,8 @@ from proxybench.errors import AgentError, CommandTimeoutError, ConnectionLostErr
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import NAMESPACE, Population
 from proxybench.model import Position
-from proxybench.nodes.answers import AwaitAllResult, ClockReading
-from proxybench.nodes.requests import AskClocks, AskUsage, AwaitAll, Change, Connect, Established
+from proxybench.nodes.answers import AwaitAllResult, ChangeResult, ClockReading, Slept
+from proxybench.nodes.requests import AskClocks, AskUsage, AwaitAll, Change, Connect, Established, Sleep
 from proxybench.scenarios.result import Checked, StepResult
 from proxybench.units import NS_PER_S
 from tests.factories import make_node
@@ -162,6 +162,30 @@ def test_a_change_that_the_api_refuses_is_no_sample() -> None:
     result = world.take()
     assert result.problems == ["add-one: the API refused the change with status 409"]
     assert result.samples == []
+
+
+def test_a_change_that_the_api_puts_off_is_made_anew_and_noted_and_of_a_batch_no_sample() -> None:
+    world = World({"sync": {"scenarios": ["add-one", "add-batch"], "batch": 5}})
+    asked: list[Change] = []
+
+    def put_off(request: Change) -> ChangeResult:
+        """Put off the write of add-one, and the last one of the batch."""
+        asked.append(request)
+        result = changed(world, request)
+        return replace(result, put_off_s=2.0, statuses=(), acks_ns=()) if len(asked) in {1, 4} else result
+
+    world.answers |= {Change: put_off, Sleep: lambda _: Slept(0, 1)}
+    result = world.take()
+    assert result.notes == [
+        f"{scenario}: the API had too much to do and put a change off once, for 2 s (429); it was made anew, "
+        "CPU counts the wait"
+        for scenario in ("add-one", "add-batch")
+    ]
+    busy = "the API has too much to do and put the write off (429, its priority and fairness)"
+    assert result.problems == [f"add-batch: {busy} at the end of many, whose time would count the wait"]
+    assert len(world.metrics(result, "add-one")["sync.end_to_end"]) == 1
+    assert "sync.end_to_end" not in world.metrics(result, "add-batch")
+    assert not result.lost
 
 
 def test_a_batch_that_the_api_refuses_is_a_problem() -> None:

@@ -17,7 +17,7 @@ from tests.factories import LAB, make_cluster, make_node
 from tests.unit.run.world import CLUSTER, World
 from tests.unit.subjects.rig import together
 
-HELLO = Hello("proxybench-agent 6", "3.11.2", "6.1.0", "cpu", 2)
+HELLO = Hello("proxybench-agent 7", "3.11.2", "6.1.0", "cpu", 2)
 
 
 def test_who_is_who() -> None:
