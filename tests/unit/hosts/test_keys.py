@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from dataclasses import replace
@@ -10,11 +11,13 @@ import pytest
 from proxybench.errors import ConnectionLostError
 from proxybench.hosts.connect import connect
 from proxybench.hosts.inventory import SshTarget
-from proxybench.hosts.keys import is_encrypted, load_identity, mend_changed, mend_unknown
+from proxybench.hosts.keys import is_encrypted, load_identities, mend_changed, mend_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import paramiko
 
     from proxybench.hosts.connect import ConnectPolicy
 
@@ -28,36 +31,40 @@ def target(**changes: Any) -> SshTarget:
     return replace(SshTarget("192.0.2.7", 22, "root", None, "", known_hosts="/h/known_hosts"), **changes)
 
 
+def private(of: SshTarget) -> paramiko.PKey:
+    """Return the private half of the one key that a file names."""
+    (found,) = load_identities(of)
+    assert found.private is not None
+    return found.private
+
+
 @pytest.mark.parametrize(
     ("kind", "more"), [("ed25519", ()), ("rsa", ()), ("rsa", ("-m", "PEM")), ("ecdsa", ())], ids=str
 )
 def test_a_key_of_any_type_with_a_passphrase(tmp_path: Path, kind: str, more: tuple[str, ...]) -> None:
     path = keygen(tmp_path / "key", kind, "secret", *more)
     assert is_encrypted(path)
-    key = load_identity(target(identity=path, passphrase="secret"))
-    assert key is not None
+    key = private(target(identity=path, passphrase="secret"))
     assert key.get_base64() == (tmp_path / "key.pub").read_text().split()[1]
     with pytest.raises(ConnectionLostError, match=rf"^cannot use {path} as an identity: "):
-        load_identity(target(identity=path, passphrase="other"))
+        private(target(identity=path, passphrase="other"))
     with pytest.raises(ConnectionLostError, match=r"assword.* (not provided|not given)"):
-        load_identity(target(identity=path))
+        private(target(identity=path))
     assert "secret" not in repr(target(passphrase="secret"))
 
 
 def test_a_passphrase_beside_a_key_that_needs_none(tmp_path: Path) -> None:
     path = keygen(tmp_path / "key", "ed25519", "")
     assert not is_encrypted(path)
-    assert load_identity(target(identity=path, passphrase="secret")) is not None
+    assert private(target(identity=path, passphrase="secret")).can_sign()
 
 
 def test_a_key_that_was_made_anew_is_read_anew(tmp_path: Path) -> None:
     path = keygen(tmp_path / "key", "ed25519", "secret")
-    first = load_identity(target(identity=path, passphrase="secret"))
-    assert load_identity(target(identity=path, passphrase="secret")) is first
+    first = private(target(identity=path, passphrase="secret"))
+    assert private(target(identity=path, passphrase="secret")) is first
     path.unlink()
-    second = load_identity(target(identity=keygen(path, "ed25519", ""), passphrase="secret"))
-    assert first is not None
-    assert second is not None
+    second = private(target(identity=keygen(path, "ed25519", ""), passphrase="secret"))
     assert first.get_base64() != second.get_base64()
 
 
@@ -89,7 +96,15 @@ def test_one_of_several_known_keys_is_enough(server: Any, quick: ConnectPolicy, 
 
 
 def test_behind_a_jump_host_ssh_itself_adds_the_key() -> None:
-    assert mend_unknown(target(jump=target(), user="me")) == "ssh -p 22 me@192.0.2.7 true"
+    """With the jump hosts and the name that it would not know of by itself; so it asks for what we look for."""
+    far = target(host="2001:db8::9", port=24, user="you", jump=target(host="gate"))
+    assert mend_unknown(target(jump=far, user="me", alias="one")) == (
+        "ssh -o UserKnownHostsFile=/h/known_hosts -o HostKeyAlias=one "
+        "-J 'root@gate:22,you@[2001:db8::9]:24' -p 22 me@192.0.2.7 true"
+    )
+    assert mend_unknown(target(proxy="exec nc 100%")) == (
+        "ssh -o UserKnownHostsFile=/h/known_hosts -o 'ProxyCommand=exec nc 100%%' -p 22 root@192.0.2.7 true"
+    )
 
 
 def test_without_any_key_it_says_so(server: Any, quick: ConnectPolicy) -> None:
@@ -113,7 +128,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("agent")
 def test_a_key_that_only_a_running_agent_has(server: Any, quick: ConnectPolicy) -> None:
-    through = replace(server.target, identity=None, agent=True)
+    through = replace(server.target, identity=None, agent=os.environ["SSH_AUTH_SOCK"])
     with pytest.raises(
         ConnectionLostError, match=r"^there is no key to show .*: the ssh-agent has none: ssh-add one, or name one$"
     ):
