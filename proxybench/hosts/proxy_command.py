@@ -39,7 +39,7 @@ class ProxyCommand(socket.socket):
         try:
             with far:
                 self._process = subprocess.Popen(
-                    [os.environ.get("SHELL") or "/bin/sh", "-c", command],
+                    [os.environ.get("SHELL") or "/bin/sh", "-c", f"exec {command}"],
                     stdin=far.fileno(),
                     stdout=far.fileno(),
                     stderr=self._words,

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import paramiko
+from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import UsageError
 from proxybench.home import expanded
 from proxybench.home import home as home_of_user
 from proxybench.home import user as user_name
-from proxybench.hosts import config_file
+from proxybench.hosts.config_file import ConfigFile, Signs, signs
 from proxybench.hosts.inventory import SSH_PORT, SshTarget, Sudo
 from proxybench.hosts.keys import is_encrypted, keys_of_agent, public_half
 from proxybench.hosts.known_hosts import KnownHosts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from proxybench.hosts.secrets import Secrets
 
 _MOST_JUMPS = 8
@@ -31,7 +26,6 @@ _NONE: Final = "none"
 _USUAL: Final = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
 _PLACE: Final = re.compile(r"(?:ssh://)?(?:(?P<user>.*)@)?(?:\[(?P<six>[^]]+)\]|(?P<host>[^:]*))(?::(?P<port>.*))?")
 _YES: Final = ("yes", "true")
-_LEFT_TO_PARAMIKO: Final = ("hostname", "match-exec")
 PASSPHRASE = "PROXYBENCH_SSH_PASSPHRASE"  # noqa: S105 - its name
 """The environment variable with the passphrase of private keys."""
 SUDO_PASSWORD = "PROXYBENCH_SUDO_PASSWORD"  # noqa: S105 - its name
@@ -62,32 +56,21 @@ class SshConfig:
         self._known = KnownHosts()
         self._agents: dict[str, frozenset[bytes]] = {}
         self._home = home or home_of_user()
-        path = file or self._home / ".ssh" / "config"
-        text = config_file.read(path, self._home / ".ssh") if path.is_file() else ""
-        try:
-            self._config = paramiko.SSHConfig.from_text(text)
-        except paramiko.ssh_exception.ConfigParseError as error:
-            raise UsageError(f"{path}: {error}") from error
-        # It would put them in before it is known which port and user an inventory names, and take any ~ for a home.
-        known = paramiko.SSHConfig.TOKENS_BY_CONFIG_KEY
-        self._config.TOKENS_BY_CONFIG_KEY = {key: known[key] for key in _LEFT_TO_PARAMIKO}
+        self._config = ConfigFile(file or self._home / ".ssh" / "config", self._home / ".ssh")
 
     def target(self, words: HostWords, depth: int = 0) -> SshTarget:
         """Return how the host is reached. Raises UsageError."""
         if depth > _MOST_JUMPS:
             raise UsageError(f"{words.host}: more than {_MOST_JUMPS} jump hosts, or a circle of them")
-        entry = self._entry(words.host)
-        host, alias = entry.get("hostname", words.host).lower(), entry.get("hostkeyalias", "").lower()
+        entry = _Entry(self._config.lookup(words.host))
+        host, alias = entry.first("hostname").lower(), entry.first("hostkeyalias").lower()
         port = words.port or self._port(words.host, entry)
-        user = words.user or entry.get("user") or user_name()
-        signs = _Signs(words.host, {
-            "%": "%", "d": str(self._home), "h": host, "i": str(os.getuid()), "k": alias or words.host,
-            "L": platform.node().partition(".")[0], "l": platform.node(), "n": words.host, "p": str(port), "r": user,
-        })  # fmt: skip
-        files = self._identities(words, entry, signs)
-        agent, only = _agent(entry, signs), entry.get("identitiesonly", "no").lower() in _YES
-        known = self._known_files(entry, signs)
-        jump, proxy = self._way(words, entry, signs)
+        user = words.user or entry.first("user") or user_name()
+        put = signs(words.host, host=host, port=str(port), user=user, alias=alias)
+        files = self._identities(words, entry, put)
+        agent, only = _agent(entry, put), entry.first("identitiesonly").lower() in _YES
+        known = self._known_files(entry, put)
+        jump, proxy = self._way(words, entry, put)
         bare = SshTarget(
             host=host,
             port=port,
@@ -109,33 +92,22 @@ class SshConfig:
             sudo=self._sudo(words, bare.user),
         )
 
-    def _entry(self, host: str) -> dict[str, Any]:
-        """Return what the file says of a host, by keywords in the order in which they were set first."""
-        try:
-            entry: dict[str, Any] = dict(self._config.lookup(host))
-        except (KeyError, OSError, ValueError, ImportError, paramiko.SSHException) as error:
-            raise UsageError(f"{host}: ~/.ssh/config cannot be followed: {error}") from error
-        for value in entry.values():
-            text = "".join(value) if isinstance(value, list) else value or ""
-            if config_file.REFUSED in text:
-                raise UsageError(f"{host}: {text.partition(config_file.REFUSED)[2]}")
-        return entry
-
-    def _port(self, host: str, entry: dict[str, Any]) -> int:
-        text = str(entry.get("port", SSH_PORT))
+    def _port(self, host: str, entry: _Entry) -> int:
+        text = entry.first("port", str(SSH_PORT))
         if not _is_port(text):
             raise UsageError(f"{host}: ~/.ssh/config gives it the port {text}, which is none")
         return int(text)
 
-    def _way(self, words: HostWords, entry: dict[str, Any], signs: _Signs) -> tuple[str, str]:
+    def _way(self, words: HostWords, entry: _Entry, put: Signs) -> tuple[str, str]:
         """Return the jump host, or "none", and the ProxyCommand, or "": what is set first counts, as with ssh."""
         if words.jump:
             return words.jump, ""
-        for key, value in entry.items():
-            if key == "proxyjump":
-                return signs.put_into(value), ""
+        for key in entry:
+            text = entry.first(key, _NONE)
+            if key == "proxyjump" and text.lower() != _NONE:  # which leaves it to a ProxyCommand
+                return put.put_into(text), ""
             if key == "proxycommand":
-                return _NONE, signs.put_into(value or "")
+                return _NONE, "" if text.lower() == _NONE else put.put_into(text)
         return _NONE, ""
 
     def _jump(self, text: str, depth: int) -> SshTarget | None:
@@ -150,7 +122,7 @@ class SshConfig:
         words = HostWords(host, int(port) if port else None, user or None, None, ",".join(before) or None)
         return self.target(words, depth + 1)
 
-    def _identities(self, words: HostWords, entry: dict[str, Any], signs: _Signs) -> tuple[Path, ...]:
+    def _identities(self, words: HostWords, entry: _Entry, put: Signs) -> tuple[Path, ...]:
         """Return the files of keys that are there: that named for the host, else ~/.ssh/config's, or ssh's."""
         if words.key is not None:
             path = Path(words.key.replace("~", str(self._home), 1) if words.key.startswith("~") else words.key)
@@ -158,7 +130,7 @@ class SshConfig:
                 raise UsageError(f"{words.host}: there is no key {path}; make one with ssh-keygen, or name another")
             return (path,)
         usual = [self._home / ".ssh" / name for name in _USUAL]
-        named = [expanded(signs.put_into(file)) for file in entry.get("identityfile", ())]
+        named = [expanded(put.put_into(file)) for file in entry.get("identityfile", ())]
         return tuple(path for path in dict.fromkeys(named or usual) if _is_there(path))
 
     def _passphrase(self, files: tuple[Path, ...], agent: str, *, asks: bool) -> str | None:
@@ -182,38 +154,28 @@ class SshConfig:
         password = self._secrets.get(f"sudo's password of {user}", SUDO_PASSWORD) if words.sudo == "password" else None
         return Sudo(password)
 
-    def _known_files(self, entry: dict[str, Any], signs: _Signs) -> list[Path]:
-        named = entry.get("userknownhostsfile", "").split()
-        files = [expanded(signs.put_into(file)) for file in named] or [self._home / ".ssh" / "known_hosts"]
+    def _known_files(self, entry: _Entry, put: Signs) -> list[Path]:
+        named = entry.get("userknownhostsfile", ())
+        files = [expanded(put.put_into(file)) for file in named] or [self._home / ".ssh" / "known_hosts"]
         return [*files, Path("/etc/ssh/ssh_known_hosts")]
 
 
-@dataclass(frozen=True)
-class _Signs:
-    """What %h and the like stand for in ~/.ssh/config, of one ``host``."""
+class _Entry(dict[str, tuple[str, ...]]):
+    """What ~/.ssh/config says of a host, in the order in which it was set."""
 
-    host: str
-    values: Mapping[str, str]
-
-    def put_into(self, text: str) -> str:
-        """Return a text with what its signs stand for. Raises UsageError for one that is none."""
-
-        def value(sign: re.Match[str]) -> str:
-            if sign[1] not in self.values:
-                raise UsageError(f"{self.host}: ~/.ssh/config: {sign[0]} in {text} is not understood")
-            return self.values[sign[1]]
-
-        return re.sub(r"%(.?)", value, text)
+    def first(self, key: str, usual: str = "") -> str:
+        """Return the first word after a keyword."""
+        return next(iter(self.get(key, ())), usual)
 
 
-def _agent(entry: dict[str, Any], signs: _Signs) -> str:
+def _agent(entry: _Entry, put: Signs) -> str:
     """Return the socket of the ssh-agent that is asked; "" for none."""
-    named = entry.get("identityagent", "SSH_AUTH_SOCK")
+    named = entry.first("identityagent", "SSH_AUTH_SOCK")
     if named.lower() == _NONE:
         return ""
     if named == "SSH_AUTH_SOCK" or named.startswith("$"):
         return os.environ.get(named.strip("${}"), "")
-    return str(expanded(signs.put_into(named)))
+    return str(expanded(put.put_into(named)))
 
 
 def _is_there(path: Path) -> bool:

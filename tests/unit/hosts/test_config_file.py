@@ -75,6 +75,20 @@ def test_a_block_of_an_included_file_counts_within_the_block_that_includes_it(
     assert [name for name in ("ab", "ac", "axb", "b") if target(home, name, user="me").port == 24] == hosts
 
 
+def test_a_block_is_compared_once_and_again_only_for_match_final(home: Path) -> None:
+    write(
+        home,
+        config="Match host a\n Include one\n Port 24\nMatch user u final host 192.0.2.*\n User late\n"
+        "Match exec 'test %n-%h-%p = a-192.0.2.1-24'\n HostKeyAlias Ran\nHost 192.0.2.1\n IdentityAgent none\nUser u\n"
+        "ProxyJump #\n",
+        one="HostName 192.0.2.1\n",
+    )
+    found = target(home, "a")
+    assert (found.host, found.port, found.user, found.alias) == ("192.0.2.1", 24, "u", "ran")
+    write(home, config="Match user u final\n HostKeyAlias one\nHost *\n User u\n")
+    assert target(home, "a").alias == "one"
+
+
 def test_ssh_itself_reads_it_so(home: Path) -> None:
     """What OpenSSH says of the same files, with our own words beside it."""
     write(
@@ -112,7 +126,7 @@ def test_what_is_no_configuration_is_named_with_its_line(home: Path, text: str, 
 
 
 @pytest.mark.parametrize(
-    "words", ["tagged x", "localnetwork 192.0.2.0/24", "!tagged x", "version OpenSSH_*", "!all", "host a tagged x"]
+    "words", ["tagged x", "localnetwork 192.0.2.0/24", "!tagged x", "version OpenSSH_*", "host a tagged x"]
 )
 def test_a_condition_that_is_not_understood_is_refused_where_it_would_count(home: Path, words: str) -> None:
     write(
@@ -137,8 +151,8 @@ def test_a_file_that_is_included_where_a_condition_is_not_understood(home: Path)
 
 
 def test_what_cannot_be_followed_is_one_line(home: Path) -> None:
-    write(home, config="CanonicalizeHostname yes\n")
-    with pytest.raises(UsageError, match=r"^a: ~/\.ssh/config cannot be followed: 'canonicaldomains'$"):
+    write(home, config="CanonicalizeHostname yes\nCanonicalizeFallbackLocal no\n")
+    with pytest.raises(UsageError, match=r"^a: ~/\.ssh/config: it has no canonical name: a$"):
         target(home, "a")
 
 

@@ -39,6 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, phrase in (("near", ""), ("id_ed25519", "secret")):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-f", str(folder / name), "-N", phrase], check=True)
     monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
+    monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
 
 
@@ -145,12 +146,12 @@ def test_a_jump_host_s_port_that_is_none(home: Path, port: str) -> None:
 @pytest.mark.parametrize(
     ("text", "jump", "proxy"),
     [
-        ("ProxyCommand nc %h %p", None, "exec nc 192.0.2.7 24"),
-        ('ProxyCommand = "a b" %r@%n 100%% "c"', None, 'exec "a b" me@near 100% "c"'),
+        ("ProxyCommand nc %h %p", None, "nc 192.0.2.7 24"),
+        ('ProxyCommand = "a b" %r@%n 100%% "c"', None, '"a b" me@near 100% "c"'),
         ("ProxyCommand none\n ProxyJump gate", None, ""),
-        ("ProxyCommand nc\n ProxyJump gate", None, "exec nc"),
+        ("ProxyCommand nc\n ProxyJump gate", None, "nc"),
         ("ProxyJump gate\n ProxyCommand nc", "gate", ""),
-        ("ProxyJump none\n ProxyCommand nc", None, ""),
+        ("ProxyJump none\n ProxyCommand nc", None, "nc"),
         ("ProxyJump ssh://you@[2001:DB8::1]:2222", "2001:db8::1", ""),
         ("ProxyJump you@[2001:db8::1]", "2001:db8::1", ""),
         ("ProxyJump %h.gate", "192.0.2.7.gate", ""),
@@ -172,7 +173,7 @@ def test_the_way_that_is_set_first_counts(home: Path, text: str, jump: str | Non
 
 def test_a_sign_that_is_none(home: Path) -> None:
     (home / ".ssh/config").write_text("Host near\n ProxyCommand nc %z\n")
-    with pytest.raises(UsageError, match=r"^near: ~/\.ssh/config: %z in exec nc %z is not understood$"):
+    with pytest.raises(UsageError, match=r"^near: ~/\.ssh/config: %z in nc %z is not understood$"):
         config(home).target(HostWords("near", user="me"))
 
 
