@@ -109,7 +109,7 @@ def test_a_copy_beside_the_parts_is_none(run: RunFolder) -> None:
     [
         (b"", "not valid JSON ("),
         (b'{"completed": [1', "not valid JSON ("),
-        (b"\xff\xfe", "not valid JSON ("),
+        (b"\xff\xfe", "not valid JSON (no UTF-8 text: line 1 column 1); "),
         (b"[]", "not a checkpoint; remove it to measure every step again"),
         (b'{"completed": [1]}', "not a checkpoint; "),
         (b'{"completed": "12", "parts": {}}', "not a checkpoint; "),
