@@ -76,7 +76,7 @@ def place_after(text: str) -> tuple[int, int]:
 
 
 def decoded(raw: bytes) -> str | tuple[int, int]:
-    """Return a file's bytes as text, or line and column of the first that is no UTF-8; a mark of the order is left out."""
+    """Return a file's bytes as text, without a byte order mark; or line and column of the first that is no UTF-8."""
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

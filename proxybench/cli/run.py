@@ -56,8 +56,9 @@ def run(
 ) -> int:
     """Run an experiment file: build the lab, measure, and write the report.
 
-    Needs root, and what `proxybench setup` brings. What is measured is on the disk after each step; the report's path
-    is the last line.
+    A lab needs what `proxybench setup` brings: one in namespaces root, too, one in a VM neither root nor KVM. Your own
+    cluster needs its inventory and kubeconfig. What is measured is on the disk after each step; the report's path is
+    the last line.
     """
     from proxybench.experiment.load import load_experiment  # noqa: PLC0415 - keeps help fast
 
@@ -104,7 +105,9 @@ def _print_touched(experiment: Experiment, folder: Path, *, allow_switch: bool) 
     from proxybench.targets.cluster.target import cluster_target  # noqa: PLC0415 - keeps help fast
 
     if experiment.target.cluster is not None:
-        target = cluster_target(experiment.target.cluster, folder, Switching() if allow_switch else None)
+        target = cluster_target(
+            experiment.target.cluster, folder, Switching() if allow_switch else None, experiment.load
+        )
         wanted = tuple(dict.fromkeys((request.mode, request.image) for request in requests(experiment)))
         for line in touched(target, wanted):
             click.echo(f"would touch {line}")

@@ -11,6 +11,7 @@ from proxybench.experiment.requests import requests
 from proxybench.experiment.spec import MAX_ENDPOINTS, REPEATED, MeasureSpec, ProxierNodes
 from proxybench.experiment.subject_checks import longer
 from proxybench.experiment.subjects import KubeProxySubject, ReferenceSubject
+from proxybench.experiment.words import format_duration, uneven
 from proxybench.model import Address, Family, Mode, Origin
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _FAR, _LOCAL = 2, 4
 """The least Services of which one has its pods elsewhere, and one of each externalTrafficPolicy has them here."""
+
+_OUTSIDE = {Address.EXTERNAL_IP, Address.LOAD_BALANCER_IP}
 
 Check = tuple[frozenset[str], "Callable[[Experiment], Iterator[Finding]]"]
 
@@ -52,12 +55,22 @@ def _target(experiment: Experiment) -> Iterator[Finding]:
             ("target", "lab", "kernel"),
             "kernel: namespaces have this machine's; write kind: vm, or remove kernel",
         )
+    if lab.shards is not None and (lab.kind is LabChoice.NETNS or lab.clock is ClockChoice.WALL):
+        by_kind = lab.kind is LabChoice.NETNS
+        one, right = ("in namespaces", "kind: vm") if by_kind else ("by the wall clock", "clock: instructions")
+        yield (
+            ("target", "lab", "shards"),
+            f"shards: {one} one step is taken at a time; write {right}, or remove shards",
+        )
 
 
 def _families(experiment: Experiment) -> Iterator[Finding]:
     if Family.IPV6 not in experiment.families:
         return
     loc = ("families", experiment.families.index(Family.IPV6))
+    if experiment.target.cluster is not None:
+        yield loc, "families: target.cluster is measured over IPv4 only; write families: [ipv4]"
+        return
     if experiment.modes and experiment.proxier.kind != "kube-proxy":
         yield loc, _REFERENCE_IPV6
     for words in experiment.subjects:
@@ -70,11 +83,15 @@ def _families(experiment: Experiment) -> Iterator[Finding]:
 
 
 def _paths(experiment: Experiment) -> Iterator[Finding]:
-    asked, sizes = experiment.measure.paths, _sizes(experiment)
+    asked, sizes, own = experiment.measure.paths, _sizes(experiment), experiment.target.cluster is not None
     plain = {path for path in asked if path.address is not Address.NODE_PORT_LOCAL}
     mixed = len({path.address for path in plain} - {Address.CLUSTER_IP}) > 0 and len(plain) < len(asked)
     for index, path in enumerate(asked):
         loc = ("measure", "forwarding", "paths", index)
+        if own and path.origin is Origin.POD:
+            yield loc, f"paths: {path} begins on a pod of ours, and target.cluster has none; leave it out"
+        if own and path.address in _OUTSIDE:
+            yield loc, f"paths: target.cluster lends no addresses for {path}; leave it out"
         if path.origin is Origin.OTHER and experiment.proxier.nodes is not ProxierNodes.ALL:
             yield loc, f"paths: {path} goes by another node, which needs a proxy too; write proxier: {{nodes: all}}"
         if Family.IPV6 in experiment.families and (path.address is not Address.CLUSTER_IP or path.origin is Origin.POD):
@@ -139,6 +156,12 @@ def _load(experiment: Experiment) -> Iterator[Finding]:
         yield ("load", "rate"), f"rate: {few}; write at least one per user"
 
 
+def _shared(experiment: Experiment) -> Iterator[Finding]:
+    load, clients = experiment.load, experiment.target.lab.clients
+    if load and experiment.target.cluster is None and load.users % clients:
+        yield ("load", "users"), f"users: {uneven(load.users, clients)}"
+
+
 def _measured(experiment: Experiment) -> Iterator[Finding]:
     measure = experiment.measure
     if not (any(getattr(measure, name) for name in MeasureSpec.model_fields) or experiment.load):
@@ -192,9 +215,16 @@ def _patience(experiment: Experiment) -> Iterator[Finding]:
     events = experiment.measure.events
     if events and events.timeout > cell:
         yield longer(("measure", "events", "timeout"), events.timeout, name, cell)
-    soak = experiment.measure.soak
-    if soak and soak.duration >= cell:
-        yield longer(("measure", "soak", "duration"), soak.duration, name, cell)
+    measure, load = experiment.measure, experiment.load
+    lasting = {
+        ("measure", "soak", "duration"): measure.soak.duration if measure.soak else 0,
+        ("measure", "cpu", "idle"): measure.cpu.idle if measure.cpu else 0,
+        ("load", "duration"): load.duration if load else 0,
+    }
+    for loc, seconds in lasting.items():  # these are waited for to their end, among else
+        if seconds >= cell:
+            times = format_duration(seconds), format_duration(cell)
+            yield loc, f"{loc[-1]}: {times[0]} must be less than {name} ({times[1]}); make it shorter, or {name} longer"
 
 
 _CHECKS: tuple[Check, ...] = (
@@ -203,8 +233,8 @@ _CHECKS: tuple[Check, ...] = (
     (frozenset({"subjects", "modes", "target"}), subject_checks.owners),
     (frozenset({"subjects", "modes"}), subject_checks.one_form),
     (frozenset({"subjects", "modes", "proxier"}), subject_checks.subjects),
-    (frozenset({"families", "subjects", "modes", "proxier"}), _families),
-    (frozenset({"measure", "proxier", "families", "scale"}), _paths),
+    (frozenset({"target", "families", "subjects", "modes", "proxier"}), _families),
+    (frozenset({"target", "measure", "proxier", "families", "scale"}), _paths),
     (frozenset({"scale"}), _scale),
     (frozenset({"scale", "target", "families"}), profile_checks.place),
     (frozenset({"scale", "measure"}), profile_checks.measured),
@@ -212,9 +242,10 @@ _CHECKS: tuple[Check, ...] = (
     (frozenset({"scale", "limits"}), _limited_sizes),
     (frozenset({"target", "repetitions"}), _repetitions_by_clock),
     (frozenset({"scale", "load"}), _load),
+    (frozenset({"target", "load"}), _shared),
     (frozenset({"measure", "load"}), _measured),
     (frozenset({"measure"}), _times),
     (frozenset({"measure", "subjects", "modes", "proxier"}), _migrate),
     (frozenset({"limits"}), _limits),
-    (frozenset({"measure", "limits"}), _patience),
+    (frozenset({"measure", "load", "limits"}), _patience),
 )

@@ -276,3 +276,11 @@ def test_a_dry_run_on_a_cluster_says_what_would_be_touched(runner: FakeRunner) -
     ]
     assert runner.calls == []
     assert set(json.loads(call("own.yaml", "--dry-run", "--json").stdout)) == {"experiment", "seconds", "steps"}
+
+
+def test_its_help_says_who_needs_root() -> None:
+    text = " ".join(call("-h").stdout.split())
+    assert (
+        "A lab needs what `proxybench setup` brings: one in namespaces root, too, one in a VM neither root nor KVM."
+        " Your own cluster needs its inventory and kubeconfig."
+    ) in text

@@ -341,9 +341,42 @@ CONTRADICTIONS = {
         {"measure.events": "{timeout: 10m}"},
         "--set measure.events:1:11: timeout: 10m is longer than limits.cell (5m); make it shorter",
     ),
-    "patience with a soak": (
-        {"measure.soak": "true"},
-        "--set measure.soak:1:1: duration: 5m is longer than limits.cell (5m); make it shorter",
+    "a soak as long as a cell": (
+        {"measure.soak": "{duration: 5m}"},
+        (
+            "--set measure.soak:1:12: duration: 5m must be less than limits.cell (5m); make it shorter,"
+            " or limits.cell longer"
+        ),
+    ),
+    "watching nothing for longer than a cell": (
+        {"measure.cpu": "{idle: 10m}", "limits.cells": "{100: 4m}"},
+        (
+            "--set measure.cpu:1:8: idle: 10m must be less than limits.cells.100 (4m); make it shorter,"
+            " or limits.cells.100 longer"
+        ),
+    ),
+    "a load as long as a cell": (
+        {"load": "{rate: 100, duration: 5m}"},
+        "--set load:1:23: duration: 5m must be less than limits.cell (5m); make it shorter, or limits.cell longer",
+    ),
+    "users that clients cannot share": (
+        {"load": "{rate: 100, users: 10}", "target.lab.clients": "3"},
+        ("--set load:1:20: users: 10 cannot be shared evenly by 3 clients; write a multiple of 3, such as 9"),
+    ),
+    "fewer users than clients": (
+        {"load": "{rate: 100, users: 2}", "target.lab.clients": "3"},
+        "--set load:1:20: users: 2 cannot be shared evenly by 3 clients; write a multiple of 3, such as 3",
+    ),
+    "shards in namespaces": (
+        {"target.lab": "{kind: netns, shards: 2}"},
+        ("--set target.lab:1:23: shards: in namespaces one step is taken at a time; write kind: vm, or remove shards"),
+    ),
+    "shards by the wall clock": (
+        {"target.lab": "{clock: wall, shards: 2}"},
+        (
+            "--set target.lab:1:23: shards: by the wall clock one step is taken at a time; write clock: instructions,"
+            " or remove shards"
+        ),
     ),
     "migration to nowhere": (
         {"measure.migrate": "{to: nftables}"},
