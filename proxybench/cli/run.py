@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,7 +89,7 @@ def _run(
     from proxybench.cli.measure import measure  # noqa: PLC0415 - imports everything that measures
     from proxybench.cli.progress import open_progress  # noqa: PLC0415 - keeps help fast
 
-    with closing(open_progress()) as progress:
+    with closing(open_progress(experiment)) as progress:
         outcome = measure(experiment, out, folder=folder, resume=resume, progress=progress, switch=switch)
         if not outcome.records:
             return outcome, None
@@ -114,11 +115,11 @@ def _print_touched(experiment: Experiment, folder: Path, *, allow_switch: bool) 
 
 
 def _print_plan(experiment: Experiment, *, as_json: bool) -> None:
-    from proxybench.cli.remaining import first_guess  # noqa: PLC0415 - keeps help fast
+    from proxybench.cli.remaining import first_guess, total  # noqa: PLC0415 - keeps help fast
     from proxybench.experiment.matrix import estimate, expand  # noqa: PLC0415 - keeps help fast
 
     steps = expand(experiment)
-    seconds = sum(first_guess(step.cell) for step in steps)
+    seconds = total(experiment, steps, os.cpu_count() or 1)
     if as_json:
         print_json(
             {
@@ -132,12 +133,14 @@ def _print_plan(experiment: Experiment, *, as_json: bool) -> None:
     table = plain_table(*columns, numbers=("step", "repetition", "Services", "endpoints", "about"))
     for step in steps:
         cell = step.cell
-        numbers = (str(cell.services), str(cell.endpoints_per_service), human_seconds(first_guess(cell)))
+        guess = human_seconds(first_guess(experiment, cell, step.clock))
+        numbers = (str(cell.services), str(cell.endpoints_per_service), guess)
         label = f"{cell.subject.label}, {step.clock} clock" if step.clock else cell.subject.label
         table.add_row(str(step.index), str(step.repetition), label, *numbers)
     print_table(table)
-    share = "; by the instruction clock several labs share that"
-    click.echo(f"{estimate(experiment)}, about {human_seconds(seconds)} after the lab is up{share}")
+    click.echo(f"{estimate(experiment)}, about {human_seconds(seconds)} once measuring begins, by a rough first guess")
+    if seconds > experiment.limits.run:
+        click.echo(f"note: limits.run ends it after {human_seconds(experiment.limits.run)}")
 
 
 def _step_as_json(step: Step) -> dict[str, object]:

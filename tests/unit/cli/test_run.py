@@ -109,10 +109,22 @@ def test_dry_run_prints_the_steps_in_their_order(runner: FakeRunner) -> None:
     ]
     assert lines[0].split() == ["step", "repetition", "subject", "Services", "endpoints", "about"]
     assert lines[-1] == (
-        "6 steps (2 sizes x 2 subjects, with repetitions), about 4 min 16 s after the lab is up;"
-        " by the instruction clock several labs share that"
+        "6 steps (2 sizes x 2 subjects, with repetitions), about 2 min 07 s once measuring begins,"
+        " by a rough first guess"
     )
     assert runner.calls == []
+
+
+def test_dry_run_counts_what_the_file_waits_for_and_says_where_its_limit_is_less(runner: FakeRunner) -> None:
+    soak = ("measure={soak: {duration: 8h}}", "limits={cell: 9h, run: 30h}", "scale.services=[10]", "repetitions=2")
+    result = call("tiny.yaml", "--dry-run", *(word for one in soak for word in ("--set", one)))
+    assert result.stdout.splitlines()[-2:] == [
+        (
+            "4 steps (1 size x 2 subjects, with repetitions), about 32 h 00 min once measuring begins,"
+            " by a rough first guess"
+        ),
+        "note: limits.run ends it after 30 h 00 min",
+    ]
 
 
 def test_dry_run_prints_json_for_programs(runner: FakeRunner) -> None:
@@ -120,7 +132,7 @@ def test_dry_run_prints_json_for_programs(runner: FakeRunner) -> None:
     assert result.exit_code == 0
     plan = json.loads(result.stdout)
     assert plan["experiment"]["scale"]["services"] == [10]
-    assert plan["seconds"] == 50
+    assert plan["seconds"] == 26
     cell = {
         "kind": "reference",
         "version": "0.1.0",
