@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from proxybench.run.outcome import RunOutcome
     from proxybench.targets.cluster.switching import Switching
 
+_SHOWN = 500
+"""Steps of a plan that are printed for people."""
+
 
 @click.command(
     epilog=f"{NAMES} For example: proxybench run quickstart --set repetitions=3. Exit codes: 2 the file is wrong, "
@@ -131,13 +134,15 @@ def _print_plan(experiment: Experiment, *, as_json: bool) -> None:
         return
     columns = ("step", "repetition", "subject", "Services", "endpoints", "about")
     table = plain_table(*columns, numbers=("step", "repetition", "Services", "endpoints", "about"))
-    for step in steps:
+    for step in steps[:_SHOWN]:
         cell = step.cell
         guess = human_seconds(first_guess(experiment, cell, step.clock))
         numbers = (str(cell.services), str(cell.endpoints_per_service), guess)
         label = f"{cell.subject.label}, {step.clock} clock" if step.clock else cell.subject.label
         table.add_row(str(step.index), str(step.repetition), label, *numbers)
     print_table(table)
+    if len(steps) > _SHOWN:
+        click.echo(f"… and {len(steps) - _SHOWN:,} more, to repetition {steps[-1].repetition}; --json has all of them")
     click.echo(f"{estimate(experiment)}, about {human_seconds(seconds)} once measuring begins, by a rough first guess")
     if seconds > experiment.limits.run:
         click.echo(f"note: limits.run ends it after {human_seconds(experiment.limits.run)}")

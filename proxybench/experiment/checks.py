@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from proxybench.experiment import profile_checks, subject_checks
+from proxybench.experiment.matrix import estimate
 from proxybench.experiment.places import ClockChoice, KernelChoice, LabChoice
 from proxybench.experiment.requests import requests
 from proxybench.experiment.spec import MAX_ENDPOINTS, REPEATED, MeasureSpec, ProxierNodes
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 _FAR, _LOCAL = 2, 4
 """The least Services of which one has its pods elsewhere, and one of each externalTrafficPolicy has them here."""
+
+MOST_STEPS = 20_000
+"""A week, the longest limits.run, of steps of half a minute."""
+MOST_WITH_BATCH = 21_000
+"""Services at one time: a node has 21,512 ports for them."""
 
 _OUTSIDE = {Address.EXTERNAL_IP, Address.LOAD_BALANCER_IP}
 
@@ -133,6 +139,24 @@ def _repetitions(experiment: Experiment) -> Iterator[Finding]:
     yield from _unknown_sizes(experiment, ("repetitions",), experiment.repetitions.model_extra or {}, "default or ")
 
 
+def _steps(experiment: Experiment) -> Iterator[Finding]:
+    steps = estimate(experiment).steps
+    if steps > MOST_STEPS:
+        what = f"{steps:,} steps (sizes x subjects x repetitions) are more than a run can take"
+        yield ("repetitions",), f"repetitions: {what}; keep them at or below {MOST_STEPS:,}"
+
+
+def _batches(experiment: Experiment) -> Iterator[Finding]:
+    measure, services = experiment.measure, max(_sizes(experiment), default=0)
+    for loc, batch in (
+        (("measure", "sync", "batch"), measure.sync.batch if measure.sync else None),
+        (("measure", "events", "mass"), measure.events.mass if measure.events else None),
+    ):
+        if batch and services + batch.of(services) > MOST_WITH_BATCH:
+            many = f"{batch.of(services)} Services beside {services} are more than the lab is laid out for"
+            yield loc, f"{loc[-1]}: {many}; keep both together at or below {MOST_WITH_BATCH}"
+
+
 def _unknown_sizes(experiment: Experiment, loc: Loc, keys: Iterable[str], or_else: str) -> Iterator[Finding]:
     names = ", ".join(map(str, _sizes(experiment)))
     for key in keys:
@@ -239,6 +263,8 @@ _CHECKS: tuple[Check, ...] = (
     (frozenset({"scale", "target", "families"}), profile_checks.place),
     (frozenset({"scale", "measure"}), profile_checks.measured),
     (frozenset({"scale", "repetitions"}), _repetitions),
+    (frozenset({"scale", "repetitions", "subjects", "modes", "proxier", "families", "target"}), _steps),
+    (frozenset({"scale", "measure"}), _batches),
     (frozenset({"scale", "limits"}), _limited_sizes),
     (frozenset({"target", "repetitions"}), _repetitions_by_clock),
     (frozenset({"scale", "load"}), _load),

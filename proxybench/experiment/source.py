@@ -95,7 +95,7 @@ def parse(text: str, file: str, kind: Kind = EXPERIMENT) -> Document:
     """Read YAML text. After a syntax error ``data`` is None; after duplicate keys the first one counts."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = partial(LimitedComposer, kind)  # type: ignore[assignment]  # a class in the stubs; only called
-    yaml.Scanner = partial(LimitedScanner, kind)  # type: ignore[assignment]  # as above
+    yaml.Scanner = partial(LimitedScanner, kind)
     try:
         node = yaml.compose(text)
         problems = list(_duplicates(node, file, set()))

@@ -72,9 +72,9 @@ def test_what_the_file_says_it_waits_for_is_in_the_guess(changes: dict[str, Any]
 
 
 def test_a_cluster_s_own_proxy_has_no_events_no_migration_and_no_soak() -> None:
-    own = {"target": {"cluster": {"inventory": "n.yaml"}}}
+    own = {"cluster": {"inventory": "n.yaml"}}
     measure = {"soak": True, "events": True, "migrate": {"to": "ipvs"}, "cpu": {"idle": "20s"}}
-    assert guess(measure=measure, **own) == pytest.approx(SMALL + 20)
+    assert guess(measure=measure, target=own) == pytest.approx(SMALL + 20)
 
 
 @pytest.mark.parametrize(

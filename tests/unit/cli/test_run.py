@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,19 @@ def test_dry_run_counts_what_the_file_waits_for_and_says_where_its_limit_is_less
         ),
         "note: limits.run ends it after 30 h 00 min",
     ]
+
+
+def test_dry_run_of_a_long_run_shows_its_beginning_and_takes_a_moment(runner: FakeRunner) -> None:
+    sizes = "scale={services: [1,2,3,4,5,6,7,8,9,10]}"
+    longest = ("--set", "repetitions=1000", "--set", sizes)
+    started = time.process_time()
+    result = call("tiny.yaml", "--dry-run", *longest)
+    assert time.process_time() - started < 6  # of CPU: the machine may be busy
+    lines = result.stdout.splitlines()
+    assert (len(lines), lines[500].split()[0]) == (504, "500")
+    assert lines[501] == "… and 19,500 more, to repetition 1000; --json has all of them"
+    assert lines[502].startswith("20000 steps (10 sizes x 2 subjects, with repetitions), about 72 h ")
+    assert len(json.loads(call("tiny.yaml", "--dry-run", "--json", *longest).stdout)["steps"]) == 20_000
 
 
 def test_dry_run_prints_json_for_programs(runner: FakeRunner) -> None:

@@ -43,6 +43,64 @@ def test_users_that_clients_cannot_share_have_their_place_in_the_file() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("repetitions=1001", "1:1: default: 1001 is too large; write at most 1000"),
+        (f"repetitions={10**22}", f"1:1: default: {10**22} is too large; write at most 1000"),
+        ("repetitions={10: 1001}", "1:6: 10: 1001 is too large; write at most 1000"),
+        ("measure.forwarding.connections=100001", "1:1: connections: 100001 is too large; write at most 100000"),
+        ("measure.forwarding.warmup=100001", "1:1: warmup: 100001 is too large; write at most 100000"),
+        ("measure.forwarding.established=100001", "1:1: established: 100001 is too large; write at most 100000"),
+        ("measure.forwarding.block=257", "1:1: block: 257 is too large; write at most 256"),
+        ("load={rate: 20001}", "1:8: rate: 20001 is too large; write at most 20000"),
+        ("load={rate: 1000, users: 1001}", "1:21: users: 1001 is too large; write at most 1000"),
+        ("load={rate: 10, services_used: 16001}", "1:27: services_used: 16001 is too large; write at most 16000"),
+        (
+            "measure.sync.batch=20901",
+            (
+                "1:1: batch: 20901 Services beside 100 are more than the lab is laid out for; keep both together at or"
+                " below 21000"
+            ),
+        ),
+        (
+            "measure.events.mass=20901",
+            (
+                "1:1: mass: 20901 Services beside 100 are more than the lab is laid out for; keep both together at or"
+                " below 21000"
+            ),
+        ),
+    ],
+)
+def test_counts_have_an_end(setting: str, words: str) -> None:
+    assert problems(SMALL, setting) == [f"--set {setting.partition('=')[0]}:{words}"]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "repetitions=1000",
+        "measure.forwarding={connections: 100000, warmup: 100000, established: 100000, block: 256}",
+        "load={rate: 20000, users: 1000, services_used: 16000}",
+        "measure.sync.batch=20900",
+        "measure.events.mass=20900",
+    ],
+)
+def test_the_largest_counts_are_taken(setting: str) -> None:
+    assert problems(SMALL, setting) == []
+
+
+def test_steps_have_an_end_too() -> None:
+    sizes = f"scale.services={list(range(1, 12))}"
+    assert problems(SMALL, "repetitions=1000", sizes) == [
+        (
+            "--set repetitions:1:1: repetitions: 22,000 steps (sizes x subjects x repetitions) are more than a run can"
+            " take; keep them at or below 20,000"
+        )
+    ]
+    assert problems(SMALL, "repetitions=909", sizes) == []
+
+
 @pytest.mark.parametrize("name", MeasureSpec.model_fields)
 def test_every_part_of_a_measurement_can_be_switched_on_with_its_defaults(name: str) -> None:
     found = problems(SMALL, f"measure={{{name}: true}}")
