@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from proxybench.cli.main import cli
 from proxybench.errors import ResultsError
 from proxybench.results.folder import RunFolder, open_run
 from proxybench.results.frame import samples_to_frame
@@ -96,6 +98,21 @@ def test_a_part_that_is_gone_is_missed(run: RunFolder) -> None:
 def test_a_part_that_does_not_count_may_be_anything(run: RunFolder) -> None:
     _garbage(run.path / "parts/part-000004.parquet")
     assert (run.resume(), run.lost, run.aside) == ((1, 2), (), 1)
+
+
+def test_samples_that_are_gone_or_were_not_copied_are_missed_by_each_verb(
+    run: RunFolder, manifest: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    run.write_manifest(manifest(state="complete"))
+    run.finish([])
+    (run.path / "samples.parquet").unlink()
+    words = f"error: {run.path}/samples.parquet: missing, and so are the parts that it is made of; copy it, too\n"
+    out = str(tmp_path / "b.json")
+    for argv in (("report", str(run.path)), ("baseline", "save", str(run.path), "--out", out)):
+        result = CliRunner().invoke(cli, argv)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == words
+    assert not (run.path / "report.html").exists()
 
 
 def test_a_copy_beside_the_parts_is_none(run: RunFolder) -> None:
