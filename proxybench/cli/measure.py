@@ -126,7 +126,7 @@ def _put_together(
     """Find the programs, and choose where they run."""
     progress.stage("looking for the programs to measure")
     spec, place = experiment.target.cluster, folder or Path()
-    own = cluster_target(spec, place, switch, run) if spec else None
+    own = cluster_target(spec, place, switch, run, experiment.load) if spec else None
     driver = ClusterDriver(SystemClock(), own.look, switch.to if switch else None) if own else None
     kinds = drivers(CachedBinaries(progress.note), SystemClock(), driver)
     lineup = line_up(requests(experiment, folder), kinds, progress.note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from proxybench.run.outcome import RunOutcome
     from proxybench.targets.cluster.dry_run import DryRun
     from proxybench.targets.cluster.switching import Switching
+
+_SHOWN = 500
+"""Steps of a plan that are printed for people."""
 
 
 @click.command(
@@ -59,8 +63,9 @@ def run(
 ) -> int:
     """Run an experiment file: build the lab, measure, and write the report.
 
-    Needs root, and what `proxybench setup` brings. What is measured is on the disk after each step; the report's path
-    is the last line.
+    A lab needs what `proxybench setup` brings: one in namespaces root, too, one in a VM neither root nor KVM. Your own
+    cluster needs its inventory and kubeconfig. What is measured is on the disk after each step; the report's path is
+    the last line.
     """
     from proxybench.experiment.load import load_experiment  # noqa: PLC0415 - keeps help fast
 
@@ -87,7 +92,7 @@ def _run(
     from proxybench.cli.measure import measure  # noqa: PLC0415 - imports everything that measures
     from proxybench.cli.progress import open_progress  # noqa: PLC0415 - keeps help fast
 
-    with closing(open_progress()) as progress:
+    with closing(open_progress(experiment)) as progress:
         outcome = measure(experiment, out, folder=folder, resume=resume, progress=progress, switch=switch)
         if not outcome.records:
             return outcome, None
@@ -120,37 +125,41 @@ def _look(experiment: Experiment, cluster: ClusterSpec, folder: Path, switch: Sw
     from proxybench.targets.cluster.target import cluster_target  # noqa: PLC0415 - keeps help fast
 
     wanted = tuple(dict.fromkeys((request.mode, request.image) for request in requests(experiment)))
-    return dry_run(cluster_target(cluster, folder, switch), wanted)
+    return dry_run(cluster_target(cluster, folder, switch, load=experiment.load), wanted)
 
 
 def _plan_as_json(experiment: Experiment) -> dict[str, object]:
-    from proxybench.cli.remaining import first_guess  # noqa: PLC0415 - keeps help fast
+    from proxybench.cli.remaining import total  # noqa: PLC0415 - keeps help fast
     from proxybench.experiment.matrix import expand  # noqa: PLC0415 - keeps help fast
 
     steps = expand(experiment)
     return {
         "experiment": experiment.model_dump(mode="json"),
-        "seconds": round(sum(first_guess(step.cell) for step in steps)),
+        "seconds": round(total(experiment, steps, os.cpu_count() or 1)),
         "steps": [_step_as_json(step) for step in steps],
     }
 
 
 def _print_plan(experiment: Experiment) -> None:
-    from proxybench.cli.remaining import first_guess  # noqa: PLC0415 - keeps help fast
+    from proxybench.cli.remaining import first_guess, total  # noqa: PLC0415 - keeps help fast
     from proxybench.experiment.matrix import estimate, expand  # noqa: PLC0415 - keeps help fast
 
     steps = expand(experiment)
-    seconds = sum(first_guess(step.cell) for step in steps)
+    seconds = total(experiment, steps, os.cpu_count() or 1)
     columns = ("step", "repetition", "subject", "Services", "endpoints", "about")
     table = plain_table(*columns, numbers=("step", "repetition", "Services", "endpoints", "about"))
-    for step in steps:
+    for step in steps[:_SHOWN]:
         cell = step.cell
-        numbers = (str(cell.services), str(cell.endpoints_per_service), human_seconds(first_guess(cell)))
+        guess = human_seconds(first_guess(experiment, cell, step.clock))
+        numbers = (str(cell.services), str(cell.endpoints_per_service), guess)
         label = f"{cell.subject.label}, {step.clock} clock" if step.clock else cell.subject.label
         table.add_row(str(step.index), str(step.repetition), label, *numbers)
     print_table(table)
-    share = "; by the instruction clock several labs share that"
-    click.echo(f"{estimate(experiment)}, about {human_seconds(seconds)} after the lab is up{share}")
+    if len(steps) > _SHOWN:
+        click.echo(f"… and {len(steps) - _SHOWN:,} more, to repetition {steps[-1].repetition}; --json has all of them")
+    click.echo(f"{estimate(experiment)}, about {human_seconds(seconds)} once measuring begins, by a rough first guess")
+    if seconds > experiment.limits.run:
+        click.echo(f"note: limits.run ends it after {human_seconds(experiment.limits.run)}")
 
 
 def _step_as_json(step: Step) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxybench.clocks import ClockDomain
 from proxybench.errors import ConnectionLostError, RunError, UsageError
+from proxybench.experiment.words import uneven
 from proxybench.home import expanded
 from proxybench.hosts.fleet import reach
 from proxybench.hosts.secrets import Secrets
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxybench.experiment.places import ClusterSpec
+    from proxybench.experiment.spec import LoadSpec
     from proxybench.hosts.base import Executor, Session
     from proxybench.hosts.fleet import Fleet, Reached
     from proxybench.hosts.inventory import SshTarget
@@ -379,13 +381,19 @@ def _two(lent: Mapping[str, Sequence[str]]) -> bool:
 
 
 def cluster_target(
-    spec: ClusterSpec, folder: Path, switch: Switching | None = None, place: RunPlace | None = None
+    spec: ClusterSpec,
+    folder: Path,
+    switch: Switching | None = None,
+    place: RunPlace | None = None,
+    load: LoadSpec | None = None,
 ) -> ClusterTarget:
     """Return the cluster that ``target: {cluster: …}`` asks for; ``folder`` is that of the experiment file.
 
-    Raises ExperimentError for what is wrong in its inventory.
+    Raises ExperimentError for what is wrong in its inventory, UsageError where its clients cannot share the ``load``.
     """
     file = folder / expanded(spec.inventory)
-    return ClusterTarget(
-        spec, read_inventory(file), switch=switch, file=str(file.absolute()), place=place or RunPlace()
-    )
+    inventory = read_inventory(file)
+    clients = len(inventory.with_role(Role.CLIENT))
+    if load and load.users % clients:
+        raise UsageError(f"load.users: {uneven(load.users, clients)}; the clients are those of {file}")
+    return ClusterTarget(spec, inventory, switch=switch, file=str(file.absolute()), place=place or RunPlace())

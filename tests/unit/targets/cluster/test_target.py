@@ -19,6 +19,7 @@ from proxybench.errors import (
     UsageError,
 )
 from proxybench.experiment.places import ClusterSpec, PodsSpec
+from proxybench.experiment.spec import LoadSpec
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import node as node_object
 from proxybench.model import ClockKind, Mode
@@ -30,6 +31,7 @@ from proxybench.nodes.requests import HttpGet
 from proxybench.run.testbed import address_plan
 from proxybench.targets.base import TargetFacts
 from proxybench.targets.cluster.host_facts import _ASK
+from proxybench.targets.cluster.inventory import Role
 from proxybench.targets.cluster.switch.tidying import ASK_SYNCED
 from proxybench.targets.cluster.switching import Switching
 from proxybench.targets.cluster.target import ASK_MODE, cluster_target
@@ -512,6 +514,19 @@ def test_a_look_at_what_is_not_known_leaves_the_node_too(own: Own) -> None:
         own.target().look()
     agent.assert_done()
     own.assert_left()
+
+
+def test_users_of_a_load_that_the_inventory_s_clients_cannot_share_are_told_before_anything_is_reached(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "nodes.yaml").write_text(NODES.replace("roles: other", "roles: [client, other]"))
+    spec = ClusterSpec(inventory="nodes.yaml")
+    clients = len(cluster_target(spec, tmp_path, load=LoadSpec(rate=100)).inventory.with_role(Role.CLIENT))
+    assert clients == 2
+    with pytest.raises(UsageError) as caught:
+        cluster_target(spec, tmp_path, load=LoadSpec(rate=100, users=9))
+    words = "load.users: 9 cannot be shared evenly by 2 clients; write a multiple of 2, such as 8"
+    assert str(caught.value) == f"{words}; the clients are those of {tmp_path}/nodes.yaml"
 
 
 def test_an_inventory_is_seen_from_the_experiment_s_folder(tmp_path: Path) -> None:
