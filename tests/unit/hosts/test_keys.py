@@ -114,11 +114,13 @@ def test_either_of_two_known_keys_of_one_type_is_enough(
         connect(replace(server.target, host_key=f"{other}\n{new_server().target.host_key}"), None, quick)
 
 
+@pytest.mark.parametrize(("second", "other"), [("ecdsa", "rsa"), ("rsa", "ecdsa")])
 def test_a_host_of_several_keys_is_asked_for_one_of_a_type_that_is_known(
-    server: Any, quick: ConnectPolicy, tmp_path: Path
+    server: Any, quick: ConnectPolicy, tmp_path: Path, second: str, other: str
 ) -> None:
-    server.more_keys.append(paramiko.ECDSAKey.from_private_key_file(str(keygen(tmp_path / "second", "ecdsa", ""))))
-    known = keygen(tmp_path / "rsa", "rsa", "").with_suffix(".pub").read_text() + (tmp_path / "second.pub").read_text()
+    server.more_keys.append(paramiko.PKey.from_path(keygen(tmp_path / "second", second, "")))
+    keygen(tmp_path / "other", other, "")
+    known = (tmp_path / "other.pub").read_text() + (tmp_path / "second.pub").read_text()
     connect(replace(server.target, host_key=known), None, quick).close()
 
 
