@@ -12,6 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
 from paramiko.pkey import UnknownKeyType
 
 from proxybench.errors import ConnectionLostError
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from proxybench.hosts.inventory import SshTarget
 
 _ONE_AT_A_TIME: Final = Lock()
+_UNREADABLE: Final = (
+    OSError, ValueError, TypeError, IndexError, paramiko.SSHException, UnknownKeyType, UnsupportedAlgorithm
+)  # fmt: skip
+"""What reading a key raises. TypeError: it is encrypted, and there is no passphrase."""
 
 
 def known_keys(target: SshTarget) -> tuple[paramiko.PKey, ...]:
@@ -44,31 +49,50 @@ def known_keys(target: SshTarget) -> tuple[paramiko.PKey, ...]:
 class Identity:
     """A key that a file names. ``private`` is None where we cannot read that half, and ``why`` says the reason.
 
-    ``public`` is what an agent knows it by, None where that is not known.
+    ``public`` is what an agent knows it by, None where that is not known; ``locked``: it lacks a passphrase.
     """
 
     file: Path
     private: paramiko.PKey | None
     public: bytes | None
     why: str = ""
+    locked: bool = False
 
 
 def load_identities(target: SshTarget) -> tuple[Identity, ...]:
     """Return the keys that files name, in order. Raises ConnectionLostError when none is usable, and no agent runs."""
     files = () if target.identity is None else (target.identity, *target.further)
-    found = tuple(_identity(file, target.passphrase) for file in files)
+    found = tuple(_load(file, target.passphrase) for file in files)
     if found and not target.agent and not any(one.private for one in found):
         raise ConnectionLostError(f"cannot use {found[0].file} as an identity: {found[0].why}")
     return found
 
 
-def _identity(file: Path, passphrase: str | None) -> Identity:
+def is_encrypted(file: Path) -> bool:
+    """Tell whether a private key needs a passphrase; False for what is no key."""
+    return _load(file, None).locked
+
+
+def _load(file: Path, passphrase: str | None) -> Identity:
+    version = 0
+    with contextlib.suppress(OSError):
+        version = file.stat().st_mtime_ns
+    with _ONE_AT_A_TIME:  # all hosts wait for the first, which takes a tenth of a second for an encrypted key
+        open_one = _read(file, None, version)
+        # A passphrase for a key that has none is an error; one default passphrase may stand beside keys of both kinds.
+        return _read(file, passphrase.encode(), version) if open_one.locked and passphrase is not None else open_one
+
+
+@lru_cache(maxsize=64)
+def _read(file: Path, secret: bytes | None, version: int) -> Identity:
+    """Read a key of any type as it is in a ``version`` of its file: hundreds of hosts have the same."""
+    del version
     public = public_half(file)
     try:
-        private = read_key(file, passphrase)
-    except (OSError, ValueError, TypeError, IndexError, paramiko.SSHException, UnknownKeyType) as error:
+        private = paramiko.PKey.from_path(file, secret)  # type: ignore[arg-type] # the stubs say str, bytes are wanted
+    except _UNREADABLE as error:
         why = " ".join(str(error).split()).partition(" See https")[0]
-        return Identity(file, None, public, why)
+        return Identity(file, None, public, why, locked=isinstance(error, TypeError))
     return Identity(file, private, public or private.asbytes())
 
 
@@ -104,41 +128,6 @@ def keys_of_agent(path: str) -> frozenset[bytes]:
     """Return the public halves of all keys that the ssh-agent at ``path`` has."""
     with contextlib.closing(Agent(path)) as agent:
         return frozenset(key.blob for key in agent.get_keys())
-
-
-def read_key(path: Path, passphrase: str | None) -> paramiko.PKey:
-    """Read a private key of any type. Raises TypeError when it is encrypted and no passphrase is given; others too."""
-    # A passphrase for a key that has none is an error; one default passphrase may stand beside keys of both kinds.
-    secret = passphrase.encode() if passphrase is not None and is_encrypted(path) else None
-    with _ONE_AT_A_TIME:  # all hosts wait for the first, which takes a tenth of a second for an encrypted key
-        return _read(path, secret, path.stat().st_mtime_ns)
-
-
-def is_encrypted(path: Path) -> bool:
-    """Tell whether a private key needs a passphrase; False for what is no key."""
-    try:
-        with _ONE_AT_A_TIME:
-            return _asks(path, path.stat().st_mtime_ns)
-    except OSError:
-        return False
-
-
-@lru_cache(maxsize=64)
-def _read(path: Path, secret: bytes | None, version: int) -> paramiko.PKey:
-    """Read a key as it is in a ``version`` of its file: hundreds of hosts have the same."""
-    del version
-    return paramiko.PKey.from_path(path, secret)  # type: ignore[arg-type] # the stubs say str, what it calls wants bytes
-
-
-@lru_cache(maxsize=64)
-def _asks(path: Path, version: int) -> bool:
-    try:
-        _read(path, None, version)
-    except TypeError:
-        return True
-    except (OSError, ValueError, IndexError, paramiko.SSHException, UnknownKeyType):
-        return False
-    return False
 
 
 def fingerprint(key: paramiko.PKey) -> str:

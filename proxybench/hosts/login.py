@@ -32,7 +32,8 @@ def log_in(transport: paramiko.Transport, target: SshTarget, identities: Sequenc
         offers: list[tuple[paramiko.PKey, str]] = []
         idle = ""
         for one in identities:
-            key = held.pop(one.public or b"", None) or one.private
+            agents = held.pop(one.public or b"", None)
+            key = one.private or agents  # ours may have a certificate beside it
             if key is None:
                 idle += f"; the key in {one.file} was not offered: {one.why}"
             else:

@@ -143,8 +143,9 @@ def test_a_condition_that_is_not_understood_is_refused_where_it_would_count(home
     assert target(home, "c", user="me").port == 25  # it is not asked for
 
 
-def test_a_file_that_is_included_where_a_condition_is_not_understood(home: Path) -> None:
-    write(home, config="Match tagged x\n  Include more/one\n", more__one="Host a\n  User other\n")
+@pytest.mark.parametrize("inner", ["Host a", "Match originalhost a", "Match originalhost a tagged y"])
+def test_a_file_that_is_included_where_a_condition_is_not_understood(home: Path, inner: str) -> None:
+    write(home, config="Match tagged x\n  Include more/one\n", more__one=f"{inner}\n  User other\n")
     with pytest.raises(UsageError, match=r"^a: .*/config:1: Match tagged is not understood; "):
         target(home, "a")
     assert target(home, "b", user="me").port == 22

@@ -56,6 +56,25 @@ def test_a_passphrase_beside_a_key_that_needs_none(tmp_path: Path) -> None:
     assert private(target(identity=path, passphrase="secret")).can_sign()
 
 
+def test_a_passphrase_that_is_wrong_is_tried_once_for_all_hosts(tmp_path: Path) -> None:
+    path = keygen(tmp_path / "key", "ed25519", "secret")
+    wanted = target(identity=path, passphrase="other", agent="/none")
+    first = load_identities(wanted)
+    assert load_identities(wanted)[0] is first[0]
+
+
+def test_a_key_of_a_type_that_cannot_be_read_here(server: Any, quick: ConnectPolicy, tmp_path: Path) -> None:
+    """As one in hardware (sk-ssh-ed25519) is: an agent may have it, and other keys count."""
+    path = keygen(tmp_path / "key", "ed25519", "")
+    first, *lines, last = path.read_text().splitlines()
+    content = base64.b64decode("".join(lines)).replace(b"ssh-ed25519", b"sk-ed-25519")
+    path.write_text("\n".join([first, base64.b64encode(content).decode(), last, ""]))
+    assert not is_encrypted(path)
+    connect(replace(server.target, identity=path, further=(server.target.identity,)), None, quick).close()
+    with pytest.raises(ConnectionLostError, match=rf"^cannot use {path} as an identity: Unsupported key type: "):
+        load_identities(target(identity=path))
+
+
 def test_a_key_that_was_made_anew_is_read_anew(tmp_path: Path) -> None:
     path = keygen(tmp_path / "key", "ed25519", "secret")
     first = private(target(identity=path, passphrase="secret"))
@@ -114,11 +133,13 @@ def test_either_of_two_known_keys_of_one_type_is_enough(
         connect(replace(server.target, host_key=f"{other}\n{new_server().target.host_key}"), None, quick)
 
 
+@pytest.mark.parametrize(("second", "other"), [("ecdsa", "rsa"), ("rsa", "ecdsa")])
 def test_a_host_of_several_keys_is_asked_for_one_of_a_type_that_is_known(
-    server: Any, quick: ConnectPolicy, tmp_path: Path
+    server: Any, quick: ConnectPolicy, tmp_path: Path, second: str, other: str
 ) -> None:
-    server.more_keys.append(paramiko.ECDSAKey.from_private_key_file(str(keygen(tmp_path / "second", "ecdsa", ""))))
-    known = keygen(tmp_path / "rsa", "rsa", "").with_suffix(".pub").read_text() + (tmp_path / "second.pub").read_text()
+    server.more_keys.append(paramiko.PKey.from_path(keygen(tmp_path / "second", second, "")))
+    keygen(tmp_path / "other", other, "")
+    known = (tmp_path / "other.pub").read_text() + (tmp_path / "second.pub").read_text()
     connect(replace(server.target, host_key=known), None, quick).close()
 
 

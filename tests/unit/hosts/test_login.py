@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxybench.errors import ConnectionLostError
+from proxybench.errors import ConnectionLostError, UsageError
 from proxybench.hosts.connect import connect
 from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh_config import HostWords, SshConfig
@@ -142,3 +142,26 @@ def test_a_server_to_which_a_key_is_not_enough(server: Any, quick: ConnectPolicy
 def test_without_any_key_it_says_so(server: Any, quick: ConnectPolicy) -> None:
     said = refusal(replace(server.target, identity=None), quick)
     assert said == "there is no key to show PLACE: name one, or use an ssh-agent"
+
+
+def test_a_server_that_does_not_answer_a_login(server: Any, quick: ConnectPolicy) -> None:
+    server.silent = True
+    said = refusal(server.target, replace(quick, step=0.3, attempts=1))
+    assert said == "cannot connect to PLACE: no answer within 0.3 s"
+
+
+def test_of_a_named_key_that_an_agent_has_no_passphrase_is_asked_for(agent: str, tmp_path: Path) -> None:
+    folder = tmp_path / ".ssh"
+    folder.mkdir()
+    (key,) = strangers(folder, 1)
+    add(key)
+    (folder / "config").write_text(f"IdentityFile {key}\nIdentitiesOnly yes\nIdentityAgent {agent}\n")
+    said = subprocess.run(["ssh-keygen", "-y", "-f", key], check=True, capture_output=True, text=True).stdout
+    key.with_name(f"{key.name}.pub").write_text(said)
+    subprocess.run(["ssh-keygen", "-q", "-p", "-f", key, "-P", "", "-N", "secret"], check=True)
+    config = SshConfig(Secrets({}, lambda _: None), home=tmp_path)
+    found = config.target(HostWords("near", user="me"))
+    assert (found.identity, found.passphrase, found.agent, found.only) == (key, None, agent, True)
+    subprocess.run(["ssh-add", "-q", "-D"], check=True)
+    with pytest.raises(UsageError, match=f"^the passphrase of {key} is needed, and nobody can be asked; "):
+        SshConfig(Secrets({}, lambda _: None), home=tmp_path).target(HostWords("near", user="me"))

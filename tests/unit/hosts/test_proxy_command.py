@@ -160,3 +160,11 @@ def test_ctrl_c_on_a_terminal_is_not_the_command_s(relayed: Relayed, quick: Conn
     link = connect(relayed.target, None, quick)
     assert os.getsid(relayed.running()[0]) != os.getsid(0)
     link.close()
+
+
+def test_a_command_may_put_its_things_in_order(tmp_path: Path) -> None:
+    beginning = f"3<&0; trap 'echo > {tmp_path}/told; exit' TERM; echo ready; while :; do sleep 0.05; done"
+    sock = ProxyCommand(beginning)
+    assert sock.recv(5) == b"ready"
+    sock.close()
+    assert (tmp_path / "told").exists()
