@@ -69,6 +69,20 @@ class Problem:
         return f"{self.file}:{self.line}:{self.column}: {self.message}"
 
 
+def place_after(text: str) -> tuple[int, int]:
+    """Return line and column, from 1, of what follows this beginning of a file."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return len(lines), len(lines[-1]) + 1
+
+
+def decoded(raw: bytes) -> str | tuple[int, int]:
+    """Return a file's bytes as text, without a byte order mark; or line and column of the first that is no UTF-8."""
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return place_after(error.object[: error.start].decode("utf-8"))
+
+
 class ExperimentError(UsageError):
     """All problems of one experiment file, in the order of their lines."""
 

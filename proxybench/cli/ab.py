@@ -169,7 +169,7 @@ def _compare(old: Origin, new: Origin, how: _How) -> tuple[Outcome, RunOutcome]:
     from proxybench.cli.progress import open_progress  # noqa: PLC0415 - keeps help fast
 
     experiment = experiment_of(old, new, how.plan)
-    with closing(open_progress()) as progress:
+    with closing(open_progress(experiment)) as progress:
         run = measure(experiment, how.out, resume=None, progress=progress)
     labels = (old.label, new.label)
     folder = open_run(run.folder)

@@ -36,7 +36,7 @@ def conformance(experiment: Path, overrides: tuple[str, ...], names: tuple[str, 
 
     properties = chosen(names)
     spec = load_experiment(experiment, overrides)
-    with closing(open_progress()) as progress:
+    with closing(open_progress(spec)) as progress:
         examined = conform(spec, properties, folder=experiment.parent, progress=progress)
     if as_json:
         print_json([_as_json(one) for one in examined])

@@ -13,7 +13,10 @@ from proxybench.cli.terminal import plain_table, print_json, print_table
 from proxybench.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxybench.cli.examine import Findings
+    from proxybench.targets.cluster.checkup import Row as Host
 
 
 @click.command(
@@ -36,7 +39,8 @@ def doctor(
     """Tell for each subject and kind of node: yes, or why not, and what would mend it.
 
     The subjects are those of an experiment file, or else kube-proxy v1.37.2 in each mode that it has. Each mode's
-    rules are made once, in a namespace that ends with the try. Nothing is asked of the network without --online.
+    rules are made once, in a namespace that ends with the try. Nothing is asked of the network without --online. Of an
+    experiment with target.cluster the hosts of its inventory are looked at instead, over SSH.
     """
     if inventory is not None:
         if experiment is not None or online:
@@ -61,19 +65,26 @@ def _hosts(inventory: Path, *, as_json: bool) -> int:
     from proxybench.targets.cluster.checkup import checkup  # noqa: PLC0415 - imports what speaks SSH
 
     rows = checkup(inventory)
-    modes = next((tuple(row.modes) for row in rows if row.modes), ())
     if as_json:
         print_json([asdict(row) for row in rows])
     else:
-        table = plain_table("node", "roles", "lacks", "to mend it", "note", *map(str, modes))
-        for row in rows:
-            of_modes = [(row.modes[mode] or "nothing lacks") if row.modes else "" for mode in modes]
-            table.add_row(row.node, ", ".join(row.roles), row.lacks or "nothing", row.fix, row.note, *of_modes)
-        print_table(table)
+        _print_hosts(rows)
     return ExitCode.RUN_FAILED if any(row.lacks for row in rows) else ExitCode.PASS
 
 
+def _print_hosts(rows: Sequence[Host]) -> None:
+    modes = next((tuple(row.modes) for row in rows if row.modes), ())
+    table = plain_table("node", "roles", "lacks", "to mend it", "note", *map(str, modes))
+    for row in rows:
+        of_modes = [(row.modes[mode] or "nothing lacks") if row.modes else "" for mode in modes]
+        table.add_row(row.node, ", ".join(row.roles), row.lacks or "nothing", row.fix, row.note, *of_modes)
+    print_table(table)
+
+
 def _print(found: Findings) -> None:
+    if found.hosts:
+        _print_hosts(found.hosts)
+        click.echo()
     rows = plain_table("subject", "node", "can run", "program", "why not, or what to know", "to mend it")
     for row in found.rows:
         rows.add_row(row.subject, row.node, "yes" if row.supported else "no", row.binary, row.reason, row.fix)

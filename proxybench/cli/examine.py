@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxybench.errors import UsageError
 from proxybench.experiment.load import load_experiment
 from proxybench.experiment.requests import requests
 from proxybench.experiment.spec import Experiment
@@ -17,8 +18,10 @@ from proxybench.targets.lab.survey import allowed, survey
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from proxybench.experiment.places import ClusterSpec
     from proxybench.experiment.requests import SubjectSpec
     from proxybench.subjects.outlook import Row
+    from proxybench.targets.cluster.checkup import Row as Host
     from proxybench.targets.lab.capabilities import Machine
     from proxybench.targets.lab.surroundings import Influence
 
@@ -43,13 +46,15 @@ class Findings:
     """What was found.
 
     ``rows``: subject by kind of node. ``allowed`` are the kinds of node that the experiment allows, ``fits`` those of
-    them on which all that it requires can run. ``influences``: what could reach a measurement.
+    them on which all that it requires can run. ``influences``: what could reach a measurement. ``hosts``: those of
+    the inventory, where the experiment is about a cluster of the user's own.
     """
 
     rows: Sequence[Row]
     allowed: Sequence[str]
     fits: Sequence[str]
     influences: Sequence[Influence]
+    hosts: Sequence[Host] = ()
 
 
 def examine(
@@ -60,14 +65,34 @@ def examine(
     machine: Machine | None = None,
     around: Surroundings | None = None,
 ) -> Findings:
-    """Look at an experiment file, or (None) at the usual subjects. Raises ExperimentError."""
+    """Look at an experiment file, or (None) at the usual subjects. Raises ExperimentError, UsageError.
+
+    Of a cluster of the user's own its hosts are looked at, and not this machine, whose kernel measures nothing there.
+    """
     experiment = USUAL if path is None else load_experiment(path, overrides)
     folder = path.parent if path else Path()
+    if experiment.target.cluster is not None:
+        if online:
+            raise UsageError(
+                "--online asks for releases, and target.cluster runs a kube-proxy of its own; leave it out"
+            )
+        return _of_cluster(experiment, experiment.target.cluster, folder)
     found = tuple(_candidates(requests(experiment, folder), online=online))
     rows = table(found, survey([one.need for one in found], machine))
     places = allowed(experiment.target.lab)
     fits = tuple(place for place in places if place in fitting(rows))
     return Findings(rows, places, fits, (around or Surroundings()).influences())
+
+
+def _of_cluster(experiment: Experiment, spec: ClusterSpec, folder: Path) -> Findings:
+    from proxybench.targets.cluster.checkup import checkup  # noqa: PLC0415 - imports what speaks SSH
+    from proxybench.targets.cluster.outlook import CLUSTER, able, outlook  # noqa: PLC0415 - as above
+    from proxybench.targets.cluster.target import cluster_target  # noqa: PLC0415 - as above
+
+    target = cluster_target(spec, folder, load=experiment.load)
+    hosts = checkup(Path(target.file))
+    rows = outlook(requests(experiment, folder), hosts)
+    return Findings(rows, (CLUSTER,), (CLUSTER,) if able(hosts, rows) else (), (), hosts)
 
 
 def _candidates(specs: Sequence[SubjectSpec], *, online: bool) -> Iterator[Candidate]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from proxybench.cli.remaining import CostModel
+from proxybench.cli.remaining import CostModel, first_guess
 from proxybench.cli.terminal import errors_console, human_seconds, tell
 from proxybench.units import NS_PER_S, Clock, SystemClock
 
@@ -16,16 +18,15 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from proxybench.experiment.matrix import Step
+    from proxybench.experiment.spec import Experiment
     from proxybench.model import Cell
     from proxybench.run.progress import Progress
 
 
-def open_progress() -> Progress:
-    """Return the progress that fits standard error."""
-    console = errors_console()
-    if console.is_terminal:
-        return LiveProgress(console, SystemClock())
-    return PlainProgress(tell, SystemClock())
+def open_progress(experiment: Experiment) -> Progress:
+    """Return the progress of an experiment that fits standard error."""
+    console, tally = errors_console(), Tally(SystemClock(), experiment, os.cpu_count() or 1)
+    return LiveProgress(console, tally) if console.is_terminal else PlainProgress(tell, tally)
 
 
 def describe(cell: Cell) -> str:
@@ -36,15 +37,17 @@ def describe(cell: Cell) -> str:
 
 
 class Tally:
-    """What is done, what is going on and what is left; seconds by the given clock."""
+    """What is done, what is going on and what is left; seconds by the given clock, on so many processors."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, experiment: Experiment, processors: int) -> None:
         self._clock = clock
+        self._experiment = experiment
+        self._processors = processors
         self._start = clock.monotonic_ns()
         self._left: list[Step] = []
         self._running: dict[Step, int] = {}
         self._numbers: dict[Step, int] = {}  # in the order in which they began
-        self.cost = CostModel()
+        self.cost = CostModel(partial(first_guess, experiment))
         self.total = 0
         self._most = 1  # steps that are under way at once
 
@@ -52,7 +55,10 @@ class Tally:
         """Take in the steps to come by a clock, and how many are taken at once."""
         self._left = list(steps)
         self.total, self._most = len(self._numbers) + len(steps), side_by_side
-        self.cost = CostModel()  # another clock's steps take another time
+        crowded = max(1.0, side_by_side / self._processors)  # more labs than processors: none is done the sooner
+        clock = steps[0].clock if steps else None
+        # Anew: another clock's steps take another time.
+        self.cost = CostModel(lambda cell: crowded * first_guess(self._experiment, cell, clock))
 
     @property
     def current(self) -> tuple[Step, ...]:
@@ -105,9 +111,9 @@ class Tally:
 class PlainProgress:
     """One line per event, for logs; what a step does inside is left out."""
 
-    def __init__(self, write: Callable[[str], object], clock: Clock) -> None:
+    def __init__(self, write: Callable[[str], object], tally: Tally) -> None:
         self._write = write
-        self._tally = Tally(clock)
+        self._tally = tally
 
     def stage(self, name: str) -> None:
         """Write the stage."""
@@ -148,11 +154,11 @@ class _Live(Protocol):
 class LiveProgress:
     """A bar, the current cell and the times, drawn again several times a second below what stays readable."""
 
-    def __init__(self, console: Console, clock: Clock, *, refresh: bool = True) -> None:
+    def __init__(self, console: Console, tally: Tally, *, refresh: bool = True) -> None:
         from rich.live import Live  # noqa: PLC0415 - rich takes longer to import than most verbs to run
 
         self._console = console
-        self._tally = Tally(clock)
+        self._tally = tally
         self._stage = ""
         self._activity: dict[Step, str] = {}
         self._live: _Live = Live(
@@ -225,7 +231,7 @@ class LiveProgress:
 
 def _planned(tally: Tally) -> str:
     steps = "1 step" if tally.waiting == 1 else f"{tally.waiting} steps"
-    return f"{steps} to do, about {human_seconds(tally.remaining())}"
+    return f"{steps} to do, about {human_seconds(tally.remaining())} by a rough first guess"
 
 
 def _ended(tally: Tally, step: Step, seconds: float, problem: str | None) -> str:

@@ -10,7 +10,7 @@ import click
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def restore(run: Path) -> None:
-    """Put back what a run that was killed had switched in a cluster, and remove its Services; may be repeated."""
+    """Remove what a run that was killed has left in a cluster, and put back what it had switched; may be repeated."""
     from proxybench.results.folder import held  # noqa: PLC0415 - keeps help fast
     from proxybench.targets.cluster.switch.recovery import recover  # noqa: PLC0415 - keeps help fast
 

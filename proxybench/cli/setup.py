@@ -51,5 +51,8 @@ def _kernel(experiment: Path | None, overrides: tuple[str, ...]) -> str | None:
 
     if experiment is None:
         return DEFAULT_KERNEL
-    places = allowed(load_experiment(experiment, overrides).target.lab)
+    target = load_experiment(experiment, overrides).target
+    if target.cluster is not None:
+        raise UsageError(f"setup brings what a lab needs; `proxybench doctor {experiment}` tells what your hosts lack")
+    places = allowed(target.lab)
     return next((place.removeprefix("vm ") for place in places if place.startswith("vm ")), None)

@@ -6,11 +6,13 @@ import math
 from typing import TYPE_CHECKING
 
 from proxybench.experiment import profile_checks, subject_checks
+from proxybench.experiment.matrix import estimate
 from proxybench.experiment.places import ClockChoice, KernelChoice, LabChoice
 from proxybench.experiment.requests import requests
 from proxybench.experiment.spec import MAX_ENDPOINTS, REPEATED, MeasureSpec, ProxierNodes
 from proxybench.experiment.subject_checks import longer
 from proxybench.experiment.subjects import KubeProxySubject, ReferenceSubject
+from proxybench.experiment.words import format_duration, uneven
 from proxybench.model import Address, Family, Mode, Origin
 
 if TYPE_CHECKING:
@@ -23,6 +25,13 @@ if TYPE_CHECKING:
 
 _FAR, _LOCAL = 2, 4
 """The least Services of which one has its pods elsewhere, and one of each externalTrafficPolicy has them here."""
+
+MOST_STEPS = 20_000
+"""A week, the longest limits.run, of steps of half a minute."""
+MOST_WITH_BATCH = 21_000
+"""Services at one time: a node has 21,512 ports for them."""
+
+_OUTSIDE = {Address.EXTERNAL_IP, Address.LOAD_BALANCER_IP}
 
 Check = tuple[frozenset[str], "Callable[[Experiment], Iterator[Finding]]"]
 
@@ -52,12 +61,22 @@ def _target(experiment: Experiment) -> Iterator[Finding]:
             ("target", "lab", "kernel"),
             "kernel: namespaces have this machine's; write kind: vm, or remove kernel",
         )
+    if lab.shards is not None and (lab.kind is LabChoice.NETNS or lab.clock is ClockChoice.WALL):
+        by_kind = lab.kind is LabChoice.NETNS
+        one, right = ("in namespaces", "kind: vm") if by_kind else ("by the wall clock", "clock: instructions")
+        yield (
+            ("target", "lab", "shards"),
+            f"shards: {one} one step is taken at a time; write {right}, or remove shards",
+        )
 
 
 def _families(experiment: Experiment) -> Iterator[Finding]:
     if Family.IPV6 not in experiment.families:
         return
     loc = ("families", experiment.families.index(Family.IPV6))
+    if experiment.target.cluster is not None:
+        yield loc, "families: target.cluster is measured over IPv4 only; write families: [ipv4]"
+        return
     if experiment.modes and experiment.proxier.kind != "kube-proxy":
         yield loc, _REFERENCE_IPV6
     for words in experiment.subjects:
@@ -70,11 +89,15 @@ def _families(experiment: Experiment) -> Iterator[Finding]:
 
 
 def _paths(experiment: Experiment) -> Iterator[Finding]:
-    asked, sizes = experiment.measure.paths, _sizes(experiment)
+    asked, sizes, own = experiment.measure.paths, _sizes(experiment), experiment.target.cluster is not None
     plain = {path for path in asked if path.address is not Address.NODE_PORT_LOCAL}
     mixed = len({path.address for path in plain} - {Address.CLUSTER_IP}) > 0 and len(plain) < len(asked)
     for index, path in enumerate(asked):
         loc = ("measure", "forwarding", "paths", index)
+        if own and path.origin is Origin.POD:
+            yield loc, f"paths: {path} begins on a pod of ours, and target.cluster has none; leave it out"
+        if own and path.address in _OUTSIDE:
+            yield loc, f"paths: target.cluster lends no addresses for {path}; leave it out"
         if path.origin is Origin.OTHER and experiment.proxier.nodes is not ProxierNodes.ALL:
             yield loc, f"paths: {path} goes by another node, which needs a proxy too; write proxier: {{nodes: all}}"
         if Family.IPV6 in experiment.families and (path.address is not Address.CLUSTER_IP or path.origin is Origin.POD):
@@ -116,6 +139,24 @@ def _repetitions(experiment: Experiment) -> Iterator[Finding]:
     yield from _unknown_sizes(experiment, ("repetitions",), experiment.repetitions.model_extra or {}, "default or ")
 
 
+def _steps(experiment: Experiment) -> Iterator[Finding]:
+    steps = estimate(experiment).steps
+    if steps > MOST_STEPS:
+        what = f"{steps:,} steps (sizes x subjects x repetitions) are more than a run can take"
+        yield ("repetitions",), f"repetitions: {what}; keep them at or below {MOST_STEPS:,}"
+
+
+def _batches(experiment: Experiment) -> Iterator[Finding]:
+    measure, services = experiment.measure, max(_sizes(experiment), default=0)
+    for loc, batch in (
+        (("measure", "sync", "batch"), measure.sync.batch if measure.sync else None),
+        (("measure", "events", "mass"), measure.events.mass if measure.events else None),
+    ):
+        if batch and services + batch.of(services) > MOST_WITH_BATCH:
+            many = f"{batch.of(services)} Services beside {services} are more than the lab is laid out for"
+            yield loc, f"{loc[-1]}: {many}; keep both together at or below {MOST_WITH_BATCH}"
+
+
 def _unknown_sizes(experiment: Experiment, loc: Loc, keys: Iterable[str], or_else: str) -> Iterator[Finding]:
     names = ", ".join(map(str, _sizes(experiment)))
     for key in keys:
@@ -137,6 +178,12 @@ def _load(experiment: Experiment) -> Iterator[Finding]:
     if load.rate < load.users:
         few = f"{load.rate} connections per second are too few for {load.users} users"
         yield ("load", "rate"), f"rate: {few}; write at least one per user"
+
+
+def _shared(experiment: Experiment) -> Iterator[Finding]:
+    load, clients = experiment.load, experiment.target.lab.clients
+    if load and experiment.target.cluster is None and load.users % clients:
+        yield ("load", "users"), f"users: {uneven(load.users, clients)}"
 
 
 def _measured(experiment: Experiment) -> Iterator[Finding]:
@@ -192,9 +239,16 @@ def _patience(experiment: Experiment) -> Iterator[Finding]:
     events = experiment.measure.events
     if events and events.timeout > cell:
         yield longer(("measure", "events", "timeout"), events.timeout, name, cell)
-    soak = experiment.measure.soak
-    if soak and soak.duration >= cell:
-        yield longer(("measure", "soak", "duration"), soak.duration, name, cell)
+    measure, load = experiment.measure, experiment.load
+    lasting = {
+        ("measure", "soak", "duration"): measure.soak.duration if measure.soak else 0,
+        ("measure", "cpu", "idle"): measure.cpu.idle if measure.cpu else 0,
+        ("load", "duration"): load.duration if load else 0,
+    }
+    for loc, seconds in lasting.items():  # these are waited for to their end, among else
+        if seconds >= cell:
+            times = format_duration(seconds), format_duration(cell)
+            yield loc, f"{loc[-1]}: {times[0]} must be less than {name} ({times[1]}); make it shorter, or {name} longer"
 
 
 _CHECKS: tuple[Check, ...] = (
@@ -203,18 +257,21 @@ _CHECKS: tuple[Check, ...] = (
     (frozenset({"subjects", "modes", "target"}), subject_checks.owners),
     (frozenset({"subjects", "modes"}), subject_checks.one_form),
     (frozenset({"subjects", "modes", "proxier"}), subject_checks.subjects),
-    (frozenset({"families", "subjects", "modes", "proxier"}), _families),
-    (frozenset({"measure", "proxier", "families", "scale"}), _paths),
+    (frozenset({"target", "families", "subjects", "modes", "proxier"}), _families),
+    (frozenset({"target", "measure", "proxier", "families", "scale"}), _paths),
     (frozenset({"scale"}), _scale),
     (frozenset({"scale", "target", "families"}), profile_checks.place),
     (frozenset({"scale", "measure"}), profile_checks.measured),
     (frozenset({"scale", "repetitions"}), _repetitions),
+    (frozenset({"scale", "repetitions", "subjects", "modes", "proxier", "families", "target"}), _steps),
+    (frozenset({"scale", "measure"}), _batches),
     (frozenset({"scale", "limits"}), _limited_sizes),
     (frozenset({"target", "repetitions"}), _repetitions_by_clock),
     (frozenset({"scale", "load"}), _load),
+    (frozenset({"target", "load"}), _shared),
     (frozenset({"measure", "load"}), _measured),
     (frozenset({"measure"}), _times),
     (frozenset({"measure", "subjects", "modes", "proxier"}), _migrate),
     (frozenset({"limits"}), _limits),
-    (frozenset({"measure", "limits"}), _patience),
+    (frozenset({"measure", "load", "limits"}), _patience),
 )

@@ -87,8 +87,8 @@ _PACES: Final = ("100ms", "10m")
 class SoakSpec(Words):
     """Mixed churn for a long time: growth of memory, stale chains, drift between rules and API."""
 
-    duration: Annotated[Duration, AfterValidator(within("10s", "24h"))] = 300.0
-    """How long; limits.cell must be longer."""
+    duration: Annotated[Duration, AfterValidator(within("10s", "24h"))] = 180.0
+    """How long; less than limits.cell."""
     pace: Annotated[Duration, AfterValidator(within(*_PACES))] = 1.0
     """The time from one change to the next; left out with a profile whose slices changed: as often as they did."""
     interval: Annotated[Duration, AfterValidator(within("1ms", "10s"))] = 0.02

@@ -14,12 +14,14 @@ from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import AliasEvent, ScalarEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.scanner import Scanner
 
 MAX_DEPTH = 20
 """Of lists and mappings within each other."""
 _MAX_KEY = 200  # characters
 _MAX_NUMBER = 40  # characters
 _TEXT = 50  # characters that count as one value more
+_TEXT_TAG = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
@@ -46,17 +48,40 @@ EXPERIMENT = Kind("an experiment", "experiments", "version: 1", "some dozens", 1
 INVENTORY = Kind("an inventory", "inventories", "version: 1", "some hundreds", 1 << 18, 5_000, 600)
 KUBECONFIG = Kind("a kubeconfig", "kubeconfigs", "apiVersion: v1", "some hundreds", 1 << 20, 25_000, 2_000)
 """Certificates of hundreds of clusters may stand in one."""
+KUBE_PROXY = Kind(
+    "a kube-proxy configuration", "kube-proxy configurations", "apiVersion: …", "some dozens", 1 << 20, 25_000, 2_000
+)
 
 
 class RefusedError(MarkedYAMLError):
     """Something in a file is right YAML, but not for its kind; ``problem`` says what, in a whole sentence."""
 
 
+class LimitedScanner(Scanner):
+    """Scans as ruamel.yaml does. Raises RefusedError for a document that says it is of another YAML than 1.2.
+
+    In older ones "on" and "no" are no words.
+    """
+
+    def __init__(self, kind: Kind, loader: Any = None) -> None:  # noqa: ANN401 - ruamel.yaml's loader has no type
+        super().__init__(loader)
+        self._kind = kind
+
+    def scan_yaml_directive_value(self, start_mark: Any) -> Any:  # noqa: ANN401 - as in ruamel.yaml
+        """Refuse it where it is written: the event that has the version is that of the line ``---``."""
+        version = super().scan_yaml_directive_value(start_mark)
+        if version != (1, 2):
+            number = ".".join(map(str, version))
+            problem = f"%YAML {number} is not supported; remove the line, {self._kind.many} are YAML 1.2"
+            raise RefusedError(None, None, problem, start_mark)
+        return version
+
+
 class LimitedComposer(Composer):
-    """Composes nodes as ruamel.yaml does, within the limits of this module.
+    """Composes nodes as ruamel.yaml does, within the limits of this module; keys are words as they are written.
 
     Raises RefusedError for what is over them, and for what no file needs here: tags, keys that are no words, aliases
-    of what they stand in, another version of YAML.
+    of what they stand in.
     """
 
     def __init__(self, kind: Kind, loader: Any = None) -> None:  # noqa: ANN401 - ruamel.yaml's loader has no type
@@ -67,14 +92,6 @@ class LimitedComposer(Composer):
         self._count = 0
         self._weights: dict[int, int] = {}  # values that a node stands for, by its id
         self._widths: dict[int, int] = {}  # its entries, with merged ones
-
-    def compose_document(self) -> Any:  # noqa: ANN401 - as in ruamel.yaml
-        """Refuse a document that says it is of an older YAML, in which "on" and "no" are no words."""
-        event = self.parser.peek_event()
-        if event.version not in {None, (1, 2)}:
-            version = ".".join(map(str, event.version))
-            raise _refusal(f"%YAML {version} is not supported; remove the line, {self._kind.many} are YAML 1.2", event)
-        return super().compose_document()
 
     def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401 - as in ruamel.yaml
         """Compose one node, and count what it stands for."""
@@ -95,7 +112,8 @@ class LimitedComposer(Composer):
             self._add(self._weights[id(node)], event)
         else:
             raise _refusal(f"*{event.anchor} stands within what it repeats", event)
-        return node
+        is_key = isinstance(parent, MappingNode) and index is None
+        return _as_word(node) if is_key and isinstance(node, ScalarNode) and str(node.tag) != _MERGE else node
 
     def _add(self, count: int, event: Any) -> None:  # noqa: ANN401 - an event of ruamel.yaml
         self._count += count
@@ -123,6 +141,11 @@ class LimitedComposer(Composer):
             return 1
         parts = value.value if isinstance(value, SequenceNode) else [value]
         return sum(self._widths.get(id(part), 0) for part in parts)
+
+
+def _as_word(key: ScalarNode) -> ScalarNode:
+    """Return a key such as 10000 or true as text: as numbers, 1 and true would be one. A copy: aliases are none."""
+    return ScalarNode(_TEXT_TAG, key.value, key.start_mark, key.end_mark)
 
 
 def _refusal(problem: str, at: Any) -> RefusedError:  # noqa: ANN401 - a node or an event

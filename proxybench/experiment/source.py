@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
-from proxybench.errors import Problem
-from proxybench.experiment.limits import EXPERIMENT, MAX_DEPTH, Kind, LimitedComposer, RefusedError
+from proxybench.errors import Problem, decoded, place_after
+from proxybench.experiment.limits import EXPERIMENT, MAX_DEPTH, Kind, LimitedComposer, LimitedScanner, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,13 +76,11 @@ def read(path: Path, overrides: Sequence[str] = (), kind: Kind = EXPERIMENT) -> 
         if len(raw) > kind.max_bytes:  # before it is decoded, since it may be cut within a character
             large = f"is larger than {kind.max_bytes >> 10} KiB; name the file of {kind.one}"
             return Document(file, problems=[Problem(file, 1, 1, large)])
-        text = raw.decode("utf-8-sig")
     except OSError as error:
         return Document(file, problems=[Problem(file, 1, 1, f"cannot be read: {error.strerror}")])
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        column = error.start - raw.rfind(b"\n", 0, error.start)
-        return Document(file, problems=[Problem(file, line, column, "is not UTF-8 text; save it as UTF-8")])
+    text = decoded(raw)
+    if not isinstance(text, str):
+        return Document(file, problems=[Problem(file, *text, "is not UTF-8 text; save it as UTF-8")])
     document = parse(text, file, kind)
     if not document.problems and not isinstance(document.data, dict):
         what = "is empty" if document.data is None else "holds no mapping"
@@ -96,17 +95,21 @@ def parse(text: str, file: str, kind: Kind = EXPERIMENT) -> Document:
     """Read YAML text. After a syntax error ``data`` is None; after duplicate keys the first one counts."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = partial(LimitedComposer, kind)  # type: ignore[assignment]  # a class in the stubs; only called
+    yaml.Scanner = partial(LimitedScanner, kind)
     try:
         node = yaml.compose(text)
         problems = list(_duplicates(node, file, set()))
         # The constructor also resolves merge keys (<<) in the nodes themselves.
-        data = None if node is None else _string_keys(yaml.constructor.construct_document(node), {})
+        data = None if node is None else yaml.constructor.construct_document(node)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         return Document(file, problems=[_problem(file, line, column, _syntax(error))])
-    except (YAMLError, ValueError, RecursionError) as error:
-        # ValueError: a date that does not exist. The reader's own error has no mark but a first line that says it.
+    except ReaderError as error:
+        line, column = place_after(text[: error.position])
+        what = f"the character U+{error.character:04X} cannot stand in it; remove it, or save the file as UTF-8"
+        return Document(file, problems=[Problem(file, line, column, f"not valid YAML: {what}")])
+    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist
         reason = str(error).splitlines()[0]
         return Document(file, problems=[Problem(file, 1, 1, f"is not valid YAML: {reason}")])
     return Document(file, data, problems, node)
@@ -149,27 +152,6 @@ def _duplicates(node: Node | None, file: str, seen: set[int]) -> Iterator[Proble
         first[name] = key.start_mark.line + 1
         kept.append((key, value))
     node.value = kept
-
-
-def _string_keys(data: Any, done: dict[int, Any]) -> Any:  # noqa: ANN401 - YAML holds anything
-    """Return the data with keys such as 10000 as words; aliases (and loops of them) stay aliases."""
-    if id(data) in done:
-        return done[id(data)]
-    if isinstance(data, dict):
-        copy: dict[str, Any] = {}
-        done[id(data)] = copy
-        copy.update((_word(key), _string_keys(value, done)) for key, value in data.items())
-        return copy
-    if isinstance(data, list):
-        items: list[Any] = []
-        done[id(data)] = items
-        items.extend(_string_keys(item, done) for item in data)
-        return items
-    return data
-
-
-def _word(key: object) -> str:
-    return {True: "true", False: "false"}[key] if isinstance(key, bool) else str(key)
 
 
 def _put(data: dict[str, Any], path: tuple[str, ...], value: Any) -> bool:  # noqa: ANN401 - YAML holds anything

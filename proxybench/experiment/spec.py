@@ -133,8 +133,14 @@ def _at_sizes(value: object) -> object:
     return value
 
 
-Count = Annotated[int, Field(strict=True, ge=1)]
-CountOrNone = Annotated[int, Field(strict=True, ge=0)]
+MOST_REPETITIONS = 1_000
+MOST_CONNECTIONS = 100_000
+"""Of a position: each is kept, and sent by one request to an agent."""
+MOST_IN_A_BLOCK = 256
+
+_Repetitions = Annotated[int, Field(strict=True, ge=1, le=MOST_REPETITIONS)]
+_Connections = Annotated[int, Field(strict=True, ge=1, le=MOST_CONNECTIONS)]
+_ConnectionsOrNone = Annotated[int, Field(strict=True, ge=0, le=MOST_CONNECTIONS)]
 _Unique = AfterValidator(distinct)
 _ModeWord = Annotated[Mode, one_of("a mode", *Mode), schema_of(*Mode)]
 _ScenarioWord = Annotated[Scenario, one_of("a scenario of sync", *SCENARIOS), schema_of(*SCENARIOS)]
@@ -216,11 +222,11 @@ class Repetitions(Words):
     """How often each cell is measured: default, or by number of Services ({default: 3, "10000": 2})."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Annotated[int, Field(strict=True, ge=1)]]
+    __pydantic_extra__: dict[str, _Repetitions]
 
-    default: Count = 3
+    default: _Repetitions = 3
     """For every size that is not named."""
-    instructions: Annotated[Count | None, LEFT_OUT] = None
+    instructions: Annotated[_Repetitions | None, LEFT_OUT] = None
     """With clock: [wall, instructions], the most that there are by the instruction clock, whose numbers repeat."""
 
     def of(self, services: int, clock: ClockChoice | None = None) -> int:
@@ -255,11 +261,11 @@ class CpuSpec(Words):
 class ForwardingSpec(Words):
     """Latency of new connections through the rules, and directly to the endpoint."""
 
-    connections: Count = 300
+    connections: _Connections = 300
     """New connections per position, and as many directly."""
-    warmup: CountOrNone = 20
+    warmup: _ConnectionsOrNone = 20
     """Connections made first and thrown away, per target."""
-    block: Count = 10
+    block: Annotated[int, Field(strict=True, ge=1, le=MOST_IN_A_BLOCK)] = 10
     """Connections to one target before the next takes its turn."""
     positions: Annotated[tuple[_PositionWord, ...], Field(min_length=1, examples=["[first, last]"]), _Unique] = (
         POSITIONS
@@ -271,7 +277,7 @@ class ForwardingSpec(Words):
     """How the Services are addressed, over TCP or UDP, and from where; every Service has all these addresses."""
     by_endpoint: Annotated[bool, BeforeValidator(_yes_or_no)] = False
     """Whether each connection over the ClusterIP is kept with the place of the endpoint that answered it, too."""
-    established: CountOrNone = 300
+    established: _ConnectionsOrNone = 300
     """Round trips on an established connection: the control that should not differ; 0 switches it off."""
 
 
@@ -312,7 +318,7 @@ class LoadSpec(Words):
     """Concurrent users; each makes rate / users connections per second."""
     duration: Annotated[Duration, AfterValidator(within("1s", "10m"))] = 10.0
     """How long the load lasts in a cell."""
-    services_used: Count = 9
+    services_used: Annotated[int, Field(strict=True, ge=1, le=MAX_SERVICES)] = 9
     """How many Services are connected to, spread over all positions; a smaller cell uses all it has."""
     at: Annotated[
         tuple[_Services, ...] | None,
@@ -374,7 +380,7 @@ class Experiment(Words):
     """The sizes of the cluster."""
     repetitions: Annotated[
         Repetitions,
-        BeforeValidator(_one_number, json_schema_input_type=Count | Repetitions),
+        BeforeValidator(_one_number, json_schema_input_type=_Repetitions | Repetitions),
         Field(examples=["3"]),
     ] = Repetitions()
     """How often each cell is measured; the repetition is what statistics count."""

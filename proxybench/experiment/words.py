@@ -161,6 +161,12 @@ def distinct(values: tuple[object, ...]) -> tuple[object, ...]:
     return values
 
 
+def uneven(users: int, clients: int) -> str:
+    """Say that clients cannot share the users of a load, and how many they could."""
+    least = max(1, users // clients) * clients
+    return f"{users} cannot be shared evenly by {clients} clients; write a multiple of {clients}, such as {least}"
+
+
 def suggest(wrong: str, right: Iterable[str], otherwise: str) -> str:
     """Return "did you mean …?", or the right words when none is near."""
     names = list(right)

@@ -21,6 +21,7 @@ from proxybench.gate.side import FIELDS, Replicates, Side, lacking, side_of_runs
 from proxybench.model import Key
 from proxybench.results.atomic import make_folder, write_bytes
 from proxybench.results.folder import open_run
+from proxybench.results.reading import parse_json
 from proxybench.results.schema import backend_setting
 
 if TYPE_CHECKING:
@@ -84,10 +85,7 @@ def _entry(side: Side, key: Key) -> dict[str, Any]:
 
 def load(data: bytes, where: str) -> Side:
     """Read a baseline file's content; ``where`` names it. Raises ResultsError that names what is wrong."""
-    try:
-        parsed = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise ResultsError(f"{where}: not valid JSON ({error})") from None
+    parsed = parse_json(data, where)
     version = parsed.get("baseline_schema") if isinstance(parsed, dict) else None
     if not isinstance(version, int):
         raise ResultsError(f"{where}: not a baseline (no 'baseline_schema' in it)")

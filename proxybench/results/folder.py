@@ -209,7 +209,7 @@ class RunFolder:
     def samples(self, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
         """Return all raw samples, of an unfinished run those so far; ``columns`` saves memory.
 
-        Raises ResultsError for a damaged file.
+        Raises ResultsError for a damaged file, and where they are gone, or were not copied.
         """
         return read_samples(self._sources(), columns, self._upgrade())
 
@@ -228,7 +228,11 @@ class RunFolder:
 
     def _sources(self) -> list[Path]:
         merged = self.path / _SAMPLES
-        return [merged] if merged.exists() else self._parts()
+        if merged.exists():
+            return [merged]
+        if not (self.path / _PARTS).is_dir():  # that is there until all is in the one file
+            raise ResultsError(f"{merged}: missing, and so are the parts that it is made of; copy it, too")
+        return self._parts()
 
     def _parts(self) -> list[Path]:
         found = (self.path / _PARTS).glob("part-*.parquet")

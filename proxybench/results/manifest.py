@@ -57,7 +57,7 @@ class LabFacts:
 class SubjectFacts:
     """One thing that was measured; periods in seconds.
 
-    ``source`` says where its program came from (a release's address, a file, "part of proxybench 0.1.0"), ``config``
+    ``source`` says where its program came from (a release's address, a file, "part of proxybench 2.0.0"), ``config``
     which file of the run's folder shaped it, ``cgroup`` which one on the measured node held its control loop and
     nothing else, so that its CPU time is told from others': those of the first step in which it ran. ``no_cpu``: why
     there was no such cgroup in a step; its CPU time and memory are left out then.

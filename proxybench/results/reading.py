@@ -8,7 +8,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from proxybench.errors import ResultsError
+from proxybench.errors import ResultsError, decoded
 from proxybench.results.frame import ARROW_SCHEMA, completed, read_frame, written_by
 from proxybench.results.schema import SCHEMA_VERSION, Upgrade
 
@@ -25,13 +25,25 @@ _DAMAGE = (pa.ArrowException, ArithmeticError, LookupError, MemoryError, OSError
 def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON
     """Return what a file holds. Raises ResultsError."""
     try:
-        return orjson.loads(path.read_bytes())
+        data = path.read_bytes()
     except FileNotFoundError:
         raise ResultsError(f"{path}: missing") from None
-    except orjson.JSONDecodeError as error:
-        raise ResultsError(f"{path}: not valid JSON ({error}); the file is damaged or was cut short") from None
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read ({error.strerror})") from None
+    return parse_json(data, str(path))
+
+
+def parse_json(data: bytes, where: str) -> Any:  # noqa: ANN401 - JSON
+    """Return what the bytes of a file hold; ``where`` names it. Raises ResultsError."""
+    text = decoded(data)
+    if isinstance(text, str):
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            why = str(error)
+    else:
+        why = "no UTF-8 text: line {} column {}".format(*text)
+    raise ResultsError(f"{where}: not valid JSON ({why}); the file is damaged or was cut short")
 
 
 def read_samples(paths: Sequence[Path], columns: Sequence[str], upgrade: Upgrade) -> pd.DataFrame:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _BUILD: Final = re.compile(r'^kubernetes_build_info\{[^}]*git_version="(v[^"]+)"', re.MULTILINE)
 _GROUP: Final = "kubeproxy.config.k8s.io"
 # A controller of the cluster removes the Endpoints that such a kube-proxy reads as soon as their Service goes.
-_NO_USERSPACE: Final = (
+NO_USERSPACE: Final = (
     "its userspace mode is not measured, since it counts no syncs and reads Endpoints, which the cluster's own "
     "controllers write; the lab measures it, with kind: kube-proxy"
 )
@@ -113,7 +113,7 @@ class ClusterDriver:
         """
         facts = self._known()
         if spec.mode is Mode.USERSPACE:
-            raise UnavailableError(f"the cluster's kube-proxy {facts.version}: {_NO_USERSPACE}")
+            raise UnavailableError(f"the cluster's kube-proxy {facts.version}: {NO_USERSPACE}")
         if (spec.mode is not facts.mode or spec.image) and self._switch is None:
             asked = f"not of {spec.image}" if spec.image else f"in {facts.mode} mode"
             why = f"it runs {asked}, and nothing is switched without --allow-switch"

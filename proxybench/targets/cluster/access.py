@@ -11,7 +11,7 @@ from proxybench.errors import ApiError, RunError, UsageError
 from proxybench.home import expanded
 from proxybench.kube.base import is_leaving
 from proxybench.kube.kubeconfig import read_kubeconfig, seconds_of
-from proxybench.kube.objects import MANAGED_BY, NAMESPACE
+from proxybench.kube.objects import MADE_BY_A_RUN, MANAGED_BY, NAMESPACE
 from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.cluster.tokens import Token, Tokens
 from proxybench.units import NS_PER_S
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from proxybench.units import Clock
 
 SERVICE_ACCOUNT: Final = "proxybench"
+TOKEN_PATH: Final = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}/token"
 _TOKEN_SECONDS: Final = 24 * 3600
 _DELETION_S: Final = 120
 _AGAIN_S: Final = 1.0
@@ -109,13 +110,12 @@ def own_access(api: ObjectApi, first: ApiAccess, again: Callable[[], AbstractCon
 
 
 def _own_token(api: ObjectApi) -> Token:
-    path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}/token"
     body = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
         "spec": {"expirationSeconds": _TOKEN_SECONDS},
     }
-    status = api.ask("POST", path, body)["status"]
+    status = api.ask("POST", TOKEN_PATH, body)["status"]
     return Token(str(status["token"]), seconds_of(status.get("expirationTimestamp")))
 
 
@@ -146,8 +146,8 @@ def taken(services: Iterable[Object]) -> tuple[str, ...]:
     return tuple(str(address) for address in found if address and address != "None")
 
 
-def settled_namespace(api: ObjectApi, clock: Clock, report: Callable[[str], None]) -> bool:
-    """Tell whether our namespace is there, once it is not being deleted any more: nothing can be made in it then.
+def settle_namespace(api: ObjectApi, clock: Clock, report: Callable[[str], None]) -> None:
+    """Wait until our namespace, if it is there, is not being deleted any more: nothing can be made in it then.
 
     Raises RunError when that takes too long, and as ``has_namespace``.
     """
@@ -160,12 +160,17 @@ def settled_namespace(api: ObjectApi, clock: Clock, report: Callable[[str], None
             report(f"the namespace {NAMESPACE} is being deleted; waiting for up to {_DELETION_S} s until it is gone")
             told = True
         clock.sleep(_AGAIN_S)
-    return found is not None
 
 
 def has_namespace(api: ObjectApi) -> bool:
     """Tell whether our namespace is there. Raises UsageError when one of that name is somebody else's."""
     return _namespace(api) is not None
+
+
+def made_by_a_run(api: ObjectApi) -> bool:
+    """Tell whether our namespace is there since a run, this one or one before, has made it. Raises ApiError."""
+    found = _namespace(api) or {"metadata": {}}
+    return (found["metadata"].get("annotations") or {}).get(MADE_BY_A_RUN) == "true"
 
 
 def _namespace(api: ObjectApi) -> Object | None:

@@ -69,7 +69,8 @@ class Row:
     """One host: ``lacks`` is what is missing ("" when nothing is), ``fix`` what mends it, ``note`` what to know.
 
     ``modes`` are those of kube-proxy, where it runs: what each lacks there, and what mends it; "" for nothing. Programs
-    of a DaemonSet's are its image's; the host's own are those by which proxybench looks at rules and cleans.
+    of a DaemonSet's are its image's; the host's own are those by which proxybench looks at rules and cleans. ``mode``
+    is the one in which it runs there, "" where none answers.
     """
 
     node: str
@@ -78,6 +79,7 @@ class Row:
     fix: str
     note: str = ""
     modes: Mapping[str, str] = field(default_factory=dict)
+    mode: str = ""
 
 
 def checkup(path: Path) -> tuple[Row, ...]:
@@ -119,10 +121,11 @@ def _rows(node: NodeWords, said: str | None, why: str) -> Iterator[Row]:
         except ProxierError as error:
             found = [(str(error), "run one kube-proxy there")]
     modes = modes_there(words) if _PROXIES & set(node.roles) else {}
+    mode = words.get("mode", "")
     for lacks, fix in found:
-        yield Row(node.name, roles, lacks, fix, modes=modes)
+        yield Row(node.name, roles, lacks, fix, modes=modes, mode=mode)
     if not found:
-        yield Row(node.name, roles, "", "", "; ".join(_notes(node, words, counted)), modes)
+        yield Row(node.name, roles, "", "", "; ".join(_notes(node, words, counted)), modes, mode)
 
 
 def _notes(node: NodeWords, words: Mapping[str, str], counted: str) -> Iterator[str]:

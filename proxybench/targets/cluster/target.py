@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxybench.clocks import ClockDomain
 from proxybench.errors import ConnectionLostError, RunError, UsageError
+from proxybench.experiment.words import uneven
 from proxybench.home import expanded
 from proxybench.hosts.fleet import reach
 from proxybench.hosts.secrets import Secrets
@@ -31,9 +32,10 @@ from proxybench.targets.cluster.backends import Backends, addresses_of, endpoint
 from proxybench.targets.cluster.cleaning import take_back
 from proxybench.targets.cluster.host_facts import HostFacts, read_host
 from proxybench.targets.cluster.inventory import Inventory, NodeWords, Role, read_inventory
+from proxybench.targets.cluster.place import RunPlace
 from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay, look
 from proxybench.targets.cluster.switch.tidying import Tidying
-from proxybench.targets.cluster.switch.undo import Header
+from proxybench.targets.cluster.switch.undo import FILE, Header, UndoLog
 from proxybench.targets.cluster.switch.unit import UnitWay
 from proxybench.targets.cluster.switching import Modes, Switching
 from proxybench.units import SystemClock
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxybench.experiment.places import ClusterSpec
+    from proxybench.experiment.spec import LoadSpec
     from proxybench.hosts.base import Executor, Session
     from proxybench.hosts.fleet import Fleet, Reached
     from proxybench.hosts.inventory import SshTarget
@@ -88,7 +91,8 @@ class ClusterTarget:
 
     ``host`` and ``hosts`` are how one host and all of them are reached, ``connect`` how the API is. ``file`` is where
     the inventory lies. ``claim`` holds a name on this machine, so that one run at a time is in a cluster.
-    ``backends`` are those of the open cluster. ``clock`` is that of who waits for an API server that is away.
+    ``backends`` are those of the open cluster. ``clock`` is that of who waits for an API server that is away. ``place``
+    is where the run's folder is: in it stands, before anything is written to the API, which cluster it is.
     """
 
     spec: ClusterSpec
@@ -102,6 +106,7 @@ class ClusterTarget:
     claim: Callable[[str], AbstractContextManager[bool]] = claimed
     backends: Backends = field(default_factory=Backends)
     clock: Clock = field(default_factory=SystemClock)
+    place: RunPlace = field(default_factory=RunPlace)
 
     @property
     def facts(self) -> TargetFacts:
@@ -146,9 +151,11 @@ class ClusterTarget:
                 )
             fleet = stack.enter_context(self.fleet(self.targets, report))
             api = self.connect(self.first_access, stack)
-            own_namespace = not access.settled_namespace(api, self.clock, report)
+            access.settle_namespace(api, self.clock, report)
             services = api.list(Kind.SERVICE)
-            stack.callback(take_back, self.api, self.clock, report, own_namespace=own_namespace)
+            if self.place.folder is not None:  # for who finishes a run that was killed
+                UndoLog(self.place.folder / FILE, self._header)
+            stack.callback(take_back, self.api, self.clock, report)
             if self.switch is not None:
                 stack.callback(self._opened(self.switch, fleet, api, services, stack, report).put_back)
             cluster = self._cluster(fleet, api, access.taken(services), report)
@@ -201,16 +208,17 @@ class ClusterTarget:
                 yield UnitWay(fleet, lambda: self._modes(fleet))
         else:
             with self.api() as api:
-                yield DaemonSetWay(api)
+                known = {word for node in self._proxies for word in (node.name, node.host, node.address) if word}
+                yield DaemonSetWay(api, hosts=known)
 
     @property
-    def _proxies(self) -> tuple[str, ...]:
+    def _proxies(self) -> tuple[NodeWords, ...]:
         """The hosts that run a kube-proxy, as the inventory says."""
         roles = {Role.MEASURED, Role.OTHER}
-        return tuple(node.name for node in self.inventory.nodes if roles & set(node.roles))
+        return tuple(node for node in self.inventory.nodes if roles & set(node.roles))
 
     def _reach_proxies(self) -> Reached:
-        return self.hosts({name: self.targets[name] for name in self._proxies})
+        return self.hosts({node.name: self.targets[node.name] for node in self._proxies})
 
     @property
     def tidying(self) -> Tidying:
@@ -224,6 +232,10 @@ class ClusterTarget:
 
         return Tidying(self._reach_proxies, tools)
 
+    @property
+    def _header(self) -> Header:
+        return Header(self.first_access.url, *access.origin(self.spec), self.file)
+
     def _opened(
         self,
         switch: Switching,
@@ -233,11 +245,10 @@ class ClusterTarget:
         stack: ExitStack,
         report: Callable[[str], None],
     ) -> Switcher:
-        header = Header(self.first_access.url, *access.origin(self.spec), self.file)
         modes = Modes(fleet, self._modes, self._reach_proxies)
         stack.callback(modes.close)
         by_unit = look(api).by_unit
-        return switch.opened(services, lambda: self.way(by_unit=by_unit), header, modes, report, self.tidying)
+        return switch.opened(services, lambda: self.way(by_unit=by_unit), self._header, modes, report, self.tidying)
 
     def _modes(self, fleet: Fleet) -> Mapping[str, str]:
         """Ask every node in which mode its kube-proxy runs; "" for one that does not answer."""
@@ -247,7 +258,8 @@ class ClusterTarget:
             argv = [self.python(nodes[executor.name]), "-c", ASK_MODE]
             return executor.run(argv, check=False, timeout=_LOOK_SECONDS).stdout.strip()
 
-        return fleet.fan_out(ask, timeout=_LOOK_SECONDS, nodes=[name for name in self._proxies if name in set(fleet)])
+        there = [node.name for node in self._proxies if node.name in set(fleet)]
+        return fleet.fan_out(ask, timeout=_LOOK_SECONDS, nodes=there)
 
     def _cluster(self, fleet: Fleet, api: ClusterApi, taken: tuple[str, ...], report: Callable[[str], None]) -> Cluster:
         service_cidr = access.service_cidr(api, self.spec)  # first: without IPv4 nothing else is of use
@@ -368,10 +380,20 @@ def _two(lent: Mapping[str, Sequence[str]]) -> bool:
     return len({address for each in lent.values() for address in each}) > 1
 
 
-def cluster_target(spec: ClusterSpec, folder: Path, switch: Switching | None = None) -> ClusterTarget:
+def cluster_target(
+    spec: ClusterSpec,
+    folder: Path,
+    switch: Switching | None = None,
+    place: RunPlace | None = None,
+    load: LoadSpec | None = None,
+) -> ClusterTarget:
     """Return the cluster that ``target: {cluster: …}`` asks for; ``folder`` is that of the experiment file.
 
-    Raises ExperimentError for what is wrong in its inventory.
+    Raises ExperimentError for what is wrong in its inventory, UsageError where its clients cannot share the ``load``.
     """
     file = folder / expanded(spec.inventory)
-    return ClusterTarget(spec, read_inventory(file), switch=switch, file=str(file.absolute()))
+    inventory = read_inventory(file)
+    clients = len(inventory.with_role(Role.CLIENT))
+    if load and load.users % clients:
+        raise UsageError(f"load.users: {uneven(load.users, clients)}; the clients are those of {file}")
+    return ClusterTarget(spec, inventory, switch=switch, file=str(file.absolute()), place=place or RunPlace())

@@ -86,6 +86,7 @@ def test_json(monkeypatch: pytest.MonkeyPatch) -> None:
         "allowed": ["netns"],
         "fits": [],
         "influences": [{"what": "a thing", "reach": "how far"}],
+        "hosts": [],
     }
 
 
@@ -199,6 +200,7 @@ def test_the_hosts_of_an_inventory_are_looked_at_instead(hosts: Path) -> None:
             "fix": f"compare what it shows, then add it: ssh-keyscan -p {number} 127.0.0.1 >> {known}",
             "note": "",
             "modes": {},
+            "mode": "",
         }
         for number, roles in ((1, ["client", "measured"]), (2, ["other", "backend"]))
     ]
@@ -242,3 +244,55 @@ def test_an_inventory_that_is_wrong_is_refused_with_its_place(hosts: Path) -> No
     result = CliRunner().invoke(cli, ["doctor", "--inventory", str(hosts)])
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == f'{hosts}:3:32: roles, number 2: "measurd" is not a role; did you mean "measured"?\n'
+
+
+OWN = """\
+version: 1
+name: own
+target: {cluster: {inventory: nodes.yaml}}
+subjects: [{kind: cluster, modes: [iptables, ipvs]}]
+scale: {services: [10]}
+measure: {sync: true}
+"""
+
+
+def own(hosts: Path, monkeypatch: pytest.MonkeyPatch, rows: list[HostRow], *args: str) -> Result:
+    """Return what is said of an experiment on a cluster whose hosts have said this."""
+    hosts.with_name("own.yaml").write_text(OWN)
+    stand_in(monkeypatch, "proxybench.targets.cluster.checkup", checkup=lambda path: tuple(rows if path else ()))
+    monkeypatch.chdir(hosts.parent)
+    return CliRunner().invoke(cli, ["doctor", "own.yaml", *args])
+
+
+def test_of_an_experiment_on_a_cluster_its_hosts_are_looked_at(hosts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [HostRow("n1", ("client", "measured"), "", "", "a note", {"iptables": "", "ipvs": "no ipset"}, "iptables")]
+    result = own(hosts, monkeypatch, rows)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert tidy(result.stdout) == (
+        "node  roles             lacks    to mend it  note    iptables       ipvs\n"
+        "n1    client, measured  nothing              a note  nothing lacks  no ipset\n"
+        "\n"
+        "subject           node          can run  program        why not, or what to know  to mend it\n"
+        "cluster iptables  your cluster  yes      the cluster's\n"
+        "cluster ipvs      your cluster  no       the cluster's  n1: no ipset\n"
+        "own.yaml: can run here, on your cluster, without cluster ipvs\n"
+    )
+    found = json.loads(own(hosts, monkeypatch, rows, "--json").stdout)
+    assert ([host["node"] for host in found["hosts"]], found["fits"]) == (["n1"], ["your cluster"])
+    lacking = [HostRow("n1", ("client", "measured"), "no Python 3 there", "install python3")]
+    result = own(hosts, monkeypatch, lacking)
+    words = "own.yaml: cannot run here: it allows your cluster, where something that it needs is lacking"
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (3, words)
+
+
+def test_of_an_experiment_on_a_cluster_no_release_is_asked_for(hosts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = own(hosts, monkeypatch, [], "--online")
+    words = "--online asks for releases, and target.cluster runs a kube-proxy of its own; leave it out"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"error: {words}\n")
+
+
+def test_an_experiment_without_its_inventory_is_refused_as_by_run(hosts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts.unlink()
+    result = own(hosts, monkeypatch, [])
+    words = "nodes.yaml:1:1: cannot be read: No such file or directory\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", words)

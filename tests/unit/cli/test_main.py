@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import signal
+import tomllib
+from pathlib import Path
 
 import click
 import pytest
@@ -181,6 +184,17 @@ def test_help_goes_to_standard_output_and_names_the_exit_codes(flag: str) -> Non
 def test_version() -> None:
     result = CliRunner().invoke(cli, ["--version"])
     assert (result.exit_code, result.stdout) == (0, f"proxybench, version {__version__}\n")
+
+
+def test_the_version_is_that_of_the_newest_changes_and_stands_in_one_place() -> None:
+    root = Path(__file__).parents[3]
+    newest = next(line for line in (root / "CHANGELOG.md").read_text("utf-8").splitlines() if line.startswith("## "))
+    found = re.match(r"## (\d+\.\d+) \((unreleased|\d{4}-\d\d-\d\d)\)", newest)
+    assert found is not None
+    assert __version__ == f"{found[1]}.0{'.dev0' if found[2] == 'unreleased' else ''}"
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
+    assert "version" not in project["project"]
+    assert project["tool"]["hatch"]["version"] == {"path": "proxybench/__init__.py"}
 
 
 def test_every_verb_that_is_offered_can_be_imported_and_says_in_help_what_the_list_says() -> None:

@@ -96,4 +96,4 @@ def test_a_table_in_a_pipe_is_not_folded_by_a_narrow_terminal(tmp_path: Path) ->
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT, encoding="utf-8")
     code, table, _ = call(tmp_path, "run", "experiment.yaml", "--dry-run", COLUMNS="20", LC_ALL="C")
     assert code == 0
-    assert " ".join(table.splitlines()[1].split()) == "1 1 reference 0.1.0 ipvs (iptables=legacy) 10 2 25 s"
+    assert " ".join(table.splitlines()[1].split()) == "1 1 reference 0.1.0 ipvs (iptables=legacy) 10 2 13 s"

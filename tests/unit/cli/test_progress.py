@@ -12,9 +12,22 @@ from proxybench.cli.progress import LiveProgress, PlainProgress, Tally, describe
 from proxybench.cli.remaining import CostModel, first_guess
 from proxybench.cli.terminal import human_seconds
 from proxybench.experiment.matrix import Step
+from proxybench.experiment.spec import Experiment
 from proxybench.model import Cell, Mode
 from proxybench.testing.clock import FakeClock
 from proxybench.testing.model import make_cell
+
+PLAIN = Experiment.model_validate(
+    {"version": 1, "name": "p", "modes": ["ipvs"], "scale": {"services": [10]}, "measure": {"cpu": {"idle": "20s"}}}
+)
+
+
+def guess(cell: Cell) -> float:
+    return first_guess(PLAIN, cell)
+
+
+def made(clock: FakeClock, processors: int = 2) -> Tally:
+    return Tally(clock, PLAIN, processors)
 
 
 def step(index: int, mode: Mode = Mode.IPTABLES, services: int = 10, repetition: int = 1) -> Step:
@@ -46,44 +59,36 @@ def test_cells_are_named_for_people() -> None:
     assert describe(make_cell(Mode.IPVS, 1, 1)) == "reference 0.1.0 ipvs, 1 Service x 1 endpoint"
 
 
-def test_first_guesses_grow_with_services_and_mode() -> None:
-    small, large = make_cell(Mode.IPTABLES, 10, 2), make_cell(Mode.IPTABLES, 10_000, 2)
-    assert first_guess(small) == pytest.approx(25.07)
-    assert first_guess(large) == pytest.approx(95.0)
-    assert first_guess(make_cell(Mode.IPVS, 10_000, 2)) == pytest.approx(61.0)
-    assert first_guess(make_cell(Mode.USERSPACE, 10_000, 2)) == pytest.approx(61.0)
-
-
 def test_cost_model_trusts_the_same_cell_then_the_same_mode_then_all() -> None:
-    model = CostModel()
+    model = CostModel(guess)
     ipvs, larger_ipvs = make_cell(Mode.IPVS, 10, 2), make_cell(Mode.IPVS, 1000, 2)
     iptables = make_cell(Mode.IPTABLES, 10, 2)
-    assert model.expect(ipvs) == first_guess(ipvs)
-    model.learn(ipvs, 2 * first_guess(ipvs))
-    assert model.expect(ipvs) == 2 * first_guess(ipvs)
-    assert model.expect(larger_ipvs) == pytest.approx(2 * first_guess(larger_ipvs))
-    assert model.expect(iptables) == pytest.approx(2 * first_guess(iptables))
-    model.learn(iptables, first_guess(iptables) / 2)
-    assert model.expect(larger_ipvs) == pytest.approx(2 * first_guess(larger_ipvs))
-    assert model.expect(iptables) == first_guess(iptables) / 2
-    model.learn(ipvs, 4 * first_guess(ipvs))
-    assert model.expect(ipvs) == 3 * first_guess(ipvs)
+    assert model.expect(ipvs) == guess(ipvs)
+    model.learn(ipvs, 2 * guess(ipvs))
+    assert model.expect(ipvs) == 2 * guess(ipvs)
+    assert model.expect(larger_ipvs) == pytest.approx(2 * guess(larger_ipvs))
+    assert model.expect(iptables) == pytest.approx(2 * guess(iptables))
+    model.learn(iptables, guess(iptables) / 2)
+    assert model.expect(larger_ipvs) == pytest.approx(2 * guess(larger_ipvs))
+    assert model.expect(iptables) == guess(iptables) / 2
+    model.learn(ipvs, 4 * guess(ipvs))
+    assert model.expect(ipvs) == 3 * guess(ipvs)
 
 
 @given(st.lists(CELLS, max_size=6), CELLS, st.floats(0.1, 50))
 def test_a_machine_that_is_slower_by_a_factor_is_expected_to_be_so(seen: list[Cell], cell: Cell, factor: float) -> None:
-    model = CostModel()
+    model = CostModel(guess)
     for each in seen:
-        model.learn(each, factor * first_guess(each))
-    assert model.expect(cell) == pytest.approx((factor if seen else 1.0) * first_guess(cell))
+        model.learn(each, factor * guess(each))
+    assert model.expect(cell) == pytest.approx((factor if seen else 1.0) * guess(cell))
 
 
 def test_remaining_time_falls_as_time_passes_and_never_below_what_is_left() -> None:
     clock = FakeClock()
-    tally = Tally(clock)
+    tally = made(clock)
     steps = [step(1), step(2, repetition=2), step(3, repetition=3)]
     tally.plan(steps, 1)
-    each = first_guess(steps[0].cell)
+    each = guess(steps[0].cell)
     assert tally.remaining() == pytest.approx(3 * each)
     tally.start(steps[0])
     clock.sleep(5)
@@ -99,7 +104,7 @@ def test_remaining_time_falls_as_time_passes_and_never_below_what_is_left() -> N
 
 def test_plain_lines_tell_start_end_and_times() -> None:
     clock, lines = FakeClock(), list[str]()
-    progress = PlainProgress(lines.append, clock)
+    progress = PlainProgress(lines.append, made(clock))
     steps = [step(1), step(2, Mode.IPVS)]
     progress.stage("build the lab")
     clock.sleep(20)
@@ -117,7 +122,7 @@ def test_plain_lines_tell_start_end_and_times() -> None:
     progress.close()
     assert lines == [
         "build the lab (0 s elapsed)",
-        "2 steps to do, about 50 s",
+        "2 steps to do, about 50 s by a rough first guess",
         "[1/2] reference 0.1.0 iptables, 10 Services x 2 endpoints, repetition 1 (20 s elapsed, about 50 s left)",
         (
             "[1/2] reference 0.1.0 iptables, 10 Services x 2 endpoints, repetition 1: done in 30 s"
@@ -135,21 +140,21 @@ def test_plain_lines_tell_start_end_and_times() -> None:
 
 def test_a_resumed_run_plans_what_is_left() -> None:
     lines = list[str]()
-    progress = PlainProgress(lines.append, FakeClock())
+    progress = PlainProgress(lines.append, made(FakeClock()))
     progress.plan([step(33)], 1)
     progress.step_started(step(33))
     assert lines == [
-        "1 step to do, about 25 s",
+        "1 step to do, about 25 s by a rough first guess",
         "[1/1] reference 0.1.0 iptables, 10 Services x 2 endpoints, repetition 1 (0 s elapsed, about 25 s left)",
     ]
 
 
 def test_steps_side_by_side_share_the_time_from_the_beginning() -> None:
     clock = FakeClock()
-    tally = Tally(clock)
+    tally = made(clock)
     steps = [step(index) for index in range(1, 5)]
     tally.plan(steps, 2)
-    each = first_guess(steps[0].cell)
+    each = guess(steps[0].cell)
     assert tally.remaining() == pytest.approx(4 * each / 2)
     tally.start(steps[0])
     assert tally.remaining() == pytest.approx(4 * each / 2)
@@ -161,7 +166,7 @@ def test_steps_side_by_side_share_the_time_from_the_beginning() -> None:
 
 
 def test_a_step_keeps_its_number() -> None:
-    tally = Tally(FakeClock())
+    tally = made(FakeClock())
     steps = [step(index) for index in range(1, 5)]
     tally.plan(steps, 2)
     tally.start(steps[2])
@@ -186,7 +191,7 @@ def test_live_progress_shows_cell_activity_share_of_time_and_times() -> None:
     clock, stream = FakeClock(), io.StringIO()
     progress = LiveProgress(
         Console(file=stream, width=100, force_terminal=True, highlight=False, color_system="standard", no_color=False),
-        clock,
+        made(clock),
         refresh=False,
     )
     try:
@@ -230,6 +235,6 @@ def test_what_standard_error_is_decides_the_kind(
     monkeypatch.setattr(sys, "stderr", stream)
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
-    progress = open_progress()
+    progress = open_progress(PLAIN)
     progress.close()
     assert isinstance(progress, kind)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,17 @@ from click.testing import CliRunner, Result
 from proxybench.cli.main import cli
 from proxybench.errors import LabError
 from proxybench.experiment.matrix import expand
+from proxybench.model import Mode
 from proxybench.report.page import Written
 from proxybench.run.outcome import RunOutcome
+from proxybench.targets.cluster.dry_run import DryRun
 from tests.factories import stand_in
 
 if TYPE_CHECKING:
     from proxybench.experiment.spec import Experiment
     from proxybench.run.progress import Progress
     from proxybench.targets.cluster.switching import Switching
+    from proxybench.targets.cluster.target import ClusterTarget
 
 NOTES = ("The machine was unsteady.",)
 MISSING = ("IPVS: the kernel has none",)
@@ -109,10 +113,35 @@ def test_dry_run_prints_the_steps_in_their_order(runner: FakeRunner) -> None:
     ]
     assert lines[0].split() == ["step", "repetition", "subject", "Services", "endpoints", "about"]
     assert lines[-1] == (
-        "6 steps (2 sizes x 2 subjects, with repetitions), about 4 min 16 s after the lab is up;"
-        " by the instruction clock several labs share that"
+        "6 steps (2 sizes x 2 subjects, with repetitions), about 2 min 07 s once measuring begins,"
+        " by a rough first guess"
     )
     assert runner.calls == []
+
+
+def test_dry_run_counts_what_the_file_waits_for_and_says_where_its_limit_is_less(runner: FakeRunner) -> None:
+    soak = ("measure={soak: {duration: 8h}}", "limits={cell: 9h, run: 30h}", "scale.services=[10]", "repetitions=2")
+    result = call("tiny.yaml", "--dry-run", *(word for one in soak for word in ("--set", one)))
+    assert result.stdout.splitlines()[-2:] == [
+        (
+            "4 steps (1 size x 2 subjects, with repetitions), about 32 h 00 min once measuring begins,"
+            " by a rough first guess"
+        ),
+        "note: limits.run ends it after 30 h 00 min",
+    ]
+
+
+def test_dry_run_of_a_long_run_shows_its_beginning_and_takes_a_moment(runner: FakeRunner) -> None:
+    sizes = "scale={services: [1,2,3,4,5,6,7,8,9,10]}"
+    longest = ("--set", "repetitions=1000", "--set", sizes)
+    started = time.process_time()
+    result = call("tiny.yaml", "--dry-run", *longest)
+    assert time.process_time() - started < 6  # of CPU: the machine may be busy
+    lines = result.stdout.splitlines()
+    assert (len(lines), lines[500].split()[0]) == (504, "500")
+    assert lines[501] == "… and 19,500 more, to repetition 1000; --json has all of them"
+    assert lines[502].startswith("20000 steps (10 sizes x 2 subjects, with repetitions), about 72 h ")
+    assert len(json.loads(call("tiny.yaml", "--dry-run", "--json", *longest).stdout)["steps"]) == 20_000
 
 
 def test_dry_run_prints_json_for_programs(runner: FakeRunner) -> None:
@@ -120,7 +149,7 @@ def test_dry_run_prints_json_for_programs(runner: FakeRunner) -> None:
     assert result.exit_code == 0
     plan = json.loads(result.stdout)
     assert plan["experiment"]["scale"]["services"] == [10]
-    assert plan["seconds"] == 50
+    assert plan["seconds"] == 26
     cell = {
         "kind": "reference",
         "version": "0.1.0",
@@ -223,6 +252,10 @@ def test_wrong_arguments_exit_2(args: tuple[str, ...], line: str, runner: FakeRu
     assert runner.calls == []
 
 
+TOKEN = (
+    "would touch a token of the ServiceAccount proxybench, for the client's agent: "
+    "POST /api/v1/namespaces/proxybench/serviceaccounts/proxybench/token"
+)
 OWN = """\
 version: 1
 name: own
@@ -270,9 +303,49 @@ def test_a_dry_run_on_a_cluster_says_what_would_be_touched(runner: FakeRunner) -
     assert (result.exit_code, result.stderr) == (0, "")
     assert [line for line in result.stdout.splitlines() if line.startswith("would touch ")] == [
         "would touch namespace proxybench: Services and EndpointSlices of the experiment, removed at the end",
+        TOKEN,
         "would touch n1: /run/proxybench (the agent's file), while the run lasts the agent",
         "would touch n2: /var/tmp/pb (the agent's file), while the run lasts the agent and our backend",
         "would touch kube-proxy: nothing; it is observed as it is",
     ]
     assert runner.calls == []
-    assert set(json.loads(call("own.yaml", "--dry-run", "--json").stdout)) == {"experiment", "seconds", "steps"}
+    said = json.loads(call("own.yaml", "--dry-run", "--json").stdout)
+    assert set(said) == {"experiment", "seconds", "steps", "touches", "notes", "refused"}
+    told = [line.removeprefix("would touch ") for line in result.stdout.splitlines() if line.startswith("would ")]
+    assert (said["touches"], said["notes"], said["refused"]) == (told, [], [])
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("interrupts", [False, True])
+def test_a_dry_run_says_what_a_run_would_be_refused_for_and_ends_as_it_would(
+    runner: FakeRunner, monkeypatch: pytest.MonkeyPatch, *, as_json: bool, interrupts: bool
+) -> None:
+    def look(target: ClusterTarget, wanted: object) -> DryRun:
+        assert (target.switch is not None and target.switch.interrupts) is interrupts
+        assert wanted == ((Mode.IPTABLES, ""),)
+        return DryRun(["a file"], ["it is another's"], ["the first reason", "the second"])
+
+    monkeypatch.setattr("proxybench.targets.cluster.dry_run.dry_run", look)
+    Path("own.yaml").write_text(OWN)
+    Path("nodes.yaml").write_text(NODES)
+    words = (*["--json"] * as_json, *["--i-understand-this-interrupts-traffic"] * interrupts)
+    result = call("own.yaml", "--dry-run", "--allow-switch", *words)
+    assert (result.exit_code, result.stderr) == (2, "error: the first reason\nerror: the second\n")
+    if as_json:
+        said = json.loads(result.stdout)
+        assert (said["touches"], said["notes"], said["refused"]) == (
+            ["a file"],
+            ["it is another's"],
+            ["the first reason", "the second"],
+        )
+    else:
+        assert result.stdout.endswith("\nwould touch a file\nnote: it is another's\n")
+    assert runner.calls == []
+
+
+def test_its_help_says_who_needs_root() -> None:
+    text = " ".join(call("-h").stdout.split())
+    assert (
+        "A lab needs what `proxybench setup` brings: one in namespaces root, too, one in a VM neither root nor KVM."
+        " Your own cluster needs its inventory and kubeconfig."
+    ) in text

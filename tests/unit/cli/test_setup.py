@@ -58,3 +58,11 @@ def test_an_override_takes_an_experiment(call: object) -> None:
     assert callable(call)
     result: Result = call("--set", "name=x")
     assert result.exit_code == 2
+
+
+def test_of_a_cluster_of_ones_own_nothing_is_brought(call: object) -> None:
+    assert callable(call)
+    result: Result = call("cluster", "--yes")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: setup brings what a lab needs; `proxybench doctor ")
+    assert result.stderr.endswith("cluster.yaml` tells what your hosts lack\n")

@@ -61,7 +61,9 @@ def test_a_bomb_below_any_key_is_refused_by_the_whole_program(tmp_path: Path, me
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("%YAML 1.1\n---\na: on\n", "2:1: %YAML 1.1 is not supported; remove the line, experiments are YAML 1.2"),
+        ("%YAML 1.1\n---\na: on\n", "1:1: %YAML 1.1 is not supported; remove the line, experiments are YAML 1.2"),
+        ("# a\n\n%YAML 1.1\n---\n", "3:1: %YAML 1.1 is not supported; remove the line, experiments are YAML 1.2"),
+        ("%TAG ! x\n%YAML 2.0\n---\n", "2:1: %YAML 2.0 is not supported; remove the line, experiments are YAML 1.2"),
         ("a: &b [1, *b]\n", "1:11: *b stands within what it repeats"),
         ("a: &b {<<: *b}\n", "1:12: *b stands within what it repeats"),
         ("a: !!int ''\n", "1:4: the tag tag:yaml.org,2002:int means nothing here; remove it"),
@@ -99,6 +101,32 @@ def test_what_is_refused(text: str, line: str) -> None:
 )
 def test_what_is_read(text: str) -> None:
     assert parse(text, "e.yaml").problems == []
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("1: 2\ntrue: 3\n", {"1": 2, "true": 3}),
+        ("1: 2\n1.0: 3\n0x1: 4\n'': 5\n", {"1": 2, "1.0": 3, "0x1": 4, "": 5}),
+        ("a: &b 10\n*b : 3\n", {"a": 10, "10": 3}),
+        ("&b 10: 3\na: *b\n", {"10": 3, "a": 10}),
+        ("a: &b {1: 2}\nc: {<<: *b, true: 3}\n", {"a": {"1": 2}, "c": {"1": 2, "true": 3}}),
+    ],
+)
+def test_keys_are_words_as_they_are_written(text: str, data: object) -> None:
+    document = parse(text, "e.yaml")
+    assert (document.problems, document.data) == ([], data)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("1: 2\n'1': 3\n", '2:1: "1" is written twice (first in line 1); keep one'),
+        ("a: 1\nb: {true: 2, true: 3}\n", '2:14: "true" is written twice (first in line 2); keep one'),
+    ],
+)
+def test_a_key_that_is_written_twice_is_told_once(text: str, line: str) -> None:
+    assert [str(problem) for problem in parse(text, "e.yaml").problems] == [f"e.yaml:{line}"]
 
 
 def test_a_path_of_an_override_has_an_end(tmp_path: Path) -> None:

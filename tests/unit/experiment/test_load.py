@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Write = Callable[[str], Path]
 
+OUT = "cannot stand in it; remove it, or save the file as UTF-8"
 SMALL = """\
 version: 1
 name: small
@@ -340,9 +341,42 @@ CONTRADICTIONS = {
         {"measure.events": "{timeout: 10m}"},
         "--set measure.events:1:11: timeout: 10m is longer than limits.cell (5m); make it shorter",
     ),
-    "patience with a soak": (
-        {"measure.soak": "true"},
-        "--set measure.soak:1:1: duration: 5m is longer than limits.cell (5m); make it shorter",
+    "a soak as long as a cell": (
+        {"measure.soak": "{duration: 5m}"},
+        (
+            "--set measure.soak:1:12: duration: 5m must be less than limits.cell (5m); make it shorter,"
+            " or limits.cell longer"
+        ),
+    ),
+    "watching nothing for longer than a cell": (
+        {"measure.cpu": "{idle: 10m}", "limits.cells": "{100: 4m}"},
+        (
+            "--set measure.cpu:1:8: idle: 10m must be less than limits.cells.100 (4m); make it shorter,"
+            " or limits.cells.100 longer"
+        ),
+    ),
+    "a load as long as a cell": (
+        {"load": "{rate: 100, duration: 5m}"},
+        "--set load:1:23: duration: 5m must be less than limits.cell (5m); make it shorter, or limits.cell longer",
+    ),
+    "users that clients cannot share": (
+        {"load": "{rate: 100, users: 10}", "target.lab.clients": "3"},
+        ("--set load:1:20: users: 10 cannot be shared evenly by 3 clients; write a multiple of 3, such as 9"),
+    ),
+    "fewer users than clients": (
+        {"load": "{rate: 100, users: 2}", "target.lab.clients": "3"},
+        "--set load:1:20: users: 2 cannot be shared evenly by 3 clients; write a multiple of 3, such as 3",
+    ),
+    "shards in namespaces": (
+        {"target.lab": "{kind: netns, shards: 2}"},
+        ("--set target.lab:1:23: shards: in namespaces one step is taken at a time; write kind: vm, or remove shards"),
+    ),
+    "shards by the wall clock": (
+        {"target.lab": "{clock: wall, shards: 2}"},
+        (
+            "--set target.lab:1:23: shards: by the wall clock one step is taken at a time; write clock: instructions,"
+            " or remove shards"
+        ),
     ),
     "migration to nowhere": (
         {"measure.migrate": "{to: nftables}"},
@@ -408,10 +442,10 @@ def test_the_short_form_of_kube_proxy_is_checked_like_the_long_one(write: Write)
         ),
         ("a: *b\n", ["e.yaml:1:4: not valid YAML: found undefined alias 'b'"]),
         ("a: !b 1\n", ["e.yaml:1:4: the tag !b means nothing here; remove it"]),
-        (
-            'a: "\x01"\n',
-            ["e.yaml:1:1: is not valid YAML: unacceptable character #x0001: special characters are not allowed"],
-        ),
+        ('a: "\x01"\n', [f"e.yaml:1:5: not valid YAML: the character U+0001 {OUT}"]),
+        ("a: 1\nname: a\0b\n", [f"e.yaml:2:8: not valid YAML: the character U+0000 {OUT}"]),
+        ("# é\r\nname: \x80\n", [f"e.yaml:2:7: not valid YAML: the character U+0080 {OUT}"]),
+        ("a: 1\r\ufffe\n", [f"e.yaml:2:1: not valid YAML: the character U+FFFE {OUT}"]),
     ],
 )
 def test_what_is_no_yaml_has_its_place(write: Write, text: str, lines: list[str]) -> None:
@@ -425,6 +459,8 @@ def test_a_file_that_cannot_be_read_is_a_problem_too(tmp_path: Path, monkeypatch
     assert problems(tmp_path.relative_to(tmp_path)) == [".:1:1: cannot be read: Is a directory"]
     path.write_bytes(b"version: 1\nname: \xff\n")
     assert problems(path) == ["e.yaml:2:7: is not UTF-8 text; save it as UTF-8"]
+    path.write_bytes(b"\xef\xbb\xbf# \xc3\xa9\r\nname: \xc3\xa9\xff\n")
+    assert problems(path) == ["e.yaml:2:8: is not UTF-8 text; save it as UTF-8"]
     path.write_bytes(b"#" * 262_145)
     assert problems(path) == ["e.yaml:1:1: is larger than 256 KiB; name the file of an experiment"]
 

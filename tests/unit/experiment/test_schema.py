@@ -37,7 +37,7 @@ def test_every_word_is_explained_and_no_other_is_allowed() -> None:
     open_parts = [name for name, part in schema["$defs"].items() if part["additionalProperties"] is not False]
     assert open_parts == ["Repetitions"]
     repetitions: dict[str, Any] = schema["$defs"]["Repetitions"]
-    assert repetitions["additionalProperties"] == {"minimum": 1, "type": "integer"}
+    assert repetitions["additionalProperties"] == {"minimum": 1, "maximum": 1000, "type": "integer"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])

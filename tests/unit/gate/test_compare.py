@@ -308,6 +308,10 @@ def test_baselines_of_older_schemas_are_migrated(version: int) -> None:
     ("data", "message"),
     [
         (b"{", "b.json: not valid JSON"),
+        (
+            b'{\n "name": "\xff"}',
+            "b.json: not valid JSON (no UTF-8 text: line 2 column 11); the file is damaged or was cut short",
+        ),
         (b"{}", "b.json: not a baseline"),
         (b'{"baseline_schema": 9}', "b.json: baseline schema 9, this program reads up to 4: update proxybench"),
         (b'{"baseline_schema": 0}', "b.json: baseline schema 0, this program reads up to 4: update proxybench"),

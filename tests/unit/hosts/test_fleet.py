@@ -17,7 +17,7 @@ import pytest
 from proxybench.errors import CommandTimeoutError, ConnectionLostError, HostError
 from proxybench.hosts.connect import LinkPool, connect
 from proxybench.hosts.fleet import Fleet, reach, together
-from proxybench.hosts.keys import load_identity
+from proxybench.hosts.keys import load_identities
 from proxybench.hosts.ssh import SshExecutor
 from proxybench.testing.hosts import FakeExecutor, Run, done
 
@@ -280,7 +280,7 @@ def test_as_many_files_may_be_open_as_hundreds_of_hosts_take(soft: int, hard: in
 
 def test_who_may_open_no_more_files_is_told_how_to(server: Any, quick: ConnectPolicy) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    load_identity(server.target)  # is read then, once for all hosts
+    load_identities(server.target)  # is read then, once for all hosts
     lowest = os.dup(2)
     os.close(lowest)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))  # the lowest number that is free is none any more

@@ -273,7 +273,7 @@ def test_entries_that_are_none_are_passed_over(file: Path) -> None:
     [
         ("", "1:1: is empty; a kubeconfig begins with apiVersion: v1"),
         ("- 1\n", "1:1: holds no mapping; a kubeconfig begins with apiVersion: v1"),
-        ("%YAML 1.1\n---\na: b\n", "2:1: %YAML 1.1 is not supported; remove the line, kubeconfigs are YAML 1.2"),
+        ("%YAML 1.1\n---\na: b\n", "1:1: %YAML 1.1 is not supported; remove the line, kubeconfigs are YAML 1.2"),
         ("#" * (1 << 20) + "\n", "1:1: is larger than 1024 KiB; name the file of a kubeconfig"),
         (
             f"users: [{'[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], ' * 1_900}]\n",

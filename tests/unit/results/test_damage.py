@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from proxybench.cli.main import cli
 from proxybench.errors import ResultsError
 from proxybench.results.folder import RunFolder, open_run
 from proxybench.results.frame import samples_to_frame
@@ -98,6 +100,21 @@ def test_a_part_that_does_not_count_may_be_anything(run: RunFolder) -> None:
     assert (run.resume(), run.lost, run.aside) == ((1, 2), (), 1)
 
 
+def test_samples_that_are_gone_or_were_not_copied_are_missed_by_each_verb(
+    run: RunFolder, manifest: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    run.write_manifest(manifest(state="complete"))
+    run.finish([])
+    (run.path / "samples.parquet").unlink()
+    words = f"error: {run.path}/samples.parquet: missing, and so are the parts that it is made of; copy it, too\n"
+    out = str(tmp_path / "b.json")
+    for argv in (("report", str(run.path)), ("baseline", "save", str(run.path), "--out", out)):
+        result = CliRunner().invoke(cli, argv)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == words
+    assert not (run.path / "report.html").exists()
+
+
 def test_a_copy_beside_the_parts_is_none(run: RunFolder) -> None:
     shutil.copy(run.path / "parts" / FIRST, run.path / "parts/part-000001 (1).parquet")
     assert len(open_run(run.path).samples()) == 20
@@ -109,7 +126,7 @@ def test_a_copy_beside_the_parts_is_none(run: RunFolder) -> None:
     [
         (b"", "not valid JSON ("),
         (b'{"completed": [1', "not valid JSON ("),
-        (b"\xff\xfe", "not valid JSON ("),
+        (b"\xff\xfe", "not valid JSON (no UTF-8 text: line 1 column 1); "),
         (b"[]", "not a checkpoint; remove it to measure every step again"),
         (b'{"completed": [1]}', "not a checkpoint; "),
         (b'{"completed": "12", "parts": {}}', "not a checkpoint; "),

@@ -15,6 +15,7 @@ from proxybench.hosts.fleet import Fleet, Reached
 from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh_config import SshConfig
 from proxybench.kube.base import Kind
+from proxybench.kube.objects import MADE_BY_A_RUN, namespace, service
 from proxybench.nodes.zipapp import build_zipapp, zipapp_name
 from proxybench.targets.cluster.backends import _RUN
 from proxybench.targets.cluster.host_facts import _ASK
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxybench.hosts.inventory import SshTarget
+    from proxybench.kube.base import ServiceApi
     from proxybench.nodes.cluster import ApiAccess
     from proxybench.targets.cluster.switching import Switching
 
@@ -235,3 +237,19 @@ class Own:
             assert executor.closed, executor.name
         for api in self.apis:
             assert api._closed
+
+
+def shop(own: Own) -> None:
+    """Somebody else has a Service."""
+    own.api.ensure_namespace("shop")
+    theirs = service("web", "10.96.0.7", 80)
+    theirs["metadata"]["namespace"] = "shop"
+    del theirs["metadata"]["labels"]
+    own.api.create_many([theirs])
+
+
+def admins_namespace(api: ServiceApi) -> None:
+    """Have the namespace that docs/cluster-rbac.yaml makes."""
+    found = namespace("proxybench")
+    found["metadata"]["annotations"] = {MADE_BY_A_RUN: "false"}
+    api.create_many([found])

@@ -30,7 +30,7 @@ def said(words: dict[str, str]) -> str:
 
 def test_a_host_that_lacks_nothing() -> None:
     assert list(_rows(NODE, said({**GOOD, **TOOLS}) + FOUND, "")) == [
-        Row("n1", ("measured",), "", "", "kube-proxy in ipvs mode, alone in its cgroup", ALL)
+        Row("n1", ("measured",), "", "", "kube-proxy in ipvs mode, alone in its cgroup", ALL, "ipvs")
     ]
 
 
@@ -50,7 +50,9 @@ def test_a_host_that_lacks_nothing() -> None:
 )
 def test_a_kube_proxy_whose_cpu_cannot_be_told_from_others_lacks_nothing(found: str, why: str) -> None:
     note = f"kube-proxy in ipvs mode, its CPU and memory left out: {why}"
-    assert list(_rows(NODE, said({**GOOD, **TOOLS}) + found, "")) == [Row("n1", ("measured",), "", "", note, ALL)]
+    assert list(_rows(NODE, said({**GOOD, **TOOLS}) + found, "")) == [
+        Row("n1", ("measured",), "", "", note, ALL, "ipvs")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,9 @@ def test_a_kube_proxy_whose_cpu_cannot_be_told_from_others_lacks_nothing(found: 
 )
 def test_a_measured_host_must_have_one_kube_proxy(found: str, lacks: str) -> None:
     fix = "run one kube-proxy there"
-    assert list(_rows(NODE, said({**GOOD, **TOOLS}) + found, "")) == [Row("n1", ("measured",), lacks, fix, "", ALL)]
+    assert list(_rows(NODE, said({**GOOD, **TOOLS}) + found, "")) == [
+        Row("n1", ("measured",), lacks, fix, "", ALL, "ipvs")
+    ]
     one = {name: text for name, text in GOOD.items() if name != "mode"}
     assert [row.lacks for row in _rows(NODE, said(one) + found, "")] == [
         "no kube-proxy answers on port 10249 of its loopback"

@@ -33,7 +33,17 @@ KUBEADM = config_map(**{"config.conf": "mode: iptables\n"})
 
 
 def test_kubeadm_s_can_be_switched() -> None:
-    assert recognise([daemon_set()], [KUBEADM], [worker()]) == Deployment("daemonset", switchable=True)
+    others = [daemon_set("kube-proxy-windows", mounted="kube-proxy-windows"), daemon_set("flannel", mounted="flannel")]
+    assert recognise([daemon_set(), *others], [KUBEADM], [worker()]) == Deployment("daemonset", switchable=True)
+
+
+def test_a_config_map_that_is_projected_is_mounted_too() -> None:
+    found = daemon_set(mounted="x")
+    parts = [{"serviceAccountToken": {"path": "t"}}, {"configMap": {"name": "kube-proxy"}}]
+    found["spec"]["template"]["spec"]["volumes"].append({"name": "all", "projected": {"sources": parts}})
+    assert recognise([found], [KUBEADM], [worker()]).switchable
+    found["metadata"]["name"] = "kube-proxy-arm64"
+    assert not recognise([daemon_set(), found], [KUBEADM], [worker()]).switchable
 
 
 @pytest.mark.parametrize(
@@ -61,6 +71,13 @@ def test_kubeadm_s_can_be_switched() -> None:
             [],
             "daemonset",
             "the DaemonSet kube-proxy does not mount the ConfigMap",
+        ),
+        (
+            [daemon_set("k-arm64"), daemon_set(), daemon_set("k-arm32")],
+            [KUBEADM],
+            [],
+            "daemonset",
+            "further DaemonSets mount the ConfigMap kube-proxy, and would not be rolled out: k-arm64, k-arm32",
         ),
     ],
 )

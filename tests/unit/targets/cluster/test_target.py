@@ -11,7 +11,6 @@ import pytest
 from proxybench.agent.node import AGENT
 from proxybench.clocks import ClockDomain
 from proxybench.errors import (
-    ApiError,
     CommandTimeoutError,
     ConnectionLostError,
     ExperimentError,
@@ -20,8 +19,8 @@ from proxybench.errors import (
     UsageError,
 )
 from proxybench.experiment.places import ClusterSpec, PodsSpec
+from proxybench.experiment.spec import LoadSpec
 from proxybench.kube.base import Kind
-from proxybench.kube.objects import Pod, endpoint_slices, service
 from proxybench.kube.objects import node as node_object
 from proxybench.model import ClockKind, Mode
 from proxybench.nodes.answers import Hello, HttpAnswer
@@ -32,13 +31,15 @@ from proxybench.nodes.requests import HttpGet
 from proxybench.run.testbed import address_plan
 from proxybench.targets.base import TargetFacts
 from proxybench.targets.cluster.host_facts import _ASK
+from proxybench.targets.cluster.inventory import Role
 from proxybench.targets.cluster.switch.tidying import ASK_SYNCED
 from proxybench.targets.cluster.switching import Switching
 from proxybench.targets.cluster.target import ASK_MODE, cluster_target
 from proxybench.testing.hosts import FakeSession, Line, Open, Run, Sent, Step, done
 from tests.unit.nodes.kernel.looks import look
 from tests.unit.run.test_session import answered
-from tests.unit.targets.cluster.own_cluster import NODES, URL, Own, agent_file, backend, facts, installed, pod
+from tests.unit.targets.cluster.kubeadm_api import proxy_pod
+from tests.unit.targets.cluster.own_cluster import NODES, URL, Own, agent_file, backend, facts, installed, pod, shop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,25 +48,6 @@ if TYPE_CHECKING:
 
 FIRST = ApiAccess(URL, "https://10.0.0.1:6443", "the CA", "admin", "", 50)
 HELLO = asdict(Hello(AGENT, "3.11.2", "6.1.0", "cpu", 2))
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Own:
-    own = Own(tmp_path)
-    own.usual()
-    own.api.create_many(
-        [node_object("n1", "192.0.2.11", "10.244.0.0/24"), node_object("n2", "192.0.2.12", "10.244.1.0/24")]
-    )
-    return own
-
-
-def shop(own: Own) -> None:
-    """Somebody else has a Service."""
-    own.api.ensure_namespace("shop")
-    theirs = service("web", "10.96.0.7", 80)
-    theirs["metadata"]["namespace"] = "shop"
-    del theirs["metadata"]["labels"]
-    own.api.create_many([theirs])
 
 
 def made(name: str, boot: str, address: str, ssh: SshTarget, **changes: object) -> Node:
@@ -130,75 +112,6 @@ def test_an_observed_cluster_is_all_that_a_run_needs_and_nothing_of_it_is_ours(o
     own.ready.assert_done()  # which it is only when it was closed
     own.assert_left()
     assert set(own.accesses) == {FIRST}
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_what_was_written_is_taken_back_and_the_namespace_only_if_a_run_made_it(own: Own, there: bool) -> None:
-    shop(own)
-    if there:
-        own.api.ensure_namespace("proxybench")
-    with own.target().open(1, own.said.append):
-        own.api.ensure_namespace("proxybench")
-        own.api.create_many([service("svc-00001", "10.96.1.1", 8080)])
-        own.api.create_many(endpoint_slices("svc-00001", [Pod("192.0.2.13", "b1")], 18080, 0))
-    spaces = {one["metadata"]["name"] for one in own.api.list(Kind.NAMESPACE)}
-    assert spaces == {"default", "shop", *(["proxybench"] if there else [])}
-    assert [one["metadata"]["name"] for one in own.api.list(Kind.SERVICE)] == ["web"]
-    assert own.api.list(Kind.ENDPOINT_SLICE) == []
-
-
-BEING_DELETED = "the namespace proxybench is being deleted; waiting for up to 120 s until it is gone"
-
-
-def test_a_namespace_that_an_earlier_run_s_end_deletes_is_waited_for_and_ours_is_another(own: Own) -> None:
-    own.leaving = 3
-    with own.target().open(1, own.said.append):
-        own.api.ensure_namespace("proxybench")
-    assert own.said == [BEING_DELETED, "starting a backend on b1, port 18080"]
-    assert own.clock.slept == [1.0] * 3
-    assert "proxybench" not in {one["metadata"]["name"] for one in own.api.list(Kind.NAMESPACE)}
-
-
-def test_one_that_does_not_go_is_an_error(own: Own) -> None:
-    own.scripts, own.leaving = {}, 1_000
-    with pytest.raises(RunError) as caught, own.target().open(1, own.said.append):
-        pytest.fail("it is open")
-    assert str(caught.value) == (
-        "the namespace proxybench is still being deleted after 120 s; "
-        "why, tells kubectl get namespace proxybench -o yaml"
-    )
-    assert (own.said, sum(own.clock.slept)) == ([BEING_DELETED], 120)
-    own.assert_left()
-
-
-REFUSED = "cannot reach the Kubernetes API: refused"
-TRYING = f"{REFUSED}; trying for 60 s to remove what was written"
-NOT_YET = TRYING.replace("60", "15")  # an API server that has been started anew, and has not read its roles yet
-
-
-@pytest.mark.parametrize(("status", "told"), [(None, TRYING), (403, NOT_YET), (503, TRYING)])
-def test_an_api_server_that_is_away_at_the_end_is_waited_for_and_told_once(
-    own: Own, status: int | None, told: str
-) -> None:
-    with own.target().open(1, own.said.append):
-        own.api.ensure_namespace("proxybench")
-        own.api.create_many([service("svc-00001", "10.96.1.1", 8080)])
-        own.away += [ApiError(REFUSED, status)] * 3
-    assert own.said[1:] == [told]
-    assert own.clock.slept == [5.0] * 3
-    assert own.api.list(Kind.SERVICE) == []
-    assert "proxybench" not in {one["metadata"]["name"] for one in own.api.list(Kind.NAMESPACE)}
-    own.assert_left()
-
-
-@pytest.mark.parametrize(("status", "told", "waits"), [(None, [TRYING], 12), (403, [NOT_YET], 3), (404, [], 0)])
-def test_one_that_stays_away_is_an_error_after_a_minute_and_a_refusal_sooner(
-    own: Own, status: int | None, told: list[str], waits: int
-) -> None:
-    with pytest.raises(ApiError, match=f"^{REFUSED}$"), own.target().open(1, own.said.append):
-        own.away += [ApiError(REFUSED, status)] * 99
-    assert own.clock.slept == [5.0] * waits
-    assert own.said[1:] == told
 
 
 def test_two_runs_are_not_in_one_cluster_at_a_time(own: Own) -> None:
@@ -548,6 +461,25 @@ def test_no_switch_where_kube_proxy_cannot_be_switched(own: Own) -> None:
     own.assert_left()
 
 
+def test_no_switch_where_a_node_would_not_be_asked_and_cleaned(own: Own) -> None:
+    """b1 is a Node, and a backend alone; n9 is in no inventory; ten is known by the address that is written there."""
+    own.nodes = NODES.replace("{name: n2, roles: other}", "{name: n2, roles: other, host: 192.0.2.12}")
+    own.scripts = {}
+    own.system.nodes = [node_object("ten", "192.0.2.12", "10.244.1.0/24")]
+    own.system.pods = [proxy_pod(name) for name in ("n1", "ten", "b1", "n9")]
+    with pytest.raises(UsageError) as caught, own.target(Switching()).open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == (
+        "kube-proxy cannot be switched: it runs on Nodes that would be switched, too, and neither asked nor cleaned: "
+        "b1, n9; give each the role other in the inventory"
+    )
+    own.assert_left()
+    own.usual()
+    own.system.pods = own.system.pods[:2]
+    with own.target(Switching()).open(1, own.said.append):
+        pass
+
+
 BUILD = 'kubernetes_build_info{git_version="v1.37.2",major="1"} 1\n'
 PERIODS = {"kubeproxy.config.k8s.io": {"ipvs": {"minSyncPeriod": "500ms", "syncPeriod": "30s"}}}
 
@@ -582,6 +514,19 @@ def test_a_look_at_what_is_not_known_leaves_the_node_too(own: Own) -> None:
         own.target().look()
     agent.assert_done()
     own.assert_left()
+
+
+def test_users_of_a_load_that_the_inventory_s_clients_cannot_share_are_told_before_anything_is_reached(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "nodes.yaml").write_text(NODES.replace("roles: other", "roles: [client, other]"))
+    spec = ClusterSpec(inventory="nodes.yaml")
+    clients = len(cluster_target(spec, tmp_path, load=LoadSpec(rate=100)).inventory.with_role(Role.CLIENT))
+    assert clients == 2
+    with pytest.raises(UsageError) as caught:
+        cluster_target(spec, tmp_path, load=LoadSpec(rate=100, users=9))
+    words = "load.users: 9 cannot be shared evenly by 2 clients; write a multiple of 2, such as 8"
+    assert str(caught.value) == f"{words}; the clients are those of {tmp_path}/nodes.yaml"
 
 
 def test_an_inventory_is_seen_from_the_experiment_s_folder(tmp_path: Path) -> None:
