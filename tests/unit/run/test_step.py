@@ -183,6 +183,24 @@ def test_a_change_that_the_api_refuses_is_no_sample() -> None:
     assert result.samples == []
 
 
+@pytest.mark.parametrize("asked", [["add-one", "change-endpoint"], ["change-endpoint"]])
+def test_a_service_that_was_not_added_is_not_changed_since_nobody_would_answer(asked: list[str]) -> None:
+    world = World({"sync": {"scenarios": asked}})
+    changes: list[Change] = []
+
+    def refuse_first(request: Change) -> object:
+        changes.append(request)
+        return changed(world, request, status=409 if len(changes) == 1 else 200)
+
+    world.answers[Change] = refuse_first
+    result = world.take()
+    assert result.problems == [
+        f"{'add-one' if len(asked) > 1 else 'the Service to change'}: the API refused the change with status 409",
+        "change-endpoint: not measured: the Service that it changes was not added",
+    ]
+    assert result.samples == []
+
+
 def test_a_change_that_the_api_puts_off_is_made_anew_and_noted_and_of_a_batch_no_sample() -> None:
     world = World({"sync": {"scenarios": ["add-one", "add-batch"], "batch": 5}})
     asked: list[Change] = []
