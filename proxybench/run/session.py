@@ -121,9 +121,10 @@ class Sessions:
         if trouble := cluster.trouble():
             raise ConnectionLostError(trouble)
         fleet = stack.enter_context(self.fleet(cluster.targets))
+        away = [node.name for node in cluster.others if node.name not in set(fleet)]
         cluster = _with(fleet, cluster)
         handles, lost = start_agents(fleet, cluster, further_nodes(cluster, experiment))
-        for name, why in lost.items():
+        for name, why in {**dict.fromkeys(away, "it is not reached any more"), **lost}.items():
             note(f"goes on without {name}: {why}")
         cluster = _with(fleet, cluster)
         real_time = {name: handle.agent.real_time for name, handle in handles.items()}

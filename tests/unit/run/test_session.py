@@ -173,6 +173,18 @@ def test_a_further_node_where_no_agent_starts_is_left_out_and_noted() -> None:
     assert notes == ["goes on without node2: node2: the connection broke"]
 
 
+def test_a_further_node_that_is_not_reached_any_more_is_left_out_and_noted() -> None:
+    cluster, fleet, nodes = dying()
+    fleet.leave_out(["node2"])
+    world, notes = World({"cpu": True}), list[str]()
+    with ExitStack() as stack:
+        sessions = Sessions({}, {}, lambda _: fleet, lambda *_: world.api)
+        bed = sessions.reach(cluster, "run-1", world.experiment, world.clock, stack, notes.append)
+        assert (list(bed.handles), bed.cluster.others) == (["client", "node1"], ())
+    assert notes == ["goes on without node2: it is not reached any more"]
+    assert nodes["node2"].closed
+
+
 @pytest.mark.parametrize(
     ("measure", "nodes", "changes"),
     [
