@@ -14,6 +14,7 @@ from typing import Final
 
 from proxybench.hosts.base import end_of
 from proxybench.hosts.session import tail
+from proxybench.interrupts import undisturbed
 
 _END_SECONDS: Final = 1.0
 _NOTICE_SECONDS: Final = 0.1  # between the end of its output and its own
@@ -37,7 +38,7 @@ class ProxyCommand(socket.socket):
         near, far = socket.socketpair()
         super().__init__(fileno=near.detach())
         try:
-            with far:
+            with far, undisturbed():  # no interrupt between its start and what would end it
                 self._process = subprocess.Popen(
                     [os.environ.get("SHELL") or "/bin/sh", "-c", f"exec {command}"],
                     stdin=far.fileno(),
@@ -45,11 +46,11 @@ class ProxyCommand(socket.socket):
                     stderr=self._words,
                     start_new_session=True,
                 )
+                atexit.register(self.close)
         except BaseException:
             super().close()
             self._words.close()
             raise
-        atexit.register(self.close)
 
     def blamed(self, reason: str) -> str:
         """Close it, and say why no connection came about: how the command ended, or ``reason``; and its last words."""

@@ -97,5 +97,5 @@ def _node(values: dict[str, Any]) -> Node:
 
 def _target(values: dict[str, Any]) -> SshTarget:
     jump = _target(values["jump"]) if values["jump"] else None
-    further = tuple(Path(file) for file in values["further"])
+    further = tuple(Path(file) for file in values.get("further", ()))  # a lab that is up may be of before
     return SshTarget(**{**values, "identity": Path(values["identity"]), "further": further, "jump": jump})
