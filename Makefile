@@ -68,7 +68,7 @@ imports: dev ## the arrows of the architecture
 dead: dev ## vulture: what nothing calls
 	$(BIN)/vulture
 
-calibrate: setup ## the same kube-proxy by both clocks (10 minutes), into docs/calibration.md
+calibrate: setup ## the same kube-proxy by both clocks (7 minutes), into docs/calibration.md
 	$(RUN) experiments/calibrate.yaml
 	$(BIN)/python -m benchmarks.pages results/calibrate/latest
 

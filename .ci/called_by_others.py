@@ -17,7 +17,10 @@ _._value_
 # Python calls them, of an exception that it drops and at its end.
 _.unraisablehook
 remove_all
-# Libraries read what is set on their objects: kubernetes, ruamel.yaml, tarfile, zipfile.
+# Libraries read what is set on their objects: kubernetes, paramiko, ruamel.yaml, tarfile, zipfile.
+_.auth_timeout
+_.banner_timeout
+_.channel_timeout
 _.api_key
 _.ssl_ca_cert
 _.default_flow_style

@@ -1,4 +1,7 @@
-"""How many instructions a nanosecond holds, by kind of work: the table of docs/calibration.md."""
+"""How many instructions a nanosecond holds, by kind of work: the table of docs/calibration.md.
+
+Work is what a processor was busy with. How long a sync took by kube-proxy's log or metrics is none: waits are in it.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,6 @@ KINDS = (
     Kind("the walk along n Services' rules", "forwarding.connect", "steady", "forwarding.bare", ("iptables",)),
     Kind("a round trip on a connection that exists", "forwarding.rtt", "steady"),
     Kind("a sync of one Service, CPU", "cpu.control_loop", "add-one"),
-    Kind("a sync of one Service, as kube-proxy times it", "sync.control_loop", "add-one"),
-    Kind("rules of n Services made", "sync.making", "cold-start"),
-    Kind("a load of n Services' rules", "sync.applying", "cold-start"),
     Kind("a cold start, CPU", "cpu.control_loop", "cold-start"),
 )
 

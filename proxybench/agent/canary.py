@@ -68,16 +68,17 @@ def change(fields: Fields, state: State) -> dict[str, object]:
     """Probe, send the writes, and probe on; both ends of the latency are read from this node's clock.
 
     The first write is sent once every probe has tried (for a refusal: was answered) at least once, which may
-    take ``lead_s``; without probes at once. A probe's time-out counts from the start of the probing, which is hardly
-    earlier than the first write.
+    take ``lead_s``; without probes at once, and ``gap_s`` apart. A probe's time-out counts from the start of the
+    probing, which is hardly earlier than the first write. All ends with a write that the API puts off.
     """
     if state.api is None:
         raise OpError("the API is not known; send api first")
     lead_s = fields.number("lead_s", 0.01, 600, 5)
     writes = [Write(group, state.api) for group in fields.groups("writes")]
     probes = [_probe(group, state.ports, must_answer=True) for group in fields.groups("probes", least=0)]
+    gap_s = 0.0 if probes else fields.number("gap_s", 0, 60, 0)
     fields.finish()
-    writer = Writer(state.api, writes, lead_s)
+    writer = Writer(state.api, writes, lead_s, gap_s)
     start = time.monotonic_ns()
     try:
         _run(probes, writer, start, int(lead_s * NS_PER_S))
@@ -87,9 +88,10 @@ def change(fields: Fields, state: State) -> dict[str, object]:
             probe.close()
     return {
         "write_start_ns": writer.start_ns,
-        "ack_ns": writer.ack_ns[-1],
+        "ack_ns": writer.ack_ns[-1] if writer.ack_ns else writer.start_ns,
         "acks_ns": writer.ack_ns,
         "statuses": writer.statuses,
+        "put_off_s": writer.put_off_s,
         "probes": [probe.result() for probe in probes],
     }
 
@@ -342,13 +344,15 @@ def _drive(probes: list[Probe], writer: Writer | None, start: int, lead_ns: int)
         _start_writer(writer, probes, late=now - start > lead_ns)
         wake = min(min(probe.launch(now), probe.verdict_ns()) for probe in open_probes)
         _step(open_probes, writer, wake)
+        if writer is not None and writer.put_off_s is not None:
+            return
     if writer is not None:
         _finish_writer(writer)
 
 
 def _finish_writer(writer: Writer) -> None:
     """Wait for acknowledgements that are slower than the data plane."""
-    deadline = time.monotonic_ns() + int(ACK_LIMIT_S * NS_PER_S)
+    deadline = time.monotonic_ns() + int((ACK_LIMIT_S + writer.spread_s) * NS_PER_S)
     if writer.start_ns is None:
         raise OpError("the probes ran out of time before the change")
     while not writer.done:

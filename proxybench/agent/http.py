@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 CHUNK = 65_536
 METHODS = ("POST", "PUT", "DELETE")
 FIRST_ERROR = 400
+TOO_MANY = 429
+RETRY_S = 1.0  # for an API that says to try again, and not when
 # In a body: replaced by this node's UTC time when the request is sent (RFC 3339, as long as what it replaces), so that
 # a trigger time and the control loop that reads it go by one clock.
 NOW = b"0000-00-00T00:00:00.000000000Z"
@@ -40,8 +42,17 @@ class Url:
     def __init__(self, text: str) -> None:
         scheme, _, rest = text.partition("://")
         authority, slash, path = rest.partition("/")
-        host, colon, port = authority.partition(":")
-        if scheme not in ("http", "https") or not host or not (port.isdigit() if colon else True):
+        if authority.startswith("["):  # an address of IPv6
+            host, _, tail = authority[1:].partition("]")
+            colon, port = tail[:1], tail[1:]
+        else:
+            host, colon, port = authority.partition(":")
+        if (
+            scheme not in ("http", "https")
+            or not host
+            or not (port.isdigit() if colon else True)
+            or colon not in ("", ":")
+        ):
             raise OpError(f"{text} is not an http or https URL of the form scheme://host:port/path")
         self.tls = scheme == "https"
         self.host = host
@@ -116,11 +127,12 @@ def http_get(fields: Fields, _state: State) -> dict[str, object]:
 
 
 class Response:
-    """A whole response: its status and body (decoded from chunks)."""
+    """A whole response: its status, its body (decoded from chunks), and in how many seconds it may be tried again."""
 
-    def __init__(self, status: int, body: bytes) -> None:
+    def __init__(self, status: int, body: bytes, retry_after: str = "") -> None:
         self.status = status
         self.body = body
+        self.retry_s = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else RETRY_S
 
 
 def parse_response(data: bytes, *, closed: bool) -> Response | None:
@@ -147,7 +159,7 @@ def parse_response(data: bytes, *, closed: bool) -> Response | None:
     body = _body(headers, rest, closed)
     if body is None and closed:
         raise OpError("the server closed the connection in the middle of its answer")
-    return None if body is None else Response(status, body)
+    return None if body is None else Response(status, body, headers.get("retry-after", ""))
 
 
 def _body(headers: dict[str, str], rest: bytes, closed: bool) -> bytes | None:
@@ -224,10 +236,16 @@ class Writer:
     the first byte of the first request is handed to the kernel, ``ack_ns`` when the last byte of a response reached
     this node, by the kernel's stamp. Where node and prober share a CPU with the control loop, the prober reads the
     response long after: a sync would seem to take a part of its time only.
+
+    ``gap_s`` is from the beginning of a write to the next one's, which is waited for: where nobody probes. Where the
+    API puts a write off (429), which has changed nothing, no further one is sent, and ``put_off_s`` is for how long.
     """
 
-    def __init__(self, api: Api, writes: list[Write], timeout_s: float) -> None:
+    def __init__(self, api: Api, writes: list[Write], timeout_s: float, gap_s: float = 0.0) -> None:
         self._writes = writes
+        self._gap_s = gap_s
+        self._next_s = 0.0
+        self.put_off_s: float | None = None
         self._tls: Tls | None = None
         self.sock = self._connect(api, timeout_s)
         self._unsent = memoryview(b"")
@@ -238,8 +256,13 @@ class Writer:
 
     @property
     def done(self) -> bool:
-        """Whether every write was acknowledged."""
-        return len(self.statuses) == len(self._writes)
+        """Whether every write was acknowledged, or one was put off."""
+        return self.put_off_s is not None or len(self.statuses) == len(self._writes)
+
+    @property
+    def spread_s(self) -> float:
+        """For how long writes are spaced out."""
+        return self._gap_s * len(self._writes)
 
     @property
     def wants_to_send(self) -> bool:
@@ -267,6 +290,9 @@ class Writer:
 
     def _begin_next(self) -> None:
         self._received.clear()
+        if self._gap_s:
+            time.sleep(max(0.0, self._next_s - time.monotonic()))
+            self._next_s = time.monotonic() + self._gap_s
         self._unsent = memoryview(self._writes[len(self.statuses)].data.replace(NOW, rfc3339(time.time_ns())))
         try:
             self._send()
@@ -293,6 +319,9 @@ class Writer:
             if response is None:
                 continue
             write = self._writes[len(self.statuses)]
+            if response.status == TOO_MANY:
+                self.put_off_s = response.retry_s
+                return
             if response.status >= FIRST_ERROR:
                 text = " ".join(response.body.decode("utf-8", "replace").split())[:300]
                 raise OpError(f"the API answered {response.status} to {write.method} {write.path}: {text}")

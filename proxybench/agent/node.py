@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from proxybench.agent.fields import Fields
     from proxybench.agent.state import State
 
-AGENT = "proxybench-agent 6"  # raise the number with every change of the protocol
+AGENT = "proxybench-agent 7"  # raise the number with every change of the protocol
 SMALL_FILE = 65_536
 VMSTAT = "/proc/vmstat"
 

@@ -26,6 +26,7 @@ from proxybench.run.session import Sessions
 from proxybench.subjects.cluster import ClusterDriver
 from proxybench.subjects.registry import drivers
 from proxybench.targets.base import Needs
+from proxybench.targets.cluster.place import RunPlace
 from proxybench.targets.cluster.switch.recovery import still_switched
 from proxybench.targets.cluster.target import cluster_target
 from proxybench.targets.registry import make_targets
@@ -77,9 +78,16 @@ def measure(
     """
     if resume is not None and (why := still_switched(resume)):
         raise UsageError(f"{why} first")
-    lineup, sessions, targets = _put_together(experiment, folder, progress, switch)
+    place = RunPlace()
+    lineup, sessions, targets = _put_together(experiment, folder, progress, switch, place)
     legs = [Leg(target, sessions.connect, switch.over if switch else Event()) for target in targets]
-    run = Run(experiment, legs, progress, lineup, began=switch.began if switch else lambda _: None)
+
+    def began(path: Path) -> None:
+        place.began(path)
+        if switch is not None:
+            switch.began(path)
+
+    run = Run(experiment, legs, progress, lineup, began=began)
     outcome = run.start(out) if resume is None else run.resume(resume)
     left = still_switched(outcome.folder)
     return replace(outcome, problems=(*outcome.problems, left)) if left else outcome
@@ -109,12 +117,16 @@ def conform(
 
 
 def _put_together(
-    experiment: Experiment, folder: Path | None, progress: Progress, switch: Switching | None = None
+    experiment: Experiment,
+    folder: Path | None,
+    progress: Progress,
+    switch: Switching | None = None,
+    run: RunPlace | None = None,
 ) -> tuple[Lineup, Sessions, tuple[Target, ...]]:
     """Find the programs, and choose where they run."""
     progress.stage("looking for the programs to measure")
     spec, place = experiment.target.cluster, folder or Path()
-    own = cluster_target(spec, place, switch, experiment.load) if spec else None
+    own = cluster_target(spec, place, switch, run, experiment.load) if spec else None
     driver = ClusterDriver(SystemClock(), own.look, switch.to if switch else None) if own else None
     kinds = drivers(CachedBinaries(progress.note), SystemClock(), driver)
     lineup = line_up(requests(experiment, folder), kinds, progress.note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,11 @@ from proxybench.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from proxybench.experiment.matrix import Step
+    from proxybench.experiment.places import ClusterSpec
     from proxybench.experiment.spec import Experiment
     from proxybench.report.page import Written
     from proxybench.run.outcome import RunOutcome
+    from proxybench.targets.cluster.dry_run import DryRun
     from proxybench.targets.cluster.switching import Switching
 
 _SHOWN = 500
@@ -69,17 +72,14 @@ def run(
     spec = load_experiment(experiment, overrides)
     if allow_switch and spec.target.cluster is None:
         raise UsageError("--allow-switch is about the kube-proxy of target.cluster, and this experiment has none")
-    if dry_run:
-        _print_plan(spec, as_json=as_json)
-        if spec.target.cluster and not as_json:
-            _print_touched(spec, experiment.parent, allow_switch=allow_switch)
-        return ExitCode.PASS
-    check_folder(resume or out)
     switch = None
     if allow_switch:
         from proxybench.targets.cluster.switching import Switching  # noqa: PLC0415 - keeps help fast
 
         switch = Switching(interrupts)
+    if dry_run:
+        return _dry_run(spec, experiment.parent, switch, as_json=as_json)
+    check_folder(resume or out)
     outcome, report = _run(spec, out, experiment.parent, resume, switch)
     _print_outcome(outcome, report, as_json=as_json)
     return ExitCode.RUN_FAILED if outcome.problems else ExitCode.PASS
@@ -102,36 +102,50 @@ def _run(
         return outcome, write(outcome.folder)
 
 
-def _print_touched(experiment: Experiment, folder: Path, *, allow_switch: bool) -> None:
+def _dry_run(experiment: Experiment, folder: Path, switch: Switching | None, *, as_json: bool) -> int:
+    """Print the steps, and of a user's own cluster what they would touch; return 2 where a run would be refused."""
+    if not as_json:
+        _print_plan(experiment)
+    found = None if experiment.target.cluster is None else _look(experiment, experiment.target.cluster, folder, switch)
+    if as_json:
+        print_json({**_plan_as_json(experiment), **(asdict(found) if found else {})})
+    if found is None:
+        return ExitCode.PASS
+    if not as_json:
+        for line in (*(f"would touch {one}" for one in found.touches), *(f"note: {one}" for one in found.notes)):
+            click.echo(line)
+    for line in found.refused:
+        click.echo(f"error: {line}", err=True)
+    return ExitCode.USAGE if found.refused else ExitCode.PASS
+
+
+def _look(experiment: Experiment, cluster: ClusterSpec, folder: Path, switch: Switching | None) -> DryRun:
     from proxybench.experiment.requests import requests  # noqa: PLC0415 - keeps help fast
-    from proxybench.targets.cluster.dry_run import touched  # noqa: PLC0415 - keeps help fast
-    from proxybench.targets.cluster.switching import Switching  # noqa: PLC0415 - keeps help fast
+    from proxybench.targets.cluster.dry_run import dry_run  # noqa: PLC0415 - keeps help fast
     from proxybench.targets.cluster.target import cluster_target  # noqa: PLC0415 - keeps help fast
 
-    if experiment.target.cluster is not None:
-        target = cluster_target(
-            experiment.target.cluster, folder, Switching() if allow_switch else None, experiment.load
-        )
-        wanted = tuple(dict.fromkeys((request.mode, request.image) for request in requests(experiment)))
-        for line in touched(target, wanted):
-            click.echo(f"would touch {line}")
+    wanted = tuple(dict.fromkeys((request.mode, request.image) for request in requests(experiment)))
+    return dry_run(cluster_target(cluster, folder, switch, load=experiment.load), wanted)
 
 
-def _print_plan(experiment: Experiment, *, as_json: bool) -> None:
+def _plan_as_json(experiment: Experiment) -> dict[str, object]:
+    from proxybench.cli.remaining import total  # noqa: PLC0415 - keeps help fast
+    from proxybench.experiment.matrix import expand  # noqa: PLC0415 - keeps help fast
+
+    steps = expand(experiment)
+    return {
+        "experiment": experiment.model_dump(mode="json"),
+        "seconds": round(total(experiment, steps, os.cpu_count() or 1)),
+        "steps": [_step_as_json(step) for step in steps],
+    }
+
+
+def _print_plan(experiment: Experiment) -> None:
     from proxybench.cli.remaining import first_guess, total  # noqa: PLC0415 - keeps help fast
     from proxybench.experiment.matrix import estimate, expand  # noqa: PLC0415 - keeps help fast
 
     steps = expand(experiment)
     seconds = total(experiment, steps, os.cpu_count() or 1)
-    if as_json:
-        print_json(
-            {
-                "experiment": experiment.model_dump(mode="json"),
-                "seconds": round(seconds),
-                "steps": [_step_as_json(step) for step in steps],
-            }
-        )
-        return
     columns = ("step", "repetition", "subject", "Services", "endpoints", "about")
     table = plain_table(*columns, numbers=("step", "repetition", "Services", "endpoints", "about"))
     for step in steps[:_SHOWN]:

@@ -48,6 +48,9 @@ EXPERIMENT = Kind("an experiment", "experiments", "version: 1", "some dozens", 1
 INVENTORY = Kind("an inventory", "inventories", "version: 1", "some hundreds", 1 << 18, 5_000, 600)
 KUBECONFIG = Kind("a kubeconfig", "kubeconfigs", "apiVersion: v1", "some hundreds", 1 << 20, 25_000, 2_000)
 """Certificates of hundreds of clusters may stand in one."""
+KUBE_PROXY = Kind(
+    "a kube-proxy configuration", "kube-proxy configurations", "apiVersion: …", "some dozens", 1 << 20, 25_000, 2_000
+)
 
 
 class RefusedError(MarkedYAMLError):

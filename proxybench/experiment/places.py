@@ -94,7 +94,7 @@ class ClusterSpec(Words):
     inventory: Annotated[str, Field(strict=True, min_length=1, examples=["nodes.yaml"])]
     """The file that names its hosts, seen from the folder of the experiment file."""
     kubeconfig: Annotated[str | None, LEFT_OUT, Field(strict=True, examples=["~/.kube/config"])] = None
-    """How its API is reached; left out, $KUBECONFIG or ~/.kube/config."""
+    """How its API is reached, a file or several (a:b); left out, $KUBECONFIG or ~/.kube/config."""
     context: Annotated[str | None, LEFT_OUT, Field(strict=True, examples=["prod"])] = None
     """The context of the kubeconfig; left out, the current one."""
     node_url: Annotated[

@@ -1,4 +1,4 @@
-"""Making an SSH connection: strict host keys, an identity file or an agent, jump hosts, bounded retries."""
+"""Making an SSH connection: strict host keys, jump hosts or a ProxyCommand, bounded retries."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_befo
 
 from proxybench.errors import ConnectionLostError
 from proxybench.hosts.channels import whatever_the_connection_does
-from proxybench.hosts.inventory import SSH_PORT
-from proxybench.hosts.keys import fingerprint, known_keys, load_identity, mend_changed
+from proxybench.hosts.keys import fingerprint, known_keys, load_identities, mend_changed
+from proxybench.hosts.login import log_in
+from proxybench.hosts.proxy_command import ProxyCommand
 from proxybench.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from paramiko.message import Message
 
     from proxybench.hosts.inventory import SshTarget
+    from proxybench.hosts.keys import Identity
 
-_NO_KEY: Final = "No authentication methods available"  # paramiko's words
 _MS_PER_S: Final = NS_PER_S // NS_PER_MS
 _LOOK_SECONDS: Final = 5.0
 """How often a connection on which nothing comes looks for something to do. paramiko looks ten times a second, which for
@@ -62,17 +63,13 @@ DEFAULT_POLICY: Final = ConnectPolicy()
 class Link:
     """One live SSH connection to one sshd."""
 
-    def __init__(self, target: SshTarget, client: paramiko.SSHClient) -> None:
-        transport = client.get_transport()
-        if not isinstance(transport, SignalTransport):
-            raise paramiko.SSHException("the connection ended at once")
+    def __init__(self, target: SshTarget, transport: SignalTransport) -> None:
         self.target = target
         self.transport = transport
-        self._client = client
 
     def close(self) -> None:
         """End the connection and wait until its thread has let go of the socket. Never raises."""
-        self._client.close()
+        self.transport.close()
         self.transport.join(timeout=2.0)
 
 
@@ -101,19 +98,20 @@ class SignalTransport(paramiko.Transport):
     paramiko throws an ``exit-signal`` away; reading it needs an inner table.
     """
 
-    def __init__(
-        self,
-        sock: socket.socket | paramiko.Channel,
-        *,
-        disabled_algorithms: Mapping[str, Iterable[str]] | None = None,
-        **_older: object,  # paramiko before 4 also passes gss_kex and gss_deleg_creds
-    ) -> None:
-        super().__init__(sock, disabled_algorithms=disabled_algorithms)
+    def __init__(self, sock: socket.socket | paramiko.Channel) -> None:
+        super().__init__(sock)
         self._exit_signals: dict[int, str] = {}
         self._channel_handler_table = {
             **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined] # noqa: SLF001 - inner table
             MSG_CHANNEL_REQUEST: self._channel_request,
         }
+
+    def prefer(self, keys: Iterable[paramiko.PKey]) -> None:
+        """Ask the host for a key of a type that is known, where it has several."""
+        kinds = {key.get_name() for key in keys}
+        kinds |= {"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in kinds else set()  # which are signatures by such keys
+        options = self.get_security_options()
+        options.key_types = sorted(options.key_types, key=lambda kind: kind not in kinds)
 
     def rest(self) -> None:
         """Look less often for something to do, now that it is connected."""
@@ -147,7 +145,7 @@ def connect(target: SshTarget, jump: Link | None, policy: ConnectPolicy = DEFAUL
     the last attempt.
     """
     expected = known_keys(target)
-    identity = load_identity(target)
+    identities = load_identities(target)
     retrying = Retrying(
         retry=retry_if_exception(_may_pass),
         stop=stop_after_attempt(policy.attempts) | stop_before_delay(policy.total),
@@ -155,22 +153,9 @@ def connect(target: SshTarget, jump: Link | None, policy: ConnectPolicy = DEFAUL
         reraise=True,
     )
     try:
-        return retrying(_connect_once, target, expected, identity, jump, policy)
-    except paramiko.BadHostKeyException as error:
-        wanted = ", ".join(fingerprint(key) for key in expected)
-        message = f"{_place(target)} showed another host key: expected {wanted}, found {fingerprint(error.key)}"
-        raise ConnectionLostError(message + mend_changed(target)) from error
-    except paramiko.AuthenticationException as error:
-        offered = [f"the key in {target.identity}"] if target.identity else []
-        offered += ["the agent's keys"] if target.agent else []
-        raise ConnectionLostError(f"{_place(target)} refused {target.user} with {' and '.join(offered)}") from error
+        return retrying(_connect_once, target, expected, identities, jump, policy)
     except (paramiko.SSHException, OSError, EOFError) as error:
-        if str(error) == _NO_KEY:
-            where = (
-                "the ssh-agent has none: ssh-add one, or name one" if target.agent else "name one, or use an ssh-agent"
-            )
-            raise ConnectionLostError(f"there is no key to show {_place(target)}: {where}") from error
-        raise ConnectionLostError(f"cannot connect to {_place(target)}: {_reason(error, policy)}") from error
+        raise ConnectionLostError(f"cannot connect to {target.place}: {_reason(error, policy)}") from error
 
 
 class LinkPool:
@@ -197,7 +182,7 @@ class LinkPool:
                     self._links[target] = made
                     return made
         made.close()
-        raise ConnectionLostError(f"{_place(target)}: the pool was closed while connecting")
+        raise ConnectionLostError(f"{target.place}: the pool was closed while connecting")
 
     def close(self) -> None:
         """Close every connection, those behind a jump host before it. Never raises."""
@@ -212,38 +197,38 @@ class LinkPool:
 def _connect_once(
     target: SshTarget,
     expected: Sequence[paramiko.PKey],
-    identity: paramiko.PKey | None,
+    identities: Sequence[Identity],
     jump: Link | None,
     policy: ConnectPolicy,
 ) -> Link:
     sock = _dial(target, jump, policy)
-    client = paramiko.SSHClient()
-    client.set_log_channel(_LOG.name)
-    client.set_missing_host_key_policy(paramiko.RejectPolicy())
-    for key in expected:
-        client.get_host_keys().add(_connected_name(target), key.get_name(), key)
+    transport = None
     try:
-        client.connect(
-            target.host,
-            target.port,
-            target.user,
-            pkey=identity,
-            look_for_keys=False,
-            allow_agent=target.agent,
-            sock=sock,
-            timeout=policy.step,
-            banner_timeout=policy.step,
-            auth_timeout=policy.step,
-            channel_timeout=policy.step,
-            transport_factory=SignalTransport,  # type: ignore[arg-type]  # only ever given what _dial made
-        )
-        link = Link(target, client)
-    except BaseException:
-        _abandon(client, sock)
+        transport = SignalTransport(sock)
+        transport.set_log_channel(_LOG.name)
+        transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = policy.step
+        transport.prefer(expected)
+        transport.start_client(timeout=policy.step)
+        _check(target, expected, transport.get_remote_server_key())
+        log_in(transport, target, identities)
+    except BaseException as error:
+        blamed = ""
+        if isinstance(sock, ProxyCommand) and isinstance(error, (paramiko.SSHException, OSError, EOFError)):
+            blamed = sock.blamed(_reason(error, policy))
+        _abandon(transport, sock)
+        if blamed:
+            raise ConnectionError(blamed) from error
         raise
-    link.transport.set_keepalive(policy.keepalive)
-    link.transport.rest()
-    return link
+    transport.set_keepalive(policy.keepalive)
+    transport.rest()
+    return Link(target, transport)
+
+
+def _check(target: SshTarget, expected: Sequence[paramiko.PKey], shown: paramiko.PKey) -> None:
+    if shown not in expected:
+        wanted = ", ".join(fingerprint(key) for key in expected)
+        message = f"{target.place} showed another host key: expected {wanted}, found {fingerprint(shown)}"
+        raise ConnectionLostError(message + mend_changed(target))
 
 
 def _dial(target: SshTarget, jump: Link | None, policy: ConnectPolicy) -> socket.socket | paramiko.Channel:
@@ -251,6 +236,8 @@ def _dial(target: SshTarget, jump: Link | None, policy: ConnectPolicy) -> socket
         there, here = (target.host, target.port), ("127.0.0.1", 0)
         tunnel = _Tunnel(jump.transport.open_channel("direct-tcpip", there, here, timeout=policy.step))
         return cast("paramiko.Channel", tunnel)  # it has all that a channel has
+    if target.proxy:
+        return ProxyCommand(target.proxy)
     sock = socket.create_connection((target.host, target.port), timeout=policy.step)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # Without it a write to a peer that vanished (or never reads) would block for a quarter of an hour.
@@ -258,20 +245,17 @@ def _dial(target: SshTarget, jump: Link | None, policy: ConnectPolicy) -> socket
     return sock
 
 
-def _abandon(client: paramiko.SSHClient, sock: socket.socket | paramiko.Channel) -> None:
-    transport = client.get_transport()
-    client.close()
-    if transport is not None and transport.is_alive():
-        transport.join(timeout=2.0)
+def _abandon(transport: paramiko.Transport | None, sock: socket.socket | paramiko.Channel) -> None:
+    if transport is not None:
+        transport.close()
+        if transport.is_alive():
+            transport.join(timeout=2.0)
     sock.close()
 
 
 def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, (paramiko.BadHostKeyException, paramiko.AuthenticationException, socket.gaierror)):
-        return False
-    if str(error) == _NO_KEY:
-        return False
-    return isinstance(error, (OSError, EOFError, paramiko.SSHException))
+    broken = isinstance(error, (OSError, EOFError, paramiko.SSHException))
+    return broken and not isinstance(error, socket.gaierror)
 
 
 def _reason(error: Exception, policy: ConnectPolicy) -> str:
@@ -286,15 +270,6 @@ def _reason(error: Exception, policy: ConnectPolicy) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
-
-
-def _connected_name(target: SshTarget) -> str:
-    """Return the name under which paramiko looks for the host's keys."""
-    return target.host if target.port == SSH_PORT else f"[{target.host}]:{target.port}"
-
-
-def _place(target: SshTarget) -> str:
-    return f"{target.host}:{target.port}"
 
 
 def _hops(target: SshTarget) -> int:

@@ -14,7 +14,7 @@ from proxybench.hosts.connect import DEFAULT_POLICY, ConnectPolicy, LinkPool
 from proxybench.hosts.ssh import SshExecutor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from proxybench.hosts.base import Executor
     from proxybench.hosts.inventory import SshTarget
@@ -80,6 +80,26 @@ class Fleet:
             return lambda: work(self._executors[name])
 
         return together({name: working(name) for name in names}, timeout, self._cut, ASKED_AT_ONCE)
+
+    def ask(
+        self, work: Callable[[Executor], _T], *, timeout: float, nodes: Iterable[str], further: Collection[str]
+    ) -> tuple[dict[str, _T], dict[str, str]]:
+        """Do as ``fan_out``; one of ``further`` that fails or is late stops no other: the fleet goes on without it.
+
+        Returns results, and why there are none, by name. Raises HostError of any other node.
+        """
+
+        def working(name: str) -> Callable[[], _T]:
+            return lambda: work(self._executors[name])
+
+        jobs = {name: working(name) for name in nodes}
+        results, lost = together_but(jobs, timeout, further, self._cut, ASKED_AT_ONCE)
+        self.leave_out(lost)
+        return results, lost
+
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Close connections, and know them no more. Never raises."""
+        close_together([self._executors.pop(name).close for name in tuple(names)])
 
     def close(self) -> None:
         """Close all connections, nodes before jump hosts. Never raises."""
@@ -161,6 +181,17 @@ def together(
     or the caller is interrupted; no further one begins then. The threads are daemons, so they never keep the program
     from ending.
     """
+    return together_but(jobs, timeout, (), cut, at_once)[0]
+
+
+def together_but(
+    jobs: Mapping[str, Callable[[], _T]],
+    timeout: float,
+    further: Collection[str],
+    cut: Callable[[Iterable[str]], None] = lambda _names: None,
+    at_once: int = AT_ONCE,
+) -> tuple[dict[str, _T], dict[str, str]]:
+    """Do as ``together``; of those in ``further`` that raise HostError or are late tell why instead."""
     ended: queue.SimpleQueue[tuple[str, _T | None, BaseException | None]] = queue.SimpleQueue()
     left = deque(jobs.items())
     deadline = time.monotonic() + timeout
@@ -180,13 +211,16 @@ def together(
     except queue.Empty:
         left.clear()
         cut(tuple(waiting))
-        raise CommandTimeoutError(f"no end within {timeout:g} s on {', '.join(waiting)}") from None
+        if needed := [name for name in waiting if name not in further]:
+            raise CommandTimeoutError(f"no end within {timeout:g} s on {', '.join(needed)}") from None
+        errors |= {name: CommandTimeoutError(f"{name}: no end within {timeout:g} s") for name in waiting}
     except BaseException:
         left.clear()
         cut(tuple(waiting))
         raise
-    _raise_first([errors[name] for name in jobs if name in errors])
-    return {name: results[name] for name in jobs}  # type: ignore[misc]  # each ended without an error
+    lost = {name: str(error) for name, error in errors.items() if name in further and isinstance(error, HostError)}
+    _raise_first([errors[name] for name in jobs if name in errors and name not in lost])
+    return {name: results[name] for name in jobs if name not in lost}, lost  # type: ignore[misc]  # ended without error
 
 
 def _take(

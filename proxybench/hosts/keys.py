@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import shlex
+import socket
+from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
 from paramiko.pkey import UnknownKeyType
 
 from proxybench.errors import ConnectionLostError
@@ -20,66 +23,111 @@ if TYPE_CHECKING:
     from proxybench.hosts.inventory import SshTarget
 
 _ONE_AT_A_TIME: Final = Lock()
+_UNREADABLE: Final = (
+    OSError, ValueError, TypeError, IndexError, paramiko.SSHException, UnknownKeyType, UnsupportedAlgorithm
+)  # fmt: skip
+"""What reading a key raises. TypeError: it is encrypted, and there is no passphrase."""
 
 
 def known_keys(target: SshTarget) -> tuple[paramiko.PKey, ...]:
     """Return the public keys that the host may show. Raises ConnectionLostError when none is known, or one is none."""
-    place = f"{target.host}:{target.port}"
     lines = target.host_key.splitlines()
     if not lines:
         file = target.known_hosts or "~/.ssh/known_hosts"
-        what = f"the host key of {place} is not known: {target.known_name} is not in {file}"
+        what = f"the host key of {target.place} is not known: {target.known_name} is not in {file}"
         raise ConnectionLostError(f"{what}; compare what it shows, then add it: {mend_unknown(target)}")
-    try:
-        return tuple(_public_key(line) for line in lines)
-    except (ValueError, binascii.Error, paramiko.SSHException, UnknownKeyType) as error:
-        raise ConnectionLostError(f"the host key given for {place} is not a public key") from error
+    found = []
+    for line in lines:  # some may be of a type that we cannot check, such as ssh-dss: the others count
+        with contextlib.suppress(ValueError, paramiko.SSHException, UnknownKeyType):
+            found.append(_public_key(line))
+    if not found:
+        raise ConnectionLostError(f"the host key given for {target.place} is not a public key")
+    return tuple(found)
 
 
-def load_identity(target: SshTarget) -> paramiko.PKey | None:
-    """Return the private key that is shown; None where only an agent's are. Raises ConnectionLostError."""
-    if target.identity is None:
-        return None
-    try:
-        return read_key(target.identity, target.passphrase)
-    except (OSError, ValueError, TypeError, IndexError, paramiko.SSHException, UnknownKeyType) as error:
-        why = " ".join(str(error).split()).partition(" See https")[0]
-        raise ConnectionLostError(f"cannot use {target.identity} as an identity: {why}") from error
+@dataclass(frozen=True)
+class Identity:
+    """A key that a file names. ``private`` is None where we cannot read that half, and ``why`` says the reason.
+
+    ``public`` is what an agent knows it by, None where that is not known; ``locked``: it lacks a passphrase.
+    """
+
+    file: Path
+    private: paramiko.PKey | None
+    public: bytes | None
+    why: str = ""
+    locked: bool = False
 
 
-def read_key(path: Path, passphrase: str | None) -> paramiko.PKey:
-    """Read a private key of any type. Raises TypeError when it is encrypted and no passphrase is given; others too."""
-    # A passphrase for a key that has none is an error; one default passphrase may stand beside keys of both kinds.
-    secret = passphrase.encode() if passphrase is not None and is_encrypted(path) else None
-    with _ONE_AT_A_TIME:  # all hosts wait for the first, which takes a tenth of a second for an encrypted key
-        return _read(path, secret, path.stat().st_mtime_ns)
+def load_identities(target: SshTarget) -> tuple[Identity, ...]:
+    """Return the keys that files name, in order. Raises ConnectionLostError when none is usable, and no agent runs."""
+    files = () if target.identity is None else (target.identity, *target.further)
+    found = tuple(_load(file, target.passphrase) for file in files)
+    if found and not target.agent and not any(one.private for one in found):
+        raise ConnectionLostError(f"cannot use {found[0].file} as an identity: {found[0].why}")
+    return found
 
 
-def is_encrypted(path: Path) -> bool:
+def is_encrypted(file: Path) -> bool:
     """Tell whether a private key needs a passphrase; False for what is no key."""
-    try:
-        with _ONE_AT_A_TIME:
-            return _asks(path, path.stat().st_mtime_ns)
-    except OSError:
-        return False
+    return _load(file, None).locked
+
+
+def _load(file: Path, passphrase: str | None) -> Identity:
+    version = 0
+    with contextlib.suppress(OSError):
+        version = file.stat().st_mtime_ns
+    with _ONE_AT_A_TIME:  # all hosts wait for the first, which takes a tenth of a second for an encrypted key
+        open_one = _read(file, None, version)
+        # A passphrase for a key that has none is an error; one default passphrase may stand beside keys of both kinds.
+        return _read(file, passphrase.encode(), version) if open_one.locked and passphrase is not None else open_one
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, secret: bytes | None, version: int) -> paramiko.PKey:
-    """Read a key as it is in a ``version`` of its file: hundreds of hosts have the same."""
+def _read(file: Path, secret: bytes | None, version: int) -> Identity:
+    """Read a key of any type as it is in a ``version`` of its file: hundreds of hosts have the same."""
     del version
-    return paramiko.PKey.from_path(path, secret)  # type: ignore[arg-type] # the stubs say str, what it calls wants bytes
-
-
-@lru_cache(maxsize=64)
-def _asks(path: Path, version: int) -> bool:
+    public = public_half(file)
     try:
-        _read(path, None, version)
-    except TypeError:
-        return True
-    except (OSError, ValueError, IndexError, paramiko.SSHException, UnknownKeyType):
-        return False
-    return False
+        private = paramiko.PKey.from_path(file, secret)  # type: ignore[arg-type] # the stubs say str, bytes are wanted
+    except _UNREADABLE as error:
+        why = " ".join(str(error).split()).partition(" See https")[0]
+        return Identity(file, None, public, why, locked=isinstance(error, TypeError))
+    return Identity(file, private, public or private.asbytes())
+
+
+def public_half(file: Path) -> bytes | None:
+    """Return the public key that a file has, or the one beside it that ssh-keygen wrote; None where neither is."""
+    for path in (file, file.with_name(f"{file.name}.pub")):
+        with contextlib.suppress(OSError, ValueError):
+            kind, text = path.read_text("utf-8", "replace").split()[:2]
+            key = base64.b64decode(text, validate=True)
+            if paramiko.Message(key).get_text() == kind:
+                return key
+    return None
+
+
+class Agent(paramiko.agent.AgentSSH):
+    """The ssh-agent at a socket; one that is not there, or does not answer as one, has no keys."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(path)
+            self._connect(sock)  # type: ignore[attr-defined]  # stubs leave it out
+        except (OSError, paramiko.SSHException):
+            sock.close()
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._close()  # type: ignore[attr-defined]  # stubs leave it out
+
+
+def keys_of_agent(path: str) -> frozenset[bytes]:
+    """Return the public halves of all keys that the ssh-agent at ``path`` has."""
+    with contextlib.closing(Agent(path)) as agent:
+        return frozenset(key.blob for key in agent.get_keys())
 
 
 def fingerprint(key: paramiko.PKey) -> str:
@@ -90,9 +138,21 @@ def fingerprint(key: paramiko.PKey) -> str:
 def mend_unknown(target: SshTarget) -> str:
     """Return the command that adds what the host shows now to known_hosts."""
     file = target.known_hosts or "~/.ssh/known_hosts"
-    if target.jump or target.alias:
-        return f"ssh -p {target.port} {shlex.quote(f'{target.user}@{target.host}')} true"
-    return f"ssh-keyscan -p {target.port} {shlex.quote(target.host)} >> {file}"
+    if not (target.jump or target.alias or target.proxy):
+        return f"ssh-keyscan -p {target.port} {shlex.quote(target.host)} >> {file}"
+    words = ["ssh", "-o", f"UserKnownHostsFile={file}"]
+    words += ["-o", f"HostKeyAlias={target.alias}"] if target.alias else []
+    words += ["-o", f"ProxyCommand={target.proxy.replace('%', '%%')}"] if target.proxy else []
+    words += ["-J", ",".join(_hops(target.jump))] if target.jump else []
+    return shlex.join([*words, "-p", str(target.port), f"{target.user}@{target.host}", "true"])
+
+
+def _hops(target: SshTarget | None) -> list[str]:
+    """Return jump hosts as ssh has them after -J: the nearest to us is the first."""
+    if target is None:
+        return []
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    return [*_hops(target.jump), f"{target.user}@{host}:{target.port}"]
 
 
 def mend_changed(target: SshTarget) -> str:

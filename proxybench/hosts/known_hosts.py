@@ -6,6 +6,7 @@ import base64
 import binascii
 import hmac
 import stat
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import UsageError
@@ -27,10 +28,12 @@ class KnownHosts:
     def find(self, files: Iterable[Path], name: str) -> str:
         """Return the public keys that files have for a name, one a line; "" for none. A missing file holds none.
 
-        Raises UsageError for a file that cannot be read.
+        What one of them revokes is no key in any. Raises UsageError for a file that cannot be read.
         """
-        keys = [key for file in files for key in self._file(file).keys_of(name)]
-        return "\n".join(dict.fromkeys(keys))
+        read = [self._file(file) for file in files]
+        revoked = frozenset[str]().union(*(file.revoked for file in read))
+        keys = dict.fromkeys(key for file in read for key in file.keys_of(name.lower()))
+        return "\n".join(key for key in keys if key not in revoked)
 
     def _file(self, path: Path) -> _File:
         if path not in self._read:
@@ -46,24 +49,24 @@ class KnownHosts:
 
 
 class _File:
-    """The lines of one file, by plain name; those with hashed names by turns, since only a guess can find them."""
+    """The lines of one file, by plain name in lower case; those with hashed names by turns, to be found by guesses."""
 
     def __init__(self, text: str) -> None:
         self._plain: dict[str, list[str]] = {}
         self._hashed: list[tuple[bytes, bytes, str]] = []
-        self._revoked: set[str] = set()
+        self.revoked: set[str] = set()
         for line in text.splitlines():
-            marker, _, rest = line.strip().partition(" ") if line.startswith("@") else ("", "", line)
-            fields = rest.split()
+            fields = line.split()
+            marker = fields.pop(0) if line.lstrip().startswith("@") else ""
             if marker == "@revoked" and len(fields) >= _FIELDS:
-                self._revoked.add(" ".join(fields[1:3]))
+                self.revoked.add(" ".join(fields[1:3]))
             elif not marker and len(fields) >= _FIELDS and not fields[0].startswith("#"):
                 self._add(fields[0], " ".join(fields[1:3]))
 
     def _add(self, names: str, key: str) -> None:
         for name in names.split(","):
             if not name.startswith(_HASHED):
-                self._plain.setdefault(name, []).append(key)
+                self._plain.setdefault(name.lower(), []).append(key)
                 continue
             try:
                 salt, digest = (base64.b64decode(part, validate=True) for part in name[len(_HASHED) :].split("|"))
@@ -75,4 +78,4 @@ class _File:
         """Yield the keys of a host, those last that have hashed names."""
         word = name.encode()
         hashed = (key for salt, digest, key in self._hashed if hmac.digest(salt, word, "sha1") == digest)
-        return (key for keys in (self._plain.get(name, ()), hashed) for key in keys if key not in self._revoked)
+        return chain(self._plain.get(name, ()), hashed)

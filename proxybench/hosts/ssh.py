@@ -161,13 +161,15 @@ class SshExecutor:
 
     def _become_root(self, wanted: Sudo, user: str) -> Sudo:
         """Return how sudo is to be called here. Raises CommandFailedError when it lets this user do nothing."""
-        if self.run(sudo.NEEDS_NO_PASSWORD, check=False).code == 0:
+        done = self.run(sudo.NEEDS_NO_PASSWORD, check=False)
+        if done.code == 0:
             return Sudo()
         if wanted.password is not None:
-            self._sudo = wanted
-            if self.run(["true"], check=False).code == 0:
+            done = self.run(sudo.TAKES_PASSWORD, stdin=f"{wanted.password}\n", check=False)
+            if done.code == 0:
                 return wanted
-        raise CommandFailedError(f"{self._name}: {sudo.refused(wanted, user)}")
+        why = sudo.refused(wanted, user, tail(done.stderr.encode()), done.code)
+        raise CommandFailedError(f"{self._name}: {why}")
 
     def _exchange(self, argv: Sequence[str], stdin: bytes, timeout: float, *, check: bool) -> _Raw:
         if not self._turns.acquire(timeout=timeout):

@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
     from proxybench.hosts.inventory import Sudo
 
-NEEDS_NO_PASSWORD: Final = ("sudo", "-k", "-n", "true")
-"""Ends with 0 where sudo asks for no password."""
+NEEDS_NO_PASSWORD: Final = ("env", "LC_ALL=C", "sudo", "-k", "-n", "true")
+"""Ends with 0 where sudo asks for no password; what it says else is English."""
 
 _QUIET: Final = ("sudo", "-n", "--")
 _ASKING: Final = ("sudo", "-k", "-S", "-p", "", "--")
+TAKES_PASSWORD: Final = ("env", "LC_ALL=C", *_ASKING, "env", "true")
+"""Ends with 0 where sudo takes the password that it reads; what it says else is English."""
+
+_NOT_FOUND: Final = 127
 
 
 def command(how: Sudo | None, argv: Sequence[str], setting: str = "") -> str:
@@ -37,8 +41,20 @@ def opening(how: Sudo | None) -> bytes:
     return b"" if how is None or how.password is None else f"{how.password}\n".encode()
 
 
-def refused(wanted: Sudo, user: str) -> str:
-    """Say why nothing can be done as root, and what would be right."""
-    if wanted.password is None:
-        return f"sudo asks {user} for a password; give one, or let it do without: {user} ALL=(ALL) NOPASSWD: ALL"
-    return f"sudo refuses {user} with this password"
+def refused(wanted: Sudo, user: str, said: str, code: int) -> str:
+    """Say why nothing can be done as root, and what would be right, by what sudo ``said`` and its exit code."""
+    tag = "NOPASSWD: " if wanted.password is None else ""
+    line = f"{user} ALL=(root) {tag}/usr/bin/env, /usr/bin/true"
+    if code == _NOT_FOUND:
+        why = f"there is no sudo for {user}; install it, or log in as root without it"
+    elif "must have a tty" in said:
+        why = f"sudo wants a terminal of {user}; let it do without: Defaults:{user} !requiretty"
+    elif any(words in said for words in ("password is required", "authentication is required")):
+        why = f"sudo asks {user} for a password; give one, or let it do without: {line}"
+    elif any(words in said for words in ("not in the sudoers", "not allowed to", "may not run sudo", "can't do that")):
+        why = f"sudo does not let {user} do this; what would: {line}"
+    elif wanted.password is not None and any(words in said for words in ("try again", "incorrect", "no password")):
+        why = f"sudo refuses {user} with this password"
+    else:
+        why = f"sudo does nothing for {user}"
+    return f"{why} (it said: {said})" if said else f"{why} (it said nothing, and ended with code {code})"

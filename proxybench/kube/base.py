@@ -104,13 +104,18 @@ class WatchApi(ObjectApi, Protocol):
         """Watch collections, by path, for what happens to the objects that a label selector selects.
 
         Each one's function is told ADDED, MODIFIED or DELETED. Returns for how many seconds all were watched. Raises
-        ApiError.
+        ApiError, also where nothing was.
         """
         ...
 
 
 class ClusterApi(ServiceApi, ObjectApi, Protocol):
     """Both: what a user's own cluster is asked."""
+
+
+def is_leaving(obj: Object) -> bool:
+    """Tell whether an object is being deleted; a namespace that is takes nothing new."""
+    return bool(obj.get("metadata", {}).get("deletionTimestamp"))
 
 
 def refusal(method: str, path: str, status: int, reason: str, message: str) -> ApiError:

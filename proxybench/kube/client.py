@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import threading
 import time
-from contextlib import suppress
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
@@ -14,7 +13,7 @@ import orjson
 import uvloop
 
 from proxybench.errors import ApiError
-from proxybench.kube.base import Bulk, Kind, Ref
+from proxybench.kube.base import Bulk, Kind, Ref, is_leaving
 from proxybench.kube.objects import namespace
 from proxybench.kube.resources import BY_KIND
 from proxybench.kube.transport import Transport, Trust
@@ -52,7 +51,9 @@ class _Call(NamedTuple):
 
 
 class KubernetesServiceApi:
-    """A Kubernetes API at ``url``, reached with a bearer token ("" for none).
+    """A Kubernetes API at ``url``, reached with a bearer token ("" for none), or by what returns one that is good.
+
+    That is told which token was refused (401), "" for none, and raises ProxybenchError where there is no other.
 
     ``ca_pem`` holds the authorities that may vouch for its certificate (None: the system's). ``client_pem`` is a client
     certificate with its key. ``writes_per_second`` spaces out what is written (0: not). ``request_seconds`` limits
@@ -63,7 +64,7 @@ class KubernetesServiceApi:
     def __init__(
         self,
         url: str,
-        token: str,
+        token: str | Callable[[str], str],
         *,
         ca_pem: str | None = None,
         client_pem: str = "",
@@ -92,17 +93,24 @@ class KubernetesServiceApi:
         )
 
     def ensure_namespace(self, name: str) -> None:
-        """Create the namespace with our label unless it is there; who may not create any may use one that is there."""
+        """Create the namespace with our label unless it is there; who may not create any may use one that is there.
+
+        One that is being deleted takes nothing, and is refused.
+        """
         path = BY_KIND[Kind.NAMESPACE].path()
         try:
-            self._bulk([_Call("POST", path, namespace(name), frozenset({_CONFLICT}), frozenset())])
+            self._bulk([_Call("POST", path, namespace(name), frozenset(), frozenset({_CONFLICT}))])
         except ApiError as error:
-            if error.status != _FORBIDDEN:
+            if error.status not in {_FORBIDDEN, _CONFLICT}:
                 raise
             try:
-                self.ask("GET", f"{path}/{name}")
-            except ApiError:
+                found = self.ask("GET", f"{path}/{name}")
+            except ApiError as unseen:
+                if (error.status, unseen.status) == (_CONFLICT, _FORBIDDEN):  # it is there
+                    return
                 raise error from None
+            if is_leaving(found):
+                raise ApiError(f"the namespace {name} is being deleted; try again when it is gone", _CONFLICT) from None
 
     def create_many(self, objects: Sequence[Object], progress: Callable[[int, int], None] | None = None) -> Bulk:
         """Create objects in no particular order; return when all are acknowledged. A name that is taken is an error."""
@@ -145,7 +153,8 @@ class KubernetesServiceApi:
         """Watch collections, by path, for what happens to the objects that a label selector selects.
 
         Each one's function is told ADDED, MODIFIED or DELETED, from a thread of this class. Returns for how many
-        seconds all were watched: a watch that the API ends is opened anew, and what happens in between is not seen.
+        seconds all were watched, from the API's answer on: a watch that it ends is opened anew, and what happens in
+        between is not seen. Raises ApiError also where none was ever answered.
         """
         feeds = (self._watch(path, label, seconds, tell) for path, tell in seen.items())
         return min(self._do(_all(feeds), limit=seconds + self._bulk_seconds))
@@ -169,7 +178,7 @@ class KubernetesServiceApi:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def _open(self, url: str, token: str, **limits: Any) -> Transport:  # noqa: ANN401 - Transport names them
+    async def _open(self, url: str, token: str | Callable[[str], str], **limits: Any) -> Transport:  # noqa: ANN401 - Transport names them
         return Transport(url, token, **limits)
 
     async def _end(self) -> None:
@@ -243,21 +252,32 @@ class KubernetesServiceApi:
                 raise
 
     async def _watch(self, path: str, label: str, seconds: float, tell: Callable[[str], None]) -> float:
-        """Watch one collection; return for how many seconds."""
-        watched, end = 0.0, time.monotonic() + seconds
+        """Watch one collection; return for how many seconds. Raises ApiError when it is refused, or never answered."""
+        watched, end, why = 0.0, time.monotonic() + seconds, "no answer"
+        began: list[float] = []  # when each watch was answered
         select = {"labelSelector": label} if label else {}
         while (left := end - time.monotonic()) > 0:
             now = orjson.loads(await self._transport.send("GET", path, query={"limit": "1", **select}))
             since = {"watch": "1", "resourceVersion": now["metadata"]["resourceVersion"], **select}
-            began = time.monotonic()
+            since["timeoutSeconds"], known = str(ceil(left)), len(began)
             # The server ends it in time: a stream that is left in its middle has its TLS shut down while all is closed.
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(left + _WATCH_LATE):
-                    async for line in self._transport.lines(path, {**since, "timeoutSeconds": str(ceil(left))}):
+                    async for line in self._transport.lines(path, since, lambda: began.append(time.monotonic())):
                         if (kind := orjson.loads(line)["type"]) in _CHANGES:
                             tell(kind)
-            watched += time.monotonic() - began
+            except TimeoutError:
+                pass
+            except ApiError as error:
+                if error.status is not None:
+                    raise
+                why = str(error)
+            watched += time.monotonic() - began[-1] if len(began) > known else 0.0
             await asyncio.sleep(min(_WATCH_AGAIN, max(0.0, end - time.monotonic())))
+        if not began:
+            raise ApiError(
+                f"nothing was watched: the Kubernetes API answered no watch of {path} in {seconds:g} s: {why}"
+            )
         return watched
 
     async def _list(self, path: str, label: str) -> Sequence[Object]:

@@ -9,8 +9,9 @@ import base64
 import json
 import os
 import subprocess
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from proxybench.errors import ExperimentError, UsageError
@@ -27,13 +28,15 @@ if TYPE_CHECKING:
 
 _EXEC_SECONDS: Final = 60.0
 _BETA: Final = "client.authentication.k8s.io/v1beta1"
+_EXTENSION: Final = "client.authentication.k8s.io/exec"
 
 
 @dataclass(frozen=True)
 class Credentials:
     """What a kubeconfig's context says; ``client_pem`` is a client certificate with its key, "" without one.
 
-    One of ``token`` and ``client_pem`` is there; both are secrets.
+    One of ``token`` and ``client_pem`` is there; both are secrets. ``expires`` is when that ends, in seconds since
+    1970, None where nobody says. ``ca_pem`` is "" where the system's authorities vouch for the server.
     """
 
     context: str
@@ -41,6 +44,7 @@ class Credentials:
     ca_pem: str
     token: str = field(default="", repr=False)
     client_pem: str = field(default="", repr=False)
+    expires: float | None = None
 
 
 def run_plugin(argv: Sequence[str], environment: Mapping[str, str]) -> str:
@@ -58,139 +62,176 @@ def run_plugin(argv: Sequence[str], environment: Mapping[str, str]) -> str:
 
 
 def read_kubeconfig(
-    path: Path, context: str | None = None, plugin: Callable[[Sequence[str], Mapping[str, str]], str] = run_plugin
+    path: Path,
+    context: str | None = None,
+    plugin: Callable[[Sequence[str], Mapping[str, str]], str] = run_plugin,
+    more: Sequence[Path] = (),
 ) -> Credentials:
     """Return what a context (None: the current one) says; ``plugin`` runs exec plugins.
 
-    Raises ExperimentError with the line and column of what is wrong, UsageError for a plugin that fails.
+    ``more`` are read as well, as kubectl does with those that KUBECONFIG names: the first that has a name, or says
+    which context is current, counts. Raises ExperimentError with the line and column of what is wrong, UsageError for a
+    plugin that fails.
     """
-    document = source.read(path, kind=KUBECONFIG)
-    if document.problems or not isinstance(document.data, dict):
-        raise ExperimentError(document.problems)
-    return _Reader(document, path.parent, plugin).credentials(context)
+    files = []
+    for one in (path, *more):
+        document = source.read(one, kind=KUBECONFIG)
+        if document.problems or not isinstance(document.data, dict):
+            raise ExperimentError(document.problems)
+        files.append(_Place(document, one.parent))
+    return _Reader(files, plugin).credentials(context)
+
+
+class _Place(NamedTuple):
+    """A place in a file; ``folder`` is where the files lie that it names."""
+
+    document: Document
+    folder: Path
+    loc: Loc = ()
+
+    def at(self, *more: str | int) -> _Place:
+        """Return a place within this one."""
+        return self._replace(loc=(*self.loc, *more))
+
+    def wrong(self, message: str) -> ExperimentError:
+        return ExperimentError([self.document.problem(self.loc, message)])
 
 
 class _Reader:
-    def __init__(
-        self, document: Document, folder: Path, plugin: Callable[[Sequence[str], Mapping[str, str]], str]
-    ) -> None:
-        self._document = document
-        self._folder = folder
+    def __init__(self, files: Sequence[_Place], plugin: Callable[[Sequence[str], Mapping[str, str]], str]) -> None:
+        self._files = files
         self._plugin = plugin
 
     def credentials(self, wanted: str | None) -> Credentials:
-        name = wanted or self._document.data.get("current-context")
+        said = [(file, file.document.data.get("current-context")) for file in self._files]
+        file, current = next(((file, name) for file, name in said if name), (self._files[0], None))
+        name = wanted or current
         if not name:
-            raise self._wrong(("current-context",), "no context is current; name one: context: …")
-        context, at = self._named("contexts", "context", str(name), ())
-        cluster, place = self._named("clusters", "cluster", str(context.get("cluster")), (*at, "cluster"))
-        user, whom = self._named("users", "user", str(context.get("user")), (*at, "user"))
-        server, authority = self._server(cluster, place), self._authority(cluster, place)  # before a plugin is asked
-        return Credentials(str(name), server, authority, *self._identity(user, whom))
+            raise file.at("current-context").wrong("no context is current; name one: context: …")
+        context, at = self._named("contexts", "context", str(name), file)
+        cluster, place = self._named("clusters", "cluster", str(context.get("cluster")), at.at("cluster"))
+        user, whom = self._named("users", "user", str(context.get("user")), at.at("user"))
+        server, authority = _server(cluster, place), _data(cluster, "certificate-authority", place)  # before a plugin
+        return self._identified(Credentials(str(name), server, authority), user, whom, cluster)
 
-    def _named(self, section: str, key: str, name: str, asked: Loc) -> tuple[dict[str, Any], Loc]:
-        entries = self._document.data.get(section) or []
+    def _named(self, section: str, key: str, name: str, asked: _Place) -> tuple[dict[str, Any], _Place]:
         names = []
-        for index, entry in enumerate(entries if isinstance(entries, list) else []):
-            if isinstance(entry, dict) and isinstance(entry.get(key), dict):
-                names.append(str(entry.get("name")))
-                if names[-1] == name:
-                    return entry[key], (section, index, key)
-        raise self._wrong(asked, f'there is no {key} "{name}"; there are {", ".join(names) or "none"}')
+        for file in self._files:
+            entries = file.document.data.get(section) or []
+            for index, entry in enumerate(entries if isinstance(entries, list) else []):
+                if isinstance(entry, dict) and isinstance(entry.get(key), dict):
+                    names.append(str(entry.get("name")))
+                    if names[-1] == name:
+                        return entry[key], file.at(section, index, key)
+        raise asked.wrong(f'there is no {key} "{name}"; there are {", ".join(dict.fromkeys(names)) or "none"}')
 
-    def _server(self, cluster: dict[str, Any], at: Loc) -> str:
-        server = str(cluster.get("server", ""))
-        if not server.startswith("https://"):
-            raise self._wrong(
-                (*at, "server"), f'server: "{server}" is not https; a token would be read by anyone on the way'
-            )
-        if cluster.get("insecure-skip-tls-verify"):
-            right = "remove it, and give certificate-authority-data"
-            raise self._wrong((*at, "insecure-skip-tls-verify"), f"insecure-skip-tls-verify is refused; {right}")
-        for key in ("tls-server-name", "proxy-url"):
-            if cluster.get(key):
-                raise self._wrong(
-                    (*at, key), f"{key} is not supported; name the server by an address that it answers at"
-                )
-        try:
-            good = bool(urlsplit(server).hostname) and urlsplit(server).port != 0 and server.isprintable()
-        except ValueError:
-            good = False
-        if not good:
-            raise self._wrong(
-                (*at, "server"), f'server: "{server}" is no address; write one such as https://192.0.2.1:6443'
-            )
-        return server
-
-    def _authority(self, cluster: dict[str, Any], at: Loc) -> str:
-        pem = self._data(cluster, "certificate-authority", at)
-        if not pem:
-            raise self._wrong(at, "the cluster has no certificate-authority-data; nobody vouches for its API server")
-        return pem
-
-    def _identity(self, user: dict[str, Any], at: Loc) -> tuple[str, str]:
-        """Return the token and the client certificate with its key."""
+    def _identified(self, found: Credentials, user: dict[str, Any], at: _Place, cluster: dict[str, Any]) -> Credentials:
+        """Return what is found with the token, or the client certificate with its key."""
         if user.get("token"):
-            return self._token(str(user["token"]), (*at, "token")), ""
+            return replace(found, token=_token(str(user["token"]), at.at("token")))
         if user.get("tokenFile"):
-            there = (*at, "tokenFile")
-            return self._token(self._file(str(user["tokenFile"]), there).strip(), there), ""
-        certificate = self._data(user, "client-certificate", at)
+            there = at.at("tokenFile")
+            return replace(found, token=_token(_file(str(user["tokenFile"]), there).strip(), there))
+        certificate = _data(user, "client-certificate", at)
         if certificate:
-            return "", f"{certificate}\n{self._data(user, 'client-key', at)}"
+            return replace(found, client_pem=f"{certificate}\n{_data(user, 'client-key', at)}")
         if isinstance(user.get("exec"), dict):
-            return self._ask_plugin(user["exec"], (*at, "exec"))
-        raise self._wrong(at, "the user has no token, client certificate or exec plugin")
+            return self._ask_plugin(found, user["exec"], at.at("exec"), cluster)
+        raise at.wrong("the user has no token, client certificate or exec plugin")
 
-    def _token(self, text: str, at: Loc) -> str:
-        if not (text.isascii() and text.isprintable() and " " not in text):
-            raise self._wrong(at, "what is given as a token is none: it is not one word")
-        return text
-
-    def _data(self, words: dict[str, Any], key: str, at: Loc) -> str:
-        """Return a PEM text that is written in base64, or lies in a file."""
-        if words.get(f"{key}-data"):
-            try:
-                return base64.b64decode(str(words[f"{key}-data"]), validate=True).decode()
-            except ValueError:  # binascii.Error and UnicodeDecodeError are such
-                raise self._wrong((*at, f"{key}-data"), f"{key}-data is not PEM in base64") from None
-        return self._file(str(words[key]), (*at, key)) if words.get(key) else ""
-
-    def _file(self, name: str, at: Loc) -> str:
-        path = self._folder / expanded(name)
-        try:
-            return path.read_text()
-        except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is no text"
-            raise self._wrong(at, f"{path} cannot be read: {why}") from error
-
-    def _ask_plugin(self, words: dict[str, Any], at: Loc) -> tuple[str, str]:
+    def _ask_plugin(
+        self, found: Credentials, words: dict[str, Any], at: _Place, cluster: dict[str, Any]
+    ) -> Credentials:
         version = str(words.get("apiVersion", _BETA))
         args, given = words.get("args") or [], words.get("env") or []
         argv = [str(words.get("command", "")), *(map(str, args) if isinstance(args, list) else ())]
         if not argv[0]:
-            raise self._wrong(at, '"command" is missing')
+            raise at.wrong('"command" is missing')
         if not isinstance(args, list) or "\0" in "".join(argv):
-            raise self._wrong((*at, "args"), "args: write a list of words")
+            raise at.at("args").wrong("args: write a list of words")
         if not isinstance(given, list) or not all(_is_variable(one) for one in given):
-            raise self._wrong((*at, "env"), "env: write a list of {name: …, value: …}")
+            raise at.at("env").wrong("env: write a list of {name: …, value: …}")
         if "/" in argv[0]:
-            argv[0] = str(self._folder / argv[0])
+            argv[0] = str(at.folder / argv[0])
         environment = {str(one["name"]): str(one["value"]) for one in given}
-        asked = {"kind": "ExecCredential", "apiVersion": version, "spec": {"interactive": False}}
+        spec = {"interactive": False, **({"cluster": _told(found, cluster)} if words.get("provideClusterInfo") else {})}
+        asked = {"kind": "ExecCredential", "apiVersion": version, "spec": spec}
         printed = self._plugin(argv, {**environment, "KUBERNETES_EXEC_INFO": json.dumps(asked)})
         try:
             status = json.loads(printed)["status"]
             token = str(status.get("token") or "")
             pem = f"{status['clientCertificateData']}\n{status['clientKeyData']}" if not token else ""
+            expires = seconds_of(status.get("expirationTimestamp"))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UsageError(f"the kubeconfig's plugin {argv[0]} printed no ExecCredential") from None
         if not (token.isascii() and token.isprintable()):
             raise UsageError(f"the kubeconfig's plugin {argv[0]} printed a token that is none")
-        return token, pem
+        return replace(found, token=token, client_pem=pem, expires=expires)
 
-    def _wrong(self, loc: Loc, message: str) -> ExperimentError:
-        return ExperimentError([self._document.problem(loc, message)])
+
+def seconds_of(timestamp: str | None) -> float | None:
+    """Return an API's time (RFC 3339) as seconds since 1970, None for none. Raises ValueError, TypeError."""
+    return datetime.fromisoformat(timestamp).timestamp() if timestamp is not None else None
+
+
+def _told(found: Credentials, cluster: dict[str, Any]) -> dict[str, Any]:
+    """Return what a plugin that wants to know is told of the cluster, and what the kubeconfig has there for plugins."""
+    authority = base64.b64encode(found.ca_pem.encode()).decode()
+    entries = cluster.get("extensions")
+    configs = [
+        one.get("extension")
+        for one in (entries if isinstance(entries, list) else ())
+        if isinstance(one, dict) and one.get("name") == _EXTENSION
+    ]
+    return {
+        "server": found.server,
+        **({"certificate-authority-data": authority} if authority else {}),
+        **({"config": configs[0]} if configs else {}),
+    }
+
+
+def _server(cluster: dict[str, Any], at: _Place) -> str:
+    server = str(cluster.get("server", ""))
+    if not server.startswith("https://"):
+        raise at.at("server").wrong(f'server: "{server}" is not https; a token would be read by anyone on the way')
+    if cluster.get("insecure-skip-tls-verify"):
+        right = "remove it, and give certificate-authority-data"
+        raise at.at("insecure-skip-tls-verify").wrong(f"insecure-skip-tls-verify is refused; {right}")
+    for key in ("tls-server-name", "proxy-url"):
+        if cluster.get(key):
+            raise at.at(key).wrong(f"{key} is not supported; name the server by an address that it answers at")
+    try:
+        good = bool(urlsplit(server).hostname) and urlsplit(server).port != 0 and server.isprintable()
+    except ValueError:
+        good = False
+    if not good:
+        raise at.at("server").wrong(f'server: "{server}" is no address; write one such as https://192.0.2.1:6443')
+    return server
+
+
+def _token(text: str, at: _Place) -> str:
+    if not (text.isascii() and text.isprintable() and " " not in text):
+        raise at.wrong("what is given as a token is none: it is not one word")
+    return text
+
+
+def _data(words: dict[str, Any], key: str, at: _Place) -> str:
+    """Return a PEM text that is written in base64, with or without line breaks, or lies in a file; "" for none."""
+    if words.get(f"{key}-data"):
+        try:
+            return base64.b64decode("".join(str(words[f"{key}-data"]).split()), validate=True).decode()
+        except ValueError:  # binascii.Error and UnicodeDecodeError are such
+            raise at.at(f"{key}-data").wrong(f"{key}-data is not PEM in base64") from None
+    return _file(str(words[key]), at.at(key)) if words.get(key) else ""
+
+
+def _file(name: str, at: _Place) -> str:
+    path = at.folder / expanded(name)
+    try:
+        return path.read_text()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise at.wrong(f"{path} cannot be read: {why}") from error
 
 
 def _is_variable(one: Any) -> bool:  # noqa: ANN401 - YAML holds anything

@@ -25,6 +25,8 @@ NAMESPACE: Final = "proxybench"
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABELS: Final = {MANAGED_BY: "proxybench"}
 SELECTOR: Final = f"{MANAGED_BY}=proxybench"
+MADE_BY_A_RUN: Final = "proxybench.io/made-by-a-run"
+"""Annotation: "true" of a namespace that goes when a run has ended, however many were killed before."""
 CANARY: Final = "svc-canary"  # letters sort after digits: after every numbered Service
 PORT: Final = 80
 PORT_NAME: Final = "http"
@@ -329,11 +331,15 @@ def endpoints(
 
 
 def namespace(name: str) -> Object:
-    """Return a namespace with our label."""
+    """Return a namespace with our label, which says that a run has made it."""
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": {"name": name, "labels": {**LABELS, "kubernetes.io/metadata.name": name}},
+        "metadata": {
+            "name": name,
+            "labels": {**LABELS, "kubernetes.io/metadata.name": name},
+            "annotations": {MADE_BY_A_RUN: "true"},
+        },
         "spec": {"finalizers": ["kubernetes"]},
         "status": {"phase": "Active"},
     }

@@ -21,14 +21,15 @@ import aiohttp
 import orjson
 import tenacity
 
-from proxybench.errors import ApiError, UsageError
+from proxybench.errors import ApiError, ProxybenchError, UsageError
 from proxybench.kube.base import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from proxybench.kube.base import Object
 
+_UNKNOWN: Final = 401
 _TOO_MANY: Final = 429
 _SERVER_ERRORS: Final = 500
 _REFUSED: Final = 400
@@ -79,22 +80,26 @@ class Transport:
     def __init__(
         self,
         url: str,
-        token: str,
+        token: str | Callable[[str], str],
         *,
         trust: Trust,
         connections: int,
         seconds: float,
         writes_per_second: float = 0.0,
     ) -> None:
-        """Prepare for at most ``connections`` at a time; ``seconds`` limits each request."""
+        """Prepare for at most ``connections`` at a time; ``seconds`` limits each request.
+
+        ``token`` may be what returns one, told which was refused; it raises ProxybenchError where there is no other.
+        """
         self._url = url.rstrip("/")
         self._seconds = seconds
         self._gap = 1 / writes_per_second if writes_per_second else 0.0
         self._next_write = 0.0
-        authorization = {"Authorization": f"Bearer {token}"} if token else {}
+        self._renew = None if isinstance(token, str) else token
+        self._token = token if isinstance(token, str) else token("")
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, ssl=trust.context()),
-            headers={**authorization, "Accept": "application/json"},
+            headers={"Accept": "application/json"},
             timeout=aiohttp.ClientTimeout(total=seconds),
         )
         self._proxy = proxy_of(url)
@@ -133,22 +138,33 @@ class Transport:
                 return b""
             raise
 
-    async def lines(self, path: str, query: dict[str, str]) -> AsyncIterator[bytes]:
-        """Yield the lines of an answer as they come, until it ends or breaks off. Raises ApiError for a refusal."""
-        rest = b""
+    async def lines(self, path: str, query: dict[str, str], answered: Callable[[], None]) -> AsyncIterator[bytes]:
+        """Yield the lines of an answer as they come, until it ends or breaks off; ``answered`` is told that it begins.
+
+        Raises ApiError for a refusal, and, without a status, where there is no answer.
+        """
+        rest, begun = b"", False
         limit = aiohttp.ClientTimeout(total=None, sock_connect=self._seconds)
         try:
             async with self._session.get(
-                self._url + path, params=query, timeout=limit, allow_redirects=False
+                self._url + path,
+                params=query,
+                headers=self._known_by(),
+                timeout=limit,
+                allow_redirects=False,
+                proxy=self._proxy,
             ) as response:
                 if response.status >= _REFUSED:
                     raise _refused("GET", path, response.status, await response.read())
+                begun = True
+                answered()
                 async for chunk in response.content.iter_any():
                     *whole, rest = (rest + chunk).split(b"\n")
                     for line in whole:
                         yield line
-        except (aiohttp.ClientError, OSError):
-            return
+        except (aiohttp.ClientError, OSError) as error:
+            if not begun:
+                raise self._unreachable("GET", path, error) from error
 
     async def _turn(self) -> None:
         """Wait until another write may be sent."""
@@ -176,9 +192,26 @@ class Transport:
             raise failure.error from failure
         raise AssertionError("tenacity returns or raises")  # pragma: no cover
 
+    def _known_by(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+
     async def _once(self, method: str, path: str, query: dict[str, str] | None, body: Object | None) -> bytes:
+        """Send a request once, and once more with another token where the API does not know this one any more."""
+        token = self._token
+        try:
+            return await self._sent(method, path, query, body)
+        except ApiError as error:
+            if error.status != _UNKNOWN or self._renew is None:
+                raise
+            try:
+                self._token = await asyncio.to_thread(self._renew, token)
+            except ProxybenchError as why:
+                raise ApiError(f"{error}; there is no other token: {why}", error.status) from why
+        return await self._sent(method, path, query, body)
+
+    async def _sent(self, method: str, path: str, query: dict[str, str] | None, body: Object | None) -> bytes:
         data = None if body is None else orjson.dumps(body)
-        headers = {"Content-Type": "application/json"}
+        headers = {**self._known_by(), "Content-Type": "application/json"}
         try:
             async with self._session.request(
                 method,

@@ -208,7 +208,8 @@ class ChangeResult(Answer):
 
     ``write_start_ns``: the first byte of the first write was handed to the kernel; ``acks_ns``: the last byte of
     each response reached the node; ``ack_ns`` the last of these. End-to-end latency is ``first_ns - ack_ns`` of a
-    probe; it may be negative, when the data plane was faster than the acknowledgement.
+    probe; it may be negative, when the data plane was faster than the acknowledgement. ``put_off_s``: the API has put
+    off the write after those (429), for so many seconds; all has ended with it, and the probes tell nothing.
     """
 
     write_start_ns: int
@@ -216,6 +217,7 @@ class ChangeResult(Answer):
     acks_ns: tuple[int, ...]
     statuses: tuple[int, ...]
     probes: tuple[AwaitResult, ...]
+    put_off_s: float | None = None
 
     @property
     def late_ns(self) -> int:

@@ -54,6 +54,10 @@ class Agent(ABC):
     """How many processes its kernel had killed for want of memory when this was last looked at."""
     real_time: bool = False
     """Whether its probes have real-time priority, by its own try when it was greeted."""
+    gap_s: float = 0.0
+    """From one write to the API to the next, where nothing is measured meanwhile."""
+    put_off: tuple[float, ...] = ()
+    """For how long the API has put off (429) each change that was then made anew, since this was told."""
 
     @property
     def ended(self) -> str:

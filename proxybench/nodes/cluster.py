@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 class ApiAccess:
     """The Kubernetes API: as the orchestrator reaches it, and as the nodes do; https, always.
 
-    ``ca_pem`` is the certificate authority that signed the server's certificate. The token is a secret; so is
-    ``client_pem``, a client certificate with its key, by which the orchestrator is known instead. ``writes_per_second``
-    bounds what it writes to a cluster that others use, 0 for as much as the API takes.
+    ``ca_pem`` is the certificate authority that signed the server's certificate, "" for the system's. The token
+    is a secret; so is ``client_pem``, a client certificate with its key, by which the orchestrator is known instead.
+    ``writes_per_second`` bounds what it writes to a cluster that others use, 0 for as much as the API takes. ``renew``,
+    where tokens end, is told which one was refused ("" for none), and returns one that is good, or raises
+    ProxybenchError; any thread may ask.
     """
 
     url: str
@@ -28,6 +30,12 @@ class ApiAccess:
     token: str = field(repr=False)
     client_pem: str = field(default="", repr=False)
     writes_per_second: float = 0.0
+    renew: Callable[[str], str] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def good_token(self) -> str:
+        """The token, or another one where it ends soon."""
+        return self.renew("") if self.renew else self.token
 
 
 @dataclass(frozen=True)

@@ -255,19 +255,21 @@ class Write:
 class Change(Request[ChangeResult]):
     """Probe, send the writes one after the other, and probe on; the answers are in the order of the probes.
 
-    Without probes it only writes, and says when each write was acknowledged. ``lead_s`` bounds the connecting to the
-    API, and then how long probes for a refusal wait for a first answer.
+    Without probes it only writes, ``gap_s`` apart (None: at once), and says when each write was acknowledged.
+    ``lead_s`` bounds the connecting to the API, and then how long probes for a refusal wait for a first answer.
     """
 
     op = "change"
     writes: tuple[Write, ...]
     probes: tuple[Await, ...]
     lead_s: float = 5.0
+    gap_s: float | None = None
 
     @property
     def limit_s(self) -> float:
         """Return the longest probe's time-out and what a change adds."""
-        return self.lead_s + max((probe.timeout_s for probe in self.probes), default=0.0) + ACK_S
+        spread_s = (self.gap_s or 0.0) * len(self.writes)
+        return self.lead_s + max((probe.timeout_s for probe in self.probes), default=0.0) + ACK_S + spread_s
 
     def parts(self) -> int:
         """Return how many probes there are."""

@@ -14,7 +14,7 @@ from proxybench.report.words import DASH, clock_long, exact, human, look, short,
 from proxybench.units import INSTRUCTIONS, resolved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from proxybench.model import Subject
     from proxybench.report.criteria import Figure
@@ -53,7 +53,8 @@ def side_by_side(series: Sequence[Series], subjects: Sequence[Subject]) -> list[
     for size in sorted({size_of(each) for each in series}, reverse=True):
         here = [each for each in series if size_of(each) == size]
         wall, work = (_known(here, clock) for clock in (ClockKind.WALL, ClockKind.INSTRUCTIONS))
-        if rows := list(_rows(wall, work, subjects)):
+        waiting = {(row.title, row.detail) for row in rows_of(here) if row.waits}
+        if rows := list(_rows(wall, work, subjects, waiting)):
             tables.append((size_title(size), Table(_CAPTION, _HEADS, tuple(rows), keys=2)))
     return tables
 
@@ -65,6 +66,7 @@ _HEADS = (
     Cell("Work", "counted instructions, no time", number=True),
     Cell("Instructions per ns", number=True),
 )
+_WAITS = Cell(DASH, title="waits are in it, which are no work", number=True)
 _CAPTION = "Medians by the wall clock and by the instruction clock; what a latency waited is in both"
 
 
@@ -95,13 +97,16 @@ def _known(series: Iterable[Series], clock: ClockKind) -> Known:
     }
 
 
-def _rows(wall: Known, work: Known, subjects: Sequence[Subject]) -> Iterable[tuple[Cell, ...]]:
+def _rows(
+    wall: Known, work: Known, subjects: Sequence[Subject], waiting: Collection[tuple[str, str]]
+) -> Iterable[tuple[Cell, ...]]:
     names = subject_names(subjects)
     for title, detail in dict.fromkeys((title, detail) for title, detail, _ in (*wall, *work)):
         for subject in subjects:
             key = (title, detail, subject)
             if key in wall or key in work:
-                numbers = (_time(wall.get(key)), _count(work.get(key)), _ratio(wall.get(key), work.get(key)))
+                ratio = _WAITS if (title, detail) in waiting else _ratio(wall.get(key), work.get(key))
+                numbers = (_time(wall.get(key)), _count(work.get(key)), ratio)
                 yield Cell(title, detail), Cell(names[subject], mode=look(subject)), *numbers
 
 

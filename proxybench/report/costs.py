@@ -49,6 +49,9 @@ MAIN_METRICS = (
     MainMetric("Memory of the control loop, cold start", Metric.MEMORY_CONTROL_LOOP, Scenario.COLD_START),
 )
 
+_WAITING = frozenset(main.title for main in MAIN_METRICS if main.metric == Metric.SYNC_CONTROL_LOOP)
+"""What waits, too: for files, locks and the kernel. An idle guest counts that."""
+
 PER_SERVICE, PER_ENDPOINT, PER_POSITION = "Service", "endpoint of the one Service", "rule in front of its own"
 _PLACES = (Position.FIRST, Position.MIDDLE, Position.LAST)
 
@@ -81,7 +84,8 @@ def cost_table(found: Sequence[Cost], clock: str) -> Table | None:
             cells = {cost.subject: _cell(cost) for cost in found if (cost.per, cost.title) == (per, title)}
             missing = Cell(DASH, number=True, title="not measured")
             counted = all(cost.unit == INSTRUCTIONS for cost in found if (cost.per, cost.title) == (per, title))
-            told = as_work(title) if counted else title
+            waits = ", waiting counted" if title in _WAITING else ""
+            told = f"{as_work(title)}{waits}" if counted else title
             rows.append((Cell(f"one {per}"), Cell(told), *(cells.get(column, missing) for column in columns)))
     if not rows:
         return None

@@ -37,7 +37,7 @@ class Criterion:
     """One row: the first of ``scenarios`` and ``positions`` that the run has is shown.
 
     ``per`` names a second metric of the same point that the first is divided by: CPU per second of watching. With
-    ``split``, two rows follow: what was waiting before the sync, and the rest, which is work; with ``taxed``, one that
+    ``split``, two rows follow: what was waiting before the sync, and the rest; with ``taxed``, one that
     tells how many times a connection on a node without rules it is. Modes in ``without`` mean something else by it. A
     ``control`` should not differ between subjects: what it differs by, the machine did. With ``waits``, waiting for a
     turn is in it, as in all that is split.
@@ -267,7 +267,7 @@ def _split(whole: Mapping[Subject, Figure], scenario: Scenario, series: Sequence
         return []
     return [
         Row(Metric.SYNC_BEFORE, WAITING, "delivery, and the rate limiter", known, part=True, waits=True),
-        Row(Metric.SYNC_END_TO_END, WORK, "rules made, applied, seen", work, part=True),
+        Row(Metric.SYNC_END_TO_END, WORK, "rules made, applied, seen", work, part=True, waits=True),
     ]
 
 

@@ -59,6 +59,7 @@ PLANS = (
         "is acknowledged and go on after the first connection, so it can be more than the figure above.",
         Metric.SYNC_CONTROL_LOOP,
         Metric.SYNC_CONTROL_LOOP.about.quantity,
+        waits=True,
     ),
     Plan(
         "connect",

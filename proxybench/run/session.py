@@ -17,7 +17,7 @@ from proxybench.load.clients import start_load
 from proxybench.run.budget import Budget
 from proxybench.run.restore import kernel_states, recover
 from proxybench.run.step import StepRunner
-from proxybench.run.testbed import Testbed, address_plans, lend, read_machines, start_agents
+from proxybench.run.testbed import Testbed, address_plans, further_nodes, lend, read_machines, start_agents
 from proxybench.scenarios.plan import batch_size
 from proxybench.scenarios.population import Populator
 from proxybench.scenarios.proxies import Launcher, NodeKernels, NoKernels, Proxies
@@ -61,7 +61,7 @@ def connect_api(access: ApiAccess, stack: ExitStack) -> ServiceApi:
     return stack.enter_context(
         KubernetesServiceApi(
             access.url,
-            access.token,
+            access.renew or access.token,
             ca_pem=access.ca_pem,
             client_pem=access.client_pem,
             writes_per_second=access.writes_per_second,
@@ -90,7 +90,8 @@ class Sessions:
         Nothing is written to the API: a cluster's Nodes are its own business.
         """
         paths = assignment.experiment.measure.paths
-        testbed = self.reach(lend(cluster, paths), assignment.run, assignment.experiment, assignment.clock, stack)
+        what = (assignment.run, assignment.experiment, assignment.clock, stack)
+        testbed = self.reach(lend(cluster, paths), *what, assignment.note)
         asked = {step.cell.subject for step in assignment.steps}
         populator = Populator(
             testbed.api,
@@ -103,16 +104,29 @@ class Sessions:
             testbed, assignment, populator, partial(self.proxies, testbed), partial(self.lack, testbed), self.budget
         )
 
-    def reach(self, cluster: Cluster, run: str, experiment: Experiment, clock: Clock, stack: ExitStack) -> Testbed:
+    def reach(
+        self,
+        cluster: Cluster,
+        run: str,
+        experiment: Experiment,
+        clock: Clock,
+        stack: ExitStack,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> Testbed:
         """Start an agent on all that a cluster has, and connect to its API. Raises HostError, ApiError.
 
-        Nothing is begun on a cluster that lacks what holds it up.
+        Nothing is begun on a cluster that lacks what holds it up. A further node on which nothing rests, and where no
+        agent can be started in time, is left out and noted.
         """
         if trouble := cluster.trouble():
             raise ConnectionLostError(trouble)
         fleet = stack.enter_context(self.fleet(cluster.targets))
-        cluster = replace(cluster, others=tuple(node for node in cluster.others if node.name in set(fleet)))
-        handles = start_agents(fleet, cluster)
+        away = [node.name for node in cluster.others if node.name not in set(fleet)]
+        cluster = _with(fleet, cluster)
+        handles, lost = start_agents(fleet, cluster, further_nodes(cluster, experiment))
+        for name, why in {**dict.fromkeys(away, "it is not reached any more"), **lost}.items():
+            note(f"goes on without {name}: {why}")
+        cluster = _with(fleet, cluster)
         real_time = {name: handle.agent.real_time for name, handle in handles.items()}
         cluster = replace(cluster, traits=replace(cluster.traits, real_time=real_time))
         stack.callback(close_together, [handle.agent.close for handle in handles.values()])
@@ -183,6 +197,11 @@ class Sessions:
         )
 
 
+def _with(fleet: Fleet, cluster: Cluster) -> Cluster:
+    """Return a cluster with those of its further nodes that are reached."""
+    return replace(cluster, others=tuple(node for node in cluster.others if node.name in set(fleet)))
+
+
 def _in_endpoints(subject: Subject) -> bool:
     """Tell whether a subject, whose version is known, reads Endpoints objects."""
     return subject.kind == "kube-proxy" and reads_endpoints(subject.mode, KubeVersion.of_release(subject.version))
@@ -207,6 +226,7 @@ class ClusterSession:
         self._budget = budget
         self._lacks: dict[Subject, str] = {}
         self._populator = populator
+        self._token = ""  # what the client's agent was told by this session
 
     @property
     def broken(self) -> bool:
@@ -224,9 +244,13 @@ class ClusterSession:
             recover(self._testbed, before, whole)
 
     def machines(self) -> tuple[Mapping[str, Machine], Sequence[str]]:
-        """Describe every node, and name those that run a Service proxy."""
-        machines = read_machines(self._testbed.handles, self._testbed.cluster.clock)
-        return machines, [handle.name for handle in self._testbed.proxy_handles]
+        """Describe every node, and name those that run a Service proxy; a further one that is silent is noted."""
+        bed = self._testbed
+        further = further_nodes(bed.cluster, bed.experiment)
+        machines, lost = read_machines(bed.handles, bed.cluster.clock, further)
+        for name, why in lost.items():
+            self._assignment.note(f"{name} is not described: {why}")
+        return machines, [handle.name for handle in bed.proxy_handles]
 
     def get_ready(self, whole: Deadline) -> None:
         """Check that every subject can run here, and wait until locust is imported.
@@ -258,6 +282,13 @@ class ClusterSession:
             if result.lost or self.broken:
                 raise ConnectionLostError("; ".join(result.problems))
 
+    def _renew_token(self) -> None:
+        """Tell the client's agent, which writes, another token where the one that it has ends soon."""
+        api = self._testbed.cluster.api
+        if api.renew and (token := api.good_token) != self._token:
+            self._testbed.client.agent.api(api.node_url, token, api.ca_pem or None)
+            self._token = token
+
     def take(self, step: Step, whole: Deadline, report: Callable[[str], None]) -> StepResult:
         """Bring the population to the step's size, take the step, and put the population back."""
         spec, cell = self._assignment.experiment, step.cell
@@ -266,6 +297,7 @@ class ClusterSession:
         batch = batch_size(spec.measure, cell)
         deadline = Deadline(self._assignment.clock, spec.limits.of(cell.services), "the step", whole)
         deadline.left(1)
+        self._renew_token()
         try:
             population = self._populator.reach(cell.services, cell.endpoints_per_service, batch, report, cell.family)
         except ProxybenchError as error:

@@ -16,6 +16,7 @@ from proxybench.errors import (
 from proxybench.model import ClockKind
 from proxybench.run.offsets import all_offsets, offsets_table, step_clocks
 from proxybench.scenarios.base import ProxyUnderTest, StepContext
+from proxybench.scenarios.observe import put_off
 from proxybench.scenarios.plan import plan
 from proxybench.scenarios.quiet import busy
 from proxybench.scenarios.recorder import Recorder
@@ -103,7 +104,8 @@ class StepRunner:
         So it is where a control loop did. By the instruction clock that is asked where something failed, and of each
         control loop when it is stopped: a question between two scenarios would be counted in the guest.
         """
-        before = len(self._result.samples)
+        before, agent = len(self._result.samples), self._bed.client.agent
+        agent.put_off = ()
         try:
             scenario.run(self._context)
         except ProxybenchError as error:
@@ -114,6 +116,9 @@ class StepRunner:
             if isinstance(error, CommandTimeoutError):
                 self._deadline.left(1)  # raises where that was all the time which the step had left
             raise
+        finally:
+            if agent.put_off:
+                self._result.notes.append(f"{scenario.name}: {put_off(agent.put_off)}")
         self._check(before)
         if self._bed.cluster.clock is ClockKind.WALL:
             self._proxies.check()

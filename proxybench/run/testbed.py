@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from proxybench.errors import RunError
 from proxybench.hosts.batch import run_together
-from proxybench.hosts.fleet import ASKED_AT_ONCE, close_together, together
+from proxybench.hosts.fleet import ASKED_AT_ONCE, close_together, together_but
 from proxybench.kube.address_pool import HostAddressPool
 from proxybench.kube.objects import AddressPlan
 from proxybench.model import Address, ClockKind, Family, Origin
@@ -17,7 +17,7 @@ from proxybench.nodes.client import connect_agent, install
 from proxybench.nodes.node import NodeHandle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from proxybench.experiment.spec import Experiment
     from proxybench.hosts.base import Executor
@@ -64,16 +64,9 @@ class Testbed:
 
     @property
     def relied_on(self) -> tuple[NodeHandle, ...]:
-        """The nodes on which numbers rest: of a cluster that others use, clients, and what has a proxy or endpoints.
-
-        Its further nodes may end as they like. All of a lab's are ours, and one that ends is trouble.
-        """
-        cluster = self.cluster
-        if cluster.traits.exclusive:
-            return tuple(self.handles.values())
-        names = {node.name for node in cluster.clients} | {node for node, _ in cluster.endpoints}
-        names |= {handle.name for handle in self.proxy_handles}
-        return tuple(handle for name, handle in self.handles.items() if name in names)
+        """The nodes on which numbers rest: all but further ones, which may end as they like."""
+        further = further_nodes(self.cluster, self.experiment)
+        return tuple(handle for name, handle in self.handles.items() if name not in further)
 
     @property
     def broken(self) -> bool:
@@ -114,6 +107,20 @@ class Testbed:
         """The nodes that run a Service proxy, the measured one first."""
         nodes = self.cluster.proxy_nodes if self.experiment.proxier.nodes == "all" else (self.cluster.measured,)
         return tuple(self.handles[node.name] for node in nodes)
+
+
+def further_nodes(cluster: Cluster, experiment: Experiment) -> frozenset[str]:
+    """Return the nodes of a cluster that others use on which no number rests.
+
+    Those are neither clients nor have a proxy that is measured, or endpoints, and no path leads over them. All of a
+    lab's nodes are ours, and one that ends is trouble.
+    """
+    if cluster.traits.exclusive or experiment.proxier.nodes == "all":
+        return frozenset()
+    elsewhere = any(path.origin in {Origin.OTHER, Origin.FAR} for path in experiment.measure.paths)
+    needed = (*cluster.clients, cluster.measured, *cluster.others[: 1 if elsewhere else 0])
+    names = {node.name for node in needed} | {node for node, _ in cluster.endpoints}
+    return frozenset(node.name for node in cluster.others) - names
 
 
 def address_plan(cluster: Cluster) -> AddressPlan:
@@ -157,10 +164,13 @@ def lend(cluster: Cluster, paths: Iterable[ServicePath]) -> Cluster:
     return cluster if from_pod else replace(cluster, pod=None)
 
 
-def start_agents(fleet: Fleet, cluster: Cluster) -> dict[str, NodeHandle]:
+def start_agents(
+    fleet: Fleet, cluster: Cluster, further: Collection[str]
+) -> tuple[dict[str, NodeHandle], dict[str, str]]:
     """Put an agent on every node and start it, all at once, and tell the client's where the API is.
 
-    Raises HostError, with every agent ended that was started.
+    Returns the nodes, and why one of ``further`` is not among them. Raises HostError of any other one, with every agent
+    ended that was started.
     """
     nodes = {node.name: node for node in cluster.nodes}
     started: list[Agent] = []
@@ -172,16 +182,23 @@ def start_agents(fleet: Fleet, cluster: Cluster) -> dict[str, NodeHandle]:
         return NodeHandle(node, executor, agent)
 
     try:
-        handles = fleet.fan_out(start, timeout=_AGENTS_LIMIT, nodes=nodes)
-        handles[cluster.client.name].agent.api(cluster.api.node_url, cluster.api.token, cluster.api.ca_pem)
+        handles, lost = fleet.ask(start, timeout=_AGENTS_LIMIT, nodes=nodes, further=further)
+        agent = handles[cluster.client.name].agent
+        agent.gap_s = 1 / cluster.api.writes_per_second if cluster.api.writes_per_second else 0.0
+        agent.api(cluster.api.node_url, cluster.api.good_token, cluster.api.ca_pem or None)
     except BaseException:
         close_together([agent.close for agent in started])
         raise
-    return handles
+    return handles, lost
 
 
-def read_machines(handles: Mapping[str, NodeHandle], clock: ClockKind) -> dict[str, Machine]:
-    """Describe every node; what only real time depends on, where it is measured by the wall clock. Raises HostError."""
+def read_machines(
+    handles: Mapping[str, NodeHandle], clock: ClockKind, further: Collection[str] = ()
+) -> tuple[dict[str, Machine], dict[str, str]]:
+    """Describe every node; what only real time depends on, where it is measured by the wall clock.
+
+    Returns also why one of ``further`` is not described. Raises HostError of any other one.
+    """
     files = fingerprint.files(real_time=clock is ClockKind.WALL)
 
     def read(handle: NodeHandle) -> Machine:
@@ -192,4 +209,4 @@ def read_machines(handles: Mapping[str, NodeHandle], clock: ClockKind) -> dict[s
         return fingerprint.machine(hello, texts, dict(zip(backends, tables, strict=True)), nft)
 
     jobs = {name: partial(read, handle) for name, handle in handles.items()}
-    return together(jobs, _MACHINES_LIMIT, at_once=ASKED_AT_ONCE)
+    return together_but(jobs, _MACHINES_LIMIT, further, at_once=ASKED_AT_ONCE)

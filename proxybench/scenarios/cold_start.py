@@ -14,12 +14,13 @@ from proxybench.nodes.requests import AskClocks
 from proxybench.scenarios import usage
 from proxybench.scenarios.canary import appears
 from proxybench.scenarios.observe import ProxyStart, observe
-from proxybench.scenarios.phases import record_phases
+from proxybench.scenarios.phases import note_untold, record_phases, told_apart
 from proxybench.scenarios.places import spread
 from proxybench.scenarios.quiet import busy, settle
 from proxybench.scenarios.recorder import cluster_ip
 from proxybench.scenarios.sync import ended, record_end, record_loop
 from proxybench.subjects.driver import rule_key
+from proxybench.subjects.proxy_log import families_made_ready
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,7 +110,11 @@ def _give_up(step: StepContext, *late: Metric) -> None:
             where = cluster_ip(Position.LAST)
             step.recorder.add(Metric.SYNC_END_TO_END, Scenario.COLD_START, took.ns, censored=True, where=where)
         if Metric.SYNC_PROGRAMMED in late:
-            sync = _first_full_sync(step)
+            syncs = step.proxy.syncs()
+            sync = _first_full_sync(step, syncs)
+            if sync is None and not told_apart(syncs):
+                note_untold(step, Scenario.COLD_START, Metric.SYNC_PROGRAMMED)
+                return
             ns = took.ns if sync is None else _since_start(step, sync.ended_utc_ns, clocks)
             step.recorder.add(Metric.SYNC_PROGRAMMED, Scenario.COLD_START, ns, censored=sync is None)
 
@@ -151,14 +156,17 @@ def last_to_answer(probes: Sequence[AwaitResult]) -> tuple[int, int]:
 
 
 def first_full_sync(syncs: Sequence[SyncRecord], services: int, family: Family = Family.IPV4) -> SyncRecord | None:
-    """Return the first sync that wrote all Services (their ports) of a family; None where the log tells of none."""
+    """Return the first sync that wrote all Services (their ports) of a family.
+
+    None where the log tells of none, or where the first that may be it may be another family's.
+    """
     for one in syncs:
         if (
             one.full is not False
             and one.family.lower() in {"", family}
             and (one.services is None or one.services >= services)
         ):
-            return one
+            return one if one.family else None
     return None
 
 
@@ -207,9 +215,13 @@ def record_programmed(step: StepContext, scenario: Scenario, metrics: ProxyMetri
     """Record from the start until all was programmed: the end of the first full sync, by the proxy's own log.
 
     Where the log tells of no syncs (IPVS mode), until the end of the last one before it rested, by its metrics. Both
-    are of the node's UTC.
+    are of the node's UTC. Where either may be another family's, the step says so.
     """
-    sync = _first_full_sync(step)
+    syncs = step.proxy.syncs()
+    sync = _first_full_sync(step, syncs)
+    if sync is None and not (told_apart(syncs) and _last_told_apart(step, metrics)):
+        note_untold(step, scenario, Metric.SYNC_PROGRAMMED)
+        return
     last = metrics.last_sync6_utc_ns if step.cell.family is Family.IPV6 else metrics.last_sync_utc_ns
     ended_utc_ns = last if sync is None else sync.ended_utc_ns
     if ended_utc_ns is not None:
@@ -217,9 +229,13 @@ def record_programmed(step: StepContext, scenario: Scenario, metrics: ProxyMetri
         step.recorder.add(Metric.SYNC_PROGRAMMED, scenario, took)
 
 
-def _first_full_sync(step: StepContext) -> SyncRecord | None:
-    services = step.population.service_ports(step.cell.services)
-    return first_full_sync(step.proxy.syncs(), services, step.cell.family)
+def _last_told_apart(step: StepContext, metrics: ProxyMetrics) -> bool:
+    """Tell whether the metrics' last sync is known to be of one family: up to 1.30 it is that of whichever was last."""
+    return metrics.last_sync6_utc_ns is not None or len(families_made_ready(step.proxy.log())) <= 1
+
+
+def _first_full_sync(step: StepContext, syncs: Sequence[SyncRecord]) -> SyncRecord | None:
+    return first_full_sync(syncs, step.population.service_ports(step.cell.services), step.cell.family)
 
 
 def _since_start(step: StepContext, utc_ns: int, clocks: ClockReading) -> int:

@@ -14,7 +14,7 @@ from proxybench.model import Scenario
 from proxybench.nodes.requests import Await, Change, Write
 from proxybench.scenarios.canary import SERVICES, SLICES, appears
 from proxybench.scenarios.event import measure_event, places_watched
-from proxybench.scenarios.observe import ApiWrite, observe, write
+from proxybench.scenarios.observe import ApiWrite, observe_last, sent_again, write
 from proxybench.scenarios.places import spread
 from proxybench.scenarios.quiet import settle
 from proxybench.scenarios.sync import ended, record_end
@@ -85,12 +85,13 @@ def _create(step: StepContext, many: range, limit_s: float) -> tuple[int, Observ
     first, *others, last = many
     begun = write(step.client, Change(_posts(population, first), ())).ack_ns
     slices = [one for index in others for one in population.endpoint_slices(index, 0)]
-    step.api.create_many([*slices, *(population.service(index) for index in others)])
+    if again := sent_again(step.api.create_many([*slices, *(population.service(index) for index in others)])):
+        step.result.notes.append(f"{Scenario.MASS_CREATE}: {again}")
     probes = tuple(
         appears(population.plan.vip(index), tuple(pod.address for pod in population.pods(index)), limit_s)
         for index in _probed(many)
     )
-    return begun, observe(step.client, ApiWrite(_posts(population, last)), probes)
+    return begun, observe_last(step.client, ApiWrite(_posts(population, last)), probes)
 
 
 def _delete(step: StepContext, many: range, limit_s: float) -> tuple[int, Observation]:
@@ -98,9 +99,10 @@ def _delete(step: StepContext, many: range, limit_s: float) -> tuple[int, Observ
     population = step.population
     first, *others, last = many
     begun = write(step.client, Change((_deletion(population, first),), ())).ack_ns
-    step.api.delete_many(_refs(population, others))
+    if again := sent_again(step.api.delete_many(_refs(population, others))):
+        step.result.notes.append(f"{Scenario.MASS_DELETE}: {again}")
     probes = (Await(population.plan.vip(last), objects.PORT, "refusal", limit_s),)
-    return begun, observe(step.client, ApiWrite((_deletion(population, last),)), probes)
+    return begun, observe_last(step.client, ApiWrite((_deletion(population, last),)), probes)
 
 
 def _probed(many: range) -> tuple[int, ...]:

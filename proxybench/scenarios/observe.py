@@ -6,7 +6,7 @@ the time runs from the trigger to each probe's verdict.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from proxybench.clocks import Instant
@@ -14,12 +14,25 @@ from proxybench.errors import MeasurementError
 from proxybench.nodes.requests import AskClocks, AwaitAll, Change
 
 if TYPE_CHECKING:
+    from proxybench.kube.base import Bulk
     from proxybench.nodes.answers import AwaitResult, ChangeResult
     from proxybench.nodes.node import NodeHandle
     from proxybench.nodes.requests import Await, Write
     from proxybench.scenarios.base import ProxyUnderTest
 
 _GOOD = frozenset({200, 201, 202})
+_PUT_OFF = 5
+_LONGEST_WAIT_S = 30.0
+_BUSY = "the API has too much to do and put the write off (429, its priority and fairness)"
+
+
+def put_off(waits: tuple[float, ...]) -> str:
+    """Say in one line that changes were put off, each for so many seconds."""
+    times = f"{len(waits)} times" if len(waits) > 1 else "once"
+    how = f"for {sum(waits):g} s in all" if len(waits) > 1 else f"for {sum(waits):g} s"
+    return (
+        f"the API had too much to do and put a change off {times}, {how} (429); it was made anew, CPU counts the wait"
+    )
 
 
 @dataclass(frozen=True)
@@ -100,9 +113,46 @@ def observe(client: NodeHandle, trigger: Trigger, probes: tuple[Await, ...]) -> 
     return trigger.observe(client, probes)
 
 
+def observe_last(client: NodeHandle, trigger: Trigger, probes: tuple[Await, ...]) -> Observation:
+    """Observe the last write of many, whose time began with the first one: it must not count that this was put off.
+
+    Raises MeasurementError where it was, and as ``observe``.
+    """
+    before = client.agent.put_off
+    found = observe(client, trigger, probes)
+    if client.agent.put_off != before:
+        raise MeasurementError(f"{_BUSY} at the end of many, whose time would count the wait")
+    return found
+
+
+def sent_again(bulk: Bulk) -> str:
+    """Say in one line that some of many writes had to be sent again; "" where none had."""
+    what = "of many writes had to be sent again (429, 5xx or no answer): their time counts the wait"
+    return f"{bulk.retries} {what}" if bulk.retries else ""
+
+
 def write(client: NodeHandle, change: Change) -> ChangeResult:
-    """Let the client's agent write to the API. Raises MeasurementError when the API refuses."""
-    result = client.agent.call(change)
+    """Let the client's agent write to the API. Raises MeasurementError when the API refuses.
+
+    What it puts off (429) is made anew after the time that it names, probes and all: nothing had been changed. That is
+    noted in ``put_off`` of the agent.
+    """
+    agent = client.agent
+    if agent.gap_s and not change.probes and len(change.writes) > 1:
+        change = replace(change, gap_s=agent.gap_s)
+    result = agent.call(change)
+    for _ in range(_PUT_OFF):
+        if result.put_off_s is None:
+            break
+        if result.statuses and change.probes:
+            raise MeasurementError(f"{_BUSY} in the middle of a change, of which nothing can be told then")
+        wait = min(result.put_off_s, _LONGEST_WAIT_S)
+        agent.put_off = (*agent.put_off, wait)
+        agent.sleep(wait)
+        change = replace(change, writes=change.writes[len(result.statuses) :])
+        result = agent.call(change)
+    if result.put_off_s is not None:
+        raise MeasurementError(f"{_BUSY} {_PUT_OFF + 1} times in a row")
     refused = [status for status in result.statuses if status not in _GOOD]
     if refused:
         raise MeasurementError(f"the API refused the change with status {refused[0]}")

@@ -34,11 +34,13 @@ class Phases:
     applying: int | None
 
 
-def phases(syncs: Iterable[SyncRecord], triggered: int, answered: int, family: Family = Family.IPV4) -> Phases | None:
+def phases(
+    syncs: Iterable[SyncRecord], triggered: int, answered: int, family: Family = Family.IPV4, *, alone: bool = False
+) -> Phases | None:
     """Split the way from ``triggered`` to the end of the sync that had begun last when it was ``answered``; all UTC ns.
 
     What a sync did before the trigger counts as nothing: an event can arrive before its acknowledgement. None where no
-    sync of the family fits.
+    sync of the family fits, or one that may be of another. ``alone``: there was but one sync, of whatever family.
     """
     fitting = [
         one
@@ -47,7 +49,7 @@ def phases(syncs: Iterable[SyncRecord], triggered: int, answered: int, family: F
         and one.ended_utc_ns >= triggered
         and one.ended_utc_ns - one.elapsed_ns <= answered
     ]
-    if not fitting:
+    if not fitting or (not alone and not told_apart(fitting)):
         return None
     last = max(fitting, key=lambda one: one.ended_utc_ns)
     begun = max(triggered, last.ended_utc_ns - last.elapsed_ns)
@@ -57,13 +59,19 @@ def phases(syncs: Iterable[SyncRecord], triggered: int, answered: int, family: F
     return Phases(begun - triggered, made - begun, last.ended_utc_ns - made)
 
 
+def told_apart(syncs: Iterable[SyncRecord]) -> bool:
+    """Tell whether it is known of each sync which family it was of."""
+    return all(one.family for one in syncs)
+
+
 def record_phases(
     step: StepContext, scenario: Scenario, between: tuple[Instant, Instant], metrics: tuple[ProxyMetrics, ProxyMetrics]
 ) -> None:
     """Record what the log tells of the sync between a trigger and its answer.
 
     ``metrics`` are those before the trigger and after its sync; where the log tells of no syncs (IPVS mode), a single
-    one is known by them. A proxy that splits its syncs by itself, as the reference does, needs none of this.
+    one is known by them. A proxy that splits its syncs by itself, as the reference does, needs none of this. Where the
+    families cannot be told apart, the step says so.
     """
     before, after = metrics
     if after.build is not None:
@@ -79,8 +87,10 @@ def record_phases(
     except MeasurementError:
         return  # of clocks that cannot be compared; that the step lacks such times is noted where it starts
     triggered, answered = (read.utc_ns + span.ns for span in spans)
-    found = phases(syncs, triggered, answered, family)
+    found = phases(syncs, triggered, answered, family, alone=after.sync_count - before.sync_count == 1)
     if found is None:
+        if not told_apart(syncs):
+            note_untold(step, scenario, Metric.SYNC_BEFORE, Metric.SYNC_MAKING, Metric.SYNC_APPLYING)
         return
     parts = (
         (Metric.SYNC_BEFORE, found.before),
@@ -90,6 +100,12 @@ def record_phases(
     for metric, value in parts:
         if value is not None:
             step.recorder.add(metric, scenario, value, uncertainty=spans[0].uncertainty_ns)
+
+
+def note_untold(step: StepContext, scenario: Scenario, *metrics: Metric) -> None:
+    """Note what is not measured of a step since nobody knows of which family its syncs were."""
+    what = f"{', '.join(metrics)} {'is' if len(metrics) == 1 else 'are'} not measured"
+    step.result.notes.append(f"{scenario}: {what}: nothing says of which family of addresses each of its syncs was")
 
 
 def _counted(before: ProxyMetrics, after: ProxyMetrics, family: Family) -> tuple[SyncRecord, ...]:
@@ -102,4 +118,4 @@ def _counted(before: ProxyMetrics, after: ProxyMetrics, family: Family) -> tuple
     if after.sync_count - before.sync_count != 1 or ended is None or ended == earlier:
         return ()
     elapsed = round((after.sync_sum - before.sync_sum) * NS_PER_S)
-    return (SyncRecord(ended, elapsed, None, "", None, None),)
+    return (SyncRecord(ended, elapsed, None, family, None, None),)

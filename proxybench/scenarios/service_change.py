@@ -62,7 +62,10 @@ class ChangeEndpoint:
     timeout_s: float
 
     def run(self, step: StepContext) -> None:
-        """Move it and record what that took."""
+        """Move it and record what that took. Raises MeasurementError where it was not added: nobody would answer."""
+        before = (f"{AddOne.name}: ", f"{ServiceThere.name}: ")
+        if any(problem.startswith(before) for problem in step.result.problems):
+            raise MeasurementError("not measured: the Service that it changes was not added")
         canary, limit = step.canary, step.deadline.left(self.timeout_s)
         measure_change(step, Scenario.CHANGE_ENDPOINT, ApiWrite((canary.put_slice(),)), canary.moves(limit))
 

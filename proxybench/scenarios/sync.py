@@ -13,7 +13,7 @@ from proxybench.model import Metric, Position, Scenario
 from proxybench.nodes.requests import Change, Write
 from proxybench.scenarios import usage
 from proxybench.scenarios.canary import SERVICES
-from proxybench.scenarios.observe import ApiWrite, observe, write
+from proxybench.scenarios.observe import ApiWrite, observe, observe_last, sent_again, write
 from proxybench.scenarios.phases import record_phases
 from proxybench.scenarios.quiet import BURST, pause, settle
 from proxybench.scenarios.recorder import cluster_ip
@@ -35,8 +35,8 @@ def measure_change(
     """Make a change and record what it took; ``batch`` is written before it and part of it."""
     pause(step, BURST if batch else 1)  # all modes begin a batch with the same number of syncs to spare
     opened = usage.begin(step)
-    begun = _write_batch(step, batch) if batch else None
-    seen = observe(step.client, change, (probe,))
+    begun = _write_batch(step, scenario, batch) if batch else None
+    seen = (observe_last if batch else observe)(step.client, change, (probe,))
     # What reads Endpoints objects hands new endpoints to its relays at once, without a sync.
     unsynced = step.in_endpoints and scenario is Scenario.CHANGE_ENDPOINT
     settle(step, None if unsynced else opened.metrics)
@@ -55,11 +55,12 @@ def measure_change(
         )
 
 
-def _write_batch(step: StepContext, batch: tuple[Object, ...]) -> Instant:
+def _write_batch(step: StepContext, scenario: Scenario, batch: tuple[Object, ...]) -> Instant:
     """Write a batch; return when its first write was acknowledged, by the client's clock."""
     first, *others = batch
     begun = write(step.client, Change((Write("POST", SERVICES, first),), ())).ack_ns
-    step.api.create_many(others)
+    if again := sent_again(step.api.create_many(others)):
+        step.result.notes.append(f"{scenario}: {again}")
     return Instant(begun, step.client.node.clock)
 
 

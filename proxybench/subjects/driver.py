@@ -73,7 +73,7 @@ class SyncRecord:
 
     ``full``: whether everything was written anew; None where the release does not say. ``services`` and ``endpoints``
     are the numbers that it worked on. ``made_utc_ns`` is when its rules were made and it began to hand
-    them to the kernel; None where the log does not say.
+    them to the kernel; None where the log does not say. ``family`` is "IPv4", "IPv6", or "" where either is possible.
     """
 
     ended_utc_ns: int

@@ -1,20 +1,24 @@
 """Reading kube-proxy's log (klog, ``--v=2``): the syncs that it tells of, and its last errors. Pure.
 
-A sync is three lines in iptables and nftables mode, each with its ``ipFamily`` since the two families share one
-process: "Syncing … rules" (fullSync), "Reloading service … data" (numServices, numEndpoints) and "SyncProxyRules
-complete" (elapsed). The lines of two families may alternate. 1.20 says "syncProxyRules took 52.1ms" instead and no
-numbers. In IPVS mode a sync is logged from ``--v=4`` on only: there are no records, and the metrics must do. In
+A sync is three lines in iptables and nftables mode: "Syncing … rules" (fullSync), "Reloading service … data"
+(numServices, numEndpoints) and "SyncProxyRules complete" (elapsed). 1.20 says "syncProxyRules took 52.1ms" instead and
+no numbers. In IPVS mode a sync is logged from ``--v=4`` on only: there are no records, and the metrics must do. In
 userspace mode (up to 1.25) it is the other way round: there are no metrics, and "userspace syncProxyRules took 52.1ms"
 (1.25: "Userspace syncProxyRules complete" elapsed="52.1ms") is logged from ``--v=4`` on, which its driver asks for.
 
-Sources: ``syncProxyRules`` in pkg/proxy/{iptables,ipvs,nftables}/proxier.go of Kubernetes; klog's header is
-"Lmmdd hh:mm:ss.uuuuuu threadid file:line]" and has no year.
+Two families of addresses share one process, and the lines of their syncs may alternate. Each has its ``ipFamily`` from
+1.31 on. Up to 1.30 none says it, nor does klog's header, whose thread id is the process's. What tells then: for which
+families it made ready ("… sync params"), that IPv4's is the first of all syncs (it waits for both, then does IPv4 and,
+when that has ended, IPv6), and that of two families one has no Service at all, as where the population is of one.
+
+Sources: ``syncProxyRules`` in pkg/proxy/{iptables,ipvs,nftables}/proxier.go of Kubernetes, and the order of the
+families in pkg/proxy/metaproxier; klog's header is "Lmmdd hh:mm:ss.uuuuuu threadid file:line]" and has no year.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -24,15 +28,18 @@ from proxybench.subjects.driver import ProxyMetrics, SyncRecord
 from proxybench.units import NS_PER_S, NS_PER_US
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 _LINE: Final = re.compile(
     r"(?P<level>[IWEF])(?P<month>\d\d)(?P<day>\d\d) (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
     r"\.(?P<micro>\d{6}) +\d+ [^ \]]+:\d+\] (?P<text>.*)"
 )
 _COMPLETE: Final = re.compile(
-    r'"?(?:[uU]serspace )?[sS]yncProxyRules (?:complete"? .*?elapsed="(?P<elapsed>[^"]+)"|took (?P<took>\S+))'
+    r'"?(?P<userspace>[uU]serspace )?[sS]yncProxyRules '
+    r'(?:complete"? .*?elapsed="(?P<elapsed>[^"]+)"|took (?P<took>\S+))'
 )
+_MADE_READY: Final = re.compile(r'\((IPv[46])\) sync params|[sS]ync params" ipFamily="?(IPv[46])')
+_BOTH: Final = 2
 _FIELD: Final = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|m|s|us|µs|μs|ns)")
 _UNIT_NS: Final = {
@@ -57,6 +64,8 @@ class _Sync:
     services: int | None = None
     endpoints: int | None = None
     made_utc_ns: int | None = None
+    mixed: bool = False
+    """Whether another one, of which nobody knows the family either, went on at the same time."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +81,15 @@ def parse_syncs(log: str, year: int) -> tuple[SyncRecord, ...]:
     duration that cannot be read raises ProxierError.
     """
     going: dict[str, _Sync] = {}
+    unnamed = 0  # of those that go on
     records = []
     skipped = False
     for line in _lines(log, year):
         fields = {name: quoted or bare for name, quoted, bare in _FIELD.findall(line.text)}
         family = fields.get("ipFamily", "")
         if line.text.startswith(('"Syncing ', "Syncing ")):
-            going[family] = _Sync(full=_truth(fields.get("fullSync")))
+            unnamed += not family
+            going[family] = _Sync(full=_truth(fields.get("fullSync")), mixed=not family and unnamed > 1)
         elif line.text.startswith('"Reloading service '):
             sync = going.setdefault(family, _Sync())
             sync.services, sync.endpoints = _number(fields.get("numServices")), _number(fields.get("numEndpoints"))
@@ -91,10 +102,37 @@ def parse_syncs(log: str, year: int) -> tuple[SyncRecord, ...]:
             skipped = False
         elif ended := _COMPLETE.match(line.text):
             sync = going.pop(family, _Sync())
+            unnamed = max(0, unnamed - (not family))
+            if sync.mixed:  # its numbers may be the other's
+                sync = _Sync()
+                if unnamed:
+                    going[family] = _Sync(mixed=True)
             elapsed = parse_go_duration(ended["elapsed"] or ended["took"])
+            family = "IPv4" if ended["userspace"] else family  # the one that this mode has here
             told = (sync.full, family, sync.services, sync.endpoints, sync.made_utc_ns)
             records.append(SyncRecord(line.utc_ns, elapsed, *told))
-    return tuple(records)
+    return tuple(_named(records, families_made_ready(log)))
+
+
+def families_made_ready(log: str) -> frozenset[str]:
+    """Return the families ("IPv4", "IPv6") that a kube-proxy makes rules of; none where a log lacks its beginning."""
+    return frozenset(old or new for old, new in _MADE_READY.findall(log))
+
+
+def _named(records: Sequence[SyncRecord], families: Collection[str]) -> Iterator[SyncRecord]:
+    """Yield the syncs, those whose lines name no family with it as far as that is sure; else it stays ""."""
+    first = next((one for one in records if not one.family), None)
+    counts = {bool(one.services) for one in records if not one.family and one.services is not None}
+    for one in records:
+        family = one.family
+        if not family and len(families) == 1:
+            (family,) = families
+        elif not family and len(families) == _BOTH and first and None not in {first.services, one.services}:
+            if one is first:
+                family = "IPv4"
+            elif len(counts) == _BOTH:
+                family = "IPv4" if bool(one.services) is bool(first.services) else "IPv6"
+        yield replace(one, family=family)
 
 
 def count_syncs(syncs: Sequence[SyncRecord]) -> ProxyMetrics:

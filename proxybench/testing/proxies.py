@@ -37,6 +37,7 @@ class FakeProxy:
     port_ranks: Mapping[str, int] = field(default_factory=dict)
     chains: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     logged: tuple[SyncRecord, ...] = ()
+    written: str = ""
     rendered: Mapping[str, str] = field(default_factory=dict)
     inventories: list[Inventory] = field(default_factory=list)
     removals: Mapping[Part, tuple[str, ...]] = field(default_factory=dict)
@@ -111,8 +112,8 @@ class FakeProxy:
         self._ask("stop")
 
     def log(self) -> str:
-        """Return one line that names the node."""
-        return f"log of {self.handle.name}"
+        """Return ``written``, else one line that names the node."""
+        return self.written or f"log of {self.handle.name}"
 
     def files(self) -> Mapping[str, str]:
         """Return ``rendered``."""

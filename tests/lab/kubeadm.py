@@ -152,6 +152,13 @@ class Kubelets:
             assert time.monotonic() < end, f"the rollout does not come to {node}: {said.read_text()}"
             self._stop.wait(0.2)
 
+    def settled(self) -> bool:
+        """Tell whether every node has a pod that runs, and none is to end."""
+        pods = self._pods()
+        running = [pod for pod in pods if pod.get("status", {}).get("phase") == "Running"]
+        ending = [pod for pod in pods if "deletionTimestamp" in pod["metadata"]]
+        return len(running) == len(pods) == len(self._nodes) and not ending
+
     def _pods(self) -> list[Object]:
         return list(self._access.get(PODS)["items"])
 

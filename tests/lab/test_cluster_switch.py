@@ -100,9 +100,12 @@ class World:
         self.await_rolled_out()
 
     def await_rolled_out(self) -> None:
-        """Wait until each node runs a pod of the newest template, for whoever comes next."""
+        """Wait until each node runs a pod of the newest template, for whoever comes next.
+
+        One that was asked to end counts as running where its template has come back before it did.
+        """
         end = time.monotonic() + 60
-        while not rolled_out(self.access.get(f"{SETS}/kube-proxy")):
+        while not (rolled_out(self.access.get(f"{SETS}/kube-proxy")) and self.kubelets.settled()):
             assert time.monotonic() < end, "the rollout does not end"
             time.sleep(0.2)
 
@@ -133,7 +136,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         kubelets = stack.enter_context(Kubelets(access, nodes, startable(kube_proxy(), FIRST, folder)))
         user = make_user(folder / "home", cluster, EXPERIMENT, replace(node_access(access), token=USER))
         kubelets.await_started()
-        yield World(access, kubelets, nodes, user, lab.pid)
+        found = World(access, kubelets, nodes, user, lab.pid)
+        found.await_rolled_out()
+        yield found
 
 
 def test_two_modes_are_measured_and_all_is_put_back(world: World) -> None:
@@ -158,7 +163,8 @@ def test_a_dry_run_shows_what_would_be_touched(world: World) -> None:
 
 
 def switching(world: World) -> tuple[subprocess.Popen[bytes], Path]:
-    """Begin a run, and return as soon as it has switched something."""
+    """Begin a run, and return as soon as it has switched something; none is begun before a rollout is over."""
+    world.await_rolled_out()
     before = state(world.access)
     process, said = begun(world.user)
     deadline = time.monotonic() + 120
@@ -246,7 +252,7 @@ def test_an_api_server_that_is_stopped_in_a_switch_and_started_again_stops_no_ru
     world.access.program.kill()
     time.sleep(2)
     world.access.start()
-    assert waited(process, 150) in {0, 3}, said.read_text()
+    assert waited(process, 150) == 0, said.read_text()
     assert state(world.access) == before, said.read_text()
     assert world.access.get(OURS)["items"] == []
 
@@ -255,7 +261,9 @@ def test_ssh_that_is_cut_in_a_switch_leaves_nothing(world: World) -> None:
     before = state(world.access)
     process, said = switching(world)
     cut_ssh(world.nodes[0].executor)
-    assert waited(process, 150) in {0, 3}, said.read_text()
+    assert waited(process, 150) == 3, said.read_text()
+    assert "\nerror: cluster v" in said.read_text()
+    assert "node1: the " in said.read_text().splitlines()[-1]  # agent, or the connection to it
     assert state(world.access) == before, said.read_text()
     assert world.access.get(OURS)["items"] == []
 
@@ -283,6 +291,35 @@ def test_an_operator_who_edits_meanwhile_is_not_overwritten_but_reported(world: 
     assert world.access.get(path)["data"] == before
     assert world.access.get(f"{SETS}/kube-proxy")["metadata"]["generation"] == generation
     world.restart()  # the operator's own doing: its pods may have begun by what the operator had written
+
+
+def test_a_controller_that_takes_a_switch_back_ends_it_at_once_and_is_named(world: World) -> None:
+    """As GitOps does it: what it knows is written again as soon as it is another."""
+    path = f"{SYSTEM}/configmaps/kube-proxy"
+    kept, before = world.access.get(path)["data"], state(world.access)
+    process, said = switching(world)
+    began, code = time.monotonic(), 409
+    while code == 409:
+        code, _ = world.access.ask("PUT", path, {**world.access.get(path), "data": kept})
+    assert waited(process, 300) == 3, said.read_text()
+    assert time.monotonic() - began < 150
+    what = "configmaps/kube-proxy data.config.conf was taken back by Python-urllib during the switch"
+    assert what in said.read_text()
+    assert state(world.access) == before
+
+
+def test_a_node_that_would_not_be_asked_and_cleaned_forbids_a_switch(world: World) -> None:
+    world.await_rolled_out()
+    before = state(world.access)
+    text = (world.user.home / "nodes.yaml").read_text().replace("[other, backend]", "[backend]")
+    (world.user.home / "few.yaml").write_text(text)
+    few = ("--set", "target.cluster.inventory=few.yaml")
+    done = world.run("run", str(world.user.experiment), "--allow-switch", *few)
+    assert done.returncode == 3
+    assert "neither asked nor cleaned: node2; give each the role other in the inventory" in done.stderr
+    done = world.run("run", str(world.user.experiment), "--allow-switch", "--dry-run", "--json", *few)
+    assert (done.returncode, len(json.loads(done.stdout)["refused"])) == (2, 1), done.stderr
+    assert state(world.access) == before
 
 
 def test_a_node_that_is_lost_for_good_in_a_rollout_is_named_and_all_is_put_back(world: World) -> None:
@@ -317,6 +354,7 @@ def test_a_node_that_is_lost_for_good_in_a_rollout_is_named_and_all_is_put_back(
 
 def test_a_disk_that_is_full_before_or_in_a_switch_leaves_nothing_switched(world: World) -> None:
     """Full as soon as there is a run's folder: the undo log has no room, or what follows it has none."""
+    world.await_rolled_out()
     before = state(world.access)
     with small_disk(world.user.home / "small", 2048) as disk:
         process, said = begun(world.user, "--out", str(disk))
@@ -331,6 +369,7 @@ def test_a_disk_that_is_full_before_or_in_a_switch_leaves_nothing_switched(world
 
 
 def test_services_of_others_forbid_a_switch(world: World) -> None:
+    world.await_rolled_out()
     before = state(world.access)
     web = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}
     path = "/api/v1/namespaces/default/services"

@@ -122,11 +122,51 @@ def test_the_documented_line_lets_us_do_all_as_root_with_a_password_and_without(
 @pytest.mark.parametrize(
     ("given", "refusal"),
     [
-        (None, "sudo asks ann for a password; give one, or let it do without: ann ALL=(ALL) NOPASSWD: ALL"),
-        ("wrong", "sudo refuses ann with this password"),
+        (
+            None,
+            (
+                f"sudo asks ann for a password; give one, or let it do without: {documented()} "
+                "(it said: sudo: a password is required)"
+            ),
+        ),
+        (
+            "wrong",
+            (
+                "sudo refuses ann with this password (it said: Sorry, try again. | sudo: no password was provided | "
+                "sudo: 1 incorrect password attempt)"
+            ),
+        ),
     ],
 )
 def test_who_gives_no_password_or_a_wrong_one_is_refused(host: Host, given: str | None, refusal: str) -> None:
     with host("ann ALL=(root) ALL") as target, pytest.raises(CommandFailedError) as caught:
         SshExecutor("node1", replace(target, sudo=Sudo(given)))
     assert str(caught.value) == f"node1: {refusal}"
+
+
+@pytest.mark.parametrize(
+    ("sudoers", "given", "refusal"),
+    [
+        (
+            "Defaults requiretty\nann ALL=(root) NOPASSWD: ALL",
+            None,
+            (
+                "sudo wants a terminal of ann; let it do without: Defaults:ann !requiretty "
+                "(it said: sudo: sorry, you must have a tty to run sudo"
+            ),
+        ),
+        (
+            "root ALL=(root) ALL",
+            PASSWORD,
+            (
+                f"sudo does not let ann do this; what would: {documented_with_password()} "
+                "(it said: ann is not in the sudoers file."
+            ),
+        ),
+    ],
+    ids=["requiretty", "nobody"],
+)
+def test_what_sudo_lacks_is_told_by_its_own_words(host: Host, sudoers: str, given: str | None, refusal: str) -> None:
+    with host(sudoers) as target, pytest.raises(CommandFailedError) as caught:
+        SshExecutor("node1", replace(target, sudo=Sudo(given)))
+    assert str(caught.value).startswith(f"node1: {refusal}")

@@ -3,59 +3,100 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from proxybench.errors import ApiError, UsageError
+from proxybench.errors import ApiError, RunError, UsageError
 from proxybench.home import expanded
-from proxybench.kube.kubeconfig import read_kubeconfig
-from proxybench.kube.objects import MANAGED_BY, NAMESPACE
+from proxybench.kube.base import is_leaving
+from proxybench.kube.kubeconfig import read_kubeconfig, seconds_of
+from proxybench.kube.objects import MADE_BY_A_RUN, MANAGED_BY, NAMESPACE
 from proxybench.nodes.cluster import ApiAccess
+from proxybench.targets.cluster.tokens import Token, Tokens
+from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
     from proxybench.experiment.places import ClusterSpec
     from proxybench.kube.base import Object, ObjectApi
     from proxybench.kube.kubeconfig import Credentials
+    from proxybench.units import Clock
 
 SERVICE_ACCOUNT: Final = "proxybench"
+TOKEN_PATH: Final = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}/token"
 _TOKEN_SECONDS: Final = 24 * 3600
+_DELETION_S: Final = 120
+_AGAIN_S: Final = 1.0
 _NOT_FOUND: Final = 404
-_FORBIDDEN: Final = 403
 
 
 def credentials(spec: ClusterSpec) -> Credentials:
     """Read the kubeconfig that is named, or the usual one. Raises ExperimentError, UsageError."""
-    path, context = origin(spec)
-    return read_kubeconfig(Path(path), context or None)
+    first, *more = _files(spec)
+    return read_kubeconfig(first, spec.context or None, more=more)
 
 
 def origin(spec: ClusterSpec) -> tuple[str, str]:
-    """Return the whole path of the kubeconfig, and the context that is named ("": the current one)."""
-    usual = os.environ.get("KUBECONFIG", "").partition(":")[0] or "~/.kube/config"
-    return str(expanded(spec.kubeconfig or usual).absolute()), spec.context or ""
+    """Return the kubeconfig's whole path, as KUBECONFIG has several, and the context ("": the current one)."""
+    return os.pathsep.join(map(str, _files(spec))), spec.context or ""
+
+
+def _files(spec: ClusterSpec) -> list[Path]:
+    """Return the files of a kubeconfig: of several, as in KUBECONFIG, those that are there, in their order."""
+    named = spec.kubeconfig or os.environ.get("KUBECONFIG", "").strip(os.pathsep) or "~/.kube/config"
+    whole = expanded(named).absolute()
+    if os.pathsep not in named or _is_there(whole):
+        return [whole]
+    paths = [expanded(one).absolute() for one in dict.fromkeys(named.split(os.pathsep)) if one]
+    return [path for path in paths if _is_there(path)] or paths[:1]
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether there is such a file, also one that may not be looked at: who reads it says so."""
+    try:
+        path.stat()
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)
+    return True
 
 
 def first_access(found: Credentials, spec: ClusterSpec) -> ApiAccess:
-    """Return the API as the kubeconfig reaches it."""
+    """Return the API as the kubeconfig reaches it; a token is read, or its plugin run, anew in time."""
     url = found.server.rstrip("/")
-    return ApiAccess(url, spec.node_url or url, found.ca_pem, found.token, found.client_pem, spec.writes_per_second)
+
+    def anew() -> Token:
+        again = credentials(spec)
+        return Token(again.token, again.expires)
+
+    return ApiAccess(
+        url,
+        spec.node_url or url,
+        found.ca_pem,
+        found.token,
+        found.client_pem,
+        spec.writes_per_second,
+        Tokens(Token(found.token, found.expires), anew) if found.token else None,
+    )
 
 
-def own_access(api: ObjectApi, first: ApiAccess) -> ApiAccess:
+def own_access(api: ObjectApi, first: ApiAccess, again: Callable[[], AbstractContextManager[ObjectApi]]) -> ApiAccess:
     """Return an access that may write in our namespace alone, by a token of our ServiceAccount.
 
-    It is what the client node is given, whose agent writes. Where there is no such account, a token of the kubeconfig
-    is; a client certificate is given to no node. Raises UsageError, ApiError.
+    It is what the client node is given, whose agent writes; ``again`` connects for another one before it ends. Where
+    there is no such account, a token of the kubeconfig is; a client certificate is given to no node. Raises UsageError,
+    ApiError.
     """
-    path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}/token"
-    body = {
-        "apiVersion": "authentication.k8s.io/v1",
-        "kind": "TokenRequest",
-        "spec": {"expirationSeconds": _TOKEN_SECONDS},
-    }
+
+    def anew() -> Token:
+        with again() as later:
+            return _own_token(later)
+
     try:
-        token = str(api.ask("POST", path, body)["status"]["token"])
+        own = _own_token(api)
     except ApiError as error:
         if error.status != _NOT_FOUND:
             raise
@@ -65,45 +106,94 @@ def own_access(api: ObjectApi, first: ApiAccess) -> ApiAccess:
             "the API knows you by a certificate, which no node is given, and the agent that writes there needs a "
             "token: make our ServiceAccount with kubectl apply -f docs/cluster-rbac.yaml"
         ) from error
-    return ApiAccess(first.url, first.node_url, first.ca_pem, token, writes_per_second=first.writes_per_second)
+    return replace(first, token=own.text, client_pem="", renew=Tokens(own, anew))
+
+
+def _own_token(api: ObjectApi) -> Token:
+    body = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"expirationSeconds": _TOKEN_SECONDS},
+    }
+    status = api.ask("POST", TOKEN_PATH, body)["status"]
+    return Token(str(status["token"]), seconds_of(status.get("expirationTimestamp")))
 
 
 def service_cidr(api: ObjectApi, spec: ClusterSpec) -> str:
-    """Return the range of ClusterIPs of IPv4. Raises UsageError where nobody says it."""
+    """Return the range of ClusterIPs of IPv4. Raises UsageError where nobody says it, or there is none."""
     if spec.service_cidr:
-        return spec.service_cidr
-    try:
-        cidrs = api.ask("GET", "/apis/networking.k8s.io/v1/servicecidrs/kubernetes")["spec"]["cidrs"]
-    except ApiError as error:
-        raise UsageError(
-            "the API does not say which range ClusterIPs are of; write target.cluster.service_cidr "
-            "(--service-cluster-ip-range of kube-apiserver)"
-        ) from error
-    return next(str(cidr) for cidr in cidrs if ":" not in cidr)
+        cidrs = [spec.service_cidr]
+    else:
+        try:
+            cidrs = api.ask("GET", "/apis/networking.k8s.io/v1/servicecidrs/kubernetes")["spec"]["cidrs"]
+        except ApiError as error:
+            raise UsageError(
+                "the API does not say which range ClusterIPs are of; write target.cluster.service_cidr "
+                "(--service-cluster-ip-range of kube-apiserver)"
+            ) from error
+    if found := [str(cidr) for cidr in cidrs if ":" not in cidr]:
+        return found[0]
+    raise UsageError(
+        f"ClusterIPs are of IPv6 alone ({', '.join(cidrs)}); IPv4 is needed: a dual-stack cluster has both"
+    )
+
+
+def taken(services: Iterable[Object]) -> tuple[str, ...]:
+    """Return the ClusterIPs that Services of others have, of both families. Pure."""
+    specs = [one["spec"] for one in services if one["metadata"].get("namespace") != NAMESPACE]
+    # A headless Service says "None", one of the type ExternalName nothing; clusterIPs are there since Kubernetes 1.20.
+    found = [address for spec in specs for address in spec.get("clusterIPs") or [spec.get("clusterIP")]]
+    return tuple(str(address) for address in found if address and address != "None")
+
+
+def settle_namespace(api: ObjectApi, clock: Clock, report: Callable[[str], None]) -> None:
+    """Wait until our namespace, if it is there, is not being deleted any more: nothing can be made in it then.
+
+    Raises RunError when that takes too long, and as ``has_namespace``.
+    """
+    end, told = clock.monotonic_ns() + _DELETION_S * NS_PER_S, False
+    while (found := _namespace(api)) and is_leaving(found):
+        if clock.monotonic_ns() >= end:
+            how = f"kubectl get namespace {NAMESPACE} -o yaml"
+            raise RunError(f"the namespace {NAMESPACE} is still being deleted after {_DELETION_S} s; why, tells {how}")
+        if not told:
+            report(f"the namespace {NAMESPACE} is being deleted; waiting for up to {_DELETION_S} s until it is gone")
+            told = True
+        clock.sleep(_AGAIN_S)
 
 
 def has_namespace(api: ObjectApi) -> bool:
     """Tell whether our namespace is there. Raises UsageError when one of that name is somebody else's."""
+    return _namespace(api) is not None
+
+
+def made_by_a_run(api: ObjectApi) -> bool:
+    """Tell whether our namespace is there since a run, this one or one before, has made it. Raises ApiError."""
+    found = _namespace(api) or {"metadata": {}}
+    return (found["metadata"].get("annotations") or {}).get(MADE_BY_A_RUN) == "true"
+
+
+def _namespace(api: ObjectApi) -> Object | None:
     try:
         found = api.ask("GET", f"/api/v1/namespaces/{NAMESPACE}")
     except ApiError as error:
         if error.status == _NOT_FOUND:
-            return False
+            return None
         raise
     if (found["metadata"].get("labels") or {}).get(MANAGED_BY) != "proxybench":
         label = f"kubectl label namespace {NAMESPACE} {MANAGED_BY}=proxybench"
         raise UsageError(f"the namespace {NAMESPACE} is not marked as ours; if it is: {label}")
-    return True
+    return found
 
 
 def list_pods(api: ObjectApi, namespace: str, selector: str) -> list[Object]:
     """Return the pods of a namespace that a label selector selects. Raises ApiError."""
     path = f"/api/v1/namespaces/{quote(namespace)}/pods?labelSelector={quote(selector)}"
-    return list(api.ask("GET", path)["items"])
+    return list(api.ask("GET", path)["items"] or ())
 
 
 def internal_ip(node: Object) -> str:
     """Return a Node's InternalIP of IPv4, "" without one."""
-    addresses = node.get("status", {}).get("addresses") or ()
+    addresses = (node.get("status") or {}).get("addresses") or ()
     found = (one["address"] for one in addresses if one["type"] == "InternalIP" and ":" not in one["address"])
     return next(found, "")

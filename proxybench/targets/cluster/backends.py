@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import CommandTimeoutError, ConnectionLostError, HostError, RunError
 from proxybench.hosts.fleet import close_together
+from proxybench.kube.base import is_leaving
 from proxybench.nodes.client import install
 
 if TYPE_CHECKING:
@@ -108,9 +109,10 @@ def addresses_of(pods: Sequence[Object], hosts: Collection[str]) -> dict[str, li
     """Return the addresses of pods by their hosts: those that run, of IPv4, in a network of their own. Pure."""
     found: dict[str, list[str]] = {}
     for pod in pods:
-        spec, status = pod["spec"], pod.get("status", {})
-        address, host = status.get("podIP", ""), spec.get("nodeName", "")
-        runs = status.get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
-        if runs and host in hosts and "." in address and not spec.get("hostNetwork"):
+        spec, status = pod["spec"], pod.get("status") or {}
+        addresses = [status.get("podIP", ""), *(one["ip"] for one in status.get("podIPs") or ())]
+        address, host = next((one for one in addresses if "." in one), ""), spec.get("nodeName", "")
+        runs = status.get("phase") == "Running" and not is_leaving(pod)
+        if runs and host in hosts and address and not spec.get("hostNetwork"):
             found.setdefault(host, []).append(address)
     return found

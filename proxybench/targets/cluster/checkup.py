@@ -12,6 +12,7 @@ from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh_config import SshConfig
 from proxybench.model import Mode
 from proxybench.subjects.attached import FIND, parse_found
+from proxybench.targets.cluster.host_facts import without_script
 from proxybench.targets.cluster.inventory import Role, read_inventory
 from proxybench.targets.cluster.target import ASK_MODE, PYTHON, WORKDIR
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _LIMIT: Final = 60.0
 _MARGIN: Final = 15.0  # to end a command that has passed its limit
-_COMMAND: Final = re.compile("`.*`", re.DOTALL)
 _OLDEST: Final = (3, 8)
 _PROXIES: Final = {Role.MEASURED, Role.OTHER}
 # A program of Python's, which is started once: its first argument is what asks for kube-proxy's mode.
@@ -96,7 +96,7 @@ def checkup(path: Path) -> tuple[Row, ...]:
         try:
             return executor.run(["sh", "-c", _ASK, "ask", *words, *FIND], timeout=_LIMIT).stdout, ""
         except HostError as error:
-            return None, _COMMAND.sub("the look at it", str(error))
+            return None, without_script(error)
 
     with fleet:
         rounds = -(-len(fleet) // ASKED_AT_ONCE)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from proxybench.errors import ApiError
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.objects import NAMESPACE, SELECTOR
+from proxybench.targets.cluster import access
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -27,15 +28,13 @@ def take_back(
     connect: Callable[[], AbstractContextManager[ClusterApi]],
     clock: Clock,
     report: Callable[[str], None],
-    *,
-    own_namespace: bool,
 ) -> None:
     """Do as ``clean``; wait a while for an API server that is away, or has just been started anew. Raises ApiError."""
     began, told = clock.monotonic_ns(), False
     while True:
         try:
             with connect() as api:
-                clean(api, own_namespace=own_namespace)
+                clean(api)
         except ApiError as error:
             patience = _FORBIDDEN_S if error.status == HTTPStatus.FORBIDDEN else _PATIENCE_S
             if not error.away or clock.monotonic_ns() - began >= patience * NS_PER_S:
@@ -48,9 +47,10 @@ def take_back(
             return
 
 
-def clean(api: ClusterApi, *, own_namespace: bool) -> None:
-    """Remove what we wrote to the API, and the namespace if that was not there before. Raises ApiError."""
+def clean(api: ClusterApi) -> bool:
+    """Remove what we wrote to the API; return whether the namespace, too, since a run had made it. Raises ApiError."""
     for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE):
         api.delete_collection(kind, NAMESPACE, SELECTOR)
-    if own_namespace:
+    if made := access.made_by_a_run(api):
         api.delete_many([Ref(Kind.NAMESPACE, "", NAMESPACE)])
+    return made

@@ -1,10 +1,13 @@
-"""What a run would touch in a cluster, in lines for people; nothing is changed to find out."""
+"""What a run would touch in a cluster, and what it would be refused for; nothing is changed to find out."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from proxybench.errors import UsageError
+from proxybench.kube.base import Kind
 from proxybench.kube.objects import NAMESPACE
 from proxybench.targets.cluster import access
 from proxybench.targets.cluster.inventory import Role
@@ -13,31 +16,59 @@ from proxybench.targets.cluster.switch.way import hosts_of
 from proxybench.targets.cluster.target import MOST_PODS, open_api
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from proxybench.model import Mode
     from proxybench.targets.cluster.switch.changes import Change
+    from proxybench.targets.cluster.switching import Switching
     from proxybench.targets.cluster.target import ClusterTarget
 
 
-def touched(target: ClusterTarget, wanted: Sequence[tuple[Mode, str]]) -> tuple[str, ...]:
-    """Return every object, file and program that a run would touch; ``wanted`` are modes and images ("": its own).
+@dataclass
+class DryRun:
+    """Lines for people: every object, file and program that a run ``touches``, what to ``note``, why it is ``refused``.
 
-    Asks the API, and the hosts where kube-proxy is a unit of theirs. Raises ApiError, HostError, UsageError.
+    Where it is refused, ``touches`` may not be all.
     """
-    lines = [f"namespace {NAMESPACE}: Services and EndpointSlices of the experiment, removed at the end"]
+
+    touches: list[str]
+    notes: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+def dry_run(target: ClusterTarget, wanted: Sequence[tuple[Mode, str]]) -> DryRun:
+    """Return what a run would do; ``wanted`` are modes and images ("": its own).
+
+    Where kube-proxy may be switched the API is asked, and the hosts that run it. Raises ApiError, HostError.
+    """
+    found = DryRun(list(_always(target)))
+    if target.switch is None:
+        found.touches.append("kube-proxy: nothing; it is observed as it is")
+        return found
+    try:
+        _switches(target, target.switch, wanted, found)
+    except UsageError as error:
+        found.refused.extend(str(error).splitlines())
+    return found
+
+
+def _always(target: ClusterTarget) -> Iterator[str]:
+    yield f"namespace {NAMESPACE}: Services and EndpointSlices of the experiment, removed at the end"
+    yield f"a token of the ServiceAccount {access.SERVICE_ACCOUNT}, for the client's agent: POST {access.TOKEN_PATH}"
     for node in target.inventory.nodes:
         programs = ["the agent", *(["our backend"] if Role.BACKEND in node.roles and not target.spec.pods else ())]
-        lines.append(
-            f"{node.name}: {target.workdir(node)} (the agent's file), while the run lasts {' and '.join(programs)}"
-        )
+        yield f"{node.name}: {target.workdir(node)} (the agent's file), while the run lasts {' and '.join(programs)}"
     if pods := target.spec.pods:
         where = f"of up to {MOST_PODS} pods of {pods.namespace} with {pods.selector}"
-        lines.append(f"while the run lasts our backend in the network {where}, on hosts of the inventory")
-    if target.switch is None:
-        return (*lines, "kube-proxy: nothing; it is observed as it is")
+        yield f"while the run lasts our backend in the network {where}, on hosts of the inventory"
+
+
+def _switches(target: ClusterTarget, switch: Switching, wanted: Sequence[tuple[Mode, str]], found: DryRun) -> None:
+    """Add what switches would do. Raises UsageError where the cluster cannot be switched; ApiError, HostError."""
     with ExitStack() as stack:
         api = open_api(target.first_access, stack)
+        if felt := switch.refusal(api.list(Kind.SERVICE)):
+            found.refused.append(felt)
         access.has_namespace(api)
         by_unit = look(api).by_unit
         way = stack.enter_context(target.way(by_unit=by_unit))
@@ -45,11 +76,12 @@ def touched(target: ClusterTarget, wanted: Sequence[tuple[Mode, str]]) -> tuple[
         for mode, image in wanted:
             changes = way.plan(mode, image, "(new)")
             hosts = hosts_of(changes)
-            lines += [f"kube-proxy to {mode}: {_shown(change)}" for change in changes]
+            found.touches.extend(f"kube-proxy to {mode}: {_shown(change)}" for change in changes)
+        found.notes.extend(way.warnings())
         seen = [target.tidying.foreseen(mode) for mode in dict.fromkeys(mode for mode, _ in wanted)]
-    lines += dict.fromkeys(line for one in seen for line in (*one.lines, *one.faults))
+    found.touches.extend(dict.fromkeys(line for one in seen for line in (*one.lines, *one.faults)))
     how = f"systemctl restart kube-proxy on {', '.join(hosts)}" if by_unit else "a rollout on every node"
-    return (*lines, f"kube-proxy: {how} for each switch, and one back; RUN/undo.jsonl before each")
+    found.touches.append(f"kube-proxy: {how} for each switch, and one back; RUN/undo.jsonl before each")
 
 
 def _shown(change: Change) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from proxybench.errors import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -11,6 +14,7 @@ if TYPE_CHECKING:
     from proxybench.hosts.base import Executor
 
 _LIMIT: Final = 60.0
+_COMMAND: Final = re.compile("`.*`", re.DOTALL)
 _ASK: Final = r"""
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 echo "boot $(cat /proc/sys/kernel/random/boot_id)"
@@ -29,7 +33,15 @@ class HostFacts:
 
 def read_host(executor: Executor) -> HostFacts:
     """Ask a host. Raises HostError."""
-    return parse_host(executor.run(["sh", "-c", _ASK], timeout=_LIMIT).stdout)
+    try:
+        return parse_host(executor.run(["sh", "-c", _ASK], timeout=_LIMIT).stdout)
+    except HostError as error:
+        raise type(error)(without_script(error)) from error
+
+
+def without_script(error: HostError) -> str:
+    """Return what an error says of a look at a host, in one line: the script itself is of no use to people."""
+    return _COMMAND.sub("the look at it", str(error))
 
 
 def parse_host(text: str) -> HostFacts:

@@ -46,6 +46,7 @@ class Modes:
         except HostError:
             self.close()
             self._fleet, lost = self._reach()
+            self._fleet.leave_out(set(self._fleet) - set(self._first))
         if gone := [why for name, why in lost.items() if name in set(self._first)]:
             raise ConnectionLostError(gone[0])
         return self._ask(self._fleet)
@@ -72,6 +73,15 @@ class Switching:
         """Note the run's folder, where the undo log will lie."""
         self.folder = folder
 
+    def refusal(self, services: Sequence[Object]) -> str:
+        """Say which Services of others forbid a switch, "" for none; ``services`` are all of the cluster."""
+        felt = strangers(services, NAMESPACE)
+        if not felt or self.interrupts:
+            return ""
+        some = ", ".join(felt[:_SHOWN]) + (", …" if len(felt) > _SHOWN else "")
+        what = f"{len(felt)} Services of others would feel a switch ({some})"
+        return f"{what}; if that is right: --i-understand-this-interrupts-traffic"
+
     def opened(
         self,
         services: Sequence[Object],
@@ -83,18 +93,16 @@ class Switching:
     ) -> Switcher:
         """Return what switches the cluster, and puts back what an earlier part of the run has left switched.
 
-        ``services`` are all of the cluster; ``tidy`` cleans its nodes of what a mode has left.
-        Raises UsageError where it cannot be switched, or others would feel it; HostError, ApiError.
+        ``services`` are all of the cluster; ``tidy`` cleans its nodes of what a mode has left. ``report`` is told who
+        may take a switch back. Raises UsageError where it cannot be switched, or others would feel it; HostError,
+        ApiError.
         """
         with connect() as way:
             way.plan(Mode.IPTABLES, "", "")  # for what it refuses
-        felt = strangers(services, NAMESPACE)
-        if felt and not self.interrupts:
-            some = ", ".join(felt[:_SHOWN]) + (", …" if len(felt) > _SHOWN else "")
-            raise UsageError(
-                f"{len(felt)} Services of others would feel a switch ({some}); if that is right: "
-                "--i-understand-this-interrupts-traffic"
-            )
+            if why := self.refusal(services):
+                raise UsageError(why)
+            for line in way.warnings():
+                report(line)
         self.switcher = Switcher(connect, header, modes, report, folder=self.folder, over=self.over, tidy=tidy)
         return self.switcher
 

@@ -19,7 +19,6 @@ from proxybench.hosts.ssh_config import SshConfig
 from proxybench.interrupts import UndisturbedStack
 from proxybench.kube.base import Kind
 from proxybench.kube.client import KubernetesServiceApi
-from proxybench.kube.objects import NAMESPACE
 from proxybench.model import ClockKind, LabKind
 from proxybench.nodes.client import connect_agent, install
 from proxybench.nodes.cluster import Cluster, Traits
@@ -33,9 +32,10 @@ from proxybench.targets.cluster.backends import Backends, addresses_of, endpoint
 from proxybench.targets.cluster.cleaning import take_back
 from proxybench.targets.cluster.host_facts import HostFacts, read_host
 from proxybench.targets.cluster.inventory import Inventory, NodeWords, Role, read_inventory
+from proxybench.targets.cluster.place import RunPlace
 from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay, look
 from proxybench.targets.cluster.switch.tidying import Tidying
-from proxybench.targets.cluster.switch.undo import Header
+from proxybench.targets.cluster.switch.undo import FILE, Header, UndoLog
 from proxybench.targets.cluster.switch.unit import UnitWay
 from proxybench.targets.cluster.switching import Modes, Switching
 from proxybench.units import SystemClock
@@ -76,7 +76,7 @@ def open_api(at: ApiAccess, stack: ExitStack) -> ClusterApi:
     return stack.enter_context(
         KubernetesServiceApi(
             at.url,
-            at.token,
+            at.renew or at.token,
             ca_pem=at.ca_pem,
             client_pem=at.client_pem,
             writes_per_second=at.writes_per_second,
@@ -91,7 +91,8 @@ class ClusterTarget:
 
     ``host`` and ``hosts`` are how one host and all of them are reached, ``connect`` how the API is. ``file`` is where
     the inventory lies. ``claim`` holds a name on this machine, so that one run at a time is in a cluster.
-    ``backends`` are those of the open cluster. ``clock`` is that of who waits for an API server that is away.
+    ``backends`` are those of the open cluster. ``clock`` is that of who waits for an API server that is away. ``place``
+    is where the run's folder is: in it stands, before anything is written to the API, which cluster it is.
     """
 
     spec: ClusterSpec
@@ -105,6 +106,7 @@ class ClusterTarget:
     claim: Callable[[str], AbstractContextManager[bool]] = claimed
     backends: Backends = field(default_factory=Backends)
     clock: Clock = field(default_factory=SystemClock)
+    place: RunPlace = field(default_factory=RunPlace)
 
     @property
     def facts(self) -> TargetFacts:
@@ -149,17 +151,14 @@ class ClusterTarget:
                 )
             fleet = stack.enter_context(self.fleet(self.targets, report))
             api = self.connect(self.first_access, stack)
-            own_namespace = not access.has_namespace(api)
+            access.settle_namespace(api, self.clock, report)
             services = api.list(Kind.SERVICE)
-            taken = tuple(
-                str(service["spec"]["clusterIP"])
-                for service in services
-                if service["metadata"].get("namespace") != NAMESPACE
-            )
-            stack.callback(take_back, self.api, self.clock, report, own_namespace=own_namespace)
+            if self.place.folder is not None:  # for who finishes a run that was killed
+                UndoLog(self.place.folder / FILE, self._header)
+            stack.callback(take_back, self.api, self.clock, report)
             if self.switch is not None:
                 stack.callback(self._opened(self.switch, fleet, api, services, stack, report).put_back)
-            cluster = self._cluster(fleet, api, taken)
+            cluster = self._cluster(fleet, api, access.taken(services), report)
             stack.callback(self.backends.close)
             self._start_backends(tuple(self._backends(cluster)), stack, report)
             yield (cluster,)
@@ -182,13 +181,17 @@ class ClusterTarget:
         """
         self.backends.revive()
         fleet, lost = self.hosts(targets)
-        further = {node.name for node in self.inventory.nodes if node.roles == (Role.OTHER,)}
         for name, why in lost.items():
-            if name not in further:
+            if name not in self._further:
                 fleet.close()
                 raise ConnectionLostError(why)
             report(f"goes on without {name}: {why}")
         return fleet
+
+    @property
+    def _further(self) -> frozenset[str]:
+        """The hosts that are nothing but further nodes."""
+        return frozenset(node.name for node in self.inventory.nodes if node.roles == (Role.OTHER,))
 
     @contextmanager
     def api(self) -> Iterator[ClusterApi]:
@@ -205,16 +208,17 @@ class ClusterTarget:
                 yield UnitWay(fleet, lambda: self._modes(fleet))
         else:
             with self.api() as api:
-                yield DaemonSetWay(api)
+                known = {word for node in self._proxies for word in (node.name, node.host, node.address) if word}
+                yield DaemonSetWay(api, hosts=known)
 
     @property
-    def _proxies(self) -> tuple[str, ...]:
+    def _proxies(self) -> tuple[NodeWords, ...]:
         """The hosts that run a kube-proxy, as the inventory says."""
         roles = {Role.MEASURED, Role.OTHER}
-        return tuple(node.name for node in self.inventory.nodes if roles & set(node.roles))
+        return tuple(node for node in self.inventory.nodes if roles & set(node.roles))
 
     def _reach_proxies(self) -> Reached:
-        return self.hosts({name: self.targets[name] for name in self._proxies})
+        return self.hosts({node.name: self.targets[node.name] for node in self._proxies})
 
     @property
     def tidying(self) -> Tidying:
@@ -228,6 +232,10 @@ class ClusterTarget:
 
         return Tidying(self._reach_proxies, tools)
 
+    @property
+    def _header(self) -> Header:
+        return Header(self.first_access.url, *access.origin(self.spec), self.file)
+
     def _opened(
         self,
         switch: Switching,
@@ -237,11 +245,10 @@ class ClusterTarget:
         stack: ExitStack,
         report: Callable[[str], None],
     ) -> Switcher:
-        header = Header(self.first_access.url, *access.origin(self.spec), self.file)
         modes = Modes(fleet, self._modes, self._reach_proxies)
         stack.callback(modes.close)
         by_unit = look(api).by_unit
-        return switch.opened(services, lambda: self.way(by_unit=by_unit), header, modes, report, self.tidying)
+        return switch.opened(services, lambda: self.way(by_unit=by_unit), self._header, modes, report, self.tidying)
 
     def _modes(self, fleet: Fleet) -> Mapping[str, str]:
         """Ask every node in which mode its kube-proxy runs; "" for one that does not answer."""
@@ -251,10 +258,14 @@ class ClusterTarget:
             argv = [self.python(nodes[executor.name]), "-c", ASK_MODE]
             return executor.run(argv, check=False, timeout=_LOOK_SECONDS).stdout.strip()
 
-        return fleet.fan_out(ask, timeout=_LOOK_SECONDS, nodes=[name for name in self._proxies if name in set(fleet)])
+        there = [node.name for node in self._proxies if node.name in set(fleet)]
+        return fleet.fan_out(ask, timeout=_LOOK_SECONDS, nodes=there)
 
-    def _cluster(self, fleet: Fleet, api: ClusterApi, taken: tuple[str, ...]) -> Cluster:
-        facts = fleet.fan_out(read_host, timeout=_LOOK_SECONDS)
+    def _cluster(self, fleet: Fleet, api: ClusterApi, taken: tuple[str, ...], report: Callable[[str], None]) -> Cluster:
+        service_cidr = access.service_cidr(api, self.spec)  # first: without IPv4 nothing else is of use
+        facts, lost = fleet.ask(read_host, timeout=_LOOK_SECONDS, nodes=tuple(fleet), further=self._further)
+        for name, why in lost.items():
+            report(f"goes on without {name}: {why}")
         known = {str(node["metadata"]["name"]): access.internal_ip(node) for node in api.list(Kind.NODE)}
         nodes = {
             node.name: self._node(node, facts[node.name], known.get(node.name, ""))
@@ -269,12 +280,12 @@ class ClusterTarget:
             client=self._node(client, facts[client.name], nodes[client.name].address, "-client" if both else ""),
             measured=nodes[measured.name],
             others=tuple(nodes[name] for name in others if name not in {client.name, measured.name}),
-            api=access.own_access(api, self.first_access),
+            api=access.own_access(api, self.first_access, self.api),
             clock=ClockKind.WALL,
             kind=str(LabKind.CLUSTER),
             accelerator="none",
             cluster_cidr="",
-            service_cidr=access.service_cidr(api, self.spec),
+            service_cidr=service_cidr,
             backend_port=self.spec.backend_port,
             traits=Traits(exclusive=False, starts_proxies=False),
             more_clients=tuple(nodes[node.name] for node in more),
@@ -296,7 +307,9 @@ class ClusterTarget:
         backends = self.inventory.with_role(Role.BACKEND)
         lent = {node.name: node.addresses or (nodes[node.name].address,) for node in backends}
         if unknown := [name for name, own in lent.items() if not all(own)]:
-            raise UsageError(f"{unknown[0]}: it is no Node of the cluster that tells its address; write address: there")
+            raise UsageError(
+                f"{unknown[0]}: it is no Node of the cluster that tells an IPv4 address; write address: there"
+            )
         if _two(lent):
             return lent
         how = "give the role backend to another host, or this one's addresses: of its own"
@@ -366,7 +379,11 @@ def _two(lent: Mapping[str, Sequence[str]]) -> bool:
 
 
 def cluster_target(
-    spec: ClusterSpec, folder: Path, switch: Switching | None = None, load: LoadSpec | None = None
+    spec: ClusterSpec,
+    folder: Path,
+    switch: Switching | None = None,
+    place: RunPlace | None = None,
+    load: LoadSpec | None = None,
 ) -> ClusterTarget:
     """Return the cluster that ``target: {cluster: …}`` asks for; ``folder`` is that of the experiment file.
 
@@ -380,4 +397,4 @@ def cluster_target(
     clients = len(inventory.with_role(Role.CLIENT))
     if load and load.users % clients:
         raise UsageError(f"load.users: {uneven(load.users, clients)}; the clients are those of {file}")
-    return ClusterTarget(spec, inventory, switch=switch, file=str(file.absolute()))
+    return ClusterTarget(spec, inventory, switch=switch, file=str(file.absolute()), place=place or RunPlace())

@@ -21,6 +21,7 @@ def to_json(cluster: Cluster) -> dict[str, Any]:
         target = node["ssh"]
         while target:
             target["identity"] = str(target["identity"])
+            target["further"] = [str(file) for file in target["further"]]
             target = target["jump"]
     return values
 
@@ -96,4 +97,5 @@ def _node(values: dict[str, Any]) -> Node:
 
 def _target(values: dict[str, Any]) -> SshTarget:
     jump = _target(values["jump"]) if values["jump"] else None
-    return SshTarget(**{**values, "identity": Path(values["identity"]), "jump": jump})
+    further = tuple(Path(file) for file in values["further"])
+    return SshTarget(**{**values, "identity": Path(values["identity"]), "further": further, "jump": jump})

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxybench.agent import canary, http
+from proxybench.agent.fields import Fields
 from proxybench.errors import AgentError
 from proxybench.nodes.requests import Await, AwaitAll, Change, Write
 
@@ -193,6 +195,45 @@ def test_a_change_without_probes_only_writes(agent: AgentClient, api: Api) -> No
     assert seen.statuses == (200, 200)
     assert seen.probes == ()
     assert seen.write_start_ns < seen.acks_ns[0] < seen.acks_ns[1] == seen.ack_ns
+
+
+def test_writes_without_probes_may_be_spaced_out(agent: AgentClient, api: Api) -> None:
+    agent.api(api.url, "geheim")
+    writes = tuple(Write("POST", f"/{number}", {}) for number in range(3))
+    seen = agent.call(Change(writes, (), gap_s=0.2))
+    assert seen.ack_ns - seen.write_start_ns > 400_000_000
+    with pytest.raises(AgentError, match=r"^node1: change: unknown field gap_s$"):
+        agent.call(Change(writes, (Await("127.0.0.1", 1, "answer", 5),), gap_s=0.2))
+
+
+def test_writes_that_are_spaced_out_have_so_much_longer(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canary, "ACK_LIMIT_S", 0.3)
+    known = http.Api(http.Url(api.url), "t", None)
+    writes = [http.Write(Fields({"method": "DELETE", "path": f"/{number}"}), known) for number in range(4)]
+    writer = http.Writer(known, writes, 5, gap_s=0.2)
+    writer.start()
+    canary._finish_writer(writer)
+    writer.close()
+    assert writer.statuses == [200] * 4
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("7", 7.0), (None, 1.0), ("tomorrow", 1.0)])
+def test_a_write_that_the_api_puts_off_ends_all_at_once_and_says_for_how_long(
+    agent: AgentClient, api: Api, said: str | None, seconds: float
+) -> None:
+    def busy() -> None:
+        if len(api.got) == 2:
+            api.status, api.retry_after = 429, said
+
+    api.on_write = busy
+    agent.api(api.url, "geheim")
+    writes = tuple(Write("POST", f"/{number}", {}) for number in range(3))
+    began = time.monotonic()
+    seen = agent.call(Change(writes, (Await("127.0.0.1", free_port(), "answer", 50),)))
+    assert time.monotonic() - began < 20
+    assert (seen.put_off_s, seen.statuses, len(seen.acks_ns), len(api.got)) == (seconds, (200,), 1, 2)
+    seen = agent.call(Change(writes[:1], ()))
+    assert (seen.put_off_s, seen.statuses, seen.ack_ns) == (seconds, (), seen.write_start_ns)
 
 
 def test_probing_does_not_wait_for_a_slow_api(agent: AgentClient, talker: Talker, api: Api) -> None:

@@ -88,6 +88,8 @@ def test_no_bytes_do_more_than_raise_the_right_error(data: bytes, closed: bool) 
         ("http://10.0.2.2:6443", (False, "10.0.2.2", 6443, "/")),
         ("https://api.example/base?x=1", (True, "api.example", 443, "/base?x=1")),
         ("http://localhost/", (False, "localhost", 80, "/")),
+        ("https://[fd00::1]:6443/", (True, "fd00::1", 6443, "/")),
+        ("https://[fd00::1]", (True, "fd00::1", 443, "/")),
     ],
 )
 def test_urls(text: str, parts: tuple[bool, str, int, str]) -> None:
@@ -95,9 +97,13 @@ def test_urls(text: str, parts: tuple[bool, str, int, str]) -> None:
     assert (url.tls, url.host, url.port, url.path) == parts
 
 
-@pytest.mark.parametrize("text", ["ftp://x/", "http://", "http://x:port/", "x"])
+@pytest.mark.parametrize(
+    "text", ["ftp://x/", "http://", "http://x:port/", "x", "https://[fd00::1]6443/", "https://[]:1/"]
+)
 def test_wrong_urls(text: str) -> None:
-    with pytest.raises(OpError, match=rf"^{text} is not an http or https URL of the form scheme://host:port/path$"):
+    with pytest.raises(
+        OpError, match=rf"^{re.escape(text)} is not an http or https URL of the form scheme://host:port/path$"
+    ):
         Url(text)
 
 

@@ -48,7 +48,7 @@ def gone(pid: int) -> bool:
 def test_hello_tells_of_this_machine(agent: AgentClient, session: PipeSession, python: str) -> None:
     seen = agent.hello()
     version = subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout.split()[1]
-    assert (seen.agent, seen.python) == ("proxybench-agent 6", version)
+    assert (seen.agent, seen.python) == ("proxybench-agent 7", version)
     assert (seen.kernel, seen.online_cpus) == (os.uname().release, os.sysconf("SC_NPROCESSORS_ONLN"))
     assert seen.cpu_model
     assert seen.real_time is schedule.real_time()

@@ -27,7 +27,7 @@ def test_a_run_that_had_changed_nothing_yet() -> None:
 def test_a_run_without_an_undo_log_is_a_mistake() -> None:
     result = call("run")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == "error: run: has no undo.jsonl; nothing was switched in that run\n"
+    assert result.stderr == "error: run: has no undo.jsonl; that run has written nothing to a cluster\n"
 
 
 def test_a_folder_that_is_not_there() -> None:

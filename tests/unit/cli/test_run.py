@@ -11,14 +11,17 @@ from click.testing import CliRunner, Result
 from proxybench.cli.main import cli
 from proxybench.errors import LabError
 from proxybench.experiment.matrix import expand
+from proxybench.model import Mode
 from proxybench.report.page import Written
 from proxybench.run.outcome import RunOutcome
+from proxybench.targets.cluster.dry_run import DryRun
 from tests.factories import stand_in
 
 if TYPE_CHECKING:
     from proxybench.experiment.spec import Experiment
     from proxybench.run.progress import Progress
     from proxybench.targets.cluster.switching import Switching
+    from proxybench.targets.cluster.target import ClusterTarget
 
 NOTES = ("The machine was unsteady.",)
 MISSING = ("IPVS: the kernel has none",)
@@ -249,6 +252,10 @@ def test_wrong_arguments_exit_2(args: tuple[str, ...], line: str, runner: FakeRu
     assert runner.calls == []
 
 
+TOKEN = (
+    "would touch a token of the ServiceAccount proxybench, for the client's agent: "
+    "POST /api/v1/namespaces/proxybench/serviceaccounts/proxybench/token"
+)
 OWN = """\
 version: 1
 name: own
@@ -296,12 +303,44 @@ def test_a_dry_run_on_a_cluster_says_what_would_be_touched(runner: FakeRunner) -
     assert (result.exit_code, result.stderr) == (0, "")
     assert [line for line in result.stdout.splitlines() if line.startswith("would touch ")] == [
         "would touch namespace proxybench: Services and EndpointSlices of the experiment, removed at the end",
+        TOKEN,
         "would touch n1: /run/proxybench (the agent's file), while the run lasts the agent",
         "would touch n2: /var/tmp/pb (the agent's file), while the run lasts the agent and our backend",
         "would touch kube-proxy: nothing; it is observed as it is",
     ]
     assert runner.calls == []
-    assert set(json.loads(call("own.yaml", "--dry-run", "--json").stdout)) == {"experiment", "seconds", "steps"}
+    said = json.loads(call("own.yaml", "--dry-run", "--json").stdout)
+    assert set(said) == {"experiment", "seconds", "steps", "touches", "notes", "refused"}
+    told = [line.removeprefix("would touch ") for line in result.stdout.splitlines() if line.startswith("would ")]
+    assert (said["touches"], said["notes"], said["refused"]) == (told, [], [])
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("interrupts", [False, True])
+def test_a_dry_run_says_what_a_run_would_be_refused_for_and_ends_as_it_would(
+    runner: FakeRunner, monkeypatch: pytest.MonkeyPatch, *, as_json: bool, interrupts: bool
+) -> None:
+    def look(target: ClusterTarget, wanted: object) -> DryRun:
+        assert (target.switch is not None and target.switch.interrupts) is interrupts
+        assert wanted == ((Mode.IPTABLES, ""),)
+        return DryRun(["a file"], ["it is another's"], ["the first reason", "the second"])
+
+    monkeypatch.setattr("proxybench.targets.cluster.dry_run.dry_run", look)
+    Path("own.yaml").write_text(OWN)
+    Path("nodes.yaml").write_text(NODES)
+    words = (*["--json"] * as_json, *["--i-understand-this-interrupts-traffic"] * interrupts)
+    result = call("own.yaml", "--dry-run", "--allow-switch", *words)
+    assert (result.exit_code, result.stderr) == (2, "error: the first reason\nerror: the second\n")
+    if as_json:
+        said = json.loads(result.stdout)
+        assert (said["touches"], said["notes"], said["refused"]) == (
+            ["a file"],
+            ["it is another's"],
+            ["the first reason", "the second"],
+        )
+    else:
+        assert result.stdout.endswith("\nwould touch a file\nnote: it is another's\n")
+    assert runner.calls == []
 
 
 def test_its_help_says_who_needs_root() -> None:

@@ -72,7 +72,12 @@ class _Interface(paramiko.ServerInterface):
         self.transport = transport
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        self.server.offered.append(key.get_base64())
+        if self.server.silent:
+            self.server.released.wait(20)
         good = username == "root" and key == self.server.client_key
+        if good and self.server.wants_more:
+            return paramiko.AUTH_PARTIALLY_SUCCESSFUL  # type: ignore[attr-defined,no-any-return]
         return paramiko.AUTH_SUCCESSFUL if good else paramiko.AUTH_FAILED  # type: ignore[attr-defined,no-any-return]
 
     def get_allowed_auths(self, username: str) -> str:
@@ -126,6 +131,10 @@ class SshServer:
     commands: list[str] = field(default_factory=list)
     forwards: list[tuple[str, int]] = field(default_factory=list)
     accepted: list[Callable[[], None]] = field(default_factory=list)
+    offered: list[str] = field(default_factory=list)  # public keys, by those who log in
+    more_keys: list[paramiko.PKey] = field(default_factory=list)  # of the host
+    wants_more: bool = False  # than a key
+    silent: bool = False  # to those who log in
     connections: int = 0
     late: float = 0.0  # seconds during which connections are refused
     closed_to_forwards: bool = False
@@ -235,7 +244,8 @@ class SshServer:
             self.connections += 1
             transport = _ServerTransport(sock, self)
             transport.set_log_channel("test.sshd")
-            transport.add_server_key(self.key)
+            for key in (self.key, *self.more_keys):
+                transport.add_server_key(key)
             self.transports.append(transport)
             with channels.whatever_the_connection_does():
                 transport.start_server(event=threading.Event(), server=_Interface(self, transport))
@@ -291,6 +301,20 @@ def new_server(tmp_path: Path) -> Iterator[Callable[..., SshServer]]:
 @pytest.fixture
 def server(new_server: Callable[..., SshServer]) -> SshServer:
     return new_server()
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A real ssh-agent without keys, as the user's."""
+    socket_file = tmp_path / "agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", socket_file], stdout=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 20
+        while not socket_file.exists():
+            assert time.monotonic() < end, "no ssh-agent"
+            time.sleep(0.02)
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket_file))
+        yield str(socket_file)
+        process.terminate()
 
 
 @pytest.fixture

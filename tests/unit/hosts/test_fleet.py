@@ -17,7 +17,7 @@ import pytest
 from proxybench.errors import CommandTimeoutError, ConnectionLostError, HostError
 from proxybench.hosts.connect import LinkPool, connect
 from proxybench.hosts.fleet import Fleet, reach, together
-from proxybench.hosts.keys import load_identity
+from proxybench.hosts.keys import load_identities
 from proxybench.hosts.ssh import SshExecutor
 from proxybench.testing.hosts import FakeExecutor, Run, done
 
@@ -165,6 +165,32 @@ def test_a_late_node_is_named_and_cut() -> None:
     release.set()
 
 
+def test_a_further_node_that_hangs_or_fails_is_left_out_of_the_fleet_and_any_other_is_an_error() -> None:
+    hosts = {name: FakeExecutor(name) for name in ("needed", "dead", "hung")}
+    release = threading.Event()
+
+    def work(node: Executor) -> str:
+        if node.name == "hung":
+            release.wait(5)
+        if node.name == "dead":
+            raise ConnectionLostError("dead: the connection broke")
+        return node.name
+
+    fleet = Fleet(hosts)
+    found = fleet.ask(work, timeout=0.1, nodes=tuple(hosts), further={"dead", "hung"})
+    lost = {"dead": "dead: the connection broke", "hung": "hung: no end within 0.1 s"}
+    assert found == ({"needed": "needed"}, lost)
+    assert list(fleet) == ["needed"]
+    assert {name: host.closed for name, host in hosts.items()} == {"needed": False, "dead": True, "hung": True}
+    with pytest.raises(CommandTimeoutError, match=r"^no end within 0\.1 s on hung$"):
+        Fleet(hosts).ask(work, timeout=0.1, nodes=tuple(hosts), further={"dead"})
+    release.set()
+    with pytest.raises(ConnectionLostError, match=r"^dead: the connection broke$"):
+        Fleet(hosts).ask(work, timeout=5, nodes=tuple(hosts), further={"hung"})
+    with pytest.raises(ZeroDivisionError):
+        Fleet(hosts).ask(lambda _: 1 // 0, timeout=5, nodes=tuple(hosts), further=set(hosts))
+
+
 def test_a_hanging_node_does_not_outlive_its_cut(new_server: Callable[[], Any], quick: ConnectPolicy) -> None:
     server = new_server()
     ended = threading.Event()
@@ -254,7 +280,7 @@ def test_as_many_files_may_be_open_as_hundreds_of_hosts_take(soft: int, hard: in
 
 def test_who_may_open_no_more_files_is_told_how_to(server: Any, quick: ConnectPolicy) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    load_identity(server.target)  # is read then, once for all hosts
+    load_identities(server.target)  # is read then, once for all hosts
     lowest = os.dup(2)
     os.close(lowest)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))  # the lowest number that is free is none any more

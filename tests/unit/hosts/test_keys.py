@@ -1,19 +1,19 @@
 from __future__ import annotations
 
+import base64
 import subprocess
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import paramiko
 import pytest
 
 from proxybench.errors import ConnectionLostError
 from proxybench.hosts.connect import connect
 from proxybench.hosts.inventory import SshTarget
-from proxybench.hosts.keys import is_encrypted, load_identity, mend_changed, mend_unknown
+from proxybench.hosts.keys import is_encrypted, load_identities, mend_changed, mend_unknown, public_half
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from proxybench.hosts.connect import ConnectPolicy
@@ -28,36 +28,59 @@ def target(**changes: Any) -> SshTarget:
     return replace(SshTarget("192.0.2.7", 22, "root", None, "", known_hosts="/h/known_hosts"), **changes)
 
 
+def private(of: SshTarget) -> paramiko.PKey:
+    """Return the private half of the one key that a file names."""
+    (found,) = load_identities(of)
+    assert found.private is not None
+    return found.private
+
+
 @pytest.mark.parametrize(
     ("kind", "more"), [("ed25519", ()), ("rsa", ()), ("rsa", ("-m", "PEM")), ("ecdsa", ())], ids=str
 )
 def test_a_key_of_any_type_with_a_passphrase(tmp_path: Path, kind: str, more: tuple[str, ...]) -> None:
     path = keygen(tmp_path / "key", kind, "secret", *more)
     assert is_encrypted(path)
-    key = load_identity(target(identity=path, passphrase="secret"))
-    assert key is not None
+    key = private(target(identity=path, passphrase="secret"))
     assert key.get_base64() == (tmp_path / "key.pub").read_text().split()[1]
     with pytest.raises(ConnectionLostError, match=rf"^cannot use {path} as an identity: "):
-        load_identity(target(identity=path, passphrase="other"))
+        private(target(identity=path, passphrase="other"))
     with pytest.raises(ConnectionLostError, match=r"assword.* (not provided|not given)"):
-        load_identity(target(identity=path))
+        private(target(identity=path))
     assert "secret" not in repr(target(passphrase="secret"))
 
 
 def test_a_passphrase_beside_a_key_that_needs_none(tmp_path: Path) -> None:
     path = keygen(tmp_path / "key", "ed25519", "")
     assert not is_encrypted(path)
-    assert load_identity(target(identity=path, passphrase="secret")) is not None
+    assert private(target(identity=path, passphrase="secret")).can_sign()
+
+
+def test_a_passphrase_that_is_wrong_is_tried_once_for_all_hosts(tmp_path: Path) -> None:
+    path = keygen(tmp_path / "key", "ed25519", "secret")
+    wanted = target(identity=path, passphrase="other", agent="/none")
+    first = load_identities(wanted)
+    assert load_identities(wanted)[0] is first[0]
+
+
+def test_a_key_of_a_type_that_cannot_be_read_here(server: Any, quick: ConnectPolicy, tmp_path: Path) -> None:
+    """As one in hardware (sk-ssh-ed25519) is: an agent may have it, and other keys count."""
+    path = keygen(tmp_path / "key", "ed25519", "")
+    first, *lines, last = path.read_text().splitlines()
+    content = base64.b64decode("".join(lines)).replace(b"ssh-ed25519", b"sk-ed-25519")
+    path.write_text("\n".join([first, base64.b64encode(content).decode(), last, ""]))
+    assert not is_encrypted(path)
+    connect(replace(server.target, identity=path, further=(server.target.identity,)), None, quick).close()
+    with pytest.raises(ConnectionLostError, match=rf"^cannot use {path} as an identity: Unsupported key type: "):
+        load_identities(target(identity=path))
 
 
 def test_a_key_that_was_made_anew_is_read_anew(tmp_path: Path) -> None:
     path = keygen(tmp_path / "key", "ed25519", "secret")
-    first = load_identity(target(identity=path, passphrase="secret"))
-    assert load_identity(target(identity=path, passphrase="secret")) is first
+    first = private(target(identity=path, passphrase="secret"))
+    assert private(target(identity=path, passphrase="secret")) is first
     path.unlink()
-    second = load_identity(target(identity=keygen(path, "ed25519", ""), passphrase="secret"))
-    assert first is not None
-    assert second is not None
+    second = private(target(identity=keygen(path, "ed25519", ""), passphrase="secret"))
     assert first.get_base64() != second.get_base64()
 
 
@@ -89,36 +112,46 @@ def test_one_of_several_known_keys_is_enough(server: Any, quick: ConnectPolicy, 
 
 
 def test_behind_a_jump_host_ssh_itself_adds_the_key() -> None:
-    assert mend_unknown(target(jump=target(), user="me")) == "ssh -p 22 me@192.0.2.7 true"
+    """With the jump hosts and the name that it would not know of by itself; so it asks for what we look for."""
+    far = target(host="2001:db8::9", port=24, user="you", jump=target(host="gate"))
+    assert mend_unknown(target(jump=far, user="me", alias="one")) == (
+        "ssh -o UserKnownHostsFile=/h/known_hosts -o HostKeyAlias=one "
+        "-J 'root@gate:22,you@[2001:db8::9]:24' -p 22 me@192.0.2.7 true"
+    )
+    assert mend_unknown(target(proxy="nc 100%")) == (
+        "ssh -o UserKnownHostsFile=/h/known_hosts -o 'ProxyCommand=nc 100%%' -p 22 root@192.0.2.7 true"
+    )
 
 
-def test_without_any_key_it_says_so(server: Any, quick: ConnectPolicy) -> None:
-    with pytest.raises(ConnectionLostError, match=r"^there is no key to show .*: name one, or use an ssh-agent$"):
-        connect(replace(server.target, identity=None), None, quick)
+def test_either_of_two_known_keys_of_one_type_is_enough(
+    new_server: Any, server: Any, quick: ConnectPolicy, tmp_path: Path
+) -> None:
+    other = new_server().target.host_key
+    for lines in (f"{other}\n{server.target.host_key}", f"{server.target.host_key}\n{other}"):
+        connect(replace(server.target, host_key=lines), None, quick).close()
+    with pytest.raises(ConnectionLostError, match=r" expected ssh-ed25519 SHA256:\S+, ssh-ed25519 SHA256:\S+, found "):
+        connect(replace(server.target, host_key=f"{other}\n{new_server().target.host_key}"), None, quick)
 
 
-@pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A real ssh-agent without keys, as the user's."""
-    socket = tmp_path / "agent"
-    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL) as process:
-        end = time.monotonic() + 20
-        while not socket.exists():
-            assert time.monotonic() < end, "no ssh-agent"
-            time.sleep(0.02)
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
-        yield
-        process.terminate()
+@pytest.mark.parametrize(("second", "other"), [("ecdsa", "rsa"), ("rsa", "ecdsa")])
+def test_a_host_of_several_keys_is_asked_for_one_of_a_type_that_is_known(
+    server: Any, quick: ConnectPolicy, tmp_path: Path, second: str, other: str
+) -> None:
+    server.more_keys.append(paramiko.PKey.from_path(keygen(tmp_path / "second", second, "")))
+    keygen(tmp_path / "other", other, "")
+    known = (tmp_path / "other.pub").read_text() + (tmp_path / "second.pub").read_text()
+    connect(replace(server.target, host_key=known), None, quick).close()
 
 
-@pytest.mark.usefixtures("agent")
-def test_a_key_that_only_a_running_agent_has(server: Any, quick: ConnectPolicy) -> None:
-    through = replace(server.target, identity=None, agent=True)
-    with pytest.raises(
-        ConnectionLostError, match=r"^there is no key to show .*: the ssh-agent has none: ssh-add one, or name one$"
-    ):
-        connect(through, None, quick)
-    server.identity.chmod(0o600)
-    subprocess.run(["ssh-add", "-q", server.identity], check=True, stdin=subprocess.DEVNULL)
-    server.identity.unlink()  # the agent signs for it
-    connect(through, None, quick).close()
+def test_a_known_key_of_a_type_that_cannot_be_checked_is_passed_over(server: Any, quick: ConnectPolicy) -> None:
+    lines = f"ssh-dss AAAAB3NzaC1kc3M=\nsk-ssh-ed25519@openssh.com AAAA\n{server.target.host_key}"
+    connect(replace(server.target, host_key=lines), None, quick).close()
+
+
+def test_the_public_half_of_a_key_lies_in_its_file_or_beside_it(tmp_path: Path) -> None:
+    path = keygen(tmp_path / "key", "ed25519", "secret", "-C", "büro")
+    wanted = base64.b64decode((tmp_path / "key.pub").read_text().split()[1])
+    assert public_half(path) == public_half(tmp_path / "key.pub") == wanted
+    for text in ("", "ssh-ed25519", "ssh-rsa " + base64.b64encode(wanted).decode(), "ssh-ed25519 !"):
+        (tmp_path / "key.pub").write_text(text)
+        assert public_half(path) is None

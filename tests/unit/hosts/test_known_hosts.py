@@ -48,6 +48,16 @@ def test_a_revoked_key_is_nobody_s(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     file.write_text(f"a {KEY}\na {OTHER}\n@revoked * {KEY}\n")
     assert find(file, "a") == OTHER
+    more = tmp_path / "more"
+    more.write_text(f"a {KEY}\n @revoked\t* {OTHER}\nb {KEY}\n")
+    for files in ([file, more], [more, file]):
+        assert KnownHosts().find(files, "a") == KnownHosts().find(files, "b") == ""
+
+
+def test_names_count_in_lower_case(tmp_path: Path) -> None:
+    file = tmp_path / "known_hosts"
+    file.write_text(f"Host.Example,[OTHER]:24 {KEY}\n")
+    assert find(file, "HOST.example") == find(file, "[other]:24") == KEY
 
 
 def test_a_file_is_read_once_and_one_that_is_no_text_is_passed_over(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, phrase in (("near", ""), ("id_ed25519", "secret")):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-f", str(folder / name), "-N", phrase], check=True)
     monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
+    monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
 
 
@@ -56,7 +57,8 @@ def test_what_is_not_said_is_as_ssh_has_it(home: Path) -> None:
         identity=home / ".ssh/id_ed25519",
         host_key=PUBLIC,
         passphrase="secret",
-        agent=False,
+        agent="/agent",
+        only=True,
         known_hosts=known,
         alias="the-gate",
     )
@@ -67,7 +69,7 @@ def test_what_is_not_said_is_as_ssh_has_it(home: Path) -> None:
         identity=home / ".ssh/near",
         host_key=PUBLIC,
         jump=gate,
-        agent=True,
+        agent="/agent",
         known_hosts=known,
     )
 
@@ -84,7 +86,7 @@ def test_what_is_said_counts(home: Path) -> None:
 
 def test_an_encrypted_key_that_nobody_named_is_left_to_the_agent(home: Path) -> None:
     found = config(home).target(HostWords("192.0.2.9"))
-    assert (found.identity, found.passphrase, found.agent) == (None, None, True)
+    assert (found.identity, found.passphrase, found.agent) == (home / ".ssh/id_ed25519", None, "/agent")
     told = config(home, PROXYBENCH_SSH_PASSPHRASE="secret").target(HostWords("192.0.2.9"))
     assert (told.identity, told.passphrase) == (home / ".ssh/id_ed25519", "secret")
 
@@ -138,4 +140,89 @@ def test_a_key_of_somebody_who_is_not_known(home: Path) -> None:
 def test_a_jump_host_s_port_that_is_none(home: Path, port: str) -> None:
     with pytest.raises(UsageError) as raised:
         config(home).target(HostWords("near", jump=f"me@gate:{port}"))
-    assert str(raised.value) == f"gate: {port} is no port; write user@host:port"
+    assert str(raised.value) == f"gate: {port} is no port; write user@host:port, and an IPv6 address as [::1]"
+
+
+@pytest.mark.parametrize(
+    ("text", "jump", "proxy"),
+    [
+        ("ProxyCommand nc %h %p", None, "nc 192.0.2.7 24"),
+        ('ProxyCommand = "a b" %r@%n 100%% "c"', None, '"a b" me@near 100% "c"'),
+        ("ProxyCommand none\n ProxyJump gate", None, ""),
+        ("ProxyCommand nc\n ProxyJump gate", None, "nc"),
+        ("ProxyJump gate\n ProxyCommand nc", "gate", ""),
+        ("ProxyJump none\n ProxyCommand nc", None, "nc"),
+        ("ProxyJump ssh://you@[2001:DB8::1]:2222", "2001:db8::1", ""),
+        ("ProxyJump you@[2001:db8::1]", "2001:db8::1", ""),
+        ("ProxyJump %h.gate", "192.0.2.7.gate", ""),
+    ],
+)
+def test_the_way_that_is_set_first_counts(home: Path, text: str, jump: str | None, proxy: str) -> None:
+    last = "Match originalhost near\n ProxyCommand last\n ProxyJump last\n"
+    (home / ".ssh/config").write_text(f"Host near\n HostName 192.0.2.7\n {text}\n{last}")
+    found = config(home).target(HostWords("near", 24, "me"))
+    assert (found.jump and found.jump.host, found.proxy) == (jump, proxy)
+    if jump == "2001:db8::1":
+        assert found.jump is not None
+        assert (found.jump.user, found.jump.port) == ("you", 2222 if "2222" in text else 22)
+    named = config(home).target(HostWords("near", 24, "me", jump="192.0.2.1"))  # as what stands after ssh's -J
+    assert (named.jump and named.jump.host, named.proxy) == ("192.0.2.1", "")
+    bare = config(home).target(HostWords("near", 24, "me", jump="none"))
+    assert (bare.jump, bare.proxy) == (None, "")
+
+
+def test_a_sign_that_is_none(home: Path) -> None:
+    (home / ".ssh/config").write_text("Host near\n ProxyCommand nc %z\n")
+    with pytest.raises(UsageError, match=r"^near: ~/\.ssh/config: %z in nc %z is not understood$"):
+        config(home).target(HostWords("near", user="me"))
+
+
+def test_all_keys_that_are_there_are_offered(home: Path) -> None:
+    folder = home / ".ssh"
+    (folder / "id_rsa").write_text((folder / "near").read_text())
+    (folder / "id_ecdsa_sk.pub").write_text(PUBLIC)  # of which an agent may have the other half
+    found = config(home).target(HostWords("192.0.2.9"))
+    assert (found.identity, found.further) == (folder / "id_ed25519", (folder / "id_rsa", folder / "id_ecdsa_sk"))
+    text = f"Host near\n IdentityFile {folder}/id_rsa\n IdentityFile /none\nHost *\n IdentityFile {folder}/near\n"
+    (folder / "config").write_text(text)
+    found = config(home).target(HostWords("near"))
+    assert (found.identity, found.further) == (folder / "id_rsa", (folder / "near",))
+    (folder / "me~100%").write_text((folder / "near").read_text())
+    (folder / "config").write_text(f"IdentityFile {folder}/%r~100%%\nIdentityAgent none\n")
+    found = config(home).target(HostWords("near", user="me"))
+    assert (found.identity, found.further, found.agent) == (folder / "me~100%", (), "")
+    (folder / "config").write_text("IdentityFile none\nIdentityAgent $SSH_AUTH_SOCK\n")
+    found = config(home).target(HostWords("near"))
+    assert (found.identity, found.further, found.agent) == (None, (), "/agent")
+    assert config(home).target(HostWords("near", key=str(folder / "id_ecdsa_sk"))).identity == folder / "id_ecdsa_sk"
+
+
+def test_a_passphrase_is_asked_for_the_first_key_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK")
+    (home / ".ssh/id_ecdsa").write_text((home / ".ssh/near").read_text())
+    asked: list[str] = []
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        return "secret"
+
+    secrets = SshConfig(Secrets({}, ask), home=home)
+    assert secrets.target(HostWords("192.0.2.9")).passphrase == "secret"
+    (home / ".ssh/id_rsa").write_text((home / ".ssh/id_ed25519").read_text())
+    (home / ".ssh/id_ed25519").unlink()
+    assert secrets.target(HostWords("192.0.2.9")).passphrase is None
+    assert asked == [f"the passphrase of {home}/.ssh/id_ed25519: "]
+
+
+def test_names_are_in_lower_case_as_with_ssh(home: Path) -> None:
+    (home / ".ssh/config").write_text("Host gate\n HostKeyAlias The-Gate\n")
+    (home / ".ssh/known_hosts").write_text(f"Far,other {PUBLIC}\nthe-gate {PUBLIC}\n")
+    found = [config(home).target(HostWords(name, user="me", key="~/.ssh/near")) for name in ("FAR", "gate")]
+    assert [(one.known_name, one.host_key) for one in found] == [("far", PUBLIC), ("the-gate", PUBLIC)]
+
+
+def test_files_of_known_hosts_are_named_by_signs(home: Path) -> None:
+    (home / ".ssh/config").write_text("UserKnownHostsFile %d/.ssh/known_%k\n")
+    (home / ".ssh/known_far").write_text(f"far {PUBLIC}\n")
+    found = config(home).target(HostWords("far", user="me"))
+    assert (found.known_hosts, found.host_key) == (f"{home}/.ssh/known_far", PUBLIC)

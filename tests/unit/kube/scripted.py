@@ -19,21 +19,30 @@ if TYPE_CHECKING:
 Answer = tuple[int, dict[str, str], bytes]
 
 
+class Asked(list[str]):
+    """The requests, "VERB path"; ``tokens`` are those by which they were sent, "" for none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens: list[str] = []
+
+
 @contextmanager
 def scripted(
     answers: list[Answer | None], *, slow: float = 0.0, pem: Path | None = None, address: str = "127.0.0.1"
-) -> Iterator[tuple[str, list[str]]]:
+) -> Iterator[tuple[str, Asked]]:
     """Run a server that gives these answers in turn; None breaks the connection without one.
 
     ``slow`` is how many seconds each answer takes; ``pem`` a file with a certificate and its key, for https.
     """
-    asked: list[str] = []
+    asked = Asked()
     over = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def handle_any(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             asked.append(f"{self.command} {self.path}")
+            asked.tokens.append(self.headers.get("Authorization", "").removeprefix("Bearer "))
             answer = answers.pop(0)
             over.wait(slow)
             if answer is None:

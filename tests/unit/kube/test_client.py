@@ -252,6 +252,21 @@ def test_a_namespace_that_cannot_be_had_is_refused_as_it_was_first(answers: list
     assert len(asked) == asked_for
 
 
+@pytest.mark.parametrize("first", [refused(409, "AlreadyExists"), refused(403, "Forbidden")])
+def test_nothing_is_made_in_a_namespace_that_is_being_deleted(first: Answer) -> None:
+    leaving: Answer = (200, {}, b'{"metadata": {"deletionTimestamp": "2026-11-27T07:00:00Z"}}')
+    with scripted([first, leaving]) as (url, _), KubernetesServiceApi(url, "t") as api, pytest.raises(ApiError) as seen:
+        api.ensure_namespace("x")
+    assert str(seen.value) == "the namespace x is being deleted; try again when it is gone"
+
+
+def test_a_namespace_that_is_there_and_may_not_be_looked_at_is_used() -> None:
+    answers = [refused(409, "AlreadyExists"), refused(403, "Forbidden")]
+    with scripted([*answers]) as (url, asked), KubernetesServiceApi(url, "t") as api:
+        api.ensure_namespace("x")
+    assert asked == ["POST /api/v1/namespaces", "GET /api/v1/namespaces/x"]
+
+
 def test_a_collection_that_may_not_be_deleted_is_not_deleted_one_by_one() -> None:
     with (
         scripted([refused(403, "Forbidden")]) as (url, asked),

@@ -53,6 +53,41 @@ def test_a_client_certificate_with_another_s_key_is_refused() -> None:
     assert str(caught.value) == "the client certificate cannot be used: KEY_VALUES_MISMATCH"
 
 
+UNKNOWN: Answer = (401, {}, b'{"kind":"Status","reason":"Unauthorized","message":"Unauthorized"}')
+
+
+def test_a_token_that_has_ended_is_had_anew_once() -> None:
+    asked_for: list[str] = []
+
+    def token(refused: str) -> str:
+        asked_for.append(refused)
+        return f"token-{len(asked_for)}"
+
+    with (
+        scripted([(200, {}, b'{"a": 1}'), UNKNOWN, (200, {}, b'{"a": 2}'), UNKNOWN, UNKNOWN]) as (url, asked),
+        KubernetesServiceApi(url, token) as api,
+    ):
+        assert [api.ask("GET", "/version") for _ in range(2)] == [{"a": 1}, {"a": 2}]
+        with pytest.raises(ApiError, match=r"^GET /version: 401 Unauthorized: Unauthorized$"):
+            api.ask("GET", "/version")
+    assert asked_for == ["", "token-1", "token-2"]
+    assert asked.tokens == ["token-1", "token-1", "token-2", "token-2", "token-3"]
+
+
+def test_that_there_is_no_other_token_is_told() -> None:
+    def token(refused: str) -> str:
+        if refused:
+            raise UsageError("the kubeconfig's plugin login ended with 1: log in again")
+        return "token"
+
+    with scripted([UNKNOWN]) as (url, _), KubernetesServiceApi(url, token) as api, pytest.raises(ApiError) as caught:
+        api.ask("GET", "/version")
+    assert str(caught.value) == (
+        "GET /version: 401 Unauthorized: Unauthorized; there is no other token: "
+        "the kubeconfig's plugin login ended with 1: log in again"
+    )
+
+
 def test_writes_are_spaced_out_and_reads_are_not(plan: AddressPlan) -> None:
     """One write in 1000 s: the second one does not get its turn within the time of a call, and is not sent."""
     page: Answer = (200, {}, b'{"kind":"NodeList","apiVersion":"v1","metadata":{},"items":[]}')

@@ -83,6 +83,30 @@ def test_a_watch_that_breaks_off_is_no_error() -> None:
         assert watched(url, 1.9)[0] == ["ADDED"]
 
 
+def test_only_what_was_watched_is_counted_as_such() -> None:
+    """The first watch is given no answer for most of its time."""
+    with scripted([NOW, None, None, NOW, (200, {}, ADDED)], slow=0.1) as (url, _):
+        seen, took = watched(url, 1.9)
+    assert seen == ["ADDED"]
+    assert took < 0.2  # of 0.3 s in which one was asked for
+
+
+def test_that_nothing_was_ever_watched_is_an_error_and_no_rest() -> None:
+    with scripted([NOW, None, None, NOW, None, None]) as (url, _), pytest.raises(ApiError) as caught:
+        watched(url, 1.5)
+    assert str(caught.value) == (
+        f"nothing was watched: the Kubernetes API answered no watch of {PATH} in 1.5 s: "
+        f"GET {PATH}: cannot reach the Kubernetes API at {url}: Server disconnected"
+    )
+
+
+def test_a_watch_goes_through_the_proxy_that_lists_go_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted([NOW, (200, {}, ADDED)]) as (url, asked):
+        monkeypatch.setenv("http_proxy", url)
+        assert watched("http://k8s.test", 0.9)[0] == ["ADDED"]
+    assert [line.partition("?")[0] for line in asked] == [f"GET http://k8s.test{PATH}"] * 2
+
+
 def test_a_watch_that_is_refused_is() -> None:
     refused: Answer = (403, {}, b'{"kind":"Status","reason":"Forbidden","message":"cannot watch"}')
     with scripted([NOW, refused]) as (url, _), pytest.raises(ApiError) as caught:

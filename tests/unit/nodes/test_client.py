@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HELLO = {
-    "agent": "proxybench-agent 6", "python": "3.8.18", "kernel": "6.1",
+    "agent": "proxybench-agent 7", "python": "3.8.18", "kernel": "6.1",
     "cpu_model": "x", "online_cpus": 2,
 }  # fmt: skip
 AWAITED = {
@@ -236,7 +236,7 @@ def test_the_agent_is_greeted_when_it_starts() -> None:
 
 def test_another_version_is_turned_away() -> None:
     session = Scripted(good(1, {**HELLO, "agent": "proxybench-agent 0"}))
-    with pytest.raises(AgentError, match=r"^n1: the agent is proxybench-agent 0, not proxybench-agent 6$"):
+    with pytest.raises(AgentError, match=r"^n1: the agent is proxybench-agent 0, not proxybench-agent 7$"):
         connect_agent(Node(session), "python", "/w/a.pyz")  # type: ignore[arg-type] # only open is used
     assert session.closed
 
@@ -253,7 +253,7 @@ def test_the_zipapp_is_the_same_bytes_every_time_and_needs_nothing_else(tmp_path
     (tmp_path / "a.pyz").write_bytes(build_zipapp())
     session = PipeSession([sys.executable, "-I", "-S", str(tmp_path / "a.pyz"), "serve"])
     agent = AgentClient(session)
-    assert agent.hello().agent == "proxybench-agent 6"
+    assert agent.hello().agent == "proxybench-agent 7"
     agent.close()
 
 

@@ -5,7 +5,7 @@ import pytest
 from proxybench.nodes.answers import Hello
 from proxybench.nodes.machine import Machine, files, machine, parse_iptables_version
 
-HELLO = Hello("proxybench-agent 6", "3.11.2", "6.1.0-56-amd64", "QEMU Virtual CPU", 2, real_time=True)
+HELLO = Hello("proxybench-agent 7", "3.11.2", "6.1.0-56-amd64", "QEMU Virtual CPU", 2, real_time=True)
 
 
 # What `iptables --version` of Debian 10 to 12, of Alpine, and of releases before the two backends printed.

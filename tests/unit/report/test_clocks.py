@@ -12,7 +12,7 @@ from proxybench.report.clocks import by_clock, chapters_by_clock, side_by_side
 from proxybench.report.data import gather
 from proxybench.report.decision import decision
 from proxybench.report.page import write_report
-from proxybench.report.words import DASH
+from proxybench.report.words import DASH, IDLE_COUNTS
 from proxybench.results.manifest import manifest_from_dict
 from tests.unit.report.made import SUBJECT, series
 from tests.unit.report.synthetic import synthetic_frame, synthetic_manifest, synthetic_run
@@ -26,6 +26,7 @@ HEADINGS = {
     "Time to the first byte": "Instructions to the first byte",
     "Memory of the control loop": "Memory of the control loop, where instructions were counted",
 }
+WAITING = {f"{name}-instructions" for name in ("waiting-and-work", "sync-end-to-end", "sync-control-loop")}
 PAIR = [
     series("cpu.control_loop", "add-one", 10e6, 12e6, 14e6),
     series("cpu.control_loop", "add-one", 48e6, clock="instructions"),
@@ -49,6 +50,14 @@ def test_the_same_thing_stands_by_both_clocks_and_a_missing_mode_by_one() -> Non
     ]
 
 
+def test_a_latency_has_no_instructions_per_ns_since_it_waits() -> None:
+    both = [series("sync.end_to_end", "add-one", 12e6, clock=clock, position="last") for clock in ClockKind]
+    ((_, table),) = side_by_side(both, [SUBJECT])
+    assert [[(cell.text, cell.title) for cell in row[2:]] for row in table.rows] == [
+        [("12 ms", "12,000,000 ns"), ("12 M", "12,000,000 instructions"), (DASH, "waits are in it, which are no work")]
+    ]
+
+
 def test_one_clock_has_nothing_beside_it() -> None:
     assert side_by_side(PAIR[:1], [SUBJECT]) == []
 
@@ -63,6 +72,7 @@ def test_chapters_are_of_one_clock_and_those_of_work_say_so(frame: pd.DataFrame)
         time = chapters[name.removesuffix("-instructions")]
         assert chapter.heading == HEADINGS.get(time.heading, f"{time.heading}, in instructions")
         assert "instruction" not in time.clock
+        assert (IDLE_COUNTS in chapter.lead, IDLE_COUNTS in time.lead) == (name in WAITING, False)
         assert "wall" not in chapter.clock
 
 

@@ -88,6 +88,19 @@ def test_slope_per_endpoint_of_the_one_service() -> None:
     ]
 
 
+def test_the_slope_of_a_sync_in_instructions_says_that_it_holds_waits() -> None:
+    point: dict[str, Any] = {"scenario": "add-one", "position": "none", "clock": "instructions"}
+    series = [
+        make_series([1e6 + 2500.0 * services] * 3, **point, services=services, metric=metric)
+        for metric in ("sync.control_loop", "cpu.control_loop")
+        for services in (10, 100, 1000)
+    ]
+    assert [row[1][0] for row in texts(series)] == [
+        "Sync, one Service added (control loop's own word), in instructions, waiting counted",
+        "CPU of the control loop, one Service added, in instructions",
+    ]
+
+
 def test_slope_per_position_counts_the_rules_before_at_the_largest_size() -> None:
     # 40 ns for each rule before: none, 500 and 999 of them. The smaller size would give another slope.
     series = [

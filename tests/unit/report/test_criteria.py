@@ -24,6 +24,7 @@ def test_a_latency_is_split_into_what_was_waiting_and_what_was_work() -> None:
         ]
     )
     assert [(row.title, row.part) for row in found] == [("New Service", False), (WAITING, True), (WORK, True)]
+    assert {row.waits for row in found} == {True}  # a sync waits for files and for the kernel as well
     assert table(found)[WORK] == [50 * MS, 0]  # it was answered before the log says that its sync began
 
 

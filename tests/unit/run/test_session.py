@@ -19,9 +19,10 @@ from proxybench.hosts.fleet import Fleet
 from proxybench.kube.base import Kind
 from proxybench.model import ServicePath
 from proxybench.nodes.answers import Hello
+from proxybench.nodes.cluster import Traits
 from proxybench.nodes.kernel.capture import Tools
 from proxybench.nodes.kernel.state import KernelState
-from proxybench.nodes.requests import AskHello, Connect
+from proxybench.nodes.requests import AskHello, Connect, SetApi
 from proxybench.nodes.zipapp import build_zipapp, zipapp_name
 from proxybench.run import restore
 from proxybench.run.budget import Budget
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from proxybench.hosts.inventory import SshTarget
     from proxybench.kube.base import ServiceApi
     from proxybench.model import Subject
-    from proxybench.nodes.cluster import ApiAccess
+    from proxybench.nodes.cluster import ApiAccess, Cluster
     from proxybench.run.testbed import Testbed
 
 STEPS = [Step(number, number, CELL) for number in (1, 2)]
@@ -83,21 +84,27 @@ def answered(number: int, op: str, result: Mapping[str, object], **fields: objec
     ]
 
 
+def agent_path() -> str:
+    """Return where the agent lies on a node."""
+    return f"/run/pb/{zipapp_name(build_zipapp())}"
+
+
 def reachable(name: str, *more: Sent | Line, real_time: bool = False) -> tuple[FakeExecutor, FakeSession]:
     """Return a node that has the agent already, which is greeted and asked for ``more``."""
-    data = build_zipapp()
-    path = f"/run/pb/{zipapp_name(data)}"
+    path = agent_path()
     agent = FakeSession([*answered(1, "hello", {**HELLO, "real_time": real_time}), *more])
-    found = Run(["sha256sum", path], done(f"{hashlib.sha256(data).hexdigest()}  {path}\n"))
+    found = Run(["sha256sum", path], done(f"{hashlib.sha256(build_zipapp()).hexdigest()}  {path}\n"))
     return FakeExecutor(name, [found, Open(["/python", "-I", "-S", path, "serve"], agent)]), agent
 
 
-def test_connecting_tells_the_client_where_the_api_is_and_writes_nothing_to_it() -> None:
-    cluster = make_cluster()
+@pytest.mark.parametrize("authority", ["the CA", ""])
+def test_connecting_tells_the_client_where_the_api_is_and_writes_nothing_to_it(authority: str) -> None:
+    cluster = make_cluster(api=replace(CLUSTER.api, ca_pem=authority, writes_per_second=50))
     world = World({"cpu": True})
     api = cluster.api
+    known = {"url": api.node_url, "token": api.token, **({"ca": authority} if authority else {})}
     nodes = {
-        "client": reachable("client", *answered(2, "api", {}, url=api.node_url, token=api.token, ca=api.ca_pem)),
+        "client": reachable("client", *answered(2, "api", {}, **known)),
         "node1": reachable("node1"),
         "node2": reachable("node2"),
     }
@@ -115,6 +122,7 @@ def test_connecting_tells_the_client_where_the_api_is_and_writes_nothing_to_it()
     with ExitStack() as stack:
         session = Sessions({}, {}, fleet, connect_api).connect(cluster, assignment, stack)
         assert not session.broken
+        assert session._testbed.client.agent.gap_s == 0.02
     assert reached == [cluster.targets, api]
     assert world.api.log == []
     for executor, agent in nodes.values():
@@ -138,6 +146,63 @@ def test_whose_probes_have_real_time_priority_is_a_trait_of_the_cluster_that_is_
         assert bed.cluster.traits == replace(cluster.traits, real_time=granted)
 
 
+DEAD = ConnectionLostError("node2: the connection broke")
+
+
+def dying(**changes: Any) -> tuple[Cluster, Fleet, dict[str, FakeExecutor]]:
+    """Return a cluster that others use, whose further node dies before its agent is started."""
+    cluster = make_cluster(traits=Traits(exclusive=False, starts_proxies=False), **changes)
+    api = cluster.api
+    nodes = {
+        "client": reachable("client", *answered(2, "api", {}, url=api.node_url, token=api.token, ca=api.ca_pem))[0],
+        "node1": reachable("node1")[0],
+        "node2": FakeExecutor("node2", [Run(["sha256sum", agent_path()], DEAD)]),
+    }
+    return cluster, Fleet(nodes), nodes
+
+
+def test_a_further_node_where_no_agent_starts_is_left_out_and_noted() -> None:
+    cluster, fleet, nodes = dying()
+    world, notes = World({"cpu": True}), list[str]()
+    assignment = Assignment("run-1", world.experiment, STEPS, world.clock, notes.append)
+    with ExitStack() as stack:
+        session = Sessions({}, {}, lambda _: fleet, lambda *_: world.api).connect(cluster, assignment, stack)
+        assert (list(session._testbed.handles), session._testbed.cluster.others) == (["client", "node1"], ())
+        assert nodes["node2"].closed
+        assert not session.broken
+    assert notes == ["goes on without node2: node2: the connection broke"]
+
+
+def test_a_further_node_that_is_not_reached_any_more_is_left_out_and_noted() -> None:
+    cluster, fleet, nodes = dying()
+    fleet.leave_out(["node2"])
+    world, notes = World({"cpu": True}), list[str]()
+    with ExitStack() as stack:
+        sessions = Sessions({}, {}, lambda _: fleet, lambda *_: world.api)
+        bed = sessions.reach(cluster, "run-1", world.experiment, world.clock, stack, notes.append)
+        assert (list(bed.handles), bed.cluster.others) == (["client", "node1"], ())
+    assert notes == ["goes on without node2: it is not reached any more"]
+    assert nodes["node2"].closed
+
+
+@pytest.mark.parametrize(
+    ("measure", "nodes", "changes"),
+    [
+        ({"cpu": True}, "all", {}),
+        ({"forwarding": {"paths": ["cluster_ip@far"]}}, "measured", {}),
+        ({"cpu": True}, "measured", {"endpoints": (("node2", "192.0.2.2"), ("node2", "192.0.2.3"))}),
+    ],
+)
+def test_a_further_node_on_which_numbers_rest_is_needed(
+    measure: dict[str, Any], nodes: str, changes: dict[str, Any]
+) -> None:
+    cluster, fleet, _ = dying(**changes)
+    world = World(measure, nodes=nodes)
+    sessions = Sessions({}, {}, lambda _: fleet, lambda *_: world.api)
+    with ExitStack() as stack, pytest.raises(ConnectionLostError, match=r"^node2: the connection broke$"):
+        sessions.reach(cluster, "run-1", world.experiment, world.clock, stack, pytest.fail)
+
+
 def test_that_probes_have_no_real_time_priority_is_noted_before_the_first_step() -> None:
     site = Site()
     traits = replace(CLUSTER.traits, real_time={"client": False})
@@ -151,6 +216,18 @@ def test_a_step_finds_its_population_and_leaves_it_for_the_next() -> None:
         assert site.session.take(step, site.whole, lambda _: None).problems == []
         assert site.services == 10
     assert [name for name in site.world.log if name.startswith("node1 st")] == ["node1 start", "node1 stop"] * 2
+
+
+def test_the_client_s_agent_is_told_another_token_before_a_step_when_its_own_ends() -> None:
+    site = Site()
+    good = iter(["first", "first", "second"])
+    renewed = replace(CLUSTER.api, renew=lambda refused: next(good) if not refused else pytest.fail("refused"))
+    told: list[SetApi] = []
+    site.world.answers[SetApi] = told.append
+    session = site.on(replace(site.world.bench, cluster=make_cluster(api=renewed)))
+    for step in (*STEPS, STEPS[0]):
+        session.take(step, site.whole, lambda _: None)
+    assert told == [SetApi(renewed.node_url, token, renewed.ca_pem) for token in ("first", "second")]
 
 
 def test_no_step_writes_a_node() -> None:
@@ -366,6 +443,19 @@ def test_each_node_is_described_and_those_with_a_proxy_are_named() -> None:
         ("node2", "6.1.0", "1.0.6"),
     ]
     assert with_proxy == ["node1"]
+
+    hung = {**handles, "node2": replace(handles["node2"], executor=FakeExecutor("node2", [Run(versions.argv, DEAD)]))}
+    hung |= {name: replace(hung[name], executor=FakeExecutor(name, [versions])) for name in ("client", "node1")}
+    with pytest.raises(ConnectionLostError, match=r"^node2: the connection broke$"):  # in a lab all are ours
+        site.on(replace(bench, handles=hung)).machines()
+    hung |= {
+        name: replace(one, executor=FakeExecutor(name, [Run(versions.argv, DEAD) if name == "node2" else versions]))
+        for name, one in hung.items()
+    }
+    cluster = make_cluster(traits=Traits(exclusive=False, starts_proxies=False))
+    machines, _ = site.on(replace(bench, cluster=cluster, handles=hung)).machines()
+    assert list(machines) == ["client", "node1"]
+    assert site.notes == ["node2 is not described: node2: the connection broke"]
 
 
 def test_a_subject_that_was_late_once_is_not_tried_at_that_size_again() -> None:

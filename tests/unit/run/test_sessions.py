@@ -20,6 +20,7 @@ from proxybench.nodes.kernel.capture import Tools
 from proxybench.run.session import Sessions, connect_api
 from proxybench.scenarios.result import StepResult
 from proxybench.subjects.driver import Capability
+from proxybench.targets.cluster.target import open_api
 from proxybench.testing.hosts import FakeExecutor, FakeSession, Line, Open, Put, Run
 from proxybench.testing.model import make_subject
 from proxybench.testing.proxies import FakeProxy
@@ -214,3 +215,7 @@ def test_the_api_is_connected_to_until_the_stack_is_left(server: ApiServerProces
     with ExitStack() as stack, pytest.raises(ApiError) as raised:
         connect_api(replace(access, token="another"), stack).list(Kind.ENDPOINTS)
     assert raised.value.status == 401
+    ended = replace(access, token="ended", renew=lambda refused: access.token if refused else "ended")
+    with ExitStack() as stack:
+        assert connect_api(ended, stack).list(Kind.ENDPOINTS) == []
+        assert open_api(ended, stack).list(Kind.ENDPOINTS) == []

@@ -1,20 +1,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from proxybench.clocks import ClockDomain
 from proxybench.errors import AgentError, CommandTimeoutError, ConnectionLostError, ProxierError
-from proxybench.kube.base import Kind
+from proxybench.kube.base import Bulk, Kind
 from proxybench.kube.objects import NAMESPACE, Population
 from proxybench.model import Position
-from proxybench.nodes.answers import AwaitAllResult, ClockReading
-from proxybench.nodes.requests import AskClocks, AskUsage, AwaitAll, Change, Connect, Established
+from proxybench.nodes.answers import AwaitAllResult, ChangeResult, ClockReading, Slept
+from proxybench.nodes.requests import AskClocks, AskUsage, AwaitAll, Change, Connect, Established, Sleep
 from proxybench.scenarios.result import Checked, StepResult
+from proxybench.testing.kube import FakeServiceApi
 from proxybench.units import NS_PER_S
 from tests.factories import make_node
 from tests.unit.run.world import PLAN, World, all_seen, changed, connected, seen, usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from proxybench.kube.base import Object
 
 CPU = {"idle": "4s"}
 SYNC = {"scenarios": ["cold-start", "add-one", "change-endpoint", "delete-one", "add-batch"], "batch": 5}
@@ -118,6 +125,18 @@ def test_a_batch_counts_from_its_first_write_and_begins_with_all_turns_to_spare(
     assert rests == [1.0, 2.0]
 
 
+def test_that_writes_of_a_batch_were_sent_again_is_noted() -> None:
+    class Busy(FakeServiceApi):
+        def create_many(self, objects: Sequence[Object], progress: Callable[[int, int], None] | None = None) -> Bulk:
+            return replace(super().create_many(objects, progress), retries=2)
+
+    world = World({"sync": {"scenarios": ["add-batch"], "batch": 5}})
+    world.use_api(Busy())
+    assert world.take().notes == [
+        "add-batch: 2 of many writes had to be sent again (429, 5xx or no answer): their time counts the wait"
+    ]
+
+
 def test_a_batch_of_one_is_its_only_write() -> None:
     world = World({"sync": {"scenarios": ["add-batch"], "batch": 1}})
     result = world.take()
@@ -162,6 +181,48 @@ def test_a_change_that_the_api_refuses_is_no_sample() -> None:
     result = world.take()
     assert result.problems == ["add-one: the API refused the change with status 409"]
     assert result.samples == []
+
+
+@pytest.mark.parametrize("asked", [["add-one", "change-endpoint"], ["change-endpoint"]])
+def test_a_service_that_was_not_added_is_not_changed_since_nobody_would_answer(asked: list[str]) -> None:
+    world = World({"sync": {"scenarios": asked}})
+    changes: list[Change] = []
+
+    def refuse_first(request: Change) -> object:
+        changes.append(request)
+        return changed(world, request, status=409 if len(changes) == 1 else 200)
+
+    world.answers[Change] = refuse_first
+    result = world.take()
+    assert result.problems == [
+        f"{'add-one' if len(asked) > 1 else 'the Service to change'}: the API refused the change with status 409",
+        "change-endpoint: not measured: the Service that it changes was not added",
+    ]
+    assert result.samples == []
+
+
+def test_a_change_that_the_api_puts_off_is_made_anew_and_noted_and_of_a_batch_no_sample() -> None:
+    world = World({"sync": {"scenarios": ["add-one", "add-batch"], "batch": 5}})
+    asked: list[Change] = []
+
+    def put_off(request: Change) -> ChangeResult:
+        """Put off the write of add-one, and the last one of the batch."""
+        asked.append(request)
+        result = changed(world, request)
+        return replace(result, put_off_s=2.0, statuses=(), acks_ns=()) if len(asked) in {1, 4} else result
+
+    world.answers |= {Change: put_off, Sleep: lambda _: Slept(0, 1)}
+    result = world.take()
+    assert result.notes == [
+        f"{scenario}: the API had too much to do and put a change off once, for 2 s (429); it was made anew, "
+        "CPU counts the wait"
+        for scenario in ("add-one", "add-batch")
+    ]
+    busy = "the API has too much to do and put the write off (429, its priority and fairness)"
+    assert result.problems == [f"add-batch: {busy} at the end of many, whose time would count the wait"]
+    assert len(world.metrics(result, "add-one")["sync.end_to_end"]) == 1
+    assert "sync.end_to_end" not in world.metrics(result, "add-batch")
+    assert not result.lost
 
 
 def test_a_batch_that_the_api_refuses_is_a_problem() -> None:

@@ -17,7 +17,7 @@ from tests.factories import LAB, make_cluster, make_node
 from tests.unit.run.world import CLUSTER, World
 from tests.unit.subjects.rig import together
 
-HELLO = Hello("proxybench-agent 6", "3.11.2", "6.1.0", "cpu", 2)
+HELLO = Hello("proxybench-agent 7", "3.11.2", "6.1.0", "cpu", 2)
 
 
 def test_who_is_who() -> None:
@@ -70,7 +70,8 @@ def test_every_node_is_described(clock: ClockKind, more: int) -> None:
     versions = together([*commands, ["nft", "--version"]], *answers)
     executors = {name: FakeExecutor(name, [versions]) for name in names}
     handles = {node.name: NodeHandle(node, executors[node.name], agents[node.name]) for node in CLUSTER.nodes}
-    found = read_machines(handles, clock)
+    found, lost = read_machines(handles, clock)
+    assert lost == {}
     assert list(found) == names
     for described in found.values():
         assert (described.kernel, described.iptables_backend) == ("6.1.0", "legacy")

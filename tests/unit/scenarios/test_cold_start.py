@@ -71,7 +71,10 @@ def sync(ended: int, *, full: bool | None = True, family: str = "IPv4", services
         ([sync(1, services=0), sync(2), sync(3)], 2),
         ([sync(1, family="IPv6"), sync(2)], 2),
         ([sync(1, full=False), sync(2, services=11)], 2),
-        ([sync(1, full=None, family="", services=None)], 1),
+        ([sync(1, full=None, services=None)], 1),
+        # Of whichever family: if of this one, it is the first; if not, the next one is.
+        ([sync(1, full=None, family="", services=None), sync(2)], None),
+        ([sync(1, family="", services=9), sync(2)], 2),
         ([sync(1, services=9)], None),
     ],
 )
@@ -252,6 +255,43 @@ def test_where_the_log_tells_of_no_syncs_the_metrics_tell_of_the_last() -> None:
     result = world.take()
     (sample,) = [sample for sample in result.samples if sample.metric == "sync.programmed"]
     assert sample.value == 700 * MS
+
+
+UNTOLD = "cold-start: sync.programmed is not measured: nothing says of which family of addresses each of its syncs was"
+BOTH = """\
+I1126 04:00:08.123456       1 proxier.go:409] "ipvs sync params" ipFamily="IPv4" minSyncPeriod="1s" burstSyncs=2
+I1126 04:00:08.123456       1 proxier.go:409] "ipvs sync params" ipFamily="IPv6" minSyncPeriod="1s" burstSyncs=2
+"""
+
+
+@pytest.mark.parametrize(("six", "measured"), [(None, False), (900 * MS, True)])
+def test_metrics_that_may_be_of_either_family_tell_nothing(six: int | None, *, measured: bool) -> None:
+    """Up to 1.30 they have no label: the last sync that they tell of is that of IPv6, which has nothing to write."""
+    world = World(COLD)
+    now, known = world.clock.utc_ns(), world.metrics_now
+    world.answers[AskClocks] = lambda _: ClockReading(world.clock.now, world.clock.utc_ns())
+    world.running["node1"].read = lambda: replace(
+        known(), last_sync_utc_ns=now + 700 * MS, last_sync6_utc_ns=six and now + six
+    )
+    world.running["node1"].written = BOTH
+    result = world.take()
+    assert [one.value for one in result.samples if one.metric == "sync.programmed"] == [700 * MS] * measured
+    assert result.notes == [UNTOLD] * (not measured)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_log_that_does_not_tell_the_families_apart_tells_no_end(*, late: bool) -> None:
+    world = World(COLD)
+    world.answers[AskClocks] = lambda _: ClockReading(world.clock.now, world.clock.utc_ns())
+    ended = world.clock.utc_ns() + 700 * MS
+    world.running["node1"].logged = tuple(sync(ended + place * MS, full=None, family="") for place in (0, 5))
+    if late:
+        hard_at_work(world)
+        world.running["node1"].fails["ready"] = ProxierError("node1: it had no first sync within 120 s")
+    result = world.take()
+    assert (bool(result.late), result.problems) == (late, [])
+    assert [one for one in result.samples if one.metric == "sync.programmed"] == []
+    assert UNTOLD in result.notes
 
 
 def test_a_proxy_that_is_idle_and_not_ready_has_failed() -> None:

@@ -1,14 +1,27 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from proxybench.clocks import ClockDomain, Instant
 from proxybench.errors import CommandFailedError, MeasurementError, ProxierError
-from proxybench.nodes.answers import AwaitAllResult, ChangeResult, ClockReading
+from proxybench.kube.base import Bulk
+from proxybench.nodes.answers import AwaitAllResult, ChangeResult, ClockReading, Slept
 from proxybench.nodes.node import NodeHandle
-from proxybench.nodes.requests import AskClocks, Await, AwaitAll, Change, Write
+from proxybench.nodes.requests import AskClocks, Await, AwaitAll, Change, Sleep, Write
 from proxybench.scenarios.base import ProxyUnderTest
-from proxybench.scenarios.observe import ApiWrite, NodeCommand, Observation, ProxyStart, observe
+from proxybench.scenarios.observe import (
+    ApiWrite,
+    NodeCommand,
+    Observation,
+    ProxyStart,
+    observe,
+    observe_last,
+    put_off,
+    sent_again,
+    write,
+)
 from proxybench.testing.agent import FakeAgent
 from proxybench.testing.clock import FakeClock
 from proxybench.testing.hosts import FakeExecutor, Run, done
@@ -61,6 +74,82 @@ def test_a_write_that_is_refused_is_no_observation() -> None:
     with pytest.raises(MeasurementError) as raised:
         observe(there, ApiWrite((WRITE,)), (PROBE,))
     assert str(raised.value) == "the API refused the change with status 409"
+
+
+BUSY = "the API has too much to do and put the write off (429, its priority and fairness)"
+
+
+def busy(seconds: float, *statuses: int) -> ChangeResult:
+    return replace(changed(*statuses), put_off_s=seconds)
+
+
+def waited(seconds: float) -> tuple[object, object]:
+    return Sleep(seconds), Slept(0, 1)
+
+
+def test_a_change_that_the_api_puts_off_is_made_anew_as_a_whole_and_it_is_noted() -> None:
+    asked = Change((WRITE,), (PROBE,))
+    there, agent = client((asked, busy(2)), waited(2), (asked, busy(3600)), waited(30), (asked, changed(201)))
+    found = observe(there, ApiWrite((WRITE,)), (PROBE,))
+    assert found == Observation(Instant(100, ClockDomain("client's")), (seen(350),))
+    assert agent.put_off == (2, 30)
+    agent.verify()
+
+
+def test_nothing_is_told_of_a_change_that_is_put_off_in_its_middle() -> None:
+    there, agent = client((Change((WRITE, WRITE), (PROBE,)), busy(2, 201)))
+    with pytest.raises(MeasurementError) as raised:
+        observe(there, ApiWrite((WRITE, WRITE)), (PROBE,))
+    assert str(raised.value) == f"{BUSY} in the middle of a change, of which nothing can be told then"
+    agent.verify()
+
+
+def test_writes_while_nobody_probes_go_on_where_they_were_put_off_and_are_spaced_out() -> None:
+    writes = tuple(Write("PUT", f"/{number}", {}) for number in range(3))
+    there, agent = client(
+        (Change(writes, (), gap_s=0.02), busy(1, 200)),
+        waited(1),
+        (Change(writes[1:], (), gap_s=0.02), changed(200, 200)),
+    )
+    agent.gap_s = 0.02
+    assert write(there, Change(writes, ())).statuses == (200, 200)
+    agent.verify()
+    one, agent = client((Change(writes[:1], ()), changed(200)))
+    agent.gap_s = 0.02
+    write(one, Change(writes[:1], ()))
+
+
+def test_an_api_that_puts_off_time_after_time_is_told() -> None:
+    asked = (Change((WRITE,), ()), busy(1))
+    there, agent = client(asked, *[waited(1), asked] * 5)
+    with pytest.raises(MeasurementError) as raised:
+        write(there, Change((WRITE,), ()))
+    assert str(raised.value) == f"{BUSY} 6 times in a row"
+    agent.verify()
+
+
+def test_the_time_of_many_writes_counts_no_wait_for_the_last() -> None:
+    asked = Change((WRITE,), (PROBE,))
+    there, _ = client((asked, busy(1)), waited(1), (asked, changed(201)))
+    with pytest.raises(MeasurementError) as raised:
+        observe_last(there, ApiWrite((WRITE,)), (PROBE,))
+    assert str(raised.value) == f"{BUSY} at the end of many, whose time would count the wait"
+    there, _ = client((asked, changed(201)))
+    assert observe_last(there, ApiWrite((WRITE,)), (PROBE,)).probes == (seen(350),)
+
+
+def test_what_was_put_off_or_sent_again_is_told_in_one_line() -> None:
+    assert put_off((2.0,)) == (
+        "the API had too much to do and put a change off once, for 2 s (429); it was made anew, CPU counts the wait"
+    )
+    assert put_off((2.0, 1.5)) == (
+        "the API had too much to do and put a change off 2 times, for 3.5 s in all (429); "
+        "it was made anew, CPU counts the wait"
+    )
+    assert sent_again(Bulk(9, 0, 1, 2)) == ""
+    assert sent_again(Bulk(9, 3, 1, 2)) == (
+        "3 of many writes had to be sent again (429, 5xx or no answer): their time counts the wait"
+    )
 
 
 def test_a_start_counts_from_the_proxys_own_start() -> None:

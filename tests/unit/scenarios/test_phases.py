@@ -9,6 +9,7 @@ from proxybench.nodes.answers import ClockReading
 from proxybench.nodes.requests import AskClocks
 from proxybench.scenarios.phases import Phases, phases
 from proxybench.subjects.driver import SyncRecord
+from proxybench.subjects.proxy_log import parse_syncs
 from tests.unit.run.world import CELL, World
 
 MS = 1_000_000
@@ -45,6 +46,40 @@ def test_a_dual_stack_proxys_syncs_are_told_apart_by_their_family() -> None:
     six = sync(130, 190, made=160, family="IPv6")
     assert phases([FULL, six], 100, 170) == Phases(20, 30, 30)
     assert phases([six, FULL], 100, 170, Family.IPV6) == Phases(30, 30, 30)
+
+
+def test_of_syncs_of_nobody_knows_which_family_only_one_that_was_alone_is_the_measured_ones() -> None:
+    unknown = sync(120, 180, made=150, family="")
+    assert phases([unknown], 100, 170) is None
+    assert phases([unknown], 100, 170, alone=True) == Phases(20, 30, 30)
+    assert phases([FULL, sync(130, 190, made=160, family="")], 100, 170) is None
+    assert phases([FULL, sync(10, 90, made=50, family="")], 100, 170) == Phases(20, 30, 30)
+
+
+HEAD = "I1126 00:00:{} 1 proxier.go:1]"
+TWO_FAMILIES = f"""\
+{HEAD.format("00.000000")} "Iptables sync params" ipFamily="IPv4" minSyncPeriod="1s" syncPeriod="10m0s" burstSyncs=2
+{HEAD.format("00.000000")} "Iptables sync params" ipFamily="IPv6" minSyncPeriod="1s" syncPeriod="10m0s" burstSyncs=2
+{HEAD.format("01.100000")} "Syncing iptables rules" ipFamily="IPv4"
+{HEAD.format("01.200000")} "Reloading service iptables data" ipFamily="IPv4" numServices=10 numEndpoints=17
+{HEAD.format("01.500000")} "SyncProxyRules complete" ipFamily="IPv4" elapsed="400ms"
+{HEAD.format("01.500000")} "Syncing iptables rules" ipFamily="IPv6"
+{HEAD.format("01.690000")} "Reloading service iptables data" ipFamily="IPv6" numServices=0 numEndpoints=0
+{HEAD.format("01.694000")} "SyncProxyRules complete" ipFamily="IPv6" elapsed="194ms"
+"""
+
+
+@pytest.mark.parametrize("field", [' ipFamily="{}"', ""], ids=["1.33", "1.30"])
+def test_the_idle_familys_sync_is_no_part_of_a_cold_start_whether_the_log_names_it_or_not(field: str) -> None:
+    """1.30 names the families where it makes them ready only; IPv6 has no Service and syncs last."""
+    log = "".join(
+        line if "params" in line else line.replace(f' ipFamily="{name}"', field.format(name))
+        for line in TWO_FAMILIES.splitlines(keepends=True)
+        for name in [line.partition('ipFamily="')[2][:4]]
+    )
+    trigger = parse_syncs(log, 2026)[0].ended_utc_ns - 500 * MS
+    found = phases(parse_syncs(log, 2026), trigger, trigger + 600 * MS)
+    assert found == Phases(100 * MS, 100 * MS, 300 * MS)
 
 
 def recorded(world: World, family: Family = Family.IPV4) -> dict[str, int]:
@@ -110,6 +145,21 @@ def test_the_log_of_the_cells_family_counts(family: Family, found: list[int]) ->
     six = sync(began, began + 7 * MS, made=began + 6 * MS, family="IPv6")
     world.running["node1"].logged = (four, six)
     assert list(recorded(world, family).values()) == found
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_log_that_does_not_tell_the_families_apart_is_split_where_there_was_one_sync(count: int) -> None:
+    world = cold_world()
+    began, read = world.clock.utc_ns(), world.running["node1"].read
+    world.running["node1"].read = lambda: replace(read(), sync_count=count)
+    one = sync(began, began + 9 * MS, made=began + 4 * MS, family="")
+    world.running["node1"].logged = (one,) * count
+    result = world.take(cell=CELL)
+    untold = "sync.before, sync.making, sync.applying are not measured"
+    assert len([each for each in result.samples if each.metric in PARTS]) == (3 if count == 1 else 0)
+    assert [note for note in result.notes if untold in note] == [
+        f"cold-start: {untold}: nothing says of which family of addresses each of its syncs was"
+    ] * (count - 1)
 
 
 def test_the_sum_of_two_syncs_tells_of_neither() -> None:

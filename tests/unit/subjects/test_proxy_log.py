@@ -73,13 +73,14 @@ def test_ipvs_mode_logs_no_syncs() -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if case.mode is not Mode.IPVS], ids=lambda case: case.name)
 @pytest.mark.parametrize("release", RELEASES)
 def test_every_release(release: str, case: Case) -> None:
-    """Ten Services at the start; then one more, then its slice. 1.30 names no family and no full syncs."""
+    """Ten Services at the start, all of IPv4; then one more, then its slice. 1.30 names no full syncs."""
     syncs = parse_syncs(golden(release, case.name, "log"), 2026)
     old = release == "v1.30.14"
     both = [record for record in syncs if record.services]
     assert [(record.services, record.endpoints) for record in (both[0], *both[-2:])] == [(10, 17), (11, 17), (11, 18)]
     assert {record.elapsed_ns for record in syncs} == {1_000_000_000}
-    assert {record.family for record in syncs} == ({""} if old else {"IPv4", "IPv6"})
+    assert [(record.family, bool(record.services)) for record in syncs[:2]] == [("IPv4", True), ("IPv6", False)]
+    assert {(record.family, bool(record.services)) for record in syncs} == {("IPv4", True), ("IPv6", False)}
     full = [record.full for record in both]
     assert full == ([None] * len(both) if old else [True, *[False] * (len(both) - 1)])
     metrics = parse_metrics(golden(release, case.name, "metrics"))
@@ -95,10 +96,12 @@ def test_no_release_logs_the_syncs_of_ipvs_mode(release: str) -> None:
 
 @pytest.mark.parametrize("case", ["iptables", "iptables-nft"])
 def test_what_1_20_says(case: str) -> None:
-    """It names neither family nor numbers."""
+    """It names no numbers, and has one family."""
     syncs = parse_syncs(golden(OLD, case, "log"), 2026)
     assert len(syncs) == parse_metrics(golden(OLD, case, "metrics")).sync_count == 3
-    assert {(one.elapsed_ns, one.full, one.family, one.services) for one in syncs} == {(1_000_000_000, None, "", None)}
+    assert {(one.elapsed_ns, one.full, one.family, one.services) for one in syncs} == {
+        (1_000_000_000, None, "IPv4", None)
+    }
     assert parse_syncs(golden(OLD, "ipvs", "log"), 2026) == ()
 
 
@@ -125,7 +128,7 @@ I0101 00:00:18.554649     581 proxier.go:378] "Userspace syncProxyRules complete
 """
     found = parse_syncs(log, 2026)
     assert [one.elapsed_ns for one in found] == [387_803_265, 154_098_345]
-    assert {(one.full, one.family, one.services) for one in found} == {(None, "", None)}
+    assert {(one.full, one.family, one.services) for one in found} == {(None, "IPv4", None)}
 
 
 def test_two_families_may_alternate() -> None:
@@ -143,6 +146,49 @@ I{H}proxier.go:649] "SyncProxyRules complete" ipFamily="IPv4" elapsed="1m2.3s"
         SyncRecord(moment, 95_000, full=False, family="IPv6", services=0, endpoints=0, made_utc_ns=moment),
         SyncRecord(moment, 62_300_000_000, full=True, family="IPv4", services=7, endpoints=14, made_utc_ns=moment),
     )
+
+
+MADE_READY = "".join(f'I{H}proxier.go:302] "Iptables sync params" ipFamily="{family}"\n' for family in ("IPv4", "IPv6"))
+
+
+def unnamed(*services: int) -> str:
+    """Return the lines of syncs as 1.30 has them, one after the other."""
+    return "".join(
+        f'I{H}proxier.go:805] "Syncing iptables rules"\n'
+        f'I{H}proxier.go:1494] "Reloading service iptables data" numServices={count} numEndpoints={2 * count}\n'
+        f'I{H}proxier.go:799] "SyncProxyRules complete" elapsed="1s"\n'
+        for count in services
+    )
+
+
+@pytest.mark.parametrize(
+    ("log", "families"),
+    [
+        (MADE_READY + unnamed(10, 0, 11, 0), ["IPv4", "IPv6", "IPv4", "IPv6"]),
+        (MADE_READY + unnamed(0, 10, 11), ["IPv4", "IPv6", "IPv6"]),
+        (MADE_READY + unnamed(10), ["IPv4"]),
+        # Both have Services, or what comes is not there yet: only the first is known.
+        (MADE_READY + unnamed(10, 3, 10), ["IPv4", "", ""]),
+        (MADE_READY + unnamed(10, 11), ["IPv4", ""]),
+        # One family only, whatever it counts.
+        (MADE_READY.splitlines(keepends=True)[1] + unnamed(10, 0), ["IPv6", "IPv6"]),
+        # A log from somewhere in the middle, as that of a kube-proxy that was found.
+        (unnamed(10, 0), ["", ""]),
+        (MADE_READY + f'I{H}proxier.go:799] "SyncProxyRules complete" elapsed="1s"\n' + unnamed(10, 0), ["", "", ""]),
+    ],
+)
+def test_a_family_that_is_not_named_is_told_where_that_is_sure(log: str, families: list[str]) -> None:
+    assert [one.family for one in parse_syncs(log, 2026)] == families
+
+
+def test_syncs_of_nobody_knows_which_family_that_go_on_at_once_tell_no_numbers() -> None:
+    """Their lines cannot be told apart; what comes after them can."""
+    begun, data, ended = unnamed(7).splitlines(keepends=True)
+    log = MADE_READY + unnamed(10, 0) + begun + begun + data + ended + data + ended + unnamed(11)
+    found = [(one.family, one.services, one.made_utc_ns) for one in parse_syncs(log, 2026)]
+    moment = at(2026, 11, 26, 4, 0, 8, micro=123456)
+    named = [("IPv4", 10, moment), ("IPv6", 0, moment)]
+    assert found == [*named, ("", None, None), ("", None, None), ("IPv4", 11, moment)]
 
 
 def test_what_a_sync_said_is_not_kept_for_the_next() -> None:

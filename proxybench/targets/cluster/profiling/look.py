@@ -44,7 +44,9 @@ def look(
     at = access.first_access(access.credentials(spec), spec)
     with ExitStack() as stack:
         api = stack.enter_context(
-            KubernetesServiceApi(at.url, at.token, ca_pem=at.ca_pem, client_pem=at.client_pem, connections=2)
+            KubernetesServiceApi(
+                at.url, at.renew or at.token, ca_pem=at.ca_pem, client_pem=at.client_pem, connections=2
+            )
         )
         return profile_of(api, watch_s, report)
 

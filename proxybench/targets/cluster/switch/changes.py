@@ -7,6 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from proxybench.errors import UsageError
+from proxybench.experiment.limits import KUBE_PROXY
+from proxybench.experiment.source import parse
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -77,8 +81,30 @@ def written(obj: Object, field: Field, value: Any) -> Object:  # noqa: ANN401 - 
     return made
 
 
+def said_by(config: str) -> dict[str, Any] | None:
+    """Return what a kube-proxy's configuration says, read as YAML; None where it says nothing that can be read."""
+    document = parse(config, "", KUBE_PROXY)
+    data = {} if document.data is None else document.data
+    return data if isinstance(data, dict) and not document.problems else None
+
+
+def mode_change(path: str, field: Field, config: str, mode: Mode) -> Change:
+    """Return the change of a kube-proxy's configuration to another mode.
+
+    Only a line is edited; what that means is told by YAML. Raises UsageError where it would mean anything else, too.
+    """
+    change = Change(path, field, config, with_mode(config, mode))
+    before, after = said_by(config), said_by(change.after)
+    if before is None or after != {**before, "mode": str(mode)}:
+        raise UsageError(
+            f"kube-proxy cannot be switched: {change.what}: its mode cannot be changed by one line and nothing else "
+            "with it; write YAML there, with a line such as mode: iptables that begins at its first column"
+        )
+    return change
+
+
 def with_mode(config: str, mode: Mode) -> str:
-    """Return a kube-proxy's configuration with another mode; every other byte is as it was."""
+    """Return a kube-proxy's configuration with another line for the mode; every other byte is as it was."""
     line = f"mode: {mode}"
     if _MODE.search(config):
         return _MODE.sub(line, config, count=1)
@@ -90,11 +116,11 @@ def switch_changes(config_map: Object, daemon_set: Object, mode: Mode, image: st
 
     ``image`` is what it is to be started from, "" for the one that is there. ``mark`` is what no switch before had: a
     template that has it already would not be rolled out. Further annotations are others' (``kubectl rollout restart``
-    writes one).
+    writes one). Raises UsageError as ``mode_change`` does.
     """
     config, there = read(config_map, CONFIG), read(daemon_set, IMAGE)
     return (
-        Change(CONFIG_MAP, CONFIG, config, with_mode(config, mode)),
+        mode_change(CONFIG_MAP, CONFIG, config, mode),
         *((Change(DAEMON_SET, IMAGE, there, image),) if image and image != there else ()),
         Change(DAEMON_SET, MARK, read(daemon_set, MARK), mark),
     )

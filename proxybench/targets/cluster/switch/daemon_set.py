@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import ApiError, RunError, UsageError
+from proxybench.targets.cluster.access import list_pods
 from proxybench.targets.cluster.switch.changes import (
     CONFIG_MAP,
     DAEMON_SET,
@@ -16,9 +17,11 @@ from proxybench.targets.cluster.switch.changes import (
     switch_changes,
 )
 from proxybench.targets.cluster.switch.deployment import not_ready, recognise
+from proxybench.targets.cluster.switch.obstacles import own_pods, strange_nodes, unready
+from proxybench.targets.cluster.switch.owners import keeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
 
     from proxybench.kube.base import Object, ObjectApi
     from proxybench.model import Mode
@@ -27,7 +30,9 @@ if TYPE_CHECKING:
     from proxybench.targets.cluster.switch.way import Written
 
 _POLL: Final = 1.0
-_SYSTEM: Final = "/api/v1/namespaces/kube-system"
+_DAEMON_SETS: Final = "/apis/apps/v1/namespaces/kube-system/daemonsets"
+_CONFIG_MAPS: Final = "/api/v1/namespaces/kube-system/configmaps"
+_NODES: Final = "/api/v1/nodes"
 _ROLLOUT: Final = "kubectl -n kube-system rollout restart ds/kube-proxy"
 _CONFLICT: Final = 409
 STUCK_SECONDS: Final = 120.0
@@ -37,10 +42,15 @@ STUCK_SECONDS: Final = 120.0
 class DaemonSetWay:
     """Implements Way by the API alone: the DaemonSet's controller starts kube-proxy anew."""
 
-    def __init__(self, api: ObjectApi, stuck_s: float = STUCK_SECONDS) -> None:
-        """Take the API; ``stuck_s`` is as ``STUCK_SECONDS``."""
+    def __init__(self, api: ObjectApi, stuck_s: float = STUCK_SECONDS, hosts: Collection[str] | None = None) -> None:
+        """Take the API; ``stuck_s`` is as ``STUCK_SECONDS``.
+
+        ``hosts`` are names and addresses of the hosts that are asked for their mode and cleaned; None for who only puts
+        back, which needs none.
+        """
         self._api = api
         self._stuck_s = stuck_s
+        self._hosts = hosts
 
     def get(self, path: str) -> Object:
         """Return an object. Raises ApiError."""
@@ -58,14 +68,31 @@ class DaemonSetWay:
         return True
 
     def plan(self, mode: Mode, image: str, mark: str) -> tuple[Change, ...]:
-        """Return what a switch would change. Raises UsageError where none can be made, ApiError."""
-        found = look(self._api)
+        """Return what a switch would change. Raises UsageError where none can be made, or should be; ApiError."""
+        sets, maps, nodes = _objects(self._api)
+        found = recognise(sets, maps, nodes)
         if not found.switchable:
             raise UsageError(f"kube-proxy cannot be switched: {found.why}")
-        config_map, daemon_set = self.get(CONFIG_MAP), self.get(DAEMON_SET)
+        config_map, daemon_set = _named(maps), _named(sets)
         if image and not isinstance(read(daemon_set, IMAGE), str):
             raise UsageError("the DaemonSet kube-proxy has no container kube-proxy, whose image could be another")
-        return switch_changes(config_map, daemon_set, mode, image, mark)
+        changes = switch_changes(config_map, daemon_set, mode, image, mark)
+        labels = (daemon_set["spec"]["selector"].get("matchLabels") or {}).items()
+        pods = own_pods(list_pods(self._api, "kube-system", ",".join(f"{name}={value}" for name, value in labels)))
+        strange = "" if self._hosts is None else strange_nodes(pods, nodes, self._hosts)
+        if why := strange or unready(daemon_set, pods, nodes):
+            raise UsageError(f"kube-proxy cannot be switched: {why}")
+        return changes
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say which of both objects has an owner who may put it back at once. Raises ApiError."""
+        found = {path: keeper(self.get(path)) for path in (CONFIG_MAP, DAEMON_SET)}
+        what = "has an owner who may take a switch back at once"
+        return tuple(
+            f"{'/'.join(path.rsplit('/', 2)[-2:])} {what} ({who}); have that pause while the run lasts"
+            for path, who in found.items()
+            if who
+        )
 
     def start_anew(self, written: Written) -> tuple[str, ...]:
         """Do nothing: a template that was written is rolled out. Where none was, tell what it takes."""
@@ -101,11 +128,23 @@ class DaemonSetWay:
             sleep(_POLL)
 
     def _nodes(self) -> list[Object]:
-        return list(self._api.ask("GET", "/api/v1/nodes")["items"])
+        return _items(self._api, _NODES)
 
 
 def look(api: ObjectApi) -> Deployment:
     """Ask the API how kube-proxy runs. Raises ApiError."""
-    sets = api.ask("GET", "/apis/apps/v1/namespaces/kube-system/daemonsets")["items"]
-    maps = api.ask("GET", f"{_SYSTEM}/configmaps")["items"]
-    return recognise(sets, maps, api.ask("GET", "/api/v1/nodes")["items"])
+    return recognise(*_objects(api))
+
+
+def _objects(api: ObjectApi) -> tuple[Sequence[Object], Sequence[Object], Sequence[Object]]:
+    """Return the DaemonSets and ConfigMaps of kube-system, and all Nodes."""
+    sets, maps, nodes = (_items(api, path) for path in (_DAEMON_SETS, _CONFIG_MAPS, _NODES))
+    return sets, maps, nodes
+
+
+def _items(api: ObjectApi, path: str) -> list[Object]:
+    return list(api.ask("GET", path)["items"] or ())
+
+
+def _named(objects: Sequence[Object]) -> Object:
+    return next(one for one in objects if one["metadata"]["name"] == "kube-proxy")

@@ -50,7 +50,8 @@ def recognise(daemon_sets: Sequence[Object], config_maps: Sequence[Object], node
     sets = {one["metadata"]["name"]: one for one in daemon_sets}
     maps = {one["metadata"]["name"]: one for one in config_maps}
     if "kube-proxy" in sets:
-        return _daemon_set(sets["kube-proxy"], maps.get("kube-proxy"))
+        others = [name for name, one in sets.items() if name != "kube-proxy" and _mounts(one, "kube-proxy")]
+        return _daemon_set(sets["kube-proxy"], maps.get("kube-proxy"), others)
     if "cilium" in sets:
         return Deployment("cilium", switchable=False, why=f"Cilium stands for kube-proxy, which does not run: {_ONLY}")
     why = "kube-system has no DaemonSet kube-proxy; a systemd unit or a static pod runs it"
@@ -67,7 +68,7 @@ def not_ready(nodes: Sequence[Object]) -> tuple[str, ...]:
     )
 
 
-def _daemon_set(found: Object, config_map: Object | None) -> Deployment:
+def _daemon_set(found: Object, config_map: Object | None, others: Sequence[str]) -> Deployment:
     why = ""
     if config_map is None or not isinstance(read(config_map, CONFIG), str):
         why = "the DaemonSet kube-proxy has no ConfigMap kube-proxy with config.conf, as kubeadm's has"
@@ -75,9 +76,12 @@ def _daemon_set(found: Object, config_map: Object | None) -> Deployment:
         why = "the DaemonSet kube-proxy is updated by hand (updateStrategy OnDelete)"
     elif not _mounts(found, "kube-proxy"):
         why = "the DaemonSet kube-proxy does not mount the ConfigMap kube-proxy"
+    elif others:
+        why = f"further DaemonSets mount the ConfigMap kube-proxy, and would not be rolled out: {', '.join(others)}"
     return Deployment("daemonset", switchable=not why, why=f"{why}: {_ONLY}" if why else "")
 
 
 def _mounts(found: Object, name: str) -> bool:
     volumes = found["spec"]["template"]["spec"].get("volumes") or ()
-    return any((volume.get("configMap") or {}).get("name") == name for volume in volumes)
+    parts = [part for volume in volumes for part in (volume, *((volume.get("projected") or {}).get("sources") or ()))]
+    return any((part.get("configMap") or {}).get("name") == name for part in parts)

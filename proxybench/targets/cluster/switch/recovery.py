@@ -1,4 +1,7 @@
-"""The way back for a run that was killed: its undo log says which cluster, and what had been begun."""
+"""The way back for a run that was killed: its undo log says which cluster, and what had been begun.
+
+A run that only observes has one, too, with no change in it: what it wrote to the API is removed.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxybench.errors import ApiError, ExperimentError, ProxybenchError, ResultsError, UsageError
+from proxybench.errors import ApiError, ExperimentError, ProxybenchError, ResultsError, RunError, UsageError
 from proxybench.experiment.places import ClusterSpec
+from proxybench.targets.claim import claimed
 from proxybench.targets.cluster import access
 from proxybench.targets.cluster.cleaning import clean
 from proxybench.targets.cluster.inventory import Inventory, read_inventory
@@ -30,7 +34,7 @@ def recover(run: Path) -> Iterator[str]:
     """
     file = run / FILE
     if not file.exists():
-        raise ResultsError(f"{run}: has no {FILE}; nothing was switched in that run")
+        raise ResultsError(f"{run}: has no {FILE}; that run has written nothing to a cluster")
     known = read_undo(file.read_text(), str(file))
     if not known.header.server:
         yield "nothing had been changed"
@@ -44,6 +48,10 @@ def recover(run: Path) -> Iterator[str]:
     if first.url != header.server:
         raise UsageError(f"{file}: is of {header.server}, and the kubeconfig leads to {first.url} now")
     with ExitStack() as stack:
+        if not stack.enter_context(claimed(f"cluster {first.url}")):  # what is removed would be that one's, too
+            raise RunError(
+                f"another proxybench of this machine measures the cluster at {first.url}; wait until it has ended"
+            )
         api = open_api(first, stack)
         try:
             target = ClusterTarget(spec, hosts)
@@ -53,8 +61,8 @@ def recover(run: Path) -> Iterator[str]:
             with suppress(ApiError):  # what was left alone is what must be told
                 _clean(api)
             raise
-        if _clean(api):
-            yield "removed: Services and EndpointSlices of ours"
+        if done := _clean(api):
+            yield done
 
 
 def _inventory(file: str) -> tuple[Inventory, str]:
@@ -74,12 +82,11 @@ def _unknown(why: str) -> Tidy:
     return say
 
 
-def _clean(api: ClusterApi) -> bool:
-    """Remove what we wrote to the API; return whether our namespace was there."""
-    there = access.has_namespace(api)
-    if there:
-        clean(api, own_namespace=False)
-    return there
+def _clean(api: ClusterApi) -> str:
+    """Remove what we wrote to the API; say so, "" where our namespace was not there."""
+    if not access.has_namespace(api):
+        return ""
+    return f"removed: Services and EndpointSlices of ours{', and our namespace' if clean(api) else ''}"
 
 
 def still_switched(run: Path) -> str:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import ApiError, ConnectionLostError, HostError, ProxybenchError, RunError
 from proxybench.model import Mode
-from proxybench.targets.cluster.switch.changes import IMAGE
+from proxybench.targets.cluster.switch.changes import IMAGE, read
+from proxybench.targets.cluster.switch.owners import last_writer
 from proxybench.targets.cluster.switch.tidying import Tidied, leave, modes_of, surely_left
 from proxybench.targets.cluster.switch.undo import FILE, UndoLog, make, not_edited, read_undo, undo
 from proxybench.targets.cluster.switch.way import START_SECONDS, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -77,23 +78,31 @@ class Switcher:
             self._clean(mode)
             return
         with self.connect() as way:
+            written: tuple[Change, ...] = ()
             with self._lock:
                 self._go_on()
                 planned = way.plan(mode, image or first, uuid.uuid4().hex)
                 if not there or any(change.field == IMAGE for change in planned):
                     not_edited(known, planned)
                     self._make(way, path, planned, f"{mode} mode{f' of {image}' if image else ''}")
-            way.await_running(self.limit_s, self._pause)
-        self._await_mode(mode)
+                    written = planned
+
+            def pause(seconds: float, hosts: Collection[str] = ()) -> None:
+                self._look_after(way, [change for change in written if change.host in {"", *hosts}])
+                self._pause(seconds)
+
+            way.await_running(self.limit_s, pause)
+            self._await_mode(mode, pause)
         self._clean(mode)
 
     def put_back(self) -> None:
         """Undo all that was changed, for good. Raises RunError when something could not be put back, ApiError."""
         self.over.set()
         with self._lock:
-            if self.folder is None or not (self.folder / FILE).exists():
+            path = None if self.folder is None else self.folder / FILE
+            if path is None or not path.exists() or not read_undo(path.read_text(), str(path)).every:
                 return
-            self._restore(self.folder / FILE)
+            self._restore(path)
 
     def _restore(self, path: Path) -> None:
         """Put back, and try again for a while where the API is away."""
@@ -142,8 +151,27 @@ class Switcher:
         self._go_on()
         self.sleep(seconds)
 
-    def _await_mode(self, mode: Mode) -> None:
-        """Wait until every node says the mode; one that has never answered is not waited for as long as a rollout."""
+    def _look_after(self, way: Way, written: Sequence[Change]) -> None:
+        """Look whether what we wrote still stands. Raises RunError with who has written it since.
+
+        Nothing is told where the API or a host does not answer: whoever waits finds that out, too.
+        """
+        for change in written:
+            try:
+                found = way.get(change.path)
+            except (ApiError, HostError):
+                return
+            if (now := read(found, change.field)) != change.after:
+                self._go_on()  # else it was we who put it back
+                done = "taken back" if now == change.before else "edited"
+                who = last_writer(found, change.field)
+                raise RunError(f"{change.what} was {done} by {who} during the switch; let nobody write it in a run")
+
+    def _await_mode(self, mode: Mode, pause: Callable[[float, Collection[str]], None]) -> None:
+        """Wait until every node says the mode; one that has never answered is not waited for as long as a rollout.
+
+        ``pause`` is told which nodes do not say it yet.
+        """
         began = time.monotonic()
         mute: set[str] | None = None
         while True:
@@ -159,7 +187,7 @@ class Switcher:
             if mute and took > self.start_s:
                 who = ", ".join(sorted(mute))
                 raise RunError(f"kube-proxy does not answer within {self.start_s:g} s of its start; see its log: {who}")
-            self._pause(_POLL)
+            pause(_POLL, others)
 
 
 def restore(

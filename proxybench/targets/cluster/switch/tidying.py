@@ -6,7 +6,6 @@ iptables and IPVS it leaves everything. So each node is looked at, after its fir
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from proxybench.model import Mode
 from proxybench.nodes.kernel.leftovers import removal, without
 from proxybench.nodes.kernel.state import diff
 from proxybench.nodes.kernel.tidy import look, tidy
-from proxybench.targets.cluster.switch.changes import CONFIG, TEXT
+from proxybench.targets.cluster.switch.changes import CONFIG, TEXT, said_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,7 +48,6 @@ DEAF_SECONDS: Final = 120.0
 _LIMIT: Final = 30.0
 _ALL_SECONDS: Final = 900.0
 _POLL: Final = 1.0
-_MODE: Final = re.compile(r"^mode:[ \t]*[\"']?(\w*)", re.MULTILINE)
 _LEAVES: Final = {Mode.IPTABLES, Mode.IPVS, Mode.USERSPACE}
 
 Note = dict[str, object]
@@ -93,7 +91,7 @@ def modes_of(changes: Iterable[Change]) -> frozenset[Mode]:
         for text in (change.before, change.after)
         if isinstance(text, str)
     )
-    names = ((_MODE.search(text) or [""] * 2)[1] or Mode.IPTABLES for text in texts)
+    names = (str((said_by(text) or {}).get("mode") or Mode.IPTABLES) for text in texts)
     return frozenset(Mode(name) for name in names if name in set(Mode))
 
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import CommandFailedError, ConnectionLostError, HostError, RunError, UsageError
-from proxybench.targets.cluster.switch.changes import TEXT, Change, with_mode
+from proxybench.targets.cluster.switch.changes import TEXT, mode_change
 from proxybench.targets.cluster.switch.way import START_SECONDS, hosts_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from proxybench.hosts.fleet import Fleet
     from proxybench.kube.base import Object
     from proxybench.model import Mode
+    from proxybench.targets.cluster.switch.changes import Change
     from proxybench.targets.cluster.switch.way import Written
 
 UNIT: Final = "kube-proxy"
@@ -138,10 +139,11 @@ class UnitWay:
         return tuple(self._change(f"{host}:{unit.config}", mode) for host, unit in found.items())
 
     def _change(self, path: str, mode: Mode) -> Change:
-        text = str(self.get(path)[TEXT[0]])
-        if text.lstrip().startswith("{"):
-            raise UsageError(f"kube-proxy cannot be switched: {path} is JSON, and only YAML is edited line by line")
-        return Change(path, TEXT, text, with_mode(text, mode))
+        return mode_change(path, TEXT, str(self.get(path)[TEXT[0]]), mode)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say nothing: a file does not tell who else writes it."""
+        return ()
 
     def start_anew(self, written: Written) -> tuple[str, ...]:
         """Restart the unit where the file is as it is to be: what runs may have read another. Raises HostError."""

@@ -58,6 +58,10 @@ class Way(Things, Protocol):
         """
         ...
 
+    def warnings(self) -> tuple[str, ...]:
+        """Say who may take a switch back while it lasts, in lines for people. Raises ApiError."""
+        ...
+
     def start_anew(self, written: Written) -> tuple[str, ...]:
         """Have kube-proxy read what was written; return what was done for it, or is left to do, in lines for people.
 
@@ -66,7 +70,10 @@ class Way(Things, Protocol):
         ...
 
     def await_running(self, limit_s: float, sleep: Callable[[float], None]) -> None:
-        """Wait until what was written runs everywhere. Raises RunError when that takes too long, ApiError."""
+        """Wait until what was written runs everywhere; ``sleep`` may raise to have it end.
+
+        Raises RunError when that takes too long, ApiError, HostError.
+        """
         ...
 
 

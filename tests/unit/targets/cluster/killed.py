@@ -87,19 +87,19 @@ def served(api: ObjectApi, asked: Callable[[], None], answered: Callable[[], Non
 
 MOMENTS = (
     (1, True),
+    (5, False),
     (6, False),
+    (7, True),
     (7, False),
     (8, True),
     (8, False),
     (9, True),
     (9, False),
     (10, True),
-    (10, False),
-    (11, True),
 )
 """Ten requests of one switch, of mode and image, and whether it is killed before or after each is done.
 
-8 and 10 are writes.
+7 and 9 are writes.
 """
 
 

@@ -19,7 +19,17 @@ Object = dict[str, Any]
 ANNOTATIONS = MARK[:-1]
 HEADER = Header("https://192.0.2.1", "/k", "one")
 OWN_IMAGE = "registry.k8s.io/kube-proxy:v1.37.2"
+PODS = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-proxy"
 CONFIG_TEXT = 'apiVersion: v1alpha1\nipvs:\n  mode: x\nmode: ""\nmetricsBindAddress: ""\n'
+
+
+def proxy_pod(node: str, ready: str = "True", owner: str = "DaemonSet") -> Object:
+    """Return a pod of the DaemonSet's on a node."""
+    return {
+        "metadata": {"name": f"kube-proxy-{node}", "ownerReferences": [{"kind": owner, "name": "kube-proxy"}]},
+        "spec": {"nodeName": node},
+        "status": {"conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": ready}]},
+    }
 
 
 class Killed(BaseException):
@@ -43,9 +53,13 @@ class Api:
                 "metadata": {"name": "kube-proxy"},
                 "data": {"config.conf": CONFIG_TEXT, "kubeconfig.conf": "k"},
             },
-            DAEMON_SET: {"metadata": {"name": "kube-proxy", "generation": 1}, "spec": {"template": template}},
+            DAEMON_SET: {
+                "metadata": {"name": "kube-proxy", "generation": 1},
+                "spec": {"selector": {"matchLabels": {"k8s-app": "kube-proxy"}}, "template": template},
+            },
         }
         self.nodes: list[Object] = []
+        self.pods: list[Object] = []
         self.deaths, self.early = -1, False
         self.conflicts = 0
         self.writes = 0
@@ -56,14 +70,18 @@ class Api:
             "/api/v1/namespaces/kube-system/configmaps": CONFIG_MAP,
         }
         if path in lists:
-            return {"items": [copy.deepcopy(self.objects[lists[path]])]}
+            return {"items": [self._found(lists[path])]}
         if path == "/api/v1/nodes":
             return {"items": copy.deepcopy(self.nodes)}
+        if path == PODS:
+            return {"items": copy.deepcopy(self.pods)}
         if method == "PUT":
             self._write(path, body or {})
-        found = copy.deepcopy(self.objects[path])
-        found["status"] = {"observedGeneration": found["metadata"].get("generation", 0)}
-        return found
+        return self._found(path)
+
+    def rollout(self) -> Object:
+        """Return what the DaemonSet's status says beside the generation; nothing is wanted anywhere, so all is done."""
+        return {}
 
     def mode(self) -> str:
         text: str = self.objects[CONFIG_MAP]["data"]["config.conf"]
@@ -74,6 +92,13 @@ class Api:
 
     def state(self) -> Object:
         return {path: {**obj, "metadata": {}} for path, obj in self.objects.items()}
+
+    def _found(self, path: str) -> Object:
+        found = copy.deepcopy(self.objects[path])
+        found["status"] = {"observedGeneration": found["metadata"].get("generation", 0)}
+        if path == DAEMON_SET:
+            found["status"] |= self.rollout()
+        return found
 
     def _write(self, path: str, body: Object) -> None:
         if self.conflicts:

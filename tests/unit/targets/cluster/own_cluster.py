@@ -15,6 +15,7 @@ from proxybench.hosts.fleet import Fleet, Reached
 from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh_config import SshConfig
 from proxybench.kube.base import Kind
+from proxybench.kube.objects import MADE_BY_A_RUN, namespace, service
 from proxybench.nodes.zipapp import build_zipapp, zipapp_name
 from proxybench.targets.cluster.backends import _RUN
 from proxybench.targets.cluster.host_facts import _ASK
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxybench.hosts.inventory import SshTarget
+    from proxybench.kube.base import ServiceApi
     from proxybench.nodes.cluster import ApiAccess
     from proxybench.targets.cluster.switching import Switching
 
@@ -58,6 +60,8 @@ class OwnApi(FakeServiceApi):
         super().__init__(store)
         self._system = system
         self.away: list[ApiError] = []
+        self.services: list[Object] = []
+        self.leaving = 0
         self.pods = [pod(*one) for one in (("n2", "10.244.1.5"), ("b1", "10.244.2.5"), ("n9", "10.244.9.5"))]
 
     def delete_collection(self, kind: Kind, namespace: str, label: str) -> None:
@@ -65,9 +69,17 @@ class OwnApi(FakeServiceApi):
             raise self.away.pop(0)
         super().delete_collection(kind, namespace, label)
 
+    def list(self, kind: Kind, namespace: str = "", label: str = "") -> Sequence[Object]:
+        more = self.services if kind is Kind.SERVICE and not label else ()
+        return [*super().list(kind, namespace, label), *more]
+
     def ask(self, method: str, path: str, body: Object | None = None) -> Object:
         if (method, path) == ("POST", TOKEN_PATH):
             return {"status": {"token": "small"}}
+        if (method, path) == ("GET", NAMESPACE_PATH) and self.leaving:
+            self.leaving -= 1
+            labels = {"app.kubernetes.io/managed-by": "proxybench"}
+            return {"metadata": {"labels": labels, "deletionTimestamp": "2026-11-27T07:00:00Z"}}
         if (method, path) == ("GET", NAMESPACE_PATH):
             found = [one for one in self.list(Kind.NAMESPACE) if one["metadata"]["name"] == "proxybench"]
             if not found:
@@ -138,6 +150,9 @@ class Own:
     said: list[str] = field(default_factory=list)
     pods: PodsSpec | None = None
     more_pods: list[Object] = field(default_factory=list)
+    services: list[Object] = field(default_factory=list)  # of others, as an API says them that is not the lab's
+    service_cidr: str = "10.96.0.0/12"
+    leaving: int = 0  # so many times the namespace is told to be there, and to be deleted just now
     gone: dict[str, str] = field(default_factory=dict)  # hosts that are lost when their backends are to be started
     claims: set[str] = field(default_factory=set)
     clock: FakeClock = field(default_factory=FakeClock)
@@ -151,7 +166,7 @@ class Own:
             inventory="nodes.yaml",
             kubeconfig=str(self.folder / "kubeconfig"),
             node_url="https://10.0.0.1:6443",
-            service_cidr="10.96.0.0/12",
+            service_cidr=self.service_cidr,
             pods=self.pods,
         )
         ssh = SshConfig(Secrets(), self.folder / "config", self.folder)
@@ -185,6 +200,7 @@ class Own:
         """The API as somebody else sees it."""
         made = OwnApi(self.store, self.system)
         made.pods += self.more_pods
+        made.services = self.services
         return made
 
     def host(self, name: str, target: SshTarget) -> FakeExecutor:
@@ -211,6 +227,7 @@ class Own:
         self.accesses.append(at)
         self.apis.append(stack.enter_context(self.api))
         self.apis[-1].away = self.away
+        self.apis[-1].leaving = self.leaving
         return self.apis[-1]
 
     def assert_left(self) -> None:
@@ -220,3 +237,19 @@ class Own:
             assert executor.closed, executor.name
         for api in self.apis:
             assert api._closed
+
+
+def shop(own: Own) -> None:
+    """Somebody else has a Service."""
+    own.api.ensure_namespace("shop")
+    theirs = service("web", "10.96.0.7", 80)
+    theirs["metadata"]["namespace"] = "shop"
+    del theirs["metadata"]["labels"]
+    own.api.create_many([theirs])
+
+
+def admins_namespace(api: ServiceApi) -> None:
+    """Have the namespace that docs/cluster-rbac.yaml makes."""
+    found = namespace("proxybench")
+    found["metadata"]["annotations"] = {MADE_BY_A_RUN: "false"}
+    api.create_many([found])

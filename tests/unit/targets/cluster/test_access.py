@@ -1,19 +1,27 @@
 from __future__ import annotations
 
+import json
 import subprocess
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxybench.errors import ApiError, UsageError
+from proxybench.errors import ApiError, ExperimentError, UsageError
 from proxybench.experiment.places import ClusterSpec
 from proxybench.kube.kubeconfig import Credentials
 from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.cluster import access
 from proxybench.targets.cluster.backends import endpoints
 from proxybench.targets.cluster.host_facts import _ASK, HostFacts, parse_host, read_host
+from proxybench.targets.cluster.tokens import MARGIN_S
 from proxybench.testing.hosts import FakeExecutor, Run, done
+from tests.unit.targets.cluster.own_cluster import kubeconfig
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 SPEC = ClusterSpec(inventory="n.yaml", node_url="https://10.0.0.1:6443")
 FIRST = ApiAccess("https://192.0.2.1", "https://10.0.0.1:6443", "the CA", "admin", "", 50)
@@ -32,6 +40,11 @@ class Answers:
         return dict(answer)
 
 
+def never() -> AbstractContextManager[Answers]:
+    pytest.fail("it was connected to once more")
+
+
+PLUGIN = '"exec": {"command": "./plugin"}'
 TOKEN = "POST /api/v1/namespaces/proxybench/serviceaccounts/proxybench/token"
 OURS = "GET /api/v1/namespaces/proxybench"
 CIDRS = "GET /apis/networking.k8s.io/v1/servicecidrs/kubernetes"
@@ -42,18 +55,72 @@ def test_the_api_as_the_kubeconfig_reaches_it() -> None:
     assert access.first_access(found, SPEC) == FIRST
 
 
+def test_a_plugin_is_run_anew_before_its_token_ends_and_when_one_is_refused(tmp_path: Path) -> None:
+    """The plugin gives another token each time, the first ones for a quarter of an hour that is over soon."""
+    soon = datetime.now(UTC) + timedelta(seconds=MARGIN_S / 2)
+    plugin = tmp_path / "plugin"
+    plugin.write_text(
+        f"""#!/bin/sh
+echo >> {tmp_path}/times
+token=token-$(wc -l < {tmp_path}/times)
+[ $token = token-5 ] && exit 1
+[ $token = token-1 ] || [ $token = token-4 ] && end='"expirationTimestamp": "{soon:%Y-%m-%dT%H:%M:%SZ}",'
+echo '{{"status": {{'$end' "token": "'$token'"}}}}'
+"""
+    )
+    plugin.chmod(0o755)
+    file = tmp_path / "config"
+    file.write_text(kubeconfig("https://192.0.2.1", "unused", "the CA").replace('"token": "unused"', PLUGIN))
+    spec = SPEC.model_copy(update={"kubeconfig": str(file)})
+    found = access.first_access(access.credentials(spec), spec)
+    assert found.renew is not None
+    assert (found.token, found.good_token, found.good_token) == ("token-1", "token-2", "token-2")
+    assert found.renew("token-1") == "token-2"  # somebody else has asked meanwhile
+    assert found.renew("token-2") == "token-3"
+    assert found.renew("token-3") == "token-4"
+    assert found.good_token == "token-4"  # there is none anew now, and this one is good for some minutes
+    assert found.good_token == "token-6"
+
+
+def test_several_kubeconfigs_are_read_as_kubectl_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = json.loads(kubeconfig("https://192.0.2.1", "t", "the CA"))
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text(json.dumps({"current-context": "one", "users": whole.pop("users"), "clusters": None}))
+    two.write_text(json.dumps({**whole, "current-context": "none"}))
+    monkeypatch.setenv("KUBECONFIG", f"{one}:{tmp_path}/none::{two}:{one}")
+    assert access.credentials(SPEC) == Credentials("one", "https://192.0.2.1", "the CA", "t")
+    assert access.origin(SPEC) == (f"{one}:{two}", "")
+    named = SPEC.model_copy(update={"kubeconfig": f"{one}:{two}"})  # as an undo log keeps it
+    monkeypatch.delenv("KUBECONFIG")
+    assert access.origin(named) == (f"{one}:{two}", "")
+    odd = tmp_path / "a:b"
+    odd.write_text("{}")
+    assert access.origin(SPEC.model_copy(update={"kubeconfig": str(odd)})) == (str(odd), "")
+    monkeypatch.setenv("KUBECONFIG", f":{tmp_path}/none:{tmp_path}/neither")
+    with pytest.raises(ExperimentError) as caught:
+        access.credentials(SPEC)
+    assert str(caught.value) == f"{tmp_path}/none:1:1: cannot be read: No such file or directory"
+
+
+def test_a_certificate_is_not_renewed() -> None:
+    assert access.first_access(Credentials("one", "https://192.0.2.1", "", client_pem="PEM"), SPEC).renew is None
+
+
 def test_nodes_are_given_a_token_of_our_own_account() -> None:
-    api = Answers({TOKEN: {"status": {"token": "small"}}})
-    assert access.own_access(api, FIRST) == ApiAccess(FIRST.url, FIRST.node_url, FIRST.ca_pem, "small", "", 50)
+    api = Answers({TOKEN: {"status": {"token": "small", "expirationTimestamp": "2026-11-26T08:00:00Z"}}})
+    own = access.own_access(api, FIRST, lambda: nullcontext(api))
+    assert own == ApiAccess(FIRST.url, FIRST.node_url, FIRST.ca_pem, "small", "", 50)
+    api.known[TOKEN] = {"status": {"token": "another"}}
+    assert own.good_token == "another"
 
 
 def test_without_an_account_a_token_is_handed_on_and_a_certificate_is_not() -> None:
-    assert access.own_access(Answers({}), FIRST) is FIRST
+    assert access.own_access(Answers({}), FIRST, never) is FIRST
     certificate = ApiAccess(FIRST.url, FIRST.node_url, FIRST.ca_pem, "", "PEM", 50)
     with pytest.raises(UsageError, match=r"make our ServiceAccount with kubectl apply -f docs/cluster-rbac\.yaml$"):
-        access.own_access(Answers({}), certificate)
+        access.own_access(Answers({}), certificate, never)
     with pytest.raises(ApiError, match="forbidden"):
-        access.own_access(Answers({TOKEN: ApiError("forbidden", 403)}), FIRST)
+        access.own_access(Answers({TOKEN: ApiError("forbidden", 403)}), FIRST, never)
 
 
 def test_the_range_of_cluster_ips() -> None:
@@ -62,6 +129,37 @@ def test_the_range_of_cluster_ips() -> None:
     assert access.service_cidr(Answers({}), SPEC.model_copy(update={"service_cidr": "10.0.0.0/16"})) == "10.0.0.0/16"
     with pytest.raises(UsageError, match=r"write target\.cluster\.service_cidr"):
         access.service_cidr(Answers({}), SPEC)
+
+
+@pytest.mark.parametrize("written", [None, "fd00::/112"])
+def test_without_cluster_ips_of_ipv4_it_is_said(written: str | None) -> None:
+    spec = SPEC.model_copy(update={"service_cidr": written})
+    with pytest.raises(UsageError) as caught:
+        access.service_cidr(Answers({CIDRS: {"spec": {"cidrs": ["fd00::/112"]}}}), spec)
+    assert str(caught.value) == (
+        "ClusterIPs are of IPv6 alone (fd00::/112); IPv4 is needed: a dual-stack cluster has both"
+    )
+
+
+def their(name: str, **spec: object) -> dict[str, Any]:
+    return {"metadata": {"namespace": "shop", "name": name}, "spec": spec}
+
+
+def test_addresses_that_others_have_are_those_of_both_families_and_of_services_that_have_one() -> None:
+    services = [
+        their("outside", type="ExternalName", externalName="example.org"),
+        their("outside-once-inside", type="ExternalName", externalName="example.org", clusterIP=""),
+        their("headless", clusterIP="None", clusterIPs=["None"]),
+        their("both", clusterIP="fd00::7", clusterIPs=["fd00::7", "10.96.0.7"]),
+        their("of-1.19", clusterIP="10.96.0.8"),
+        {"metadata": {"namespace": "proxybench", "name": "ours"}, "spec": {"clusterIP": "10.96.1.0"}},
+    ]
+    assert access.taken(services) == ("fd00::7", "10.96.0.7", "10.96.0.8")
+
+
+def test_a_list_of_nothing_may_be_null() -> None:
+    path = "GET /api/v1/namespaces/shop/pods?labelSelector=app%3Dweb"
+    assert access.list_pods(Answers({path: {"items": None}}), "shop", "app=web") == []
 
 
 def test_a_namespace_of_our_name_must_be_ours() -> None:
@@ -77,6 +175,7 @@ def test_a_namespace_of_our_name_must_be_ours() -> None:
 def test_a_node_s_address() -> None:
     addresses = [{"type": "Hostname", "address": "n"}, {"type": "InternalIP", "address": "fd00::1"}]
     assert access.internal_ip({"status": {"addresses": addresses}}) == ""
+    assert [access.internal_ip(one) for one in ({}, {"status": None}, {"status": {"addresses": None}})] == [""] * 3
     addresses.append({"type": "InternalIP", "address": "192.0.2.7"})
     assert access.internal_ip({"status": {"addresses": addresses}}) == "192.0.2.7"
 

@@ -125,6 +125,8 @@ def pod(host: str, address: str, phase: str = "Running", **spec: object) -> dict
 def test_pods_that_lend_their_addresses_run_on_a_host_that_is_reached() -> None:
     gone = pod("n1", "10.244.1.9")
     gone["metadata"] = {"deletionTimestamp": "2026-11-26T09:00:00Z"}
+    both = pod("n1", "fd00::8")
+    both["status"]["podIPs"] = [{"ip": "fd00::8"}, {"ip": "10.244.1.8"}]
     pods = [
         pod("n1", "10.244.1.5"),
         pod("n2", "10.244.2.5"),
@@ -135,5 +137,7 @@ def test_pods_that_lend_their_addresses_run_on_a_host_that_is_reached() -> None:
         pod("n1", "fd00::5"),
         {"metadata": {}, "spec": {}},
         gone,
+        both,
     ]
-    assert addresses_of(pods, {"n1", "n2"}) == {"n1": ["10.244.1.5", "10.244.1.6"], "n2": ["10.244.2.5"]}
+    found = {"n1": ["10.244.1.5", "10.244.1.6", "10.244.1.8"], "n2": ["10.244.2.5"]}
+    assert addresses_of(pods, {"n1", "n2"}) == found

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from proxybench.kube.objects import node
-from proxybench.targets.cluster.switch.deployment import Deployment, recognise
+from proxybench.targets.cluster.switch.changes import progress, rolled_out
+from proxybench.targets.cluster.switch.daemon_set import look
+from proxybench.targets.cluster.switch.deployment import Deployment, not_ready, recognise
 
 Object = dict[str, Any]
 ONLY = "it is observed only"
@@ -31,7 +33,17 @@ KUBEADM = config_map(**{"config.conf": "mode: iptables\n"})
 
 
 def test_kubeadm_s_can_be_switched() -> None:
-    assert recognise([daemon_set()], [KUBEADM], [worker()]) == Deployment("daemonset", switchable=True)
+    others = [daemon_set("kube-proxy-windows", mounted="kube-proxy-windows"), daemon_set("flannel", mounted="flannel")]
+    assert recognise([daemon_set(), *others], [KUBEADM], [worker()]) == Deployment("daemonset", switchable=True)
+
+
+def test_a_config_map_that_is_projected_is_mounted_too() -> None:
+    found = daemon_set(mounted="x")
+    parts = [{"serviceAccountToken": {"path": "t"}}, {"configMap": {"name": "kube-proxy"}}]
+    found["spec"]["template"]["spec"]["volumes"].append({"name": "all", "projected": {"sources": parts}})
+    assert recognise([found], [KUBEADM], [worker()]).switchable
+    found["metadata"]["name"] = "kube-proxy-arm64"
+    assert not recognise([daemon_set(), found], [KUBEADM], [worker()]).switchable
 
 
 @pytest.mark.parametrize(
@@ -60,6 +72,13 @@ def test_kubeadm_s_can_be_switched() -> None:
             "daemonset",
             "the DaemonSet kube-proxy does not mount the ConfigMap",
         ),
+        (
+            [daemon_set("k-arm64"), daemon_set(), daemon_set("k-arm32")],
+            [KUBEADM],
+            [],
+            "daemonset",
+            "further DaemonSets mount the ConfigMap kube-proxy, and would not be rolled out: k-arm64, k-arm32",
+        ),
     ],
 )
 def test_what_cannot_be_switched_is_recognised_and_explained(
@@ -69,3 +88,22 @@ def test_what_cannot_be_switched_is_recognised_and_explained(
     assert (found.name, found.switchable) == (name, False)
     assert found.why.startswith(why)
     assert found.why.endswith(f": {ONLY}")
+
+
+def test_what_others_left_out_is_nothing() -> None:
+    """An API leaves out what is empty, and a list of nothing may be null."""
+
+    class Empty:
+        def ask(self, method: str, path: str, body: Object | None = None) -> Object:
+            assert (method, body) == ("GET", None)
+            return {"metadata": {}, "items": None}
+
+    assert look(Empty()).name == "unit"
+    bare: Object = {"metadata": {"name": "kube-proxy", "generation": 1}}
+    found = recognise([daemon_set()], [bare], [{"metadata": {"name": "n", "labels": None}}])
+    assert (
+        found.why == f"the DaemonSet kube-proxy has no ConfigMap kube-proxy with config.conf, as kubeadm's has: {ONLY}"
+    )
+    assert not_ready([{"metadata": {"name": "n"}}, {"metadata": {"name": "m"}, "status": {"conditions": None}}]) == ()
+    assert not rolled_out(bare)
+    assert progress(bare) == "0 of 0 pods are new, 0 ready"

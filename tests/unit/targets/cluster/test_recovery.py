@@ -12,11 +12,12 @@ from proxybench.errors import ApiError, ResultsError, RunError, UsageError
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import Pod, endpoint_slices, service
+from proxybench.targets.claim import claimed
 from proxybench.targets.cluster.switch.changes import TEXT, Change
 from proxybench.targets.cluster.switch.recovery import recover
 from proxybench.targets.cluster.switch.undo import FILE, Header, UndoLog
 from tests.unit.targets.cluster.kubeadm_api import HEADER
-from tests.unit.targets.cluster.own_cluster import kubeconfig
+from tests.unit.targets.cluster.own_cluster import admins_namespace, kubeconfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,8 +41,17 @@ def run(tmp_path: Path, server: ApiServerProcess) -> Path:
     return tmp_path
 
 
-def test_services_of_ours_are_removed_and_the_namespace_stays(run: Path, api: KubernetesServiceApi) -> None:
+def test_the_namespace_goes_if_a_run_has_made_it(run: Path, api: KubernetesServiceApi) -> None:
     api.ensure_namespace("proxybench")
+    assert list(recover(run)) == [
+        "nothing had been changed",
+        "removed: Services and EndpointSlices of ours, and our namespace",
+    ]
+    assert "proxybench" not in {one["metadata"]["name"] for one in api.list(Kind.NAMESPACE)}
+
+
+def test_services_of_ours_are_removed_and_the_namespace_stays(run: Path, api: KubernetesServiceApi) -> None:
+    admins_namespace(api)
     theirs = service("web", "10.96.0.7", 80)
     theirs["metadata"]["labels"] = {}
     api.create_many([service("svc-00001", "10.96.1.1", 8080), theirs])
@@ -69,6 +79,14 @@ def test_the_log_of_another_cluster_is_not_played_back_here(run: Path, server: A
     )
 
 
+def test_what_another_run_has_written_meanwhile_is_not_removed(run: Path, server: ApiServerProcess) -> None:
+    with claimed(f"cluster {server.url}"), pytest.raises(RunError) as caught:
+        list(recover(run))
+    assert str(caught.value) == (
+        f"another proxybench of this machine measures the cluster at {server.url}; wait until it has ended"
+    )
+
+
 def test_a_token_that_has_expired_is_told(run: Path, server: ApiServerProcess) -> None:
     (run / "kubeconfig").write_text(kubeconfig(server.url, "expired", server.ca_pem))
     with pytest.raises(ApiError) as caught:
@@ -82,7 +100,7 @@ def test_a_run_that_had_not_begun_asks_nobody(tmp_path: Path) -> None:
     (tmp_path / FILE).unlink()
     with pytest.raises(ResultsError) as caught:
         list(recover(tmp_path))
-    assert str(caught.value) == f"{tmp_path}: has no undo.jsonl; nothing was switched in that run"
+    assert str(caught.value) == f"{tmp_path}: has no undo.jsonl; that run has written nothing to a cluster"
 
 
 def test_files_of_hosts_are_put_back_by_the_inventory_that_the_run_had(run: Path, api: KubernetesServiceApi) -> None:

@@ -173,13 +173,12 @@ def test_credentials_are_read_anew_for_what_comes_late(tmp_path: Path, server: A
 
 
 class Stuck(Api):
-    """Its DaemonSet never rolls out."""
+    """Its DaemonSet never rolls out, once so many objects were written."""
 
-    def ask(self, method: str, path: str, body: Object | None = None) -> Object:
-        found = super().ask(method, path, body)
-        if path == DAEMON_SET:
-            found["status"] |= {"updatedNumberScheduled": 1, "desiredNumberScheduled": 3}
-        return found
+    after = 2
+
+    def rollout(self) -> Object:
+        return {"updatedNumberScheduled": 1, "desiredNumberScheduled": 3} if self.writes >= self.after else {}
 
 
 def test_a_rollout_that_does_not_end_is_told_in_pods(tmp_path: Path) -> None:
@@ -218,6 +217,7 @@ def test_a_kube_proxy_that_never_answers_is_not_waited_for_as_long_as_a_rollout(
 
 def test_a_rollout_that_goes_on_no_more_names_the_nodes_that_are_not_ready() -> None:
     api = Stuck()
+    api.after = 0
     conditions = [{"type": "DiskPressure", "status": "False"}, {"type": "Ready", "status": "True"}]
     api.nodes = [{"metadata": {"name": "n1"}, "status": {"conditions": conditions}}, {"metadata": {"name": "n2"}}]
     with pytest.raises(RunError, match=r"did not end within 0\.05 s: 1 of 3 pods are new, 0 ready$"):
@@ -243,6 +243,9 @@ def test_nothing_is_switched_without_a_place_for_the_undo_log(tmp_path: Path) ->
         replace(switcher(api, tmp_path), folder=None).to(Mode.NFTABLES)
     replace(switcher(api, tmp_path), folder=None).put_back()
     switcher(api, tmp_path / "none").put_back()
+    switch = switcher(api, tmp_path)
+    UndoLog(tmp_path / FILE, switch.header)
+    switch.put_back()
     assert api.writes == 0
 
 

@@ -11,7 +11,6 @@ import pytest
 from proxybench.agent.node import AGENT
 from proxybench.clocks import ClockDomain
 from proxybench.errors import (
-    ApiError,
     CommandTimeoutError,
     ConnectionLostError,
     ExperimentError,
@@ -22,7 +21,6 @@ from proxybench.errors import (
 from proxybench.experiment.places import ClusterSpec, PodsSpec
 from proxybench.experiment.spec import LoadSpec
 from proxybench.kube.base import Kind
-from proxybench.kube.objects import Pod, endpoint_slices, service
 from proxybench.kube.objects import node as node_object
 from proxybench.model import ClockKind, Mode
 from proxybench.nodes.answers import Hello, HttpAnswer
@@ -30,7 +28,9 @@ from proxybench.nodes.cluster import ApiAccess, Cluster, Traits
 from proxybench.nodes.kernel.capture import Tools
 from proxybench.nodes.node import Node
 from proxybench.nodes.requests import HttpGet
+from proxybench.run.testbed import address_plan
 from proxybench.targets.base import TargetFacts
+from proxybench.targets.cluster.host_facts import _ASK
 from proxybench.targets.cluster.inventory import Role
 from proxybench.targets.cluster.switch.tidying import ASK_SYNCED
 from proxybench.targets.cluster.switching import Switching
@@ -38,7 +38,8 @@ from proxybench.targets.cluster.target import ASK_MODE, cluster_target
 from proxybench.testing.hosts import FakeSession, Line, Open, Run, Sent, Step, done
 from tests.unit.nodes.kernel.looks import look
 from tests.unit.run.test_session import answered
-from tests.unit.targets.cluster.own_cluster import NODES, URL, Own, agent_file, backend, facts, installed, pod
+from tests.unit.targets.cluster.kubeadm_api import proxy_pod
+from tests.unit.targets.cluster.own_cluster import NODES, URL, Own, agent_file, backend, facts, installed, pod, shop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,25 +48,6 @@ if TYPE_CHECKING:
 
 FIRST = ApiAccess(URL, "https://10.0.0.1:6443", "the CA", "admin", "", 50)
 HELLO = asdict(Hello(AGENT, "3.11.2", "6.1.0", "cpu", 2))
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Own:
-    own = Own(tmp_path)
-    own.usual()
-    own.api.create_many(
-        [node_object("n1", "192.0.2.11", "10.244.0.0/24"), node_object("n2", "192.0.2.12", "10.244.1.0/24")]
-    )
-    return own
-
-
-def shop(own: Own) -> None:
-    """Somebody else has a Service."""
-    own.api.ensure_namespace("shop")
-    theirs = service("web", "10.96.0.7", 80)
-    theirs["metadata"]["namespace"] = "shop"
-    del theirs["metadata"]["labels"]
-    own.api.create_many([theirs])
 
 
 def made(name: str, boot: str, address: str, ssh: SshTarget, **changes: object) -> Node:
@@ -132,51 +114,6 @@ def test_an_observed_cluster_is_all_that_a_run_needs_and_nothing_of_it_is_ours(o
     assert set(own.accesses) == {FIRST}
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_what_was_written_is_taken_back_and_the_namespace_only_if_a_run_made_it(own: Own, there: bool) -> None:
-    shop(own)
-    if there:
-        own.api.ensure_namespace("proxybench")
-    with own.target().open(1, own.said.append):
-        own.api.ensure_namespace("proxybench")
-        own.api.create_many([service("svc-00001", "10.96.1.1", 8080)])
-        own.api.create_many(endpoint_slices("svc-00001", [Pod("192.0.2.13", "b1")], 18080, 0))
-    spaces = {one["metadata"]["name"] for one in own.api.list(Kind.NAMESPACE)}
-    assert spaces == {"default", "shop", *(["proxybench"] if there else [])}
-    assert [one["metadata"]["name"] for one in own.api.list(Kind.SERVICE)] == ["web"]
-    assert own.api.list(Kind.ENDPOINT_SLICE) == []
-
-
-REFUSED = "cannot reach the Kubernetes API: refused"
-TRYING = f"{REFUSED}; trying for 60 s to remove what was written"
-NOT_YET = TRYING.replace("60", "15")  # an API server that has been started anew, and has not read its roles yet
-
-
-@pytest.mark.parametrize(("status", "told"), [(None, TRYING), (403, NOT_YET), (503, TRYING)])
-def test_an_api_server_that_is_away_at_the_end_is_waited_for_and_told_once(
-    own: Own, status: int | None, told: str
-) -> None:
-    with own.target().open(1, own.said.append):
-        own.api.ensure_namespace("proxybench")
-        own.api.create_many([service("svc-00001", "10.96.1.1", 8080)])
-        own.away += [ApiError(REFUSED, status)] * 3
-    assert own.said[1:] == [told]
-    assert own.clock.slept == [5.0] * 3
-    assert own.api.list(Kind.SERVICE) == []
-    assert "proxybench" not in {one["metadata"]["name"] for one in own.api.list(Kind.NAMESPACE)}
-    own.assert_left()
-
-
-@pytest.mark.parametrize(("status", "told", "waits"), [(None, [TRYING], 12), (403, [NOT_YET], 3), (404, [], 0)])
-def test_one_that_stays_away_is_an_error_after_a_minute_and_a_refusal_sooner(
-    own: Own, status: int | None, told: list[str], waits: int
-) -> None:
-    with pytest.raises(ApiError, match=f"^{REFUSED}$"), own.target().open(1, own.said.append):
-        own.away += [ApiError(REFUSED, status)] * 99
-    assert own.clock.slept == [5.0] * waits
-    assert own.said[1:] == told
-
-
 def test_two_runs_are_not_in_one_cluster_at_a_time(own: Own) -> None:
     first, second = (own.target().open(1, own.said.append) for _ in range(2))
     with first, pytest.raises(RunError) as caught, second:
@@ -203,6 +140,33 @@ def test_a_further_node_may_be_dead(own: Own) -> None:
     with own.target().open(1, own.said.append) as (cluster,):
         assert cluster.others == ()
     assert own.said == ["goes on without n2: n2: no route to host", "starting a backend on b1, port 18080"]
+
+
+HUNG = "`sh -c '\nPATH=$PATH…` did not end within 60 s"
+
+
+def test_a_further_node_that_hangs_or_dies_after_its_login_is_left_out(own: Own) -> None:
+    own.nodes += "  - {name: n3, roles: other}\n"
+    own.scripts["n2"] = [Run(["sh", "-c", _ASK], CommandTimeoutError(f"n2: {HUNG}"))]
+    own.scripts["n3"] = [Run(["sh", "-c", _ASK], ConnectionLostError("n3: the connection broke"))]
+    with own.target().open(1, own.said.append) as (cluster,):
+        assert cluster.others == ()
+        assert [one.closed for name, one in own.executors.items() if name.startswith(("n2", "n3"))] == [True, True]
+    assert own.said == [
+        "goes on without n2: n2: the look at it did not end within 60 s",
+        "goes on without n3: n3: the connection broke",
+        "starting a backend on b1, port 18080",
+    ]
+    own.assert_left()
+
+
+@pytest.mark.parametrize("name", ["c1", "n1", "b1"])
+def test_a_host_that_is_needed_must_say_what_it_is(own: Own, name: str) -> None:
+    own.scripts[name] = [Run(["sh", "-c", _ASK], CommandTimeoutError(f"{name}: {HUNG}"))]
+    with pytest.raises(CommandTimeoutError) as caught, own.target().open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == f"{name}: the look at it did not end within 60 s"
+    own.assert_left()
 
 
 @pytest.mark.parametrize("name", ["c1", "n1", "b1"])
@@ -251,7 +215,7 @@ def test_a_backend_whose_address_nobody_knows_is_told(own: Own) -> None:
     own.nodes = NODES.replace(", addresses: [192.0.2.13, 192.0.2.14]", "")
     with pytest.raises(UsageError) as caught, own.target().open(1, own.said.append):
         pytest.fail("it is open")
-    assert str(caught.value) == "b1: it is no Node of the cluster that tells its address; write address: there"
+    assert str(caught.value) == "b1: it is no Node of the cluster that tells an IPv4 address; write address: there"
     own.assert_left()
 
 
@@ -275,6 +239,29 @@ def test_the_measured_node_may_be_the_client_and_a_further_node_is_told_once(own
         assert (cluster.client.name, cluster.measured.name) == ("n1-client", "n1")
         assert replace(cluster.client, name="n1") == cluster.measured
         assert [one.name for one in cluster.others] == ["n2"]
+
+
+def test_a_cluster_whose_addresses_are_of_ipv6_first_keeps_what_others_have_of_ipv4(own: Own) -> None:
+    """Services of all types are there; ours must not get the address that one of them has besides."""
+    theirs = [
+        {"type": "ExternalName", "externalName": "example.org"},
+        {"clusterIP": "None", "clusterIPs": ["None"]},
+        {"clusterIP": "fd00::7", "clusterIPs": ["fd00::7", "10.96.1.0"]},
+    ]
+    own.services = [
+        {"metadata": {"namespace": "shop", "name": f"s{number}"}, "spec": spec} for number, spec in enumerate(theirs)
+    ]
+    with own.target().open(1, own.said.append) as (cluster,):
+        assert cluster.taken == ("fd00::7", "10.96.1.0")
+        plan = address_plan(cluster)
+        assert [plan.vip(index) for index in range(2)] == ["10.96.1.1", "10.96.1.2"]
+
+
+def test_a_cluster_without_ipv4_is_refused_before_anything_is_asked_of_its_hosts(own: Own) -> None:
+    own.scripts, own.service_cidr = {}, "fd00::/112"
+    with pytest.raises(UsageError, match=r"^ClusterIPs are of IPv6 alone \(fd00::/112\); IPv4 is needed: "):
+        own.target().open(1, own.said.append).__enter__()
+    own.assert_left()
 
 
 def test_pods_that_are_there_lend_their_addresses_and_our_backend_runs_in_their_network(own: Own) -> None:
@@ -470,6 +457,25 @@ def test_no_switch_where_kube_proxy_cannot_be_switched(own: Own) -> None:
         "it is observed only"
     )
     own.assert_left()
+
+
+def test_no_switch_where_a_node_would_not_be_asked_and_cleaned(own: Own) -> None:
+    """b1 is a Node, and a backend alone; n9 is in no inventory; ten is known by the address that is written there."""
+    own.nodes = NODES.replace("{name: n2, roles: other}", "{name: n2, roles: other, host: 192.0.2.12}")
+    own.scripts = {}
+    own.system.nodes = [node_object("ten", "192.0.2.12", "10.244.1.0/24")]
+    own.system.pods = [proxy_pod(name) for name in ("n1", "ten", "b1", "n9")]
+    with pytest.raises(UsageError) as caught, own.target(Switching()).open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == (
+        "kube-proxy cannot be switched: it runs on Nodes that would be switched, too, and neither asked nor cleaned: "
+        "b1, n9; give each the role other in the inventory"
+    )
+    own.assert_left()
+    own.usual()
+    own.system.pods = own.system.pods[:2]
+    with own.target(Switching()).open(1, own.said.append):
+        pass
 
 
 BUILD = 'kubernetes_build_info{git_version="v1.37.2",major="1"} 1\n'

@@ -128,6 +128,8 @@ def test_modes_are_those_of_configurations_before_and_after() -> None:
     assert modes_of([changed(TEXT, "ipvs:\n  mode: x\n", "mode: nftables  # new\n")]) == {Mode.IPTABLES, Mode.NFTABLES}
     assert modes_of([changed(("spec",), "mode: ipvs\n", None)]) == frozenset()
     assert modes_of([changed(TEXT, "mode: kernelspace\n", "mode: ipvs\n")]) == {Mode.IPVS}
+    assert modes_of([changed(TEXT, "mode: ~\n", "mode: &its ipvs\n")]) == {Mode.IPTABLES, Mode.IPVS}
+    assert modes_of([changed(TEXT, "mode: [a]\n", "mode: ipvs\n")]) == {Mode.IPVS}
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,12 @@ from proxybench.targets.cluster.switch.changes import (
     rolled_out,
     strangers,
     switch_changes,
-    with_mode,
     written,
 )
 from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
 from proxybench.targets.cluster.switch.switcher import restore
 from proxybench.targets.cluster.switch.undo import FILE, UndoLog, make, read_undo, undo
-from tests.unit.targets.cluster.kubeadm_api import ANNOTATIONS, CONFIG_TEXT, HEADER, Api, Killed, Object, switcher
+from tests.unit.targets.cluster.kubeadm_api import ANNOTATIONS, HEADER, Api, Killed, Object, switcher
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,19 +211,6 @@ def test_what_is_no_log_says_where(text: str, why: str) -> None:
     with pytest.raises(ResultsError) as raised:
         read_undo(f"{text}\n", "f")
     assert str(raised.value) == f"f: is no undo log: {why}"
-
-
-@given(st.text(), st.sampled_from(list(Mode)))
-def test_another_mode_changes_one_line(before: str, mode: Mode) -> None:
-    after = with_mode(before, mode)
-    assert f"mode: {mode}" in after.split("\n")
-    assert with_mode(after, mode) == after
-
-
-def test_a_mode_of_kubeadm() -> None:
-    assert with_mode(CONFIG_TEXT, Mode.IPVS) == CONFIG_TEXT.replace('\nmode: ""', "\nmode: ipvs")
-    assert with_mode("a: 1", Mode.IPVS) == "a: 1\nmode: ipvs\n"
-    assert with_mode("", Mode.IPVS) == "mode: ipvs\n"
 
 
 def test_a_rollout_is_over_when_every_node_has_the_newest() -> None:

@@ -1,0 +1,72 @@
+"""What forbids a rollout of kube-proxy before it is begun, told by the cluster's objects. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxybench.targets.cluster.switch.changes import MARK, progress, read, rolled_out
+from proxybench.targets.cluster.switch.deployment import not_ready
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from proxybench.kube.base import Object
+
+_SHOWN: Final = 3
+
+
+def own_pods(pods: Sequence[Object]) -> list[Object]:
+    """Return those pods that the DaemonSet kube-proxy has made."""
+    return [
+        pod
+        for pod in pods
+        for owner in pod["metadata"].get("ownerReferences") or ()
+        if (owner["kind"], owner["name"]) == ("DaemonSet", "kube-proxy")
+    ]
+
+
+def strange_nodes(pods: Sequence[Object], nodes: Sequence[Object], hosts: Collection[str]) -> str:
+    """Say which Nodes have a kube-proxy (``pods``) and are none of the hosts that are asked and cleaned; "" for none.
+
+    ``hosts`` are those hosts' names and addresses, by any of which a Node is known.
+    """
+    names = {str(node["metadata"]["name"]): _addresses(node) for node in nodes}
+    there = dict.fromkeys(str(pod["spec"]["nodeName"]) for pod in pods if "nodeName" in pod["spec"])
+    strange = [name for name in sorted(there) if not {name, *names.get(name, ())} & set(hosts)]
+    if not strange:
+        return ""
+    what = f"it runs on Nodes that would be switched, too, and neither asked nor cleaned: {_some(strange)}"
+    return f"{what}; give each the role other in the inventory"
+
+
+def unready(daemon_set: Object, pods: Sequence[Object], nodes: Sequence[Object]) -> str:
+    """Say why a rollout that is begun now could not end; "" where every pod is of the newest template, and ready.
+
+    A rollout of ours, as our mark in the template tells, may still go on, or be of pods that do not come up in a mode:
+    the next switch mends that. None mends a Node that is not ready.
+    """
+    there = {pod["spec"].get("nodeName") for pod in pods}
+    away = not_ready([node for node in nodes if node["metadata"]["name"] in there])
+    if not away and (rolled_out(daemon_set) or read(daemon_set, MARK) is not None):
+        return ""
+    who = [*away, *(_place(pod) for pod in pods if not _ready(pod))]
+    shown = f"; not ready: {_some(who)}" if who else ""
+    return f"a rollout could not end: {progress(daemon_set)}{shown}; wait until all are ready, or mend that"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
+
+
+def _addresses(node: Object) -> Iterable[str]:
+    return [str(one["address"]) for one in node.get("status", {}).get("addresses") or ()]
+
+
+def _ready(pod: Object) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or ()
+    return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
+
+
+def _place(pod: Object) -> str:
+    return f"{pod['metadata']['name']} on {pod['spec'].get('nodeName', 'no Node')}"
