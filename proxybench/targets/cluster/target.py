@@ -312,8 +312,6 @@ class ClusterTarget:
             )
         if _two(lent):
             return lent
-        if not lent:
-            raise UsageError(f"the inventory has no host with the role backend; {_TWO_NEEDED}")
         how = "give the role backend to another host, or this one's addresses: of its own"
         raise UsageError(f"the inventory's backends have one address; {_TWO_NEEDED}: {how}")
 
@@ -389,10 +387,13 @@ def cluster_target(
 ) -> ClusterTarget:
     """Return the cluster that ``target: {cluster: …}`` asks for; ``folder`` is that of the experiment file.
 
-    Raises ExperimentError for what is wrong in its inventory, UsageError where its clients cannot share the ``load``.
+    Raises ExperimentError for what is wrong in its inventory, UsageError where that lacks a backend that is needed,
+    and where its clients cannot share the ``load``.
     """
     file = folder / expanded(spec.inventory)
     inventory = read_inventory(file)
+    if spec.pods is None and not inventory.with_role(Role.BACKEND):
+        raise UsageError(f"{file}: no host has the role backend; {_TWO_NEEDED}")
     clients = len(inventory.with_role(Role.CLIENT))
     if load and load.users % clients:
         raise UsageError(f"load.users: {uneven(load.users, clients)}; the clients are those of {file}")

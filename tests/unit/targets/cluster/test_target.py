@@ -186,17 +186,15 @@ def test_a_further_node_with_a_backend_is_needed_too(own: Own) -> None:
         pytest.fail("it is open")
 
 
-def test_without_a_backend_there_are_no_endpoints(own: Own) -> None:
-    own.nodes = NODES.replace(
-        "b1, roles: backend, workdir: /var/pb, addresses: [192.0.2.13, 192.0.2.14]", "b1, roles: other"
-    )
-    with pytest.raises(UsageError) as caught, own.target().open(1, own.said.append):
-        pytest.fail("it is open")
-    assert str(caught.value) == (
-        "the inventory has no host with the role backend; two addresses are needed as endpoints, "
-        "since one is changed for another"
-    )
-    own.assert_left()
+def test_without_a_backend_there_are_no_endpoints_which_is_told_before_anything_is_reached(tmp_path: Path) -> None:
+    file = tmp_path / "nodes.yaml"
+    file.write_text(NODES.replace("roles: backend", "roles: other").replace("addresses: [192.0.2.13, 192.0.2.14]", ""))
+    with pytest.raises(UsageError) as caught:
+        cluster_target(ClusterSpec(inventory="nodes.yaml"), tmp_path)
+    why = "two addresses are needed as endpoints, since one is changed for another"
+    assert str(caught.value) == f"{file}: no host has the role backend; {why}"
+    pods = PodsSpec(selector="app=web", namespace="shop")
+    assert cluster_target(ClusterSpec(inventory="nodes.yaml", pods=pods), tmp_path).spec.pods == pods
 
 
 @pytest.mark.parametrize(
