@@ -143,6 +143,10 @@ def progress(daemon_set: Object) -> str:
 
 
 def strangers(services: Sequence[Object], own: str) -> tuple[str, ...]:
-    """Return the Services of others, "namespace/name": all but ours and the API's own."""
-    names = (f"{one['metadata']['namespace']}/{one['metadata']['name']}" for one in services)
+    """Return the Services of others that kube-proxy serves, "namespace/name": all but ours and the API's own.
+
+    Headless ones and those of the type ExternalName have no address of which it would know.
+    """
+    served = (one for one in services if one["spec"].get("clusterIP", "") not in {"", "None"})
+    names = (f"{one['metadata']['namespace']}/{one['metadata']['name']}" for one in served)
     return tuple(name for name in names if not name.startswith(f"{own}/") and name != "default/kubernetes")

@@ -58,7 +58,7 @@ OBJECTS = [
     f"GET /apis/apps/v1/{KUBE_SYSTEM}/daemonsets/kube-proxy",
 ]
 SERVICES, SPACE = "GET /api/v1/services?limit=500", "GET /api/v1/namespaces/proxybench"
-WEB = {"metadata": {"namespace": "shop", "name": "web"}}
+WEB = {"metadata": {"namespace": "shop", "name": "web"}, "spec": {"clusterIP": "10.96.0.7"}}
 FELT = "1 Services of others would feel a switch (shop/web); if that is right: --i-understand-this-interrupts-traffic"
 MARKED = "daemonsets/kube-proxy spec.template.metadata.annotations.proxybench.io/switched: None becomes (new)"
 OURS = {"metadata": {"labels": {"app.kubernetes.io/managed-by": "proxybench"}}}

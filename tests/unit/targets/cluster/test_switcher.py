@@ -129,7 +129,10 @@ def test_a_resumed_run_that_switches_nothing_puts_back_what_it_found_switched(tm
 
 
 def test_others_services_forbid_a_switch() -> None:
-    way, services = DaemonSetWay(Api()), [{"metadata": {"namespace": "shop", "name": "web"}}]
+    way, services = (
+        DaemonSetWay(Api()),
+        [{"metadata": {"namespace": "shop", "name": "web"}, "spec": {"clusterIP": "10.96.0.7"}}],
+    )
     with pytest.raises(UsageError, match=r"^1 Services of others would feel a switch \(shop/web\); "):
         Switching().opened(services, lambda: nullcontext(way), HEADER, dict, lambda _: None)
     Switching(interrupts=True).opened(services, lambda: nullcontext(way), HEADER, dict, lambda _: None)

@@ -229,6 +229,12 @@ def test_a_rollout_is_over_when_every_node_has_the_newest() -> None:
 
 
 def test_whose_services_would_feel_it() -> None:
-    names = [("default", "kubernetes"), ("proxybench", "svc-00001"), ("shop", "web")]
-    services = [{"metadata": {"namespace": space, "name": name}} for space, name in names]
+    specs: dict[tuple[str, str], dict[str, str]] = {
+        ("default", "kubernetes"): {"clusterIP": "10.96.0.1"},
+        ("proxybench", "svc-00001"): {"clusterIP": "10.96.1.0"},
+        ("shop", "web"): {"clusterIP": "10.96.0.7"},
+        ("shop", "headless"): {"clusterIP": "None"},
+        ("shop", "elsewhere"): {"type": "ExternalName", "externalName": "web.example"},
+    }
+    services = [{"metadata": {"namespace": space, "name": name}, "spec": spec} for (space, name), spec in specs.items()]
     assert strangers(services, "proxybench") == ("shop/web",)
