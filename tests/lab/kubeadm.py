@@ -103,9 +103,14 @@ def objects(config: str) -> list[tuple[str, Object]]:
 
 
 def state(access: Access) -> str:
-    """Return what a switch may not leave changed, byte for byte."""
-    data = access.get(f"{SYSTEM}/configmaps/kube-proxy")["data"]
-    return json.dumps([data, access.get(f"{SETS}/kube-proxy")["spec"]], sort_keys=True)
+    """Return what a switch may not leave changed, byte for byte: all but what API server and controllers count."""
+    found = [access.get(path) for path in (f"{SYSTEM}/configmaps/kube-proxy", f"{SETS}/kube-proxy")]
+    for one in found:
+        one.pop("status", None)
+        for counted in ("resourceVersion", "generation", "managedFields"):
+            one["metadata"].pop(counted, None)
+        (one["metadata"].get("annotations") or {}).pop("deprecated.daemonset.template.generation", None)
+    return json.dumps(found, sort_keys=True)
 
 
 class Kubelets:
