@@ -226,3 +226,12 @@ def test_files_of_known_hosts_are_named_by_signs(home: Path) -> None:
     (home / ".ssh/known_far").write_text(f"far {PUBLIC}\n")
     found = config(home).target(HostWords("far", user="me"))
     assert (found.known_hosts, found.host_key) == (f"{home}/.ssh/known_far", PUBLIC)
+
+
+@pytest.mark.parametrize("host", ["$(id)", "a`id`", "a;id", "a b", "a'b"])
+def test_a_name_that_a_shell_would_read_more_in_is_in_no_proxy_command(home: Path, host: str) -> None:
+    """Names may come from an inventory that somebody else has drafted."""
+    (home / ".ssh/config").write_text("Host *\n ProxyCommand nc %h %p\n")
+    with pytest.raises(UsageError) as caught:
+        config(home, PROXYBENCH_SSH_PASSPHRASE="secret").target(HostWords(host))
+    assert str(caught.value).endswith(f" in {host!r} would be read by ProxyCommand's shell; rename it")
