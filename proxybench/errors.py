@@ -132,13 +132,14 @@ class ApiError(RunError):
 
     @property
     def away(self) -> bool:
-        """Whether nobody has answered who could refuse for good: no server, or one that is not ready.
+        """Whether nobody has answered who could refuse for good: no server, one that is not ready, or too busy (429).
 
         One that has just been started may forbid everything (403) until it has read its roles: 1.25.0 does.
         """
         if self.status is None:
             return True
-        return self.status == HTTPStatus.FORBIDDEN or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        passing = {HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
+        return self.status in passing or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class TransferError(RunError):

@@ -28,6 +28,7 @@ _PAGE: Final = 500
 _LISTS: Final = 3  # attempts at a list whose pages expire under it
 _PROGRESS_SECONDS: Final = 0.2
 _CHANGES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
+_WATCH_LEAST: Final = 0.05  # a sleep may end a moment early
 _WATCH_AGAIN: Final = 1.0  # seconds from the end of a watch to the next one
 _WATCH_LATE: Final = 10.0  # seconds in which the server must have ended a watch whose time is up
 _CLOSE_SECONDS: Final = 15.0
@@ -256,7 +257,7 @@ class KubernetesServiceApi:
         watched, end, why = 0.0, time.monotonic() + seconds, "no answer"
         began: list[float] = []  # when each watch was answered
         select = {"labelSelector": label} if label else {}
-        while (left := end - time.monotonic()) > 0:
+        while (left := end - time.monotonic()) > _WATCH_LEAST:
             now = orjson.loads(await self._transport.send("GET", path, query={"limit": "1", **select}))
             since = {"watch": "1", "resourceVersion": now["metadata"]["resourceVersion"], **select}
             since["timeoutSeconds"], known = str(ceil(left)), len(began)

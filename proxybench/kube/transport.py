@@ -35,6 +35,7 @@ _SERVER_ERRORS: Final = 500
 _REFUSED: Final = 400
 _ATTEMPTS: Final = 6
 _FIRST_WAIT: Final = 0.1  # seconds; doubles
+_LONGEST_ASKED: Final = 30.0  # of a Retry-After
 _LONGEST_WAIT: Final = 5.0
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -289,4 +290,4 @@ def _refused(method: str, path: str, status: int, data: bytes) -> ApiError:
 
 
 def _seconds(header: str | None) -> float:
-    return min(float(header), _LONGEST_WAIT) if header and header.isdigit() else 0.0
+    return min(float(header), _LONGEST_ASKED) if header and header.isdigit() else 0.0

@@ -135,18 +135,21 @@ def write(client: NodeHandle, change: Change) -> ChangeResult:
     """Let the client's agent write to the API. Raises MeasurementError when the API refuses.
 
     What it puts off (429) is made anew after the time that it names, probes and all: nothing had been changed. That is
-    noted in ``put_off`` of the agent.
+    noted in ``put_off`` of the agent. Half a minute of it, in all, is waited for.
     """
     agent = client.agent
     if agent.gap_s and not change.probes and len(change.writes) > 1:
         change = replace(change, gap_s=agent.gap_s)
-    result = agent.call(change)
+    result, waited = agent.call(change), 0.0
     for _ in range(_PUT_OFF):
         if result.put_off_s is None:
             break
         if result.statuses and change.probes:
             raise MeasurementError(f"{_BUSY} in the middle of a change, of which nothing can be told then")
-        wait = min(result.put_off_s, _LONGEST_WAIT_S)
+        wait = result.put_off_s
+        waited += wait
+        if waited > _LONGEST_WAIT_S:
+            raise MeasurementError(f"{_BUSY} for {waited:g} s in all, which is too long to wait")
         agent.put_off = (*agent.put_off, wait)
         agent.sleep(wait)
         change = replace(change, writes=change.writes[len(result.statuses) :])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from proxybench.errors import CommandTimeoutError, ProxybenchError
+from proxybench.errors import CommandTimeoutError, ConnectionLostError, ProxybenchError
 from proxybench.hosts.fleet import ASKED_AT_ONCE, together
 from proxybench.nodes.kernel.capture import Tools, capture
 from proxybench.nodes.kernel.restore import restore
@@ -188,7 +188,10 @@ class Proxies:
         return Rivals(contender(own), contender(other), lambda: self._kernels.look(measured))
 
     def start_others(self, deadline: Deadline) -> None:
-        """Start it on all other nodes, and wait until it is ready there. Raises ProxierError."""
+        """Start it on all other nodes, and wait until it is ready there.
+
+        Raises ProxierError, and ConnectionLostError where many are started at once and one is late.
+        """
         self._start_all(self._handles[1:], deadline, _READY_LIMIT)
 
     def start_all(self, deadline: Deadline, limit_s: float) -> None:
@@ -213,7 +216,7 @@ class Proxies:
         ended: dict[str, _Ended] = {}
         try:
             self._each({title: partial(_end, proxy, title, ended) for title, proxy in started}, _END_LIMIT)
-        except CommandTimeoutError as error:  # of the others all is there
+        except ConnectionLostError as error:  # of the others all is there
             result.record_error("stopping", error)
         for title, proxy in started:
             one = ended.get(title, _Ended())
@@ -245,7 +248,10 @@ class Proxies:
     def _each(self, jobs: Mapping[str, Callable[[], _T]], limit_s: float) -> dict[str, _T]:
         if not self._at_once:
             return {name: job() for name, job in jobs.items()}
-        return together(jobs, limit_s, at_once=ASKED_AT_ONCE)
+        try:
+            return together(jobs, limit_s, at_once=ASKED_AT_ONCE)
+        except CommandTimeoutError as error:  # who is late goes on, over connections that are used no more
+            raise ConnectionLostError(str(error)) from error
 
     def _put_back(self, handle: NodeHandle, result: StepResult, prefix: str) -> None:
         try:

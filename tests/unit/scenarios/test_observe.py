@@ -89,10 +89,10 @@ def waited(seconds: float) -> tuple[object, object]:
 
 def test_a_change_that_the_api_puts_off_is_made_anew_as_a_whole_and_it_is_noted() -> None:
     asked = Change((WRITE,), (PROBE,))
-    there, agent = client((asked, busy(2)), waited(2), (asked, busy(3600)), waited(30), (asked, changed(201)))
+    there, agent = client((asked, busy(2)), waited(2), (asked, busy(20)), waited(20), (asked, changed(201)))
     found = observe(there, ApiWrite((WRITE,)), (PROBE,))
     assert found == Observation(Instant(100, ClockDomain("client's")), (seen(350),))
-    assert agent.put_off == (2, 30)
+    assert agent.put_off == (2, 20)
     agent.verify()
 
 
@@ -125,6 +125,17 @@ def test_an_api_that_puts_off_time_after_time_is_told() -> None:
     with pytest.raises(MeasurementError) as raised:
         write(there, Change((WRITE,), ()))
     assert str(raised.value) == f"{BUSY} 6 times in a row"
+    agent.verify()
+
+
+@pytest.mark.parametrize("first", [3600, 31, 2])
+def test_half_a_minute_is_waited_for_in_all(first: int) -> None:
+    asked = Change((WRITE,), (PROBE,))
+    more = [waited(2), (asked, busy(29))] if first == 2 else []
+    there, agent = client((asked, busy(first)), *more)
+    with pytest.raises(MeasurementError) as raised:
+        write(there, asked)
+    assert str(raised.value) == f"{BUSY} for {max(first, 31)} s in all, which is too long to wait"
     agent.verify()
 
 

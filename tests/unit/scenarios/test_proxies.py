@@ -199,6 +199,7 @@ def test_one_that_never_stops_costs_its_own_log_alone(monkeypatch: pytest.Monkey
     meeting.proxies.stop(result, "1")
     over.set()
     assert result.problems == ["stopping: no end within 0.3 s on a"]
+    assert result.lost  # nobody asks over its connections any more
     assert list(result.logs) == ["1-b.log"]
 
 

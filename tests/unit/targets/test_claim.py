@@ -26,3 +26,10 @@ def test_a_name_is_one_processs_at_a_time_and_free_again_when_that_was_killed() 
     for _ in range(2):
         with claimed(name) as free:
             assert free
+
+
+def test_a_name_may_be_long() -> None:
+    """As that of an API server in a cloud is, of which a socket's name holds no half."""
+    name = f"cluster https://{'a-long-name.' * 20}example:443"
+    with claimed(name) as free, claimed(f"{name}1") as other, claimed(name) as again:
+        assert (free, other, again) == (True, True, False)

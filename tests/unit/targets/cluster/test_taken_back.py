@@ -62,7 +62,7 @@ TRYING = f"{REFUSED}; trying for 60 s to remove what was written"
 NOT_YET = TRYING.replace("60", "15")  # an API server that has been started anew, and has not read its roles yet
 
 
-@pytest.mark.parametrize(("status", "told"), [(None, TRYING), (403, NOT_YET), (503, TRYING)])
+@pytest.mark.parametrize(("status", "told"), [(None, TRYING), (403, NOT_YET), (429, TRYING), (503, TRYING)])
 def test_an_api_server_that_is_away_at_the_end_is_waited_for_and_told_once(
     own: Own, status: int | None, told: str
 ) -> None:
