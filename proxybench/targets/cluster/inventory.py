@@ -120,6 +120,11 @@ class Inventory(Words):
         """Return the hosts that have a role."""
         return tuple(node for node in self.nodes if role in node.roles)
 
+    @property
+    def proxies(self) -> tuple[NodeWords, ...]:
+        """The hosts that run a kube-proxy."""
+        return tuple(node for node in self.nodes if {Role.MEASURED, Role.OTHER} & set(node.roles))
+
     def ssh(self, node: NodeWords) -> HostWords:
         """Return how a host is reached."""
         return HostWords(

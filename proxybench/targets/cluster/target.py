@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from proxybench.hosts.fleet import Fleet, Reached
     from proxybench.hosts.inventory import SshTarget
     from proxybench.kube.base import ClusterApi, Object
+    from proxybench.kube.kubeconfig import Credentials
     from proxybench.nodes.cluster import ApiAccess
     from proxybench.targets.cluster.switch.switcher import Switcher
     from proxybench.targets.cluster.switch.way import Way
@@ -116,9 +117,13 @@ class ClusterTarget:
         return TargetFacts(str(LabKind.CLUSTER), ClockKind.WALL, "none", why, exclusive=False, starts_proxies=False)
 
     @cached_property
+    def _found(self) -> Credentials:
+        return access.credentials(self.spec)
+
+    @cached_property
     def first_access(self) -> ApiAccess:
         """The API as the kubeconfig reaches it; an exec plugin is run once."""
-        return access.first_access(access.credentials(self.spec), self.spec)
+        return access.first_access(self._found, self.spec)
 
     @cached_property
     def targets(self) -> Mapping[str, SshTarget]:
@@ -155,7 +160,7 @@ class ClusterTarget:
             services = api.list(Kind.SERVICE)
             if self.place.folder is not None:  # for who finishes a run that was killed
                 UndoLog(self.place.folder / FILE, self._header)
-            stack.callback(take_back, self.api, self.clock, report)
+            stack.callback(take_back, self.api, self.clock, report, self.place.folder)
             if self.switch is not None:
                 stack.callback(self._opened(self.switch, fleet, api, services, stack, report).put_back)
             cluster = self._cluster(fleet, api, access.taken(services), report)
@@ -195,9 +200,9 @@ class ClusterTarget:
 
     @contextmanager
     def api(self) -> Iterator[ClusterApi]:
-        """Connect by credentials that are read anew: those of the run's start may have expired."""
+        """Connect by credentials read anew: the first may have expired. Raises UsageError where they lead elsewhere."""
         with ExitStack() as stack:
-            yield self.connect(access.first_access(access.credentials(self.spec), self.spec), stack)
+            yield self.connect(access.first_access(access.again(self._found, self.spec), self.spec), stack)
 
     @contextmanager
     def way(self, *, by_unit: bool) -> Iterator[Way]:
@@ -208,17 +213,11 @@ class ClusterTarget:
                 yield UnitWay(fleet, lambda: self._modes(fleet))
         else:
             with self.api() as api:
-                known = {word for node in self._proxies for word in (node.name, node.host, node.address) if word}
+                known = {word for one in self.inventory.proxies for word in (one.name, one.host, one.address) if word}
                 yield DaemonSetWay(api, hosts=known)
 
-    @property
-    def _proxies(self) -> tuple[NodeWords, ...]:
-        """The hosts that run a kube-proxy, as the inventory says."""
-        roles = {Role.MEASURED, Role.OTHER}
-        return tuple(node for node in self.inventory.nodes if roles & set(node.roles))
-
     def _reach_proxies(self) -> Reached:
-        return self.hosts({node.name: self.targets[node.name] for node in self._proxies})
+        return self.hosts({node.name: self.targets[node.name] for node in self.inventory.proxies})
 
     @property
     def tidying(self) -> Tidying:
@@ -234,7 +233,7 @@ class ClusterTarget:
 
     @property
     def _header(self) -> Header:
-        return Header(self.first_access.url, *access.origin(self.spec), self.file)
+        return Header(self.first_access.url, access.origin(self.spec), self._found.context, self.file)
 
     def _opened(
         self,
@@ -258,7 +257,7 @@ class ClusterTarget:
             argv = [self.python(nodes[executor.name]), "-c", ASK_MODE]
             return executor.run(argv, check=False, timeout=_LOOK_SECONDS).stdout.strip()
 
-        there = [node.name for node in self._proxies if node.name in set(fleet)]
+        there = [node.name for node in self.inventory.proxies if node.name in set(fleet)]
         return fleet.fan_out(ask, timeout=_LOOK_SECONDS, nodes=there)
 
     def _cluster(self, fleet: Fleet, api: ClusterApi, taken: tuple[str, ...], report: Callable[[str], None]) -> Cluster:
