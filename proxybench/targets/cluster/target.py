@@ -93,7 +93,8 @@ class ClusterTarget:
     ``host`` and ``hosts`` are how one host and all of them are reached, ``connect`` how the API is. ``file`` is where
     the inventory lies. ``claim`` holds a name on this machine, so that one run at a time is in a cluster.
     ``backends`` are those of the open cluster. ``clock`` is that of who waits for an API server that is away. ``place``
-    is where the run's folder is: in it stands, before anything is written to the API, which cluster it is.
+    is where the run's folder is: in it stands, before anything is written to the API, which cluster it is. On the first
+    ``needed`` further nodes numbers rest (None: on all).
     """
 
     spec: ClusterSpec
@@ -108,6 +109,7 @@ class ClusterTarget:
     backends: Backends = field(default_factory=Backends)
     clock: Clock = field(default_factory=SystemClock)
     place: RunPlace = field(default_factory=RunPlace)
+    needed: int | None = 0
 
     @property
     def facts(self) -> TargetFacts:
@@ -180,23 +182,18 @@ class ClusterTarget:
         return self.inventory.with_role(role)[0]
 
     def fleet(self, targets: Mapping[str, SshTarget], report: Callable[[str], None] = lambda _: None) -> Fleet:
-        """Connect to hosts, by name; one that is nothing but a further node may be dead.
+        """Connect to hosts, by name; one that is nothing but a further node, and on which no number rests, may be dead.
 
         Backends whose connection has broken are started anew. Raises ConnectionLostError for any other host, RunError.
         """
         self.backends.revive()
         fleet, lost = self.hosts(targets)
         for name, why in lost.items():
-            if name not in self._further:
+            if name not in self.inventory.further(self.needed):
                 fleet.close()
                 raise ConnectionLostError(why)
             report(f"goes on without {name}: {why}")
         return fleet
-
-    @property
-    def _further(self) -> frozenset[str]:
-        """The hosts that are nothing but further nodes."""
-        return frozenset(node.name for node in self.inventory.nodes if node.roles == (Role.OTHER,))
 
     @contextmanager
     def api(self) -> Iterator[ClusterApi]:
@@ -262,7 +259,8 @@ class ClusterTarget:
 
     def _cluster(self, fleet: Fleet, api: ClusterApi, taken: tuple[str, ...], report: Callable[[str], None]) -> Cluster:
         service_cidr = access.service_cidr(api, self.spec)  # first: without IPv4 nothing else is of use
-        facts, lost = fleet.ask(read_host, timeout=_LOOK_SECONDS, nodes=tuple(fleet), further=self._further)
+        further = self.inventory.further(self.needed)
+        facts, lost = fleet.ask(read_host, timeout=_LOOK_SECONDS, nodes=tuple(fleet), further=further)
         for name, why in lost.items():
             report(f"goes on without {name}: {why}")
         known = {str(node["metadata"]["name"]): access.internal_ip(node) for node in api.list(Kind.NODE)}
@@ -274,11 +272,10 @@ class ClusterTarget:
         measured, (client, *more) = self._only(Role.MEASURED), self.inventory.with_role(Role.CLIENT)
         both = client.name == measured.name
         addresses = self._addresses(api, nodes)
-        others = (node.name for node in self.inventory.with_role(Role.OTHER) if node.name in nodes)
         return Cluster(
             client=self._node(client, facts[client.name], nodes[client.name].address, "-client" if both else ""),
             measured=nodes[measured.name],
-            others=tuple(nodes[name] for name in others if name not in {client.name, measured.name}),
+            others=tuple(nodes[node.name] for node in self.inventory.others if node.name in nodes),
             api=access.own_access(api, self.first_access, self.api),
             clock=ClockKind.WALL,
             kind=str(LabKind.CLUSTER),
@@ -383,11 +380,12 @@ def cluster_target(
     switch: Switching | None = None,
     place: RunPlace | None = None,
     load: LoadSpec | None = None,
+    needed: int | None = 0,
 ) -> ClusterTarget:
     """Return the cluster that ``target: {cluster: …}`` asks for; ``folder`` is that of the experiment file.
 
-    Raises ExperimentError for what is wrong in its inventory, UsageError where that lacks a backend that is needed,
-    and where its clients cannot share the ``load``.
+    ``needed`` as in ``ClusterTarget``. Raises ExperimentError for what is wrong in its inventory, UsageError where that
+    lacks a backend that is needed, and where its clients cannot share the ``load``.
     """
     file = folder / expanded(spec.inventory)
     inventory = read_inventory(file)
@@ -396,4 +394,5 @@ def cluster_target(
     clients = len(inventory.with_role(Role.CLIENT))
     if load and load.users % clients:
         raise UsageError(f"load.users: {uneven(load.users, clients)}; the clients are those of {file}")
-    return ClusterTarget(spec, inventory, switch=switch, file=str(file.absolute()), place=place or RunPlace())
+    whole, place = str(file.absolute()), place or RunPlace()
+    return ClusterTarget(spec, inventory, switch=switch, file=whole, place=place, needed=needed)
