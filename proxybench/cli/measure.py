@@ -23,6 +23,7 @@ from proxybench.run.leg import Leg, why_not
 from proxybench.run.lineup import line_up
 from proxybench.run.run import Run
 from proxybench.run.session import Sessions
+from proxybench.run.testbed import others_needed
 from proxybench.subjects.cluster import ClusterDriver
 from proxybench.subjects.registry import drivers
 from proxybench.targets.base import Needs
@@ -126,7 +127,7 @@ def _put_together(
     """Find the programs, and choose where they run."""
     progress.stage("looking for the programs to measure")
     spec, place = experiment.target.cluster, folder or Path()
-    own = cluster_target(spec, place, switch, run, experiment.load) if spec else None
+    own = cluster_target(spec, place, switch, run, experiment.load, others_needed(experiment)) if spec else None
     driver = ClusterDriver(SystemClock(), own.look, switch.to if switch else None) if own else None
     kinds = drivers(CachedBinaries(progress.note), SystemClock(), driver)
     lineup = line_up(requests(experiment, folder), kinds, progress.note)

@@ -115,15 +115,19 @@ class Sessions:
     ) -> Testbed:
         """Start an agent on all that a cluster has, and connect to its API. Raises HostError, ApiError.
 
-        Nothing is begun on a cluster that lacks what holds it up. A further node on which nothing rests, and where no
-        agent can be started in time, is left out and noted.
+        Nothing is begun on a cluster that lacks what holds it up. A further node on which nothing rests, and that is
+        not reached any more, or where no agent can be started in time, is left out and noted.
         """
         if trouble := cluster.trouble():
             raise ConnectionLostError(trouble)
         fleet = stack.enter_context(self.fleet(cluster.targets))
+        further = further_nodes(cluster, experiment)  # of all that were there: the next one takes no lost one's place
         away = [node.name for node in cluster.others if node.name not in set(fleet)]
+        for name in away:
+            if name not in further:
+                raise ConnectionLostError(f"{name}: it is not reached any more, and numbers rest on it")
         cluster = _with(fleet, cluster)
-        handles, lost = start_agents(fleet, cluster, further_nodes(cluster, experiment))
+        handles, lost = start_agents(fleet, cluster, further)
         for name, why in {**dict.fromkeys(away, "it is not reached any more"), **lost}.items():
             note(f"goes on without {name}: {why}")
         cluster = _with(fleet, cluster)

@@ -115,12 +115,18 @@ def further_nodes(cluster: Cluster, experiment: Experiment) -> frozenset[str]:
     Those are neither clients nor have a proxy that is measured, or endpoints, and no path leads over them. All of a
     lab's nodes are ours, and one that ends is trouble.
     """
-    if cluster.traits.exclusive or experiment.proxier.nodes == "all":
+    if cluster.traits.exclusive:
         return frozenset()
-    elsewhere = any(path.origin in {Origin.OTHER, Origin.FAR} for path in experiment.measure.paths)
-    needed = (*cluster.clients, cluster.measured, *cluster.others[: 1 if elsewhere else 0])
+    needed = (*cluster.clients, cluster.measured, *cluster.others[: others_needed(experiment)])
     names = {node.name for node in needed} | {node for node, _ in cluster.endpoints}
     return frozenset(node.name for node in cluster.others) - names
+
+
+def others_needed(experiment: Experiment) -> int | None:
+    """Return on how many of the further nodes, from the first on, numbers rest in any case; None for all."""
+    if experiment.proxier.nodes == "all":
+        return None
+    return int(any(path.origin in {Origin.OTHER, Origin.FAR} for path in experiment.measure.paths))
 
 
 def address_plan(cluster: Cluster) -> AddressPlan:

@@ -40,9 +40,22 @@ def credentials(spec: ClusterSpec) -> Credentials:
     return read_kubeconfig(first, spec.context or None, more=more)
 
 
-def origin(spec: ClusterSpec) -> tuple[str, str]:
-    """Return the kubeconfig's whole path, as KUBECONFIG has several, and the context ("": the current one)."""
-    return os.pathsep.join(map(str, _files(spec))), spec.context or ""
+def again(first: Credentials, spec: ClusterSpec) -> Credentials:
+    """Read the kubeconfig once more, for the context that was found first, whichever is current by now.
+
+    Raises UsageError where that leads to another server, whose secrets are not for the first one; as ``credentials``.
+    """
+    found = credentials(spec.model_copy(update={"context": first.context}))
+    now, before = _url(found), _url(first)
+    if now != before:
+        what = f'the kubeconfig\'s context "{first.context}" leads to {now} now, and led to {before} before'
+        raise UsageError(f"{what}; have it lead to that again: no other cluster is touched")
+    return found
+
+
+def origin(spec: ClusterSpec) -> str:
+    """Return the kubeconfig's whole path, of several as KUBECONFIG has them."""
+    return os.pathsep.join(map(str, _files(spec)))
 
 
 def _files(spec: ClusterSpec) -> list[Path]:
@@ -65,12 +78,12 @@ def _is_there(path: Path) -> bool:
 
 
 def first_access(found: Credentials, spec: ClusterSpec) -> ApiAccess:
-    """Return the API as the kubeconfig reaches it; a token is read, or its plugin run, anew in time."""
-    url = found.server.rstrip("/")
+    """Return the API as the kubeconfig reaches it; a token is read, or its plugin run, anew in time, as ``again``."""
+    url = _url(found)
 
     def anew() -> Token:
-        again = credentials(spec)
-        return Token(again.token, again.expires)
+        other = again(found, spec)
+        return Token(other.token, other.expires)
 
     return ApiAccess(
         url,
@@ -81,6 +94,10 @@ def first_access(found: Credentials, spec: ClusterSpec) -> ApiAccess:
         spec.writes_per_second,
         Tokens(Token(found.token, found.expires), anew) if found.token else None,
     )
+
+
+def _url(found: Credentials) -> str:
+    return found.server.rstrip("/")
 
 
 def own_access(api: ObjectApi, first: ApiAccess, again: Callable[[], AbstractContextManager[ObjectApi]]) -> ApiAccess:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from proxybench.errors import ApiError
+from proxybench.errors import ApiError, UsageError
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.objects import NAMESPACE, SELECTOR
 from proxybench.targets.cluster import access
+from proxybench.targets.cluster.place import to_finish
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from proxybench.kube.base import ClusterApi
     from proxybench.units import Clock
@@ -28,8 +30,13 @@ def take_back(
     connect: Callable[[], AbstractContextManager[ClusterApi]],
     clock: Clock,
     report: Callable[[str], None],
+    run: Path | None = None,
 ) -> None:
-    """Do as ``clean``; wait a while for an API server that is away, or has just been started anew. Raises ApiError."""
+    """Do as ``clean``; wait a while for an API server that is away, or has just been started anew.
+
+    ``run`` is the run's folder, None where there is none yet. Raises ApiError, and UsageError at once where the
+    kubeconfig leads to no cluster, or another one, by now.
+    """
     began, told = clock.monotonic_ns(), False
     while True:
         try:
@@ -43,6 +50,8 @@ def take_back(
                 report(f"{error}; trying for {patience} s to remove what was written")
                 told = True
             clock.sleep(_AGAIN_S)
+        except UsageError as error:
+            raise to_finish(error, run) from error
         else:
             return
 

@@ -120,6 +120,25 @@ class Inventory(Words):
         """Return the hosts that have a role."""
         return tuple(node for node in self.nodes if role in node.roles)
 
+    @property
+    def proxies(self) -> tuple[NodeWords, ...]:
+        """The hosts that run a kube-proxy."""
+        return tuple(node for node in self.nodes if {Role.MEASURED, Role.OTHER} & set(node.roles))
+
+    @property
+    def others(self) -> tuple[NodeWords, ...]:
+        """The further nodes: those that are neither measured nor probe."""
+        first = {node.name for role in (Role.CLIENT, Role.MEASURED) for node in self.with_role(role)[:1]}
+        return tuple(node for node in self.with_role(Role.OTHER) if node.name not in first)
+
+    def further(self, needed: int | None) -> frozenset[str]:
+        """Return the hosts that may be dead: all that are nothing but further nodes, behind the first ``needed``.
+
+        None: all of them are needed.
+        """
+        names = {node.name for node in self.nodes if node.roles == (Role.OTHER,)}
+        return frozenset(names - {node.name for node in self.others[:needed]})
+
     def ssh(self, node: NodeWords) -> HostWords:
         """Return how a host is reached."""
         return HostWords(

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from proxybench.hosts.fleet import Fleet, Reached
     from proxybench.hosts.inventory import SshTarget
     from proxybench.kube.base import ClusterApi, Object
+    from proxybench.kube.kubeconfig import Credentials
     from proxybench.nodes.cluster import ApiAccess
     from proxybench.targets.cluster.switch.switcher import Switcher
     from proxybench.targets.cluster.switch.way import Way
@@ -92,7 +93,8 @@ class ClusterTarget:
     ``host`` and ``hosts`` are how one host and all of them are reached, ``connect`` how the API is. ``file`` is where
     the inventory lies. ``claim`` holds a name on this machine, so that one run at a time is in a cluster.
     ``backends`` are those of the open cluster. ``clock`` is that of who waits for an API server that is away. ``place``
-    is where the run's folder is: in it stands, before anything is written to the API, which cluster it is.
+    is where the run's folder is: in it stands, before anything is written to the API, which cluster it is. On the first
+    ``needed`` further nodes numbers rest (None: on all).
     """
 
     spec: ClusterSpec
@@ -107,6 +109,7 @@ class ClusterTarget:
     backends: Backends = field(default_factory=Backends)
     clock: Clock = field(default_factory=SystemClock)
     place: RunPlace = field(default_factory=RunPlace)
+    needed: int | None = 0
 
     @property
     def facts(self) -> TargetFacts:
@@ -116,9 +119,13 @@ class ClusterTarget:
         return TargetFacts(str(LabKind.CLUSTER), ClockKind.WALL, "none", why, exclusive=False, starts_proxies=False)
 
     @cached_property
+    def _found(self) -> Credentials:
+        return access.credentials(self.spec)
+
+    @cached_property
     def first_access(self) -> ApiAccess:
         """The API as the kubeconfig reaches it; an exec plugin is run once."""
-        return access.first_access(access.credentials(self.spec), self.spec)
+        return access.first_access(self._found, self.spec)
 
     @cached_property
     def targets(self) -> Mapping[str, SshTarget]:
@@ -155,7 +162,7 @@ class ClusterTarget:
             services = api.list(Kind.SERVICE)
             if self.place.folder is not None:  # for who finishes a run that was killed
                 UndoLog(self.place.folder / FILE, self._header)
-            stack.callback(take_back, self.api, self.clock, report)
+            stack.callback(take_back, self.api, self.clock, report, self.place.folder)
             if self.switch is not None:
                 stack.callback(self._opened(self.switch, fleet, api, services, stack, report).put_back)
             cluster = self._cluster(fleet, api, access.taken(services), report)
@@ -175,29 +182,24 @@ class ClusterTarget:
         return self.inventory.with_role(role)[0]
 
     def fleet(self, targets: Mapping[str, SshTarget], report: Callable[[str], None] = lambda _: None) -> Fleet:
-        """Connect to hosts, by name; one that is nothing but a further node may be dead.
+        """Connect to hosts, by name; one that is nothing but a further node, and on which no number rests, may be dead.
 
         Backends whose connection has broken are started anew. Raises ConnectionLostError for any other host, RunError.
         """
         self.backends.revive()
         fleet, lost = self.hosts(targets)
         for name, why in lost.items():
-            if name not in self._further:
+            if name not in self.inventory.further(self.needed):
                 fleet.close()
                 raise ConnectionLostError(why)
             report(f"goes on without {name}: {why}")
         return fleet
 
-    @property
-    def _further(self) -> frozenset[str]:
-        """The hosts that are nothing but further nodes."""
-        return frozenset(node.name for node in self.inventory.nodes if node.roles == (Role.OTHER,))
-
     @contextmanager
     def api(self) -> Iterator[ClusterApi]:
-        """Connect by credentials that are read anew: those of the run's start may have expired."""
+        """Connect by credentials read anew: the first may have expired. Raises UsageError where they lead elsewhere."""
         with ExitStack() as stack:
-            yield self.connect(access.first_access(access.credentials(self.spec), self.spec), stack)
+            yield self.connect(access.first_access(access.again(self._found, self.spec), self.spec), stack)
 
     @contextmanager
     def way(self, *, by_unit: bool) -> Iterator[Way]:
@@ -208,17 +210,11 @@ class ClusterTarget:
                 yield UnitWay(fleet, lambda: self._modes(fleet))
         else:
             with self.api() as api:
-                known = {word for node in self._proxies for word in (node.name, node.host, node.address) if word}
+                known = {word for one in self.inventory.proxies for word in (one.name, one.host, one.address) if word}
                 yield DaemonSetWay(api, hosts=known)
 
-    @property
-    def _proxies(self) -> tuple[NodeWords, ...]:
-        """The hosts that run a kube-proxy, as the inventory says."""
-        roles = {Role.MEASURED, Role.OTHER}
-        return tuple(node for node in self.inventory.nodes if roles & set(node.roles))
-
     def _reach_proxies(self) -> Reached:
-        return self.hosts({node.name: self.targets[node.name] for node in self._proxies})
+        return self.hosts({node.name: self.targets[node.name] for node in self.inventory.proxies})
 
     @property
     def tidying(self) -> Tidying:
@@ -234,7 +230,7 @@ class ClusterTarget:
 
     @property
     def _header(self) -> Header:
-        return Header(self.first_access.url, *access.origin(self.spec), self.file)
+        return Header(self.first_access.url, access.origin(self.spec), self._found.context, self.file)
 
     def _opened(
         self,
@@ -258,12 +254,13 @@ class ClusterTarget:
             argv = [self.python(nodes[executor.name]), "-c", ASK_MODE]
             return executor.run(argv, check=False, timeout=_LOOK_SECONDS).stdout.strip()
 
-        there = [node.name for node in self._proxies if node.name in set(fleet)]
+        there = [node.name for node in self.inventory.proxies if node.name in set(fleet)]
         return fleet.fan_out(ask, timeout=_LOOK_SECONDS, nodes=there)
 
     def _cluster(self, fleet: Fleet, api: ClusterApi, taken: tuple[str, ...], report: Callable[[str], None]) -> Cluster:
         service_cidr = access.service_cidr(api, self.spec)  # first: without IPv4 nothing else is of use
-        facts, lost = fleet.ask(read_host, timeout=_LOOK_SECONDS, nodes=tuple(fleet), further=self._further)
+        further = self.inventory.further(self.needed)
+        facts, lost = fleet.ask(read_host, timeout=_LOOK_SECONDS, nodes=tuple(fleet), further=further)
         for name, why in lost.items():
             report(f"goes on without {name}: {why}")
         known = {str(node["metadata"]["name"]): access.internal_ip(node) for node in api.list(Kind.NODE)}
@@ -275,11 +272,10 @@ class ClusterTarget:
         measured, (client, *more) = self._only(Role.MEASURED), self.inventory.with_role(Role.CLIENT)
         both = client.name == measured.name
         addresses = self._addresses(api, nodes)
-        others = (node.name for node in self.inventory.with_role(Role.OTHER) if node.name in nodes)
         return Cluster(
             client=self._node(client, facts[client.name], nodes[client.name].address, "-client" if both else ""),
             measured=nodes[measured.name],
-            others=tuple(nodes[name] for name in others if name not in {client.name, measured.name}),
+            others=tuple(nodes[node.name] for node in self.inventory.others if node.name in nodes),
             api=access.own_access(api, self.first_access, self.api),
             clock=ClockKind.WALL,
             kind=str(LabKind.CLUSTER),
@@ -384,11 +380,12 @@ def cluster_target(
     switch: Switching | None = None,
     place: RunPlace | None = None,
     load: LoadSpec | None = None,
+    needed: int | None = 0,
 ) -> ClusterTarget:
     """Return the cluster that ``target: {cluster: …}`` asks for; ``folder`` is that of the experiment file.
 
-    Raises ExperimentError for what is wrong in its inventory, UsageError where that lacks a backend that is needed,
-    and where its clients cannot share the ``load``.
+    ``needed`` as in ``ClusterTarget``. Raises ExperimentError for what is wrong in its inventory, UsageError where that
+    lacks a backend that is needed, and where its clients cannot share the ``load``.
     """
     file = folder / expanded(spec.inventory)
     inventory = read_inventory(file)
@@ -397,4 +394,5 @@ def cluster_target(
     clients = len(inventory.with_role(Role.CLIENT))
     if load and load.users % clients:
         raise UsageError(f"load.users: {uneven(load.users, clients)}; the clients are those of {file}")
-    return ClusterTarget(spec, inventory, switch=switch, file=str(file.absolute()), place=place or RunPlace())
+    whole, place = str(file.absolute()), place or RunPlace()
+    return ClusterTarget(spec, inventory, switch=switch, file=whole, place=place, needed=needed)

@@ -203,6 +203,31 @@ def test_a_further_node_on_which_numbers_rest_is_needed(
         sessions.reach(cluster, "run-1", world.experiment, world.clock, stack, pytest.fail)
 
 
+@pytest.mark.parametrize(
+    ("measure", "nodes", "changes"),
+    [
+        ({"cpu": True}, "all", {}),
+        ({"forwarding": {"paths": ["cluster_ip@far"]}}, "measured", {}),
+        ({"forwarding": {"paths": ["node_port@other"]}}, "all", {}),
+        ({"cpu": True}, "measured", {"endpoints": (("node2", "192.0.2.2"), ("node2", "192.0.2.3"))}),
+    ],
+)
+@pytest.mark.parametrize("more", [False, True])
+def test_one_on_which_numbers_rest_and_that_is_not_reached_any_more_is_replaced_by_no_other(
+    measure: dict[str, Any], nodes: str, changes: dict[str, Any], more: bool
+) -> None:
+    """No path leads nowhere then, or over the next node."""
+    cluster, fleet, _ = dying(**changes)
+    if more:
+        cluster = replace(cluster, others=(*cluster.others, replace(cluster.others[0], name="node3")))
+    fleet = Fleet({name: fleet[name] for name in ("client", "node1")} | {"node3": FakeExecutor("node3")})
+    world = World(measure, nodes=nodes)
+    sessions = Sessions({}, {}, lambda _: fleet, lambda *_: world.api)
+    with ExitStack() as stack, pytest.raises(ConnectionLostError) as caught:
+        sessions.reach(cluster, "run-1", world.experiment, world.clock, stack, pytest.fail)
+    assert str(caught.value) == "node2: it is not reached any more, and numbers rest on it"
+
+
 def test_that_probes_have_no_real_time_priority_is_noted_before_the_first_step() -> None:
     site = Site()
     traits = replace(CLUSTER.traits, real_time={"client": False})

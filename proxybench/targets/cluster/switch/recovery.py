@@ -44,7 +44,8 @@ def recover(run: Path) -> Iterator[str]:
     hosts, why = _inventory(header.inventory)
     if by_unit and why:
         raise UsageError(f"the hosts that run kube-proxy are not known any more: {why}")
-    first = access.first_access(access.credentials(spec), spec)
+    target = ClusterTarget(spec, hosts)
+    first = target.first_access
     if first.url != header.server:
         raise UsageError(f"{file}: is of {header.server}, and the kubeconfig leads to {first.url} now")
     with ExitStack() as stack:
@@ -54,7 +55,6 @@ def recover(run: Path) -> Iterator[str]:
             )
         api = open_api(first, stack)
         try:
-            target = ClusterTarget(spec, hosts)
             with target.way(by_unit=by_unit) as way:
                 yield from restore(way, file, tidy=_unknown(why) if why else target.tidying)
         except ProxybenchError:

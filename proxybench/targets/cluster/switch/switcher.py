@@ -9,8 +9,9 @@ from itertools import groupby
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Final
 
-from proxybench.errors import ApiError, ConnectionLostError, HostError, ProxybenchError, RunError
+from proxybench.errors import ApiError, ConnectionLostError, HostError, ProxybenchError, RunError, UsageError
 from proxybench.model import Mode
+from proxybench.targets.cluster.place import to_finish
 from proxybench.targets.cluster.switch.changes import IMAGE, read
 from proxybench.targets.cluster.switch.owners import last_writer
 from proxybench.targets.cluster.switch.tidying import Tidied, leave, modes_of, surely_left
@@ -96,7 +97,11 @@ class Switcher:
         self._clean(mode)
 
     def put_back(self) -> None:
-        """Undo all that was changed, for good. Raises RunError when something could not be put back, ApiError."""
+        """Undo all that was changed, for good.
+
+        Raises RunError when something could not be put back, ApiError; UsageError where the kubeconfig leads to no
+        cluster, or another one, by now, with what is to be done.
+        """
         self.over.set()
         with self._lock:
             path = None if self.folder is None else self.folder / FILE
@@ -116,6 +121,8 @@ class Switcher:
                     raise
                 self.say(f"{error}; trying for {self.patience_s:g} s to put all back")
                 self.sleep(_AWAY)
+            except UsageError as error:
+                raise to_finish(error, path.parent) from error
             else:
                 for line in lines:
                     self.say(line)

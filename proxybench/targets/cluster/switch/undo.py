@@ -66,9 +66,14 @@ class UndoLog:
     """
 
     def __init__(self, path: Path, header: Header) -> None:
+        """Open or begin it. Raises UsageError where it is of another cluster, ResultsError where it is no log."""
         self._path = path
         whole = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
         if whole:
+            began = read_undo(path.read_text(), str(path)).header.server
+            if began != header.server:
+                what = f"{path.parent}: the run was begun in the cluster at {began}, and this is {header.server}"
+                raise UsageError(f"{what}; go on there, or begin a new run")
             os.truncate(path, whole)  # a line that was cut off was of nothing that was begun
         else:
             path.unlink(missing_ok=True)

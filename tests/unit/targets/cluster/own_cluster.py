@@ -156,6 +156,7 @@ class Own:
     gone: dict[str, str] = field(default_factory=dict)  # hosts that are lost when their backends are to be started
     claims: set[str] = field(default_factory=set)
     clock: FakeClock = field(default_factory=FakeClock)
+    needed: int | None = 0
     away: list[ApiError] = field(default_factory=list)  # what is answered to each try to delete, before it succeeds
 
     def target(self, switch: Switching | None = None) -> ClusterTarget:
@@ -172,7 +173,7 @@ class Own:
         ssh = SshConfig(Secrets(), self.folder / "config", self.folder)
         inventory = read_inventory(self.folder / "nodes.yaml")
         how = (switch, self.host, self.hosts, self.connect)
-        return ClusterTarget(spec, inventory, ssh, *how, claim=self.claim, clock=self.clock)
+        return ClusterTarget(spec, inventory, ssh, *how, claim=self.claim, clock=self.clock, needed=self.needed)
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:

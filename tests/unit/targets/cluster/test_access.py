@@ -89,13 +89,13 @@ def test_several_kubeconfigs_are_read_as_kubectl_does(tmp_path: Path, monkeypatc
     two.write_text(json.dumps({**whole, "current-context": "none"}))
     monkeypatch.setenv("KUBECONFIG", f"{one}:{tmp_path}/none::{two}:{one}")
     assert access.credentials(SPEC) == Credentials("one", "https://192.0.2.1", "the CA", "t")
-    assert access.origin(SPEC) == (f"{one}:{two}", "")
+    assert access.origin(SPEC) == f"{one}:{two}"
     named = SPEC.model_copy(update={"kubeconfig": f"{one}:{two}"})  # as an undo log keeps it
     monkeypatch.delenv("KUBECONFIG")
-    assert access.origin(named) == (f"{one}:{two}", "")
+    assert access.origin(named) == f"{one}:{two}"
     odd = tmp_path / "a:b"
     odd.write_text("{}")
-    assert access.origin(SPEC.model_copy(update={"kubeconfig": str(odd)})) == (str(odd), "")
+    assert access.origin(SPEC.model_copy(update={"kubeconfig": str(odd)})) == str(odd)
     monkeypatch.setenv("KUBECONFIG", f":{tmp_path}/none:{tmp_path}/neither")
     with pytest.raises(ExperimentError) as caught:
         access.credentials(SPEC)

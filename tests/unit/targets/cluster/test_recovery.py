@@ -15,8 +15,7 @@ from proxybench.kube.objects import Pod, endpoint_slices, service
 from proxybench.targets.claim import claimed
 from proxybench.targets.cluster.switch.changes import TEXT, Change
 from proxybench.targets.cluster.switch.recovery import recover
-from proxybench.targets.cluster.switch.undo import FILE, Header, UndoLog
-from tests.unit.targets.cluster.kubeadm_api import HEADER
+from proxybench.targets.cluster.switch.undo import FILE, Header, UndoLog, read_undo
 from tests.unit.targets.cluster.own_cluster import admins_namespace, kubeconfig
 
 if TYPE_CHECKING:
@@ -110,7 +109,8 @@ def test_files_of_hosts_are_put_back_by_the_inventory_that_the_run_had(run: Path
     inventory.write_text(f"version: 1\nnodes:\n  - {host}\n")
     words = json.loads((run / FILE).read_text())
     (run / FILE).write_text(json.dumps({**words, "inventory": str(inventory)}) + "\n")
-    UndoLog(run / FILE, HEADER).add(Change("n1:/etc/kube-proxy.yaml", TEXT, "mode: iptables\n", "mode: nftables\n"))
+    header = read_undo((run / FILE).read_text(), "f").header
+    UndoLog(run / FILE, header).add(Change("n1:/etc/kube-proxy.yaml", TEXT, "mode: iptables\n", "mode: nftables\n"))
     api.ensure_namespace("proxybench")
     api.create_many([service("svc-00001", "10.96.1.1", 8080)])
     with pytest.raises(RunError) as caught:

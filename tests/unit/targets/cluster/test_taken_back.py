@@ -104,7 +104,7 @@ def test_which_cluster_a_run_is_in_stands_in_its_folder_before_anything_is_writt
     assert header == {
         "server": URL,
         "kubeconfig": str(own.folder / "kubeconfig"),
-        "context": "",
+        "context": "one",
         "inventory": target.file,
     }
 

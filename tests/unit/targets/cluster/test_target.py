@@ -179,6 +179,43 @@ def test_a_host_that_is_needed_must_be_reached(own: Own, name: str) -> None:
     assert own.accesses == []
 
 
+MORE = NODES + "  - {name: n3, roles: other, address: 192.0.2.15}\n"
+
+
+@pytest.mark.parametrize(("needed", "name"), [(1, "n2"), (None, "n2"), (None, "n3")])
+def test_a_further_node_on_which_numbers_rest_must_be_reached_and_say_what_it_is(
+    own: Own, needed: int | None, name: str
+) -> None:
+    """Else the next one would be measured in its place, in a session or by a run that is gone on with."""
+    own.nodes, own.needed = MORE, needed
+    own.lost, scripts, own.scripts = {name: f"{name}: no route to host"}, own.scripts, {}
+    for _ in range(2):
+        with pytest.raises(ConnectionLostError) as lost, own.target().open(1, own.said.append):
+            pytest.fail("it is open")
+        assert str(lost.value) == f"{name}: no route to host"
+    own.lost, own.scripts = {}, {**scripts, "n3": [facts("p")]}
+    own.scripts[name] = [Run(["sh", "-c", _ASK], CommandTimeoutError(f"{name}: {HUNG}"))]
+    with pytest.raises(CommandTimeoutError) as late, own.target().open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(late.value) == f"{name}: the look at it did not end within 60 s"
+    assert own.said == []
+    own.assert_left()
+
+
+def test_behind_the_first_further_node_others_may_be_dead_and_the_first_stays_the_first(own: Own) -> None:
+    own.nodes, own.needed = MORE, 1
+    own.scripts["n3"] = [facts("p")]
+    with own.target().open(1, own.said.append) as (cluster,):
+        assert [one.name for one in cluster.others] == ["n2", "n3"]
+    own.scripts, own.lost = {}, {"n3": "n3: no route to host"}
+    with own.target().fleet(cluster.targets, own.said.append) as fleet:
+        assert list(fleet) == ["c1", "n1", "n2"]
+    own.lost = {"n2": "n2: no route to host"}
+    with pytest.raises(ConnectionLostError, match=r"^n2: no route to host$"):
+        own.target().fleet(cluster.targets)
+    assert own.said[1:] == ["goes on without n3: n3: no route to host"]
+
+
 def test_a_further_node_with_a_backend_is_needed_too(own: Own) -> None:
     own.nodes = NODES.replace("n2, roles: other", "n2, roles: [other, backend]")
     own.lost, own.scripts = {"n2": "n2: refused"}, {}
