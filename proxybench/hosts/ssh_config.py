@@ -59,7 +59,7 @@ class SshConfig:
         self._config = ConfigFile(file or self._home / ".ssh" / "config", self._home / ".ssh")
 
     def target(self, words: HostWords, depth: int = 0) -> SshTarget:
-        """Return how the host is reached. Raises UsageError."""
+        """Return how the host is reached. Raises UsageError; ConnectionLostError for an agent that does not answer."""
         if depth > _MOST_JUMPS:
             raise UsageError(f"{words.host}: more than {_MOST_JUMPS} jump hosts, or a circle of them")
         entry = _Entry(self._config.lookup(words.host))
