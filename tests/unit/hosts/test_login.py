@@ -238,6 +238,18 @@ def test_an_agent_that_does_not_say_which_keys_it_has_is_named(
     assert server.connections == 1
 
 
+def test_an_agent_that_takes_no_more_connections_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxybench.hosts.keys.LIST_SECONDS", 1.0)
+    path = str(tmp_path / "full")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
+        listener.bind(path)
+        listener.listen(0)
+        waiting.connect(path)
+        with pytest.raises(ConnectionLostError) as caught:
+            keys_of_agent(path)
+    assert str(caught.value) == f"the ssh-agent at {path} did not answer within 1 s; {MEND}"
+
+
 def test_an_agent_that_never_signs_is_named(
     server: Any, quick: ConnectPolicy, slow_agent: SlowAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
