@@ -86,3 +86,8 @@ _.conditions
 _.zone
 _.not_ready_addresses
 _.pod_cidrs
+
+# Settings of a shlex.shlex, which reads them.
+_.whitespace_split
+_.commenters
+_.escapedquotes

@@ -40,7 +40,8 @@ def doctor(
 
     The subjects are those of an experiment file, or else kube-proxy v1.37.2 in each mode that it has. Each mode's
     rules are made once, in a namespace that ends with the try. Nothing is asked of the network without --online. Of an
-    experiment with target.cluster the hosts of its inventory are looked at instead, over SSH.
+    experiment with target.cluster the hosts of its inventory are looked at instead, over SSH, and its API is asked
+    whether a kube-proxy that would have to be switched can be.
     """
     if inventory is not None:
         if experiment is not None or online:

@@ -67,7 +67,8 @@ def examine(
 ) -> Findings:
     """Look at an experiment file, or (None) at the usual subjects. Raises ExperimentError, UsageError.
 
-    Of a cluster of the user's own its hosts are looked at, and not this machine, whose kernel measures nothing there.
+    Of a cluster of the user's own its hosts are looked at, and not this machine, whose kernel measures nothing there;
+    its API is asked where kube-proxy would have to be switched.
     """
     experiment = USUAL if path is None else load_experiment(path, overrides)
     folder = path.parent if path else Path()
@@ -86,12 +87,14 @@ def examine(
 
 def _of_cluster(experiment: Experiment, spec: ClusterSpec, folder: Path) -> Findings:
     from proxybench.targets.cluster.checkup import checkup  # noqa: PLC0415 - imports what speaks SSH
-    from proxybench.targets.cluster.outlook import CLUSTER, able, outlook  # noqa: PLC0415 - as above
+    from proxybench.targets.cluster.outlook import CLUSTER, able, outlook, switches  # noqa: PLC0415 - as above
+    from proxybench.targets.cluster.prospect import refusals  # noqa: PLC0415 - as above
     from proxybench.targets.cluster.target import cluster_target  # noqa: PLC0415 - as above
 
     target = cluster_target(spec, folder, load=experiment.load)
     hosts = checkup(Path(target.file))
-    rows = outlook(requests(experiment, folder), hosts)
+    specs = requests(experiment, folder)
+    rows = outlook(specs, hosts, refusals(target, switches(specs, hosts)))
     return Findings(rows, (CLUSTER,), (CLUSTER,) if able(hosts, rows) else (), (), hosts)
 
 

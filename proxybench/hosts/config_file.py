@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _SETTING: Final = re.compile(r"(\w+)(?:\s*=\s*|\s+)(.+)")
+_SIGN: Final = re.compile("%(.?)")
+_BACKSLASH: Final = re.compile(r"""\\([\\'" ]?)""")
+_SHELL: Final = re.compile(r"""[\s'"`$\\;&<>|(){}*?!]""")
+_FOREIGN: Final = "nhrk"
+"""Signs of names that come from outside: from an inventory, say."""
 _DEEPEST: Final = 16  # as ssh has it
 _BARE: Final = frozenset({"all", "canonical", "final"})
 _KNOWN: Final = _BARE | {"host", "originalhost", "user", "localuser", "exec"}
@@ -63,7 +68,18 @@ class Signs:
                 raise UsageError(f"{self.origin}: ~/.ssh/config: {sign[0]} in {text} is not understood")
             return self.values[sign[1]]
 
-        return re.sub(r"%(.?)", value, text)
+        return _SIGN.sub(value, text)
+
+    def put_into_command(self, key: str, text: str) -> str:
+        """Return a shell's command with what its signs stand for; ``key`` is the keyword before it.
+
+        Raises UsageError for a sign that is none, and where the shell would read more in a name that is put in.
+        """
+        used = set(_SIGN.findall(text))
+        for name in (self.values[sign] for sign in _FOREIGN if sign in used):
+            if found := _SHELL.search(name):
+                raise UsageError(f"{self.origin}: {found[0]!r} in {name!r} would be read by {key}'s shell; rename it")
+        return self.put_into(text)
 
 
 def signs(origin: str, *, host: str, port: str, user: str, alias: str = "") -> Signs:
@@ -170,7 +186,9 @@ class _Look:
             return self.final or name == "all"
         if name == "exec":
             port, user = self.first("port") or "22", self.first("user") or user_name()
-            return _succeeds(signs(self.origin, host=self.host, port=port, user=user).put_into(value))
+            return _succeeds(
+                signs(self.origin, host=self.host, port=port, user=user).put_into_command("Match exec", value)
+            )
         if name in {"host", "originalhost"}:
             return _one_of((self.host if name == "host" else self.origin).lower(), value.lower().split(","))
         return _one_of((self.first("user") if name == "user" else "") or user_name(), value.split(","))
@@ -218,9 +236,15 @@ def _included(folder: Path, place: str, words: Iterable[str]) -> Iterator[Path]:
 
 
 def _words(place: str, value: str) -> tuple[str, ...]:
-    """Split a value as ssh does; what follows a word that begins with # is a comment."""
+    r"""Split a value as ssh does; what follows a word that begins with # is a comment.
+
+    A backslash is itself, as in DOMAIN\user, but for one before a quotation mark, a blank or another one.
+    """
+    kept = _BACKSLASH.sub(lambda found: found[0] if found[1] else r"\\", value)
+    lexer = shlex.shlex(kept, posix=True)
+    lexer.whitespace_split, lexer.commenters, lexer.escapedquotes = True, "", "'\""
     try:
-        return tuple(takewhile(lambda word: not word.startswith("#"), shlex.split(value)))
+        return tuple(takewhile(lambda word: not word.startswith("#"), lexer))
     except ValueError:
         raise UsageError(f"{place}: a quotation without its end: {value}") from None
 

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import shlex
 import socket
+import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
     from proxybench.hosts.inventory import SshTarget
 
+LIST_SECONDS: Final = 10.0
+"""For an ssh-agent to say which keys it has."""
+SIGN_SECONDS: Final = 60.0
+"""For an ssh-agent to sign: somebody may have to touch a key in hardware, or to agree."""
+_SIGNING: Final[set[Agent]] = set()
 _ONE_AT_A_TIME: Final = Lock()
 _UNREADABLE: Final = (
     OSError, ValueError, TypeError, IndexError, paramiko.SSHException, UnknownKeyType, UnsupportedAlgorithm
@@ -111,21 +117,53 @@ class Agent(paramiko.agent.AgentSSH):
     """The ssh-agent at a socket; one that is not there, or does not answer as one, has no keys."""
 
     def __init__(self, path: str) -> None:
+        """Ask for its keys. Raises ConnectionLostError where it does not answer in time."""
         super().__init__()
+        self._path = path
         sock = socket.socket(socket.AF_UNIX)
+        # Not settimeout: with that an agent that many ask at once refuses further ones instead of letting them wait.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(LIST_SECONDS), 0))
         try:
             sock.connect(path)
             self._connect(sock)  # type: ignore[attr-defined]  # stubs leave it out
+        except BlockingIOError:
+            sock.close()
+            raise self._silent(LIST_SECONDS) from None
         except (OSError, paramiko.SSHException):
             sock.close()
+        except ConnectionLostError:
+            sock.close()
+            raise
+
+    @property
+    def signing(self) -> bool:
+        """Whether it is signing now, which may wait for somebody's hand."""
+        return self in _SIGNING
 
     def close(self) -> None:
         """Let go of it."""
         self._close()  # type: ignore[attr-defined]  # stubs leave it out
 
+    def _send_message(self, msg: bytes | paramiko.Message) -> object:
+        """Ask it something, within a time limit. Raises ConnectionLostError, OSError, SSHException."""
+        if isinstance(msg, paramiko.Message):  # the only one that is none is the question for its keys
+            _SIGNING.add(self)
+        limit = SIGN_SECONDS if _SIGNING else LIST_SECONDS  # an agent that waits for a hand answers nobody else
+        try:
+            self._conn.settimeout(limit)  # type: ignore[attr-defined]  # stubs leave it out
+            return super()._send_message(msg)  # type: ignore[misc]  # stubs leave it out
+        except TimeoutError:
+            raise self._silent(limit) from None
+        finally:
+            _SIGNING.discard(self)
+
+    def _silent(self, seconds: float) -> ConnectionLostError:
+        mend = "start it anew, or write IdentityAgent none in ~/.ssh/config"
+        return ConnectionLostError(f"the ssh-agent at {self._path} did not answer within {seconds:g} s; {mend}")
+
 
 def keys_of_agent(path: str) -> frozenset[bytes]:
-    """Return the public halves of all keys that the ssh-agent at ``path`` has."""
+    """Return the public halves of all keys that the ssh-agent at ``path`` has. Raises as ``Agent`` does."""
     with contextlib.closing(Agent(path)) as agent:
         return frozenset(key.blob for key in agent.get_keys())
 

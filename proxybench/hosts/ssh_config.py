@@ -26,7 +26,6 @@ _NONE: Final = "none"
 _USUAL: Final = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
 _PLACE: Final = re.compile(r"(?:ssh://)?(?:(?P<user>.*)@)?(?:\[(?P<six>[^]]+)\]|(?P<host>[^:]*))(?::(?P<port>.*))?")
 _YES: Final = ("yes", "true")
-_SHELL: Final = re.compile(r"""[\s'"`$\\;&<>|(){}*?!]""")
 PASSPHRASE = "PROXYBENCH_SSH_PASSPHRASE"  # noqa: S105 - its name
 """The environment variable with the passphrase of private keys."""
 SUDO_PASSWORD = "PROXYBENCH_SUDO_PASSWORD"  # noqa: S105 - its name
@@ -60,7 +59,7 @@ class SshConfig:
         self._config = ConfigFile(file or self._home / ".ssh" / "config", self._home / ".ssh")
 
     def target(self, words: HostWords, depth: int = 0) -> SshTarget:
-        """Return how the host is reached. Raises UsageError."""
+        """Return how the host is reached. Raises UsageError; ConnectionLostError for an agent that does not answer."""
         if depth > _MOST_JUMPS:
             raise UsageError(f"{words.host}: more than {_MOST_JUMPS} jump hosts, or a circle of them")
         entry = _Entry(self._config.lookup(words.host))
@@ -108,7 +107,7 @@ class SshConfig:
             if key == "proxyjump" and text.lower() != _NONE:  # which leaves it to a ProxyCommand
                 return put.put_into(text), ""
             if key == "proxycommand":
-                return _NONE, "" if text.lower() == _NONE else _command(text, put)
+                return _NONE, "" if text.lower() == _NONE else put.put_into_command("ProxyCommand", text)
         return _NONE, ""
 
     def _jump(self, text: str, depth: int) -> SshTarget | None:
@@ -167,14 +166,6 @@ class _Entry(dict[str, tuple[str, ...]]):
     def first(self, key: str, usual: str = "") -> str:
         """Return the first word after a keyword."""
         return next(iter(self.get(key, ())), usual)
-
-
-def _command(text: str, put: Signs) -> str:
-    """Return a command with what its signs stand for. Raises UsageError where the shell would read more in a name."""
-    for name in (put.values[sign] for sign in "nhrk"):
-        if found := _SHELL.search(name):
-            raise UsageError(f"{put.origin}: {found[0]!r} in {name!r} would be read by ProxyCommand's shell; rename it")
-    return put.put_into(text)
 
 
 def _agent(entry: _Entry, put: Signs) -> str:

@@ -184,6 +184,12 @@ def has_namespace(api: ObjectApi) -> bool:
     return _namespace(api) is not None
 
 
+def is_being_deleted(api: ObjectApi) -> bool:
+    """Tell whether our namespace is there and will be no more. Raises as ``has_namespace``."""
+    found = _namespace(api)
+    return found is not None and is_leaving(found)
+
+
 def made_by_a_run(api: ObjectApi) -> bool:
     """Tell whether our namespace is there since a run, this one or one before, has made it. Raises ApiError."""
     found = _namespace(api) or {"metadata": {}}

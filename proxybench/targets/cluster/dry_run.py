@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from proxybench.errors import UsageError
+from proxybench.errors import ApiError, UsageError
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import NAMESPACE
 from proxybench.targets.cluster import access
@@ -18,6 +18,7 @@ from proxybench.targets.cluster.target import MOST_PODS, open_api
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from proxybench.kube.base import ClusterApi
     from proxybench.model import Mode
     from proxybench.targets.cluster.switch.changes import Change
     from proxybench.targets.cluster.switching import Switching
@@ -39,14 +40,15 @@ class DryRun:
 def dry_run(target: ClusterTarget, wanted: Sequence[tuple[Mode, str]]) -> DryRun:
     """Return what a run would do; ``wanted`` are modes and images ("": its own).
 
-    Where kube-proxy may be switched the API is asked, and the hosts that run it. Raises ApiError, HostError.
+    The API is asked, and where kube-proxy may be switched the hosts that run it as well. Where it is only observed, an
+    API that cannot be reached is noted. Raises ApiError, HostError.
     """
     found = DryRun(list(_always(target)))
-    if target.switch is None:
-        found.touches.append("kube-proxy: nothing; it is observed as it is")
-        return found
     try:
-        _switches(target, target.switch, wanted, found)
+        if target.switch is None:
+            _observed(target, found)
+        else:
+            _switches(target, target.switch, wanted, found)
     except UsageError as error:
         found.refused.extend(str(error).splitlines())
     return found
@@ -63,13 +65,38 @@ def _always(target: ClusterTarget) -> Iterator[str]:
         yield f"while the run lasts our backend in the network {where}, on hosts of the inventory"
 
 
+def _observed(target: ClusterTarget, found: DryRun) -> None:
+    """Add what a run that switches nothing would do. Raises UsageError where it is refused; ApiError."""
+    found.touches.append("kube-proxy: nothing; it is observed as it is")
+    unknown = "what a run would be refused for was not asked of the API"
+    with ExitStack() as stack:
+        try:
+            api = stack.enter_context(target.api())
+        except UsageError as error:
+            found.notes.append(f"{unknown}: {'; '.join(str(error).splitlines())}")
+            return
+        try:
+            _always_asked(target, api, found)
+        except ApiError as error:
+            if not error.away:
+                raise
+            found.notes.append(f"{unknown}: {error}")
+
+
+def _always_asked(target: ClusterTarget, api: ClusterApi, found: DryRun) -> None:
+    """Ask for what any run is refused. Raises UsageError with that; ApiError."""
+    if access.is_being_deleted(api):
+        found.notes.append(f"the namespace {NAMESPACE} is being deleted; a run waits for two minutes, and fails then")
+    access.service_cidr(api, target.spec)
+
+
 def _switches(target: ClusterTarget, switch: Switching, wanted: Sequence[tuple[Mode, str]], found: DryRun) -> None:
     """Add what switches would do. Raises UsageError where the cluster cannot be switched; ApiError, HostError."""
     with ExitStack() as stack:
         api = open_api(target.first_access, stack)
         if felt := switch.refusal(api.list(Kind.SERVICE)):
             found.refused.append(felt)
-        access.has_namespace(api)
+        _always_asked(target, api, found)
         by_unit = look(api).by_unit
         way = stack.enter_context(target.way(by_unit=by_unit))
         hosts: tuple[str, ...] = ()

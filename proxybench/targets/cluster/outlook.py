@@ -11,20 +11,31 @@ from proxybench.subjects.outlook import Row
 from proxybench.targets.cluster.inventory import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from proxybench.experiment.requests import SubjectSpec
     from proxybench.targets.cluster.checkup import Row as Host
 
 CLUSTER: Final = "your cluster"
 """What it is called among kinds of node."""
+Switch = tuple[Mode, str]
+"""To a mode, and an image ("": its own)."""
 _SWITCH: Final = "run --allow-switch"
 _SHOWN: Final = 3
 
 
-def outlook(specs: Sequence[SubjectSpec], hosts: Sequence[Host]) -> tuple[Row, ...]:
-    """Return a row for each subject; none is required, since a run goes on without a mode that is not there."""
-    return tuple(_row(spec, hosts) for spec in specs)
+def switches(specs: Sequence[SubjectSpec], hosts: Sequence[Host]) -> tuple[Switch, ...]:
+    """Return to what kube-proxy would be switched, by what its hosts have said."""
+    wanted = [_wanted(spec) for spec in specs if _is_switched(spec, hosts) and not _lacks(spec, hosts)[0]]
+    return tuple(dict.fromkeys(wanted))
+
+
+def outlook(specs: Sequence[SubjectSpec], hosts: Sequence[Host], refused: Mapping[Switch, str]) -> tuple[Row, ...]:
+    """Return a row for each subject; none is required, since a run goes on without a mode that is not there.
+
+    ``refused`` says of each of ``switches`` why it cannot be, "" where it can.
+    """
+    return tuple(_row(spec, hosts, refused) for spec in specs)
 
 
 def able(hosts: Sequence[Host], rows: Sequence[Row]) -> bool:
@@ -32,16 +43,13 @@ def able(hosts: Sequence[Host], rows: Sequence[Row]) -> bool:
     return any(row.supported for row in rows) and not _lacking(hosts)
 
 
-def _row(spec: SubjectSpec, hosts: Sequence[Host]) -> Row:
-    now = next((host.mode for host in hosts if Role.MEASURED in host.roles), "")
+def _row(spec: SubjectSpec, hosts: Sequence[Host], refused: Mapping[Switch, str]) -> Row:
     fix = ""
-    lacking, reason = True, NO_USERSPACE
-    if spec.mode is not Mode.USERSPACE:
-        switched = spec.mode != now or spec.image
-        lacking, reason = _why_not(spec.mode if switched else None, hosts)
-        if switched and not lacking:
-            reason = f"kube-proxy runs in {now} mode now" if spec.mode != now else f"it would run from {spec.image}"
-            fix = _SWITCH
+    lacking, reason = _lacks(spec, hosts)
+    if not lacking and _is_switched(spec, hosts):
+        now, why = _now(hosts), refused[_wanted(spec)]
+        so = f"kube-proxy runs in {now} mode now" if spec.mode != now else f"it would run from {spec.image}"
+        lacking, reason, fix = (True, why, "") if why else (False, so, _SWITCH)
     return Row(
         subject=spec.subject.label,
         node=CLUSTER,
@@ -51,6 +59,25 @@ def _row(spec: SubjectSpec, hosts: Sequence[Host]) -> Row:
         reason=reason,
         fix=fix,
     )
+
+
+def _now(hosts: Sequence[Host]) -> str:
+    """Return the mode in which the measured kube-proxy runs, "" where none answers."""
+    return next((host.mode for host in hosts if Role.MEASURED in host.roles), "")
+
+
+def _is_switched(spec: SubjectSpec, hosts: Sequence[Host]) -> bool:
+    return spec.mode != _now(hosts) or bool(spec.image)
+
+
+def _wanted(spec: SubjectSpec) -> Switch:
+    return spec.mode, spec.image
+
+
+def _lacks(spec: SubjectSpec, hosts: Sequence[Host]) -> tuple[bool, str]:
+    if spec.mode is Mode.USERSPACE:
+        return True, NO_USERSPACE
+    return _why_not(spec.mode if _is_switched(spec, hosts) else None, hosts)
 
 
 def _why_not(to: Mode | None, hosts: Sequence[Host]) -> tuple[bool, str]:

@@ -38,17 +38,24 @@ class Modes:
         self._fleet = fleet
         self._ask = ask
         self._reach = reach
+        self._lost = False
 
     def __call__(self) -> Mapping[str, str]:
-        """Return each node's mode, "" for a kube-proxy that does not answer. Raises HostError for a lost node."""
-        try:
-            return self._ask(self._fleet)
-        except HostError:
-            self.close()
-            self._fleet, lost = self._reach()
-            self._fleet.leave_out(set(self._fleet) - set(self._first))
+        """Return each node's mode, "" for a kube-proxy that does not answer.
+
+        Raises HostError for a lost node, also when called again: it is connected to anew each time until it is back.
+        """
+        if not self._lost:
+            try:
+                return self._ask(self._fleet)
+            except HostError:
+                self._lost = True
+        self.close()
+        self._fleet, lost = self._reach()
+        self._fleet.leave_out(set(self._fleet) - set(self._first))
         if gone := [why for name, why in lost.items() if name in set(self._first)]:
             raise ConnectionLostError(gone[0])
+        self._lost = False
         return self._ask(self._fleet)
 
     def close(self) -> None:

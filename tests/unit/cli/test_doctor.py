@@ -285,6 +285,19 @@ def test_of_an_experiment_on_a_cluster_its_hosts_are_looked_at(hosts: Path, monk
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (3, words)
 
 
+def test_a_switch_is_promised_only_where_the_api_has_told_that_it_can_be(
+    hosts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [HostRow("n1", ("client", "measured"), "", "", "", {"iptables": "", "ipvs": ""}, "iptables")]
+    monkeypatch.setenv("KUBECONFIG", "/none")
+    result = own(hosts, monkeypatch, rows)
+    assert (result.exit_code, result.stderr) == (0, "")
+    *_, row, verdict = tidy(result.stdout).splitlines()
+    why = "whether kube-proxy can be switched is not known: /none:1:1: cannot be read: No such file or directory"
+    assert row == f"cluster ipvs      your cluster  no       the cluster's  {why}"
+    assert verdict == "own.yaml: can run here, on your cluster, without cluster ipvs"
+
+
 def test_of_an_experiment_on_a_cluster_no_release_is_asked_for(hosts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = own(hosts, monkeypatch, [], "--online")
     words = "--online asks for releases, and target.cluster runs a kube-proxy of its own; leave it out"

@@ -296,7 +296,8 @@ def test_a_cluster_is_switched_only_where_that_is_allowed(
     assert (runner.switch and runner.switch.interrupts) is interrupts
 
 
-def test_a_dry_run_on_a_cluster_says_what_would_be_touched(runner: FakeRunner) -> None:
+def test_a_dry_run_on_a_cluster_says_what_would_be_touched(runner: FakeRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/none")
     Path("own.yaml").write_text(OWN)
     Path("nodes.yaml").write_text(NODES)
     result = call("own.yaml", "--dry-run")
@@ -312,7 +313,10 @@ def test_a_dry_run_on_a_cluster_says_what_would_be_touched(runner: FakeRunner) -
     said = json.loads(call("own.yaml", "--dry-run", "--json").stdout)
     assert set(said) == {"experiment", "seconds", "steps", "touches", "notes", "refused"}
     told = [line.removeprefix("would touch ") for line in result.stdout.splitlines() if line.startswith("would ")]
-    assert (said["touches"], said["notes"], said["refused"]) == (told, [], [])
+    unknown = "what a run would be refused for was not asked of the API: "
+    noted = [f"{unknown}/none:1:1: cannot be read: No such file or directory"]
+    assert (said["touches"], said["notes"], said["refused"]) == (told, noted, [])
+    assert f"note: {noted[0]}" in result.stdout.splitlines()
 
 
 @pytest.mark.parametrize("as_json", [False, True])

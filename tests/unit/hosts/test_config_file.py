@@ -163,3 +163,32 @@ def test_any_text_is_a_configuration_or_refused(tmp_path_factory: pytest.TempPat
     file.write_text(text, encoding="utf-8")
     with suppress(UsageError):
         SshConfig(Secrets({}), file, file.parent).target(HostWords("a", user="me"))
+
+
+@pytest.mark.parametrize(
+    ("text", "user"),
+    [
+        (r"CORP\me", r"CORP\me"),
+        (r"CORP\\me", r"CORP\me"),
+        (r'"CORP\me"', r"CORP\me"),
+        (r"'CORP\me' # mine", r"CORP\me"),
+        (r'"CO RP\"x"', 'CO RP"x'),
+        (r"a\ b", "a b"),
+        (r'"a\ b"', r"a\ b"),
+        (r"'a\'b'", "a'b"),
+        ("end\\", "end\\"),
+    ],
+)
+def test_a_backslash_is_read_as_ssh_reads_it(home: Path, text: str, user: str) -> None:
+    write(home, config=f"User {text}\n")
+    said = subprocess.run(["ssh", "-F", home / ".ssh/config", "-G", "a"], check=True, capture_output=True, text=True)
+    assert f"\nuser {user}\n" in f"\n{said.stdout}"
+    assert target(home, "a").user == user
+
+
+def test_a_name_that_a_shell_would_read_more_in_is_in_no_command_of_a_match(home: Path) -> None:
+    write(home, config=f"Match exec 'touch {home}/%n'\n User u\nMatch exec 'true'\n Port 24\n")
+    with pytest.raises(UsageError) as caught:
+        target(home, "a;id", user="me")
+    assert str(caught.value) == "a;id: ';' in 'a;id' would be read by Match exec's shell; rename it"
+    assert target(home, "a", user="me").port == 24

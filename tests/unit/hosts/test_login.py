@@ -1,19 +1,27 @@
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
+import threading
+import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+import paramiko
 import pytest
 
 from proxybench.errors import ConnectionLostError, UsageError
+from proxybench.hosts import keys
 from proxybench.hosts.connect import connect
+from proxybench.hosts.keys import keys_of_agent
 from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh_config import HostWords, SshConfig
 
 from .conftest import new_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from proxybench.hosts.connect import ConnectPolicy
@@ -165,3 +173,110 @@ def test_of_a_named_key_that_an_agent_has_no_passphrase_is_asked_for(agent: str,
     subprocess.run(["ssh-add", "-q", "-D"], check=True)
     with pytest.raises(UsageError, match=f"^the passphrase of {key} is needed, and nobody can be asked; "):
         SshConfig(Secrets({}, lambda _: None), home=tmp_path).target(HostWords("near", user="me"))
+
+
+@pytest.fixture
+def slow_agent(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowAgent]:
+    monkeypatch.setattr("proxybench.hosts.keys.LIST_SECONDS", 0.3)
+    with SlowAgent(tmp_path / "slow", paramiko.PKey.from_path(server.identity)) as agent:
+        yield agent
+
+
+class SlowAgent:
+    """An ssh-agent that takes its time, in seconds; for None it never answers."""
+
+    def __init__(self, path: Path, key: paramiko.PKey) -> None:
+        self.path, self._key = str(path), key
+        self.lists: float | None = 0
+        self.signs: float | None = 0
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._ended = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._listener.bind(self.path)
+        self._listener.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._answer, args=self._listener.accept()[:1], daemon=True).start()
+
+    def _answer(self, sock: socket.socket) -> None:
+        with sock, contextlib.suppress(OSError):
+            while head := sock.recv(4):
+                question = paramiko.Message(sock.recv(int.from_bytes(head, "big")))
+                lists = question.get_byte() == b"\x0b"
+                answer = paramiko.Message()
+                if lists:
+                    answer.add_byte(b"\x0c").add_int(1).add_string(self._key.asbytes()).add_string("slow")
+                else:
+                    question.get_binary()
+                    answer.add_byte(b"\x0e").add_string(self._key.sign_ssh_data(question.get_binary()).asbytes())
+                self._ended.wait(self.lists if lists else self.signs)
+                sock.sendall(len(answer.asbytes()).to_bytes(4, "big") + answer.asbytes())
+
+
+MEND = "start it anew, or write IdentityAgent none in ~/.ssh/config"
+
+
+def test_an_agent_that_does_not_say_which_keys_it_has_is_named(
+    server: Any, quick: ConnectPolicy, slow_agent: SlowAgent
+) -> None:
+    slow_agent.lists = None
+    said = f"the ssh-agent at {slow_agent.path} did not answer within 0.3 s; {MEND}"
+    assert refusal(replace(server.target, agent=slow_agent.path), quick) == said
+    with pytest.raises(ConnectionLostError) as caught:
+        keys_of_agent(slow_agent.path)
+    assert str(caught.value) == said
+    assert server.connections == 1
+
+
+def test_an_agent_that_takes_no_more_connections_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxybench.hosts.keys.LIST_SECONDS", 1.0)
+    path = str(tmp_path / "full")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
+        listener.bind(path)
+        listener.listen(0)
+        waiting.connect(path)
+        with pytest.raises(ConnectionLostError) as caught:
+            keys_of_agent(path)
+    assert str(caught.value) == f"the ssh-agent at {path} did not answer within 1 s; {MEND}"
+
+
+def test_an_agent_that_never_signs_is_named(
+    server: Any, quick: ConnectPolicy, slow_agent: SlowAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxybench.hosts.keys.SIGN_SECONDS", 0.5)
+    slow_agent.signs = None
+    said = refusal(replace(server.target, identity=None, agent=slow_agent.path), quick)
+    assert said == f"the ssh-agent at {slow_agent.path} did not answer within 0.5 s; {MEND}"
+    assert server.connections == 1
+
+
+def test_an_agent_that_waits_for_somebody_s_hand_may_take_longer_than_a_server(
+    server: Any, quick: ConnectPolicy, slow_agent: SlowAgent
+) -> None:
+    slow_agent.signs = 1.0
+    connect(replace(server.target, identity=None, agent=slow_agent.path), None, replace(quick, step=0.5)).close()
+
+
+def test_while_an_agent_signs_others_wait_longer_for_its_keys(
+    server: Any, quick: ConnectPolicy, slow_agent: SlowAgent
+) -> None:
+    """One that waits for a hand answers nobody else meanwhile."""
+    slow_agent.signs = 1.5
+    target = replace(server.target, identity=None, agent=slow_agent.path)
+    first = threading.Thread(target=lambda: connect(target, None, quick).close())
+    first.start()
+    while not keys._SIGNING:
+        time.sleep(0.01)
+    slow_agent.lists = 0.6
+    assert len(keys_of_agent(slow_agent.path)) == 1
+    first.join()

@@ -235,3 +235,27 @@ def test_a_name_that_a_shell_would_read_more_in_is_in_no_proxy_command(home: Pat
     with pytest.raises(UsageError) as caught:
         config(home, PROXYBENCH_SSH_PASSPHRASE="secret").target(HostWords(host))
     assert str(caught.value).endswith(f" in {host!r} would be read by ProxyCommand's shell; rename it")
+
+
+@pytest.mark.parametrize(
+    ("command", "host", "user", "proxy"),
+    [
+        ("nc 192.0.2.1 %p", "$(id)", "me", "nc 192.0.2.1 22"),
+        ("nc %h %p", "near", "CORP\\me", "nc near 22"),
+        ("nc near 100%%r", "a b", "CORP\\me", "nc near 100%r"),
+    ],
+)
+def test_a_name_that_is_in_no_sign_of_a_proxy_command_does_no_harm_there(
+    home: Path, command: str, host: str, user: str, proxy: str
+) -> None:
+    (home / ".ssh/config").write_text(f"ProxyCommand {command}\nIdentityFile none\n")
+    assert config(home).target(HostWords(host, user=user)).proxy == proxy
+
+
+@pytest.mark.parametrize(("sign", "alias"), [("%r", "a"), ("%%%r", "a"), ("%k", "CORP\\me")])
+def test_a_name_that_a_sign_of_a_proxy_command_stands_for_is_looked_at(home: Path, sign: str, alias: str) -> None:
+    (home / ".ssh/config").write_text(f"ProxyCommand nc {sign}\nHostKeyAlias {alias}\nIdentityFile none\n")
+    with pytest.raises(UsageError) as caught:
+        config(home).target(HostWords("near", user="CORP\\me" if alias == "a" else "me"))
+    name = "CORP\\me" if alias == "a" else "corp\\me"
+    assert str(caught.value) == f"near: '\\\\' in {name!r} would be read by ProxyCommand's shell; rename it"

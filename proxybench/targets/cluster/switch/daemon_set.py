@@ -16,8 +16,8 @@ from proxybench.targets.cluster.switch.changes import (
     rolled_out,
     switch_changes,
 )
-from proxybench.targets.cluster.switch.deployment import not_ready, recognise
-from proxybench.targets.cluster.switch.obstacles import own_pods, strange_nodes, unready
+from proxybench.targets.cluster.switch.deployment import recognise
+from proxybench.targets.cluster.switch.obstacles import nodes_away, own_pods, strange_nodes, unready
 from proxybench.targets.cluster.switch.owners import keeper
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ class DaemonSetWay:
         if image and not isinstance(read(daemon_set, IMAGE), str):
             raise UsageError("the DaemonSet kube-proxy has no container kube-proxy, whose image could be another")
         changes = switch_changes(config_map, daemon_set, mode, image, mark)
-        labels = (daemon_set["spec"]["selector"].get("matchLabels") or {}).items()
-        pods = own_pods(list_pods(self._api, "kube-system", ",".join(f"{name}={value}" for name, value in labels)))
+        pods = self._pods(daemon_set)
         strange = "" if self._hosts is None else strange_nodes(pods, nodes, self._hosts)
         if why := strange or unready(daemon_set, pods, nodes):
             raise UsageError(f"kube-proxy cannot be switched: {why}")
@@ -120,15 +119,19 @@ class DaemonSetWay:
                     raise RunError(f"kube-proxy's rollout did not end within {limit_s:g} s: {progress(found)}")
                 if (now := progress(found)) != seen:
                     seen, since = now, time.monotonic()
-                elif time.monotonic() > since + self._stuck_s and (away := not_ready(self._nodes())):
+                elif time.monotonic() > since + self._stuck_s and (away := self._away(found)):
                     raise RunError(f"kube-proxy's rollout goes on no more: {now}; not ready: {', '.join(away)}")
             except ApiError as error:
                 if not error.away or time.monotonic() > end:
                     raise
             sleep(_POLL)
 
-    def _nodes(self) -> list[Object]:
-        return _items(self._api, _NODES)
+    def _away(self, daemon_set: Object) -> tuple[str, ...]:
+        return nodes_away(self._pods(daemon_set), _items(self._api, _NODES))
+
+    def _pods(self, daemon_set: Object) -> list[Object]:
+        labels = (daemon_set["spec"]["selector"].get("matchLabels") or {}).items()
+        return own_pods(list_pods(self._api, "kube-system", ",".join(f"{name}={value}" for name, value in labels)))
 
 
 def look(api: ObjectApi) -> Deployment:

@@ -45,13 +45,18 @@ def unready(daemon_set: Object, pods: Sequence[Object], nodes: Sequence[Object])
     A rollout of ours, as our mark in the template tells, may still go on, or be of pods that do not come up in a mode:
     the next switch mends that. None mends a Node that is not ready.
     """
-    there = {pod["spec"].get("nodeName") for pod in pods}
-    away = not_ready([node for node in nodes if node["metadata"]["name"] in there])
+    away = nodes_away(pods, nodes)
     if not away and (rolled_out(daemon_set) or read(daemon_set, MARK) is not None):
         return ""
     who = [*away, *(_place(pod) for pod in pods if not _ready(pod))]
     shown = f"; not ready: {_some(who)}" if who else ""
     return f"a rollout could not end: {progress(daemon_set)}{shown}; wait until all are ready, or mend that"
+
+
+def nodes_away(pods: Sequence[Object], nodes: Sequence[Object]) -> tuple[str, ...]:
+    """Return the Nodes by which a rollout cannot end, with reasons: not ready, and with a kube-proxy (``pods``)."""
+    there = {pod["spec"].get("nodeName") for pod in pods}
+    return not_ready([node for node in nodes if node["metadata"]["name"] in there])
 
 
 def _some(names: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxybench.errors import ApiError
 from proxybench.experiment.places import ClusterSpec
 from proxybench.hosts.fleet import Fleet, Reached
 from proxybench.hosts.secrets import Secrets
@@ -58,8 +59,18 @@ OBJECTS = [
     f"GET /apis/apps/v1/{KUBE_SYSTEM}/daemonsets/kube-proxy",
 ]
 SERVICES, SPACE = "GET /api/v1/services?limit=500", "GET /api/v1/namespaces/proxybench"
+RANGE = "GET /apis/networking.k8s.io/v1/servicecidrs/kubernetes"
+NO_RANGE = (
+    "the API does not say which range ClusterIPs are of; write target.cluster.service_cidr "
+    "(--service-cluster-ip-range of kube-apiserver)"
+)
+OBSERVED = "kube-proxy: nothing; it is observed as it is"
 WEB = {"metadata": {"namespace": "shop", "name": "web"}, "spec": {"clusterIP": "10.96.0.7"}}
 FELT = "1 Services of others would feel a switch (shop/web); if that is right: --i-understand-this-interrupts-traffic"
+NOT_OURS = (
+    "the namespace proxybench is not marked as ours; if it is: "
+    "kubectl label namespace proxybench app.kubernetes.io/managed-by=proxybench"
+)
 MARKED = "daemonsets/kube-proxy spec.template.metadata.annotations.proxybench.io/switched: None becomes (new)"
 OURS = {"metadata": {"labels": {"app.kubernetes.io/managed-by": "proxybench"}}}
 IMAGE = "registry.k8s.io/kube-proxy:v1.36.3"
@@ -80,6 +91,9 @@ def ok(body: object) -> Answer:
 
 def items(*found: object) -> Answer:
     return ok({"items": list(found)})
+
+
+CIDRS = ok({"spec": {"cidrs": ["10.96.0.0/12"]}})
 
 
 def services(*found: object) -> Answer:
@@ -113,9 +127,65 @@ def cluster(
         yield make_target(folder, switch or Switching(), kubeconfig=str(file)), asked
 
 
-def test_without_a_switch_the_hosts_are_told_and_nobody_is_asked(tmp_path: Path) -> None:
-    target = make_target(tmp_path, None, kubeconfig="/none")
-    assert dry_run(target, [(Mode.IPVS, "")]) == DryRun([*HOSTS, "kube-proxy: nothing; it is observed as it is"])
+@contextmanager
+def observed(folder: Path, *answers: Answer | None, **words: Any) -> Iterator[tuple[ClusterTarget, list[str]]]:
+    """Give a target that is only observed, as ``cluster`` does."""
+    with kubeconfig(folder, list(answers)) as (file, asked):
+        yield make_target(folder, None, kubeconfig=str(file), **words), asked
+
+
+def test_without_a_switch_the_hosts_are_told_and_no_host_is_asked(tmp_path: Path) -> None:
+    with observed(tmp_path, ok(OURS), CIDRS) as (target, asked):
+        assert dry_run(target, []) == DryRun([*HOSTS, OBSERVED])
+    assert asked == [SPACE, RANGE]
+
+
+@pytest.mark.parametrize(
+    ("space", "cidrs", "why"),
+    [
+        (ok({"metadata": {}}), None, NOT_OURS),
+        (
+            ok(OURS),
+            ok({"spec": {"cidrs": ["fd00::/112"]}}),
+            "ClusterIPs are of IPv6 alone (fd00::/112); IPv4 is needed: a dual-stack cluster has both",
+        ),
+        (
+            (404, {}, b"{}"),
+            (404, {}, b"{}"),
+            NO_RANGE,
+        ),
+    ],
+)
+@pytest.mark.parametrize("switched", [False, True])
+def test_what_any_run_would_be_refused_for_is_told(
+    tmp_path: Path, space: Answer, cidrs: Answer | None, why: str, *, switched: bool
+) -> None:
+    answers = [*([services()] if switched else []), space, cidrs]
+    with cluster(tmp_path, answers) if switched else observed(tmp_path, *answers) as (target, _):
+        found = dry_run(target, [(Mode.IPVS, "")])
+    assert (found.refused, found.notes) == ([why], [])
+
+
+def test_a_namespace_that_is_being_deleted_is_noted(tmp_path: Path) -> None:
+    leaving = {"metadata": {**OURS["metadata"], "deletionTimestamp": "2026-11-27T07:00:00Z"}}
+    with observed(tmp_path, ok(leaving), service_cidr="10.96.0.0/12") as (target, asked):
+        assert dry_run(target, []) == DryRun(
+            [*HOSTS, OBSERVED],
+            ["the namespace proxybench is being deleted; a run waits for two minutes, and fails then"],
+        )
+    assert asked == [SPACE]
+
+
+def test_of_a_cluster_that_is_only_observed_an_api_that_is_not_reached_is_noted(tmp_path: Path) -> None:
+    unknown = "what a run would be refused for was not asked of the API: "
+    found = dry_run(make_target(tmp_path, None, kubeconfig="/none"), [])
+    said = f"{unknown}/none:1:1: cannot be read: No such file or directory"
+    assert found == DryRun([*HOSTS, OBSERVED], [said])
+    with observed(tmp_path, (403, {}, b"{}")) as (target, _):
+        found = dry_run(target, [])
+    assert (found.refused, [note.startswith(unknown) for note in found.notes]) == ([], [True])
+    with observed(tmp_path, *[(401, {}, b"{}")] * 2) as (target, _), pytest.raises(ApiError, match=r"401"):
+        dry_run(target, [])
 
 
 def test_pods_that_lend_their_addresses_are_told(tmp_path: Path) -> None:
@@ -130,7 +200,7 @@ def test_pods_that_lend_their_addresses_are_told(tmp_path: Path) -> None:
 
 
 def test_each_switch_is_told_line_by_line_and_nothing_is_written(tmp_path: Path) -> None:
-    answers = [services(), ok(OURS), *looked(), *a_plan(), *a_plan(), ok(CONFIG_MAP), ok(DAEMON_SET)]
+    answers = [services(), ok(OURS), CIDRS, *looked(), *a_plan(), *a_plan(), ok(CONFIG_MAP), ok(DAEMON_SET)]
     with cluster(tmp_path, answers) as (target, asked):
         found = dry_run(target, [(Mode.NFTABLES, ""), (Mode.IPVS, IMAGE)])
     assert found == DryRun(
@@ -149,26 +219,22 @@ def test_each_switch_is_told_line_by_line_and_nothing_is_written(tmp_path: Path)
             "kube-proxy: a rollout on every node for each switch, and one back; RUN/undo.jsonl before each",
         ]
     )
-    assert asked == [SERVICES, SPACE, *LOOKED, *ASKED_FOR_A_PLAN, *ASKED_FOR_A_PLAN, *OBJECTS]
+    assert asked == [SERVICES, SPACE, RANGE, *LOOKED, *ASKED_FOR_A_PLAN, *ASKED_FOR_A_PLAN, *OBJECTS]
 
 
 def test_a_configuration_that_has_the_mode_already_is_told_to_stay(tmp_path: Path) -> None:
     there = {**CONFIG_MAP, "data": {"config.conf": "mode: ipvs\n"}}
     a_look = [items(DAEMON_SET), items(there), items(), items()]
-    with cluster(tmp_path, [services(), ok(OURS), *looked(), *a_look, ok(there), ok(DAEMON_SET)]) as (target, _):
+    with cluster(tmp_path, [services(), ok(OURS), CIDRS, *looked(), *a_look, ok(there), ok(DAEMON_SET)]) as (target, _):
         found = dry_run(target, [(Mode.IPVS, "")])
     assert found.touches[4] == "kube-proxy to ipvs: configmaps/kube-proxy data.config.conf: as it is"
 
 
 def test_what_a_run_would_be_refused_for_is_told_beside_what_is_touched(tmp_path: Path) -> None:
-    not_ours = (
-        "the namespace proxybench is not marked as ours; if it is: "
-        "kubectl label namespace proxybench app.kubernetes.io/managed-by=proxybench"
-    )
     with cluster(tmp_path, [services(WEB), ok({"metadata": {}})]) as (target, asked):
-        assert dry_run(target, [(Mode.IPVS, "")]) == DryRun([*HOSTS], [], [FELT, not_ours])
+        assert dry_run(target, [(Mode.IPVS, "")]) == DryRun([*HOSTS], [], [FELT, NOT_OURS])
     assert asked == [SERVICES, SPACE]
-    with cluster(tmp_path, [services(), ok(OURS), *[items(), items(), items(K3S)] * 2]) as (target, _):
+    with cluster(tmp_path, [services(), ok(OURS), CIDRS, *[items(), items(), items(K3S)] * 2]) as (target, _):
         (why,) = dry_run(target, [(Mode.IPVS, "")]).refused
     assert why.startswith("kube-proxy cannot be switched: k3s runs kube-proxy inside its own process")
 
@@ -176,7 +242,7 @@ def test_what_a_run_would_be_refused_for_is_told_beside_what_is_touched(tmp_path
 @pytest.mark.parametrize("interrupts", [False, True])
 def test_services_of_others_are_told_unless_that_is_understood(tmp_path: Path, *, interrupts: bool) -> None:
     kept = {**CONFIG_MAP, "metadata": {"labels": {"addonmanager.kubernetes.io/mode": "Reconcile"}}}
-    answers = [services(WEB), ok(OURS), *looked(), *a_plan(), ok(kept), ok(DAEMON_SET)]
+    answers = [services(WEB), ok(OURS), CIDRS, *looked(), *a_plan(), ok(kept), ok(DAEMON_SET)]
     with cluster(tmp_path, answers, Switching(interrupts)) as (target, _):
         found = dry_run(target, [(Mode.IPVS, "")])
     assert found.refused == ([] if interrupts else [FELT])
@@ -191,6 +257,6 @@ def test_services_of_others_are_told_unless_that_is_understood(tmp_path: Path, *
 
 def test_a_node_that_the_inventory_lacks_is_told(tmp_path: Path) -> None:
     pods = items(proxy_pod("worker-1"), proxy_pod("worker-3"))
-    with cluster(tmp_path, [services(), ok(OURS), *looked(), *looked(), pods]) as (target, _):
+    with cluster(tmp_path, [services(), ok(OURS), CIDRS, *looked(), *looked(), pods]) as (target, _):
         (why,) = dry_run(target, [(Mode.IPVS, "")]).refused
     assert "neither asked nor cleaned: worker-3; give each the role other" in why

@@ -284,6 +284,9 @@ def test_ssh_that_is_cut_while_modes_are_awaited_ends_the_switch_and_leaves_the_
     assert api.state() == before
 
 
+NODES = ("n1", "n2")
+
+
 def ask(fleet: Fleet) -> dict[str, str]:
     return {name: fleet[name].run(["mode"]).stdout for name in fleet}
 
@@ -311,6 +314,21 @@ def test_a_node_that_is_lost_for_good_is_named() -> None:
     modes = Modes(Fleet({"n1": broken}), ask, lambda: Reached(Fleet({}), {"n1": "n1: no route to host"}))
     with pytest.raises(ConnectionLostError, match=r"^n1: no route to host$"):
         modes()
+
+
+def test_no_mode_is_told_until_a_lost_node_is_back() -> None:
+    """A fleet without it would say that all nodes run in a mode, and it would be asked never again."""
+    broken = FakeExecutor("n1", [Run(["mode"], ConnectionLostError("n1: broke"))])
+    alone = [FakeExecutor("n1"), FakeExecutor("n1")]
+    back = {name: FakeExecutor(name, [Run(["mode"], done(said)) for said in ("ipvs", "nftables")]) for name in NODES}
+    lost = {"n2": "n2: no route to host"}
+    reached = [*(Reached(Fleet({"n1": one}), lost) for one in alone), Reached(Fleet(back), {})]
+    modes = Modes(Fleet({"n1": broken, "n2": FakeExecutor("n2")}), ask, lambda: reached.pop(0))
+    for _ in alone:
+        with pytest.raises(ConnectionLostError, match=r"^n2: no route to host$"):
+            modes()
+    assert (modes(), modes()) == (dict.fromkeys(NODES, "ipvs"), dict.fromkeys(NODES, "nftables"))
+    assert ([one.closed for one in alone], reached) == ([True, True], [])
 
 
 class OneNodeDead(Api):

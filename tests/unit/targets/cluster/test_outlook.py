@@ -8,7 +8,7 @@ from proxybench.experiment.requests import requests
 from proxybench.experiment.spec import Experiment
 from proxybench.subjects.outlook import Row
 from proxybench.targets.cluster.checkup import Row as Host
-from proxybench.targets.cluster.outlook import able, outlook
+from proxybench.targets.cluster.outlook import able, outlook, switches
 
 IMAGE = "registry.k8s.io/kube-proxy:v1.36.3"
 FINE = {"iptables": "", "nftables": "", "ipvs": ""}
@@ -17,7 +17,7 @@ TWO = Host("n2", ("other", "backend"), "", "", "", FINE, "iptables")
 DEAD = Host("n3", ("other",), "the host key is not known", "add it")
 
 
-def rows(hosts: list[Host], *subjects: dict[str, Any]) -> tuple[Row, ...]:
+def rows(hosts: list[Host], *subjects: dict[str, Any], why: str = "") -> tuple[Row, ...]:
     experiment = Experiment.model_validate(
         {
             "version": 1,
@@ -28,7 +28,8 @@ def rows(hosts: list[Host], *subjects: dict[str, Any]) -> tuple[Row, ...]:
             "measure": {"sync": True},
         }
     )
-    return outlook(requests(experiment), hosts)
+    specs = requests(experiment)
+    return outlook(specs, hosts, dict.fromkeys(switches(specs, hosts), why))
 
 
 def can(subject: str, binary: str = "the cluster's", reason: str = "", fix: str = "") -> Row:
@@ -71,3 +72,10 @@ def test_a_host_that_is_needed_must_be_mended_first(lacks: Host) -> None:
         (False, f"{lacks.node} must be mended first", "")
     ]
     assert not able(hosts, found)
+
+
+def test_a_switch_that_cannot_be_is_promised_to_nobody() -> None:
+    why = "kube-proxy cannot be switched: its DaemonSet has updateStrategy OnDelete: it is observed only"
+    found = rows([ONE, TWO], {"modes": ["iptables", "ipvs"]}, {"mode": "iptables", "image": IMAGE}, why=why)
+    assert found[0] == can("cluster iptables")
+    assert [(one.supported, one.reason, one.fix) for one in found[1:]] == [(False, why, "")] * 2

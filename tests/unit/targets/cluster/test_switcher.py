@@ -22,7 +22,7 @@ from proxybench.targets.cluster.switch.recovery import still_switched
 from proxybench.targets.cluster.switch.undo import FILE, UndoLog
 from proxybench.targets.cluster.switching import Switching
 from proxybench.targets.cluster.target import ClusterTarget
-from tests.unit.targets.cluster.kubeadm_api import HEADER, Api, Object, switcher
+from tests.unit.targets.cluster.kubeadm_api import HEADER, Api, Object, proxy_pod, switcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -230,6 +230,10 @@ def test_a_rollout_that_goes_on_no_more_names_the_nodes_that_are_not_ready() -> 
         {"metadata": {"name": name}, "status": {"conditions": [{**lost[0], **more}]}}
         for name, more in (("n3", {}), ("n4", {"status": "False", "reason": ""}))
     ]
+    with pytest.raises(RunError, match=r"did not end within 0\.05 s"):  # no pod is there: such as a Node of Windows
+        DaemonSetWay(api, stuck_s=0).await_running(0.05, lambda _: time.sleep(0.01))
+    api.pods = [*(proxy_pod(f"n{number}") for number in (1, 3, 4)), proxy_pod("n5", owner="ReplicaSet")]
+    api.nodes.append({"metadata": {"name": "n5"}, "status": {"conditions": lost}})
     with pytest.raises(RunError, match=r"did not end within 0\.05 s"):
         DaemonSetWay(api, stuck_s=9).await_running(0.05, lambda _: time.sleep(0.01))
     with pytest.raises(RunError) as caught:
