@@ -79,16 +79,10 @@ def measure(
     """
     if resume is not None and (why := still_switched(resume)):
         raise UsageError(f"{why} first")
-    place = RunPlace()
+    place = switch or RunPlace()
     lineup, sessions, targets = _put_together(experiment, folder, progress, switch, place)
     legs = [Leg(target, sessions.connect, switch.over if switch else Event()) for target in targets]
-
-    def began(path: Path) -> None:
-        place.began(path)
-        if switch is not None:
-            switch.began(path)
-
-    run = Run(experiment, legs, progress, lineup, began=began)
+    run = Run(experiment, legs, progress, lineup, began=place.began)
     outcome = run.start(out) if resume is None else run.resume(resume)
     left = still_switched(outcome.folder)
     return replace(outcome, problems=(*outcome.problems, left)) if left else outcome

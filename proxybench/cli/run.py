@@ -76,7 +76,7 @@ def run(
     if allow_switch:
         from proxybench.targets.cluster.switching import Switching  # noqa: PLC0415 - keeps help fast
 
-        switch = Switching(interrupts)
+        switch = Switching(interrupts=interrupts)
     if dry_run:
         return _dry_run(spec, experiment.parent, switch, as_json=as_json)
     check_folder(resume or out)

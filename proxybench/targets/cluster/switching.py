@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from proxybench.errors import ConnectionLostError, HostError, RunError, UsageError
 from proxybench.kube.objects import NAMESPACE
 from proxybench.model import Mode
+from proxybench.targets.cluster.place import RunPlace
 from proxybench.targets.cluster.switch.changes import strangers
 from proxybench.targets.cluster.switch.switcher import Switcher
 from proxybench.targets.cluster.switch.tidying import leave
@@ -16,7 +17,6 @@ from proxybench.targets.cluster.switch.tidying import leave
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from proxybench.hosts.fleet import Fleet, Reached
     from proxybench.kube.base import Object
@@ -65,20 +65,15 @@ class Modes:
 
 
 @dataclass
-class Switching:
+class Switching(RunPlace):
     """What a run's switching needs, as it becomes known: ``folder`` with the run, ``switcher`` with the cluster.
 
     ``interrupts``: it was understood that others' traffic is interrupted. ``over``: the cluster is being given back.
     """
 
     interrupts: bool = False
-    folder: Path | None = None
     switcher: Switcher | None = None
     over: Event = field(default_factory=Event)
-
-    def began(self, folder: Path) -> None:
-        """Note the run's folder, where the undo log will lie."""
-        self.folder = folder
 
     def refusal(self, services: Sequence[Object]) -> str:
         """Say which Services of others forbid a switch, "" for none; ``services`` are all of the cluster."""

@@ -243,7 +243,7 @@ def test_what_a_run_would_be_refused_for_is_told_beside_what_is_touched(tmp_path
 def test_services_of_others_are_told_unless_that_is_understood(tmp_path: Path, *, interrupts: bool) -> None:
     kept = {**CONFIG_MAP, "metadata": {"labels": {"addonmanager.kubernetes.io/mode": "Reconcile"}}}
     answers = [services(WEB), ok(OURS), CIDRS, *looked(), *a_plan(), ok(kept), ok(DAEMON_SET)]
-    with cluster(tmp_path, answers, Switching(interrupts)) as (target, _):
+    with cluster(tmp_path, answers, Switching(interrupts=interrupts)) as (target, _):
         found = dry_run(target, [(Mode.IPVS, "")])
     assert found.refused == ([] if interrupts else [FELT])
     assert found.touches[-1].startswith("kube-proxy: a rollout on every node")
