@@ -33,8 +33,8 @@ unit: dev ## tests that need neither root nor a lab
 coverage: dev ## the same, with the branches that they take, and a floor below which that fails
 	$(BIN)/python -m pytest tests/unit -n auto --cov --cov-report=term
 
-lab-tests: dev ## tests in network namespaces and in the VM
-	$(BIN)/python -m pytest tests/lab
+lab-tests: dev ## tests in network namespaces and in the VM; what only emulates beside the rest (tests/lab/conftest.py)
+	$(BIN)/python -m pytest tests/lab -n 2 --dist loadgroup
 
 wheel: dev ## build the wheel, install it into an empty venv, and measure with it
 	$(BIN)/python -m pytest tests/wheel
