@@ -53,7 +53,7 @@ class Program:
         command = [str(self.python), "-c", start, *[str(word) for word in arguments]]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=600, check=False, cwd=self.python.parent, env=environment
+            command, capture_output=True, text=True, timeout=1100, check=False, cwd=self.python.parent, env=environment
         )
 
 
@@ -118,7 +118,7 @@ def verdicts(found: Sequence[dict[str, Any]], verdict: str) -> set[tuple[object,
     }
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_one_useless_rule_in_every_service_chain_is_a_regression_that_is_named(
     tmp_path: Path, own_baseline: Callable[[], Path]
 ) -> None:
@@ -133,7 +133,7 @@ def test_one_useless_rule_in_every_service_chain_is_a_regression_that_is_named(
     assert "cpu.control_loop reference 0.1.0 iptables (iptables=legacy) 400x2 cold-start" in done.stderr
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_two_per_cent_more_work_in_the_build_are_a_regression_that_is_named(
     tmp_path: Path, own_baseline: Callable[[], Path]
 ) -> None:

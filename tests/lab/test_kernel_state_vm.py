@@ -29,6 +29,7 @@ pytestmark = [
     pytest.mark.lab,
     pytest.mark.xdist_group("guests"),  # they only emulate, and count instructions: no matter what runs beside them
     pytest.mark.skipif(not shutil.which(qemu.BINARY), reason=f"{qemu.BINARY} is not installed (make setup brings it)"),
+    pytest.mark.timeout(600),
 ]
 SERVERS = (
     "-A -t 10.96.0.1:80 -s rr\n-a -t 10.96.0.1:80 -r 10.244.0.1:8080 -m -w 1\n-A -u 10.96.0.10:53 -s rr -p 60\n"
