@@ -13,7 +13,7 @@ from proxybench.kube.base import is_leaving
 from proxybench.kube.kubeconfig import read_kubeconfig, seconds_of
 from proxybench.kube.objects import MADE_BY_A_RUN, MANAGED_BY, NAMESPACE
 from proxybench.nodes.cluster import ApiAccess
-from proxybench.targets.cluster.tokens import Token, Tokens
+from proxybench.targets.cluster.tokens import Token, Tokens, unheard
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -77,8 +77,11 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def first_access(found: Credentials, spec: ClusterSpec) -> ApiAccess:
-    """Return the API as the kubeconfig reaches it; a token is read, or its plugin run, anew in time, as ``again``."""
+def first_access(found: Credentials, spec: ClusterSpec, say: Callable[[str], None] = unheard) -> ApiAccess:
+    """Return the API as the kubeconfig reaches it; a token is read, or its plugin run, anew in time, as ``again``.
+
+    ``say`` as in ``Tokens``.
+    """
     url = _url(found)
 
     def anew() -> Token:
@@ -92,7 +95,7 @@ def first_access(found: Credentials, spec: ClusterSpec) -> ApiAccess:
         found.token,
         found.client_pem,
         spec.writes_per_second,
-        Tokens(Token(found.token, found.expires), anew) if found.token else None,
+        Tokens(Token(found.token, found.expires), anew, say) if found.token else None,
     )
 
 
@@ -100,12 +103,17 @@ def _url(found: Credentials) -> str:
     return found.server.rstrip("/")
 
 
-def own_access(api: ObjectApi, first: ApiAccess, again: Callable[[], AbstractContextManager[ObjectApi]]) -> ApiAccess:
+def own_access(
+    api: ObjectApi,
+    first: ApiAccess,
+    again: Callable[[], AbstractContextManager[ObjectApi]],
+    say: Callable[[str], None] = unheard,
+) -> ApiAccess:
     """Return an access that may write in our namespace alone, by a token of our ServiceAccount.
 
     It is what the client node is given, whose agent writes; ``again`` connects for another one before it ends. Where
-    there is no such account, a token of the kubeconfig is; a client certificate is given to no node. Raises UsageError,
-    ApiError.
+    there is no such account, a token of the kubeconfig is; a client certificate is given to no node. ``say`` as in
+    ``Tokens``. Raises UsageError, ApiError.
     """
 
     def anew() -> Token:
@@ -123,7 +131,7 @@ def own_access(api: ObjectApi, first: ApiAccess, again: Callable[[], AbstractCon
             "the API knows you by a certificate, which no node is given, and the agent that writes there needs a "
             "token: make our ServiceAccount with kubectl apply -f docs/cluster-rbac.yaml"
         ) from error
-    return replace(first, token=own.text, client_pem="", renew=Tokens(own, anew))
+    return replace(first, token=own.text, client_pem="", renew=Tokens(own, anew, say))
 
 
 def _own_token(api: ObjectApi) -> Token:

@@ -272,11 +272,12 @@ class ClusterTarget:
         measured, (client, *more) = self._only(Role.MEASURED), self.inventory.with_role(Role.CLIENT)
         both = client.name == measured.name
         addresses = self._addresses(api, nodes)
+        first = access.first_access(self._found, self.spec, report)
         return Cluster(
             client=self._node(client, facts[client.name], nodes[client.name].address, "-client" if both else ""),
             measured=nodes[measured.name],
             others=tuple(nodes[node.name] for node in self.inventory.others if node.name in nodes),
-            api=access.own_access(api, self.first_access, self.api),
+            api=access.own_access(api, first, self.api, report),
             clock=ClockKind.WALL,
             kind=str(LabKind.CLUSTER),
             accelerator="none",

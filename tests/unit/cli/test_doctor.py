@@ -264,7 +264,9 @@ measure: {sync: true}
 def own(hosts: Path, monkeypatch: pytest.MonkeyPatch, rows: list[HostRow], *args: str) -> Result:
     """Return what is said of an experiment on a cluster whose hosts have said this."""
     hosts.with_name("own.yaml").write_text(OWN)
-    stand_in(monkeypatch, "proxybench.targets.cluster.checkup", checkup=lambda path, ssh: tuple(rows if path and ssh else ()))
+    stand_in(
+        monkeypatch, "proxybench.targets.cluster.checkup", checkup=lambda path, ssh: tuple(rows if path and ssh else ())
+    )
     monkeypatch.chdir(hosts.parent)
     return CliRunner().invoke(cli, ["doctor", "own.yaml", *args])
 

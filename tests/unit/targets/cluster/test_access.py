@@ -16,7 +16,7 @@ from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.cluster import access
 from proxybench.targets.cluster.backends import endpoints
 from proxybench.targets.cluster.host_facts import _ASK, HostFacts, parse_host, read_host
-from proxybench.targets.cluster.tokens import MARGIN_S
+from proxybench.targets.cluster.tokens import MARGIN_S, Token, Tokens
 from proxybench.testing.hosts import FakeExecutor, Run, done
 from tests.unit.targets.cluster.own_cluster import kubeconfig
 
@@ -72,14 +72,41 @@ echo '{{"status": {{'$end' "token": "'$token'"}}}}'
     file = tmp_path / "config"
     file.write_text(kubeconfig("https://192.0.2.1", "unused", "the CA").replace('"token": "unused"', PLUGIN))
     spec = SPEC.model_copy(update={"kubeconfig": str(file)})
-    found = access.first_access(access.credentials(spec), spec)
+    said: list[str] = []
+    found = access.first_access(access.credentials(spec), spec, said.append)
     assert found.renew is not None
     assert (found.token, found.good_token, found.good_token) == ("token-1", "token-2", "token-2")
     assert found.renew("token-1") == "token-2"  # somebody else has asked meanwhile
     assert found.renew("token-2") == "token-3"
     assert found.renew("token-3") == "token-4"
+    assert said == []
     assert found.good_token == "token-4"  # there is none anew now, and this one is good for some minutes
+    assert len(said) == 1
     assert found.good_token == "token-6"
+    assert len(said) == 1
+
+
+def test_that_a_token_which_ends_soon_cannot_be_had_anew_is_told_once_until_there_is_one() -> None:
+    now = [0.0]
+    said: list[str] = []
+    made: list[Token | str] = []
+
+    def anew() -> Token:
+        found = made.pop(0)
+        if isinstance(found, str):
+            raise UsageError(found)
+        return found
+
+    tokens = Tokens(Token("one", 1000), anew, said.append, lambda: now[0])
+    assert (tokens(), said) == ("one", [])
+    now[0] = 700.0
+    made += ["no plugin\nand no file", "still no plugin", Token("two", 1400), "no plugin"]
+    assert [tokens() for _ in range(2)] == ["one", "one"]
+    assert said == ["the API's token ends in 300 s, and there is none anew: no plugin; and no file"]
+    assert tokens() == "two"
+    now[0] = 1500.0
+    assert tokens() == "two"  # the API says whether it is
+    assert said[1:] == ["the API's token has ended, and there is none anew: no plugin"]
 
 
 def test_several_kubeconfigs_are_read_as_kubectl_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,8 +135,11 @@ def test_a_certificate_is_not_renewed() -> None:
 
 def test_nodes_are_given_a_token_of_our_own_account() -> None:
     api = Answers({TOKEN: {"status": {"token": "small", "expirationTimestamp": "2026-11-26T08:00:00Z"}}})
-    own = access.own_access(api, FIRST, lambda: nullcontext(api))
+    said: list[str] = []
+    own = access.own_access(api, FIRST, lambda: nullcontext(api), said.append)
     assert own == ApiAccess(FIRST.url, FIRST.node_url, FIRST.ca_pem, "small", "", 50)
+    api.known[TOKEN] = ApiError("forbidden", 403)
+    assert (own.good_token, said) == ("small", ["the API's token has ended, and there is none anew: forbidden"])
     api.known[TOKEN] = {"status": {"token": "another"}}
     assert own.good_token == "another"
 

@@ -76,6 +76,34 @@ def test_a_token_of_another_cluster_is_never_sent(own: Own) -> None:
     assert str(caught.value) == ELSEWHERE
 
 
+def test_that_our_account_s_token_ends_and_there_is_none_anew_is_told_to_the_run(own: Own) -> None:
+    own.token = {"token": "small", "expirationTimestamp": "2026-11-26T08:00:00Z"}
+    with own.target().open(1, own.said.append) as (cluster,):
+        use(own.folder, "one", OTHER)
+        assert cluster.api.good_token == "small"
+        use(own.folder, "one")
+    assert own.said[1:] == [f"the API's token has ended, and there is none anew: {ELSEWHERE}"]
+
+
+def test_that_a_plugin_has_no_token_any_more_is_told_to_the_run(own: Own) -> None:
+    own.token = {}
+    target = own.target()
+    plugin, file = own.folder / "plugin", own.folder / "kubeconfig"
+    plugin.write_text(
+        """#!/bin/sh\necho '{"status": {"token": "short", "expirationTimestamp": "2026-11-26T08:00:00Z"}}'\n"""
+    )
+    plugin.chmod(0o755)
+    words = json.loads(file.read_text())
+    words["users"][0]["user"] = {"exec": {"command": str(plugin)}}
+    file.write_text(json.dumps(words))
+    with target.open(1, own.said.append) as (cluster,):
+        plugin.write_text("#!/bin/sh\nexit 1\n")
+        assert [cluster.api.good_token for _ in range(2)] == ["short", "short"]
+        file.write_text(kubeconfig(URL, "admin", "the CA"))
+    (told,) = own.said[1:]
+    assert told.startswith("the API's token has ended, and there is none anew: ")
+
+
 def test_a_context_that_leads_to_another_server_by_now_is_refused(own: Own) -> None:
     target = own.target()
     assert target.first_access.url == URL
