@@ -31,6 +31,7 @@ TOKEN_PATH: Final = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_AC
 _TOKEN_SECONDS: Final = 24 * 3600
 _DELETION_S: Final = 120
 _AGAIN_S: Final = 1.0
+_FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 
 
@@ -145,13 +146,18 @@ def _own_token(api: ObjectApi) -> Token:
 
 
 def service_cidr(api: ObjectApi, spec: ClusterSpec) -> str:
-    """Return the range of ClusterIPs of IPv4. Raises UsageError where nobody says it, or there is none."""
+    """Return the range of ClusterIPs of IPv4. Raises UsageError where nobody says it, or there is none; ApiError."""
     if spec.service_cidr:
         cidrs = [spec.service_cidr]
     else:
         try:
             cidrs = api.ask("GET", "/apis/networking.k8s.io/v1/servicecidrs/kubernetes")["spec"]["cidrs"]
         except ApiError as error:
+            if error.status not in {
+                _NOT_FOUND,
+                _FORBIDDEN,
+            }:  # which an older API answers, or one that keeps it to itself
+                raise
             raise UsageError(
                 "the API does not say which range ClusterIPs are of; write target.cluster.service_cidr "
                 "(--service-cluster-ip-range of kube-apiserver)"

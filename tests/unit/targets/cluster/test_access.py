@@ -157,8 +157,15 @@ def test_the_range_of_cluster_ips() -> None:
     said = Answers({CIDRS: {"spec": {"cidrs": ["fd00::/112", "10.96.0.0/12"]}}})
     assert access.service_cidr(said, SPEC) == "10.96.0.0/12"
     assert access.service_cidr(Answers({}), SPEC.model_copy(update={"service_cidr": "10.0.0.0/16"})) == "10.0.0.0/16"
-    with pytest.raises(UsageError, match=r"write target\.cluster\.service_cidr"):
-        access.service_cidr(Answers({}), SPEC)
+    for status in (403, 404):
+        with pytest.raises(UsageError, match=r"write target\.cluster\.service_cidr"):
+            access.service_cidr(Answers({CIDRS: ApiError("refused", status)}), SPEC)
+
+
+@pytest.mark.parametrize("status", [None, 401, 429, 500, 503])
+def test_an_api_that_cannot_answer_is_not_taken_for_one_that_has_no_range_to_tell(status: int | None) -> None:
+    with pytest.raises(ApiError, match=r"^no answer$"):
+        access.service_cidr(Answers({CIDRS: ApiError("no answer", status)}), SPEC)
 
 
 @pytest.mark.parametrize("written", [None, "fd00::/112"])
