@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from proxybench.errors import ApiError, RunError, UsageError
 from proxybench.home import expanded
-from proxybench.kube.base import is_leaving
+from proxybench.kube.base import Kind, is_leaving
 from proxybench.kube.kubeconfig import read_kubeconfig, seconds_of
 from proxybench.kube.objects import MADE_BY_A_RUN, MANAGED_BY, NAMESPACE
 from proxybench.nodes.cluster import ApiAccess
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxybench.experiment.places import ClusterSpec
-    from proxybench.kube.base import Object, ObjectApi
+    from proxybench.kube.base import Object, ObjectApi, ServiceApi
     from proxybench.kube.kubeconfig import Credentials
     from proxybench.units import Clock
 
@@ -121,25 +121,34 @@ def own_access(
         with again() as later:
             return _own_token(later)
 
+    own = own_token(api, first)
+    return replace(first, token=own.text, client_pem="", renew=Tokens(own, anew, say)) if own else first
+
+
+def own_token(api: ObjectApi, first: ApiAccess, seconds: int = _TOKEN_SECONDS) -> Token | None:
+    """Ask for a token of our ServiceAccount, good for so many seconds (ten minutes at least); nothing is stored.
+
+    Returns None where there is no such account, and ``first``, by which we are known, has a token. Raises UsageError
+    where it has none, ApiError.
+    """
     try:
-        own = _own_token(api)
+        return _own_token(api, seconds)
     except ApiError as error:
         if error.status != _NOT_FOUND:
             raise
         if first.token:
-            return first
+            return None
         raise UsageError(
             "the API knows you by a certificate, which no node is given, and the agent that writes there needs a "
             "token: make our ServiceAccount with kubectl apply -f docs/cluster-rbac.yaml"
         ) from error
-    return replace(first, token=own.text, client_pem="", renew=Tokens(own, anew, say))
 
 
-def _own_token(api: ObjectApi) -> Token:
+def _own_token(api: ObjectApi, seconds: int = _TOKEN_SECONDS) -> Token:
     body = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
-        "spec": {"expirationSeconds": _TOKEN_SECONDS},
+        "spec": {"expirationSeconds": seconds},
     }
     status = api.ask("POST", TOKEN_PATH, body)["status"]
     return Token(str(status["token"]), seconds_of(status.get("expirationTimestamp")))
@@ -227,6 +236,11 @@ def list_pods(api: ObjectApi, namespace: str, selector: str) -> list[Object]:
     """Return the pods of a namespace that a label selector selects. Raises ApiError."""
     path = f"/api/v1/namespaces/{quote(namespace)}/pods?labelSelector={quote(selector)}"
     return list(api.ask("GET", path)["items"] or ())
+
+
+def node_addresses(api: ServiceApi) -> dict[str, str]:
+    """Return each Node's InternalIP of IPv4, "" without one, by its name. Raises ApiError."""
+    return {str(node["metadata"]["name"]): internal_ip(node) for node in api.list(Kind.NODE)}
 
 
 def internal_ip(node: Object) -> str:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from proxybench.hosts.base import Executor, Session
     from proxybench.hosts.fleet import Fleet, Reached
     from proxybench.hosts.inventory import SshTarget
-    from proxybench.kube.base import ClusterApi, Object
+    from proxybench.kube.base import ClusterApi, Object, ObjectApi
     from proxybench.kube.kubeconfig import Credentials
     from proxybench.nodes.cluster import ApiAccess
     from proxybench.targets.cluster.switch.switcher import Switcher
@@ -263,7 +263,7 @@ class ClusterTarget:
         facts, lost = fleet.ask(read_host, timeout=_LOOK_SECONDS, nodes=tuple(fleet), further=further)
         for name, why in lost.items():
             report(f"goes on without {name}: {why}")
-        known = {str(node["metadata"]["name"]): access.internal_ip(node) for node in api.list(Kind.NODE)}
+        known = access.node_addresses(api)
         nodes = {
             node.name: self._node(node, facts[node.name], known.get(node.name, ""))
             for node in self.inventory.nodes
@@ -271,7 +271,7 @@ class ClusterTarget:
         }
         measured, (client, *more) = self._only(Role.MEASURED), self.inventory.with_role(Role.CLIENT)
         both = client.name == measured.name
-        addresses = self._addresses(api, nodes)
+        addresses = self.addresses(api, {name: node.address for name, node in nodes.items()})
         first = access.first_access(self._found, self.spec, report)
         return Cluster(
             client=self._node(client, facts[client.name], nodes[client.name].address, "-client" if both else ""),
@@ -290,19 +290,19 @@ class ClusterTarget:
             taken=taken,
         )
 
-    def _addresses(self, api: ClusterApi, nodes: Mapping[str, Node]) -> Mapping[str, Sequence[str]]:
-        """Return the addresses that are endpoints, by host. Raises UsageError where there are none, or one."""
+    def addresses(self, api: ObjectApi, known: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
+        """Return endpoints' addresses by host, ``known`` the hosts' own. Raises UsageError without two, ApiError."""
         if self.spec.pods is not None:
             words = self.spec.pods
             pods = access.list_pods(api, words.namespace, words.selector)
-            found = addresses_of(pods, nodes)
+            found = addresses_of(pods, known)
             if _two(found):
                 return found
             what = f"{'one' if found else 'no'} pod of {words.namespace} with {words.selector} runs"
             where = "in a network of its own on a host of the inventory that was reached"
             raise UsageError(f"{what} {where}; {_TWO_NEEDED}")
         backends = self.inventory.with_role(Role.BACKEND)
-        lent = {node.name: node.addresses or (nodes[node.name].address,) for node in backends}
+        lent = {node.name: node.addresses or (known[node.name],) for node in backends}
         if unknown := [name for name, own in lent.items() if not all(own)]:
             raise UsageError(
                 f"{unknown[0]}: it is no Node of the cluster that tells an IPv4 address; write address: there"
