@@ -29,7 +29,7 @@ from proxybench.targets.base import TargetFacts
 from proxybench.targets.claim import claimed
 from proxybench.targets.cluster import access
 from proxybench.targets.cluster.backends import Backends, addresses_of, endpoints, start_backend
-from proxybench.targets.cluster.cleaning import take_back
+from proxybench.targets.cluster.cleaning import hiding_nothing, take_back
 from proxybench.targets.cluster.host_facts import HostFacts, read_host
 from proxybench.targets.cluster.inventory import Inventory, NodeWords, Role, read_inventory
 from proxybench.targets.cluster.place import RunPlace
@@ -162,9 +162,10 @@ class ClusterTarget:
             services = api.list(Kind.SERVICE)
             if self.place.folder is not None:  # for who finishes a run that was killed
                 UndoLog(self.place.folder / FILE, self._header)
-            stack.callback(take_back, self.api, self.clock, report, self.place.folder)
+            stack.push(hiding_nothing(partial(take_back, self.api, self.clock, report, self.place.folder)))
             if self.switch is not None:
-                stack.callback(self._opened(self.switch, fleet, api, services, stack, report).put_back)
+                switcher = self._opened(self.switch, fleet, api, services, stack, report)
+                stack.push(hiding_nothing(switcher.put_back))
             cluster = self._cluster(fleet, api, access.taken(services), report)
             stack.callback(self.backends.close)
             self._start_backends(tuple(self._backends(cluster)), stack, report)
