@@ -231,7 +231,8 @@ class ClusterTarget:
 
     @property
     def _header(self) -> Header:
-        return Header(self.first_access.url, access.origin(self.spec), self._found.context, self.file)
+        hosts = self.inventory.relied_on(self.needed)
+        return Header(self.first_access.url, access.origin(self.spec), self._found.context, self.file, hosts)
 
     def _opened(
         self,
@@ -273,12 +274,11 @@ class ClusterTarget:
         measured, (client, *more) = self._only(Role.MEASURED), self.inventory.with_role(Role.CLIENT)
         both = client.name == measured.name
         addresses = self.addresses(api, {name: node.address for name, node in nodes.items()})
-        first = access.first_access(self._found, self.spec, report)
         return Cluster(
             client=self._node(client, facts[client.name], nodes[client.name].address, "-client" if both else ""),
             measured=nodes[measured.name],
             others=tuple(nodes[node.name] for node in self.inventory.others if node.name in nodes),
-            api=access.own_access(api, first, self.api, report),
+            api=access.own_access(api, access.first_access(self._found, self.spec, report), self.api, report),
             clock=ClockKind.WALL,
             kind=str(LabKind.CLUSTER),
             accelerator="none",

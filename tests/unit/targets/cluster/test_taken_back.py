@@ -110,6 +110,7 @@ def test_which_cluster_a_run_is_in_stands_in_its_folder_before_anything_is_writt
         "kubeconfig": str(own.folder / "kubeconfig"),
         "context": "one",
         "inventory": target.file,
+        "hosts": ["client c1", "measured n1", "backend b1"],
     }
 
 
