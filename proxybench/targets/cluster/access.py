@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
 from proxybench.errors import ApiError, RunError, UsageError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SERVICE_ACCOUNT: Final = "proxybench"
 TOKEN_PATH: Final = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}/token"
 _TOKEN_SECONDS: Final = 24 * 3600
+REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _DELETION_S: Final = 120
 _AGAIN_S: Final = 1.0
 _FORBIDDEN: Final = 403
@@ -229,6 +230,37 @@ def _namespace(api: ObjectApi) -> Object | None:
     if (found["metadata"].get("labels") or {}).get(MANAGED_BY) != "proxybench":
         label = f"kubectl label namespace {NAMESPACE} {MANAGED_BY}=proxybench"
         raise UsageError(f"the namespace {NAMESPACE} is not marked as ours; if it is: {label}")
+    return found
+
+
+class Right(NamedTuple):
+    """Something that may be done in a namespace, in the words of a role; ``name`` is "" for all of a kind."""
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str = NAMESPACE
+    name: str = ""
+
+
+def forbidden(api: ObjectApi, rights: Iterable[Right]) -> list[str]:
+    """Ask which of these rights we lack; return a line for each, nothing where an API cannot tell. Raises ApiError."""
+    found = []
+    for right in rights:
+        spec = {"resourceAttributes": right._asdict()}
+        body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
+        try:
+            allowed = api.ask("POST", REVIEWS, body)["status"]["allowed"]
+        except ApiError as error:
+            if error.status != _NOT_FOUND:
+                raise
+            return []
+        if not allowed:
+            what = f"{right.resource} {right.name}".rstrip()
+            found.append(
+                f"the API forbids you to {right.verb} {what} in the namespace {right.namespace}; "
+                "docs/cluster-rbac.yaml has the roles"
+            )
     return found
 
 

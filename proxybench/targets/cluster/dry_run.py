@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 _TOKEN_SECONDS: Final = 600
 """Of the token that is asked for to find out whether one is to be had: the shortest that an API gives."""
 
+_TO_CLEAN: Final = (
+    access.Right("deletecollection", "", "services"),
+    access.Right("deletecollection", "discovery.k8s.io", "endpointslices"),
+)
+_TO_SWITCH: Final = (
+    access.Right("update", "", "configmaps", "kube-system", "kube-proxy"),
+    access.Right("update", "apps", "daemonsets", "kube-system", "kube-proxy"),
+)
+
 
 @dataclass
 class DryRun:
@@ -99,6 +108,7 @@ def _always_asked(target: ClusterTarget, api: ClusterApi, found: DryRun) -> None
     known = access.node_addresses(api)
     target.addresses(api, {node.name: node.address or known.get(node.name, "") for node in target.inventory.nodes})
     access.own_token(api, target.first_access, _TOKEN_SECONDS)
+    found.refused.extend(access.forbidden(api, _TO_CLEAN))
 
 
 def _switches(target: ClusterTarget, switch: Switching, wanted: Sequence[tuple[Mode, str]], found: DryRun) -> None:
@@ -116,6 +126,7 @@ def _switches(target: ClusterTarget, switch: Switching, wanted: Sequence[tuple[M
             hosts = hosts_of(changes)
             found.touches.extend(f"kube-proxy to {mode}: {_shown(change)}" for change in changes)
         found.notes.extend(way.warnings())
+        found.refused.extend(() if by_unit else access.forbidden(api, _TO_SWITCH))
         seen = [target.tidying.foreseen(mode) for mode in dict.fromkeys(mode for mode, _ in wanted)]
     found.touches.extend(dict.fromkeys(line for one in seen for line in (*one.lines, *one.faults)))
     how = f"systemctl restart kube-proxy on {', '.join(hosts)}" if by_unit else "a rollout on every node"

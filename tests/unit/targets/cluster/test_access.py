@@ -199,6 +199,32 @@ def test_a_list_of_nothing_may_be_null() -> None:
     assert access.list_pods(Answers({path: {"items": None}}), "shop", "app=web") == []
 
 
+class Reviewer:
+    """Allows what it was told; a wrong question fails the test."""
+
+    def __init__(self, *allowed: dict[str, str]) -> None:
+        self.allowed = allowed
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        assert (method, path) == ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
+        assert body is not None
+        assert (body["apiVersion"], body["kind"]) == ("authorization.k8s.io/v1", "SelfSubjectAccessReview")
+        return {"status": {"allowed": body["spec"]["resourceAttributes"] in self.allowed}}
+
+
+def test_rights_that_are_lacking_are_told_by_the_api_itself() -> None:
+    update = access.Right("update", "apps", "daemonsets", "kube-system", "kube-proxy")
+    clean = access.Right("deletecollection", "", "services")
+    words = {"verb": "update", "group": "apps", "resource": "daemonsets", "namespace": "kube-system"}
+    reviewer = Reviewer({**words, "name": "kube-proxy"})
+    (line,) = access.forbidden(reviewer, [update, clean])
+    what = "the API forbids you to deletecollection services in the namespace proxybench"
+    assert line == f"{what}; docs/cluster-rbac.yaml has the roles"
+    assert access.forbidden(Answers({}), [update, clean]) == []  # one that cannot tell
+    with pytest.raises(ApiError, match=r"^away$"):
+        access.forbidden(Answers({f"POST {access.REVIEWS}": ApiError("away", 503)}), [update])
+
+
 def test_a_namespace_of_our_name_must_be_ours() -> None:
     assert not access.has_namespace(Answers({}))
     labels = {"app.kubernetes.io/managed-by": "proxybench"}

@@ -65,7 +65,8 @@ OBJECTS = [
 SERVICES, SPACE = "GET /api/v1/services?limit=500", "GET /api/v1/namespaces/proxybench"
 RANGE = "GET /apis/networking.k8s.io/v1/servicecidrs/kubernetes"
 NODES, TOKEN = "GET /api/v1/nodes?limit=500", "POST /api/v1/namespaces/proxybench/serviceaccounts/proxybench/token"
-ALWAYS = [SPACE, RANGE, NODES, TOKEN]
+REVIEW = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+ALWAYS = [SPACE, RANGE, NODES, TOKEN, REVIEW, REVIEW]
 NO_RANGE = (
     "the API does not say which range ClusterIPs are of; write target.cluster.service_cidr "
     "(--service-cluster-ip-range of kube-apiserver)"
@@ -99,15 +100,20 @@ def items(*found: object) -> Answer:
     return ok({"items": list(found)})
 
 
+NOT_FOUND: Answer = (404, {}, b"{}")
 CIDRS = ok({"spec": {"cidrs": ["10.96.0.0/12"]}})
 
 
 TOKEN_GIVEN = ok({"status": {"token": "small"}})
 
 
-def always(space: object = None) -> list[Answer | None]:
+def review(*, allowed: bool = True) -> Answer:
+    return ok({"status": {"allowed": allowed}})
+
+
+def always() -> list[Answer | None]:
     """Answer what is asked for any run."""
-    return [ok(space or OURS), CIDRS, nodes(), TOKEN_GIVEN]
+    return [ok(OURS), CIDRS, nodes(), TOKEN_GIVEN, review(), review()]
 
 
 def nodes(*found: object) -> Answer:
@@ -186,12 +192,15 @@ def test_what_any_run_would_be_refused_for_is_told(
 
 def test_a_namespace_that_is_being_deleted_is_noted(tmp_path: Path) -> None:
     leaving = {"metadata": {**OURS["metadata"], "deletionTimestamp": "2026-11-27T07:00:00Z"}}
-    with observed(tmp_path, ok(leaving), nodes(), TOKEN_GIVEN, service_cidr="10.96.0.0/12") as (target, asked):
+    with observed(tmp_path, ok(leaving), nodes(), TOKEN_GIVEN, NOT_FOUND, service_cidr="10.96.0.0/12") as (
+        target,
+        asked,
+    ):
         assert dry_run(target, []) == DryRun(
             [*HOSTS, OBSERVED],
             ["the namespace proxybench is being deleted; a run waits for two minutes, and fails then"],
         )
-    assert asked == [SPACE, NODES, TOKEN]
+    assert asked == [SPACE, NODES, TOKEN, REVIEW]
 
 
 def test_of_a_cluster_that_is_only_observed_an_api_that_is_not_reached_is_noted(tmp_path: Path) -> None:
@@ -211,14 +220,13 @@ NO_ACCOUNT = (
     "the API knows you by a certificate, which no node is given, and the agent that writes there needs a token: "
     "make our ServiceAccount with kubectl apply -f docs/cluster-rbac.yaml"
 )
-NOT_FOUND: Answer = (404, {}, b"{}")
 FORBIDDEN: Answer = (403, {}, b'{"kind": "Status", "reason": "Forbidden", "message": "you may not"}')
 APP = "GET /api/v1/namespaces/default/pods?labelSelector=app%3Dweb"
 
 
 @pytest.mark.parametrize("token", [True, False])
 def test_that_no_node_could_be_given_a_token_is_told(tmp_path: Path, *, token: bool) -> None:
-    with observed(tmp_path, *always()[:-1], NOT_FOUND) as (target, _):
+    with observed(tmp_path, *always()[:3], NOT_FOUND, NOT_FOUND) as (target, _):
         if not token:
             made, file = make_certificate([]), tmp_path / "kubeconfig"
             words, pem = json.loads(file.read_text()), {"certificate": made.certificate, "key": made.key}
@@ -243,13 +251,30 @@ def test_what_the_user_may_not_ask_is_told(tmp_path: Path, number: int) -> None:
 def test_what_the_user_may_not_ask_for_a_switch_is_told(tmp_path: Path) -> None:
     whole = [(SERVICES, services()), *zip(ALWAYS, always(), strict=True), *zip(LOOKED, looked(), strict=True)]
     whole += zip(ASKED_FOR_A_PLAN, a_plan(), strict=True)
-    for number in (0, 5, 11):
+    for number in (0, 7, 13):
         answers = [answer for _, answer in whole[:number]]
         with cluster(tmp_path, [*answers, FORBIDDEN]) as (target, asked):
             found = dry_run(target, [(Mode.IPVS, "")])
         assert asked == [what for what, _ in whole[: number + 1]]
         what = whole[number][0].partition("?limit")[0]
         assert found.refused == [f"{what}: 403 Forbidden: you may not"]
+
+
+def lacking(what: str) -> str:
+    return f"the API forbids you to {what}; docs/cluster-rbac.yaml has the roles"
+
+
+def test_what_the_user_may_not_write_is_told_before_it_is_to_be_written(tmp_path: Path) -> None:
+    no = review(allowed=False)
+    answers = [services(), *always()[:4], review(), no, *looked(), *a_plan(), ok(CONFIG_MAP), ok(DAEMON_SET), no, no]
+    with cluster(tmp_path, answers) as (target, asked):
+        found = dry_run(target, [(Mode.IPVS, "")])
+    assert asked.count(REVIEW) == 4
+    assert found.refused == [
+        lacking("deletecollection endpointslices in the namespace proxybench"),
+        lacking("update configmaps kube-proxy in the namespace kube-system"),
+        lacking("update daemonsets kube-proxy in the namespace kube-system"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -268,9 +293,9 @@ def test_what_the_user_may_not_ask_for_a_switch_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_pods_that_cannot_be_listed_or_are_too_few_are_told(tmp_path: Path, pods: Answer, why: str) -> None:
-    with observed(tmp_path, *always()[:-1], pods, pods={"selector": "app=web"}) as (target, asked):
+    with observed(tmp_path, *always()[:3], pods, pods={"selector": "app=web"}) as (target, asked):
         found = dry_run(target, [])
-    assert (found.refused, asked) == ([why], [*ALWAYS[:-1], APP])
+    assert (found.refused, asked) == ([why], [*ALWAYS[:3], APP])
 
 
 def test_a_backend_without_an_address_is_told(tmp_path: Path) -> None:
@@ -288,7 +313,7 @@ def test_a_backend_without_an_address_is_told(tmp_path: Path) -> None:
             ),
         ),
     ):
-        with observed(tmp_path, *always()[:-2], nodes(*there)) as (target, _):
+        with observed(tmp_path, *always()[:2], nodes(*there)) as (target, _):
             assert dry_run(replace(target, inventory=inventory), []).refused == [why]
 
 
@@ -304,7 +329,17 @@ def test_pods_that_lend_their_addresses_are_told(tmp_path: Path) -> None:
 
 
 def test_each_switch_is_told_line_by_line_and_nothing_is_written(tmp_path: Path) -> None:
-    answers = [services(), *always(), *looked(), *a_plan(), *a_plan(), ok(CONFIG_MAP), ok(DAEMON_SET)]
+    answers = [
+        services(),
+        *always(),
+        *looked(),
+        *a_plan(),
+        *a_plan(),
+        ok(CONFIG_MAP),
+        ok(DAEMON_SET),
+        review(),
+        review(),
+    ]
     with cluster(tmp_path, answers) as (target, asked):
         found = dry_run(target, [(Mode.NFTABLES, ""), (Mode.IPVS, IMAGE)])
     assert found == DryRun(
@@ -323,13 +358,15 @@ def test_each_switch_is_told_line_by_line_and_nothing_is_written(tmp_path: Path)
             "kube-proxy: a rollout on every node for each switch, and one back; RUN/undo.jsonl before each",
         ]
     )
-    assert asked == [SERVICES, *ALWAYS, *LOOKED, *ASKED_FOR_A_PLAN, *ASKED_FOR_A_PLAN, *OBJECTS]
+    assert asked == [SERVICES, *ALWAYS, *LOOKED, *ASKED_FOR_A_PLAN, *ASKED_FOR_A_PLAN, *OBJECTS, REVIEW, REVIEW]
 
 
 def test_a_configuration_that_has_the_mode_already_is_told_to_stay(tmp_path: Path) -> None:
     there = {**CONFIG_MAP, "data": {"config.conf": "mode: ipvs\n"}}
     a_look = [items(DAEMON_SET), items(there), items(), items()]
-    with cluster(tmp_path, [services(), *always(), *looked(), *a_look, ok(there), ok(DAEMON_SET)]) as (target, _):
+    with cluster(
+        tmp_path, [services(), *always(), *looked(), *a_look, ok(there), ok(DAEMON_SET), review(), review()]
+    ) as (target, _):
         found = dry_run(target, [(Mode.IPVS, "")])
     assert found.touches[4] == "kube-proxy to ipvs: configmaps/kube-proxy data.config.conf: as it is"
 
@@ -346,7 +383,7 @@ def test_what_a_run_would_be_refused_for_is_told_beside_what_is_touched(tmp_path
 @pytest.mark.parametrize("interrupts", [False, True])
 def test_services_of_others_are_told_unless_that_is_understood(tmp_path: Path, *, interrupts: bool) -> None:
     kept = {**CONFIG_MAP, "metadata": {"labels": {"addonmanager.kubernetes.io/mode": "Reconcile"}}}
-    answers = [services(WEB), *always(), *looked(), *a_plan(), ok(kept), ok(DAEMON_SET)]
+    answers = [services(WEB), *always(), *looked(), *a_plan(), ok(kept), ok(DAEMON_SET), review(), review()]
     with cluster(tmp_path, answers, Switching(interrupts=interrupts)) as (target, _):
         found = dry_run(target, [(Mode.IPVS, "")])
     assert found.refused == ([] if interrupts else [FELT])
