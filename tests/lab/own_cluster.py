@@ -212,6 +212,22 @@ def cut_ssh(executor: Executor) -> None:
     executor.run(["sh", "-c", f"set -- $({_SESSION}); {_CUT}"])
 
 
+# Ends whatever runs by sudo in this network, and sudo itself; says how many that were.
+_END = """
+own=$(readlink /proc/self/ns/net)
+for comm in $(grep -lsx sudo /proc/[0-9]*/comm); do
+  pid=${comm#/proc/}; pid=${pid%/comm}
+  [ "$(readlink /proc/$pid/ns/net)" = "$own" ] || continue
+  kill -9 $(pgrep -P "$pid") "$pid" && echo "$pid"
+done | wc -l
+"""
+
+
+def end_commands(executor: Executor) -> int:
+    """End by force every command of the user's on a node, agent and all; return how many, which is 0 without sudo."""
+    return int(executor.run(["sh", "-c", _END]).stdout)
+
+
 @contextmanager
 def lost(lab_pid: int, executor: Executor) -> Iterator[None]:
     """Have a node be as good as dead: its connections break, new ones too, and it reaches nobody.
