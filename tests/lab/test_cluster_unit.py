@@ -276,7 +276,7 @@ def test_a_run_that_is_killed_in_any_tenth_of_its_time_is_put_back(world: World)
             assert done.returncode == 0, (killed, done.stderr)
         world.check(before, killed)
         assert world.objects() == objects, killed
-    assert any(switched for switched, _ in touched), touched  # else no moment was one that matters
+    assert not WHOLE or any(switched for switched, _ in touched), touched  # else no moment was one that matters
     assert any(services for _, services in touched), touched
 
 
