@@ -225,6 +225,7 @@ def _undo(things: Things, path: str, own: Sequence[Change]) -> Written:
     by_field: dict[Field, list[Change]] = {}
     for change in own:
         by_field.setdefault(change.field, []).append(change)
+    things.settle(path)
     for _ in range(_TRIES):
         found = things.get(path)
         made: list[Change] = []
