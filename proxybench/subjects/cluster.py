@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import ProxierError, UnavailableError, UsageError
-from proxybench.experiment.compat import KubeVersion
+from proxybench.experiment.compat import KubeVersion, mode_in
 from proxybench.model import Mode
 from proxybench.subjects.attached import WHAT, AttachedProcess
+from proxybench.subjects.driver import Capability
 from proxybench.subjects.mode_check import check_mode
 from proxybench.subjects.process import get
 from proxybench.subjects.proxy_log import parse_go_duration
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from proxybench.experiment.requests import SubjectSpec
     from proxybench.nodes.cluster import Cluster
     from proxybench.nodes.node import NodeHandle
-    from proxybench.subjects.driver import Capability, RunningProxy
+    from proxybench.subjects.driver import RunningProxy
     from proxybench.units import Clock
 
 _BUILD: Final = re.compile(r'^kubernetes_build_info\{[^}]*git_version="(v[^"]+)"', re.MULTILINE)
@@ -130,9 +131,19 @@ class ClusterDriver:
         return f"runs in the cluster{switched}"
 
     def check(self, spec: SubjectSpec, handle: NodeHandle) -> Capability:
-        """Say whether this version has the mode."""
+        """Say whether this version has the mode, with the feature gates of the cluster's configuration."""
         del handle
-        return check_mode(spec.mode, spec.subject.version)
+        facts, found = self._facts, check_mode(spec.mode, spec.subject.version)
+        gate = mode_in(spec.mode, KubeVersion.of_release(spec.subject.version)).gate
+        is_switched = facts is not None and (spec.mode is not facts.mode or bool(spec.image))
+        if facts is None or not gate or not is_switched or _is_open(gate, facts.config):
+            return found
+        what = f"kube-proxy {spec.subject.version} has {spec.mode} mode behind the feature gate {gate}"
+        return Capability(
+            supported=False,
+            reason=f"{what}, which its configuration does not set",
+            fix=f"write featureGates: {{{gate.replace('=', ': ')}}} there, beside its mode of now",
+        )
 
     def prepare(self, spec: SubjectSpec) -> None:
         """Have all nodes switched to its mode and image, if that is allowed. Raises as ``Switcher.to`` does."""
@@ -167,6 +178,14 @@ class ClusterDriver:
         if self._facts is None:
             self._facts = self._look()
         return self._facts
+
+
+def _is_open(gate: str, config: str) -> bool:
+    """Tell whether a configuration, as JSON, sets a feature gate ("Name=true"), itself or with all that are alpha."""
+    name = gate.partition("=")[0]
+    words = {key.lower(): value for key, value in json.loads(config).items()}
+    gates = words.get("featuregates") or {}
+    return bool(gates.get(name, gates.get("AllAlpha", False)))
 
 
 def _iptables(mode: Mode, handle: NodeHandle) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,8 +20,6 @@ from proxybench.units import NS_PER_S
 from tests.unit.subjects.rig import CLUSTER, HEALTHZ, METRICS, SYNCED, answer, deadline, handle, make_spec
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from proxybench.experiment.requests import SubjectSpec
     from proxybench.nodes.requests import Request
     from proxybench.testing.hosts import Step
@@ -100,6 +98,42 @@ def test_another_mode_is_not_measured_unless_it_may_be_switched() -> None:
 def test_a_mode_that_its_version_lacks() -> None:
     spec = make_spec("v1.37.2", Mode.USERSPACE, kind="cluster", iptables=None)
     assert not ClusterDriver(FakeClock(0, 0)).check(spec, handle()[0]).supported
+
+
+@pytest.mark.parametrize(
+    ("config", "version", "running", "able"),
+    [
+        ({}, "v1.30.14", Mode.IPTABLES, False),
+        ({"FeatureGates": None}, "v1.30.2+rke2r1", Mode.IPTABLES, False),
+        ({"featureGates": {"NFTablesProxyMode": False}}, "v1.29.3", Mode.IPTABLES, False),
+        ({"featureGates": {"NFTablesProxyMode": True}}, "v1.29.3", Mode.IPTABLES, True),
+        ({"FeatureGates": {"AllAlpha": True}}, "v1.30.14", Mode.IPTABLES, True),
+        ({}, "v1.31.0", Mode.IPTABLES, True),
+        ({}, "v1.30.14", Mode.NFTABLES, True),  # it runs so already
+    ],
+)
+def test_no_node_is_switched_to_a_mode_whose_feature_gate_is_shut(
+    config: dict[str, Any], version: str, running: Mode, *, able: bool
+) -> None:
+    """Such a kube-proxy ends at its start, and a systemd unit's is started anew on all hosts at once."""
+    facts = replace(FACTS, version=version, mode=running, config=json.dumps(config))
+    driver = ClusterDriver(FakeClock(0, 0), lambda: facts, lambda *_: None)
+    found = driver.check(driver.resolve(make_spec("", Mode.NFTABLES, kind="cluster", iptables=None)), handle()[0])
+    assert found.supported is able
+    if not able:
+        gate = "NFTablesProxyMode=true"
+        assert (found.reason, found.fix) == (
+            f"kube-proxy {version} has nftables mode behind the feature gate {gate}, which its configuration does not "
+            "set",
+            "write featureGates: {NFTablesProxyMode: true} there, beside its mode of now",
+        )
+
+
+def test_an_older_image_needs_the_feature_gate_in_the_same_mode_too() -> None:
+    facts = replace(FACTS, version="v1.31.0", mode=Mode.NFTABLES)
+    driver = ClusterDriver(FakeClock(0, 0), lambda: facts, lambda *_: None)
+    spec = make_spec("v1.30.14", Mode.NFTABLES, kind="cluster", iptables=None, image="example.org/kube-proxy:v1.30.14")
+    assert not driver.check(driver.resolve(spec), handle()[0]).supported
 
 
 @pytest.mark.parametrize("running", [Mode.USERSPACE, Mode.IPTABLES])
