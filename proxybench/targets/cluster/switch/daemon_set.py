@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import reduce
 from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import ApiError, RunError, UsageError
@@ -15,6 +16,7 @@ from proxybench.targets.cluster.switch.changes import (
     read,
     rolled_out,
     switch_changes,
+    written,
 )
 from proxybench.targets.cluster.switch.deployment import recognise
 from proxybench.targets.cluster.switch.obstacles import nodes_away, own_pods, strange_nodes, unready
@@ -35,6 +37,8 @@ _CONFIG_MAPS: Final = "/api/v1/namespaces/kube-system/configmaps"
 _NODES: Final = "/api/v1/nodes"
 _ROLLOUT: Final = "kubectl -n kube-system rollout restart ds/kube-proxy"
 _CONFLICT: Final = 409
+_REFUSED: Final = {400, 403, 422}
+_NO_DRY_RUN: Final = "does not support dry run"  # a webhook, by the API server's words
 STUCK_SECONDS: Final = 120.0
 """For a rollout that does not go on while a node is not ready, by which it cannot end."""
 
@@ -81,7 +85,29 @@ class DaemonSetWay:
         strange = "" if self._hosts is None else strange_nodes(pods, nodes, self._hosts)
         if why := strange or unready(daemon_set, pods, nodes):
             raise UsageError(f"kube-proxy cannot be switched: {why}")
+        for path, there in ((CONFIG_MAP, config_map), (DAEMON_SET, daemon_set)):
+            self._try(path, there, [change for change in changes if change.path == path])
         return changes
+
+    def _try(self, path: str, found: Object, changes: Sequence[Change]) -> None:
+        """Ask what would be stored, by a dry run. Raises UsageError where that is refused, or something else; ApiError.
+
+        What admission makes of a field, such as an image by its digest, the way back would take for somebody's edit.
+        """
+        wanted = reduce(lambda obj, one: written(obj, one.field, one.after), changes, found)
+        try:
+            stored = self._api.ask("PUT", f"{path}?dryRun=All", wanted)
+        except ApiError as error:
+            if error.status == _CONFLICT or _NO_DRY_RUN in str(error):
+                return
+            if error.status not in _REFUSED:
+                raise
+            raise UsageError(f"kube-proxy cannot be switched: {error}") from error
+        for change in changes:
+            if read(stored, change.field) != change.after:
+                what = f"admission in the API would not store {change.what} as it is written"
+                shown = f", but {read(stored, IMAGE)}; name that" if change.field == IMAGE else "; exempt it from that"
+                raise UsageError(f"kube-proxy cannot be switched: {what}{shown}")
 
     def warnings(self) -> tuple[str, ...]:
         """Say which of both objects has an owner who may put it back at once. Raises ApiError."""

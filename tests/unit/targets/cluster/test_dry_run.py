@@ -16,6 +16,8 @@ from proxybench.hosts.ssh_config import SshConfig
 from proxybench.model import Mode
 from proxybench.targets.cluster.dry_run import DryRun, dry_run
 from proxybench.targets.cluster.inventory import Inventory
+from proxybench.targets.cluster.switch.changes import CONFIG, MARK, written
+from proxybench.targets.cluster.switch.changes import IMAGE as OF_KUBE_PROXY
 from proxybench.targets.cluster.switching import Switching
 from proxybench.targets.cluster.target import ClusterTarget
 from tests.unit.kube.scripted import kubeconfig
@@ -53,7 +55,12 @@ LOOKED = [
     f"GET /api/v1/{KUBE_SYSTEM}/configmaps",
     "GET /api/v1/nodes",
 ]
-ASKED_FOR_A_PLAN = [*LOOKED, f"GET /api/v1/{KUBE_SYSTEM}/pods?labelSelector=k8s-app%3Dkube-proxy"]
+ASKED_FOR_A_PLAN = [
+    *LOOKED,
+    f"GET /api/v1/{KUBE_SYSTEM}/pods?labelSelector=k8s-app%3Dkube-proxy",
+    f"PUT /api/v1/{KUBE_SYSTEM}/configmaps/kube-proxy?dryRun=All",
+    f"PUT /apis/apps/v1/{KUBE_SYSTEM}/daemonsets/kube-proxy?dryRun=All",
+]
 OBJECTS = [
     f"GET /api/v1/{KUBE_SYSTEM}/configmaps/kube-proxy",
     f"GET /apis/apps/v1/{KUBE_SYSTEM}/daemonsets/kube-proxy",
@@ -104,8 +111,17 @@ def looked() -> list[Answer | None]:
     return [items(DAEMON_SET), items(CONFIG_MAP), items()]
 
 
-def a_plan() -> list[Answer | None]:
-    return [*looked(), items()]
+def stored(mode: str, mark: str = "(new)", image: str = "") -> list[Answer | None]:
+    """Return what both dry runs of a plan are answered."""
+    other = written(DAEMON_SET, MARK, mark)
+    return [
+        ok(written(CONFIG_MAP, CONFIG, f"kind: K\nmode: {mode}\nipvs: {{}}\n")),
+        ok(written(other, OF_KUBE_PROXY, image) if image else other),
+    ]
+
+
+def a_plan(mode: str, mark: str = "(new)", image: str = "") -> list[Answer | None]:
+    return [*looked(), items(), *stored(mode, mark, image)]
 
 
 def make_target(folder: Path, switch: Switching | None, **words: Any) -> ClusterTarget:
@@ -200,7 +216,8 @@ def test_pods_that_lend_their_addresses_are_told(tmp_path: Path) -> None:
 
 
 def test_each_switch_is_told_line_by_line_and_nothing_is_written(tmp_path: Path) -> None:
-    answers = [services(), ok(OURS), CIDRS, *looked(), *a_plan(), *a_plan(), ok(CONFIG_MAP), ok(DAEMON_SET)]
+    answers = [services(), ok(OURS), CIDRS, *looked(), *a_plan("nftables"), *a_plan("ipvs", image=IMAGE)]
+    answers += [ok(CONFIG_MAP), ok(DAEMON_SET)]
     with cluster(tmp_path, answers) as (target, asked):
         found = dry_run(target, [(Mode.NFTABLES, ""), (Mode.IPVS, IMAGE)])
     assert found == DryRun(
@@ -224,7 +241,7 @@ def test_each_switch_is_told_line_by_line_and_nothing_is_written(tmp_path: Path)
 
 def test_a_configuration_that_has_the_mode_already_is_told_to_stay(tmp_path: Path) -> None:
     there = {**CONFIG_MAP, "data": {"config.conf": "mode: ipvs\n"}}
-    a_look = [items(DAEMON_SET), items(there), items(), items()]
+    a_look = [items(DAEMON_SET), items(there), items(), items(), ok(there), stored("")[1]]
     with cluster(tmp_path, [services(), ok(OURS), CIDRS, *looked(), *a_look, ok(there), ok(DAEMON_SET)]) as (target, _):
         found = dry_run(target, [(Mode.IPVS, "")])
     assert found.touches[4] == "kube-proxy to ipvs: configmaps/kube-proxy data.config.conf: as it is"
@@ -242,7 +259,7 @@ def test_what_a_run_would_be_refused_for_is_told_beside_what_is_touched(tmp_path
 @pytest.mark.parametrize("interrupts", [False, True])
 def test_services_of_others_are_told_unless_that_is_understood(tmp_path: Path, *, interrupts: bool) -> None:
     kept = {**CONFIG_MAP, "metadata": {"labels": {"addonmanager.kubernetes.io/mode": "Reconcile"}}}
-    answers = [services(WEB), ok(OURS), CIDRS, *looked(), *a_plan(), ok(kept), ok(DAEMON_SET)]
+    answers = [services(WEB), ok(OURS), CIDRS, *looked(), *a_plan("ipvs"), ok(kept), ok(DAEMON_SET)]
     with cluster(tmp_path, answers, Switching(interrupts=interrupts)) as (target, _):
         found = dry_run(target, [(Mode.IPVS, "")])
     assert found.refused == ([] if interrupts else [FELT])
