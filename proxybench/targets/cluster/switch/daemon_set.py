@@ -19,11 +19,11 @@ from proxybench.targets.cluster.switch.changes import (
     written,
 )
 from proxybench.targets.cluster.switch.deployment import recognise
-from proxybench.targets.cluster.switch.obstacles import nodes_away, own_pods, strange_nodes, unready
+from proxybench.targets.cluster.switch.obstacles import nodes_away, own_pods, strangers, unready
 from proxybench.targets.cluster.switch.owners import keeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from proxybench.kube.base import Object, ObjectApi
     from proxybench.model import Mode
@@ -46,11 +46,13 @@ STUCK_SECONDS: Final = 120.0
 class DaemonSetWay:
     """Implements Way by the API alone: the DaemonSet's controller starts kube-proxy anew."""
 
-    def __init__(self, api: ObjectApi, stuck_s: float = STUCK_SECONDS, hosts: Collection[str] | None = None) -> None:
+    def __init__(
+        self, api: ObjectApi, stuck_s: float = STUCK_SECONDS, hosts: Mapping[str, Collection[str]] | None = None
+    ) -> None:
         """Take the API; ``stuck_s`` is as ``STUCK_SECONDS``.
 
-        ``hosts`` are names and addresses of the hosts that are asked for their mode and cleaned; None for who only puts
-        back, which needs none.
+        ``hosts`` are the names and addresses of each host that is asked for its mode and cleaned; None for who only
+        puts back, which needs none.
         """
         self._api = api
         self._stuck_s = stuck_s
@@ -82,7 +84,7 @@ class DaemonSetWay:
             raise UsageError("the DaemonSet kube-proxy has no container kube-proxy, whose image could be another")
         changes = switch_changes(config_map, daemon_set, mode, image, mark)
         pods = self._pods(daemon_set)
-        strange = "" if self._hosts is None else strange_nodes(pods, nodes, self._hosts)
+        strange = "" if self._hosts is None else strangers(pods, nodes, self._hosts)
         if why := strange or unready(daemon_set, pods, nodes):
             raise UsageError(f"kube-proxy cannot be switched: {why}")
         for path, there in ((CONFIG_MAP, config_map), (DAEMON_SET, daemon_set)):

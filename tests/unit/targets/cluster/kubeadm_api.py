@@ -46,7 +46,8 @@ class Api:
 
     def __init__(self, notes: Object | None = None) -> None:
         template: Object = {"metadata": {"labels": {"k8s-app": "kube-proxy"}}, "spec": {}}
-        template["spec"]["containers"] = [{"name": "other", "image": "o:1"}, {"name": "kube-proxy", "image": OWN_IMAGE}]
+        proxy = {"name": "kube-proxy", "image": OWN_IMAGE, "command": ["kube-proxy", "--config=/lib/config.conf"]}
+        template["spec"]["containers"] = [{"name": "other", "image": "o:1"}, proxy]
         template["spec"]["volumes"] = [{"name": "kube-proxy", "configMap": {"name": "kube-proxy"}}]
         if notes is not None:
             template["metadata"]["annotations"] = notes

@@ -81,7 +81,8 @@ NOT_OURS = (
 MARKED = "daemonsets/kube-proxy spec.template.metadata.annotations.proxybench.io/switched: None becomes (new)"
 OURS = {"metadata": {"labels": {"app.kubernetes.io/managed-by": "proxybench"}}}
 IMAGE = "registry.k8s.io/kube-proxy:v1.36.3"
-CONTAINERS = [{"name": "kube-proxy", "image": "registry.k8s.io/kube-proxy:v1.37.2"}]
+COMMAND = ["kube-proxy", "--config=/var/lib/kube-proxy/config.conf"]
+CONTAINERS = [{"name": "kube-proxy", "image": "registry.k8s.io/kube-proxy:v1.37.2", "command": COMMAND}]
 TEMPLATE = {
     "metadata": {},
     "spec": {"containers": CONTAINERS, "volumes": [{"name": "v", "configMap": {"name": "kube-proxy"}}]},

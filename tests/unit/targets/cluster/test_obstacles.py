@@ -34,15 +34,19 @@ class ThreeNodes(Api):
         return dict.fromkeys(there, len(self.pods)) | self.lacks
 
 
+def each(hosts: Collection[str] | None) -> dict[str, set[str]] | None:
+    return None if hosts is None else {name: {name} for name in hosts}
+
+
 def refused(api: Api, hosts: Collection[str] | None = None) -> str:
     with pytest.raises(UsageError) as caught:
-        DaemonSetWay(api, hosts=hosts).plan(Mode.NFTABLES, "", "mark")
+        DaemonSetWay(api, hosts=each(hosts)).plan(Mode.NFTABLES, "", "mark")
     assert api.writes == 0
     return str(caught.value).removeprefix("kube-proxy cannot be switched: ")
 
 
 def assert_switchable(api: Api, hosts: Collection[str] | None = None) -> None:
-    assert len(DaemonSetWay(api, hosts=hosts).plan(Mode.NFTABLES, "", "mark")) == 2
+    assert len(DaemonSetWay(api, hosts=each(hosts)).plan(Mode.NFTABLES, "", "mark")) == 2
 
 
 def test_a_node_that_would_be_switched_and_never_looked_at_is_named_before() -> None:
@@ -97,6 +101,17 @@ def test_where_a_dry_run_tells_nothing_a_switch_is_planned_all_the_same(text: st
 
 def test_a_node_is_known_by_its_name_or_an_address() -> None:
     assert_switchable(ThreeNodes(), {"n1", "192.0.2.2", "n3"})
+
+
+def test_a_host_that_the_daemon_set_does_not_reach_is_named_before() -> None:
+    """As where one of another architecture has a DaemonSet of its own, or none runs at all (Calico's eBPF)."""
+    what, mend = "of the DaemonSet kube-proxy no pod runs on", "in the inventory take the roles measured and other from"
+    api = ThreeNodes()
+    api.nodes.append(node("arm", "192.0.2.9", ""))
+    assert refused(api, (*NAMES, "arm")) == f"{what} arm, which would stay in their mode; {mend} them"
+    assert_switchable(api, (*NAMES, "gone"))  # no Node any more
+    api.pods = []
+    assert refused(api, NAMES) == f"{what} n1, n2, n3, which would stay in their mode; {mend} them"
 
 
 def test_nodes_without_a_pod_of_the_daemon_set_are_nobody_s_concern() -> None:
