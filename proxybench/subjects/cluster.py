@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import ProxierError, UnavailableError, UsageError
 from proxybench.experiment.compat import KubeVersion, mode_in
+from proxybench.experiment.subjects import Backend
 from proxybench.model import Mode
 from proxybench.subjects.attached import WHAT, AttachedProcess
 from proxybench.subjects.driver import Capability
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from proxybench.units import Clock
 
 _BUILD: Final = re.compile(r'^kubernetes_build_info\{[^}]*git_version="(v[^"]+)"', re.MULTILINE)
+_LEGACY_TABLES: Final = "/proc/net/ip_tables_names"
 _GROUP: Final = "kubeproxy.config.k8s.io"
 # A controller of the cluster removes the Endpoints that such a kube-proxy reads as soon as their Service goes.
 NO_USERSPACE: Final = (
@@ -189,11 +191,17 @@ def _is_open(gate: str, config: str) -> bool:
 
 
 def _iptables(mode: Mode, handle: NodeHandle) -> str:
-    """Return the node's program of iptables that sees the rules which the kernel walks; "" where none does."""
+    """Return the node's program of iptables that sees the rules which the kernel walks; "" where none does.
+
+    The legacy one would load a table that is not there: with its hooks, and for as long as the node is up.
+    """
     chain = WALKED_CHAINS.get(mode)
     if chain is None:
         return ""
-    for program in handle.node.iptables.values():
+    loaded = (handle.agent.read((_LEGACY_TABLES,))[_LEGACY_TABLES] or "").split()
+    for backend, program in handle.node.iptables.items():
+        if backend == Backend.LEGACY and "nat" not in loaded:
+            continue
         if handle.executor.run(list_argv(program, chain), check=False, timeout=120).code == 0:
             return program
     return ""
