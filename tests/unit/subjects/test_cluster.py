@@ -121,12 +121,9 @@ def test_no_node_is_switched_to_a_mode_whose_feature_gate_is_shut(
     found = driver.check(driver.resolve(make_spec("", Mode.NFTABLES, kind="cluster", iptables=None)), handle()[0])
     assert found.supported is able
     if not able:
-        gate = "NFTablesProxyMode=true"
-        assert (found.reason, found.fix) == (
-            f"kube-proxy {version} has nftables mode behind the feature gate {gate}, which its configuration does not "
-            "set",
-            "write featureGates: {NFTablesProxyMode: true} there, beside its mode of now",
-        )
+        has = f"kube-proxy {version} has nftables mode behind the feature gate NFTablesProxyMode=true"
+        assert found.reason == f"{has}, which its configuration does not set"
+        assert found.fix == "write featureGates: {NFTablesProxyMode: true} there, beside its mode of now"
 
 
 def test_an_older_image_needs_the_feature_gate_in_the_same_mode_too() -> None:
@@ -181,7 +178,7 @@ def tables(*names: str) -> tuple[Request[Any], object]:
 
 def answers(mode: str, *legacy: str) -> list[tuple[Request[Any], object]]:
     """Return what the agent is asked for the process, what kube-proxy says of itself, and iptables' tables."""
-    asked_for = [
+    asked_for: list[tuple[Request[Any], object]] = [
         (AskClocks(), ClockReading(5 * NS_PER_S, 1_700_000_000 * NS_PER_S)),
         ALIVE,
         asked("/proxyMode", mode),
@@ -224,7 +221,13 @@ def test_it_is_found_and_watched_with_the_iptables_that_sees_its_rules() -> None
 def test_it_is_ready_without_a_sync_in_its_log_since_it_ran_before() -> None:
     node, executor, agent = handle(
         attached(listing("/x/legacy", "KUBE-SERVICES", RULES)),
-        [*answers("iptables", "nat"), (HEALTHZ, answer()), (METRICS, answer(SYNCED)), ALIVE, asked("/proxyMode", "iptables")],
+        [
+            *answers("iptables", "nat"),
+            (HEALTHZ, answer()),
+            (METRICS, answer(SYNCED)),
+            ALIVE,
+            asked("/proxyMode", "iptables"),
+        ],
     )
     clock = FakeClock(0, 0)
     driver = ClusterDriver(clock, lambda: FACTS)

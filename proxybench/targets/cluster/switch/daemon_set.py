@@ -19,7 +19,7 @@ from proxybench.targets.cluster.switch.changes import (
     written,
 )
 from proxybench.targets.cluster.switch.deployment import recognise
-from proxybench.targets.cluster.switch.obstacles import nodes_away, own_pods, strangers, unready
+from proxybench.targets.cluster.switch.obstacles import nodes_away, own_pods, strangers, stuck, unready
 from proxybench.targets.cluster.switch.owners import keeper
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _CONFLICT: Final = 409
 _REFUSED: Final = {400, 403, 422}
 _NO_DRY_RUN: Final = "does not support dry run"  # a webhook, by the API server's words
 STUCK_SECONDS: Final = 120.0
-"""For a rollout that does not go on while a node is not ready, by which it cannot end."""
+"""For a rollout that does not go on while a node is not ready, or a pod does not start, by which it cannot end."""
 
 
 class DaemonSetWay:
@@ -155,7 +155,8 @@ class DaemonSetWay:
             sleep(_POLL)
 
     def _away(self, daemon_set: Object) -> tuple[str, ...]:
-        return nodes_away(self._pods(daemon_set), _items(self._api, _NODES))
+        pods = self._pods(daemon_set)
+        return (*nodes_away(pods, _items(self._api, _NODES)), *stuck(pods))
 
     def _pods(self, daemon_set: Object) -> list[Object]:
         labels = (daemon_set["spec"]["selector"].get("matchLabels") or {}).items()

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from proxybench.kube.base import Object
 
 _SHOWN: Final = 3
+_HOPELESS: Final = {
+    *("CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "ErrImageNeverPull", "ErrImagePull"),
+    *("ImageInspectError", "ImagePullBackOff", "InvalidImageName", "RunContainerError"),
+}
+"""Why a kubelet does not run a container, by its own words; others, such as ContainerCreating, pass."""
 
 
 def own_pods(pods: Sequence[Object]) -> list[Object]:
@@ -62,6 +67,16 @@ def nodes_away(pods: Sequence[Object], nodes: Sequence[Object]) -> tuple[str, ..
     """Return the Nodes by which a rollout cannot end, with reasons: not ready, and with a kube-proxy (``pods``)."""
     there = {pod["spec"].get("nodeName") for pod in pods}
     return not_ready([node for node in nodes if node["metadata"]["name"] in there])
+
+
+def stuck(pods: Sequence[Object]) -> tuple[str, ...]:
+    """Return the pods that do not start, and will not by themselves, each with the kubelet's reason."""
+    return tuple(
+        f"{_place(pod)} ({reason})"
+        for pod in pods
+        for one in pod.get("status", {}).get("containerStatuses") or ()
+        if (reason := ((one.get("state") or {}).get("waiting") or {}).get("reason")) in _HOPELESS
+    )
 
 
 def _some(names: Sequence[str]) -> str:

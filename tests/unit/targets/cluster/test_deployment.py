@@ -18,7 +18,10 @@ def daemon_set(
     name: str = "kube-proxy", mounted: str = "kube-proxy", command: list[str] | None = None, **spec: Any
 ) -> Object:
     volumes = [{"name": "lib", "hostPath": {"path": "/lib"}}, {"name": "v", "configMap": {"name": mounted}}]
-    pod = {"volumes": volumes, "containers": [{"name": "kube-proxy", "command": COMMAND if command is None else command}]}
+    pod = {
+        "volumes": volumes,
+        "containers": [{"name": "kube-proxy", "command": COMMAND if command is None else command}],
+    }
     return {"metadata": {"name": name}, "spec": {"template": {"spec": pod}, **spec}}
 
 
@@ -91,7 +94,11 @@ def test_the_file_is_found_however_the_command_names_it(command: list[str]) -> N
             "the DaemonSet kube-proxy does not mount the ConfigMap",
         ),
         (
-            [daemon_set(command=["kube-proxy", "--proxy-mode=iptables", "--kubeconfig=/var/lib/kube-proxy/config.conf"])],
+            [
+                daemon_set(
+                    command=["kube-proxy", "--proxy-mode=iptables", "--kubeconfig=/var/lib/kube-proxy/config.conf"]
+                )
+            ],
             [KUBEADM],
             [],
             "daemonset",

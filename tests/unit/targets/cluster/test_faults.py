@@ -54,7 +54,10 @@ def test_a_process_that_nobody_kills_switches_by_those_requests(tmp_path: Path) 
     with served(api, lambda: None, lambda: None) as url:
         subprocess.run([sys.executable, "-c", PROGRAM, url, str(tmp_path), "nftables"], timeout=60, check=True)
     assert (api.mode(), api.image()) == ("nftables", IMAGE_OF_BEFORE)
-    assert [index for index, path in enumerate(paths, 1) if path in {f"PUT {CONFIG_MAP}", f"PUT {DAEMON_SET}"}] == [9, 11]
+    assert [index for index, path in enumerate(paths, 1) if path in {f"PUT {CONFIG_MAP}", f"PUT {DAEMON_SET}"}] == [
+        9,
+        11,
+    ]
     assert len(paths) == 13
 
 
