@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from proxybench.errors import RunError
 from proxybench.kube.objects import AddressPlan, Pod
 
 _FIRST_NUMBERED = 256
@@ -40,15 +41,16 @@ class HostAddressPool(AddressPlan):
         return tuple(address for address in addresses if address not in self.taken)
 
     def vip(self, index: int) -> str:
-        """Return the virtual address of Service ``index``, one that is free. Raises ValueError when none is left."""
+        """Return the virtual address of Service ``index``, one that is free. Raises RunError when none is left."""
         if not 0 <= index < len(self._numbered):
-            raise ValueError(f"Service {index} does not fit into {self.service_cidr}: {len(self._numbered)} are free")
+            free = f"{len(self._numbered)} are free from the {_FIRST_NUMBERED + 1}th on"
+            raise RunError(f"Service {index + 1} does not fit into {self.service_cidr}, of whose addresses {free}")
         return self._numbered[index]
 
     def canary_vip(self, number: int = 0) -> str:
-        """Return the virtual address of a Service outside the numbered ones. Raises ValueError when none is left."""
+        """Return the virtual address of a Service outside the numbered ones. Raises RunError when none is left."""
         if not 0 <= number < len(self._spares):
-            raise ValueError(f"{self.service_cidr} has no free address among its first {_FIRST_NUMBERED}")
+            raise RunError(f"{self.service_cidr} has no free address among its first {_FIRST_NUMBERED}")
         return self._spares[number]
 
     def pod(self, number: int) -> Pod:

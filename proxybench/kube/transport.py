@@ -278,6 +278,11 @@ class Transport:
         cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
         number = cause.errno if isinstance(cause, OSError) else None
         words = os.strerror(number) if number else str(cause) or type(cause).__name__
+        # The words of these hold the proxy's address, with its password.
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            words = f"the HTTP proxy that the environment names answers {error.status}"
+        elif isinstance(error, aiohttp.InvalidURL):
+            words = "the HTTP proxy that the environment names has no address such as http://192.0.2.1:3128"
         return ApiError(f"{method} {path}: cannot reach the Kubernetes API at {self._url}: {words}")
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import ProxierError, UnavailableError, UsageError
-from proxybench.experiment.compat import KubeVersion
+from proxybench.experiment.compat import KubeVersion, mode_in
+from proxybench.experiment.subjects import Backend
 from proxybench.model import Mode
 from proxybench.subjects.attached import WHAT, AttachedProcess
+from proxybench.subjects.driver import Capability
 from proxybench.subjects.mode_check import check_mode
 from proxybench.subjects.process import get
 from proxybench.subjects.proxy_log import parse_go_duration
@@ -24,10 +26,11 @@ if TYPE_CHECKING:
     from proxybench.experiment.requests import SubjectSpec
     from proxybench.nodes.cluster import Cluster
     from proxybench.nodes.node import NodeHandle
-    from proxybench.subjects.driver import Capability, RunningProxy
+    from proxybench.subjects.driver import RunningProxy
     from proxybench.units import Clock
 
 _BUILD: Final = re.compile(r'^kubernetes_build_info\{[^}]*git_version="(v[^"]+)"', re.MULTILINE)
+_LEGACY_TABLES: Final = "/proc/net/ip_tables_names"
 _GROUP: Final = "kubeproxy.config.k8s.io"
 # A controller of the cluster removes the Endpoints that such a kube-proxy reads as soon as their Service goes.
 NO_USERSPACE: Final = (
@@ -130,9 +133,19 @@ class ClusterDriver:
         return f"runs in the cluster{switched}"
 
     def check(self, spec: SubjectSpec, handle: NodeHandle) -> Capability:
-        """Say whether this version has the mode."""
+        """Say whether this version has the mode, with the feature gates of the cluster's configuration."""
         del handle
-        return check_mode(spec.mode, spec.subject.version)
+        facts, found = self._facts, check_mode(spec.mode, spec.subject.version)
+        gate = mode_in(spec.mode, KubeVersion.of_release(spec.subject.version)).gate
+        is_switched = facts is not None and (spec.mode is not facts.mode or bool(spec.image))
+        if facts is None or not gate or not is_switched or _is_open(gate, facts.config):
+            return found
+        what = f"kube-proxy {spec.subject.version} has {spec.mode} mode behind the feature gate {gate}"
+        return Capability(
+            supported=False,
+            reason=f"{what}, which its configuration does not set",
+            fix=f"write featureGates: {{{gate.replace('=', ': ')}}} there, beside its mode of now",
+        )
 
     def prepare(self, spec: SubjectSpec) -> None:
         """Have all nodes switched to its mode and image, if that is allowed. Raises as ``Switcher.to`` does."""
@@ -169,12 +182,26 @@ class ClusterDriver:
         return self._facts
 
 
+def _is_open(gate: str, config: str) -> bool:
+    """Tell whether a configuration, as JSON, sets a feature gate ("Name=true"), itself or with all that are alpha."""
+    name = gate.partition("=")[0]
+    words = {key.lower(): value for key, value in json.loads(config).items()}
+    gates = words.get("featuregates") or {}
+    return bool(gates.get(name, gates.get("AllAlpha", False)))
+
+
 def _iptables(mode: Mode, handle: NodeHandle) -> str:
-    """Return the node's program of iptables that sees the rules which the kernel walks; "" where none does."""
+    """Return the node's program of iptables that sees the rules which the kernel walks; "" where none does.
+
+    The legacy one would load a table that is not there: with its hooks, and for as long as the node is up.
+    """
     chain = WALKED_CHAINS.get(mode)
     if chain is None:
         return ""
-    for program in handle.node.iptables.values():
+    loaded = (handle.agent.read((_LEGACY_TABLES,))[_LEGACY_TABLES] or "").split()
+    for backend, program in handle.node.iptables.items():
+        if backend == Backend.LEGACY and "nat" not in loaded:
+            continue
         if handle.executor.run(list_argv(program, chain), check=False, timeout=120).code == 0:
             return program
     return ""

@@ -159,6 +159,7 @@ members=/sys/fs/cgroup/CGROUP/cgroup.procs
 case "$1" in
 show)
   echo LoadState=loaded
+  echo ActiveState=active
   echo "ExecStart={ path=BINARY ; argv[]=BINARY --config=FOLDER/config.yaml --v=2 ; ignore_errors=no ; pid=0 }" ;;
 restart)
   exec 9>/run/stand-in/lock

@@ -203,10 +203,18 @@ def _findings(inventory: Inventory) -> Iterator[tuple[Loc, str]]:
             yield ("nodes", index, "roles"), f'roles: {role} is "{found[0].name}" already; only one host can be'
 
 
-def as_yaml(nodes: Sequence[Mapping[str, str]]) -> str:
-    """Return an inventory file of these hosts, for people to go on with."""
+def as_yaml(nodes: Sequence[Mapping[str, str | Sequence[str]]], left_out: Sequence[str] = ()) -> str:
+    """Return an inventory file of these hosts, for people to go on with; ``left_out`` is told in comments."""
     lines = ["version: 1", "defaults: {user: root}  # key, port, jump, sudo, python: see docs/cluster.md", "nodes:"]
+    if len(nodes) > MOST_NODES:
+        lines.insert(0, f"# {len(nodes)} hosts; {MOST_NODES} are the most: remove some")
     for node in nodes:
-        words = ", ".join(f"{key}: {value}" for key, value in node.items())
+        words = ", ".join(f"{key}: {_flow(value)}" for key, value in node.items())
         lines.append(f"  - {{{words}}}")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *(f"  # left out: {line}" for line in left_out)]) + "\n"
+
+
+def _flow(value: str | Sequence[str]) -> str:
+    if not isinstance(value, str):
+        return f"[{', '.join(value)}]"
+    return value if source.parse(value, "", INVENTORY).data == value else f'"{value}"'  # a host may be named 1e3

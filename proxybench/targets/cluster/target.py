@@ -211,8 +211,8 @@ class ClusterTarget:
                 yield UnitWay(fleet, lambda: self._modes(fleet))
         else:
             with self.api() as api:
-                known = {word for one in self.inventory.proxies for word in (one.name, one.host, one.address) if word}
-                yield DaemonSetWay(api, hosts=known)
+                hosts = {one.name: {one.name, *filter(None, (one.host, one.address))} for one in self.inventory.proxies}
+                yield DaemonSetWay(api, hosts=hosts)
 
     def _reach_proxies(self) -> Reached:
         return self.hosts({node.name: self.targets[node.name] for node in self.inventory.proxies})

@@ -54,7 +54,7 @@ def scripted(
             self.end_headers()
             self.wfile.write(answer[2])
 
-        do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - the names are the base class's
+        do_CONNECT = do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - the names are the base class's
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
             pass

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxybench.errors import RunError
 from proxybench.kube.address_pool import HostAddressPool
 from proxybench.kube.objects import Pod, Population
 from proxybench.scenarios.canary import Canary, second_canary
@@ -43,8 +44,12 @@ def test_what_does_not_fit() -> None:
         pool(hosts=HOSTS[:1])
     small = pool(service_cidr="10.96.0.0/23", taken=frozenset())
     assert small.vip(254) == "10.96.1.254"
-    with pytest.raises(ValueError, match=r"^Service 255 does not fit into 10\.96\.0\.0/23: 255 are free$"):
+    with pytest.raises(RunError) as caught:
         small.vip(255)
+    free = "of whose addresses 255 are free from the 257th on"
+    assert str(caught.value) == f"Service 256 does not fit into 10.96.0.0/23, {free}"
+    with pytest.raises(RunError, match=r"^Service 1 does not fit into 10\.96\.0\.0/24, of whose addresses 0 are free"):
+        pool(service_cidr="10.96.0.0/24").vip(0)
     full = frozenset(f"10.96.0.{number}" for number in range(256))
-    with pytest.raises(ValueError, match=r"^10\.96\.0\.0/16 has no free address among its first 256$"):
+    with pytest.raises(RunError, match=r"^10\.96\.0\.0/16 has no free address among its first 256$"):
         pool(taken=full).canary_vip()

@@ -124,6 +124,14 @@ def test_without_an_authority_the_system_s_vouch_for_the_server(file: Path) -> N
     assert read_kubeconfig(file) == known("one", token="s3cret", ca_pem="")
 
 
+def test_who_is_impersonated_is_not_left_out(file: Path) -> None:
+    file.write_text(USUAL.replace("{token: s3cret}", '{token: s3cret, as: "", as-groups: []}'))
+    assert read_kubeconfig(file) == known("one", token="s3cret")
+    file.write_text(USUAL.replace("{token: s3cret}", "{token: s3cret, as-groups: [readers]}"))
+    with pytest.raises(ExperimentError, match=r"as-groups is not supported"):
+        read_kubeconfig(file)
+
+
 def test_base64_may_be_broken_into_lines(file: Path) -> None:
     broken = "\n".join(f"      {DATA[start : start + 20]}" for start in range(0, len(DATA), 20))
     file.write_text(USUAL.replace(f"certificate-authority-data: {DATA}", f"certificate-authority-data: |\n{broken}"))
@@ -205,6 +213,12 @@ def test_a_plugin_that_fails(tmp_path: Path, script: str | None, message: str) -
             "certificate-authority-data is not PEM in base64",
         ),
         ("{token: s3cret}", "{}", "20:9", "the user has no token, client certificate or exec plugin"),
+        (
+            "{token: s3cret}",
+            "{token: s3cret, as: viewer}",
+            "20:29",
+            "as is not supported; name a context whose own user may do what is needed",
+        ),
         ("{token: s3cret}", "{tokenFile: /none}", "20:21", "/none cannot be read: No such file or directory"),
     ],
 )

@@ -226,6 +226,25 @@ def test_a_proxy_of_the_environment(
     assert proxy_of(url) == proxy
 
 
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("", "answers 407"),
+        (":no port", "has no address such as http://192.0.2.1:3128"),
+    ],
+)
+def test_the_password_of_a_proxy_is_told_to_nobody(place: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted([(407, {}, b"")] * 6) as (url, _):
+        monkeypatch.delenv("https_proxy", raising=False)
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@{url.removeprefix('http://')}{place}")
+        with KubernetesServiceApi("https://k8s.test:6443", "t") as api, pytest.raises(ApiError) as caught:
+            api.ask("GET", "/version")
+    assert str(caught.value) == (
+        "GET /version: cannot reach the Kubernetes API at https://k8s.test:6443: the HTTP proxy that the environment "
+        f"names {why}"
+    )
+
+
 def test_a_user_s_netrc_does_not_take_the_token_s_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text("default login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,8 +20,6 @@ from proxybench.units import NS_PER_S
 from tests.unit.subjects.rig import CLUSTER, HEALTHZ, METRICS, SYNCED, answer, deadline, handle, make_spec
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from proxybench.experiment.requests import SubjectSpec
     from proxybench.nodes.requests import Request
     from proxybench.testing.hosts import Step
@@ -102,6 +100,39 @@ def test_a_mode_that_its_version_lacks() -> None:
     assert not ClusterDriver(FakeClock(0, 0)).check(spec, handle()[0]).supported
 
 
+@pytest.mark.parametrize(
+    ("config", "version", "running", "able"),
+    [
+        ({}, "v1.30.14", Mode.IPTABLES, False),
+        ({"FeatureGates": None}, "v1.30.2+rke2r1", Mode.IPTABLES, False),
+        ({"featureGates": {"NFTablesProxyMode": False}}, "v1.29.3", Mode.IPTABLES, False),
+        ({"featureGates": {"NFTablesProxyMode": True}}, "v1.29.3", Mode.IPTABLES, True),
+        ({"FeatureGates": {"AllAlpha": True}}, "v1.30.14", Mode.IPTABLES, True),
+        ({}, "v1.31.0", Mode.IPTABLES, True),
+        ({}, "v1.30.14", Mode.NFTABLES, True),  # it runs so already
+    ],
+)
+def test_no_node_is_switched_to_a_mode_whose_feature_gate_is_shut(
+    config: dict[str, Any], version: str, running: Mode, *, able: bool
+) -> None:
+    """Such a kube-proxy ends at its start, and a systemd unit's is started anew on all hosts at once."""
+    facts = replace(FACTS, version=version, mode=running, config=json.dumps(config))
+    driver = ClusterDriver(FakeClock(0, 0), lambda: facts, lambda *_: None)
+    found = driver.check(driver.resolve(make_spec("", Mode.NFTABLES, kind="cluster", iptables=None)), handle()[0])
+    assert found.supported is able
+    if not able:
+        has = f"kube-proxy {version} has nftables mode behind the feature gate NFTablesProxyMode=true"
+        assert found.reason == f"{has}, which its configuration does not set"
+        assert found.fix == "write featureGates: {NFTablesProxyMode: true} there, beside its mode of now"
+
+
+def test_an_older_image_needs_the_feature_gate_in_the_same_mode_too() -> None:
+    facts = replace(FACTS, version="v1.31.0", mode=Mode.NFTABLES)
+    driver = ClusterDriver(FakeClock(0, 0), lambda: facts, lambda *_: None)
+    spec = make_spec("v1.30.14", Mode.NFTABLES, kind="cluster", iptables=None, image="example.org/kube-proxy:v1.30.14")
+    assert not driver.check(driver.resolve(spec), handle()[0]).supported
+
+
 @pytest.mark.parametrize("running", [Mode.USERSPACE, Mode.IPTABLES])
 def test_userspace_mode_is_not_measured_in_a_cluster_whether_it_runs_or_not(running: Mode) -> None:
     facts = replace(FACTS, version="v1.25.0", mode=running)
@@ -139,15 +170,30 @@ def listing(program: str, chain: str, stdout: str = "", code: int = 0) -> Run:
     return Run(list_argv(program, chain), done(stdout, "No chain/target/match by that name.", code))
 
 
-def answers(mode: str) -> list[tuple[Request[Any], object]]:
-    """Return what the agent is asked for the process, and what kube-proxy says of itself."""
-    return [
+def tables(*names: str) -> tuple[Request[Any], object]:
+    """Return what the agent is asked for iptables' legacy tables that the kernel has."""
+    file = "/proc/net/ip_tables_names"
+    return ReadFiles((file,)), {file: "".join(f"{name}\n" for name in names)}
+
+
+def answers(mode: str, *legacy: str) -> list[tuple[Request[Any], object]]:
+    """Return what the agent is asked for the process, what kube-proxy says of itself, and iptables' tables."""
+    asked_for: list[tuple[Request[Any], object]] = [
         (AskClocks(), ClockReading(5 * NS_PER_S, 1_700_000_000 * NS_PER_S)),
         ALIVE,
         asked("/proxyMode", mode),
         asked("/metrics", BUILD),
         asked("/configz", json.dumps(CONFIG)),
     ]
+    return [*asked_for, tables(*legacy)] if mode.strip() == "iptables" else asked_for
+
+
+def test_a_legacy_table_that_is_not_there_is_not_loaded_by_a_look() -> None:
+    """On a node whose iptables are nftables' both programs are installed; to list a chain loads its table."""
+    node, executor, agent = handle(attached(listing("/x/nft", "KUBE-SERVICES", RULES)), answers("iptables", "filter"))
+    ClusterDriver(FakeClock(0, 0)).start(make_spec("v1.37.2", kind="cluster"), node, CLUSTER)
+    executor.assert_done()
+    agent.verify()
 
 
 def test_it_is_found_and_watched_with_the_iptables_that_sees_its_rules() -> None:
@@ -157,7 +203,7 @@ def test_it_is_found_and_watched_with_the_iptables_that_sees_its_rules() -> None
             listing("/x/nft", "KUBE-SERVICES", RULES),
             listing("/x/nft", "KUBE-SERVICES", RULES),
         ),
-        answers("iptables\n"),
+        answers("iptables\n", "nat"),
     )
     driver = ClusterDriver(FakeClock(0, 0), lambda: FACTS)
     spec = driver.resolve(make_spec("", kind="cluster", iptables=None))
@@ -175,7 +221,13 @@ def test_it_is_found_and_watched_with_the_iptables_that_sees_its_rules() -> None
 def test_it_is_ready_without_a_sync_in_its_log_since_it_ran_before() -> None:
     node, executor, agent = handle(
         attached(listing("/x/legacy", "KUBE-SERVICES", RULES)),
-        [*answers("iptables"), (HEALTHZ, answer()), (METRICS, answer(SYNCED)), ALIVE, asked("/proxyMode", "iptables")],
+        [
+            *answers("iptables", "nat"),
+            (HEALTHZ, answer()),
+            (METRICS, answer(SYNCED)),
+            ALIVE,
+            asked("/proxyMode", "iptables"),
+        ],
     )
     clock = FakeClock(0, 0)
     driver = ClusterDriver(clock, lambda: FACTS)
@@ -197,7 +249,7 @@ def test_it_is_ready_without_a_sync_in_its_log_since_it_ran_before() -> None:
 )
 def test_where_no_iptables_sees_rules(mode: Mode, steps: list[Step], message: str | None) -> None:
     """In nftables mode none is asked; in iptables mode the order of rules is what cannot be read."""
-    node, executor, _ = handle(attached(*steps), answers(mode))
+    node, executor, _ = handle(attached(*steps), answers(mode, "nat"))
     proxy = ClusterDriver(FakeClock(0, 0)).start(make_spec("v1.37.2", mode, kind="cluster"), node, CLUSTER)
     if message is None:
         assert proxy.rule_ranks() is None
@@ -228,7 +280,7 @@ def test_the_cluster_is_switched_before_its_proxy_is_looked_for() -> None:
 
 def test_a_proxy_that_somebody_switched_meanwhile_is_not_measured_as_what_it_was() -> None:
     chain = [listing("/x/legacy", "KUBE-SERVICES", RULES)]
-    node, _, _ = handle(attached(*chain), answers("ipvs"))
+    node, _, _ = handle(attached(*chain), [*answers("ipvs"), tables("nat")])
     with pytest.raises(ProxierError) as caught:
         ClusterDriver(FakeClock(0, 0)).start(make_spec("v1.37.2", kind="cluster"), node, CLUSTER)
     assert str(caught.value) == "node-a: kube-proxy runs in ipvs mode now, not in iptables mode"
@@ -248,7 +300,7 @@ def test_it_is_looked_at_once_however_often_it_is_asked_for() -> None:
 
 
 def test_the_periods_are_those_that_it_says_once_it_runs() -> None:
-    node, _, _ = handle(attached(listing("/x/legacy", "KUBE-SERVICES", RULES)), answers("iptables"))
+    node, _, _ = handle(attached(listing("/x/legacy", "KUBE-SERVICES", RULES)), answers("iptables", "nat"))
     spec = make_spec("v1.37.2", kind="cluster", min_sync_period=0.1)
     assert ClusterDriver(FakeClock(0, 0)).start(spec, node, CLUSTER).periods == (0.5, 30.0)
 
@@ -273,7 +325,7 @@ def test_another_image_is_not_measured_unless_it_may_be_switched() -> None:
 
 @pytest.mark.parametrize("version", ["v1.37.2", "v1.36.3"])
 def test_an_image_must_be_what_its_tag_says(version: str) -> None:
-    node, _, _ = handle(attached(listing("/x/legacy", "KUBE-SERVICES", RULES)), answers("iptables"))
+    node, _, _ = handle(attached(listing("/x/legacy", "KUBE-SERVICES", RULES)), answers("iptables", "nat"))
     asked_for: list[tuple[Mode, str]] = []
     driver = ClusterDriver(FakeClock(0, 0), lambda: FACTS, lambda mode, image: asked_for.append((mode, image)))
     driver.prepare(of_image(version))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import reduce
 from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import ApiError, RunError, UsageError
@@ -15,13 +16,14 @@ from proxybench.targets.cluster.switch.changes import (
     read,
     rolled_out,
     switch_changes,
+    written,
 )
 from proxybench.targets.cluster.switch.deployment import recognise
-from proxybench.targets.cluster.switch.obstacles import nodes_away, own_pods, strange_nodes, unready
+from proxybench.targets.cluster.switch.obstacles import nodes_away, own_pods, strangers, stuck, unready
 from proxybench.targets.cluster.switch.owners import keeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from proxybench.kube.base import Object, ObjectApi
     from proxybench.model import Mode
@@ -35,18 +37,22 @@ _CONFIG_MAPS: Final = "/api/v1/namespaces/kube-system/configmaps"
 _NODES: Final = "/api/v1/nodes"
 _ROLLOUT: Final = "kubectl -n kube-system rollout restart ds/kube-proxy"
 _CONFLICT: Final = 409
+_REFUSED: Final = {400, 403, 422}
+_NO_DRY_RUN: Final = "does not support dry run"  # a webhook, by the API server's words
 STUCK_SECONDS: Final = 120.0
-"""For a rollout that does not go on while a node is not ready, by which it cannot end."""
+"""For a rollout that does not go on while a node is not ready, or a pod does not start, by which it cannot end."""
 
 
 class DaemonSetWay:
     """Implements Way by the API alone: the DaemonSet's controller starts kube-proxy anew."""
 
-    def __init__(self, api: ObjectApi, stuck_s: float = STUCK_SECONDS, hosts: Collection[str] | None = None) -> None:
+    def __init__(
+        self, api: ObjectApi, stuck_s: float = STUCK_SECONDS, hosts: Mapping[str, Collection[str]] | None = None
+    ) -> None:
         """Take the API; ``stuck_s`` is as ``STUCK_SECONDS``.
 
-        ``hosts`` are names and addresses of the hosts that are asked for their mode and cleaned; None for who only puts
-        back, which needs none.
+        ``hosts`` are the names and addresses of each host that is asked for its mode and cleaned; None for who only
+        puts back, which needs none.
         """
         self._api = api
         self._stuck_s = stuck_s
@@ -81,10 +87,32 @@ class DaemonSetWay:
             raise UsageError("the DaemonSet kube-proxy has no container kube-proxy, whose image could be another")
         changes = switch_changes(config_map, daemon_set, mode, image, mark)
         pods = self._pods(daemon_set)
-        strange = "" if self._hosts is None else strange_nodes(pods, nodes, self._hosts)
+        strange = "" if self._hosts is None else strangers(pods, nodes, self._hosts)
         if why := strange or unready(daemon_set, pods, nodes):
             raise UsageError(f"kube-proxy cannot be switched: {why}")
+        for path, there in ((CONFIG_MAP, config_map), (DAEMON_SET, daemon_set)):
+            self._try(path, there, [change for change in changes if change.path == path])
         return changes
+
+    def _try(self, path: str, found: Object, changes: Sequence[Change]) -> None:
+        """Ask what would be stored, by a dry run. Raises UsageError where that is refused, or something else; ApiError.
+
+        What admission makes of a field, such as an image by its digest, the way back would take for somebody's edit.
+        """
+        wanted = reduce(lambda obj, one: written(obj, one.field, one.after), changes, found)
+        try:
+            stored = self._api.ask("PUT", f"{path}?dryRun=All", wanted)
+        except ApiError as error:
+            if error.status == _CONFLICT or _NO_DRY_RUN in str(error):
+                return
+            if error.status not in _REFUSED:
+                raise
+            raise UsageError(f"kube-proxy cannot be switched: {error}") from error
+        for change in changes:
+            if read(stored, change.field) != change.after:
+                what = f"admission in the API would not store {change.what} as it is written"
+                shown = f", but {read(stored, IMAGE)}; name that" if change.field == IMAGE else "; exempt it from that"
+                raise UsageError(f"kube-proxy cannot be switched: {what}{shown}")
 
     def warnings(self) -> tuple[str, ...]:
         """Say which of both objects has an owner who may put it back at once. Raises ApiError."""
@@ -130,7 +158,8 @@ class DaemonSetWay:
             sleep(_POLL)
 
     def _away(self, daemon_set: Object) -> tuple[str, ...]:
-        return nodes_away(self._pods(daemon_set), _items(self._api, _NODES))
+        pods = self._pods(daemon_set)
+        return (*nodes_away(pods, _items(self._api, _NODES)), *stuck(pods))
 
     def _pods(self, daemon_set: Object) -> list[Object]:
         labels = (daemon_set["spec"]["selector"].get("matchLabels") or {}).items()

@@ -76,9 +76,18 @@ def _daemon_set(found: Object, config_map: Object | None, others: Sequence[str])
         why = "the DaemonSet kube-proxy is updated by hand (updateStrategy OnDelete)"
     elif not _mounts(found, "kube-proxy"):
         why = "the DaemonSet kube-proxy does not mount the ConfigMap kube-proxy"
+    elif not _takes_file(found):
+        why = "the DaemonSet kube-proxy starts it without --config=…/config.conf"
     elif others:
         why = f"further DaemonSets mount the ConfigMap kube-proxy, and would not be rolled out: {', '.join(others)}"
     return Deployment("daemonset", switchable=not why, why=f"{why}: {_ONLY}" if why else "")
+
+
+def _takes_file(found: Object) -> bool:
+    """Tell whether a container's command names the file of the ConfigMap, in whatever folder; a shell's may, too."""
+    containers = found["spec"]["template"]["spec"].get("containers") or ()
+    words = [word for one in containers for word in (*(one.get("command") or ()), *(one.get("args") or ()))]
+    return "--config" in (said := " ".join(words)) and CONFIG[-1] in said
 
 
 def _mounts(found: Object, name: str) -> bool:

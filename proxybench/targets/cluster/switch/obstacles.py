@@ -8,11 +8,16 @@ from proxybench.targets.cluster.switch.changes import MARK, progress, read, roll
 from proxybench.targets.cluster.switch.deployment import not_ready
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from proxybench.kube.base import Object
 
 _SHOWN: Final = 3
+_HOPELESS: Final = {
+    *("CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "ErrImageNeverPull", "ErrImagePull"),
+    *("ImageInspectError", "ImagePullBackOff", "InvalidImageName", "RunContainerError"),
+}
+"""Why a kubelet does not run a container, by its own words; others, such as ContainerCreating, pass."""
 
 
 def own_pods(pods: Sequence[Object]) -> list[Object]:
@@ -25,18 +30,23 @@ def own_pods(pods: Sequence[Object]) -> list[Object]:
     ]
 
 
-def strange_nodes(pods: Sequence[Object], nodes: Sequence[Object], hosts: Collection[str]) -> str:
-    """Say which Nodes have a kube-proxy (``pods``) and are none of the hosts that are asked and cleaned; "" for none.
+def strangers(pods: Sequence[Object], nodes: Sequence[Object], hosts: Mapping[str, Collection[str]]) -> str:
+    """Say which Nodes with a kube-proxy (``pods``) are none of the hosts that are asked and cleaned; "" for none.
 
-    ``hosts`` are those hosts' names and addresses, by any of which a Node is known.
+    Or which of these hosts is a Node without one, whose mode would never change.
+    ``hosts`` are the names and addresses of each host, by any of which a Node is known.
     """
-    names = {str(node["metadata"]["name"]): _addresses(node) for node in nodes}
-    there = dict.fromkeys(str(pod["spec"]["nodeName"]) for pod in pods if "nodeName" in pod["spec"])
-    strange = [name for name in sorted(there) if not {name, *names.get(name, ())} & set(hosts)]
-    if not strange:
-        return ""
-    what = f"it runs on Nodes that would be switched, too, and neither asked nor cleaned: {_some(strange)}"
-    return f"{what}; give each the role other in the inventory"
+    known = {str(node["metadata"]["name"]): {str(node["metadata"]["name"]), *_addresses(node)} for node in nodes}
+    names = {str(pod["spec"]["nodeName"]) for pod in pods if "nodeName" in pod["spec"]}
+    there = {name: known.get(name, {name}) for name in sorted(names)}
+    if strange := [name for name, words in there.items() if not words & set().union(*hosts.values())]:
+        what = f"it runs on Nodes that would be switched, too, and neither asked nor cleaned: {_some(strange)}"
+        return f"{what}; give each the role other in the inventory"
+    bare = set().union(*known.values()) - set().union(*there.values())
+    if left := [name for name, words in hosts.items() if bare & set(words)]:
+        what = f"of the DaemonSet kube-proxy no pod runs on {_some(left)}, which would stay in their mode"
+        return f"{what}; in the inventory take the roles measured and other from them"
+    return ""
 
 
 def unready(daemon_set: Object, pods: Sequence[Object], nodes: Sequence[Object]) -> str:
@@ -57,6 +67,16 @@ def nodes_away(pods: Sequence[Object], nodes: Sequence[Object]) -> tuple[str, ..
     """Return the Nodes by which a rollout cannot end, with reasons: not ready, and with a kube-proxy (``pods``)."""
     there = {pod["spec"].get("nodeName") for pod in pods}
     return not_ready([node for node in nodes if node["metadata"]["name"] in there])
+
+
+def stuck(pods: Sequence[Object]) -> tuple[str, ...]:
+    """Return the pods that do not start, and will not by themselves, each with the kubelet's reason."""
+    return tuple(
+        f"{_place(pod)} ({reason})"
+        for pod in pods
+        for one in pod.get("status", {}).get("containerStatuses") or ()
+        if (reason := ((one.get("state") or {}).get("waiting") or {}).get("reason")) in _HOPELESS
+    )
 
 
 def _some(names: Sequence[str]) -> str:

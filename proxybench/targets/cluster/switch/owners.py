@@ -15,7 +15,10 @@ _KEEPERS: Final = {
     "argocd.argoproj.io/instance": "",
     "argocd.argoproj.io/tracking-id": "",
     "helm.toolkit.fluxcd.io/name": "",
+    "k0s.k0sproject.io/stack": "",
+    "kapp.k14s.io/app": "",
     "kustomize.toolkit.fluxcd.io/name": "",
+    "objectset.rio.cattle.io/owner-name": "",
 }
 
 

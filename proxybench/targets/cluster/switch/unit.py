@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from proxybench.targets.cluster.switch.way import Written
 
 UNIT: Final = "kube-proxy"
-SHOW: Final = ("systemctl", "show", UNIT, "--property=LoadState", "--property=ExecStart")
+SHOW: Final = ("systemctl", "show", UNIT, *(f"--property={name}" for name in ("LoadState", "ActiveState", "ExecStart")))
 _TELL: Final = f"""\
 systemctl show {UNIT} --property=ActiveState --property=Result
 journalctl --unit={UNIT} --no-pager --output=cat --lines=100
@@ -41,6 +41,7 @@ _LIMIT: Final = 60.0
 _RESTART_LIMIT: Final = 150.0
 _POLL: Final = 1.0
 _EDITED: Final = 9
+_STOPPED: Final = {"inactive", "deactivating"}
 # klog's errors, without what is of no use to people; then cobra's.
 _FAULT: Final = re.compile(r"^(?:[EF]\d{4} .*?\] |[Ee]rror: )(.*?)(?: logger=.*)?$", re.MULTILINE)
 _SHOWN: Final = 300
@@ -70,6 +71,8 @@ def parse_unit(shown: str) -> Unit:
     words = dict(line.partition("=")[::2] for line in shown.splitlines())
     if words.get("LoadState") != "loaded":
         return Unit("", f"no systemd unit {UNIT} is loaded there")
+    if words.get("ActiveState") in _STOPPED:  # a restart would start it, perhaps beside the one that runs there
+        return Unit("", f"the unit {UNIT} is stopped; what runs there, if anything, is another kube-proxy")
     command = words.get("ExecStart", "").partition("argv[]=")[2].partition(" ; ignore_errors=")[0]
     try:
         argv = shlex.split(command)

@@ -88,18 +88,18 @@ def served(api: ObjectApi, asked: Callable[[], None], answered: Callable[[], Non
 MOMENTS = (
     (1, True),
     (5, False),
-    (6, False),
-    (7, True),
-    (7, False),
-    (8, True),
     (8, False),
     (9, True),
     (9, False),
     (10, True),
+    (10, False),
+    (11, True),
+    (11, False),
+    (12, True),
 )
 """Ten requests of one switch, of mode and image, and whether it is killed before or after each is done.
 
-7 and 9 are writes.
+9 and 11 are writes, after 6 and 7, which are dry runs of them.
 """
 
 

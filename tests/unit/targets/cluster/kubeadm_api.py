@@ -20,6 +20,7 @@ ANNOTATIONS = MARK[:-1]
 HEADER = Header("https://192.0.2.1", "/k", "one")
 OWN_IMAGE = "registry.k8s.io/kube-proxy:v1.37.2"
 PODS = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-proxy"
+_DRY_RUN = "?dryRun=All"
 CONFIG_TEXT = 'apiVersion: v1alpha1\nipvs:\n  mode: x\nmode: ""\nmetricsBindAddress: ""\n'
 
 
@@ -39,12 +40,14 @@ class Killed(BaseException):
 class Api:
     """An API with the objects of a kubeadm cluster; a DaemonSet's rollout is done at once.
 
-    ``deaths`` counts down: the write at which it is 0 kills, after it was made or (``early``) before.
+    ``deaths`` counts down: the write at which it is 0 kills, after it was made or (``early``) before. ``tried`` are the
+    dry runs of writes.
     """
 
     def __init__(self, notes: Object | None = None) -> None:
         template: Object = {"metadata": {"labels": {"k8s-app": "kube-proxy"}}, "spec": {}}
-        template["spec"]["containers"] = [{"name": "other", "image": "o:1"}, {"name": "kube-proxy", "image": OWN_IMAGE}]
+        proxy = {"name": "kube-proxy", "image": OWN_IMAGE, "command": ["kube-proxy", "--config=/lib/config.conf"]}
+        template["spec"]["containers"] = [{"name": "other", "image": "o:1"}, proxy]
         template["spec"]["volumes"] = [{"name": "kube-proxy", "configMap": {"name": "kube-proxy"}}]
         if notes is not None:
             template["metadata"]["annotations"] = notes
@@ -63,6 +66,7 @@ class Api:
         self.deaths, self.early = -1, False
         self.conflicts = 0
         self.writes = 0
+        self.tried: list[str] = []
 
     def ask(self, method: str, path: str, body: Object | None = None) -> Object:
         lists = {
@@ -75,9 +79,16 @@ class Api:
             return {"items": copy.deepcopy(self.nodes)}
         if path == PODS:
             return {"items": copy.deepcopy(self.pods)}
+        if method == "PUT" and path.endswith(_DRY_RUN):
+            self.tried.append(path.removesuffix(_DRY_RUN))
+            return self.admitted(copy.deepcopy(body or {}))
         if method == "PUT":
             self._write(path, body or {})
         return self._found(path)
+
+    def admitted(self, body: Object) -> Object:
+        """Return what admission makes of an object that is written."""
+        return body
 
     def rollout(self) -> Object:
         """Return what the DaemonSet's status says beside the generation; nothing is wanted anywhere, so all is done."""

@@ -11,11 +11,18 @@ from proxybench.targets.cluster.switch.deployment import Deployment, not_ready, 
 
 Object = dict[str, Any]
 ONLY = "it is observed only"
+COMMAND = ["/usr/local/bin/kube-proxy", "--config=/var/lib/kube-proxy/config.conf", "--hostname-override=$(NODE_NAME)"]
 
 
-def daemon_set(name: str = "kube-proxy", mounted: str = "kube-proxy", **spec: Any) -> Object:
+def daemon_set(
+    name: str = "kube-proxy", mounted: str = "kube-proxy", command: list[str] | None = None, **spec: Any
+) -> Object:
     volumes = [{"name": "lib", "hostPath": {"path": "/lib"}}, {"name": "v", "configMap": {"name": mounted}}]
-    return {"metadata": {"name": name}, "spec": {"template": {"spec": {"volumes": volumes}}, **spec}}
+    pod = {
+        "volumes": volumes,
+        "containers": [{"name": "kube-proxy", "command": COMMAND if command is None else command}],
+    }
+    return {"metadata": {"name": name}, "spec": {"template": {"spec": pod}, **spec}}
 
 
 def config_map(**data: str) -> Object:
@@ -47,6 +54,20 @@ def test_a_config_map_that_is_projected_is_mounted_too() -> None:
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        ["kube-proxy", "--config", "/etc/config.conf"],
+        ["sh", "-c", "exec kube-proxy --v=2 --config=/var/lib/kube-proxy/config.conf"],
+    ],
+)
+def test_the_file_is_found_however_the_command_names_it(command: list[str]) -> None:
+    assert recognise([daemon_set(command=command)], [KUBEADM], [worker()]).switchable
+    by_args = daemon_set(command=[])
+    by_args["spec"]["template"]["spec"]["containers"][0]["args"] = command
+    assert recognise([by_args], [KUBEADM], [worker()]).switchable
+
+
+@pytest.mark.parametrize(
     ("sets", "maps", "nodes", "name", "why"),
     [
         ([], [], [worker("v1.31.2+k3s1")], "k3s", "k3s runs kube-proxy inside its own process"),
@@ -71,6 +92,17 @@ def test_a_config_map_that_is_projected_is_mounted_too() -> None:
             [],
             "daemonset",
             "the DaemonSet kube-proxy does not mount the ConfigMap",
+        ),
+        (
+            [
+                daemon_set(
+                    command=["kube-proxy", "--proxy-mode=iptables", "--kubeconfig=/var/lib/kube-proxy/config.conf"]
+                )
+            ],
+            [KUBEADM],
+            [],
+            "daemonset",
+            "the DaemonSet kube-proxy starts it without --config=…/config.conf",
         ),
         (
             [daemon_set("k-arm64"), daemon_set(), daemon_set("k-arm32")],

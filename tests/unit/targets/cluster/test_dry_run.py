@@ -18,6 +18,8 @@ from proxybench.hosts.ssh_config import SshConfig
 from proxybench.model import Mode
 from proxybench.targets.cluster.dry_run import DryRun, dry_run
 from proxybench.targets.cluster.inventory import Inventory
+from proxybench.targets.cluster.switch.changes import CONFIG, MARK, written
+from proxybench.targets.cluster.switch.changes import IMAGE as OF_KUBE_PROXY
 from proxybench.targets.cluster.switching import Switching
 from proxybench.targets.cluster.target import ClusterTarget
 from proxybench.targets.lab.apiserver.certificate import make_certificate
@@ -57,7 +59,12 @@ LOOKED = [
     f"GET /api/v1/{KUBE_SYSTEM}/configmaps",
     "GET /api/v1/nodes",
 ]
-ASKED_FOR_A_PLAN = [*LOOKED, f"GET /api/v1/{KUBE_SYSTEM}/pods?labelSelector=k8s-app%3Dkube-proxy"]
+ASKED_FOR_A_PLAN = [
+    *LOOKED,
+    f"GET /api/v1/{KUBE_SYSTEM}/pods?labelSelector=k8s-app%3Dkube-proxy",
+    f"PUT /api/v1/{KUBE_SYSTEM}/configmaps/kube-proxy?dryRun=All",
+    f"PUT /apis/apps/v1/{KUBE_SYSTEM}/daemonsets/kube-proxy?dryRun=All",
+]
 OBJECTS = [
     f"GET /api/v1/{KUBE_SYSTEM}/configmaps/kube-proxy",
     f"GET /apis/apps/v1/{KUBE_SYSTEM}/daemonsets/kube-proxy",
@@ -81,7 +88,8 @@ NOT_OURS = (
 MARKED = "daemonsets/kube-proxy spec.template.metadata.annotations.proxybench.io/switched: None becomes (new)"
 OURS = {"metadata": {"labels": {"app.kubernetes.io/managed-by": "proxybench"}}}
 IMAGE = "registry.k8s.io/kube-proxy:v1.36.3"
-CONTAINERS = [{"name": "kube-proxy", "image": "registry.k8s.io/kube-proxy:v1.37.2"}]
+COMMAND = ["kube-proxy", "--config=/var/lib/kube-proxy/config.conf"]
+CONTAINERS = [{"name": "kube-proxy", "image": "registry.k8s.io/kube-proxy:v1.37.2", "command": COMMAND}]
 TEMPLATE = {
     "metadata": {},
     "spec": {"containers": CONTAINERS, "volumes": [{"name": "v", "configMap": {"name": "kube-proxy"}}]},
@@ -128,8 +136,17 @@ def looked() -> list[Answer | None]:
     return [items(DAEMON_SET), items(CONFIG_MAP), items()]
 
 
-def a_plan() -> list[Answer | None]:
-    return [*looked(), items()]
+def stored(mode: str, mark: str = "(new)", image: str = "") -> list[Answer | None]:
+    """Return what both dry runs of a plan are answered."""
+    other = written(DAEMON_SET, MARK, mark)
+    return [
+        ok(written(CONFIG_MAP, CONFIG, f"kind: K\nmode: {mode}\nipvs: {{}}\n")),
+        ok(written(other, OF_KUBE_PROXY, image) if image else other),
+    ]
+
+
+def a_plan(mode: str, mark: str = "(new)", image: str = "") -> list[Answer | None]:
+    return [*looked(), items(), *stored(mode, mark, image)]
 
 
 def make_target(folder: Path, switch: Switching | None, **words: Any) -> ClusterTarget:
@@ -250,7 +267,7 @@ def test_what_the_user_may_not_ask_is_told(tmp_path: Path, number: int) -> None:
 
 def test_what_the_user_may_not_ask_for_a_switch_is_told(tmp_path: Path) -> None:
     whole = [(SERVICES, services()), *zip(ALWAYS, always(), strict=True), *zip(LOOKED, looked(), strict=True)]
-    whole += zip(ASKED_FOR_A_PLAN, a_plan(), strict=True)
+    whole += zip(ASKED_FOR_A_PLAN, a_plan("ipvs"), strict=True)
     for number in (0, 7, 13):
         answers = [answer for _, answer in whole[:number]]
         with cluster(tmp_path, [*answers, FORBIDDEN]) as (target, asked):
@@ -266,14 +283,12 @@ def lacking(what: str) -> str:
 
 def test_what_the_user_may_not_write_is_told_before_it_is_to_be_written(tmp_path: Path) -> None:
     no = review(allowed=False)
-    answers = [services(), *always()[:4], review(), no, *looked(), *a_plan(), ok(CONFIG_MAP), ok(DAEMON_SET), no, no]
+    answers = [services(), *always()[:4], review(), no, *looked(), *a_plan("ipvs"), ok(CONFIG_MAP), ok(DAEMON_SET)]
     with cluster(tmp_path, answers) as (target, asked):
         found = dry_run(target, [(Mode.IPVS, "")])
-    assert asked.count(REVIEW) == 4
+    assert asked.count(REVIEW) == 2
     assert found.refused == [
         lacking("deletecollection endpointslices in the namespace proxybench"),
-        lacking("update configmaps kube-proxy in the namespace kube-system"),
-        lacking("update daemonsets kube-proxy in the namespace kube-system"),
     ]
 
 
@@ -329,17 +344,8 @@ def test_pods_that_lend_their_addresses_are_told(tmp_path: Path) -> None:
 
 
 def test_each_switch_is_told_line_by_line_and_nothing_is_written(tmp_path: Path) -> None:
-    answers = [
-        services(),
-        *always(),
-        *looked(),
-        *a_plan(),
-        *a_plan(),
-        ok(CONFIG_MAP),
-        ok(DAEMON_SET),
-        review(),
-        review(),
-    ]
+    answers = [services(), *always(), *looked(), *a_plan("nftables"), *a_plan("ipvs", image=IMAGE)]
+    answers += [ok(CONFIG_MAP), ok(DAEMON_SET)]
     with cluster(tmp_path, answers) as (target, asked):
         found = dry_run(target, [(Mode.NFTABLES, ""), (Mode.IPVS, IMAGE)])
     assert found == DryRun(
@@ -358,15 +364,14 @@ def test_each_switch_is_told_line_by_line_and_nothing_is_written(tmp_path: Path)
             "kube-proxy: a rollout on every node for each switch, and one back; RUN/undo.jsonl before each",
         ]
     )
-    assert asked == [SERVICES, *ALWAYS, *LOOKED, *ASKED_FOR_A_PLAN, *ASKED_FOR_A_PLAN, *OBJECTS, REVIEW, REVIEW]
+    assert asked == [SERVICES, *ALWAYS, *LOOKED, *ASKED_FOR_A_PLAN, *ASKED_FOR_A_PLAN, *OBJECTS]
 
 
 def test_a_configuration_that_has_the_mode_already_is_told_to_stay(tmp_path: Path) -> None:
     there = {**CONFIG_MAP, "data": {"config.conf": "mode: ipvs\n"}}
-    a_look = [items(DAEMON_SET), items(there), items(), items()]
-    with cluster(
-        tmp_path, [services(), *always(), *looked(), *a_look, ok(there), ok(DAEMON_SET), review(), review()]
-    ) as (target, _):
+    a_look = [items(DAEMON_SET), items(there), items(), items(), ok(there), stored("")[1]]
+    answers = [services(), *always(), *looked(), *a_look, ok(there), ok(DAEMON_SET)]
+    with cluster(tmp_path, answers) as (target, _):
         found = dry_run(target, [(Mode.IPVS, "")])
     assert found.touches[4] == "kube-proxy to ipvs: configmaps/kube-proxy data.config.conf: as it is"
 
@@ -383,7 +388,7 @@ def test_what_a_run_would_be_refused_for_is_told_beside_what_is_touched(tmp_path
 @pytest.mark.parametrize("interrupts", [False, True])
 def test_services_of_others_are_told_unless_that_is_understood(tmp_path: Path, *, interrupts: bool) -> None:
     kept = {**CONFIG_MAP, "metadata": {"labels": {"addonmanager.kubernetes.io/mode": "Reconcile"}}}
-    answers = [services(WEB), *always(), *looked(), *a_plan(), ok(kept), ok(DAEMON_SET), review(), review()]
+    answers = [services(WEB), *always(), *looked(), *a_plan("ipvs"), ok(kept), ok(DAEMON_SET)]
     with cluster(tmp_path, answers, Switching(interrupts=interrupts)) as (target, _):
         found = dry_run(target, [(Mode.IPVS, "")])
     assert found.refused == ([] if interrupts else [FELT])

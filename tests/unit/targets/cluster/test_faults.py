@@ -54,8 +54,11 @@ def test_a_process_that_nobody_kills_switches_by_those_requests(tmp_path: Path) 
     with served(api, lambda: None, lambda: None) as url:
         subprocess.run([sys.executable, "-c", PROGRAM, url, str(tmp_path), "nftables"], timeout=60, check=True)
     assert (api.mode(), api.image()) == ("nftables", IMAGE_OF_BEFORE)
-    assert [index for index, path in enumerate(paths, 1) if path.startswith("PUT")] == [7, 9]
-    assert len(paths) == 11
+    assert [index for index, path in enumerate(paths, 1) if path in {f"PUT {CONFIG_MAP}", f"PUT {DAEMON_SET}"}] == [
+        9,
+        11,
+    ]
+    assert len(paths) == 13
 
 
 def test_an_image_and_a_mode_are_switched_and_put_back_together(tmp_path: Path) -> None:
@@ -154,16 +157,16 @@ class Away(Api):
 
 @pytest.mark.parametrize("status", [None, 503, 403])
 def test_an_api_server_that_starts_anew_during_a_rollout_is_waited_for(tmp_path: Path, status: int | None) -> None:
-    api = Away(9, 3, status)
+    api = Away(11, 3, status)
     switcher(api, tmp_path).to(Mode.NFTABLES)
-    assert (api.mode(), api.asked) == ("nftables", 14)
+    assert (api.mode(), api.asked) == ("nftables", 16)
 
 
 def test_an_api_that_stays_away_is_told_and_refusals_are_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(ApiError, match="cannot reach the Kubernetes API"):
-        replace(switcher(Away(9, 99), tmp_path), limit_s=0).to(Mode.NFTABLES)
+        replace(switcher(Away(11, 99), tmp_path), limit_s=0).to(Mode.NFTABLES)
     with pytest.raises(ApiError) as caught:
-        switcher(Away(9, 99, 404), tmp_path).to(Mode.IPVS)
+        switcher(Away(11, 99, 404), tmp_path).to(Mode.IPVS)
     assert caught.value.status == 404
 
 
@@ -171,7 +174,7 @@ def test_an_api_that_stays_away_is_told_and_refusals_are_not_waited_for(tmp_path
 def test_an_api_server_that_is_away_when_all_is_to_be_put_back_is_waited_for(
     tmp_path: Path, status: int | None
 ) -> None:
-    api = Away(10, 3, status)
+    api = Away(12, 3, status)
     said: list[str] = []
     slept: list[float] = []
     before = json.dumps(api.state())
@@ -183,7 +186,7 @@ def test_an_api_server_that_is_away_when_all_is_to_be_put_back_is_waited_for(
     assert (slept, json.dumps(api.state())) == ([5.0] * 3, before)
 
 
-@pytest.mark.parametrize("at", range(1, 10))
+@pytest.mark.parametrize("at", range(1, 12))
 def test_an_api_server_that_is_away_at_any_request_leaves_the_way_back(tmp_path: Path, at: int) -> None:
     api = Away(at, 99)
     before = json.dumps(api.state())

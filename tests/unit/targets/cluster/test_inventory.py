@@ -73,11 +73,11 @@ def test_every_problem_has_its_place(file: Path, old: str, new: str, problems: l
 
 
 def test_what_is_drafted_can_be_read(file: Path) -> None:
-    file.write_text(as_yaml([{"name": "n1", "roles": "[client, measured]"}, {"name": "n2", "roles": "other"}]))
+    file.write_text(as_yaml([{"name": "n1", "roles": ["client", "measured"]}, {"name": "n2", "roles": "other"}]))
     assert [node.name for node in read_inventory(file).nodes] == ["n1", "n2"]
 
 
 def test_several_clients_make_a_load_together_and_the_first_one_probes(file: Path) -> None:
-    roles = [("n1", "[client, measured]"), ("n2", "[other, client]"), ("n3", "client")]
+    roles = [("n1", ["client", "measured"]), ("n2", ["other", "client"]), ("n3", ["client"])]
     file.write_text(as_yaml([{"name": name, "roles": words} for name, words in roles]))
     assert [node.name for node in read_inventory(file).with_role(Role.CLIENT)] == ["n1", "n2", "n3"]

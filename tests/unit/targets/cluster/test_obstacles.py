@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxybench.errors import UsageError
+from proxybench.errors import ApiError, UsageError
 from proxybench.kube.objects import node
 from proxybench.model import Mode
-from proxybench.targets.cluster.switch.changes import DAEMON_SET, MARK, written
+from proxybench.targets.cluster.switch.changes import CONFIG_MAP, DAEMON_SET, IMAGE, MARK, read, written
 from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
 from tests.unit.targets.cluster.kubeadm_api import Api, Object, proxy_pod, switcher
 
@@ -34,15 +34,19 @@ class ThreeNodes(Api):
         return dict.fromkeys(there, len(self.pods)) | self.lacks
 
 
+def each(hosts: Collection[str] | None) -> dict[str, set[str]] | None:
+    return None if hosts is None else {name: {name} for name in hosts}
+
+
 def refused(api: Api, hosts: Collection[str] | None = None) -> str:
     with pytest.raises(UsageError) as caught:
-        DaemonSetWay(api, hosts=hosts).plan(Mode.NFTABLES, "", "mark")
+        DaemonSetWay(api, hosts=each(hosts)).plan(Mode.NFTABLES, "", "mark")
     assert api.writes == 0
     return str(caught.value).removeprefix("kube-proxy cannot be switched: ")
 
 
 def assert_switchable(api: Api, hosts: Collection[str] | None = None) -> None:
-    assert len(DaemonSetWay(api, hosts=hosts).plan(Mode.NFTABLES, "", "mark")) == 2
+    assert len(DaemonSetWay(api, hosts=each(hosts)).plan(Mode.NFTABLES, "", "mark")) == 2
 
 
 def test_a_node_that_would_be_switched_and_never_looked_at_is_named_before() -> None:
@@ -54,8 +58,60 @@ def test_a_node_that_would_be_switched_and_never_looked_at_is_named_before() -> 
     assert_switchable(five)  # nobody's inventory is to be compared
 
 
+class Admission(Api):
+    """An API whose admission puts a digest behind images, or answers with an error."""
+
+    def __init__(self, error: ApiError | None = None) -> None:
+        super().__init__()
+        self._error = error
+
+    def admitted(self, body: Object) -> Object:
+        if self._error is not None:
+            raise self._error
+        image = read(body, IMAGE)
+        return written(body, IMAGE, f"{image}@sha256:00") if image else body
+
+
+def test_what_admission_would_store_otherwise_is_not_written_since_the_way_back_would_not_know_it() -> None:
+    api, image = Admission(), "example.org/kube-proxy:v1.36.3"
+    with pytest.raises(UsageError) as caught:
+        DaemonSetWay(api).plan(Mode.NFTABLES, image, "mark")
+    assert str(caught.value) == (
+        "kube-proxy cannot be switched: admission in the API would not store daemonsets/kube-proxy "
+        f"spec.template.spec.containers.kube-proxy.image as it is written, but {image}@sha256:00; name that"
+    )
+    assert_switchable(api)  # in its mode alone: of our fields nothing becomes another
+    assert (api.tried, api.writes) == ([CONFIG_MAP, DAEMON_SET] * 2, 0)
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_what_admission_would_refuse_is_told_before_anything_is_written(status: int) -> None:
+    assert refused(Admission(ApiError("PUT x: denied by policy", status))) == "PUT x: denied by policy"
+
+
+def test_an_api_that_is_away_in_a_dry_run_is_no_refusal() -> None:
+    with pytest.raises(ApiError, match=r"^away$"):
+        DaemonSetWay(Admission(ApiError("away"))).plan(Mode.NFTABLES, "", "mark")
+
+
+@pytest.mark.parametrize(("text", "status"), [('webhook "x" does not support dry run', 400), ("conflict", 409)])
+def test_where_a_dry_run_tells_nothing_a_switch_is_planned_all_the_same(text: str, status: int) -> None:
+    assert_switchable(Admission(ApiError(text, status)))
+
+
 def test_a_node_is_known_by_its_name_or_an_address() -> None:
     assert_switchable(ThreeNodes(), {"n1", "192.0.2.2", "n3"})
+
+
+def test_a_host_that_the_daemon_set_does_not_reach_is_named_before() -> None:
+    """As where one of another architecture has a DaemonSet of its own, or none runs at all (Calico's eBPF)."""
+    what, mend = "of the DaemonSet kube-proxy no pod runs on", "in the inventory take the roles measured and other from"
+    api = ThreeNodes()
+    api.nodes.append(node("arm", "192.0.2.9", ""))
+    assert refused(api, (*NAMES, "arm")) == f"{what} arm, which would stay in their mode; {mend} them"
+    assert_switchable(api, (*NAMES, "gone"))  # no Node any more
+    api.pods = []
+    assert refused(api, NAMES) == f"{what} n1, n2, n3, which would stay in their mode; {mend} them"
 
 
 def test_nodes_without_a_pod_of_the_daemon_set_are_nobody_s_concern() -> None:

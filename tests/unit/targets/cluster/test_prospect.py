@@ -33,7 +33,7 @@ TO_IPVS, OTHER_IMAGE = (Mode.IPVS, ""), (Mode.IPTABLES, IMAGE)
 
 
 def test_each_switch_is_planned_and_nothing_is_written(tmp_path: Path) -> None:
-    with cluster(tmp_path, [*looked(), *a_plan(), *a_plan()]) as (target, asked):
+    with cluster(tmp_path, [*looked(), *a_plan("ipvs", ""), *a_plan("iptables", "", IMAGE)]) as (target, asked):
         assert refusals(target, [TO_IPVS, OTHER_IMAGE]) == {TO_IPVS: "", OTHER_IMAGE: ""}
     assert asked == [*LOOKED, *ASKED_FOR_A_PLAN, *ASKED_FOR_A_PLAN]
 

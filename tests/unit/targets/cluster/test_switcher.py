@@ -244,6 +244,26 @@ def test_a_rollout_that_goes_on_no_more_names_the_nodes_that_are_not_ready() -> 
     )
 
 
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "CrashLoopBackOff", "ContainerCreating"])
+def test_a_rollout_that_goes_on_no_more_names_the_pods_that_do_not_start(reason: str) -> None:
+    """Their nodes are without a kube-proxy for as long as it is waited for."""
+    api = Stuck()
+    api.after = 0
+    api.pods = [proxy_pod("n1", "False"), proxy_pod("n2")]
+    api.pods[0]["status"]["containerStatuses"] = [{"state": {"waiting": {"reason": reason}}}]
+    api.pods[1]["status"]["containerStatuses"] = [{"state": {"running": {}}}, {}]
+    way = DaemonSetWay(api, stuck_s=0.01)
+    if reason == "ContainerCreating":  # which passes
+        with pytest.raises(RunError, match=r"did not end within 0\.05 s"):
+            way.await_running(0.05, lambda _: time.sleep(0.01))
+        return
+    with pytest.raises(RunError) as caught:
+        way.await_running(9, lambda _: time.sleep(0.01))
+    assert str(caught.value) == (
+        f"kube-proxy's rollout goes on no more: 1 of 3 pods are new, 0 ready; not ready: kube-proxy-n1 on n1 ({reason})"
+    )
+
+
 def test_nothing_is_switched_without_a_place_for_the_undo_log(tmp_path: Path) -> None:
     api = Api()
     with pytest.raises(RunError, match=r"^there is no run folder yet, where an undo log could lie$"):

@@ -39,9 +39,13 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def shown(argv: str, load: str = "loaded") -> str:
+def shown(argv: str, load: str = "loaded", active: str = "active") -> str:
     ended = "start_time=[Thu 2026-11-26 09:00:00 UTC] ; stop_time=[n/a] ; pid=812 ; code=(null) ; status=0/0"
-    return f"ExecStart={{ path=/usr/bin/kube-proxy ; argv[]={argv} ; ignore_errors=no ; {ended} }}\nLoadState={load}\n"
+    start = f"ExecStart={{ path=/usr/bin/kube-proxy ; argv[]={argv} ; ignore_errors=no ; {ended} }}"
+    return f"{start}\nLoadState={load}\nActiveState={active}\n"
+
+
+STOPPED = "the unit kube-proxy is stopped; what runs there, if anything, is another kube-proxy"
 
 
 @pytest.mark.parametrize(
@@ -57,6 +61,9 @@ def shown(argv: str, load: str = "loaded") -> str:
         (shown("/p 'torn"), Unit("", "the unit kube-proxy starts it without --config")),
         (shown("", "not-found"), Unit("", "no systemd unit kube-proxy is loaded there")),
         ("", Unit("", "no systemd unit kube-proxy is loaded there")),
+        (shown("/p --config=/a", active="inactive"), Unit("", STOPPED)),
+        (shown("/p --config=/a", active="deactivating"), Unit("", STOPPED)),
+        (shown("/p --config=/a", active="failed"), Unit("/a")),  # one of ours may have, in a mode before
     ],
 )
 def test_what_systemctl_tells_of_the_unit(text: str, unit: Unit) -> None:
@@ -285,6 +292,17 @@ def test_what_cannot_be_switched_is_refused_before_anything_is_written(hosts: Ho
         "kube-proxy cannot be switched: a: it has no systemd, and 2 further hosts lack such a thing: "
         "it is observed only"
     )
+
+
+def test_a_unit_that_is_stopped_is_not_started_beside_the_kube_proxy_that_runs(hosts: Hosts, run: Path) -> None:
+    """As of a cluster whose kube-proxy became a static pod, and whose hosts still have the unit."""
+    before = hosts.state()
+    (hosts["n2"].folder / "stopped").touch()
+    with pytest.raises(UsageError) as caught:
+        hosts.switcher(run).to(Mode.NFTABLES)
+    assert str(caught.value) == f"kube-proxy cannot be switched: n2: {STOPPED}: it is observed only"
+    (hosts["n2"].folder / "stopped").unlink()
+    assert (hosts.state(), hosts["n2"].restarts()) == (before, 0)
 
 
 def test_a_file_that_is_no_text_is_not_read() -> None:

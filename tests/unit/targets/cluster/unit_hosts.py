@@ -26,6 +26,7 @@ _SYSTEMCTL = """\
 case "$1" in
 show)
     echo LoadState=loaded
+    if [ -e "{folder}/stopped" ]; then echo ActiveState=inactive; else echo ActiveState=active; fi
     echo "ExecStart={{ path=/p ; argv[]=/p --config={link} --v=2 ; ignore_errors=no ; start_time=[n/a] }}" ;;
 restart)
     if [ -e "{folder}/broken" ]; then echo "Job for kube-proxy.service failed." >&2; exit 1; fi
