@@ -13,6 +13,7 @@ import signal
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from difflib import unified_diff
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -129,7 +130,7 @@ class World:
         return [self._state(handle) for handle in self.nodes]
 
     def rested(self) -> list[State]:
-        """Return it once it has stayed for two seconds: a kube-proxy that has begun writes the rules of both families."""
+        """Return it once it has stayed for two seconds: a kube-proxy that has begun writes rules of two families."""
         last: list[State] = []
         while (found := self.state()) != last:
             last = found
@@ -145,7 +146,8 @@ class World:
         """Make sure that all is as it was; kube-proxy may still be writing its own rules, and no others are there."""
         found = self.state()
         for old, new in zip(before, found, strict=True):
-            assert (new.traces.splitlines(), new.mode) == (old.traces.splitlines(), old.mode), where
+            assert list(unified_diff(old.traces.splitlines(), new.traces.splitlines(), n=0)) == [], where
+            assert new.mode == old.mode, where
         assert [left_by(OTHER, FIRST, one.kernel) for one in found] == [()] * 2, where
 
         def differences() -> list[object]:
