@@ -167,7 +167,8 @@ restart)
   [ -z "$pids" ] || kill $pids
   while [ -n "$(cat "$members")" ]; do sleep 0.1; done
   sh -c 'echo $$ > MEMBERS  # before the next one may come
-    PATH=FOLDER/bin:PLACES TZ=UTC setsid BINARY --config=FOLDER/config.yaml --v=2 &' >>FOLDER/log 2>&1 </dev/null 9>&- ;;
+    PATH=FOLDER/bin:PLACES TZ=UTC setsid BINARY --config=FOLDER/config.yaml --v=2 &
+  ' >>FOLDER/log 2>&1 </dev/null 9>&- ;;
 *) exit 1 ;;
 esac
 """
