@@ -167,8 +167,9 @@ restart)
   pids=$(cat "$members")
   [ -z "$pids" ] || kill $pids
   while [ -n "$(cat "$members")" ]; do sleep 0.1; done
-  setsid sh -c 'echo $$ > MEMBERS
-    PATH=FOLDER/bin:PLACES TZ=UTC exec BINARY --config=FOLDER/config.yaml --v=2' >>FOLDER/log 2>&1 </dev/null 9>&- & ;;
+  sh -c 'echo $$ > MEMBERS  # before the next one may come
+    PATH=FOLDER/bin:PLACES TZ=UTC setsid BINARY --config=FOLDER/config.yaml --v=2 &
+  ' >>FOLDER/log 2>&1 </dev/null 9>&- ;;
 *) exit 1 ;;
 esac
 """
