@@ -19,7 +19,7 @@ from proxybench.targets.cluster.switch.changes import (
     written,
 )
 from proxybench.targets.cluster.switch.deployment import recognise
-from proxybench.targets.cluster.switch.obstacles import nodes_away, own_pods, strangers, stuck, unready
+from proxybench.targets.cluster.switch.obstacles import nodes_away, own_pods, unmatched, stuck, unready
 from proxybench.targets.cluster.switch.owners import keeper
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class DaemonSetWay:
             raise UsageError("the DaemonSet kube-proxy has no container kube-proxy, whose image could be another")
         changes = switch_changes(config_map, daemon_set, mode, image, mark)
         pods = self._pods(daemon_set)
-        strange = "" if self._hosts is None else strangers(pods, nodes, self._hosts)
+        strange = "" if self._hosts is None else unmatched(pods, nodes, self._hosts)
         if why := strange or unready(daemon_set, pods, nodes):
             raise UsageError(f"kube-proxy cannot be switched: {why}")
         for path, there in ((CONFIG_MAP, config_map), (DAEMON_SET, daemon_set)):

@@ -30,11 +30,10 @@ def own_pods(pods: Sequence[Object]) -> list[Object]:
     ]
 
 
-def strangers(pods: Sequence[Object], nodes: Sequence[Object], hosts: Mapping[str, Collection[str]]) -> str:
-    """Say which Nodes have a kube-proxy (``pods``) and are none of the hosts that are asked and cleaned, or which of
-    these hosts is a Node without one, whose mode would never change; "" for neither.
+def unmatched(pods: Sequence[Object], nodes: Sequence[Object], hosts: Mapping[str, Collection[str]]) -> str:
+    """Say where Nodes with a kube-proxy (``pods``) and the hosts that are asked and cleaned differ; "" for nowhere.
 
-    ``hosts`` are the names and addresses of each host, by any of which a Node is known.
+    Such a host that is a Node without one would never change its mode. ``hosts`` are the names and addresses of each host, by any of which a Node is known.
     """
     known = {str(node["metadata"]["name"]): {str(node["metadata"]["name"]), *_addresses(node)} for node in nodes}
     names = {str(pod["spec"]["nodeName"]) for pod in pods if "nodeName" in pod["spec"]}
