@@ -19,7 +19,7 @@ from proxybench.targets.cluster.switch.changes import (
     written,
 )
 from proxybench.targets.cluster.switch.deployment import recognise
-from proxybench.targets.cluster.switch.obstacles import nodes_away, own_pods, unmatched, stuck, unready
+from proxybench.targets.cluster.switch.obstacles import nodes_away, own_pods, stuck, unmatched, unready
 from proxybench.targets.cluster.switch.owners import keeper
 
 if TYPE_CHECKING:
