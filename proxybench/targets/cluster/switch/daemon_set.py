@@ -94,7 +94,8 @@ class DaemonSetWay:
     def _try(self, path: str, found: Object, changes: Sequence[Change]) -> None:
         """Ask what would be stored, by a dry run. Raises UsageError where that is refused, or something else; ApiError.
 
-        What admission makes of a field, such as an image by its digest, the way back would take for somebody's edit.
+        What admission makes of a field, such as an image by its digest, the way back would take for somebody's edit. What
+        it changes beside, nobody would put back.
         """
         wanted = reduce(lambda obj, one: written(obj, one.field, one.after), changes, found)
         try:
@@ -110,6 +111,11 @@ class DaemonSetWay:
                 what = f"admission in the API would not store {change.what} as it is written"
                 shown = f", but {read(stored, IMAGE)}; name that" if change.field == IMAGE else "; exempt it from that"
                 raise UsageError(f"kube-proxy cannot be switched: {what}{shown}")
+        if any(stored.get(part) != wanted.get(part) for part in ("spec", "data")):
+            now, then = read(found, IMAGE), read(stored, IMAGE)
+            shown = f", such as its image: {now} would become {then}" if now != then else ""
+            what = f"admission in the API would change more of {changes[0].what.partition(' ')[0]} than is written"
+            raise UsageError(f"kube-proxy cannot be switched: {what}{shown}; exempt it from that")
 
     def warnings(self) -> tuple[str, ...]:
         """Say which of both objects has an owner who may put it back at once. Raises ApiError."""
