@@ -94,8 +94,8 @@ class DaemonSetWay:
     def _try(self, path: str, found: Object, changes: Sequence[Change]) -> None:
         """Ask what would be stored, by a dry run. Raises UsageError where that is refused, or something else; ApiError.
 
-        What admission makes of a field, such as an image by its digest, the way back would take for somebody's edit. What
-        it changes beside, nobody would put back.
+        What admission makes of a field, such as an image by its digest, the way back would take for somebody's edit.
+        What it changes beside, nobody would put back.
         """
         wanted = reduce(lambda obj, one: written(obj, one.field, one.after), changes, found)
         try:
