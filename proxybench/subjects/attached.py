@@ -58,11 +58,12 @@ exit 0
 FIND: Final = ("sh", "-c", _SEARCH, "find", _MOUNT, f"{METRICS_PORT:04X}")
 """Searches a node; ``parse_found`` reads what it prints."""
 # $1 what its standard error is, $2 bytes to leave out, $3 seconds since 1970, $4 its unit of systemd ("" for none).
-# Containers' logs have a prefix (CRI).
+# Containers' logs have a prefix (CRI), or are JSON (Docker's).
 _LOG: Final = r"""
 pod=$(ls -t /var/log/containers/kube-proxy-*_kube-system_*.log 2>/dev/null | head -n 1)
 if [ -f "$1" ]; then tail -c "+$2" "$1" | head -c 8000000
-elif [ -z "$4" ] && [ -n "$pod" ]; then sed -E 's/^[^ ]+ std(out|err) [FP] //' "$pod" | tail -c 8000000
+elif [ -z "$4" ] && [ -n "$pod" ]; then sed -E -e 's/^[^ ]+ std(out|err) [FP] //' \
+  -e '/^\{"log":"/{s/^\{"log":"//;s/(\\n)?","(stream|time|attrs)":.*$//;s/\\"/"/g}' "$pod" | tail -c 8000000
 elif command -v journalctl >/dev/null; then
   journalctl -u "${4:-kube-proxy}" -o cat --no-pager --since "@$3" | tail -c 8000000
 fi

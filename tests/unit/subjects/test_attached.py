@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -151,6 +152,28 @@ def test_its_log_is_that_of_its_unit_where_it_is_no_file(tmp_path: Path, unit: s
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     ended = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment)
     assert ended.stdout == f"-u {asked} -o cat --no-pager --since @1700000000\n"
+
+
+LOGGED = 'I1127 12:00:00.000000       1 proxier.go:805] "SyncProxyRules complete" ipFamily="IPv4" elapsed="12.3ms"'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"2026-11-27T12:00:00.123456789Z stderr F {LOGGED}",
+        json.dumps(
+            {"log": f"{LOGGED}\n", "stream": "stderr", "time": "2026-11-27T12:00:00.123Z"}, separators=(",", ":")
+        ),
+        json.dumps({"log": LOGGED, "attrs": {"a": "b"}, "stream": "stderr"}, separators=(",", ":")),
+    ],
+    ids=["CRI", "Docker", "Docker, with attributes"],
+)
+def test_a_container_s_log_is_read_as_its_runtime_writes_it(tmp_path: Path, line: str) -> None:
+    (tmp_path / "kube-proxy-x_kube-system_kube-proxy-1.log").write_text(f"{line}\n")
+    script = _LOG.replace("/var/log/containers", str(tmp_path))
+    argv = ["sh", "-c", script, "log", "pipe:[5]", "1", "1700000000", ""]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert ended.stdout == f"{LOGGED}\n"
 
 
 def test_where_there_is_no_log_it_is_empty() -> None:
