@@ -150,6 +150,9 @@ def test_a_rollout_that_is_not_over_is_told_before_another_is_begun() -> None:
     api.lacks = {"updatedNumberScheduled": 2}
     why = "a rollout could not end: 2 of 3 pods are new, 3 ready; wait until all are ready, or mend that"
     assert refused(api) == why
+    api.lacks = {"numberMisscheduled": 1}
+    why = "3 of 3 pods are new, 3 ready, 1 on Nodes that should have none; wait until all are ready, or mend that"
+    assert refused(api) == f"a rollout could not end: {why}"
 
 
 def test_a_node_that_is_not_ready_is_told_though_its_pod_still_counts() -> None:
