@@ -6,7 +6,7 @@ import fcntl
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import platformdirs
 
@@ -29,6 +29,20 @@ def cache_folder() -> Path:
     return (Path(chosen) if chosen else platformdirs.user_cache_path("proxybench")).absolute()
 
 
+_ANOTHER: Final = "name another folder with PROXYBENCH_CACHE"
+
+
+def unwritable(folder: Path) -> tuple[str, str] | None:
+    """Return why nothing can be made in a folder of the cache, there or not, and what would mend it; None if it can.
+
+    Nothing is made to find out.
+    """
+    there = next(one for one in (folder, *folder.parents) if os.access(one, os.F_OK))
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return None
+    return f"{folder}: cannot be written", _ANOTHER
+
+
 @contextmanager
 def usable(folder: Path, how: str) -> Iterator[None]:
     """Say in one line what the system refuses in a folder of the cache, which may be another user's.
@@ -38,9 +52,7 @@ def usable(folder: Path, how: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UsageError(
-            f"{folder}: cannot be {how} ({error.strerror}); name another folder with PROXYBENCH_CACHE"
-        ) from None
+        raise UsageError(f"{folder}: cannot be {how} ({error.strerror}); {_ANOTHER}") from None
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def _of_cluster(experiment: Experiment, spec: ClusterSpec, folder: Path) -> Find
     from proxybench.targets.cluster.target import cluster_target  # noqa: PLC0415 - as above
 
     target = cluster_target(spec, folder, load=experiment.load)
-    hosts = checkup(Path(target.file))
+    hosts = checkup(Path(target.file), target.ssh)
     specs = requests(experiment, folder)
     rows = outlook(specs, hosts, refusals(target, switches(specs, hosts)))
     return Findings(rows, (CLUSTER,), (CLUSTER,) if able(hosts, rows) else (), (), hosts)

@@ -7,7 +7,7 @@ import errno
 import logging
 import socket
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 
 import paramiko
@@ -158,25 +158,44 @@ def connect(target: SshTarget, jump: Link | None, policy: ConnectPolicy = DEFAUL
         raise ConnectionLostError(f"cannot connect to {target.place}: {_reason(error, policy)}") from error
 
 
+@dataclass
+class _Turn:
+    """Who connects to a host, one after the other; ``failed`` counts who could not, ``why`` is of the last."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    failed: int = 0
+    why: ConnectionLostError | None = None
+
+
 class LinkPool:
     """Connections that are shared: one per jump host, however many nodes lie behind it. Thread-safe."""
 
     def __init__(self, policy: ConnectPolicy = DEFAULT_POLICY) -> None:
         self._policy = policy
         self._lock = threading.Lock()
-        self._locks: dict[SshTarget, threading.Lock] = {}
+        self._turns: dict[SshTarget, _Turn] = {}
         self._links: dict[SshTarget, Link] = {}
         self._closed = False
 
     def link(self, target: SshTarget) -> Link:
-        """Return the connection to ``target``, made by the first who asks. Raises ConnectionLostError."""
+        """Return the connection to ``target``, made by the first who asks. Raises ConnectionLostError.
+
+        Where that fails, so it does for all who have waited for it; who asks later tries anew.
+        """
         with self._lock:
-            own = self._locks.setdefault(target, threading.Lock())
-        with own:  # others wait here for the one connection instead of making their own
+            own = self._turns.setdefault(target, _Turn())
+        failed = own.failed
+        with own.lock:  # others wait here for the one connection instead of making their own
             known = self._links.get(target)
             if known is not None and known.transport.is_active():
                 return known
-            made = connect(target, self.link(target.jump) if target.jump else None, self._policy)
+            if own.failed != failed:  # while we waited: each would wait for as long, one after the other
+                raise ConnectionLostError(str(own.why)) from own.why
+            try:
+                made = connect(target, self.link(target.jump) if target.jump else None, self._policy)
+            except ConnectionLostError as error:
+                own.failed, own.why = own.failed + 1, error
+                raise
             with self._lock:
                 if not self._closed:
                     self._links[target] = made

@@ -59,7 +59,8 @@ class KubernetesServiceApi:
     ``ca_pem`` holds the authorities that may vouch for its certificate (None: the system's). ``client_pem`` is a client
     certificate with its key. ``writes_per_second`` spaces out what is written (0: not). ``request_seconds`` limits
     each request, ``bulk_seconds`` each call of this class. 429, 5xx and broken connections are tried again, up to six
-    times. Raises ApiError, also for what is asked, or still waits, when ``close`` is called, by any thread.
+    times; where the API had answered before, until it is away for 30 s, and what it then forbids for 10 s, until it has
+    read its roles. Raises ApiError, also for what is asked, or still waits, when ``close`` is called, by any thread.
     """
 
     def __init__(

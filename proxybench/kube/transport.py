@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from proxybench.kube.base import Object
 
 _UNKNOWN: Final = 401
+_FORBIDDEN: Final = 403
 _TOO_MANY: Final = 429
 _SERVER_ERRORS: Final = 500
 _REFUSED: Final = 400
@@ -37,6 +38,9 @@ _ATTEMPTS: Final = 6
 _FIRST_WAIT: Final = 0.1  # seconds; doubles
 _LONGEST_ASKED: Final = 30.0  # of a Retry-After
 _LONGEST_WAIT: Final = 5.0
+_AWAY: Final = 30.0  # seconds in which an API that has answered before may be away, to be started anew
+_BLINK: Final = 0.5  # seconds; who breaks connections for less was not started anew
+_SETTLED: Final = 10.0  # seconds from its first answer on, until which it may not have read its roles
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -47,6 +51,33 @@ class _TransientError(Exception):
         self.error = error
         self.wait = wait
         super().__init__(str(error))
+
+
+class _Presence:
+    """Whether an API that has answered is being started anew: it answers nobody, then forbids what it allowed."""
+
+    def __init__(self) -> None:
+        self._known = False
+        self._gone: float | None = None
+        self._back = -_SETTLED
+
+    def answered(self) -> None:
+        now = time.monotonic()
+        if self._gone is not None and now - self._gone > _BLINK:
+            self._back = now
+        self._known, self._gone = True, None
+
+    def missed(self) -> None:
+        if self._known and self._gone is None:
+            self._gone = time.monotonic()
+
+    def starting(self) -> bool:
+        """Return whether it answers again since so short a time that what it refuses may be allowed soon."""
+        return time.monotonic() - self._back < _SETTLED
+
+    def awaited(self) -> bool:
+        """Return whether it is worth waiting for."""
+        return self.starting() or (self._gone is not None and time.monotonic() - self._gone < _AWAY)
 
 
 @dataclass(frozen=True)
@@ -104,6 +135,7 @@ class Transport:
             timeout=aiohttp.ClientTimeout(total=seconds),
         )
         self._proxy = proxy_of(url)
+        self._presence = _Presence()
         self.retries = 0
 
     async def close(self) -> None:
@@ -134,8 +166,8 @@ class Transport:
         try:
             return await self._again(first, method, path, query, body)
         except ApiError as error:
-            # After "too many requests" nothing had been done, so that a conflict is a real one.
-            if error.status in done and first.error.status != _TOO_MANY:
+            # After "too many requests" or "forbidden" nothing had been done, so that a conflict is a real one.
+            if error.status in done and first.error.status not in {_TOO_MANY, _FORBIDDEN}:
                 return b""
             raise
 
@@ -179,7 +211,7 @@ class Transport:
     ) -> bytes:
         await asyncio.sleep(max(_FIRST_WAIT, first.wait))
         retrying = tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(_ATTEMPTS - 1),
+            stop=lambda state: state.attempt_number >= _ATTEMPTS - 1 and not self._presence.awaited(),
             wait=_wait,
             retry=tenacity.retry_if_exception_type(_TransientError),
             reraise=True,
@@ -231,11 +263,14 @@ class Transport:
                 f"{method} {path}: the certificate of {self._url} is not to be trusted: {_why(error)}"
             ) from error
         except (aiohttp.ClientError, OSError) as error:
+            self._presence.missed()
             raise _TransientError(self._unreachable(method, path, error)) from error
+        self._presence.answered()
         if response.status < _REFUSED:
             return answer
         refused = _refused(method, path, response.status, answer)
-        if response.status == _TOO_MANY or response.status >= _SERVER_ERRORS:
+        early = response.status == _FORBIDDEN and self._presence.starting()
+        if early or response.status == _TOO_MANY or response.status >= _SERVER_ERRORS:
             raise _TransientError(refused, _seconds(response.headers.get("Retry-After")))
         raise refused
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxybench.clocks import Instant
+from proxybench.hosts.fleet import close_together
 from proxybench.load.command import LOOPBACK, Part, build_request, folder, locustfile, warm
 from proxybench.load.result import LoadResult, parse
 from proxybench.load.session import WarmLocust, run_together
@@ -101,28 +102,30 @@ def start_load(nodes: Sequence[tuple[Node, Executor]]) -> LoadClients:
     The caller closes it. Raises HostError.
     """
     with ExitStack() as stack:
+        forwards, opened = stack.enter_context(ExitStack()), list[WarmLocust]()
+        stack.callback(lambda: close_together([one.close for one in opened]))
         (first, there), *others = nodes
         port = int(there.run([first.python, "-c", _FREE_PORT]).stdout) if others else 0
-        clients = [_start(first, there, Part(folder(first.workdir), port=port), stack)]
+        clients = [_start(first, there, Part(folder(first.workdir), port=port), opened)]
         master = None
         if others:
             part = Part(folder(first.workdir), f"{MASTER}-", port, len(nodes))
-            master = Client(first, there, _open(first, there, stack), part)
+            master = Client(first, there, _open(first, there, opened), part)
         for node, executor in others:
-            near = stack.enter_context(executor.forward(port, there))
-            clients.append(_start(node, executor, Part(folder(node.workdir), port=near), stack))
+            near = forwards.enter_context(executor.forward(port, there))
+            clients.append(_start(node, executor, Part(folder(node.workdir), port=near), opened))
         return LoadClients(clients, master, stack.pop_all())
     raise AssertionError  # an ExitStack swallows nothing here
 
 
-def _start(node: Node, executor: Executor, part: Part, stack: ExitStack) -> Client:
+def _start(node: Node, executor: Executor, part: Part, opened: list[WarmLocust]) -> Client:
     executor.run(["mkdir", "-p", part.folder])
     executor.put(locustfile(), f"{part.folder}/locustfile.py")
     executor.put(warm(), f"{part.folder}/warm.py")
-    return Client(node, executor, _open(node, executor, stack), part)
+    return Client(node, executor, _open(node, executor, opened), part)
 
 
-def _open(node: Node, executor: Executor, stack: ExitStack) -> WarmLocust:
+def _open(node: Node, executor: Executor, opened: list[WarmLocust]) -> WarmLocust:
     locust = WarmLocust(executor.open([node.python, f"{folder(node.workdir)}/warm.py"]))
-    stack.callback(locust.close)
+    opened.append(locust)
     return locust

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxybench.cache import unwritable
 from proxybench.errors import BuildError, UnavailableError
 from proxybench.releases.checkout import built_before, checkout_version
 from proxybench.releases.component import Component, host_architecture
@@ -57,6 +58,8 @@ def foresee_release(version: str, *, online: bool, surroundings: Surroundings | 
     store = Store(around.root)
     if store.find(store.place(_PROXY, version, host_architecture())):
         return Prospect(Way.CACHED, version)
+    if problem := unwritable(around.root):
+        return Prospect(Way.NONE, version, *problem)
     if online:
         return _asked(version, around)
     return Prospect(Way.DOWNLOAD_OR_GO if _go(around).installed else Way.DOWNLOAD, version)
@@ -68,6 +71,8 @@ def foresee_checkout(folder: Path, surroundings: Surroundings | None = None) -> 
     version = checkout_version(folder)
     if built_before(folder, around):
         return Prospect(Way.CACHED, version)
+    if problem := unwritable(around.root):
+        return Prospect(Way.NONE, version, *problem)
     if _go(around).installed:
         return Prospect(Way.GO, version)
     return Prospect(Way.NONE, version, _NO_GO, "install Go")

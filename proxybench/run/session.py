@@ -301,14 +301,14 @@ class ClusterSession:
         batch = batch_size(spec.measure, cell)
         deadline = Deadline(self._assignment.clock, spec.limits.of(cell.services), "the step", whole)
         deadline.left(1)
-        self._renew_token()
         try:
             population = self._populator.reach(cell.services, cell.endpoints_per_service, batch, report, cell.family)
         except ProxybenchError as error:
             if lost := self._testbed.lost():
                 raise ConnectionLostError(lost) from error
             raise
-        result = StepRunner(self._testbed, step, population, self._proxies(cell.subject), deadline, report).take()
+        what = (self._testbed, step, population, self._proxies(cell.subject), deadline, report)
+        result = StepRunner(*what, before=self._renew_token).take()
         if not result.lost:  # else whoever connects anew clears it; here it may fail, and hide what was lost
             self._populator.restore(population, batch)
         if result.late:

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 
 class StepRunner:
-    """Takes one step; a part of it that fails is reported, and the other parts go on."""
+    """Takes one step; a part of it that fails is reported, and the other parts go on.
+
+    ``before`` is called before each part; it raises as a part does.
+    """
 
     def __init__(
         self,
@@ -46,8 +49,10 @@ class StepRunner:
         proxies: Proxies,
         deadline: Deadline,
         report: Callable[[str], None],
+        before: Callable[[], None] = lambda: None,
     ) -> None:
         self._bed = bed
+        self._before = before
         self._step = step
         self._proxies = proxies
         self._deadline = deadline
@@ -107,6 +112,7 @@ class StepRunner:
         before, agent = len(self._result.samples), self._bed.client.agent
         agent.put_off = ()
         try:
+            self._before()
             scenario.run(self._context)
         except ProxybenchError as error:
             self._check(before)  # it knows the cause, of which that is a consequence

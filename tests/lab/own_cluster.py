@@ -162,11 +162,13 @@ show)
   echo ActiveState=active
   echo "ExecStart={ path=BINARY ; argv[]=BINARY --config=FOLDER/config.yaml --v=2 ; ignore_errors=no ; pid=0 }" ;;
 restart)
+  exec 9>/run/stand-in/lock
+  flock 9  # systemd's come one after the other, whoever asks for them
   pids=$(cat "$members")
   [ -z "$pids" ] || kill $pids
   while [ -n "$(cat "$members")" ]; do sleep 0.1; done
   setsid sh -c 'echo $$ > MEMBERS
-    PATH=FOLDER/bin:PLACES TZ=UTC exec BINARY --config=FOLDER/config.yaml --v=2' >>FOLDER/log 2>&1 </dev/null & ;;
+    PATH=FOLDER/bin:PLACES TZ=UTC exec BINARY --config=FOLDER/config.yaml --v=2' >>FOLDER/log 2>&1 </dev/null 9>&- & ;;
 *) exit 1 ;;
 esac
 """
@@ -209,6 +211,22 @@ _SESSION = "echo $PPID $(sed -n 's/^PPid:[^0-9]*//p' /proc/$PPID/status)"
 def cut_ssh(executor: Executor) -> None:
     """End by force every connection to a node's sshd but this one."""
     executor.run(["sh", "-c", f"set -- $({_SESSION}); {_CUT}"])
+
+
+# Ends whatever runs by sudo in this network, and sudo itself; says how many that were.
+_END = """
+own=$(readlink /proc/self/ns/net)
+for comm in $(grep -lsx sudo /proc/[0-9]*/comm); do
+  pid=${comm#/proc/}; pid=${pid%/comm}
+  [ "$(readlink /proc/$pid/ns/net)" = "$own" ] || continue
+  kill -9 $(pgrep -P "$pid") "$pid" && echo "$pid"
+done | wc -l
+"""
+
+
+def end_commands(executor: Executor) -> int:
+    """End by force every command of the user's on a node, agent and all; return how many, which is 0 without sudo."""
+    return int(executor.run(["sh", "-c", _END]).stdout)
 
 
 @contextmanager
@@ -271,9 +289,14 @@ def proxybench(user: User, *words: str) -> subprocess.CompletedProcess[str]:
 def begun(user: User, *more: str) -> tuple[subprocess.Popen[bytes], Path]:
     """Begin a run that switches to the other mode; return it, and the file in which it says what it does."""
     words = [*more, "--allow-switch", "--set", f"subjects=[{{kind: cluster, mode: {OTHER}}}]"]
-    argv = [sys.executable, "-c", _PROGRAM, "run", str(user.experiment), *words]
+    return started(user, "run", str(user.experiment), *words)
+
+
+def started(user: User, *words: str) -> tuple[subprocess.Popen[bytes], Path]:
+    """Start the program as its user does; return it, and the file in which it says what it does."""
     said = user.home / "said"
     with said.open("w") as log:
+        argv = [sys.executable, "-c", _PROGRAM, *words]
         return subprocess.Popen(argv, cwd=user.home, env=user.environment, stdout=log, stderr=log), said
 
 

@@ -28,6 +28,7 @@ from proxybench.targets.lab.netns import NetnsLab
 from tests.lab.binaries import CLUSTER, ETCD, FIRST_BUILD_S, kube_proxy, program
 from tests.lab.cluster_modes import FIRST, MEASURED, OTHER, SUBJECT, needs_two_modes
 from tests.lab.control_plane import control_plane, daemon_set_controller
+from tests.lab.killed_runs import killed_runs
 from tests.lab.kubeadm import SETS, SYSTEM, Kubelets, node_access, objects, relayed, state
 from tests.lab.labs import agents_on
 from tests.lab.open_files import startable
@@ -62,9 +63,8 @@ pytestmark = [
 ]
 
 OURS = "/api/v1/namespaces/proxybench/services"
-TENTHS = range(10) if "PROXYBENCH_TEST_CLUSTER" in os.environ else (3, 6)
-"""Of a run's time: all ten where clusters alone are tested (``make test-clusters``), each takes 12 s; else one in which
-there are Services and nothing is switched yet, and one in the rollout."""
+FEW = (3, 6)
+"""Tenths of a run's time: one in which there are Services and nothing is switched yet, and one in the rollout."""
 IMAGE = f"images.example/kube-proxy:{CLUSTER}-mine"
 EXPERIMENT = f"""\
 version: 1
@@ -211,25 +211,14 @@ def test_a_run_that_is_killed_in_a_switch_is_restored(world: World) -> None:
 def test_a_run_that_is_killed_in_any_tenth_of_its_time_is_put_back(world: World) -> None:
     """From before it has reached anything until it gives all back: whole runs, and the program that users call."""
     before = state(world.access)
-    began = time.monotonic()
-    process, said = begun(world.user)
-    assert waited(process, 150) == 0, said.read_text()
-    whole = time.monotonic() - began
     touched = []
-    for tenth in TENTHS:
-        world.await_rolled_out()
-        known = set((world.user.home / "results/switch").glob("2*"))
-        process, said = begun(world.user)
-        time.sleep(whole * (tenth + 0.5) / 10)
-        process.send_signal(signal.SIGKILL)
-        waited(process, 30)
+    for killed in killed_runs(world.user, FEW, world.await_rolled_out):
         touched.append((state(world.access) != before, bool(world.access.get(OURS)["items"])))
-        runs = set((world.user.home / "results/switch").glob("2*")) - known
-        for run in [one for one in runs if (one / FILE).exists()]:
-            done = world.run("restore", str(run))
-            assert (done.returncode, state(world.access)) == (0, before), (tenth, done.stderr, said.read_text())
-        assert state(world.access) == before, (tenth, said.read_text())
-        assert world.access.get(OURS)["items"] == [], (tenth, said.read_text())
+        if killed.run:
+            done = world.run("restore", str(killed.run))
+            assert (done.returncode, state(world.access)) == (0, before), (killed, done.stderr)
+        assert state(world.access) == before, killed
+        assert world.access.get(OURS)["items"] == [], killed
     world.await_rolled_out()
     assert any(switched for switched, _ in touched), touched  # else no moment was one that matters
     assert any(services for _, services in touched), touched

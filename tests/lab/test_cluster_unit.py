@@ -14,7 +14,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -23,6 +23,9 @@ from proxybench.hosts.fleet import Fleet
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import node as node_object
 from proxybench.model import ClockKind, Mode
+from proxybench.nodes.kernel.capture import Tools, capture
+from proxybench.nodes.kernel.leftovers import left_by
+from proxybench.nodes.kernel.state import diff
 from proxybench.nodes.node import NodeHandle
 from proxybench.targets.cluster.switch.tidying import ASK_SYNCED
 from proxybench.targets.lab import topology
@@ -31,16 +34,19 @@ from proxybench.targets.lab.netns import NetnsLab
 from tests.lab.binaries import CLUSTER, ETCD, FIRST_BUILD_S, kube_proxy, program
 from tests.lab.cluster_modes import FIRST, MEASURED, OTHER, SUBJECT, needs_two_modes
 from tests.lab.control_plane import SERVICE_CIDR, control_plane
+from tests.lab.killed_runs import WHOLE, killed_restores, killed_runs
 from tests.lab.kubeadm import node_access, relayed
-from tests.lab.labs import agents_on
+from tests.lab.labs import agents_on, eventually
 from tests.lab.open_files import startable
 from tests.lab.own_cluster import (
+    CGROUP,
     FOLDER,
     User,
     add_addresses,
     begun,
     config,
     cut_ssh,
+    end_commands,
     end_kube_proxy,
     fill,
     lost,
@@ -58,6 +64,7 @@ from tests.lab.sudoers import LOGIN, add_users
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from proxybench.nodes.kernel.state import KernelState
     from tests.lab.control_plane import Access
 
 pytestmark = [
@@ -82,7 +89,25 @@ limits: {{cell: 60s}}
 """
 AS_IT_IS = [] if FIRST is Mode.IPTABLES else ["--allow-switch"]
 """What a run in iptables mode has to be told."""
+# $1 the file: what is in its folder, and how the unit's program runs, as often as it does; not what that runs itself.
+_TRACES = f"""
+stat -c "%a %u %g %F" "$1"; cat "$1"; ls -A "$(dirname "$1")"; systemctl show kube-proxy
+set -- $(cat "{CGROUP}/cgroup.procs")
+for pid; do
+  parent=$(sed -n 's/^PPid:[^0-9]*//p' "/proc/$pid/status")
+  case " $* " in *" $parent "*) ;; *) xargs -0 echo < "/proc/$pid/cmdline" ;; esac
+done
+true  # some may have ended meanwhile
+"""
 _LOOK = 'stat -c "%a %u %g %F" "$1"; ls -A "$(dirname "$1")"; cat "$1"'
+
+
+class State(NamedTuple):
+    """Of a node: its file, unit and kube-proxy, the mode in which that runs, and what the kernel holds."""
+
+    traces: str
+    mode: str
+    kernel: KernelState
 
 
 @dataclass(frozen=True)
@@ -98,6 +123,35 @@ class World:
         """Return what a switch may not leave changed: each node's file with its owner and mode, and its folder."""
         argv = ["sh", "-c", _LOOK, "look", f"{FOLDER}/config.yaml"]
         return [handle.executor.run(argv).stdout for handle in self.nodes]
+
+    def state(self) -> list[State]:
+        """Return what no run may leave changed on each node."""
+        return [self._state(handle) for handle in self.nodes]
+
+    def _state(self, handle: NodeHandle) -> State:
+        traces = handle.executor.run(["sh", "-c", _TRACES, "look", f"{FOLDER}/config.yaml"]).stdout
+        mode = handle.agent.http_get("http://127.0.0.1:10249/proxyMode").body
+        return State(traces, mode, capture(handle.executor, Tools.of(handle.node)))
+
+    def check(self, before: list[State], where: object) -> None:
+        """Make sure that all is as it was; kube-proxy may still be writing its own rules, and no others are there."""
+        found = self.state()
+        for old, new in zip(before, found, strict=True):
+            assert (new.traces.splitlines(), new.mode) == (old.traces.splitlines(), old.mode), where
+        assert [left_by(OTHER, FIRST, one.kernel) for one in found] == [()] * 2, where
+
+        def differences() -> list[object]:
+            pairs = [(old.kernel, new.kernel) for old, new in zip(before, self.state(), strict=True)]
+            return [diff(old, new) for old, new in pairs if old != new]
+
+        assert eventually(differences) == [], where
+
+    def objects(self) -> list[object]:
+        """Return what no run may leave changed in the API: our namespace, and what is in it."""
+        space = "/api/v1/namespaces/proxybench"
+        slices = "/apis/discovery.k8s.io/v1/namespaces/proxybench/endpointslices"
+        lists = [f"{space}/{kind}" for kind in ("services", "endpoints", "configmaps", "secrets", "serviceaccounts")]
+        return [self.access.get(space), *(self.access.get(path)["items"] for path in (*lists, slices))]
 
     def modes(self) -> list[str]:
         """Return the mode in which each node's kube-proxy runs."""
@@ -183,7 +237,8 @@ def test_the_experiment_that_users_begin_with_runs_by_inventory_and_kubeconfig_a
     assert (world.files(), world.modes()) == (before, [FIRST] * 2)
 
 
-def test_a_run_that_is_killed_between_file_and_restart_is_restored(world: World) -> None:
+def killed_in_switch(world: World) -> Path:
+    """Begin a run, kill it as soon as a host's file is another, and return its folder."""
     before = world.files()
     process, said = begun(world.user)
     end = time.monotonic() + 60
@@ -191,17 +246,47 @@ def test_a_run_that_is_killed_between_file_and_restart_is_restored(world: World)
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     assert waited(process, 30) == -signal.SIGKILL, said.read_text()
+    return max((world.user.home / "results/unit").glob("2*"))
+
+
+def test_a_run_that_is_killed_between_file_and_restart_is_restored(world: World) -> None:
+    before = world.files()
+    run = killed_in_switch(world)
     assert world.files() != before
-    run = str(max((world.user.home / "results/unit").glob("2*")))
     asked = len((world.user.home / "asked").read_text().splitlines())
-    done = proxybench(world.user, "restore", run)
+    done = proxybench(world.user, "restore", str(run))
     assert done.returncode == 0, done.stderr
     assert len((world.user.home / "asked").read_text().splitlines()) > asked  # who they are is not kept
     assert f"put back: node1:{FOLDER}/config.yaml" in done.stdout
     assert "restarted kube-proxy on node1" in done.stdout
     assert (world.files(), world.modes()) == (before, [FIRST] * 2)
     assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
-    assert "all is back already" in proxybench(world.user, "restore", run).stdout
+    assert "all is back already" in proxybench(world.user, "restore", str(run)).stdout
+
+
+@pytest.mark.timeout(900)
+def test_a_run_that_is_killed_in_any_tenth_of_its_time_is_put_back(world: World) -> None:
+    """From before it has reached anything until it gives all back: whole runs, and the program that users call."""
+    files, before, objects = world.files(), world.state(), world.objects()
+    touched = []
+    for killed in killed_runs(world.user, [4], world.state):
+        touched.append((world.files() != files, world.objects() != objects))
+        if killed.run:
+            done = proxybench(world.user, "restore", str(killed.run))
+            assert done.returncode == 0, (killed, done.stderr)
+        world.check(before, killed)
+        assert world.objects() == objects, killed
+    assert not WHOLE or any(switched for switched, _ in touched), touched  # else no moment was one that matters
+    assert any(services for _, services in touched), touched
+
+
+@pytest.mark.skipif(not WHOLE, reason="takes a minute; tests/unit/targets/cluster/test_unit.py ends it in-process")
+def test_a_way_back_that_is_killed_again_and_again_comes_to_its_end(world: World) -> None:
+    before, objects = world.state(), world.objects()
+    run = killed_in_switch(world)
+    assert killed_restores(world.user, run, 0.3) >= 5
+    world.check(before, run)
+    assert world.objects() == objects
 
 
 def test_ssh_that_is_cut_in_a_switch_loses_a_step_and_nothing_else(world: World) -> None:
@@ -215,6 +300,25 @@ def test_ssh_that_is_cut_in_a_switch_loses_a_step_and_nothing_else(world: World)
     assert waited(process, 120) == 3, said.read_text()
     assert (world.files(), world.modes()) == (before, [FIRST] * 2), said.read_text()
     assert world.access.get("/api/v1/namespaces/proxybench/services")["items"] == []
+
+
+@pytest.mark.skipif(not WHOLE, reason="takes half a minute more")
+def test_commands_that_are_killed_on_their_host_in_a_switch_lose_a_step_and_are_done_again(world: World) -> None:
+    """The agent, and what replaces the file, restarts the unit or puts it back; the connection stays."""
+    files, before, objects = world.files(), world.state(), world.objects()
+    process, said = begun(world.user)
+    end = time.monotonic() + 60
+    while world.files()[0] == files[0] and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    ended = 0
+    while ended < 2 and process.poll() is None:  # the agent is one
+        ended += end_commands(world.nodes[0].executor)
+    assert waited(process, 120) == 3, said.read_text()
+    assert ended > 1, said.read_text()
+    done = proxybench(world.user, "restore", str(max((world.user.home / "results/unit").glob("2*"))))
+    assert done.returncode == 0, done.stderr
+    world.check(before, said.read_text())
+    assert world.objects() == objects
 
 
 def test_a_node_that_is_lost_for_good_in_a_switch_is_named_and_put_back_when_it_is_there_again(world: World) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
 from proxybench.errors import ApiError, RunError, UsageError
 from proxybench.home import expanded
-from proxybench.kube.base import is_leaving
+from proxybench.kube.base import Kind, is_leaving
 from proxybench.kube.kubeconfig import read_kubeconfig, seconds_of
 from proxybench.kube.objects import MADE_BY_A_RUN, MANAGED_BY, NAMESPACE
 from proxybench.nodes.cluster import ApiAccess
-from proxybench.targets.cluster.tokens import Token, Tokens
+from proxybench.targets.cluster.tokens import Token, Tokens, unheard
 from proxybench.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -22,15 +22,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxybench.experiment.places import ClusterSpec
-    from proxybench.kube.base import Object, ObjectApi
+    from proxybench.kube.base import Object, ObjectApi, ServiceApi
     from proxybench.kube.kubeconfig import Credentials
     from proxybench.units import Clock
 
 SERVICE_ACCOUNT: Final = "proxybench"
 TOKEN_PATH: Final = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}/token"
 _TOKEN_SECONDS: Final = 24 * 3600
+REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _DELETION_S: Final = 120
 _AGAIN_S: Final = 1.0
+_FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 
 
@@ -77,8 +79,11 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def first_access(found: Credentials, spec: ClusterSpec) -> ApiAccess:
-    """Return the API as the kubeconfig reaches it; a token is read, or its plugin run, anew in time, as ``again``."""
+def first_access(found: Credentials, spec: ClusterSpec, say: Callable[[str], None] = unheard) -> ApiAccess:
+    """Return the API as the kubeconfig reaches it; a token is read, or its plugin run, anew in time, as ``again``.
+
+    ``say`` as in ``Tokens``.
+    """
     url = _url(found)
 
     def anew() -> Token:
@@ -92,7 +97,7 @@ def first_access(found: Credentials, spec: ClusterSpec) -> ApiAccess:
         found.token,
         found.client_pem,
         spec.writes_per_second,
-        Tokens(Token(found.token, found.expires), anew) if found.token else None,
+        Tokens(Token(found.token, found.expires), anew, say) if found.token else None,
     )
 
 
@@ -100,50 +105,69 @@ def _url(found: Credentials) -> str:
     return found.server.rstrip("/")
 
 
-def own_access(api: ObjectApi, first: ApiAccess, again: Callable[[], AbstractContextManager[ObjectApi]]) -> ApiAccess:
+def own_access(
+    api: ObjectApi,
+    first: ApiAccess,
+    again: Callable[[], AbstractContextManager[ObjectApi]],
+    say: Callable[[str], None] = unheard,
+) -> ApiAccess:
     """Return an access that may write in our namespace alone, by a token of our ServiceAccount.
 
     It is what the client node is given, whose agent writes; ``again`` connects for another one before it ends. Where
-    there is no such account, a token of the kubeconfig is; a client certificate is given to no node. Raises UsageError,
-    ApiError.
+    there is no such account, a token of the kubeconfig is; a client certificate is given to no node. ``say`` as in
+    ``Tokens``. Raises UsageError, ApiError.
     """
 
     def anew() -> Token:
         with again() as later:
             return _own_token(later)
 
+    own = own_token(api, first)
+    return replace(first, token=own.text, client_pem="", renew=Tokens(own, anew, say)) if own else first
+
+
+def own_token(api: ObjectApi, first: ApiAccess, seconds: int = _TOKEN_SECONDS) -> Token | None:
+    """Ask for a token of our ServiceAccount, good for so many seconds (ten minutes at least); nothing is stored.
+
+    Returns None where there is no such account, and ``first``, by which we are known, has a token. Raises UsageError
+    where it has none, ApiError.
+    """
     try:
-        own = _own_token(api)
+        return _own_token(api, seconds)
     except ApiError as error:
         if error.status != _NOT_FOUND:
             raise
         if first.token:
-            return first
+            return None
         raise UsageError(
             "the API knows you by a certificate, which no node is given, and the agent that writes there needs a "
             "token: make our ServiceAccount with kubectl apply -f docs/cluster-rbac.yaml"
         ) from error
-    return replace(first, token=own.text, client_pem="", renew=Tokens(own, anew))
 
 
-def _own_token(api: ObjectApi) -> Token:
+def _own_token(api: ObjectApi, seconds: int = _TOKEN_SECONDS) -> Token:
     body = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
-        "spec": {"expirationSeconds": _TOKEN_SECONDS},
+        "spec": {"expirationSeconds": seconds},
     }
     status = api.ask("POST", TOKEN_PATH, body)["status"]
     return Token(str(status["token"]), seconds_of(status.get("expirationTimestamp")))
 
 
 def service_cidr(api: ObjectApi, spec: ClusterSpec) -> str:
-    """Return the range of ClusterIPs of IPv4. Raises UsageError where nobody says it, or there is none."""
+    """Return the range of ClusterIPs of IPv4. Raises UsageError where nobody says it, or there is none; ApiError."""
     if spec.service_cidr:
         cidrs = [spec.service_cidr]
     else:
         try:
             cidrs = api.ask("GET", "/apis/networking.k8s.io/v1/servicecidrs/kubernetes")["spec"]["cidrs"]
         except ApiError as error:
+            if error.status not in {
+                _NOT_FOUND,
+                _FORBIDDEN,
+            }:  # which an older API answers, or one that keeps it to itself
+                raise
             raise UsageError(
                 "the API does not say which range ClusterIPs are of; write target.cluster.service_cidr "
                 "(--service-cluster-ip-range of kube-apiserver)"
@@ -209,10 +233,46 @@ def _namespace(api: ObjectApi) -> Object | None:
     return found
 
 
+class Right(NamedTuple):
+    """Something that may be done in a namespace, in the words of a role; ``name`` is "" for all of a kind."""
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str = NAMESPACE
+    name: str = ""
+
+
+def forbidden(api: ObjectApi, rights: Iterable[Right]) -> list[str]:
+    """Ask which of these rights we lack; return a line for each, nothing where an API cannot tell. Raises ApiError."""
+    found = []
+    for right in rights:
+        spec = {"resourceAttributes": right._asdict()}
+        body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
+        try:
+            allowed = api.ask("POST", REVIEWS, body)["status"]["allowed"]
+        except ApiError as error:
+            if error.status != _NOT_FOUND:
+                raise
+            return []
+        if not allowed:
+            what = f"{right.resource} {right.name}".rstrip()
+            found.append(
+                f"the API forbids you to {right.verb} {what} in the namespace {right.namespace}; "
+                "docs/cluster-rbac.yaml has the roles"
+            )
+    return found
+
+
 def list_pods(api: ObjectApi, namespace: str, selector: str) -> list[Object]:
     """Return the pods of a namespace that a label selector selects. Raises ApiError."""
     path = f"/api/v1/namespaces/{quote(namespace)}/pods?labelSelector={quote(selector)}"
     return list(api.ask("GET", path)["items"] or ())
+
+
+def node_addresses(api: ServiceApi) -> dict[str, str]:
+    """Return each Node's InternalIP of IPv4, "" without one, by its name. Raises ApiError."""
+    return {str(node["metadata"]["name"]): internal_ip(node) for node in api.list(Kind.NODE)}
 
 
 def internal_ip(node: Object) -> str:

@@ -82,10 +82,13 @@ class Row:
     mode: str = ""
 
 
-def checkup(path: Path) -> tuple[Row, ...]:
-    """Look at every host of an inventory file; one that is dead stops no other. Raises ExperimentError, UsageError."""
+def checkup(path: Path, ssh: SshConfig | None = None) -> tuple[Row, ...]:
+    """Look at every host of an inventory file; one that is dead stops no other. Raises ExperimentError, UsageError.
+
+    ``ssh`` tells how they are reached, and has asked for passphrases before where it has been used.
+    """
     inventory = read_inventory(path)
-    config = SshConfig(Secrets())
+    config = ssh or SshConfig(Secrets())
     fleet, lost = reach({node.name: config.target(inventory.ssh(node)) for node in inventory.nodes})
     nodes = {node.name: node for node in inventory.nodes}
     usual = inventory.defaults

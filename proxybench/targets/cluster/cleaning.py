@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from proxybench.errors import ApiError, UsageError
+from proxybench.errors import ApiError, ProxybenchError, RunError, UsageError
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.objects import NAMESPACE, SELECTOR
 from proxybench.targets.cluster import access
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
+    from types import TracebackType
 
     from proxybench.kube.base import ClusterApi
     from proxybench.units import Clock
+
+    Leave = Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], None]
 
 _PATIENCE_S: Final = 60
 _FORBIDDEN_S: Final = 15
@@ -54,6 +57,23 @@ def take_back(
             raise to_finish(error, run) from error
         else:
             return
+
+
+def hiding_nothing(undo: Callable[[], object]) -> Leave:
+    """Return ``undo`` as an ExitStack's ``push`` takes it: where it fails after something else has, both are told.
+
+    It then raises RunError, in one line; else as ``undo``.
+    """
+
+    def leave(_kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
+        try:
+            undo()
+        except ProxybenchError as own:
+            if not isinstance(error, ProxybenchError) or str(error) == str(own):
+                raise
+            raise RunError(f"{error}; {own}") from own
+
+    return leave
 
 
 def clean(api: ClusterApi) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
 from proxybench.errors import ApiError, UsageError
 from proxybench.kube.base import Kind
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from proxybench.targets.cluster.switch.changes import Change
     from proxybench.targets.cluster.switching import Switching
     from proxybench.targets.cluster.target import ClusterTarget
+
+_TOKEN_SECONDS: Final = 600
+"""Of the token that is asked for to find out whether one is to be had: the shortest that an API gives."""
+
+_TO_CLEAN: Final = (
+    access.Right("deletecollection", "", "services"),
+    access.Right("deletecollection", "discovery.k8s.io", "endpointslices"),
+)
 
 
 @dataclass
@@ -51,6 +60,10 @@ def dry_run(target: ClusterTarget, wanted: Sequence[tuple[Mode, str]]) -> DryRun
             _switches(target, target.switch, wanted, found)
     except UsageError as error:
         found.refused.extend(str(error).splitlines())
+    except ApiError as error:
+        if error.status != HTTPStatus.FORBIDDEN:
+            raise
+        found.refused.append(str(error))
     return found
 
 
@@ -78,16 +91,20 @@ def _observed(target: ClusterTarget, found: DryRun) -> None:
         try:
             _always_asked(target, api, found)
         except ApiError as error:
-            if not error.away:
+            if not error.away or error.status == HTTPStatus.FORBIDDEN:
                 raise
             found.notes.append(f"{unknown}: {error}")
 
 
 def _always_asked(target: ClusterTarget, api: ClusterApi, found: DryRun) -> None:
-    """Ask for what any run is refused. Raises UsageError with that; ApiError."""
+    """Ask for what any run is refused, all hosts taken for reached. Raises UsageError with that; ApiError."""
     if access.is_being_deleted(api):
         found.notes.append(f"the namespace {NAMESPACE} is being deleted; a run waits for two minutes, and fails then")
     access.service_cidr(api, target.spec)
+    known = access.node_addresses(api)
+    target.addresses(api, {node.name: node.address or known.get(node.name, "") for node in target.inventory.nodes})
+    access.own_token(api, target.first_access, _TOKEN_SECONDS)
+    found.refused.extend(access.forbidden(api, _TO_CLEAN))
 
 
 def _switches(target: ClusterTarget, switch: Switching, wanted: Sequence[tuple[Mode, str]], found: DryRun) -> None:

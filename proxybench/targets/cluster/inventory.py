@@ -139,6 +139,19 @@ class Inventory(Words):
         names = {node.name for node in self.nodes if node.roles == (Role.OTHER,)}
         return frozenset(names - {node.name for node in self.others[:needed]})
 
+    def relied_on(self, needed: int | None) -> tuple[str, ...]:
+        """Return the hosts on which numbers rest with their roles, "client n1", in the order that tells them apart.
+
+        ``needed`` as in ``further``.
+        """
+        hosts = {
+            Role.CLIENT: self.with_role(Role.CLIENT),
+            Role.MEASURED: self.with_role(Role.MEASURED),
+            Role.OTHER: self.others[:needed],
+            Role.BACKEND: self.with_role(Role.BACKEND),
+        }
+        return tuple(f"{role} {node.name}" for role, nodes in hosts.items() for node in nodes)
+
     def ssh(self, node: NodeWords) -> HostWords:
         """Return how a host is reached."""
         return HostWords(

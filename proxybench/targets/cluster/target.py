@@ -29,7 +29,7 @@ from proxybench.targets.base import TargetFacts
 from proxybench.targets.claim import claimed
 from proxybench.targets.cluster import access
 from proxybench.targets.cluster.backends import Backends, addresses_of, endpoints, start_backend
-from proxybench.targets.cluster.cleaning import take_back
+from proxybench.targets.cluster.cleaning import hiding_nothing, take_back
 from proxybench.targets.cluster.host_facts import HostFacts, read_host
 from proxybench.targets.cluster.inventory import Inventory, NodeWords, Role, read_inventory
 from proxybench.targets.cluster.place import RunPlace
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from proxybench.hosts.base import Executor, Session
     from proxybench.hosts.fleet import Fleet, Reached
     from proxybench.hosts.inventory import SshTarget
-    from proxybench.kube.base import ClusterApi, Object
+    from proxybench.kube.base import ClusterApi, Object, ObjectApi
     from proxybench.kube.kubeconfig import Credentials
     from proxybench.nodes.cluster import ApiAccess
     from proxybench.targets.cluster.switch.switcher import Switcher
@@ -162,9 +162,10 @@ class ClusterTarget:
             services = api.list(Kind.SERVICE)
             if self.place.folder is not None:  # for who finishes a run that was killed
                 UndoLog(self.place.folder / FILE, self._header)
-            stack.callback(take_back, self.api, self.clock, report, self.place.folder)
+            stack.push(hiding_nothing(partial(take_back, self.api, self.clock, report, self.place.folder)))
             if self.switch is not None:
-                stack.callback(self._opened(self.switch, fleet, api, services, stack, report).put_back)
+                switcher = self._opened(self.switch, fleet, api, services, stack, report)
+                stack.push(hiding_nothing(switcher.put_back))
             cluster = self._cluster(fleet, api, access.taken(services), report)
             stack.callback(self.backends.close)
             self._start_backends(tuple(self._backends(cluster)), stack, report)
@@ -230,7 +231,8 @@ class ClusterTarget:
 
     @property
     def _header(self) -> Header:
-        return Header(self.first_access.url, access.origin(self.spec), self._found.context, self.file)
+        hosts = self.inventory.relied_on(self.needed)
+        return Header(self.first_access.url, access.origin(self.spec), self._found.context, self.file, hosts)
 
     def _opened(
         self,
@@ -263,7 +265,7 @@ class ClusterTarget:
         facts, lost = fleet.ask(read_host, timeout=_LOOK_SECONDS, nodes=tuple(fleet), further=further)
         for name, why in lost.items():
             report(f"goes on without {name}: {why}")
-        known = {str(node["metadata"]["name"]): access.internal_ip(node) for node in api.list(Kind.NODE)}
+        known = access.node_addresses(api)
         nodes = {
             node.name: self._node(node, facts[node.name], known.get(node.name, ""))
             for node in self.inventory.nodes
@@ -271,12 +273,12 @@ class ClusterTarget:
         }
         measured, (client, *more) = self._only(Role.MEASURED), self.inventory.with_role(Role.CLIENT)
         both = client.name == measured.name
-        addresses = self._addresses(api, nodes)
+        addresses = self.addresses(api, {name: node.address for name, node in nodes.items()})
         return Cluster(
             client=self._node(client, facts[client.name], nodes[client.name].address, "-client" if both else ""),
             measured=nodes[measured.name],
             others=tuple(nodes[node.name] for node in self.inventory.others if node.name in nodes),
-            api=access.own_access(api, self.first_access, self.api),
+            api=access.own_access(api, access.first_access(self._found, self.spec, report), self.api, report),
             clock=ClockKind.WALL,
             kind=str(LabKind.CLUSTER),
             accelerator="none",
@@ -289,19 +291,19 @@ class ClusterTarget:
             taken=taken,
         )
 
-    def _addresses(self, api: ClusterApi, nodes: Mapping[str, Node]) -> Mapping[str, Sequence[str]]:
-        """Return the addresses that are endpoints, by host. Raises UsageError where there are none, or one."""
+    def addresses(self, api: ObjectApi, known: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
+        """Return endpoints' addresses by host, ``known`` the hosts' own. Raises UsageError without two, ApiError."""
         if self.spec.pods is not None:
             words = self.spec.pods
             pods = access.list_pods(api, words.namespace, words.selector)
-            found = addresses_of(pods, nodes)
+            found = addresses_of(pods, known)
             if _two(found):
                 return found
             what = f"{'one' if found else 'no'} pod of {words.namespace} with {words.selector} runs"
             where = "in a network of its own on a host of the inventory that was reached"
             raise UsageError(f"{what} {where}; {_TWO_NEEDED}")
         backends = self.inventory.with_role(Role.BACKEND)
-        lent = {node.name: node.addresses or (nodes[node.name].address,) for node in backends}
+        lent = {node.name: node.addresses or (known[node.name],) for node in backends}
         if unknown := [name for name, own in lent.items() if not all(own)]:
             raise UsageError(
                 f"{unknown[0]}: it is no Node of the cluster that tells an IPv4 address; write address: there"

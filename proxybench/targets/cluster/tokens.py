@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,13 +22,28 @@ class Token(NamedTuple):
     expires: float | None = None
 
 
-class Tokens:
-    """Keeps a token; ``anew`` asks for another one, and may raise ProxybenchError. For any thread."""
+def unheard(_line: str) -> None:
+    """Tell nobody."""
 
-    def __init__(self, first: Token, anew: Callable[[], Token], now: Callable[[], float] = time.time) -> None:
+
+class Tokens:
+    """Keeps a token; ``anew`` asks for another one, and may raise ProxybenchError. For any thread.
+
+    ``say`` is told, once until there is one again, that one which ends soon could not be had anew.
+    """
+
+    def __init__(
+        self,
+        first: Token,
+        anew: Callable[[], Token],
+        say: Callable[[str], None] = unheard,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._known = first
         self._anew = anew
+        self._say = say
         self._now = now
+        self._told = False
         self._lock = Lock()
 
     def __call__(self, refused: str = "") -> str:
@@ -39,8 +53,19 @@ class Tokens:
         """
         with self._lock:
             if self._known.text == refused:
-                self._known = self._anew()
-            elif self._known.expires is not None and self._known.expires - self._now() < MARGIN_S:
-                with suppress(ProxybenchError):  # it is asked for once more when the old one is refused
-                    self._known = self._anew()
+                self._know(self._anew())
+            elif self._known.expires is not None and (left := self._known.expires - self._now()) < MARGIN_S:
+                try:
+                    self._know(self._anew())
+                except ProxybenchError as error:  # it is asked for once more when the old one is refused
+                    self._tell(left, error)
             return self._known.text
+
+    def _know(self, token: Token) -> None:
+        self._known, self._told = token, False
+
+    def _tell(self, left: float, error: ProxybenchError) -> None:
+        if not self._told:
+            when = f"ends in {left:.0f} s" if left > 0 else "has ended"
+            self._say(f"the API's token {when}, and there is none anew: {'; '.join(str(error).splitlines())}")
+        self._told = True

@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from proxybench.cache import cache_folder, unwritable
 from proxybench.here import run_here
 from proxybench.hosts.base import Completed
 from proxybench.model import LabKind, Mode
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MODES = tuple(Mode)
 _USE_THE_VM = "use target.lab.kind: vm"
 _ASK_LIMIT = 20.0
+_FETCHING = {"apt-get": "apt", "dpkg": "dpkg"}
 _ANY_LAB = {"xtables-legacy-multi": "iptables", "ip": "iproute2"}
 
 
@@ -93,7 +95,7 @@ class Machine:
         The guest runs this machine's programs.
         """
         fetched = artifacts.present(kernel)
-        fetching = {} if fetched else {"apt-get": "apt", "dpkg": "dpkg", "depmod": "kmod"}
+        fetching = {} if fetched else {**_FETCHING, "depmod": "kmod"}
         usual = {qemu.BINARY: "qemu-system-x86", **_ANY_LAB, **programs(mode, backend), "setpriv": "util-linux"}
         if missing := self._missing(usual | fetching):
             return self._no(LabKind.VM, mode, *missing)
@@ -108,6 +110,13 @@ class Machine:
 
     def _ask_guest(self, argv: Sequence[str], kernel: str) -> Completed:
         return Completed(kernel, "", 0, 0.0) if argv[0] == "uname" else self.ask(argv)
+
+    def fetching_problem(self, kernel: str | None) -> tuple[str, str] | None:
+        """Return why what a lab is made of cannot be fetched, and what would fix it; None where it is there, or can be.
+
+        ``kernel`` is the guest's, None for namespaces. Nothing is fetched or made to find out.
+        """
+        return None if artifacts.present(kernel) else self._missing(_FETCHING) or unwritable(cache_folder())
 
     def accelerator(self, kernel: str, report: Callable[[str], None]) -> str:
         """Return "kvm" where that kernel really boots under it, else "tcg"; fetches the kernel first."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from proxybench.subjects.outlook import Need
     from proxybench.targets.lab.capabilities import ModeSupport
 
+    _Look = Callable[[Mode, str], ModeSupport]
+
 _NETNS = "netns"
 
 
@@ -26,10 +28,13 @@ def survey(needs: Iterable[Need], machine: Machine | None = None) -> Mapping[str
     """Return for each kind of node ("netns", "vm 6.1") what it can do of these needs; takes some seconds."""
     machine = machine or Machine.this()
     wanted = tuple(dict.fromkeys(needs))
-    looks: dict[str, Callable[[Mode, str], ModeSupport]] = {_NETNS: machine.netns}
+    looks: dict[str, tuple[_Look, str | None]] = {_NETNS: (machine.netns, None)}
     for kernel in KERNELS:
-        looks[_vm(kernel)] = partial(_look_at_guest, machine, kernel)
-    return {name: {need: _able(look, need) for need in wanted} for name, look in looks.items()}
+        looks[_vm(kernel)] = partial(_look_at_guest, machine, kernel), kernel
+    return {
+        name: {need: _able(look, need, partial(machine.fetching_problem, kernel)) for need in wanted}
+        for name, (look, kernel) in looks.items()
+    }
 
 
 def allowed(spec: LabSpec) -> tuple[str, ...]:
@@ -48,10 +53,12 @@ def _look_at_guest(machine: Machine, kernel: str, mode: Mode, backend: str) -> M
     return machine.vm(mode, kernel, backend)
 
 
-def _able(look: Callable[[Mode, str], ModeSupport], need: Need) -> Capability:
+def _able(look: _Look, need: Need, fetching_problem: Callable[[], tuple[str, str] | None]) -> Capability:
     mode, backend = need
     try:
         found = look(mode, backend or "legacy")
     except LabError as error:  # apt cannot be asked
         return Capability(supported=False, reason=str(error))
+    if found.supported and (problem := fetching_problem()):
+        return Capability(supported=False, reason=problem[0], fix=problem[1])
     return Capability(found.supported, found.reason, found.fix)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ from click.testing import CliRunner, Result
 from proxybench.cli.examine import Findings, examine
 from proxybench.cli.main import cli
 from proxybench.errors import ExperimentError
+from proxybench.hosts.secrets import Secrets
 from proxybench.model import Mode
 from proxybench.subjects.outlook import Row
 from proxybench.targets.cluster.checkup import Row as HostRow
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxybench.hosts.base import Completed
+    from proxybench.targets.cluster.outlook import Switch
+    from proxybench.targets.cluster.target import ClusterTarget
 
 NAME = "kube-proxy v1.37.2 ipvs"
 NO = Row(NAME, "netns", supported=False, required=True, binary="none", reason="no Go; no ip_vs", fix="install Go")
@@ -259,7 +264,9 @@ measure: {sync: true}
 def own(hosts: Path, monkeypatch: pytest.MonkeyPatch, rows: list[HostRow], *args: str) -> Result:
     """Return what is said of an experiment on a cluster whose hosts have said this."""
     hosts.with_name("own.yaml").write_text(OWN)
-    stand_in(monkeypatch, "proxybench.targets.cluster.checkup", checkup=lambda path: tuple(rows if path else ()))
+    stand_in(
+        monkeypatch, "proxybench.targets.cluster.checkup", checkup=lambda path, ssh: tuple(rows if path and ssh else ())
+    )
     monkeypatch.chdir(hosts.parent)
     return CliRunner().invoke(cli, ["doctor", "own.yaml", *args])
 
@@ -296,6 +303,30 @@ def test_a_switch_is_promised_only_where_the_api_has_told_that_it_can_be(
     why = "whether kube-proxy can be switched is not known: /none:1:1: cannot be read: No such file or directory"
     assert row == f"cluster ipvs      your cluster  no       the cluster's  {why}"
     assert verdict == "own.yaml: can run here, on your cluster, without cluster ipvs"
+
+
+def test_a_passphrase_is_asked_for_once_though_hosts_are_reached_to_be_looked_at_and_as_a_switch_would(
+    hosts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = str(hosts.with_name("key"))
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", key], check=True, timeout=30)
+    hosts.write_text(hosts.read_text().replace("user: me", f"user: me, key: {key}"))
+    hosts.with_name("own.yaml").write_text(OWN)
+    asked: list[str] = []
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        return "secret"
+
+    def refusals(target: ClusterTarget, wanted: Sequence[Switch]) -> dict[Switch, str]:
+        assert {one.passphrase for one in target.targets.values()} == {"secret"}
+        return dict.fromkeys(wanted, "")
+
+    monkeypatch.setattr("proxybench.targets.cluster.target.Secrets", partial(Secrets, {}, ask))
+    monkeypatch.setattr("proxybench.targets.cluster.checkup.Secrets", partial(Secrets, {}, ask))
+    monkeypatch.setattr("proxybench.targets.cluster.prospect.refusals", refusals)
+    examine(hosts.with_name("own.yaml"))
+    assert asked == [f"the passphrase of {key}: "]
 
 
 def test_of_an_experiment_on_a_cluster_no_release_is_asked_for(hosts: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,32 @@ def test_one_that_is_dead_stops_no_other(new_server: Callable[[], Any], quick: C
         assert not server.transports[0].is_active()
 
 
+def test_a_jump_host_that_never_answers_is_waited_for_once_for_all_behind_it(
+    new_server: Callable[[], Any], quick: ConnectPolicy
+) -> None:
+    """One after the other they would take all the time that there is, and the last ones be told as late."""
+    one, policy = new_server(), replace(quick, step=1.0, total=1.0, attempts=1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        gate = silent.getsockname()[1]
+        behind = replace(one.target, jump=replace(one.target, port=gate))
+        began = time.monotonic()
+        fleet, lost = reach({f"n{port}": replace(behind, port=port) for port in range(1, 9)}, policy)
+    assert time.monotonic() - began < 3.0
+    why = f"cannot connect to 127.0.0.1:{gate}: no answer within 1 s"
+    assert (list(fleet), lost) == ([], {f"n{number}": f"n{number}: {why}" for number in range(1, 9)})
+
+
+def test_who_asks_later_tries_a_jump_host_anew(new_server: Callable[[], Any], quick: ConnectPolicy) -> None:
+    jump, one = new_server(), new_server()
+    pool = LinkPool(replace(quick, attempts=1))
+    right, jump.client_key = jump.client_key, one.key
+    with pytest.raises(ConnectionLostError, match=r" refused root with "):
+        pool.link(one.behind(jump))
+    jump.client_key = right
+    assert pool.link(one.behind(jump)).transport.is_active()
+    pool.close()
+
+
 def test_no_more_are_connected_to_at_a_time_than_may_be(new_server: Callable[[], Any], quick: ConnectPolicy) -> None:
     """Two that never greet: by turns, the second one's time begins when the first one's is over."""
     server = new_server()

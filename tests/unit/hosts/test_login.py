@@ -14,6 +14,7 @@ import pytest
 from proxybench.errors import ConnectionLostError, UsageError
 from proxybench.hosts import keys
 from proxybench.hosts.connect import connect
+from proxybench.hosts.fleet import reach
 from proxybench.hosts.keys import keys_of_agent
 from proxybench.hosts.secrets import Secrets
 from proxybench.hosts.ssh_config import HostWords, SshConfig
@@ -235,6 +236,17 @@ def test_an_agent_that_does_not_say_which_keys_it_has_is_named(
     with pytest.raises(ConnectionLostError) as caught:
         keys_of_agent(slow_agent.path)
     assert str(caught.value) == said
+    assert server.connections == 1
+
+
+def test_hosts_behind_a_jump_host_wait_for_such_an_agent_once_and_not_one_after_the_other(
+    server: Any, quick: ConnectPolicy, slow_agent: SlowAgent
+) -> None:
+    slow_agent.lists = None
+    jump = replace(server.target, agent=slow_agent.path)
+    fleet, lost = reach({f"n{port}": replace(server.target, port=port, jump=jump) for port in range(1, 9)}, quick)
+    said = f"the ssh-agent at {slow_agent.path} did not answer within 0.3 s; {MEND}"
+    assert (list(fleet), lost) == ([], {f"n{port}": f"n{port}: {said}" for port in range(1, 9)})
     assert server.connections == 1
 
 

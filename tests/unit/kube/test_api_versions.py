@@ -13,6 +13,7 @@ SERVED_BY_1_25 = {
     "v1": {"configmaps", "endpoints", "namespaces", "nodes", "pods", "serviceaccounts", "services"},
     "apps/v1": {"daemonsets"},
     "authentication.k8s.io/v1": {"TokenRequest"},
+    "authorization.k8s.io/v1": {"SelfSubjectAccessReview", "selfsubjectaccessreviews"},
     "discovery.k8s.io/v1": {"endpointslices"},
 }
 TOLD_WHERE_IT_LACKS = ("networking.k8s.io/v1", "servicecidrs")
@@ -42,4 +43,4 @@ def test_every_kind_that_is_written_is_there_in_the_version_that_is_stored() -> 
 def test_objects_with_a_version_of_their_own_name_one_that_is_there() -> None:
     text = "\n".join(file.read_text(encoding="utf-8") for file in sorted((PACKAGE / "targets/cluster").rglob("*.py")))
     named = set(re.findall(r"\"apiVersion\": \"([\w./]+)\"", text))
-    assert named == {"authentication.k8s.io/v1"}
+    assert named == {"authentication.k8s.io/v1", "authorization.k8s.io/v1"}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxybench.errors import ApiError, UsageError
+from proxybench.kube import transport
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.client import KubernetesServiceApi
 from proxybench.kube.objects import Population
@@ -128,6 +129,74 @@ def test_what_does_not_pass_is_told_as_the_server_said_it() -> None:
     assert str(caught.value) == "DELETE /api/v1/namespaces/ns/services/a: 429 TooManyRequests: slow down"
     assert caught.value.status == 429
     assert len(asked) == 6
+
+
+FORBIDDEN: Answer = (403, {}, b'{"kind":"Status","reason":"Forbidden","message":"who are you"}')
+NODES: Answer = (200, {}, b'{"kind":"NodeList","apiVersion":"v1","metadata":{},"items":[]}')
+
+TRIES = 12  # six; of a GET whose connection breaks aiohttp makes two
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(transport, "_BLINK", 0.05)
+
+
+@pytest.mark.usefixtures("hurry")
+def test_an_api_that_is_started_anew_is_waited_for_until_it_has_read_its_roles() -> None:
+    answers: list[Answer | None] = [NODES, *[None] * 20, FORBIDDEN, FORBIDDEN, NODES]
+    with scripted(answers) as (url, asked), KubernetesServiceApi(url, "t") as api:
+        assert [api.list(Kind.NODE) for _ in range(2)] == [[], []]
+    assert len(asked) == 24
+
+
+@pytest.mark.usefixtures("hurry")
+def test_an_api_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_AWAY", 1.0)
+    with scripted([NODES, *[None] * 1000]) as (url, asked), KubernetesServiceApi(url, "t") as api:
+        assert api.list(Kind.NODE) == []
+        with pytest.raises(ApiError, match=r"^GET /api/v1/nodes: cannot reach the Kubernetes API at "):
+            api.list(Kind.NODE)
+        waited = len(asked)
+        with pytest.raises(ApiError):  # and is not waited for once more
+            api.list(Kind.NODE)
+    assert (waited > TRIES, len(asked) - waited) == (True, TRIES)
+
+
+def test_an_api_that_never_answered_is_not_waited_for() -> None:
+    with (
+        scripted([None] * 100) as (url, asked),
+        KubernetesServiceApi(url, "t") as api,
+        pytest.raises(ApiError),
+    ):
+        api.list(Kind.NODE)
+    assert len(asked) == TRIES
+
+
+@pytest.mark.usefixtures("hurry")
+def test_what_stays_forbidden_after_a_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_SETTLED", 1.0)
+    with scripted([NODES, *[None] * 16, *[FORBIDDEN] * 1000]) as (url, asked), KubernetesServiceApi(url, "t") as api:
+        api.list(Kind.NODE)
+        with pytest.raises(ApiError) as caught:
+            api.list(Kind.NODE)
+        assert len(asked) > 20
+        waited = len(asked)
+        with pytest.raises(ApiError):
+            api.list(Kind.NODE)
+    assert (str(caught.value), len(asked) - waited) == ("GET /api/v1/nodes: 403 Forbidden: who are you", 1)
+
+
+@pytest.mark.usefixtures("hurry")
+def test_a_create_that_was_forbidden_first_and_is_there_then_is_a_conflict(plan: AddressPlan) -> None:
+    taken: Answer = (409, {}, b'{"kind":"Status","reason":"AlreadyExists","message":"it is there"}')
+    answers: list[Answer | None] = [NODES, *[None] * 16, FORBIDDEN, NODES, FORBIDDEN, taken]
+    with scripted(answers) as (url, _), KubernetesServiceApi(url, "t") as api:
+        assert [api.list(Kind.NODE) for _ in range(2)] == [[], []]
+        with pytest.raises(ApiError) as caught:
+            api.create_many([Population(plan, 1).service(0)])
+    assert caught.value.status == 409
 
 
 @pytest.mark.parametrize(

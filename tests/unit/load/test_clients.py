@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
@@ -139,3 +140,23 @@ def test_what_was_started_ends_when_a_further_client_fails() -> None:
     with pytest.raises(CommandFailedError, match=r"^client2: `mkdir -p /x/load` ended with code 1$"):
         start_load([(FIRST, there), (SECOND, broken)])
     assert (sessions[0].closed, sessions[1].closed, broken.forwards) == (True, True, 0)
+
+
+class Slow(FakeSession):
+    """One that ends only when all do; ``others`` are those that are asked to, and this one."""
+
+    def __init__(self, others: threading.Barrier) -> None:
+        super().__init__()
+        self._others = others
+
+    def close(self) -> None:
+        self._others.wait(5)
+        super().close()
+
+
+def test_clients_that_take_their_time_to_end_are_asked_at_once() -> None:
+    others = threading.Barrier(3)
+    sessions: list[FakeSession] = [Slow(others) for _ in range(3)]
+    load = start_load(list(zip((FIRST, SECOND), two([], [], sessions), strict=True)))
+    load.close()
+    assert [session.closed for session in sessions] == [True] * 3

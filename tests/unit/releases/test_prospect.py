@@ -117,6 +117,18 @@ def test_a_checkout_is_built_with_go(home: Path) -> None:
     assert foresee_checkout(folder, around(home)) == Prospect(Way.GO, "v1.37.2")
 
 
+def test_a_cache_that_cannot_be_written_takes_no_program(home: Path) -> None:
+    folder = checkout(home)
+    FakeGo(home / "go")
+    (home / "cache").touch()
+    reason, fix = f"{home}/cache: cannot be written", "name another folder with PROXYBENCH_CACHE"
+    lacking = Prospect(Way.NONE, "v1.37.2", reason, fix)
+    assert foresee_release("v1.37.2", online=False, surroundings=around(home)) == lacking
+    assert foresee_release("v1.37.2", online=True, surroundings=around(home)) == lacking
+    assert foresee_checkout(folder, around(home)) == lacking
+    assert (home / "cache").read_bytes() == b""
+
+
 def test_a_build_of_the_same_commit_is_cached_until_something_changes(home: Path) -> None:
     folder = checkout(home)
     words = ["git", "-C", str(folder), "rev-parse", "HEAD"]

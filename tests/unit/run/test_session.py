@@ -7,6 +7,7 @@ import json
 from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -243,16 +244,18 @@ def test_a_step_finds_its_population_and_leaves_it_for_the_next() -> None:
     assert [name for name in site.world.log if name.startswith("node1 st")] == ["node1 start", "node1 stop"] * 2
 
 
-def test_the_client_s_agent_is_told_another_token_before_a_step_when_its_own_ends() -> None:
+def test_the_client_s_agent_is_told_another_token_before_a_part_of_a_step_when_its_own_ends() -> None:
     site = Site()
-    good = iter(["first", "first", "second"])
+    good = chain(["first", "first"], repeat("second"))
     renewed = replace(CLUSTER.api, renew=lambda refused: next(good) if not refused else pytest.fail("refused"))
     told: list[SetApi] = []
     site.world.answers[SetApi] = told.append
     session = site.on(replace(site.world.bench, cluster=make_cluster(api=renewed)))
-    for step in (*STEPS, STEPS[0]):
-        session.take(step, site.whole, lambda _: None)
-    assert told == [SetApi(renewed.node_url, token, renewed.ca_pem) for token in ("first", "second")]
+    session.take(STEPS[0], site.whole, lambda _: None)
+    both = [SetApi(renewed.node_url, token, renewed.ca_pem) for token in ("first", "second")]
+    assert told == both  # within one step
+    session.take(STEPS[1], site.whole, lambda _: None)
+    assert told == both
 
 
 def test_no_step_writes_a_node() -> None:

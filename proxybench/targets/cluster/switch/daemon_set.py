@@ -58,6 +58,9 @@ class DaemonSetWay:
         self._stuck_s = stuck_s
         self._hosts = hosts
 
+    def settle(self, path: str) -> None:
+        """Do nothing: the API server does a request at once, and refuses one that knows no newest version."""
+
     def get(self, path: str) -> Object:
         """Return an object. Raises ApiError."""
         return self._api.ask("GET", path)

@@ -5,15 +5,16 @@ A run that only observes has one, too, with no change in it: what it wrote to th
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxybench.errors import ApiError, ExperimentError, ProxybenchError, ResultsError, RunError, UsageError
+from proxybench.errors import ExperimentError, ProxybenchError, ResultsError, RunError, UsageError
 from proxybench.experiment.places import ClusterSpec
 from proxybench.targets.claim import claimed
 from proxybench.targets.cluster import access
-from proxybench.targets.cluster.cleaning import clean
+from proxybench.targets.cluster.cleaning import clean, hiding_nothing
 from proxybench.targets.cluster.inventory import Inventory, read_inventory
 from proxybench.targets.cluster.switch.switcher import restore
 from proxybench.targets.cluster.switch.tidying import Tidied
@@ -57,9 +58,8 @@ def recover(run: Path) -> Iterator[str]:
         try:
             with target.way(by_unit=by_unit) as way:
                 yield from restore(way, file, tidy=_unknown(why) if why else target.tidying)
-        except ProxybenchError:
-            with suppress(ApiError):  # what was left alone is what must be told
-                _clean(api)
+        except ProxybenchError as error:
+            hiding_nothing(partial(_clean, api))(type(error), error, None)
             raise
         if done := _clean(api):
             yield done

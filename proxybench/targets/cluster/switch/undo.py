@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -35,7 +36,11 @@ _EDITED: Final = "was edited by somebody else meanwhile; nothing of it was overw
 
 @dataclass(frozen=True)
 class Header:
-    """Which cluster a log is of: where its API is, by which kubeconfig and context, and which inventory of hosts."""
+    """Which cluster a log is of: where its API is, by which kubeconfig and context, and which inventory of hosts.
+
+    ``hosts`` are those on which numbers rest, as in ``Inventory.relied_on``; none where an older program did not note
+    them.
+    """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
@@ -43,6 +48,7 @@ class Header:
     kubeconfig: str
     context: str
     inventory: str = ""
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,14 +72,19 @@ class UndoLog:
     """
 
     def __init__(self, path: Path, header: Header) -> None:
-        """Open or begin it. Raises UsageError where it is of another cluster, ResultsError where it is no log."""
+        """Open or begin it. Raises UsageError where it is of others' cluster or hosts, ResultsError if it is no log."""
         self._path = path
         whole = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
         if whole:
-            began = read_undo(path.read_text(), str(path)).header.server
-            if began != header.server:
-                what = f"{path.parent}: the run was begun in the cluster at {began}, and this is {header.server}"
+            began = read_undo(path.read_text(), str(path)).header
+            if began.server != header.server:
+                what = f"{path.parent}: the run was begun in the cluster at {began.server}, and this is {header.server}"
                 raise UsageError(f"{what}; go on there, or begin a new run")
+            if began.hosts and began.hosts != header.hosts:
+                both = zip_longest(began.hosts, header.hosts, fillvalue="no further host")
+                was, now = next(pair for pair in both if len(set(pair)) > 1)
+                what = f"{path.parent}: the run was begun with {was}, in whose place {header.inventory} has {now}"
+                raise UsageError(f"{what}; give the roles to the same hosts in the same order, or begin a new run")
             os.truncate(path, whole)  # a line that was cut off was of nothing that was begun
         else:
             path.unlink(missing_ok=True)
@@ -214,6 +225,7 @@ def _undo(things: Things, path: str, own: Sequence[Change]) -> Written:
     by_field: dict[Field, list[Change]] = {}
     for change in own:
         by_field.setdefault(change.field, []).append(change)
+    things.settle(path)
     for _ in range(_TRIES):
         found = things.get(path)
         made: list[Change] = []

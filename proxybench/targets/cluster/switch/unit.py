@@ -54,6 +54,8 @@ cp -a -- "$1" "$new" && cat > "$new" && [ "$(wc -c < "$new")" -eq "$3" ] && sync
 [ "$(sha256sum < "$1")" = "$2  -" ] || exit 9
 mv -f -- "$new" "$1" && sync -- "$(dirname -- "$1")"
 """
+# $1 path. Whoever goes on with the above without the new file moves nothing any more.
+_SETTLE: Final = 'rm -f -- "$1".proxybench.??????'
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,11 @@ class UnitWay:
         self._hosts = hosts
         self._modes = modes
         self._start_s = start_s
+
+    def settle(self, path: str) -> None:
+        """Remove the new files that are to replace a host's: a shell may outlive who began it, or end halfway."""
+        host, _, file = path.partition(":")
+        self._host(host).run(["sh", "-c", _SETTLE, "settle", file], timeout=_LIMIT)
 
     def get(self, path: str) -> Object:
         """Return a host's file as an object. Raises HostError; UsageError for what is no text."""

@@ -21,6 +21,10 @@ Node, again and again, before it answers anybody."""
 class Things(Protocol):
     """What holds the fields that are changed, by its path."""
 
+    def settle(self, path: str) -> None:
+        """Have no ``put`` that was begun before change it any more, whoever began it. Raises HostError."""
+        ...
+
     def get(self, path: str) -> Object:
         """Return it as it is. Raises ApiError, HostError."""
         ...

@@ -60,6 +60,7 @@ class OwnApi(FakeServiceApi):
         super().__init__(store)
         self._system = system
         self.away: list[ApiError] = []
+        self.token = {"token": "small"}
         self.services: list[Object] = []
         self.leaving = 0
         self.pods = [pod(*one) for one in (("n2", "10.244.1.5"), ("b1", "10.244.2.5"), ("n9", "10.244.9.5"))]
@@ -74,8 +75,10 @@ class OwnApi(FakeServiceApi):
         return [*super().list(kind, namespace, label), *more]
 
     def ask(self, method: str, path: str, body: Object | None = None) -> Object:
+        if (method, path) == ("POST", TOKEN_PATH) and not self.token:
+            raise ApiError("not found", 404)
         if (method, path) == ("POST", TOKEN_PATH):
-            return {"status": {"token": "small"}}
+            return {"status": self.token}
         if (method, path) == ("GET", NAMESPACE_PATH) and self.leaving:
             self.leaving -= 1
             labels = {"app.kubernetes.io/managed-by": "proxybench"}
@@ -157,6 +160,7 @@ class Own:
     claims: set[str] = field(default_factory=set)
     clock: FakeClock = field(default_factory=FakeClock)
     needed: int | None = 0
+    token: dict[str, str] = field(default_factory=lambda: {"token": "small"})  # of our account; none: there is no such
     away: list[ApiError] = field(default_factory=list)  # what is answered to each try to delete, before it succeeds
 
     def target(self, switch: Switching | None = None) -> ClusterTarget:
@@ -229,6 +233,7 @@ class Own:
         self.apis.append(stack.enter_context(self.api))
         self.apis[-1].away = self.away
         self.apis[-1].leaving = self.leaving
+        self.apis[-1].token = self.token
         return self.apis[-1]
 
     def assert_left(self) -> None:

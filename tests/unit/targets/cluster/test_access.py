@@ -16,7 +16,7 @@ from proxybench.nodes.cluster import ApiAccess
 from proxybench.targets.cluster import access
 from proxybench.targets.cluster.backends import endpoints
 from proxybench.targets.cluster.host_facts import _ASK, HostFacts, parse_host, read_host
-from proxybench.targets.cluster.tokens import MARGIN_S
+from proxybench.targets.cluster.tokens import MARGIN_S, Token, Tokens
 from proxybench.testing.hosts import FakeExecutor, Run, done
 from tests.unit.targets.cluster.own_cluster import kubeconfig
 
@@ -72,14 +72,41 @@ echo '{{"status": {{'$end' "token": "'$token'"}}}}'
     file = tmp_path / "config"
     file.write_text(kubeconfig("https://192.0.2.1", "unused", "the CA").replace('"token": "unused"', PLUGIN))
     spec = SPEC.model_copy(update={"kubeconfig": str(file)})
-    found = access.first_access(access.credentials(spec), spec)
+    said: list[str] = []
+    found = access.first_access(access.credentials(spec), spec, said.append)
     assert found.renew is not None
     assert (found.token, found.good_token, found.good_token) == ("token-1", "token-2", "token-2")
     assert found.renew("token-1") == "token-2"  # somebody else has asked meanwhile
     assert found.renew("token-2") == "token-3"
     assert found.renew("token-3") == "token-4"
+    assert said == []
     assert found.good_token == "token-4"  # there is none anew now, and this one is good for some minutes
+    assert len(said) == 1
     assert found.good_token == "token-6"
+    assert len(said) == 1
+
+
+def test_that_a_token_which_ends_soon_cannot_be_had_anew_is_told_once_until_there_is_one() -> None:
+    now = [0.0]
+    said: list[str] = []
+    made: list[Token | str] = []
+
+    def anew() -> Token:
+        found = made.pop(0)
+        if isinstance(found, str):
+            raise UsageError(found)
+        return found
+
+    tokens = Tokens(Token("one", 1000), anew, said.append, lambda: now[0])
+    assert (tokens(), said) == ("one", [])
+    now[0] = 700.0
+    made += ["no plugin\nand no file", "still no plugin", Token("two", 1400), "no plugin"]
+    assert [tokens() for _ in range(2)] == ["one", "one"]
+    assert said == ["the API's token ends in 300 s, and there is none anew: no plugin; and no file"]
+    assert tokens() == "two"
+    now[0] = 1500.0
+    assert tokens() == "two"  # the API says whether it is
+    assert said[1:] == ["the API's token has ended, and there is none anew: no plugin"]
 
 
 def test_several_kubeconfigs_are_read_as_kubectl_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,8 +135,11 @@ def test_a_certificate_is_not_renewed() -> None:
 
 def test_nodes_are_given_a_token_of_our_own_account() -> None:
     api = Answers({TOKEN: {"status": {"token": "small", "expirationTimestamp": "2026-11-26T08:00:00Z"}}})
-    own = access.own_access(api, FIRST, lambda: nullcontext(api))
+    said: list[str] = []
+    own = access.own_access(api, FIRST, lambda: nullcontext(api), said.append)
     assert own == ApiAccess(FIRST.url, FIRST.node_url, FIRST.ca_pem, "small", "", 50)
+    api.known[TOKEN] = ApiError("forbidden", 403)
+    assert (own.good_token, said) == ("small", ["the API's token has ended, and there is none anew: forbidden"])
     api.known[TOKEN] = {"status": {"token": "another"}}
     assert own.good_token == "another"
 
@@ -127,8 +157,15 @@ def test_the_range_of_cluster_ips() -> None:
     said = Answers({CIDRS: {"spec": {"cidrs": ["fd00::/112", "10.96.0.0/12"]}}})
     assert access.service_cidr(said, SPEC) == "10.96.0.0/12"
     assert access.service_cidr(Answers({}), SPEC.model_copy(update={"service_cidr": "10.0.0.0/16"})) == "10.0.0.0/16"
-    with pytest.raises(UsageError, match=r"write target\.cluster\.service_cidr"):
-        access.service_cidr(Answers({}), SPEC)
+    for status in (403, 404):
+        with pytest.raises(UsageError, match=r"write target\.cluster\.service_cidr"):
+            access.service_cidr(Answers({CIDRS: ApiError("refused", status)}), SPEC)
+
+
+@pytest.mark.parametrize("status", [None, 401, 429, 500, 503])
+def test_an_api_that_cannot_answer_is_not_taken_for_one_that_has_no_range_to_tell(status: int | None) -> None:
+    with pytest.raises(ApiError, match=r"^no answer$"):
+        access.service_cidr(Answers({CIDRS: ApiError("no answer", status)}), SPEC)
 
 
 @pytest.mark.parametrize("written", [None, "fd00::/112"])
@@ -160,6 +197,32 @@ def test_addresses_that_others_have_are_those_of_both_families_and_of_services_t
 def test_a_list_of_nothing_may_be_null() -> None:
     path = "GET /api/v1/namespaces/shop/pods?labelSelector=app%3Dweb"
     assert access.list_pods(Answers({path: {"items": None}}), "shop", "app=web") == []
+
+
+class Reviewer:
+    """Allows what it was told; a wrong question fails the test."""
+
+    def __init__(self, *allowed: dict[str, str]) -> None:
+        self.allowed = allowed
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        assert (method, path) == ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
+        assert body is not None
+        assert (body["apiVersion"], body["kind"]) == ("authorization.k8s.io/v1", "SelfSubjectAccessReview")
+        return {"status": {"allowed": body["spec"]["resourceAttributes"] in self.allowed}}
+
+
+def test_rights_that_are_lacking_are_told_by_the_api_itself() -> None:
+    update = access.Right("update", "apps", "daemonsets", "kube-system", "kube-proxy")
+    clean = access.Right("deletecollection", "", "services")
+    words = {"verb": "update", "group": "apps", "resource": "daemonsets", "namespace": "kube-system"}
+    reviewer = Reviewer({**words, "name": "kube-proxy"})
+    (line,) = access.forbidden(reviewer, [update, clean])
+    what = "the API forbids you to deletecollection services in the namespace proxybench"
+    assert line == f"{what}; docs/cluster-rbac.yaml has the roles"
+    assert access.forbidden(Answers({}), [update, clean]) == []  # one that cannot tell
+    with pytest.raises(ApiError, match=r"^away$"):
+        access.forbidden(Answers({f"POST {access.REVIEWS}": ApiError("away", 503)}), [update])
 
 
 def test_a_namespace_of_our_name_must_be_ours() -> None:

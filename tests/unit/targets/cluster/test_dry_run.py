@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +22,7 @@ from proxybench.targets.cluster.switch.changes import CONFIG, MARK, written
 from proxybench.targets.cluster.switch.changes import IMAGE as OF_KUBE_PROXY
 from proxybench.targets.cluster.switching import Switching
 from proxybench.targets.cluster.target import ClusterTarget
+from proxybench.targets.lab.apiserver.certificate import make_certificate
 from tests.unit.kube.scripted import kubeconfig
 from tests.unit.targets.cluster.kubeadm_api import proxy_pod
 
@@ -30,13 +33,14 @@ if TYPE_CHECKING:
     from proxybench.hosts.inventory import SshTarget
     from tests.unit.kube.scripted import Answer
 
+LENT = ["192.0.2.13", "192.0.2.14"]
 INVENTORY = Inventory.model_validate(
     {
         "version": 1,
         "defaults": {"workdir": "/var/tmp/pb"},  # noqa: S108 - a folder of nobody's
         "nodes": [
             {"name": "worker-1", "roles": ["client", "measured"]},
-            {"name": "worker-2", "roles": ["other", "backend"], "workdir": "/opt/pb"},
+            {"name": "worker-2", "roles": ["other", "backend"], "workdir": "/opt/pb", "addresses": LENT},
         ],
     }
 )
@@ -67,6 +71,9 @@ OBJECTS = [
 ]
 SERVICES, SPACE = "GET /api/v1/services?limit=500", "GET /api/v1/namespaces/proxybench"
 RANGE = "GET /apis/networking.k8s.io/v1/servicecidrs/kubernetes"
+NODES, TOKEN = "GET /api/v1/nodes?limit=500", "POST /api/v1/namespaces/proxybench/serviceaccounts/proxybench/token"
+REVIEW = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+ALWAYS = [SPACE, RANGE, NODES, TOKEN, REVIEW, REVIEW]
 NO_RANGE = (
     "the API does not say which range ClusterIPs are of; write target.cluster.service_cidr "
     "(--service-cluster-ip-range of kube-apiserver)"
@@ -101,7 +108,24 @@ def items(*found: object) -> Answer:
     return ok({"items": list(found)})
 
 
+NOT_FOUND: Answer = (404, {}, b"{}")
 CIDRS = ok({"spec": {"cidrs": ["10.96.0.0/12"]}})
+
+
+TOKEN_GIVEN = ok({"status": {"token": "small"}})
+
+
+def review(*, allowed: bool = True) -> Answer:
+    return ok({"status": {"allowed": allowed}})
+
+
+def always() -> list[Answer | None]:
+    """Answer what is asked for any run."""
+    return [ok(OURS), CIDRS, nodes(), TOKEN_GIVEN, review(), review()]
+
+
+def nodes(*found: object) -> Answer:
+    return ok({"apiVersion": "v1", "kind": "NodeList", "metadata": {}, "items": list(found)})
 
 
 def services(*found: object) -> Answer:
@@ -152,9 +176,9 @@ def observed(folder: Path, *answers: Answer | None, **words: Any) -> Iterator[tu
 
 
 def test_without_a_switch_the_hosts_are_told_and_no_host_is_asked(tmp_path: Path) -> None:
-    with observed(tmp_path, ok(OURS), CIDRS) as (target, asked):
+    with observed(tmp_path, *always()) as (target, asked):
         assert dry_run(target, []) == DryRun([*HOSTS, OBSERVED])
-    assert asked == [SPACE, RANGE]
+    assert asked == ALWAYS
 
 
 @pytest.mark.parametrize(
@@ -185,12 +209,15 @@ def test_what_any_run_would_be_refused_for_is_told(
 
 def test_a_namespace_that_is_being_deleted_is_noted(tmp_path: Path) -> None:
     leaving = {"metadata": {**OURS["metadata"], "deletionTimestamp": "2026-11-27T07:00:00Z"}}
-    with observed(tmp_path, ok(leaving), service_cidr="10.96.0.0/12") as (target, asked):
+    with observed(tmp_path, ok(leaving), nodes(), TOKEN_GIVEN, NOT_FOUND, service_cidr="10.96.0.0/12") as (
+        target,
+        asked,
+    ):
         assert dry_run(target, []) == DryRun(
             [*HOSTS, OBSERVED],
             ["the namespace proxybench is being deleted; a run waits for two minutes, and fails then"],
         )
-    assert asked == [SPACE]
+    assert asked == [SPACE, NODES, TOKEN, REVIEW]
 
 
 def test_of_a_cluster_that_is_only_observed_an_api_that_is_not_reached_is_noted(tmp_path: Path) -> None:
@@ -198,11 +225,111 @@ def test_of_a_cluster_that_is_only_observed_an_api_that_is_not_reached_is_noted(
     found = dry_run(make_target(tmp_path, None, kubeconfig="/none"), [])
     said = f"{unknown}/none:1:1: cannot be read: No such file or directory"
     assert found == DryRun([*HOSTS, OBSERVED], [said])
-    with observed(tmp_path, (403, {}, b"{}")) as (target, _):
+    with observed(tmp_path, *[(503, {}, b"{}")] * 6) as (target, _):
         found = dry_run(target, [])
     assert (found.refused, [note.startswith(unknown) for note in found.notes]) == ([], [True])
     with observed(tmp_path, *[(401, {}, b"{}")] * 2) as (target, _), pytest.raises(ApiError, match=r"401"):
         dry_run(target, [])
+
+
+TWO_NEEDED = "two addresses are needed as endpoints, since one is changed for another"
+NO_ACCOUNT = (
+    "the API knows you by a certificate, which no node is given, and the agent that writes there needs a token: "
+    "make our ServiceAccount with kubectl apply -f docs/cluster-rbac.yaml"
+)
+FORBIDDEN: Answer = (403, {}, b'{"kind": "Status", "reason": "Forbidden", "message": "you may not"}')
+APP = "GET /api/v1/namespaces/default/pods?labelSelector=app%3Dweb"
+
+
+@pytest.mark.parametrize("token", [True, False])
+def test_that_no_node_could_be_given_a_token_is_told(tmp_path: Path, *, token: bool) -> None:
+    with observed(tmp_path, *always()[:3], NOT_FOUND, NOT_FOUND) as (target, _):
+        if not token:
+            made, file = make_certificate([]), tmp_path / "kubeconfig"
+            words, pem = json.loads(file.read_text()), {"certificate": made.certificate, "key": made.key}
+            words["users"][0]["user"] = {
+                f"client-{name}-data": base64.b64encode(text).decode() for name, text in pem.items()
+            }
+            file.write_text(json.dumps(words))
+        found = dry_run(target, [])
+    assert (found.refused, found.notes) == ([] if token else [NO_ACCOUNT], [])
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_what_the_user_may_not_ask_is_told(tmp_path: Path, number: int) -> None:
+    """It is forbidden to read the namespace or list Nodes, or to have a token; of the range one may say it oneself."""
+    with observed(tmp_path, *always()[:number], FORBIDDEN) as (target, asked):
+        found = dry_run(target, [])
+    assert (found.touches[:4], found.notes, asked) == ([*HOSTS], [], ALWAYS[: number + 1])
+    what = ALWAYS[number].partition("?")[0]
+    assert found.refused == [NO_RANGE if what == RANGE else f"{what}: 403 Forbidden: you may not"]
+
+
+def test_what_the_user_may_not_ask_for_a_switch_is_told(tmp_path: Path) -> None:
+    whole = [(SERVICES, services()), *zip(ALWAYS, always(), strict=True), *zip(LOOKED, looked(), strict=True)]
+    whole += zip(ASKED_FOR_A_PLAN, a_plan("ipvs"), strict=True)
+    for number in (0, 7, 13):
+        answers = [answer for _, answer in whole[:number]]
+        with cluster(tmp_path, [*answers, FORBIDDEN]) as (target, asked):
+            found = dry_run(target, [(Mode.IPVS, "")])
+        assert asked == [what for what, _ in whole[: number + 1]]
+        what = whole[number][0].partition("?limit")[0]
+        assert found.refused == [f"{what}: 403 Forbidden: you may not"]
+
+
+def lacking(what: str) -> str:
+    return f"the API forbids you to {what}; docs/cluster-rbac.yaml has the roles"
+
+
+def test_what_the_user_may_not_write_is_told_before_it_is_to_be_written(tmp_path: Path) -> None:
+    no = review(allowed=False)
+    answers = [services(), *always()[:4], review(), no, *looked(), *a_plan("ipvs"), ok(CONFIG_MAP), ok(DAEMON_SET)]
+    with cluster(tmp_path, answers) as (target, asked):
+        found = dry_run(target, [(Mode.IPVS, "")])
+    assert asked.count(REVIEW) == 2
+    assert found.refused == [
+        lacking("deletecollection endpointslices in the namespace proxybench"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pods", "why"),
+    [
+        (FORBIDDEN, f"{APP}: 403 Forbidden: you may not"),
+        (
+            items(
+                {"metadata": {}, "spec": {"nodeName": "worker-2"}, "status": {"podIP": "10.1.0.1", "phase": "Running"}}
+            ),
+            (
+                "one pod of default with app=web runs in a network of its own on a host of the inventory that was "
+                f"reached; {TWO_NEEDED}"
+            ),
+        ),
+    ],
+)
+def test_pods_that_cannot_be_listed_or_are_too_few_are_told(tmp_path: Path, pods: Answer, why: str) -> None:
+    with observed(tmp_path, *always()[:3], pods, pods={"selector": "app=web"}) as (target, asked):
+        found = dry_run(target, [])
+    assert (found.refused, asked) == ([why], [*ALWAYS[:3], APP])
+
+
+def test_a_backend_without_an_address_is_told(tmp_path: Path) -> None:
+    inventory = INVENTORY.model_copy(
+        update={"nodes": (INVENTORY.nodes[0], INVENTORY.nodes[1].model_copy(update={"addresses": ()}))}
+    )
+    node = {"metadata": {"name": "worker-2"}, "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.2"}]}}
+    for there, why in (
+        ([], "worker-2: it is no Node of the cluster that tells an IPv4 address; write address: there"),
+        (
+            [node],
+            (
+                f"the inventory's backends have one address; {TWO_NEEDED}: give the role backend to another host, "
+                "or this one's addresses: of its own"
+            ),
+        ),
+    ):
+        with observed(tmp_path, *always()[:2], nodes(*there)) as (target, _):
+            assert dry_run(replace(target, inventory=inventory), []).refused == [why]
 
 
 def test_pods_that_lend_their_addresses_are_told(tmp_path: Path) -> None:
@@ -217,7 +344,7 @@ def test_pods_that_lend_their_addresses_are_told(tmp_path: Path) -> None:
 
 
 def test_each_switch_is_told_line_by_line_and_nothing_is_written(tmp_path: Path) -> None:
-    answers = [services(), ok(OURS), CIDRS, *looked(), *a_plan("nftables"), *a_plan("ipvs", image=IMAGE)]
+    answers = [services(), *always(), *looked(), *a_plan("nftables"), *a_plan("ipvs", image=IMAGE)]
     answers += [ok(CONFIG_MAP), ok(DAEMON_SET)]
     with cluster(tmp_path, answers) as (target, asked):
         found = dry_run(target, [(Mode.NFTABLES, ""), (Mode.IPVS, IMAGE)])
@@ -237,13 +364,14 @@ def test_each_switch_is_told_line_by_line_and_nothing_is_written(tmp_path: Path)
             "kube-proxy: a rollout on every node for each switch, and one back; RUN/undo.jsonl before each",
         ]
     )
-    assert asked == [SERVICES, SPACE, RANGE, *LOOKED, *ASKED_FOR_A_PLAN, *ASKED_FOR_A_PLAN, *OBJECTS]
+    assert asked == [SERVICES, *ALWAYS, *LOOKED, *ASKED_FOR_A_PLAN, *ASKED_FOR_A_PLAN, *OBJECTS]
 
 
 def test_a_configuration_that_has_the_mode_already_is_told_to_stay(tmp_path: Path) -> None:
     there = {**CONFIG_MAP, "data": {"config.conf": "mode: ipvs\n"}}
     a_look = [items(DAEMON_SET), items(there), items(), items(), ok(there), stored("")[1]]
-    with cluster(tmp_path, [services(), ok(OURS), CIDRS, *looked(), *a_look, ok(there), ok(DAEMON_SET)]) as (target, _):
+    answers = [services(), *always(), *looked(), *a_look, ok(there), ok(DAEMON_SET)]
+    with cluster(tmp_path, answers) as (target, _):
         found = dry_run(target, [(Mode.IPVS, "")])
     assert found.touches[4] == "kube-proxy to ipvs: configmaps/kube-proxy data.config.conf: as it is"
 
@@ -252,7 +380,7 @@ def test_what_a_run_would_be_refused_for_is_told_beside_what_is_touched(tmp_path
     with cluster(tmp_path, [services(WEB), ok({"metadata": {}})]) as (target, asked):
         assert dry_run(target, [(Mode.IPVS, "")]) == DryRun([*HOSTS], [], [FELT, NOT_OURS])
     assert asked == [SERVICES, SPACE]
-    with cluster(tmp_path, [services(), ok(OURS), CIDRS, *[items(), items(), items(K3S)] * 2]) as (target, _):
+    with cluster(tmp_path, [services(), *always(), *[items(), items(), items(K3S)] * 2]) as (target, _):
         (why,) = dry_run(target, [(Mode.IPVS, "")]).refused
     assert why.startswith("kube-proxy cannot be switched: k3s runs kube-proxy inside its own process")
 
@@ -260,7 +388,7 @@ def test_what_a_run_would_be_refused_for_is_told_beside_what_is_touched(tmp_path
 @pytest.mark.parametrize("interrupts", [False, True])
 def test_services_of_others_are_told_unless_that_is_understood(tmp_path: Path, *, interrupts: bool) -> None:
     kept = {**CONFIG_MAP, "metadata": {"labels": {"addonmanager.kubernetes.io/mode": "Reconcile"}}}
-    answers = [services(WEB), ok(OURS), CIDRS, *looked(), *a_plan("ipvs"), ok(kept), ok(DAEMON_SET)]
+    answers = [services(WEB), *always(), *looked(), *a_plan("ipvs"), ok(kept), ok(DAEMON_SET)]
     with cluster(tmp_path, answers, Switching(interrupts=interrupts)) as (target, _):
         found = dry_run(target, [(Mode.IPVS, "")])
     assert found.refused == ([] if interrupts else [FELT])
@@ -275,6 +403,6 @@ def test_services_of_others_are_told_unless_that_is_understood(tmp_path: Path, *
 
 def test_a_node_that_the_inventory_lacks_is_told(tmp_path: Path) -> None:
     pods = items(proxy_pod("worker-1"), proxy_pod("worker-3"))
-    with cluster(tmp_path, [services(), ok(OURS), CIDRS, *looked(), *looked(), pods]) as (target, _):
+    with cluster(tmp_path, [services(), *always(), *looked(), *looked(), pods]) as (target, _):
         (why,) = dry_run(target, [(Mode.IPVS, "")]).refused
     assert "neither asked nor cleaned: worker-3; give each the role other" in why

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -74,6 +75,34 @@ def test_a_token_of_another_cluster_is_never_sent(own: Own) -> None:
     with pytest.raises(UsageError) as caught:
         renew("admin")
     assert str(caught.value) == ELSEWHERE
+
+
+def test_that_our_account_s_token_ends_and_there_is_none_anew_is_told_to_the_run(own: Own) -> None:
+    own.token = {"token": "small", "expirationTimestamp": "2026-11-26T08:00:00Z"}
+    with own.target().open(1, own.said.append) as (cluster,):
+        use(own.folder, "one", OTHER)
+        assert cluster.api.good_token == "small"
+        use(own.folder, "one")
+    assert own.said[1:] == [f"the API's token has ended, and there is none anew: {ELSEWHERE}"]
+
+
+def test_that_a_plugin_has_no_token_any_more_is_told_to_the_run(own: Own) -> None:
+    own.token = {}
+    target = own.target()
+    plugin, file = own.folder / "plugin", own.folder / "kubeconfig"
+    plugin.write_text(
+        """#!/bin/sh\necho '{"status": {"token": "short", "expirationTimestamp": "2026-11-26T08:00:00Z"}}'\n"""
+    )
+    plugin.chmod(0o755)
+    words = json.loads(file.read_text())
+    words["users"][0]["user"] = {"exec": {"command": str(plugin)}}
+    file.write_text(json.dumps(words))
+    with target.open(1, own.said.append) as (cluster,):
+        plugin.write_text("#!/bin/sh\nexit 1\n")
+        assert [cluster.api.good_token for _ in range(2)] == ["short", "short"]
+        file.write_text(kubeconfig(URL, "admin", "the CA"))
+    (told,) = own.said[1:]
+    assert told.startswith("the API's token has ended, and there is none anew: ")
 
 
 def test_a_context_that_leads_to_another_server_by_now_is_refused(own: Own) -> None:
@@ -162,3 +191,50 @@ def test_a_run_is_gone_on_with_by_another_context_of_the_same_server(own: Own) -
     with target.open(1, own.said.append):
         pass
     assert read_undo((run / FILE).read_text(), "f").header == Header(URL, "/k", "two")
+
+
+MORE = NODES + "  - {name: n3, roles: other}\n  - {name: b2, roles: backend, address: 192.0.2.15}\n"
+N2, N3 = "  - {name: n2, roles: other}\n", "  - {name: n3, roles: other}\n"
+
+
+@pytest.mark.parametrize(
+    ("needed", "nodes", "was", "now"),
+    [
+        (1, MORE.replace(N2, "").replace(N3, N3 + N2), "other n2", "other n3"),
+        (None, MORE.replace(N2, "").replace(N3, N3 + N2), "other n2", "other n3"),
+        (None, MORE.replace(N3, ""), "other n3", "backend b1"),
+        (
+            0,
+            MORE.replace("roles: measured", "roles: other").replace(N2, N2.replace("other", "measured")),
+            "measured n1",
+            "measured n2",
+        ),
+        (0, MORE.replace(", addresses: [192.0.2.13, 192.0.2.14]", "").replace("b1", "b9"), "backend b1", "backend b9"),
+        (0, MORE + "  - {name: c2, roles: client}\n", "measured n1", "client c2"),
+        (0, MORE + "  - {name: b3, roles: backend}\n", "no further host", "backend b3"),
+    ],
+)
+def test_a_run_is_not_gone_on_with_on_other_hosts(own: Own, needed: int | None, nodes: str, was: str, now: str) -> None:
+    """Which one is the first `@other`, say, is told by their order: numbers of two would stand under one name."""
+    own.nodes, own.needed = MORE, needed
+    target, run = in_a_run(own)
+    UndoLog(run / FILE, target._header)
+    own.nodes, own.scripts = nodes, {}
+    again = replace(own.target(), file="nodes.yaml")
+    again.place.began(run)
+    with pytest.raises(UsageError) as caught, again.open(1, own.said.append):
+        pytest.fail("it is open")
+    assert str(caught.value) == (
+        f"{run}: the run was begun with {was}, in whose place nodes.yaml has {now}; "
+        "give the roles to the same hosts in the same order, or begin a new run"
+    )
+    assert own.api.list(Kind.SERVICE) == []
+
+
+@pytest.mark.parametrize("nodes", [MORE.replace(N2, "").replace(N3, N3 + N2), MORE.replace(N3, "")])
+def test_further_nodes_on_which_no_number_rests_may_be_others(own: Own, nodes: str) -> None:
+    own.nodes = MORE
+    target, run = in_a_run(own)
+    UndoLog(run / FILE, target._header)
+    own.nodes = nodes
+    UndoLog(run / FILE, own.target()._header)

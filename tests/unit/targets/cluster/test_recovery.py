@@ -11,7 +11,7 @@ import pytest
 from proxybench.errors import ApiError, ResultsError, RunError, UsageError
 from proxybench.kube.base import Kind, Ref
 from proxybench.kube.client import KubernetesServiceApi
-from proxybench.kube.objects import Pod, endpoint_slices, service
+from proxybench.kube.objects import Pod, endpoint_slices, namespace, service
 from proxybench.targets.claim import claimed
 from proxybench.targets.cluster.switch.changes import TEXT, Change
 from proxybench.targets.cluster.switch.recovery import recover
@@ -102,8 +102,8 @@ def test_a_run_that_had_not_begun_asks_nobody(tmp_path: Path) -> None:
     assert str(caught.value) == f"{tmp_path}: has no undo.jsonl; that run has written nothing to a cluster"
 
 
-def test_files_of_hosts_are_put_back_by_the_inventory_that_the_run_had(run: Path, api: KubernetesServiceApi) -> None:
-    """What is left alone is told, and our Services are removed nevertheless."""
+def lost(run: Path) -> str:
+    """Have switched a host that is not reached; return what is told of that."""
     inventory = run / "nodes.yaml"
     host = "{name: n1, roles: [client, measured], host: 127.0.0.1, port: 1}"
     inventory.write_text(f"version: 1\nnodes:\n  - {host}\n")
@@ -111,12 +111,28 @@ def test_files_of_hosts_are_put_back_by_the_inventory_that_the_run_had(run: Path
     (run / FILE).write_text(json.dumps({**words, "inventory": str(inventory)}) + "\n")
     header = read_undo((run / FILE).read_text(), "f").header
     UndoLog(run / FILE, header).add(Change("n1:/etc/kube-proxy.yaml", TEXT, "mode: iptables\n", "mode: nftables\n"))
+    what = "n1:/etc/kube-proxy.yaml (n1 was not reached)"
+    return f"not reached: {what}; run proxybench restore again when it can be; see {run / FILE}"
+
+
+def test_files_of_hosts_are_put_back_by_the_inventory_that_the_run_had(run: Path, api: KubernetesServiceApi) -> None:
+    """What is left alone is told, and our Services are removed nevertheless."""
+    told = lost(run)
     api.ensure_namespace("proxybench")
     api.create_many([service("svc-00001", "10.96.1.1", 8080)])
     with pytest.raises(RunError) as caught:
         list(recover(run))
-    assert str(caught.value) == (
-        "not reached: n1:/etc/kube-proxy.yaml (n1 was not reached); run proxybench restore again when it can be; "
-        f"see {run / FILE}"
-    )
+    assert str(caught.value) == told
     assert api.list(Kind.SERVICE, "proxybench") == []
+
+
+def test_what_could_not_be_removed_hides_nothing_that_could_not_be_put_back(
+    run: Path, api: KubernetesServiceApi
+) -> None:
+    told, theirs = lost(run), namespace("proxybench")
+    theirs["metadata"]["labels"] = {}
+    api.create_many([theirs])
+    with pytest.raises(RunError) as caught:
+        list(recover(run))
+    label = "kubectl label namespace proxybench app.kubernetes.io/managed-by=proxybench"
+    assert str(caught.value) == f"{told}; the namespace proxybench is not marked as ours; if it is: {label}"

@@ -10,10 +10,14 @@ import pytest
 from proxybench.errors import ApiError, RunError
 from proxybench.kube.base import Kind
 from proxybench.kube.objects import Pod, endpoint_slices, service
+from proxybench.model import Mode
+from proxybench.targets.cluster.switch.changes import CONFIG_MAP
 from proxybench.targets.cluster.switch.undo import FILE
 from tests.unit.targets.cluster.own_cluster import URL, admins_namespace, shop
+from tests.unit.targets.cluster.test_pinned import in_a_run, switching
 
 if TYPE_CHECKING:
+    from proxybench.targets.cluster.switching import Switching
     from tests.unit.targets.cluster.own_cluster import Own
 
 
@@ -106,6 +110,7 @@ def test_which_cluster_a_run_is_in_stands_in_its_folder_before_anything_is_writt
         "kubeconfig": str(own.folder / "kubeconfig"),
         "context": "one",
         "inventory": target.file,
+        "hosts": ["client c1", "measured n1", "backend b1"],
     }
 
 
@@ -119,3 +124,30 @@ def test_a_folder_that_cannot_be_written_ends_a_run_before_anything_is(own: Own)
         f"{own.folder / 'none' / FILE}: cannot be written (No such file or directory); nothing is changed without it"
     )
     own.assert_left()
+
+
+EDITED = (
+    "edited by somebody else since, and left as it is: configmaps/kube-proxy data.config.conf "
+    "(start kube-proxy anew when it says what you want); see {run}/undo.jsonl"
+)
+
+
+@pytest.mark.usefixtures("known_mark")
+@pytest.mark.parametrize("body", [None, "a node is lost"])
+def test_what_cannot_be_taken_back_hides_nothing_of_what_cannot_be_put_back(own: Own, body: str | None) -> None:
+    switch = switching(own, "nftables")
+    target, run = in_a_run(own, switch)
+    with pytest.raises(RunError) as caught, target.open(1, own.said.append):
+        in_the_run(own, switch, body)
+    put_back, taken_back = str(caught.value).split("; put back: daemonsets")[0], str(caught.value).split("; ")[-1]
+    assert put_back == "; ".join([*([body] if body else []), EDITED.format(run=run)])
+    assert taken_back == "the collection is gone"
+
+
+def in_the_run(own: Own, switch: Switching, error: str | None) -> None:
+    """Switch; then somebody edits what was switched, and nothing of ours can be removed."""
+    switch.to(Mode.NFTABLES)
+    own.system.objects[CONFIG_MAP]["data"]["config.conf"] = "mode: ipvs\n"
+    own.away += [ApiError("the collection is gone", 404)]
+    if error:
+        raise RunError(error)

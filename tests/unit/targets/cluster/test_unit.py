@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -327,6 +328,28 @@ def test_what_comes_only_in_part_changes_nothing(hosts: Hosts) -> None:
         way.put(host.path, {TEXT[0]: CONFIG_TEXT}, {TEXT[0]: CONFIG_TEXT + "more\n"})
     assert str(caught.value) == f"{host.path} cannot be written: cut short"
     assert (sent, host.state()) == ([CONFIG_TEXT + "more\n"], before)
+
+
+@pytest.mark.parametrize("how", ["kill -9 $PPID", "while [ -e hold ]; do sleep 0.01; done"], ids=["killed", "slow"])
+def test_a_shell_that_has_begun_to_replace_a_file_neither_leaves_a_trace_nor_does_it_later(
+    hosts: Hosts, run: Path, how: str
+) -> None:
+    """Killed on its host, or still at work there when the connection of whoever asked for it has long ended."""
+    before, host = hosts.state(), hosts["n1"]
+    hold, sync = run / "hold", host.folder / "bin" / "sync"
+    hold.touch()
+    sync.write_text(f"#!/bin/sh\ncd {run} && touch begun && {how}\n")
+    sync.chmod(0o755)
+    with ThreadPoolExecutor() as threads:
+        switched = threads.submit(hosts.switcher(run).to, Mode.NFTABLES)
+        while not (run / "begun").exists():
+            time.sleep(0.01)
+        wait([switched], 0.3)
+        told = restore(hosts.way(), run / FILE)
+        hold.unlink()
+        with pytest.raises(CommandFailedError, match=r"^n1:.* cannot be written: "):
+            switched.result()
+    assert (told, hosts.state()) == (("restarted kube-proxy on n1",), before)
 
 
 def test_hosts_in_the_mode_that_is_asked_for_are_left_alone(hosts: Hosts, run: Path) -> None:
