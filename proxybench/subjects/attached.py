@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -24,10 +25,10 @@ _MOUNT: Final = "/sys/fs/cgroup"
 _START: Final = 19  # of what follows the name in /proc/PID/stat: starttime, in ticks
 
 _NAME: Final = "kube-proxy"
-# Prints of each kube-proxy in this network namespace its pid, name, cgroup, unit of systemd, log, and the members of
-# its cgroup with their parents. Where no process has its name, it is whoever listens on the port of its metrics: k3s
-# runs it inside its own process. Other nodes of one machine, and other machines' containers, have namespaces of their
-# own.
+# Prints of each kube-proxy in this network namespace its pid, name, cgroup, unit of systemd, log, time zone, and the
+# members of its cgroup with their parents. Where no process has its name, it is whoever listens on the port of its
+# metrics: k3s runs it inside its own process. Other nodes of one machine, and other machines' containers, have
+# namespaces of their own.
 # $1 where cgroups are mounted, $2 the port in hexadecimal digits, as /proc/net/tcp has it beside the socket's inode.
 _SEARCH: Final = r"""
 own=$(readlink /proc/self/ns/net)
@@ -49,6 +50,8 @@ for pid in $(printf '%s\n' $pids | sort -un); do
   echo "cgroup $group"
   echo "unit $(sed -n 's/^.*\/\([^/]*\.service\)$/\1/p' "/proc/$pid/cgroup" | head -n 1)"
   echo "log $(readlink "/proc/$pid/fd/2")"
+  zone=$(tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | sed -n 's/^TZ=//p')
+  echo "zone $(TZ="${zone:-:/proc/$pid/root/etc/localtime}" date +%z)"
   [ "$name" = kube-proxy ] && for member in $(cat "$1$group/cgroup.procs" 2>/dev/null); do
     echo "member $member $(sed -n 's/^PPid:[^0-9]*//p' "/proc/$member/status" 2>/dev/null)"
   done
@@ -58,11 +61,12 @@ exit 0
 FIND: Final = ("sh", "-c", _SEARCH, "find", _MOUNT, f"{METRICS_PORT:04X}")
 """Searches a node; ``parse_found`` reads what it prints."""
 # $1 what its standard error is, $2 bytes to leave out, $3 seconds since 1970, $4 its unit of systemd ("" for none).
-# Containers' logs have a prefix (CRI).
+# Containers' logs have a prefix (CRI), or are JSON (Docker's).
 _LOG: Final = r"""
 pod=$(ls -t /var/log/containers/kube-proxy-*_kube-system_*.log 2>/dev/null | head -n 1)
 if [ -f "$1" ]; then tail -c "+$2" "$1" | head -c 8000000
-elif [ -z "$4" ] && [ -n "$pod" ]; then sed -E 's/^[^ ]+ std(out|err) [FP] //' "$pod" | tail -c 8000000
+elif [ -z "$4" ] && [ -n "$pod" ]; then sed -E -e 's/^[^ ]+ std(out|err) [FP] //' \
+  -e '/^\{"log":"/{s/^\{"log":"//;s/(\\n)?","(stream|time|attrs)":.*$//;s/\\"/"/g}' "$pod" | tail -c 8000000
 elif command -v journalctl >/dev/null; then
   journalctl -u "${4:-kube-proxy}" -o cat --no-pager --since "@$3" | tail -c 8000000
 fi
@@ -76,6 +80,7 @@ class _Seen:
     cgroup: str = ""
     unit: str = ""
     log: str = ""
+    zone: str = ""
     members: dict[int, int] = field(default_factory=dict)
 
 
@@ -84,6 +89,7 @@ class Found:
     """A running kube-proxy: its pid, its cgroup v2 folder, what its standard error is, and its unit of systemd.
 
     ``cgroup`` is None where none holds kube-proxy and nothing else: ``no_cpu`` says why. ``unit`` is "" for none.
+    ``zone_s``: how many seconds its clock is ahead of UTC, in which it logs.
     """
 
     pid: int
@@ -91,6 +97,7 @@ class Found:
     log: str
     unit: str = ""
     no_cpu: str = ""
+    zone_s: int = 0
 
 
 def parse_found(text: str) -> Found:
@@ -103,7 +110,13 @@ def parse_found(text: str) -> Found:
     (one,) = seen
     no_cpu = _not_alone(one)
     cgroup = None if no_cpu else f"{_MOUNT}{one.cgroup}".rstrip("/")
-    return Found(one.pid, cgroup, one.log, one.unit, no_cpu)
+    return Found(one.pid, cgroup, one.log, one.unit, no_cpu, _ahead(one.zone))
+
+
+def _ahead(zone: str) -> int:
+    """Read "+0530", as ``date +%z`` prints it, in seconds; 0 for what is none."""
+    found = re.fullmatch(r"([+-])(\d\d)(\d\d)", zone)
+    return int(f"{found[1]}1") * (int(found[2]) * 3600 + int(found[3]) * 60) if found else 0
 
 
 def _not_alone(one: _Seen) -> str:
@@ -124,7 +137,7 @@ def _seen(text: str) -> list[_Seen]:
         key, _, value = line.partition(" ")
         if key == "pid":
             seen.append(_Seen(int(value)))
-        elif key in {"name", "cgroup", "unit", "log"}:
+        elif key in {"name", "cgroup", "unit", "log", "zone"}:
             setattr(seen[-1], key, value)
         elif key == "member":
             member, _, parent = value.partition(" ")
@@ -149,6 +162,7 @@ class AttachedProcess(Process):
     def __init__(self, handle: NodeHandle, found: Found, skip: int, started: str, now: tuple[int, int]) -> None:
         super().__init__(handle, WHAT, found.cgroup, Instant(now[0], handle.node.clock), log_tail)
         self.no_cpu = found.no_cpu
+        self.zone_s = found.zone_s
         self._found = found
         self._skip = skip
         self._started = started

@@ -60,11 +60,13 @@ class Process(ABC):
     """A proxy's process: one that we started (``NodeProcess``), or one that runs anyway (``AttachedProcess``).
 
     ``what`` names it in messages; ``tail`` puts the end of its log into one line. ``cgroup`` and ``no_cpu`` as in
-    ``RunningProxy``. All methods raise ProxierError, and HostError when the node cannot be asked.
+    ``RunningProxy``. ``zone_s``: how many seconds its log's times are ahead of UTC. All methods raise ProxierError, and
+    HostError when the node cannot be asked.
     """
 
     _over: ClassVar = "was stopped"
     no_cpu = ""
+    zone_s = 0
 
     def __init__(
         self, handle: NodeHandle, what: str, cgroup: str | None, started_at: Instant, tail: Callable[[str], str]

@@ -74,17 +74,17 @@ class _Line:
     text: str
 
 
-def parse_syncs(log: str, year: int) -> tuple[SyncRecord, ...]:
+def parse_syncs(log: str, year: int, zone_s: int = 0) -> tuple[SyncRecord, ...]:
     """Return the finished syncs in a log, in the order of the lines that end them.
 
-    ``year`` is that of the first line; the log's times must be UTC. Lines that klog did not write are skipped. A
-    duration that cannot be read raises ProxierError.
+    ``year`` is that of the first line; the log's times are ``zone_s`` seconds ahead of UTC. Lines that klog did not
+    write are skipped. A duration that cannot be read raises ProxierError.
     """
     going: dict[str, _Sync] = {}
     unnamed = 0  # of those that go on
     records = []
     skipped = False
-    for line in _lines(log, year):
+    for line in _lines(log, year, zone_s):
         fields = {name: quoted or bare for name, quoted, bare in _FIELD.findall(line.text)}
         family = fields.get("ipFamily", "")
         if line.text.startswith(('"Syncing ', "Syncing ")):
@@ -171,7 +171,7 @@ def log_tail(log: str) -> str:
     return " | ".join(lines[-_TAIL_LINES:]) or "it wrote no log"
 
 
-def _lines(log: str, year: int) -> Iterator[_Line]:
+def _lines(log: str, year: int, zone_s: int) -> Iterator[_Line]:
     last_month = 0
     for raw in log.splitlines():
         match = _LINE.fullmatch(raw)
@@ -186,7 +186,7 @@ def _lines(log: str, year: int) -> Iterator[_Line]:
             moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
         except ValueError:
             continue  # no date: klog did not write this
-        utc_ns = int(moment.timestamp()) * NS_PER_S + int(match["micro"]) * NS_PER_US
+        utc_ns = (int(moment.timestamp()) - zone_s) * NS_PER_S + int(match["micro"]) * NS_PER_US
         yield _Line(utc_ns, match["text"])
 
 

@@ -126,7 +126,9 @@ class ServingProxy(RunningProgram):
 
     def syncs(self) -> tuple[SyncRecord, ...]:
         """Return the syncs that its log tells of, oldest first; empty for a proxy or mode that does not log them."""
-        return parse_syncs(self._process.log(), self._year) if self._served.logs_syncs else ()
+        if not self._served.logs_syncs:
+            return ()
+        return parse_syncs(self._process.log(), self._year, self._process.zone_s)
 
     def inventory(self) -> Inventory | None:
         """Read back what it has in the kernel. Raises ProxierError."""

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,7 +138,7 @@ def test_without_its_name_it_is_whoever_listens_on_its_port_once() -> None:
             ended = search(port)
     lines = ended.stdout.splitlines()
     assert lines[:2] == [f"pid {os.getpid()}", f"name {Path('/proc/self/comm').read_text().strip()}"]
-    assert [line.split(" ")[0] for line in lines[2:]] == ["cgroup", "unit", "log"]
+    assert [line.split(" ")[0] for line in lines[2:]] == ["cgroup", "unit", "log", "zone"]
     assert (parse_found(ended.stdout).cgroup, ended.stderr) == (None, "")
 
 
@@ -151,6 +153,50 @@ def test_its_log_is_that_of_its_unit_where_it_is_no_file(tmp_path: Path, unit: s
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     ended = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment)
     assert ended.stdout == f"-u {asked} -o cat --no-pager --since @1700000000\n"
+
+
+@pytest.mark.parametrize(("zone", "ahead"), [("CET-1", 3600), ("XXX3:30", -12600), ("UTC", 0)])
+def test_the_time_zone_in_which_it_logs_is_its_own(zone: str, ahead: int) -> None:
+    script = (
+        "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={"TZ": zone},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        found = parse_found(search(int(other.stdout.readline())).stdout)
+        other.communicate("\n")
+    assert (found.pid, found.zone_s) == (other.pid, ahead)
+
+
+def test_a_zone_that_nobody_tells_is_utc() -> None:
+    assert parse_found("pid 7\nzone \n").zone_s == 0
+
+
+LOGGED = 'I1127 12:00:00.000000       1 proxier.go:805] "SyncProxyRules complete" ipFamily="IPv4" elapsed="12.3ms"'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"2026-11-27T12:00:00.123456789Z stderr F {LOGGED}",
+        json.dumps(
+            {"log": f"{LOGGED}\n", "stream": "stderr", "time": "2026-11-27T12:00:00.123Z"}, separators=(",", ":")
+        ),
+        json.dumps({"log": LOGGED, "attrs": {"a": "b"}, "stream": "stderr"}, separators=(",", ":")),
+    ],
+    ids=["CRI", "Docker", "Docker, with attributes"],
+)
+def test_a_container_s_log_is_read_as_its_runtime_writes_it(tmp_path: Path, line: str) -> None:
+    (tmp_path / "kube-proxy-x_kube-system_kube-proxy-1.log").write_text(f"{line}\n")
+    script = _LOG.replace("/var/log/containers", str(tmp_path))
+    argv = ["sh", "-c", script, "log", "pipe:[5]", "1", "1700000000", ""]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert ended.stdout == f"{LOGGED}\n"
 
 
 def test_where_there_is_no_log_it_is_empty() -> None:

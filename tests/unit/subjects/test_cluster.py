@@ -11,7 +11,7 @@ from proxybench.errors import ProxierError, UnavailableError, UsageError
 from proxybench.model import Mode
 from proxybench.nodes.answers import ClockReading, HttpAnswer
 from proxybench.nodes.requests import AskClocks, HttpGet, ReadFiles
-from proxybench.subjects.attached import FIND
+from proxybench.subjects.attached import _LOG, FIND
 from proxybench.subjects.cluster import ClusterDriver, ProxyFacts, read_facts
 from proxybench.subjects.rule_ranks import list_argv
 from proxybench.testing.clock import FakeClock
@@ -216,6 +216,17 @@ def test_it_is_found_and_watched_with_the_iptables_that_sees_its_rules() -> None
     driver.cleanup(spec, node)
     executor.assert_done()
     agent.verify()
+
+
+def test_the_syncs_of_its_log_are_told_in_utc_wherever_its_host_is() -> None:
+    line = 'I1127 12:00:00.000000       1 proxier.go:805] "SyncProxyRules complete" ipFamily="IPv4" elapsed="12ms"\n'
+    search = Run(list(FIND), done(f"{FOUND}zone +0100\n"))
+    node, executor, _ = handle([search, *attached()[1:]], answers("nftables"))
+    proxy = ClusterDriver(FakeClock(0, 0)).start(make_spec("v1.37.2", Mode.NFTABLES, kind="cluster"), node, CLUSTER)
+    argv = ["sh", "-c", _LOG, "log", "/log", "6", "1700000000", ""]
+    executor._script.append(Run(argv, done(line)))
+    (sync,) = proxy.syncs()
+    assert sync.ended_utc_ns % (86_400 * NS_PER_S) == 11 * 3600 * NS_PER_S
 
 
 def test_it_is_ready_without_a_sync_in_its_log_since_it_ran_before() -> None:

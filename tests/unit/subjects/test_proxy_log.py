@@ -43,6 +43,17 @@ def test_a_real_start_in_iptables_mode() -> None:
     )
 
 
+def test_times_of_another_zone_are_brought_to_utc() -> None:
+    """As of a unit on a host of Berlin: taken for UTC, each sync would end an hour after its change."""
+    there = parse_syncs(with_headers("iptables.log"), 2026, 3600)
+    hour = 3600 * 1_000_000_000
+    (record,) = parse_syncs(with_headers("iptables.log"), 2026)
+    assert (there[0].ended_utc_ns, record.made_utc_ns) == (
+        record.ended_utc_ns - hour,
+        (there[0].made_utc_ns or 0) + hour,
+    )
+
+
 def test_a_real_start_in_nftables_mode() -> None:
     (record,) = parse_syncs(with_headers("nftables.log"), 2026)
     assert (record.elapsed_ns, record.full, record.services, record.endpoints) == (1_327_430_659, True, 100, 200)

@@ -139,7 +139,9 @@ def progress(daemon_set: Object) -> str:
     """Say how far a rollout has come, in words for people."""
     status = daemon_set.get("status", {})
     done, wanted = status.get("updatedNumberScheduled", 0), status.get("desiredNumberScheduled", 0)
-    return f"{done} of {wanted} pods are new, {status.get('numberReady', 0)} ready"
+    strays = status.get("numberMisscheduled", 0)  # of a Node that was tainted since; they are not started anew
+    more = f", {strays} on Nodes that should have none" if strays else ""
+    return f"{done} of {wanted} pods are new, {status.get('numberReady', 0)} ready{more}"
 
 
 def strangers(services: Sequence[Object], own: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from proxybench.targets.cluster.switch.changes import (
     written,
 )
 from proxybench.targets.cluster.switch.deployment import recognise
-from proxybench.targets.cluster.switch.obstacles import nodes_away, own_pods, strangers, stuck, unready
+from proxybench.targets.cluster.switch.obstacles import nodes_away, own_pods, stuck, unmatched, unready
 from proxybench.targets.cluster.switch.owners import keeper
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class DaemonSetWay:
             raise UsageError("the DaemonSet kube-proxy has no container kube-proxy, whose image could be another")
         changes = switch_changes(config_map, daemon_set, mode, image, mark)
         pods = self._pods(daemon_set)
-        strange = "" if self._hosts is None else strangers(pods, nodes, self._hosts)
+        strange = "" if self._hosts is None else unmatched(pods, nodes, self._hosts)
         if why := strange or unready(daemon_set, pods, nodes):
             raise UsageError(f"kube-proxy cannot be switched: {why}")
         for path, there in ((CONFIG_MAP, config_map), (DAEMON_SET, daemon_set)):
@@ -98,6 +98,7 @@ class DaemonSetWay:
         """Ask what would be stored, by a dry run. Raises UsageError where that is refused, or something else; ApiError.
 
         What admission makes of a field, such as an image by its digest, the way back would take for somebody's edit.
+        What it changes beside, nobody would put back.
         """
         wanted = reduce(lambda obj, one: written(obj, one.field, one.after), changes, found)
         try:
@@ -113,6 +114,11 @@ class DaemonSetWay:
                 what = f"admission in the API would not store {change.what} as it is written"
                 shown = f", but {read(stored, IMAGE)}; name that" if change.field == IMAGE else "; exempt it from that"
                 raise UsageError(f"kube-proxy cannot be switched: {what}{shown}")
+        if any(stored.get(part) != wanted.get(part) for part in ("spec", "data")):
+            now, then = read(found, IMAGE), read(stored, IMAGE)
+            shown = f", such as its image: {now} would become {then}" if now != then else ""
+            what = f"admission in the API would change more of {changes[0].what.partition(' ')[0]} than is written"
+            raise UsageError(f"kube-proxy cannot be switched: {what}{shown}; exempt it from that")
 
     def warnings(self) -> tuple[str, ...]:
         """Say which of both objects has an owner who may put it back at once. Raises ApiError."""

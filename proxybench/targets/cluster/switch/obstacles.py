@@ -30,16 +30,17 @@ def own_pods(pods: Sequence[Object]) -> list[Object]:
     ]
 
 
-def strangers(pods: Sequence[Object], nodes: Sequence[Object], hosts: Mapping[str, Collection[str]]) -> str:
-    """Say which Nodes with a kube-proxy (``pods``) are none of the hosts that are asked and cleaned; "" for none.
+def unmatched(pods: Sequence[Object], nodes: Sequence[Object], hosts: Mapping[str, Collection[str]]) -> str:
+    """Say where Nodes with a kube-proxy (``pods``) and the hosts that are asked and cleaned differ; "" for nowhere.
 
-    Or which of these hosts is a Node without one, whose mode would never change.
-    ``hosts`` are the names and addresses of each host, by any of which a Node is known.
+    Such a host that is a Node without one would never change its mode. ``hosts`` are the names and addresses of each
+    host, by any of which a Node is known.
     """
     known = {str(node["metadata"]["name"]): {str(node["metadata"]["name"]), *_addresses(node)} for node in nodes}
     names = {str(pod["spec"]["nodeName"]) for pod in pods if "nodeName" in pod["spec"]}
     there = {name: known.get(name, {name}) for name in sorted(names)}
-    if strange := [name for name, words in there.items() if not words & set().union(*hosts.values())]:
+    ours = set().union(*hosts.values())
+    if strange := [name for name, words in there.items() if not words & ours]:
         what = f"it runs on Nodes that would be switched, too, and neither asked nor cleaned: {_some(strange)}"
         return f"{what}; give each the role other in the inventory"
     bare = set().union(*known.values()) - set().union(*there.values())

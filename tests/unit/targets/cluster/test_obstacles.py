@@ -11,11 +11,13 @@ from proxybench.kube.objects import node
 from proxybench.model import Mode
 from proxybench.targets.cluster.switch.changes import CONFIG_MAP, DAEMON_SET, IMAGE, MARK, read, written
 from proxybench.targets.cluster.switch.daemon_set import DaemonSetWay
-from tests.unit.targets.cluster.kubeadm_api import Api, Object, proxy_pod, switcher
+from tests.unit.targets.cluster.kubeadm_api import OWN_IMAGE, Api, Object, proxy_pod, switcher
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
+
+    from proxybench.targets.cluster.switch.changes import Field
 
 NAMES = ("n1", "n2", "n3")
 
@@ -59,17 +61,18 @@ def test_a_node_that_would_be_switched_and_never_looked_at_is_named_before() -> 
 
 
 class Admission(Api):
-    """An API whose admission puts a digest behind images, or answers with an error."""
+    """An API whose admission puts a digest behind images, or into another ``field``, or answers with an error."""
 
-    def __init__(self, error: ApiError | None = None) -> None:
+    def __init__(self, error: ApiError | None = None, field: Field = IMAGE) -> None:
         super().__init__()
         self._error = error
+        self.field = field
 
     def admitted(self, body: Object) -> Object:
         if self._error is not None:
             raise self._error
         image = read(body, IMAGE)
-        return written(body, IMAGE, f"{image}@sha256:00") if image else body
+        return written(body, self.field, f"{image}@sha256:00") if image else body
 
 
 def test_what_admission_would_store_otherwise_is_not_written_since_the_way_back_would_not_know_it() -> None:
@@ -80,8 +83,18 @@ def test_what_admission_would_store_otherwise_is_not_written_since_the_way_back_
         "kube-proxy cannot be switched: admission in the API would not store daemonsets/kube-proxy "
         f"spec.template.spec.containers.kube-proxy.image as it is written, but {image}@sha256:00; name that"
     )
-    assert_switchable(api)  # in its mode alone: of our fields nothing becomes another
-    assert (api.tried, api.writes) == ([CONFIG_MAP, DAEMON_SET] * 2, 0)
+    assert (api.tried, api.writes) == ([CONFIG_MAP, DAEMON_SET], 0)
+
+
+def test_what_admission_would_change_beside_a_mode_is_told_since_nobody_would_put_it_back() -> None:
+    """As of a DaemonSet that is older than the webhook."""
+    would = "admission in the API would change more of daemonsets/kube-proxy than is written"
+    image = f"such as its image: {OWN_IMAGE} would become {OWN_IMAGE}@sha256:00"
+    assert refused(Admission()) == f"{would}, {image}; exempt it from that"
+    assert refused(Admission(field=("spec", "x"))) == f"{would}; exempt it from that"
+    mark = "admission in the API would not store daemonsets/kube-proxy spec.template.metadata.annotations."
+    assert refused(Admission(field=MARK)) == f"{mark}proxybench.io/switched as it is written; exempt it from that"
+    assert_switchable(Admission(field=("metadata", "labels", "policy")))  # which is none of what runs
 
 
 @pytest.mark.parametrize("status", [400, 403, 422])
@@ -137,6 +150,9 @@ def test_a_rollout_that_is_not_over_is_told_before_another_is_begun() -> None:
     api.lacks = {"updatedNumberScheduled": 2}
     why = "a rollout could not end: 2 of 3 pods are new, 3 ready; wait until all are ready, or mend that"
     assert refused(api) == why
+    api.lacks = {"numberMisscheduled": 1}
+    why = "3 of 3 pods are new, 3 ready, 1 on Nodes that should have none; wait until all are ready, or mend that"
+    assert refused(api) == f"a rollout could not end: {why}"
 
 
 def test_a_node_that_is_not_ready_is_told_though_its_pod_still_counts() -> None:
