@@ -86,9 +86,9 @@ def cgroups(prefix: str) -> list[str]:
     return [name for name in listed.split() if name.startswith(prefix)]
 
 
-def eventually(empty: Callable[[], object]) -> object:
-    """Ask until nothing is found, for a while; return what was found last."""
-    deadline = time.monotonic() + PATIENCE
+def eventually(empty: Callable[[], object], patience: float = PATIENCE) -> object:
+    """Ask until nothing is found, for so many seconds; return what was found last."""
+    deadline = time.monotonic() + patience
     while (found := empty()) and time.monotonic() < deadline:
         time.sleep(0.1)
     return found
