@@ -34,7 +34,7 @@ coverage: dev ## the same, with the branches that they take, and a floor below w
 	$(BIN)/python -m pytest tests/unit -n auto --cov --cov-report=term
 
 lab-tests: dev ## tests in network namespaces and in the VM; what only emulates beside the rest (tests/lab/conftest.py)
-	$(BIN)/python -m pytest tests/lab -n 2 --dist loadgroup
+	$(BIN)/python -m pytest tests/lab -n 2
 
 wheel: dev ## build the wheel, install it into an empty venv, and measure with it
 	$(BIN)/python -m pytest tests/wheel

@@ -37,7 +37,6 @@ NOTE = """    note = b' -m comment --comment "%b"' % str(key).encode() if commen
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.xdist_group("guests"),  # they only emulate, and count instructions: no matter what runs beside them
     pytest.mark.skipif(not shutil.which(qemu.BINARY), reason=f"{qemu.BINARY} is not installed (make setup brings it)"),
 ]
 

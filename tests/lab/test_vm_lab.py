@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.xdist_group("guests"),  # they only emulate, and count instructions: no matter what runs beside them
     pytest.mark.skipif(not shutil.which(qemu.BINARY), reason=f"{qemu.BINARY} is not installed (make setup brings it)"),
     pytest.mark.timeout(600),
 ]
