@@ -163,10 +163,8 @@ def service_cidr(api: ObjectApi, spec: ClusterSpec) -> str:
         try:
             cidrs = api.ask("GET", "/apis/networking.k8s.io/v1/servicecidrs/kubernetes")["spec"]["cidrs"]
         except ApiError as error:
-            if error.status not in {
-                _NOT_FOUND,
-                _FORBIDDEN,
-            }:  # which an older API answers, or one that keeps it to itself
+            # An older API has none, another one keeps it to itself.
+            if error.status not in {_NOT_FOUND, _FORBIDDEN}:
                 raise
             raise UsageError(
                 "the API does not say which range ClusterIPs are of; write target.cluster.service_cidr "
@@ -234,20 +232,18 @@ def _namespace(api: ObjectApi) -> Object | None:
 
 
 class Right(NamedTuple):
-    """Something that may be done in a namespace, in the words of a role; ``name`` is "" for all of a kind."""
+    """Something that may be done in our namespace, in the words of a role."""
 
     verb: str
     group: str
     resource: str
-    namespace: str = NAMESPACE
-    name: str = ""
 
 
 def forbidden(api: ObjectApi, rights: Iterable[Right]) -> list[str]:
     """Ask which of these rights we lack; return a line for each, nothing where an API cannot tell. Raises ApiError."""
     found = []
     for right in rights:
-        spec = {"resourceAttributes": right._asdict()}
+        spec = {"resourceAttributes": {**right._asdict(), "namespace": NAMESPACE}}
         body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
         try:
             allowed = api.ask("POST", REVIEWS, body)["status"]["allowed"]
@@ -256,11 +252,8 @@ def forbidden(api: ObjectApi, rights: Iterable[Right]) -> list[str]:
                 raise
             return []
         if not allowed:
-            what = f"{right.resource} {right.name}".rstrip()
-            found.append(
-                f"the API forbids you to {right.verb} {what} in the namespace {right.namespace}; "
-                "docs/cluster-rbac.yaml has the roles"
-            )
+            what = f"{right.verb} {right.resource} in the namespace {NAMESPACE}"
+            found.append(f"the API forbids you to {what}; docs/cluster-rbac.yaml has the roles")
     return found
 
 

@@ -213,11 +213,10 @@ class Reviewer:
 
 
 def test_rights_that_are_lacking_are_told_by_the_api_itself() -> None:
-    update = access.Right("update", "apps", "daemonsets", "kube-system", "kube-proxy")
+    update = access.Right("update", "discovery.k8s.io", "endpointslices")
     clean = access.Right("deletecollection", "", "services")
-    words = {"verb": "update", "group": "apps", "resource": "daemonsets", "namespace": "kube-system"}
-    reviewer = Reviewer({**words, "name": "kube-proxy"})
-    (line,) = access.forbidden(reviewer, [update, clean])
+    words = {"verb": "update", "group": "discovery.k8s.io", "resource": "endpointslices", "namespace": "proxybench"}
+    (line,) = access.forbidden(Reviewer(words), [update, clean])
     what = "the API forbids you to deletecollection services in the namespace proxybench"
     assert line == f"{what}; docs/cluster-rbac.yaml has the roles"
     assert access.forbidden(Answers({}), [update, clean]) == []  # one that cannot tell
