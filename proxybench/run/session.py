@@ -307,8 +307,9 @@ class ClusterSession:
             if lost := self._testbed.lost():
                 raise ConnectionLostError(lost) from error
             raise
-        what = (self._testbed, step, population, self._proxies(cell.subject), deadline, report)
-        result = StepRunner(*what, before=self._renew_token).take()
+        proxies = self._proxies(cell.subject)
+        runner = StepRunner(self._testbed, step, population, proxies, deadline, report, self._renew_token)
+        result = runner.take()
         if not result.lost:  # else whoever connects anew clears it; here it may fail, and hide what was lost
             self._populator.restore(population, batch)
         if result.late:
